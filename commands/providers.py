@@ -1,0 +1,78 @@
+"""The port to whoever answers: one streaming method, whatever the provider's own protocol is.
+
+A provider yields *reads*: everything that one read of its connection brought, in order. So a run can append what
+arrived together in one request, and a provider that is faster than the log is slowed by its own socket.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """One model that can be asked for by ``id``."""
+
+    id: str
+    name: str
+    owned_by: str  # "openai", "ollama", "demo": decides the way of a request
+    created: int = 0  # seconds since 1970; 0 where the provider does not say
+    details: Mapping[str, Any] = {}
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider is asked: messages in OpenAI's form, and every other key of the caller's body in ``params``."""
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    params: Mapping[str, Any] = {}  # temperature, max_tokens, tools, stop, response_format, seed, …
+
+
+class Text(msgspec.Struct, frozen=True):
+    text: str  # never empty; as the provider cut it
+
+
+class Reasoning(msgspec.Struct, frozen=True):
+    text: str
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """The next piece of one tool call. ``id`` and ``name`` stand in its first piece only."""
+
+    index: int  # of the call in the answer, from 0
+    arguments: str = ""  # the next piece of a JSON text
+    id: str | None = None
+    name: str | None = None
+
+
+class Finish(msgspec.Struct, frozen=True):
+    reason: str  # "stop", "length", "tool_calls", "content_filter", …
+
+
+class Usage(msgspec.Struct, frozen=True):
+    usage: Mapping[str, Any]  # as the provider gave it, plus input_tokens, output_tokens, total_tokens
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A chunk that could not be understood. Counted and logged; the answer goes on."""
+
+    reason: str
+
+
+Part = Text | Reasoning | ToolCall | Finish | Usage | Skipped
+
+
+class Provider(Protocol):
+    """Raises ``ProviderFailed`` with one of the codes
+    ``provider_unreachable`` (no connection in time), ``provider_status`` (refused, with its status and detail),
+    ``provider_error`` (an error frame in mid-stream), ``provider_idle`` (silent for longer than the bound),
+    ``provider_broke_off`` (the stream ended without an end), ``provider_garbage`` (nothing of it could be understood).
+    """
+
+    async def models(self) -> Sequence[Model]:
+        """The models that can be asked now."""
+        ...
+
+    def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+        """The answer. Ends after its ``Finish``; closing the generator ends the request to the provider."""
+        ...

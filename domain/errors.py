@@ -1,0 +1,262 @@
+"""Every refusal and failure this project knows by name.
+
+    StenographError
+    ├── Refusal                      the answer is no; asking again the same way gives the same no
+    │   ├── BadStreamName, BadCursor, BadRequest, ContentRefused
+    │   ├── NotAuthenticated, Forbidden, AccountInactive
+    │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
+    │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
+    │   ├── ClaimTaken               something that must be unique is somebody else's already
+    │   ├── CommandMismatch          an idempotency key came back with another body
+    │   └── CursorGone               a cursor of another history, or from the future
+    ├── ConcurrencyConflict          the stream moved on between reading and appending; nothing was written
+    │   └── TooManyLostRaces         … and it did so every time
+    └── Unavailable                  not now; the same request may succeed later
+        ├── LogUnavailable           Postgres was silent: it may have been written, repeat with the same command id
+        ├── Overloaded               a bounded queue is full
+        └── ProviderFailed           the model's server refused, broke off, or went silent
+
+A class is named for the fact, carries its numbers as attributes and puts both sides into its text. ``code`` is stable
+and meant for programs; ``api/errors.py`` alone knows which HTTP status or close code goes with it.
+"""
+
+from typing import ClassVar
+from uuid import UUID
+
+
+class StenographError(Exception):
+    """The root. ``code`` is the stable name of the fact on the wire."""
+
+    code: ClassVar[str] = "internal"
+
+    @property
+    def detail(self) -> str:
+        return str(self)
+
+
+class Refusal(StenographError):
+    code = "refused"
+
+
+class BadStreamName(Refusal):
+    code = "bad_stream_name"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"expected a stream as kind/uuid with kind chat, channel or user, received {name[:100]!r}")
+
+
+class BadCursor(Refusal):
+    code = "bad_cursor"
+
+    def __init__(self, cursor: str) -> None:
+        self.cursor = cursor
+        super().__init__(f"expected a cursor as epoch:number, start or now, received {cursor[:100]!r}")
+
+
+class BadRequest(Refusal):
+    """The request cannot mean anything: its text says what was expected and what came."""
+
+    code = "bad_request"
+
+
+class ContentRefused(Refusal):
+    """Text that cannot be stored: U+0000 or a lone surrogate."""
+
+    code = "content_refused"
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"text must be Unicode without U+0000 and lone surrogates, received {what}")
+
+
+class NotAuthenticated(Refusal):
+    code = "not_authenticated"
+
+    def __init__(self, reason: str = "no valid token, key or ticket was given") -> None:
+        super().__init__(reason)
+
+
+class Forbidden(Refusal):
+    code = "forbidden"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+
+
+class AccountInactive(Refusal):
+    code = "account_inactive"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class ChatNotFound(Refusal):
+    """No such chat, or not for this user: the two are not told apart, so that ids cannot be probed."""
+
+    code = "chat_not_found"
+
+    def __init__(self, chat_id: UUID | str) -> None:
+        self.chat_id = chat_id
+        super().__init__(f"no chat {chat_id} that you may use")
+
+
+class StreamNotFound(Refusal):
+    """No such stream, or not for this user."""
+
+    code = "stream_not_found"
+
+    def __init__(self, stream: object) -> None:
+        self.stream = stream
+        super().__init__(f"no stream {stream} that you may read")
+
+
+class MessageNotFound(Refusal):
+    code = "message_not_found"
+
+    def __init__(self, message_id: UUID | str) -> None:
+        self.message_id = message_id
+        super().__init__(f"no message {message_id} in this chat")
+
+
+class ModelNotFound(Refusal):
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(f"Model not found: {model[:200]}")
+
+
+class UserNotFound(Refusal):
+    code = "user_not_found"
+
+    def __init__(self, user: UUID | str) -> None:
+        self.user = user
+        super().__init__(f"no user {user}")
+
+
+class TaskNotFound(Refusal):
+    code = "task_not_found"
+
+    def __init__(self, task_id: UUID | str) -> None:
+        self.task_id = task_id
+        super().__init__(f"no running task {task_id} that you may use")
+
+
+class ChatExists(Refusal):
+    code = "chat_exists"
+
+    def __init__(self, chat_id: UUID) -> None:
+        self.chat_id = chat_id
+        super().__init__(f"chat {chat_id} exists already")
+
+
+class MessageExists(Refusal):
+    code = "message_exists"
+
+    def __init__(self, message_id: UUID) -> None:
+        self.message_id = message_id
+        super().__init__(f"message {message_id} exists already in this chat")
+
+
+class ParentNotFound(Refusal):
+    code = "parent_not_found"
+
+    def __init__(self, parent_id: UUID) -> None:
+        self.parent_id = parent_id
+        super().__init__(f"the parent message {parent_id} is not in this chat")
+
+
+class GenerationNotOpen(Refusal):
+    code = "generation_not_open"
+
+    def __init__(self, message_id: UUID) -> None:
+        self.message_id = message_id
+        super().__init__(f"no generation is open for message {message_id}")
+
+
+class GenerationOpen(Refusal):
+    code = "generation_open"
+
+    def __init__(self, message_id: UUID) -> None:
+        self.message_id = message_id
+        super().__init__(f"message {message_id} is still being generated; stop it first")
+
+
+class DeltaGap(Refusal):
+    code = "delta_gap"
+
+    def __init__(self, message_id: UUID, *, expected_seq: int, received_seq: int) -> None:
+        self.message_id, self.expected_seq, self.received_seq = message_id, expected_seq, received_seq
+        super().__init__(f"message {message_id}: expected delta {expected_seq}, received {received_seq}")
+
+
+class ClaimTaken(Refusal):
+    code = "claim_taken"
+
+    def __init__(self, kind: str, key: str) -> None:
+        self.kind, self.key = kind, key
+        super().__init__(f"this {kind} is taken already")  # never the key: it may be somebody's e-mail address
+
+
+class CommandMismatch(Refusal):
+    code = "idempotency_key_reused"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"idempotency key {key[:100]!r} was used before with another request")
+
+
+class CursorGone(Refusal):
+    code = "cursor_gone"
+
+    def __init__(self, cursor: str, *, epoch: UUID, head: int) -> None:
+        self.cursor, self.epoch, self.head = cursor, epoch, head
+        super().__init__(f"cursor {cursor[:100]!r} is not of this history, which is at {epoch}:{head}")
+
+
+class ConcurrencyConflict(StenographError):
+    """Nothing was written. ``current`` is -1 where it is not known."""
+
+    code = "version_conflict"
+
+    def __init__(self, stream: object, *, expected: int, current: int) -> None:
+        self.stream, self.expected, self.current = stream, expected, current
+        super().__init__(f"{stream}: expected version {expected}, the stream is at {current}")
+
+
+class TooManyLostRaces(ConcurrencyConflict):
+    code = "too_many_lost_races"
+
+    def __init__(self, stream: object, attempts: int) -> None:
+        self.attempts = attempts
+        super().__init__(stream, expected=-1, current=-1)
+        self.args = (f"{stream}: lost {attempts} races in a row against other writers",)
+
+
+class Unavailable(StenographError):
+    code = "unavailable"
+
+
+class LogUnavailable(Unavailable):
+    """Postgres was silent. What was sent may have been written: repeat it with the same command id."""
+
+    code = "log_unavailable"
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+
+    def __init__(self, queue: str, limit: int) -> None:
+        self.queue, self.limit = queue, limit
+        super().__init__(f"{queue} is full at {limit}")
+
+
+class ProviderFailed(Unavailable):
+    """``code`` is an instance attribute here: what the provider did (``provider_status``, ``provider_idle`` …)."""
+
+    code = "provider_failed"
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code  # type: ignore[misc]  # the one class whose fact has several names
+        super().__init__(detail)

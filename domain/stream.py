@@ -1,0 +1,34 @@
+"""The name of a stream: ``kind/uuid``, as it stands on the wire (docs/protocol.md §1)."""
+
+from typing import Final, Literal, NamedTuple, get_args
+from uuid import UUID
+
+from domain.errors import BadStreamName
+
+Kind = Literal["chat", "channel", "user"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+
+class Stream(NamedTuple):
+    """One stream. A tuple, because it is a dictionary key on the way of every token."""
+
+    kind: Kind
+    id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.id}"
+
+
+def parse_stream(name: str) -> Stream:
+    """The stream of ``kind/uuid``. Raises ``BadStreamName``; a uuid is accepted in its canonical form only."""
+    kind, slash, raw_id = name.partition("/")
+    try:
+        stream_id = UUID(raw_id)
+    except ValueError:
+        raise BadStreamName(name) from None
+    if not slash or str(stream_id) != raw_id.lower():
+        raise BadStreamName(name)
+    for known in KINDS:
+        if kind == known:
+            return Stream(known, stream_id)
+    raise BadStreamName(name)
