@@ -1,0 +1,162 @@
+"""What commands need from the outside: the log, secrets that are not in it, and the clock.
+
+An adapter satisfies a port by shape. Each has an in-memory twin (``adapters/memory``), and one contract suite runs against both.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import msgspec
+
+from domain.event import Actor, Event, Stored
+from domain.stream import Stream
+
+ANY: Final = -1  # expected version: whatever the stream is at
+EXISTS: Final = -2  # expected version: the stream has at least one event
+
+
+class StreamAppend(msgspec.Struct, frozen=True):
+    """What one request adds to one stream. ``expected`` is the number of events the caller has seen, 0 for a new stream."""
+
+    stream: Stream
+    events: Sequence[Event[Any]]
+    expected: int
+
+
+class CommandKey(msgspec.Struct, frozen=True):
+    """An idempotency key. The same actor and key with another hash is refused; with the same it gets the first answer."""
+
+    actor_id: UUID
+    key: str
+    request_hash: bytes  # sha256 of what was asked
+    answer: bytes = b"null"  # JSON: what the first caller gets beside the versions, and every later one again
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What must be unique: an e-mail address, the first admin, the pair of a dm."""
+
+    kind: str
+    key: str
+    stream: Stream
+
+
+class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """All of ``appends`` or nothing. May be empty of events where only the command is to be remembered."""
+
+    appends: Sequence[StreamAppend]
+    actor: Actor | None = None
+    command: CommandKey | None = None
+    claims: Sequence[Claim] = ()
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """Committed. ``versions`` are those after the request, one for each of its appends, in their order."""
+
+    position: int  # of the last event of the request
+    versions: Sequence[int]
+    at: datetime
+    repeated: bool = False  # the command was known: nothing was written now
+    answer: bytes = b"null"
+
+
+class EventLog(Protocol):
+    async def append(self, request: AppendRequest) -> Appended:
+        """Append all of ``request`` or nothing. Returns after the commit; is not undone when the caller is cancelled.
+
+        Raises ``ConcurrencyConflict`` if a stream has moved on, ``ClaimTaken``, ``CommandMismatch``, ``ContentRefused``,
+        ``BadRequest`` for an event over 256 KiB: nothing was written. Raises ``Overloaded`` when too much waits already.
+        Raises ``LogUnavailable`` if Postgres stayed silent for longer than the bound: it may have been written; repeat
+        with the same command key or the same expected versions.
+        """
+        ...
+
+    async def read(
+        self, stream: Stream, *, after: int = 0, until: int | None = None, limit: int, without_deltas: bool = False
+    ) -> Sequence[Stored]:
+        """Events of one stream with ``after < version <= until``, in order, ``limit`` at most."""
+        ...
+
+    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
+        """All events of one message above version ``after``, in order: what a generation has said so far."""
+        ...
+
+    async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
+        """Events of all streams with ``position > after``, in order."""
+        ...
+
+    async def version(self, stream: Stream) -> int:
+        """The stream's newest version; 0 if it has none."""
+        ...
+
+    async def head(self) -> int:
+        """The newest position; 0 in an empty log."""
+        ...
+
+    async def find_command(self, actor_id: UUID, key: str) -> "KnownCommand | None": ...
+
+    async def find_claim(self, kind: str, key: str) -> Stream | None:
+        """Who holds it."""
+        ...
+
+
+class KnownCommand(msgspec.Struct, frozen=True):
+    request_hash: bytes
+    appended: Appended
+
+
+class Blobs(Protocol):
+    """Content over what an event may hold, kept by its sha256 under the stream that refers to it."""
+
+    async def put(self, stream: Stream, content: bytes) -> str:
+        """Returns the sha256 in hex. To repeat it changes nothing."""
+        ...
+
+    async def get(self, stream: Stream, sha256: str) -> bytes | None: ...
+
+
+class Credentials(Protocol):
+    """Hashes of passwords and API keys. Rows are only ever added; the newest password counts."""
+
+    async def add_password(self, user_id: UUID, password_hash: str) -> None: ...
+
+    async def password(self, user_id: UUID) -> str | None:
+        """The newest hash."""
+        ...
+
+    async def add_api_key(self, key_id: UUID, user_id: UUID, key_hash: bytes) -> None: ...
+
+    async def api_key_owner(self, key_hash: bytes) -> tuple[UUID, UUID] | None:
+        """``(key_id, user_id)``; whether the key still counts stands in the user's stream."""
+        ...
+
+    async def secret(self, name: str, proposed: bytes) -> bytes:
+        """The secret of that name; ``proposed`` becomes it where there is none yet, for every process."""
+        ...
+
+
+class Tickets(Protocol):
+    """One-use, short-lived. ``ticket_hash`` is a sha256: the ticket itself is not kept."""
+
+    async def put(self, ticket_hash: bytes, user_id: UUID, session: Mapping[str, Any], ttl_s: float) -> None: ...
+
+    async def take(self, ticket_hash: bytes) -> tuple[UUID, Mapping[str, Any]] | None:
+        """Returns it once, to one caller in the cluster; None when it is unknown, used or too old."""
+        ...
+
+
+class Nodes(Protocol):
+    """Who is alive. A node's beat is a counter that only it moves: clocks of two machines are never compared."""
+
+    async def beat(self, node_id: UUID, beat: int) -> None: ...
+
+    async def beats(self) -> Mapping[UUID, int]:
+        """Every node that has not said goodbye, and its newest beat."""
+        ...
+
+    async def leave(self, node_id: UUID) -> None: ...
+
+    async def open_generations(self) -> Sequence[tuple[Stream, UUID, UUID, int]]:
+        """``(stream, message_id, node_id, started_version)`` of every generation that has no end in the log."""
+        ...

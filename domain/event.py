@@ -1,0 +1,56 @@
+"""What stands in the log: an event, once proposed, once recorded, once as its stored bytes."""
+
+from datetime import datetime
+from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from domain.stream import Stream
+
+Fact = TypeVar("Fact")
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who caused an event, as they were then."""
+
+    id: UUID
+    name: str
+    role: str
+
+
+class Event(msgspec.Struct, frozen=True, Generic[Fact]):
+    """One thing that happened. ``data`` carries neither its type nor the ids of its envelope."""
+
+    message_id: UUID | None
+    data: Fact
+
+
+class Stored(NamedTuple):
+    """One row of the log. ``data`` and ``actor`` are JSON, the very bytes that were written: they are sent as they are."""
+
+    position: int
+    stream: Stream
+    version: int
+    type: str
+    message_id: UUID | None
+    actor: bytes | None
+    data: bytes
+    at: datetime  # UTC; never runs against position
+
+
+class Recorded(msgspec.Struct, frozen=True, Generic[Fact]):
+    """An event with its place in the log, for projections."""
+
+    position: int
+    stream: Stream
+    version: int
+    at: datetime
+    actor: Actor | None
+    event: Event[Fact]
+
+
+# What an emitter may send besides our own types (docs/protocol.md §2): kept as given, under its own name.
+class Emitted(msgspec.Struct, frozen=True):
+    name: str
+    data: Any
