@@ -56,7 +56,7 @@ class Appended(msgspec.Struct, frozen=True):
 
     position: int  # of the last event of the request
     versions: Sequence[int]
-    at: datetime
+    at: datetime | None = None  # None where nothing had to be written
     repeated: bool = False  # the command was known: nothing was written now
     answer: bytes = b"null"
 
@@ -146,17 +146,29 @@ class Tickets(Protocol):
         ...
 
 
+class NodeBeat(msgspec.Struct, frozen=True):
+    beat: int  # a counter that only the node itself moves: clocks of two machines are never compared
+    open_since: int  # a position: what the node runs was started above it
+
+
+class OpenGeneration(msgspec.Struct, frozen=True):
+    stream: Stream
+    message_id: UUID
+    node_id: UUID
+    started_version: int
+
+
 class Nodes(Protocol):
-    """Who is alive. A node's beat is a counter that only it moves: clocks of two machines are never compared."""
+    """Who is alive, and what a dead one left open."""
 
-    async def beat(self, node_id: UUID, beat: int) -> None: ...
+    async def beat(self, node_id: UUID, beat: NodeBeat) -> None: ...
 
-    async def beats(self) -> Mapping[UUID, int]:
-        """Every node that has not said goodbye, and its newest beat."""
+    async def beats(self) -> Mapping[UUID, NodeBeat]:
+        """The newest beat of every node that has not said goodbye."""
         ...
 
     async def leave(self, node_id: UUID) -> None: ...
 
-    async def open_generations(self) -> Sequence[tuple[Stream, UUID, UUID, int]]:
-        """``(stream, message_id, node_id, started_version)`` of every generation that has no end in the log."""
+    async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
+        """Every generation, of any node, that began above position ``since`` and has no end in the log."""
         ...

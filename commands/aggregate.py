@@ -1,0 +1,181 @@
+"""Read, decide, append: the one way in which a command becomes events.
+
+Hot streams are folded once and kept. A kept fold may be stale; the version check on append catches that, and a "no" or an
+"already so" that came from a kept fold alone is decided once more on a fresh one.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from commands.ports import Appended, AppendRequest, Claim, CommandKey, EventLog, StreamAppend
+from domain.codec import decode_event
+from domain.errors import CommandMismatch, ConcurrencyConflict, Refusal, TooManyLostRaces
+from domain.event import Actor, Event
+from domain.stream import Kind, Stream
+
+State = TypeVar("State")
+ATTEMPTS_MAX: Final = 32
+PAGE_EVENTS: Final = 10_000
+
+
+class Kept(Generic[State]):
+    """One stream's newest known state. The lock puts this process's own writers in line, so that they never race each other."""
+
+    __slots__ = ("lock", "state", "version")
+
+    def __init__(self, state: State) -> None:
+        self.lock = asyncio.Lock()
+        self.version = 0
+        self.state = state
+
+
+class Aggregate(Generic[State]):
+    """All streams of one kind, by their decider.
+
+    ``open_messages`` names messages whose deltas the state counts, with the version above which they stand: a cold fold
+    does not read the tokens of what has ended.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        kind: Kind,
+        empty: State,
+        evolve: Callable[[State, Event[Any], int], State],
+        *,
+        kept_max: int = 2048,
+        open_messages: Callable[[State], Iterable[tuple[UUID, int]]] = lambda _: (),
+    ) -> None:
+        self._log = log
+        self._kind = kind
+        self._empty = empty
+        self._evolve = evolve
+        self._kept: OrderedDict[UUID, Kept[State]] = OrderedDict()
+        self._kept_max = kept_max
+        self._open_messages = open_messages
+
+    def stream(self, stream_id: UUID) -> Stream:
+        return Stream(self._kind, stream_id)
+
+    def _entry(self, stream_id: UUID) -> Kept[State]:
+        kept = self._kept.get(stream_id)
+        if kept is None:
+            kept = self._kept[stream_id] = Kept(self._empty)
+            if len(self._kept) > self._kept_max:
+                for oldest in self._kept:
+                    # An entry in use stays: its lock is what keeps this process's writers in line.
+                    if not self._kept[oldest].lock.locked() and oldest != stream_id:
+                        del self._kept[oldest]
+                        break
+        else:
+            self._kept.move_to_end(stream_id)
+        return kept
+
+    async def state(self, stream_id: UUID, *, fresh: bool = True) -> tuple[int, State]:
+        """``(version, state)``. With ``fresh`` never older than the call; without, whatever is kept, if anything is."""
+        kept = self._entry(stream_id)
+        if fresh or kept.version == 0:
+            await self._refresh(stream_id, kept)
+        return kept.version, kept.state
+
+    async def _refresh(self, stream_id: UUID, kept: Kept[State]) -> None:
+        stream = self.stream(stream_id)
+        version, state = kept.version, kept.state
+        if version == 0:
+            until = await self._log.version(stream)
+            async for at, event in self._events(stream, 0, until, without_deltas=True):
+                state = self._evolve(state, event, at)
+            for message_id, started_version in list(self._open_messages(state)):
+                for stored in await self._log.read_message(stream, message_id, after=started_version):
+                    if stored.type == "message_delta" and stored.version <= until:
+                        state = self._evolve(state, decode_event(stored), stored.version)
+            version = until
+        else:
+            async for at, event in self._events(stream, version, None, without_deltas=False):
+                state, version = self._evolve(state, event, at), at
+        if version > kept.version:  # somebody else may have read further while this waited
+            kept.version, kept.state = version, state
+
+    async def _events(self, stream: Stream, after: int, until: int | None, *, without_deltas: bool) -> Any:
+        while True:
+            page = await self._log.read(stream, after=after, until=until, limit=PAGE_EVENTS, without_deltas=without_deltas)
+            for stored in page:
+                yield stored.version, decode_event(stored)
+            if len(page) < PAGE_EVENTS:
+                return
+            after = page[-1].version
+
+    async def handle(
+        self,
+        stream_id: UUID,
+        decide: Callable[[State], Sequence[Event[Any]]],
+        *,
+        actor: Actor | None = None,
+        command: CommandKey | None = None,
+        claims: Sequence[Claim] = (),
+        also: Sequence[StreamAppend] = (),
+        expected_version: int | None = None,
+        attempts_max: int | None = ATTEMPTS_MAX,
+    ) -> Appended:
+        """Decide on the stream's state and append what comes of it, with ``also`` in the same commit.
+
+        Returns the versions of this stream first, then of ``also``. ``expected_version`` makes the command conditional:
+        ``ConcurrencyConflict`` at once if the stream is elsewhere. Otherwise a lost race is decided again, at most
+        ``attempts_max`` times (None: for as long as ``decide`` still has something to say), then ``TooManyLostRaces``.
+        Raises what ``decide`` and ``EventLog.append`` raise.
+        """
+        kept = self._entry(stream_id)
+        stream = self.stream(stream_id)
+        async with kept.lock:
+            if command is not None:
+                known = await self._log.find_command(command.actor_id, command.key)
+                if known is not None:
+                    if known.request_hash != command.request_hash:
+                        raise CommandMismatch(command.key)
+                    return known.appended
+            fresh = kept.version == 0
+            if fresh:
+                await self._refresh(stream_id, kept)
+            attempt = 0
+            while attempts_max is None or attempt < attempts_max:
+                version, state = kept.version, kept.state
+                if expected_version is not None and version != expected_version:
+                    if fresh:
+                        raise ConcurrencyConflict(stream, expected=expected_version, current=version)
+                    events: Sequence[Event[Any]] = ()
+                else:
+                    try:
+                        events = decide(state)
+                    except Refusal:
+                        if fresh:
+                            raise
+                        events = ()
+                if not events and not fresh:
+                    await self._refresh(stream_id, kept)
+                    fresh = True
+                    continue
+                attempt += 1
+                if not events and command is None:
+                    return Appended(await self._log.head(), (version,))
+                appends = (StreamAppend(stream, events, version), *also) if events else ()
+                try:
+                    appended = await self._log.append(AppendRequest(appends=appends, actor=actor, command=command, claims=claims))
+                except ConcurrencyConflict:
+                    await self._refresh(stream_id, kept)
+                    fresh = True
+                    continue
+                if appended.repeated:
+                    return appended
+                if not events:  # only the command was remembered
+                    return msgspec.structs.replace(appended, versions=(version,))
+                if kept.version == version:  # a reader may have refreshed past us while we waited for the commit
+                    for number, event in enumerate(events, version + 1):
+                        state = self._evolve(state, event, number)
+                    kept.version, kept.state = version + len(events), state
+                return appended
+            raise TooManyLostRaces(stream, attempt)

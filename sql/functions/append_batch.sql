@@ -1,0 +1,183 @@
+-- Appends everything that is waiting: one call, one commit. A procedure that ends in COMMIT, so that the lock is gone when
+-- the work is done and not when the client's next message arrives: a client that is stopped in between holds nothing.
+--
+-- Requests are numbered from 1. Arrays of one length belong together, an element of each describes:
+--   p_command_*  one request's idempotency key
+--   p_claim_*    one thing that a request claims as unique
+--   p_touch_*    one stream that a request appends to, in the order of its answer; expected: n exactly, -1 any, -2 at least one
+--   p_type …     one event, in order: of which touch, and its number within that touch
+-- A batch holds at most one request for each stream, command key and claim: the caller lets the second one wait.
+-- p_asked_before: the same call was made before and its outcome is not known. Then a touch that expected version n and finds
+-- these very events at n+1… was written by that call.
+--
+-- Out: outcomes[request] is 0 written now, 1 written by an earlier asking, 2 repeated (its command was known), 3 mismatch (known
+-- with another hash), 4 conflict, 5 claimed by another; positions[request] that of its last event;
+-- versions[touch] the stream's version after the batch, or at a conflict the one it has; for a repeated command its first
+-- versions and answer as JSON in answers[request].
+--
+-- Under one advisory lock until the commit, so position order is commit order, with no gap. It demands READ COMMITTED: each
+-- statement after the lock must see what the one before committed.
+CREATE OR REPLACE PROCEDURE append_batch(
+    p_requests         integer,
+    p_asked_before     boolean,
+    p_command_request  integer[],
+    p_command_actor    uuid[],
+    p_command_key      text[],
+    p_command_hash     bytea[],
+    p_command_answer   json[],
+    p_claim_request    integer[],
+    p_claim_kind       text[],
+    p_claim_key        text[],
+    p_claim_stream     uuid[],
+    p_touch_request    integer[],
+    p_touch_stream     uuid[],
+    p_touch_kind       text[],
+    p_touch_expected   integer[],
+    p_touch_events     integer[],
+    p_event_touch      integer[],
+    p_event_number     integer[],
+    p_type             text[],
+    p_message_id       uuid[],
+    p_actor            json[],
+    p_data             json[],
+    INOUT outcomes     smallint[] DEFAULT NULL,
+    INOUT positions    bigint[] DEFAULT NULL,
+    INOUT versions     integer[] DEFAULT NULL,
+    INOUT answers      json[] DEFAULT NULL,
+    INOUT recorded     timestamptz DEFAULT NULL
+) LANGUAGE plpgsql AS $$
+DECLARE
+    heads     integer[];
+    head      integer;
+    last      bigint;
+    at        timestamptz;
+    request   integer;
+    written   bigint[];
+    accepted  boolean := true;  -- all of it: the common case
+    touch     integer;
+    found     record;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'append_batch demands READ COMMITTED, called in %', current_setting('transaction_isolation')
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    PERFORM pg_advisory_xact_lock(7305804402);  -- the append lock
+
+    outcomes := array_fill(0::smallint, ARRAY[p_requests]);
+    positions := array_fill(0::bigint, ARRAY[p_requests]);
+
+    IF cardinality(p_command_request) > 0 THEN
+        answers := array_fill(NULL::json, ARRAY[p_requests]);
+        FOR found IN
+            SELECT asked.request, asked.hash = known.request_hash AS same, known.position,
+                   json_build_object('versions', known.versions, 'answer', known.answer, 'at', known.recorded_at) AS answer
+              FROM unnest(p_command_request, p_command_actor, p_command_key, p_command_hash) AS asked(request, actor_id, key, hash)
+              JOIN commands AS known USING (actor_id, key)
+        LOOP
+            accepted := false;
+            outcomes[found.request] := CASE WHEN found.same THEN 2 ELSE 3 END;
+            positions[found.request] := found.position;
+            answers[found.request] := found.answer;
+        END LOOP;
+    END IF;
+
+    heads := ARRAY(
+        SELECT coalesce((SELECT e.version FROM events AS e WHERE e.stream_id = t.stream_id ORDER BY e.version DESC LIMIT 1), 0)
+          FROM unnest(p_touch_stream) WITH ORDINALITY AS t(stream_id, touch)
+         ORDER BY t.touch);
+    versions := heads;
+
+    FOR touch IN 1 .. cardinality(heads) LOOP
+        request := p_touch_request[touch];
+        head := heads[touch];
+        IF p_touch_expected[touch] <> head AND outcomes[request] = 0
+           AND NOT (p_touch_expected[touch] = -1 OR (p_touch_expected[touch] = -2 AND head > 0)) THEN
+            accepted := false;
+            outcomes[request] := 4;
+        END IF;
+    END LOOP;
+
+    IF p_asked_before AND NOT accepted THEN
+        FOR found IN
+            SELECT t.request, max(e.position) AS position, max(e.recorded_at) AS recorded_at
+              FROM unnest(p_event_touch, p_event_number, p_type, p_message_id, p_data) AS p(touch, number, type, message_id, data)
+              JOIN unnest(p_touch_request, p_touch_stream, p_touch_expected) WITH ORDINALITY AS t(request, stream_id, expected, touch) USING (touch)
+              LEFT JOIN events AS e ON e.stream_id = t.stream_id AND e.version = t.expected + p.number AND e.type = p.type
+                   AND e.message_id IS NOT DISTINCT FROM p.message_id AND e.data::text = p.data::text
+             WHERE outcomes[t.request] = 4
+             GROUP BY t.request
+            HAVING bool_and(t.expected >= 0 AND e.position IS NOT NULL)
+        LOOP
+            outcomes[found.request] := 1;
+            positions[found.request] := found.position;
+        END LOOP;
+    END IF;
+
+    IF cardinality(p_claim_request) > 0 THEN
+        FOR found IN
+            SELECT DISTINCT asked.request
+              FROM unnest(p_claim_request, p_claim_kind, p_claim_key) AS asked(request, kind, key)
+              JOIN claims USING (kind, key)
+        LOOP
+            IF outcomes[found.request] = 0 THEN
+                accepted := false;
+                outcomes[found.request] := 5;
+            END IF;
+        END LOOP;
+    END IF;
+
+    SELECT e.position, e.recorded_at INTO last, at FROM events AS e ORDER BY e.position DESC LIMIT 1;
+    last := coalesce(last, 0);
+    recorded := greatest(clock_timestamp(), at);  -- time never runs against position
+
+    INSERT INTO streams (stream_id, kind)
+    SELECT t.stream_id, t.kind
+      FROM unnest(p_touch_request, p_touch_stream, p_touch_kind, heads) AS t(request, stream_id, kind, head)
+     WHERE t.head = 0 AND outcomes[t.request] = 0;
+
+    -- SQL gives a batch's rows to the insert in the order of their numbers, since that is how they are unnested.
+    IF accepted THEN
+        INSERT INTO events (position, stream_id, version, type, message_id, actor, data, recorded_at)
+        SELECT last + e.number, p_touch_stream[e.touch], heads[e.touch] + e.in_touch, e.type, e.message_id, e.actor, e.data, recorded
+          FROM unnest(p_event_touch, p_event_number, p_type, p_message_id, p_actor, p_data)
+               WITH ORDINALITY AS e(touch, in_touch, type, message_id, actor, data, number);
+    ELSE
+        INSERT INTO events (position, stream_id, version, type, message_id, actor, data, recorded_at)
+        SELECT last + row_number() OVER (ORDER BY e.number), p_touch_stream[e.touch], heads[e.touch] + e.in_touch,
+               e.type, e.message_id, e.actor, e.data, recorded
+          FROM unnest(p_event_touch, p_event_number, p_type, p_message_id, p_actor, p_data)
+               WITH ORDINALITY AS e(touch, in_touch, type, message_id, actor, data, number)
+         WHERE outcomes[p_touch_request[e.touch]] = 0;
+    END IF;
+
+    FOR touch IN 1 .. cardinality(heads) LOOP
+        request := p_touch_request[touch];
+        IF outcomes[request] = 0 THEN
+            last := last + p_touch_events[touch];
+            positions[request] := last;
+            versions[touch] := heads[touch] + p_touch_events[touch];
+        ELSIF outcomes[request] = 1 THEN
+            versions[touch] := p_touch_expected[touch] + p_touch_events[touch];
+        END IF;
+    END LOOP;
+
+    IF cardinality(p_claim_request) > 0 THEN
+        INSERT INTO claims (kind, key, stream_id)
+        SELECT asked.kind, asked.key, asked.stream_id
+          FROM unnest(p_claim_request, p_claim_kind, p_claim_key, p_claim_stream) AS asked(request, kind, key, stream_id)
+         WHERE outcomes[asked.request] = 0;
+    END IF;
+    IF cardinality(p_command_request) > 0 THEN
+        INSERT INTO commands (actor_id, key, request_hash, position, versions, answer, recorded_at)
+        SELECT asked.actor_id, asked.key, asked.hash, coalesce(nullif(positions[asked.request], 0), last),
+               ARRAY(SELECT t.version FROM unnest(p_touch_request, versions) WITH ORDINALITY AS t(request, version, touch)
+                      WHERE t.request = asked.request ORDER BY t.touch),
+               asked.answer, recorded
+          FROM unnest(p_command_request, p_command_actor, p_command_key, p_command_hash, p_command_answer)
+               AS asked(request, actor_id, key, hash, answer)
+         WHERE outcomes[asked.request] = 0;
+    END IF;
+
+    COMMIT;
+END
+$$;
