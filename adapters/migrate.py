@@ -1,0 +1,212 @@
+"""Brings a database up to date with the files in ``sql/``.
+
+First ``migrations/NNNN_name.sql``, in order, each once, each in a transaction of its own together with its row in ``migrations``. Then
+``functions/NAME.sql``, one routine a file, whenever the file's bytes differ from those applied last. The connection is the owner's. The
+server itself works as ``stenograph_app`` (``SET ROLE``), which may insert and read but not change the log; the grants are in the
+migrations, the role is made here, since roles belong to the whole cluster and not to one database.
+
+Any number of servers may start at once: every step is decided and done under one lock.
+"""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiosql
+import psycopg
+from psycopg import errors, sql
+
+import sql as our_sql
+
+APP_ROLE = "stenograph_app"
+MIGRATION_NAME = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
+
+_queries: Any = aiosql.from_path(our_sql.folder() / "queries" / "migrate.sql", "psycopg", mandatory_parameters=False)
+
+
+class MigrationError(RuntimeError):
+    """The database was left at the last migration that succeeded.
+
+    ├── MigrationEdited       an applied file has other bytes now
+    ├── MigrationsMisnumbered the files are not 0001, 0002, …, or one was slipped in before an applied one
+    ├── DatabaseAhead         the database has migrations that this code does not know
+    ├── MigrationFailed       Postgres refused a statement
+    └── AppRoleMissing        the role ``stenograph_app`` cannot be made or taken
+    """
+
+
+class MigrationEdited(MigrationError):
+    def __init__(self, name: str, applied_sha256: str, found_sha256: str) -> None:
+        super().__init__(
+            f"{name} was edited after it was applied (applied {applied_sha256[:12]}…, found {found_sha256[:12]}…): "
+            "restore it and write a new migration"
+        )
+        self.name = name
+
+
+class MigrationsMisnumbered(MigrationError):
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"expected migration {expected}, found {found}")
+
+
+class DatabaseAhead(MigrationError):
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"the database has migrations that this version does not know ({', '.join(names)}): run a newer version")
+        self.names = names
+
+
+class MigrationFailed(MigrationError):
+    def __init__(self, name: str, cause: psycopg.Error) -> None:
+        super().__init__(f"{name}: {cause}")
+        self.name = name
+
+
+class AppRoleMissing(MigrationError):
+    def __init__(self, cause: psycopg.Error) -> None:
+        super().__init__(
+            f"{str(cause).strip()}. The user of DATABASE_URL may not make or take the role {APP_ROLE}: have an administrator run once "
+            f"CREATE ROLE {APP_ROLE} NOLOGIN; GRANT {APP_ROLE} TO the user of DATABASE_URL;"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What a call of ``migrate`` changed: names of files, empty when the database was up to date."""
+
+    migrations: list[str]
+    functions: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def migrate(dsn: str, *, sql_folder: Path | None = None, lock_timeout_s: float = 60.0) -> Migrated:
+    """Apply what is missing and return its names.
+
+    ``lock_timeout_s`` bounds the wait for another server that migrates, and for each lock a statement needs.
+    Raises ``MigrationError``, or ``psycopg.OperationalError`` when the database cannot be reached.
+    """
+    folder = sql_folder or our_sql.folder()
+    migrations = _numbered(_files(folder / "migrations"))
+    functions = _files(folder / "functions")
+    applied: list[str] = []
+    with psycopg.connect(dsn, autocommit=True, application_name="steno migrate") as connection:
+        with _step(connection, lock_timeout_s, "the bookkeeping"):
+            _ensure_app_role(connection)
+            _queries.create_bookkeeping(connection)
+        for _ in range(len(migrations) + 1):
+            with _step(connection, lock_timeout_s, "the list of migrations"):
+                pending = _pending(migrations, dict(_queries.applied_migrations(connection)))
+                if not pending:
+                    break
+                _apply_migration(connection, pending[0])
+                applied.append(pending[0].name)
+        with _step(connection, lock_timeout_s, "the list of functions"):
+            known = dict(_queries.applied_functions(connection))
+            changed = [file for file in functions if known.get(file.name) != file.sha256]
+            for file in changed:
+                _apply_function(connection, file)
+    return Migrated(applied, [file.name for file in changed])
+
+
+def _files(folder: Path) -> list[_File]:
+    return [_File(path.name, path.read_bytes()) for path in sorted(folder.glob("*.sql"))]
+
+
+def _numbered(files: list[_File]) -> list[_File]:
+    for number, file in enumerate(files, start=1):
+        matched = MIGRATION_NAME.fullmatch(file.name)
+        if matched is None or int(matched["number"]) != number:
+            raise MigrationsMisnumbered(f"{number:04}_….sql", file.name)
+    return files
+
+
+def _pending(files: list[_File], applied: dict[str, str]) -> list[_File]:
+    known = {file.name for file in files}
+    if unknown := [name for name in applied if name not in known]:
+        raise DatabaseAhead(unknown)
+    for file, name in zip(files, applied, strict=False):
+        if file.name != name:
+            raise MigrationsMisnumbered(f"{name}, which is applied", file.name)
+        if file.sha256 != applied[name]:
+            raise MigrationEdited(name, applied[name], file.sha256)
+    return files[len(applied) :]
+
+
+@contextlib.contextmanager
+def _step(connection: psycopg.Connection, lock_timeout_s: float, name: str) -> Iterator[None]:
+    """One transaction under the lock. What Postgres refuses is said to be about ``name`` unless something inside knew better."""
+    try:
+        with connection.transaction():
+            _queries.take_migration_lock(connection, timeout=f"{round(lock_timeout_s * 1000)}ms")
+            yield
+    except psycopg.OperationalError as error:
+        if not isinstance(error, errors.LockNotAvailable):
+            raise
+        raise MigrationFailed(name, error) from error
+    except psycopg.Error as error:
+        raise MigrationFailed(name, error) from error
+
+
+def _apply_migration(connection: psycopg.Connection, file: _File) -> None:
+    try:
+        connection.execute(file.content)
+    except psycopg.Error as error:
+        raise MigrationFailed(file.name, error) from error
+    _queries.record_migration(connection, name=file.name, sha256=file.sha256)
+
+
+def _apply_function(connection: psycopg.Connection, file: _File) -> None:
+    """Replace the routine in place; where its signature changed, which CREATE OR REPLACE cannot do, drop the old one."""
+    routine = file.name.removesuffix(".sql")
+    before = {signature for (signature,) in _queries.routines_named(connection, name=routine)}
+    try:
+        try:
+            with connection.transaction():
+                connection.execute(file.content)
+        except errors.InvalidFunctionDefinition:
+            _drop(connection, before)
+            connection.execute(file.content)
+        else:
+            after = {signature for (signature,) in _queries.routines_named(connection, name=routine)}
+            if after - before:  # another list of arguments made a second routine beside the first
+                _drop(connection, before)
+    except psycopg.Error as error:
+        raise MigrationFailed(file.name, error) from error
+    _queries.record_function(connection, name=file.name, sha256=file.sha256)
+
+
+def _drop(connection: psycopg.Connection, signatures: set[str]) -> None:
+    for signature in signatures:
+        connection.execute(sql.SQL("DROP ROUTINE {}").format(sql.SQL(signature)))  # Postgres quoted it itself
+
+
+def _ensure_app_role(connection: psycopg.Connection) -> None:
+    if not _queries.role_exists(connection):
+        # DuplicateObject, UniqueViolation: a migration of another database of this cluster was quicker.
+        try:
+            with contextlib.suppress(errors.DuplicateObject, errors.UniqueViolation), connection.transaction():
+                _queries.create_role(connection)
+        except errors.InsufficientPrivilege as error:
+            raise AppRoleMissing(error) from error
+    try:
+        with connection.transaction():
+            _queries.take_role(connection)
+    except errors.InsufficientPrivilege:
+        try:
+            with connection.transaction():
+                _queries.grant_role(connection)
+                _queries.take_role(connection)
+        except errors.InsufficientPrivilege as error:
+            raise AppRoleMissing(error) from error

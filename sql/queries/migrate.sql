@@ -1,0 +1,50 @@
+-- What adapters/migrate.py says about itself: which files were applied, with which bytes. Everything runs inside its transactions.
+
+-- name: take_migration_lock$
+-- The number is ours alone ("steno" in ASCII). Of the transaction, not the session: it is gone with it, also behind a pooler.
+SELECT set_config('lock_timeout', :timeout, true), pg_advisory_xact_lock(495857004143);
+
+-- name: create_bookkeeping#
+CREATE TABLE IF NOT EXISTS migrations (
+    name       text        NOT NULL,
+    sha256     text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT migrations_pkey PRIMARY KEY (name)
+);
+CREATE TABLE IF NOT EXISTS functions (
+    name       text        NOT NULL,
+    sha256     text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT functions_pkey PRIMARY KEY (name)
+);
+
+-- name: applied_migrations
+SELECT name, sha256 FROM migrations ORDER BY name COLLATE "C";
+
+-- name: record_migration!
+INSERT INTO migrations (name, sha256) VALUES (:name, :sha256);
+
+-- name: applied_functions
+SELECT name, sha256 FROM functions;
+
+-- name: record_function!
+INSERT INTO functions (name, sha256) VALUES (:name, :sha256)
+    ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, applied_at = excluded.applied_at;
+
+-- name: routines_named
+-- All overloads, each as DROP ROUTINE wants it.
+SELECT oid::regprocedure::text FROM pg_proc WHERE proname = :name AND pronamespace = current_schema()::regnamespace;
+
+-- name: role_exists$
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'stenograph_app');
+
+-- name: create_role#
+CREATE ROLE stenograph_app NOLOGIN;
+
+-- name: take_role#
+-- Whether it works is asked by doing it: what membership alone permits differs between versions of Postgres.
+SET LOCAL ROLE stenograph_app;
+RESET ROLE;
+
+-- name: grant_role#
+GRANT stenograph_app TO CURRENT_USER;
