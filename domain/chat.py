@@ -548,9 +548,7 @@ def require_place(chat: Chat, message_id: UUID, parent_id: UUID | None) -> None:
 def create_chat(chat: Chat, command: CreateChat) -> list[ChatEvent]:
     if chat.owner_id is not None:
         raise ChatExists(command.chat_id)
-    return [
-        Event(None, ChatCreated(command.by, command.title, command.folder_id, command.client_id, command.listed, command.fields))
-    ]
+    return [Event(None, ChatCreated(command.by, command.title, command.folder_id, command.client_id, command.listed, command.fields))]
 
 
 def archive_chat(chat: Chat, command: ArchiveChat) -> list[ChatEvent]:

@@ -19,7 +19,7 @@ class Actor(msgspec.Struct, frozen=True):
     role: str
 
 
-class Event(msgspec.Struct, frozen=True, Generic[Fact]):
+class Event(msgspec.Struct, Generic[Fact], frozen=True):
     """One thing that happened. ``data`` carries neither its type nor the ids of its envelope."""
 
     message_id: UUID | None
@@ -39,7 +39,7 @@ class Stored(NamedTuple):
     at: datetime  # UTC; never runs against position
 
 
-class Recorded(msgspec.Struct, frozen=True, Generic[Fact]):
+class Recorded(msgspec.Struct, Generic[Fact], frozen=True):
     """An event with its place in the log, for projections."""
 
     position: int

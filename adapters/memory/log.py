@@ -1,0 +1,138 @@
+"""The log in memory: ``EventLog``, ``Blobs`` and ``Nodes`` with the semantics of the one in Postgres."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+
+from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
+from domain.chat import MessageStarted
+from domain.codec import EVENT_BYTES_MAX, decode, encode, encode_actor
+from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
+from domain.event import Stored
+from domain.stream import Stream
+
+ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
+
+
+class MemoryLog:
+    """Everything in lists and dicts; ``committed`` is called like the appender's."""
+
+    def __init__(self, committed: Callable[[Sequence[Stored]], None] = lambda _: None) -> None:
+        self.committed = committed
+        self.events: list[Stored] = []
+        self._streams: dict[Stream, list[Stored]] = {}
+        self._commands: dict[tuple[UUID, str], KnownCommand] = {}
+        self._claims: dict[tuple[str, str], Stream] = {}
+        self._blobs: dict[tuple[Stream, str], bytes] = {}
+        self._beats: dict[UUID, NodeBeat] = {}
+
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def append(self, request: AppendRequest) -> Appended:
+        encoded = [[(event.message_id, *encode(event.data)) for event in append.events] for append in request.appends]
+        for rows in encoded:
+            for _, name, data in rows:
+                if len(data) > EVENT_BYTES_MAX:
+                    raise BadRequest(f"an event holds at most {EVENT_BYTES_MAX} bytes, this {name} has {len(data)}")
+        command = request.command
+        if command is not None:
+            known = self._commands.get((command.actor_id, command.key))
+            if known is not None:
+                if known.request_hash != command.request_hash:
+                    raise CommandMismatch(command.key)
+                return known.appended
+        for append in request.appends:
+            current = len(self._streams.get(append.stream, ()))
+            if append.expected not in (current, ANY) and not (append.expected == EXISTS and current > 0):
+                raise ConcurrencyConflict(append.stream, expected=append.expected, current=current)
+        for claim in request.claims:
+            if (claim.kind, claim.key) in self._claims:
+                raise ClaimTaken(claim.kind, claim.key)
+        return self._write(request, encoded)
+
+    def _write(self, request: AppendRequest, encoded: Sequence[Sequence[tuple[UUID | None, str, bytes]]]) -> Appended:
+        at = datetime.now(UTC)
+        if self.events:
+            at = max(at, self.events[-1].at)
+        actor = encode_actor(request.actor) if request.actor is not None else None
+        written: list[Stored] = []
+        versions: list[int] = []
+        for append, rows in zip(request.appends, encoded, strict=True):
+            stream_events = self._streams.setdefault(append.stream, [])
+            for message_id, name, data in rows:
+                position, version = len(self.events) + 1, len(stream_events) + 1
+                event = Stored(position, append.stream, version, name, message_id, actor, data, at)
+                stream_events.append(event)
+                self.events.append(event)
+                written.append(event)
+            versions.append(len(stream_events))
+        for claim in request.claims:
+            self._claims[claim.kind, claim.key] = claim.stream
+        answer = request.command.answer if request.command is not None else b"null"
+        appended = Appended(len(self.events), versions, at, False, answer)
+        if request.command is not None:
+            first = msgspec.structs.replace(appended, repeated=True)
+            self._commands[request.command.actor_id, request.command.key] = KnownCommand(request.command.request_hash, first)
+        if written:
+            self.committed(written)
+        return appended
+
+    async def read(
+        self, stream: Stream, *, after: int = 0, until: int | None = None, limit: int, without_deltas: bool = False
+    ) -> Sequence[Stored]:
+        events = self._streams.get(stream, [])[after:until]
+        return [event for event in events if not (without_deltas and event.type == "message_delta")][:limit]
+
+    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
+        return [event for event in self._streams.get(stream, [])[after:] if event.message_id == message_id]
+
+    async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
+        return self.events[after : after + limit]
+
+    async def version(self, stream: Stream) -> int:
+        return len(self._streams.get(stream, ()))
+
+    async def head(self) -> int:
+        return len(self.events)
+
+    async def find_command(self, actor_id: UUID, key: str) -> KnownCommand | None:
+        return self._commands.get((actor_id, key))
+
+    async def find_claim(self, kind: str, key: str) -> Stream | None:
+        return self._claims.get((kind, key))
+
+    async def put(self, stream: Stream, content: bytes) -> str:
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._blobs[stream, sha256] = content
+        return sha256
+
+    async def get(self, stream: Stream, sha256: str) -> bytes | None:
+        return self._blobs.get((stream, sha256))
+
+    async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
+        self._beats[node_id] = beat
+
+    async def beats(self) -> Mapping[UUID, NodeBeat]:
+        return dict(self._beats)
+
+    async def leave(self, node_id: UUID) -> None:
+        self._beats.pop(node_id, None)
+
+    async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
+        opened: dict[tuple[Stream, UUID | None], OpenGeneration] = {}
+        for event in self.events[since:]:
+            if event.type == "message_start":
+                start = decode("chat", event.type, event.data)
+                assert isinstance(start, MessageStarted)
+                assert event.message_id is not None
+                opened[event.stream, event.message_id] = OpenGeneration(event.stream, event.message_id, start.node_id, event.version)
+            elif event.type in ENDS:
+                opened.pop((event.stream, event.message_id), None)
+        return list(opened.values())

@@ -1,0 +1,322 @@
+"""The one way into the log: everything that waits goes in one call, one round trip, one commit.
+
+No timer: while a batch is in flight the next one gathers. The batch runs in the appender's own task and is never cancelled
+with a caller. A time-out or a lost connection is an unknown outcome: the connection is dropped and the same call is made
+again, saying so, until it is answered or ``hold_s`` is over.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import asyncpg
+import structlog
+
+from adapters.postgres.connection import outcome_unknown, passes
+from adapters.postgres.queries import text
+from commands.ports import Appended, AppendRequest, CommandKey
+from domain.codec import EVENT_BYTES_MAX, encode, encode_actor
+from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, LogUnavailable, Overloaded, StenographError
+from domain.event import Stored
+from domain.stream import Stream
+
+log = structlog.get_logger("appender")
+
+CALL: Final = text("append_batch")
+CALL_TIMEOUT_S: Final = 10.0
+RETRY_FIRST_S: Final = 0.02
+RETRY_MOST_S: Final = 1.0
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+# Who asks for requests that have no caller's key: their keys are random, so they need no owner.
+NOBODY: Final = UUID(int=0)
+
+WRITTEN, WRITTEN_BEFORE, REPEATED, MISMATCH, CONFLICT, CLAIMED = range(6)
+
+
+class Waiting:
+    """One request on its way: its events encoded, and whoever waits for it."""
+
+    __slots__ = ("actor", "bytes", "command", "done", "events", "keys", "request", "rows")
+
+    def __init__(self, request: AppendRequest, done: "asyncio.Future[Appended]") -> None:
+        self.request = request
+        self.done = done
+        self.actor = encode_actor(request.actor) if request.actor is not None else None
+        self.rows: list[list[tuple[str, UUID | None, bytes]]] = []
+        self.bytes = 0
+        self.events = 0
+        for append in request.appends:
+            rows = []
+            for event in append.events:
+                name, data = encode(event.data)
+                if len(data) > EVENT_BYTES_MAX:
+                    raise BadRequest(f"an event holds at most {EVENT_BYTES_MAX} bytes, this {name} has {len(data)}")
+                rows.append((name, event.message_id, data))
+                self.bytes += len(data)
+            self.rows.append(rows)
+            self.events += len(rows)
+        self.command = request.command
+        if self.command is None and any(append.expected < 0 for append in request.appends):
+            # What was asked at an exact version is recognised by it; everything else needs a key to be asked again by.
+            self.command = CommandKey(NOBODY, uuid4().hex, b"")
+        # A batch holds each of these once.
+        keys: list[Any] = [append.stream for append in request.appends]
+        keys.extend((claim.kind, claim.key) for claim in request.claims)
+        if self.command is not None:
+            keys.append((self.command.actor_id, self.command.key))
+        self.keys = keys
+
+
+class Appender:
+    """``connect`` opens the appender's own connection; ``committed`` gets each batch's events, in order, before any caller does."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable["asyncpg.Connection[Any]"]],
+        committed: Callable[[Sequence[Stored]], None],
+        *,
+        batch_events_max: int = 1000,
+        hold_s: float = 40.0,
+    ) -> None:
+        self._connect = connect
+        self._committed = committed
+        self._batch_events_max = batch_events_max
+        self._hold_s = hold_s
+        self._waiting: deque[Waiting] = deque()
+        self._waiting_bytes = 0
+        self._wake = asyncio.Event()
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self.batches = 0
+        self.retries = 0
+        self.last_success_at = 0.0  # the loop's clock, seconds
+
+    async def start(self) -> None:
+        self._connection = await self._connect()
+        self.last_success_at = asyncio.get_running_loop().time()
+        self._task = asyncio.create_task(self._run(), name="appender")
+
+    async def close(self) -> None:
+        """Everything that waits is appended first, within ``hold_s``."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self._task, self._hold_s)
+        if self._connection is not None:
+            with contextlib.suppress(Exception):  # it may be lost already, and nothing depends on it any more
+                await self._connection.close(timeout=1)
+
+    @property
+    def waiting_events(self) -> int:
+        return sum(one.events for one in self._waiting)
+
+    async def append(self, request: AppendRequest) -> Appended:
+        """See ``EventLog.append``."""
+        if self._closing:
+            raise LogUnavailable("the server is going away; nothing was written")
+        waiting = Waiting(request, asyncio.get_running_loop().create_future())
+        if self._waiting_bytes + waiting.bytes > WAITING_BYTES_MAX and self._waiting:
+            raise Overloaded("the append queue (bytes)", WAITING_BYTES_MAX)
+        self._waiting.append(waiting)
+        self._waiting_bytes += waiting.bytes
+        self._wake.set()
+        # The future belongs to the appender: a caller that is cancelled leaves it, and the request goes on.
+        return await asyncio.shield(waiting.done)
+
+    async def _run(self) -> None:
+        while True:
+            if not self._waiting:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            await self._write(self._gather())
+
+    def _gather(self) -> list[Waiting]:
+        """The next batch, in the order of arrival. Whatever shares a key with what is before it waits for the next one."""
+        batch: list[Waiting] = []
+        held_back: list[Waiting] = []
+        taken: set[Any] = set()
+        events = size = 0
+        waiting = self._waiting
+        while waiting:
+            one = waiting[0]
+            if batch and (events + one.events > self._batch_events_max or size + one.bytes > BATCH_BYTES_MAX):
+                break
+            waiting.popleft()
+            if taken.isdisjoint(one.keys):
+                batch.append(one)
+                events += one.events
+                size += one.bytes
+            else:
+                held_back.append(one)
+            taken.update(one.keys)
+        waiting.extendleft(reversed(held_back))
+        self._waiting_bytes -= size
+        return batch
+
+    async def _write(self, batch: list[Waiting]) -> None:
+        try:
+            outcome = await self._call(batch)
+        except asyncpg.PostgresError as error:
+            if len(batch) > 1:
+                # A row that Postgres refuses for its data fails alone, not its neighbours.
+                middle = len(batch) // 2
+                await self._write(batch[:middle])
+                await self._write(batch[middle:])
+                return
+            log.error("request_refused_by_postgres", sqlstate=error.sqlstate, error=str(error))
+            self._fail(batch, BadRequest(f"Postgres refused the event's data: {error}"))
+        except StenographError as error:
+            self._fail(batch, error)
+        except Exception as error:
+            # The appender's own loop must live; whoever waits must not wait for ever.
+            log.exception("append_failed")
+            self._fail(batch, LogUnavailable(f"the append failed: {error}"))
+        else:
+            self._settle(batch, outcome)
+
+    def _fail(self, batch: list[Waiting], error: StenographError) -> None:
+        for one in batch:
+            if not one.done.done():
+                one.done.set_exception(error)
+                one.done.exception()  # a caller that left does not read it, and that is no fault
+
+    async def _call(self, batch: list[Waiting]) -> Any:
+        """One call, repeated until it is answered. Raises ``LogUnavailable`` after ``hold_s``, or the server's "no"."""
+        loop = asyncio.get_running_loop()
+        arguments = call_arguments(batch)
+        asked_before = False
+        deadline = loop.time() + self._hold_s
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    if self._connection is None:
+                        self._connection = await self._connect()
+                    row = await self._connection.fetchrow(CALL, len(batch), asked_before, *arguments)
+                self.batches += 1
+                self.last_success_at = loop.time()
+                return row
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+                if not passes(error):
+                    raise
+                self.retries += 1
+                if outcome_unknown(error):
+                    asked_before = True
+                    self._drop_connection()
+                if loop.time() + pause_s > deadline:
+                    raise LogUnavailable(f"Postgres did not take the events within {self._hold_s:g} s: {error}") from error
+                log.warning("append_retry", error=f"{type(error).__name__}: {error}", requests=len(batch), pause_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_MOST_S)
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    def _settle(self, batch: list[Waiting], row: Any) -> None:
+        outcomes, positions, versions, answers, at = row["outcomes"], row["positions"], row["versions"], row["answers"], row["recorded"]
+        committed: list[Stored] = []
+        touch = 0
+        results: list[Appended | StenographError] = []
+        for index, one in enumerate(batch):
+            touches = len(one.rows)
+            after = versions[touch : touch + touches]
+            touch += touches
+            match outcomes[index]:
+                case 0:
+                    position = positions[index] - one.events
+                    for append, rows, version in zip(one.request.appends, one.rows, after, strict=True):
+                        number = version - len(rows)
+                        stream = append.stream
+                        for name, message_id, data in rows:
+                            position += 1
+                            number += 1
+                            committed.append(Stored(position, stream, number, name, message_id, one.actor, data, at))
+                    answer = one.command.answer if one.command is not None else b"null"
+                    results.append(Appended(positions[index], after, at, False, answer))
+                case 1:
+                    results.append(Appended(positions[index], after, at))
+                case 2:
+                    results.append(repeated(one, positions[index], answers[index]))
+                case 3:
+                    assert one.command is not None
+                    results.append(CommandMismatch(one.command.key))
+                case 4:
+                    results.append(conflict(one, after))
+                case _:
+                    results.append(ClaimTaken(one.request.claims[0].kind, one.request.claims[0].key))
+        if committed:
+            self._committed(committed)
+        for one, result in zip(batch, results, strict=True):
+            if one.done.done():
+                continue
+            if isinstance(result, Appended):
+                one.done.set_result(result)
+            else:
+                one.done.set_exception(result)
+                one.done.exception()  # see _fail
+
+
+def repeated(waiting: Waiting, position: int, answer: bytes) -> Appended:
+    first = json.loads(answer)
+    at = datetime.fromisoformat(first["at"])
+    # A key of our own making is only ever asked again by us: then it was this very request, and not a caller's repetition.
+    ours = waiting.request.command is None
+    return Appended(position, first["versions"], at, not ours, json.dumps(first["answer"]).encode())
+
+
+def conflict(waiting: Waiting, current: Sequence[int]) -> ConcurrencyConflict:
+    for append, head in zip(waiting.request.appends, current, strict=True):
+        if append.expected not in (head, -1) and not (append.expected == -2 and head > 0):
+            return ConcurrencyConflict(append.stream, expected=append.expected, current=head)
+    append = waiting.request.appends[0]
+    return ConcurrencyConflict(append.stream, expected=append.expected, current=current[0])
+
+
+def call_arguments(batch: Sequence[Waiting]) -> tuple[list[Any], ...]:
+    """The arrays of ``append_batch`` (sql/functions/append_batch.sql)."""
+    commands: tuple[list[Any], ...] = ([], [], [], [], [])
+    claims: tuple[list[Any], ...] = ([], [], [], [])
+    touches: tuple[list[Any], ...] = ([], [], [], [], [])
+    event_touch: list[int] = []
+    event_number: list[int] = []
+    types: list[str] = []
+    message_ids: list[UUID | None] = []
+    actors: list[bytes | None] = []
+    datas: list[bytes] = []
+    touch = 0
+    for number, one in enumerate(batch, 1):
+        if one.command is not None:
+            command = one.command
+            _push(commands, number, command.actor_id, command.key, command.request_hash, command.answer)
+        for claim in one.request.claims:
+            _push(claims, number, claim.kind, claim.key, claim.stream.id)
+        for append, rows in zip(one.request.appends, one.rows, strict=True):
+            touch += 1
+            stream: Stream = append.stream
+            _push(touches, number, stream.id, stream.kind, append.expected, len(rows))
+            for in_touch, (name, message_id, data) in enumerate(rows, 1):
+                event_touch.append(touch)
+                event_number.append(in_touch)
+                types.append(name)
+                message_ids.append(message_id)
+                actors.append(one.actor)
+                datas.append(data)
+    return (*commands, *claims, *touches, event_touch, event_number, types, message_ids, actors, datas)
+
+
+def _push(columns: tuple[list[Any], ...], *values: Any) -> None:
+    for column, value in zip(columns, values, strict=True):
+        column.append(value)

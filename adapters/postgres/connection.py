@@ -1,0 +1,82 @@
+"""How a connection to Postgres is opened, and which of its failures pass by themselves."""
+
+import asyncio
+from typing import Any, Final
+
+import asyncpg
+
+APP_ROLE: Final = "stenograph_app"
+CONNECT_TIMEOUT_S: Final = 5.0
+LOCK_TIMEOUT_MS: Final = 5_000
+
+# Classes of SQLSTATE that say "not now" about the server, not "no" about the rows: connection, resources (disk full among
+# them), operator intervention (restart among them), system error, lock not available, deadlock, serialization, read-only.
+_PASSING: Final = ("08", "53", "57", "58", "55P03", "40", "25006")
+
+
+async def connect(dsn: str, *, application: str, role: str = APP_ROLE, statement_cache: int = 100) -> "asyncpg.Connection[Any]":
+    """A connection in the application's role: it may insert into the log and read it, and no more."""
+    connection = await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_TIMEOUT_S,
+        statement_cache_size=statement_cache,
+        server_settings=_settings(application, role),
+    )
+    await prepare(connection)
+    return connection
+
+
+async def pool(dsn: str, *, connections_max: int, statement_cache: int = 100) -> "asyncpg.Pool[Any]":
+    """A pool in the application's role, for reads and for what is written beside the log."""
+    made = await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=connections_max,
+        timeout=CONNECT_TIMEOUT_S,
+        statement_cache_size=statement_cache,
+        init=prepare,
+        reset=_keep,
+        server_settings=_settings("reader", APP_ROLE),
+    )
+    assert made is not None
+    return made
+
+
+async def _keep(_: Any) -> None:
+    """Nothing that runs here changes its session, so giving a connection back costs no round trip."""
+
+
+def _settings(application: str, role: str) -> dict[str, str]:
+    return {
+        "application_name": f"stenograph {application}",
+        "role": role,
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "jit": "off",
+        "TimeZone": "UTC",
+    }
+
+
+async def prepare(connection: "asyncpg.Connection[Any]") -> None:
+    """JSON is bytes in both directions: what is stored is never decoded to be encoded again."""
+    await connection.set_type_codec("json", schema="pg_catalog", encoder=_same, decoder=_same, format="binary")
+
+
+def _same(data: bytes) -> bytes:
+    return data
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same call may succeed later: the connection or the server is at fault, not what was sent."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_PASSING)
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return not isinstance(error, asyncpg.DataError)
+    return isinstance(error, OSError | asyncio.TimeoutError | EOFError)
+
+
+def outcome_unknown(error: BaseException) -> bool:
+    """Whether the call may have been committed all the same. An error that the server itself sent says that it was not,
+    but for those by which it ends the session."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(("08", "57"))
+    return True

@@ -1,0 +1,171 @@
+"""``EventLog``, ``Blobs`` and ``Nodes`` on Postgres. Appends go through the appender, reads through a pool."""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from adapters.postgres.appender import Appender
+from adapters.postgres.connection import connect, passes, pool
+from adapters.postgres.queries import text
+from commands.ports import Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
+from domain.errors import LogUnavailable
+from domain.event import Stored
+from domain.stream import Stream
+
+READ_STREAM: Final = text("read_stream")
+READ_STREAM_WITHOUT_DELTAS: Final = text("read_stream_without_deltas")
+READ_MESSAGE: Final = text("read_message")
+READ_LOG: Final = text("read_log")
+STREAM_VERSION: Final = text("stream_version")
+LOG_HEAD: Final = text("log_head")
+FIND_COMMAND: Final = text("find_command")
+FIND_CLAIM: Final = text("find_claim")
+PUT_BLOB: Final = text("put_blob")
+GET_BLOB: Final = text("get_blob")
+BEAT: Final = text("beat")
+BEATS: Final = text("beats")
+LEAVE: Final = text("leave")
+OPEN_GENERATIONS: Final = text("open_generations")
+
+READ_TIMEOUT_S: Final = 10.0
+READ_ATTEMPTS_MAX: Final = 6
+READ_RETRY_FIRST_S: Final = 0.05
+
+
+class Reader:
+    """Queries through a pool. A connection that fails is replaced and the query asked again: reading twice is harmless."""
+
+    def __init__(self, dsn: str, *, connections_max: int = 8, statement_cache: int = 100) -> None:
+        self._dsn = dsn
+        self._connections_max = connections_max
+        self._statement_cache = statement_cache
+        self._pool: asyncpg.Pool[Any] | None = None
+        self.queries = 0
+
+    async def start(self) -> None:
+        self._pool = await pool(self._dsn, connections_max=self._connections_max, statement_cache=self._statement_cache)
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        """All rows. Raises ``LogUnavailable`` when Postgres does not answer within the bound."""
+        rows: list[Any] = await self._asked(lambda connection: connection.fetch(query, *arguments))
+        return rows
+
+    async def execute(self, query: str, *arguments: Any) -> None:
+        await self._asked(lambda connection: connection.execute(query, *arguments))
+
+    async def _asked(self, ask: Callable[[Any], Any]) -> Any:
+        assert self._pool is not None
+        pause_s = READ_RETRY_FIRST_S
+        for attempt in range(READ_ATTEMPTS_MAX):
+            try:
+                async with asyncio.timeout(READ_TIMEOUT_S), self._pool.acquire() as connection:
+                    self.queries += 1
+                    return await ask(connection)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+                if not passes(error):
+                    raise
+                if attempt == READ_ATTEMPTS_MAX - 1:
+                    raise LogUnavailable(f"Postgres did not answer: {type(error).__name__}: {error}") from error
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  # spreads retries, guards nothing
+            pause_s *= 2
+        raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def transaction(self, **options: Any) -> AsyncIterator[Any]:
+        """One connection in one transaction, for statements that must see the same snapshot. Not repeated."""
+        assert self._pool is not None
+        async with self._pool.acquire() as connection, connection.transaction(**options):
+            yield connection
+
+
+class PostgresLog:
+    """``EventLog``, ``Blobs`` and ``Nodes``. See the ports for what each method promises."""
+
+    def __init__(
+        self, dsn: str, committed: Callable[[Sequence[Stored]], None], *, batch_events_max: int = 1000, hold_s: float = 40.0
+    ) -> None:
+        self.reader = Reader(dsn)
+        self.appender = Appender(lambda: connect(dsn, application="appender"), committed, batch_events_max=batch_events_max, hold_s=hold_s)
+
+    async def start(self) -> None:
+        await self.reader.start()
+        await self.appender.start()
+
+    async def close(self) -> None:
+        await self.appender.close()
+        await self.reader.close()
+
+    async def append(self, request: AppendRequest) -> Appended:
+        return await self.appender.append(request)
+
+    async def read(
+        self, stream: Stream, *, after: int = 0, until: int | None = None, limit: int, without_deltas: bool = False
+    ) -> Sequence[Stored]:
+        query = READ_STREAM_WITHOUT_DELTAS if without_deltas else READ_STREAM
+        return [stored(row) for row in await self.reader.fetch(query, stream.id, after, until, limit)]
+
+    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
+        return [stored(row) for row in await self.reader.fetch(READ_MESSAGE, stream.id, message_id, after)]
+
+    async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
+        return [stored(row) for row in await self.reader.fetch(READ_LOG, after, limit)]
+
+    async def version(self, stream: Stream) -> int:
+        return _first(await self.reader.fetch(STREAM_VERSION, stream.id))
+
+    async def head(self) -> int:
+        return _first(await self.reader.fetch(LOG_HEAD))
+
+    async def find_command(self, actor_id: UUID, key: str) -> KnownCommand | None:
+        for row in await self.reader.fetch(FIND_COMMAND, actor_id, key):
+            return KnownCommand(row[0], Appended(row[1], row[2], row[4], True, row[3]))
+        return None
+
+    async def find_claim(self, kind: str, key: str) -> Stream | None:
+        for row in await self.reader.fetch(FIND_CLAIM, kind, key):
+            return Stream(row[1], row[0])
+        return None
+
+    async def put(self, stream: Stream, content: bytes) -> str:
+        digest = hashlib.sha256(content)
+        await self.reader.execute(PUT_BLOB, stream.id, digest.digest(), content)
+        return digest.hexdigest()
+
+    async def get(self, stream: Stream, sha256: str) -> bytes | None:
+        for row in await self.reader.fetch(GET_BLOB, stream.id, bytes.fromhex(sha256)):
+            content: bytes = row[0]
+            return content
+        return None
+
+    async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
+        await self.reader.execute(BEAT, node_id, beat.beat, beat.open_since)
+
+    async def beats(self) -> Mapping[UUID, NodeBeat]:
+        return {row[0]: NodeBeat(row[1], row[2]) for row in await self.reader.fetch(BEATS)}
+
+    async def leave(self, node_id: UUID) -> None:
+        await self.reader.execute(LEAVE, node_id)
+
+    async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
+        rows = await self.reader.fetch(OPEN_GENERATIONS, since)
+        return [OpenGeneration(Stream("chat", row[0]), row[1], row[2], row[3]) for row in rows]
+
+
+def stored(row: Any) -> Stored:
+    position, kind, stream_id, version, name, message_id, actor, data, at = row
+    return Stored(position, Stream(kind, stream_id), version, name, message_id, actor, data, at)
+
+
+def _first(rows: list[Any]) -> int:
+    number: int = rows[0][0] if rows else 0
+    return number

@@ -1,0 +1,112 @@
+"""The tail of the log: every committed event once, in position order, to one place in this process.
+
+This process's own commits come straight from memory. Positions are dense, so what another process wrote in between is seen
+at once as a hole, and filled from the log. A bell says that there is something to read; a poll makes up for a lost bell.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from domain.errors import LogUnavailable
+from domain.event import Stored
+
+log = structlog.get_logger("tail")
+
+PAGE_EVENTS: Final = 1000
+HELD_BATCHES_MAX: Final = 256
+RETRY_S: Final = 0.25
+
+ReadLog = Callable[[int, int], Awaitable[Sequence[Stored]]]
+
+
+class Tail:
+    """``read(after, limit)`` reads the log; ``deliver`` gets each run of events, without a gap or a repeat."""
+
+    def __init__(self, read: ReadLog, deliver: Callable[[Sequence[Stored]], None], *, poll_s: float = 0.25) -> None:
+        self._read = read
+        self._deliver = deliver
+        self._poll_s = poll_s
+        self._held: deque[Sequence[Stored]] = deque()  # our own commits above a hole
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._moved = asyncio.Event()
+        self.position = 0
+        self.holes = 0
+        self.seen_at = 0.0  # when the log was last seen to answer, by the loop's clock in seconds
+
+    async def start(self, position: int) -> None:
+        """Begin after ``position``: what stands below is read by whoever asks for it."""
+        self.position = position
+        self.seen_at = asyncio.get_running_loop().time()
+        self._task = asyncio.create_task(self._run(), name="tail")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def offer(self, events: Sequence[Stored]) -> None:
+        """What this process has just committed, in commit order."""
+        if events[0].position == self.position + 1:
+            self._pass_on(events)
+            return
+        self.holes += 1
+        if len(self._held) < HELD_BATCHES_MAX:  # beyond it they are read from the log like everybody else's
+            self._held.append(events)
+        self._wake.set()
+
+    def ring(self, head: int) -> None:
+        """Somebody says that the log goes up to ``head``."""
+        if head > self.position:
+            self._wake.set()
+
+    async def reached(self, position: int) -> None:
+        """Returns once everything up to ``position`` was delivered."""
+        while self.position < position:
+            self._moved.clear()
+            self._wake.set()
+            await self._moved.wait()
+
+    def _pass_on(self, events: Sequence[Stored]) -> None:
+        self.position = events[-1].position
+        self.seen_at = asyncio.get_running_loop().time()
+        self._deliver(events)
+        self._moved.set()
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s):
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._catch_up()
+            except LogUnavailable as error:
+                log.warning("tail_waits", error=str(error))
+                await asyncio.sleep(RETRY_S)
+                self._wake.set()
+
+    async def _catch_up(self) -> None:
+        while True:
+            self._drain()
+            page = await self._read(self.position, PAGE_EVENTS)
+            self.seen_at = asyncio.get_running_loop().time()
+            new = [event for event in page if event.position > self.position]
+            if new:
+                assert new[0].position == self.position + 1, f"the log has a hole below {new[0].position}"
+                self._pass_on(new)
+            self._drain()
+            if len(page) < PAGE_EVENTS and not self._held:
+                return
+
+    def _drain(self) -> None:
+        while self._held and self._held[0][0].position <= self.position + 1:
+            events = self._held.popleft()
+            if events[-1].position > self.position:
+                self._pass_on([event for event in events if event.position > self.position])

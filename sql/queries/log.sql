@@ -1,0 +1,58 @@
+-- name: read_stream
+-- $1 uuid: the stream. $2 int: the reader's version. $3 int: the last version wanted, or null. $4 int: rows at most.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.stream_id = $1 AND e.version > $2 AND ($3::integer IS NULL OR e.version <= $3)
+ ORDER BY e.version
+ LIMIT $4;
+
+-- name: read_stream_without_deltas
+-- The same without tokens, by its own partial index: a long chat is folded without reading what was streamed.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.stream_id = $1 AND e.version > $2 AND ($3::integer IS NULL OR e.version <= $3) AND e.type <> 'message_delta'
+ ORDER BY e.version
+ LIMIT $4;
+
+-- name: read_message
+-- $1 uuid: the stream. $2 uuid: the message. $3 int: a version; only what stands above it is read.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.stream_id = $1 AND e.message_id = $2 AND e.version > $3
+ ORDER BY e.version;
+
+-- name: read_log
+-- $1 bigint: the reader's position. $2 int: rows at most.
+-- Positions are given out under the append lock and that lock is held until the commit, so position order is commit order
+-- and no row can surface below one that was already seen. That is why no further filter is needed here.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.position > $1
+ ORDER BY e.position
+ LIMIT $2;
+
+-- name: stream_version
+SELECT version FROM events WHERE stream_id = $1 ORDER BY version DESC LIMIT 1;
+
+-- name: log_head
+SELECT position FROM events ORDER BY position DESC LIMIT 1;
+
+-- name: find_command
+SELECT request_hash, position, versions, answer, recorded_at FROM commands WHERE actor_id = $1 AND key = $2;
+
+-- name: find_claim
+SELECT s.stream_id, s.kind FROM claims JOIN streams AS s USING (stream_id) WHERE claims.kind = $1 AND claims.key = $2;
+
+-- name: put_blob!
+INSERT INTO blobs (stream_id, sha256, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: get_blob
+SELECT content FROM blobs WHERE stream_id = $1 AND sha256 = $2;
+
+-- name: append_batch!
+-- The arguments are explained in functions/append_batch.sql. Never inside an open transaction: it ends in COMMIT.
+CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22);
+
+-- name: notify
+-- $1 text: the channel. $2 text: the payload, under 8,000 bytes.
+SELECT pg_notify($1, $2);
