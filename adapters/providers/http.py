@@ -1,0 +1,171 @@
+"""What every provider over HTTP has in common: how a request is made and how it fails."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from adapters.providers.text import storable
+from domain.errors import ProviderFailed
+
+ERROR_BODY_BYTES_MAX: Final = 64 * 1024  # read of an error's body
+DETAIL_CHARS_MAX: Final = 1_000  # told of it
+ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024  # a list of models
+AFTER_FINISH_S: Final = 5.0  # how long usage and the end mark may still take after the finish reason
+DRAIN_S: Final = 1.0  # how long the end of the body may take after the end mark, so that the connection can be kept
+
+# Keys of a caller's body that are ours, or that the adapters say themselves. A strict server refuses what it does not know.
+LOCAL_KEYS: Final = frozenset(
+    {
+        *("model", "messages", "stream", "n", "chat_id", "session_id", "id", "parent_id", "user_message", "parent_message"),
+        *("message_ids", "assistant_message_id", "regeneration_message_id", "files", "filter_ids", "tool_ids", "skill_ids"),
+        *("tool_servers", "features", "variables", "model_item", "background_tasks", "params"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One server: where it is, how it is asked, how long it may be silent."""
+
+    client: httpx.AsyncClient
+    base_url: str
+    headers: Mapping[str, str]
+    secret: str  # cut out of every text that is handed on
+    connect_timeout_s: float
+    idle_timeout_s: float
+
+    @property
+    def timeout(self) -> httpx.Timeout:
+        return httpx.Timeout(self.idle_timeout_s, connect=self.connect_timeout_s, pool=self.connect_timeout_s)
+
+    @property
+    def shown(self) -> str:
+        """The address without user, password and query."""
+        try:
+            url = httpx.URL(self.base_url)
+        except httpx.InvalidURL:
+            return "the configured address"
+        return str(url.copy_with(username=None, password=None, query=None, fragment=None))
+
+    def failed(self, code: str, detail: str) -> ProviderFailed:
+        if self.secret:
+            detail = detail.replace(self.secret, "***")
+        detail = storable(detail)
+        return ProviderFailed(code, detail if len(detail) <= DETAIL_CHARS_MAX else f"{detail[:DETAIL_CHARS_MAX]}…")
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """httpx's exceptions under our names."""
+        try:
+            yield
+        except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise self.failed("provider_unreachable", f"{self.shown}: no connection within {self.connect_timeout_s:g} s: {error}") from None
+        except httpx.TimeoutException:
+            raise self.failed("provider_idle", f"{self.shown}: silent for more than {self.idle_timeout_s:g} s") from None
+        except (httpx.ConnectError, httpx.ProxyError) as error:
+            raise self.failed("provider_unreachable", f"{self.shown}: {error}") from None
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
+            # ValueError: a key or an address that cannot stand in a request, such as one that is not ASCII
+            raise self.failed("provider_unreachable", f"{self.shown}: the request cannot be made: {error}") from None
+        except httpx.DecodingError as error:
+            raise self.failed("provider_garbage", f"{self.shown}: {error}") from None
+        except httpx.HTTPError as error:
+            raise self.failed("provider_broke_off", f"{self.shown}: {error}") from None
+
+    @asynccontextmanager
+    async def posted(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        """The answer to a POST, its status looked at and its body unread. Leaving the block ends the request."""
+        content = msgspec.json.encode(body)
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream, application/x-ndjson, application/json",
+            **self.headers,
+        }
+        with self.translated():
+            request = self.client.build_request("POST", self.base_url + path, content=content, headers=headers, timeout=self.timeout)
+            response = await self.client.send(request, stream=True)
+        try:
+            if not 200 <= response.status_code < 300:
+                raise await self._status(response)
+            yield response
+        finally:
+            await response.aclose()
+
+    async def fetched(self, path: str) -> bytes:
+        """The body of a GET, bounded in size and, as a whole, in time."""
+        try:
+            async with asyncio.timeout(self.connect_timeout_s + self.idle_timeout_s):
+                with self.translated():
+                    request = self.client.build_request("GET", self.base_url + path, headers=self.headers, timeout=self.timeout)
+                    response = await self.client.send(request, stream=True)
+                    try:
+                        if not 200 <= response.status_code < 300:
+                            raise await self._status(response)
+                        body, whole = await bounded_body(response, ANSWER_BYTES_MAX)
+                    finally:
+                        await response.aclose()
+        except TimeoutError:
+            raise self.failed("provider_idle", f"{self.shown}: no whole answer within {self.idle_timeout_s:g} s") from None
+        if not whole:
+            raise self.failed("provider_garbage", f"{self.shown}: expected at most {ANSWER_BYTES_MAX} bytes, received more")
+        return body
+
+    async def _status(self, response: httpx.Response) -> ProviderFailed:
+        body = b""
+        try:
+            async with asyncio.timeout(self.idle_timeout_s):
+                body, _ = await bounded_body(response, ERROR_BODY_BYTES_MAX)
+        except (httpx.HTTPError, TimeoutError):
+            pass  # the status alone says enough
+        said = error_text(body)
+        return self.failed("provider_status", f"HTTP {response.status_code}{': ' if said else ''}{said}")
+
+
+async def bounded_body(response: httpx.Response, bytes_max: int) -> tuple[bytes, bool]:
+    """The body up to ``bytes_max``, and whether that was all of it."""
+    pieces: list[bytes] = []
+    size_bytes = 0
+    async for piece in response.aiter_bytes():
+        pieces.append(piece)
+        size_bytes += len(piece)
+        if size_bytes > bytes_max:
+            return b"".join(pieces)[:bytes_max], False
+    return b"".join(pieces), True
+
+
+async def reads(endpoint: Endpoint, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """What the connection brings, read by read. Raises ``ProviderFailed``."""
+    with endpoint.translated():
+        async for data in response.aiter_bytes():
+            yield data
+
+
+def error_text(body: bytes) -> str:
+    """What an error's body says, for a person: the message of a JSON error, or the text."""
+    try:
+        return error_message(msgspec.json.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return " ".join(body.decode("utf-8", "replace").split())
+
+
+def error_message(error: object) -> str:
+    """The words of an error that came as JSON, in any of the shapes that servers give it."""
+    match error:
+        case {"error": dict() | str() | list() as inner} if inner:
+            return error_message(inner)
+        case {"message": str() as message, **rest}:
+            code = rest.get("code") or rest.get("type")
+            return f"{message} ({code})" if isinstance(code, str | int) and code else message
+        case {"detail": str() as detail}:
+            return detail
+        case str():
+            return error
+        case None:
+            return ""
+        case _:
+            return msgspec.json.encode(error).decode()

@@ -1,0 +1,91 @@
+"""How any streamed answer is read: the part that the providers' protocols share."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Protocol
+
+import httpx
+
+from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, Endpoint, reads
+from commands.providers import Part
+from domain.errors import ProviderFailed
+
+
+class Reader(Protocol):
+    """Turns the bytes of one answer into parts, however they were cut. Pure: it never waits and never reads a clock."""
+
+    failure: ProviderFailed | None  # why the answer cannot go on; what was returned before still counts
+    finishing: bool  # the provider has said why it stopped; only usage and the end mark may follow
+    done: bool  # the end: ``Finish`` was returned
+
+    def feed(self, data: bytes) -> list[Part]:
+        """What these bytes complete."""
+        ...
+
+    def finish(self) -> list[Part]:
+        """The connection has ended: what was still open. Ends in ``Finish`` unless ``failure`` is set now."""
+        ...
+
+
+async def parts_of(endpoint: Endpoint, response: httpx.Response, reader: Reader) -> AsyncGenerator[list[Part], None]:
+    """The answer, read by read. Raises ``ProviderFailed`` after everything that came before the failure was yielded."""
+    async with aclosing(reads(endpoint, response)) as chunks:
+        async for data in chunks:
+            if parts := _fed(reader, data):
+                yield parts
+            if reader.finishing or reader.failure is not None:
+                break
+        if reader.finishing:
+            async for parts in _tail(reader, chunks):
+                yield parts
+        if _open(reader) and (parts := _finished(reader)):
+            yield parts
+        if reader.failure is not None:
+            raise endpoint.failed(reader.failure.code, str(reader.failure))
+        await _drain(chunks)
+
+
+async def _tail(reader: Reader, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[Part], None]:
+    """What follows the finish reason. The answer is whole, so neither silence nor a cut is a failure any more."""
+    deadline = asyncio.get_running_loop().time() + AFTER_FINISH_S
+    while _open(reader):
+        try:
+            async with asyncio.timeout_at(deadline):
+                data = await anext(chunks, b"")
+        except (TimeoutError, ProviderFailed):
+            return
+        if not data:
+            return
+        if parts := _fed(reader, data):
+            yield parts
+
+
+def _open(reader: Reader) -> bool:
+    return reader.failure is None and not reader.done
+
+
+def _fed(reader: Reader, data: bytes) -> list[Part]:
+    try:
+        return reader.feed(data)
+    except ProviderFailed as failure:  # an event too large to be kept
+        reader.failure = failure
+        return []
+
+
+def _finished(reader: Reader) -> list[Part]:
+    try:
+        return reader.finish()
+    except ProviderFailed as failure:
+        reader.failure = failure
+        return []
+
+
+async def _drain(chunks: AsyncGenerator[bytes, None]) -> None:
+    """Read to the end of the body, which most often is there already, so that the connection can be used again."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in chunks:
+                pass
+    except (TimeoutError, ProviderFailed):
+        pass
