@@ -1,0 +1,185 @@
+"""Ollama's own protocol: ``/api/tags`` and ``/api/chat``, converted from and to OpenAI's form.
+
+The conversions are the reference system's (its requests mean the same here), with these additions: sampling keys that stand
+beside ``messages``, as OpenAI's clients send them, become options; ``max_completion_tokens`` counts as ``max_tokens``;
+``response_format: json_object`` becomes ``format: "json"``.
+"""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from adapters.providers.http import Endpoint
+from adapters.providers.ollama_answer import OllamaReader
+from adapters.providers.openai import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
+from adapters.providers.reading import parts_of
+from adapters.providers.text import storable
+from commands.providers import Ask, Model, Part
+
+_OPTION_KEYS: Final = (
+    *("temperature", "top_p", "top_k", "min_p", "typical_p", "tfs_z", "seed", "presence_penalty", "frequency_penalty"),
+    *("repeat_penalty", "repeat_last_n", "mirostat", "mirostat_eta", "mirostat_tau", "num_ctx", "num_batch", "num_keep"),
+    *("num_predict", "num_gpu", "num_thread"),
+)
+
+
+class OllamaProvider:
+    """``base_url`` is the server's root, as in ``http://localhost:11434``. The key is for a proxy in front of it."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        base_url: str,
+        api_key: str = "",
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+        headers: Mapping[str, str] = {},
+    ) -> None:
+        authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, connect_timeout_s, idle_timeout_s)
+
+    async def models(self) -> Sequence[Model]:
+        """Raises ``ProviderFailed``; entries without a name are left out."""
+        try:
+            listed = msgspec.json.decode(await self._endpoint.fetched("/api/tags"))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._endpoint.failed("provider_garbage", f"{self._endpoint.shown}: the list of models is not JSON") from None
+        match listed:
+            case {"models": list() as entries}:
+                return [model for entry in entries if (model := _model(entry)) is not None]
+            case _:
+                raise self._endpoint.failed(
+                    "provider_garbage", f"{self._endpoint.shown}: expected {{models: […]}}, received something else"
+                )
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+        async with (
+            self._endpoint.posted("/api/chat", request_of(ask)) as response,
+            aclosing(parts_of(self._endpoint, response, OllamaReader())) as answer,
+        ):
+            async for parts in answer:
+                yield parts
+
+
+def request_of(ask: Ask) -> dict[str, Any]:
+    """The body for ``/api/chat``."""
+    params = ask.params
+    given = params.get("options")
+    options: dict[str, Any] = {key: params[key] for key in _OPTION_KEYS if params.get(key) is not None}
+    options |= given if isinstance(given, Mapping) else {}
+    request: dict[str, Any] = {"model": ask.model, "messages": [_message(message) for message in ask.messages], "stream": True}
+    for key in ("tools", "metadata"):
+        if params.get(key) is not None:
+            request[key] = params[key]
+
+    for key, parse in _ROOT_KEYS.items():
+        value = options.pop(key, None)
+        value = params.get(key) if value is None else value
+        if value is not None:
+            request[key] = parse(value)
+    if (system := options.pop("system", None)) is not None:
+        request["system"] = system
+
+    if (limit := options.pop("max_tokens", None)) is not None:
+        options["num_predict"] = limit
+    for key in ("max_completion_tokens", "max_tokens"):
+        if params.get(key) is not None:
+            options["num_predict"] = params[key]
+    if params.get("stop") is not None:
+        options["stop"] = params["stop"]
+    match params.get("response_format"):
+        case {"type": "json_object"}:
+            request["format"] = "json"
+        case {"type": str() as kind, **rest}:
+            inner = rest.get(kind)
+            if isinstance(inner, Mapping) and inner.get("schema") is not None:
+                request["format"] = inner["schema"]
+        case _:
+            pass  # plain text, which is what it does anyway
+    if options:
+        request["options"] = options
+    return request
+
+
+def _parsed(value: object) -> object:
+    """A JSON text as what it says; any other text as it is: ``"300"`` → 300, ``"5m"`` → ``"5m"``."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _thinking(value: object) -> object:
+    return value if value in ("low", "medium", "high") else bool(value)
+
+
+_ROOT_KEYS: Final[Mapping[str, Callable[[object], object]]] = {"format": _parsed, "keep_alive": _parsed, "think": _thinking}
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    converted: dict[str, Any] = {"role": message.get("role", "user"), "content": ""}
+    content, calls = message.get("content"), message.get("tool_calls")
+    if calls:
+        converted["tool_calls"] = [_call(call) for call in calls if isinstance(call, Mapping)]
+    elif isinstance(content, str):
+        converted["content"] = content
+    elif isinstance(content, Sequence):
+        texts: list[str] = []
+        images: list[str] = []
+        for part in content:
+            match part:
+                case {"type": "text", "text": str() as text}:
+                    texts.append(text)
+                case {"type": "image_url", "image_url": {"url": str() as url}}:
+                    images.append(url.rpartition(",")[2] if url.startswith("data:") else url)
+                case _:
+                    pass  # audio and files mean nothing to Ollama
+        converted["content"] = "".join(texts).strip()
+        if images:
+            converted["images"] = images
+    if message.get("tool_call_id") is not None and not calls:
+        converted["tool_call_id"] = message["tool_call_id"]
+    if thought := (message.get("reasoning_content") or message.get("reasoning")):
+        converted["thinking"] = thought
+    return converted
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    function = function if isinstance(function, Mapping) else {}
+    arguments = _parsed(function.get("arguments"))
+    return {
+        "index": call.get("index", 0),
+        "id": call.get("id"),
+        "function": {"name": function.get("name"), "arguments": arguments if isinstance(arguments, Mapping) else {}},
+    }
+
+
+def _model(entry: object) -> Model | None:
+    match entry:
+        case {"model": str() as model_id, **rest} | {"name": str() as model_id, **rest} if model_id:
+            name = rest.get("name")
+            return Model(
+                id=storable(model_id),
+                name=storable(name if isinstance(name, str) and name else model_id),
+                owned_by="ollama",
+                created=_seconds(rest.get("modified_at")),
+                details={str(key): value for key, value in rest.items() if key != "name"},
+            )
+        case _:
+            return None
+
+
+def _seconds(moment: object) -> int:
+    try:
+        return int(datetime.fromisoformat(moment).timestamp()) if isinstance(moment, str) else 0
+    except (ValueError, OverflowError):
+        return 0

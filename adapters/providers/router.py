@@ -1,0 +1,149 @@
+"""All configured connections as one: which models there are, and who answers for which."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+import msgspec
+import structlog
+
+from commands.providers import Model, Provider
+from domain.errors import ModelNotFound, ProviderFailed
+
+LISTED_S: Final = 10.0  # how long a connection's list of models is believed
+LIST_TIMEOUT_S: Final = 10.0  # how long one connection may keep all the others waiting
+_log: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One configured provider. Its models are known as ``prefix.model`` if it has a prefix, which tells equal names apart."""
+
+    name: str  # unique, for logs and for the settings page
+    provider: Provider
+    prefix: str = ""
+    last: bool = False  # listed and asked after all the others: the built-in demo
+
+    def public_id(self, upstream: str) -> str:
+        return f"{self.prefix}.{upstream}" if self.prefix else upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who answers for a model, and under which name it is asked there."""
+
+    connection: str
+    provider: Provider
+    upstream: str
+
+
+@dataclass(slots=True)
+class _Listing:
+    models: Sequence[Model] = ()  # that can be asked now, under their upstream names
+    known: Sequence[Model] = ()  # of the last list that came: a server that is away for a moment still owns its models
+    at_s: float = float("-inf")
+    failure: ProviderFailed | None = None
+
+
+class Providers:
+    """The set of all connections, in the order of the settings; of two models with one id the first counts."""
+
+    def __init__(self, connections: Sequence[Connection], *, listed_s: float = LISTED_S, clock: Callable[[], float] = monotonic) -> None:
+        names = [connection.name for connection in connections]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected every connection to have a name of its own, received {names}")
+        self._connections = sorted(connections, key=lambda connection: connection.last)  # stable: the settings' order otherwise
+        self._listed_s = listed_s
+        self._clock = clock
+        self._listings: Mapping[str, _Listing] = {connection.name: _Listing() for connection in connections}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    async def models(self) -> list[Model]:
+        """Every model that can be asked now, under the id to ask for. Never fails: a dead server's last list is left out."""
+        await self._all_listed()
+        seen: dict[str, Model] = {}
+        for connection in self._connections:
+            for model in self._listings[connection.name].models:
+                public_id = connection.public_id(model.id)
+                if public_id not in seen:
+                    details = {**model.details, "connection": connection.name}
+                    seen[public_id] = msgspec.structs.replace(model, id=public_id, details=details)
+        return list(seen.values())
+
+    async def resolve(self, model: str) -> Route:
+        """Who answers for ``model``. Raises ``ModelNotFound``.
+
+        Lists that are known are looked at first, so that a generation does not wait for a listing. A model that no list
+        names is offered to connections that say they accept it unlisted (``demo:N``).
+        """
+        if (route := self._known(model)) is None:
+            await self._all_listed()
+            route = self._known(model)
+        if route is None:
+            route = self._unlisted(model)
+        if route is None:
+            raise ModelNotFound(model)
+        return route
+
+    @property
+    def failures(self) -> Mapping[str, ProviderFailed]:
+        """The connections whose last listing failed, and why."""
+        return {name: listing.failure for name, listing in self._listings.items() if listing.failure is not None}
+
+    async def aclose(self) -> None:
+        """End the listings that still run."""
+        for task in list(self._asking.values()):
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    def _known(self, model: str) -> Route | None:
+        for connection in self._connections:
+            for listed in self._listings[connection.name].known:
+                if connection.public_id(listed.id) == model:
+                    return Route(connection.name, connection.provider, listed.id)
+        return None
+
+    def _unlisted(self, model: str) -> Route | None:
+        for connection in self._connections:
+            accepts = getattr(connection.provider, "accepts", None)
+            prefix = connection.public_id("")
+            if accepts is not None and model.startswith(prefix) and accepts(model[len(prefix) :]):
+                return Route(connection.name, connection.provider, model[len(prefix) :])
+        return None
+
+    async def _all_listed(self) -> None:
+        now_s = self._clock()
+        waiting: list[Awaitable[None]] = []
+        for connection in self._connections:
+            if now_s - self._listings[connection.name].at_s >= self._listed_s:
+                task = self._asking.get(connection.name)
+                if task is None:  # one question at a time, however many wait for its answer
+                    task = asyncio.create_task(self._ask(connection), name=f"models of {connection.name}")
+                    self._asking[connection.name] = task
+                # Shielded: a caller that leaves does not take the answer from the others.
+                waiting.append(asyncio.shield(task))
+        if waiting:
+            await asyncio.gather(*waiting)
+
+    async def _ask(self, connection: Connection) -> None:
+        listing = self._listings[connection.name]
+        try:
+            async with asyncio.timeout(LIST_TIMEOUT_S):
+                listing.models = listing.known = await connection.provider.models()
+            listing.failure = None
+        except TimeoutError:
+            self._failed(connection, ProviderFailed("provider_idle", f"no list of models within {LIST_TIMEOUT_S:g} s"))
+        except ProviderFailed as failure:
+            self._failed(connection, failure)
+        finally:
+            listing.at_s = self._clock()
+            del self._asking[connection.name]
+
+    def _failed(self, connection: Connection, failure: ProviderFailed) -> None:
+        listing = self._listings[connection.name]
+        if listing.failure is None or listing.failure.code != failure.code:  # once, not at every listing
+            _log.warning("provider_models_failed", connection=connection.name, code=failure.code, detail=str(failure))
+        listing.models = ()
+        listing.failure = failure
