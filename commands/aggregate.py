@@ -118,11 +118,11 @@ class Aggregate(Generic[State]):
         actor: Actor | None = None,
         command: CommandKey | None = None,
         claims: Sequence[Claim] = (),
-        also: Sequence[StreamAppend] = (),
+        also: Callable[[State], Sequence[StreamAppend]] = lambda _: (),
         expected_version: int | None = None,
         attempts_max: int | None = ATTEMPTS_MAX,
     ) -> Appended:
-        """Decide on the stream's state and append what comes of it, with ``also`` in the same commit.
+        """Decide on the stream's state and append what comes of it, with what ``also`` makes of that state in the same commit.
 
         Returns the versions of this stream first, then of ``also``. ``expected_version`` makes the command conditional:
         ``ConcurrencyConflict`` at once if the stream is elsewhere. Otherwise a lost race is decided again, at most
@@ -162,7 +162,7 @@ class Aggregate(Generic[State]):
                 attempt += 1
                 if not events and command is None:
                     return Appended(await self._log.head(), (version,))
-                appends = (StreamAppend(stream, events, version), *also) if events else ()
+                appends = (StreamAppend(stream, events, version), *also(state)) if events else ()
                 try:
                     appended = await self._log.append(AppendRequest(appends=appends, actor=actor, command=command, claims=claims))
                 except ConcurrencyConflict:

@@ -154,6 +154,7 @@ class NodeBeat(msgspec.Struct, frozen=True):
 class OpenGeneration(msgspec.Struct, frozen=True):
     stream: Stream
     message_id: UUID
+    task_id: UUID
     node_id: UUID
     started_version: int
 

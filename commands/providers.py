@@ -28,15 +28,15 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any] = {}  # temperature, max_tokens, tools, stop, response_format, seed, …
 
 
-class Text(msgspec.Struct, frozen=True):
+class Text(msgspec.Struct, frozen=True, gc=False):
     text: str  # never empty; as the provider cut it
 
 
-class Reasoning(msgspec.Struct, frozen=True):
+class Reasoning(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """The next piece of one tool call. ``id`` and ``name`` stand in its first piece only."""
 
     index: int  # of the call in the answer, from 0
@@ -45,7 +45,7 @@ class ToolCall(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
-class Finish(msgspec.Struct, frozen=True):
+class Finish(msgspec.Struct, frozen=True, gc=False):
     reason: str  # "stop", "length", "tool_calls", "content_filter", …
 
 
@@ -53,12 +53,13 @@ class Usage(msgspec.Struct, frozen=True):
     usage: Mapping[str, Any]  # as the provider gave it, plus input_tokens, output_tokens, total_tokens
 
 
-class Skipped(msgspec.Struct, frozen=True):
+class Skipped(msgspec.Struct, frozen=True, gc=False):
     """A chunk that could not be understood. Counted and logged; the answer goes on."""
 
     reason: str
 
 
+# gc=False above: these hold no containers, are made for every token, and need not be looked at by the garbage collector.
 Part = Text | Reasoning | ToolCall | Finish | Usage | Skipped
 
 
@@ -74,5 +75,9 @@ class Provider(Protocol):
         ...
 
     def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
-        """The answer. Ends after its ``Finish``; closing the generator ends the request to the provider."""
+        """The answer. Its last part is ``Finish``, with ``Usage`` just before it where the provider gives one.
+
+        Closing the generator ends the request to the provider. It does so too after ``Finish``; going on to the generator's
+        end instead lets the provider's connection be used again.
+        """
         ...

@@ -132,7 +132,9 @@ class MemoryLog:
                 start = decode("chat", event.type, event.data)
                 assert isinstance(start, MessageStarted)
                 assert event.message_id is not None
-                opened[event.stream, event.message_id] = OpenGeneration(event.stream, event.message_id, start.node_id, event.version)
+                opened[event.stream, event.message_id] = OpenGeneration(
+                    event.stream, event.message_id, start.task_id, start.node_id, event.version
+                )
             elif event.type in ENDS:
                 opened.pop((event.stream, event.message_id), None)
         return list(opened.values())

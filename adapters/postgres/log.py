@@ -158,7 +158,7 @@ class PostgresLog:
 
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         rows = await self.reader.fetch(OPEN_GENERATIONS, since)
-        return [OpenGeneration(Stream("chat", row[0]), row[1], row[2], row[3]) for row in rows]
+        return [OpenGeneration(Stream("chat", row[0]), row[1], row[2], row[3], row[4]) for row in rows]
 
 
 def stored(row: Any) -> Stored:

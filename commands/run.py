@@ -1,0 +1,322 @@
+"""One generation, from the provider to the log. Detached from whoever asked: it goes on when the caller leaves.
+
+A single coroutine: what one read of the provider brings is appended in one request, and the next read waits for the commit.
+So a provider that is faster than the log is slowed by its own socket, and nothing piles up here. What piles up there comes
+with the next read: above ``DELTAS_PER_APPEND_MAX`` pieces, adjacent ones of one block are joined.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from commands.chat import Chats
+from commands.ports import Blobs
+from commands.providers import Ask, Finish, Part, Provider, Reasoning, Skipped, Text, ToolCall, Usage
+from domain.chat import (
+    AppendParts,
+    BlockOpened,
+    BlockSum,
+    BlockType,
+    EndGeneration,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    GenerationOver,
+    MessageDelta,
+    MessageEnded,
+    Timings,
+)
+from domain.errors import ChatNotFound, GenerationNotOpen, LogUnavailable, ProviderFailed
+from domain.stream import Stream
+
+log = structlog.get_logger("run")
+
+DELTAS_PER_APPEND_MAX: Final = 16
+DELTA_CHARACTERS_MAX: Final = 32 * 1024  # at most 6 bytes each in JSON: below what an event may hold
+CONTENT_BYTES_MAX: Final = 128 * 1024  # above it the content is a blob, and the event refers to it
+CLOSE_RETRY_S: Final = 1.0
+
+
+class Block:
+    """One block of the answer, as it grows."""
+
+    __slots__ = ("index", "sha256", "text", "type")
+
+    def __init__(self, index: int, type_: BlockType) -> None:
+        self.index = index
+        self.type = type_
+        self.text: list[str] = []
+        self.sha256 = hashlib.sha256()
+
+    def add(self, text: str) -> None:
+        self.text.append(text)
+        self.sha256.update(text.encode())
+
+
+class Answer:
+    """What was said so far: turns a provider's parts into the facts of the log."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.deltas = 0
+        self.finish_reason: str | None = None
+        self.usage: Mapping[str, Any] | None = None
+        self._tool_calls: dict[int, Block] = {}
+
+    def take(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
+        facts: list[BlockOpened | MessageDelta] = []
+        for part in parts:
+            match part:
+                case Text(text):
+                    self._say(facts, self._flowing("text", facts), text)
+                case Reasoning(text):
+                    self._say(facts, self._flowing("reasoning", facts), text)
+                case ToolCall():
+                    block = self._tool_calls.get(part.index)
+                    if block is None:
+                        block = self._tool_calls[part.index] = self._open("tool_call", facts, part.name, part.id)
+                    if part.arguments:
+                        self._say(facts, block, part.arguments)
+                case Finish(reason):
+                    self.finish_reason = reason
+                case Usage(usage):
+                    self.usage = usage
+                case Skipped(reason):
+                    log.info("provider_chunk_skipped", reason=reason)
+        return facts
+
+    def _flowing(self, type_: BlockType, facts: list[BlockOpened | MessageDelta]) -> Block:
+        """The block that text of this type goes on in: the last one, if it is of this type."""
+        if self.blocks and self.blocks[-1].type == type_:
+            return self.blocks[-1]
+        return self._open(type_, facts, None, None)
+
+    def _open(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None, call_id: str | None) -> Block:
+        block = Block(len(self.blocks), type_)
+        self.blocks.append(block)
+        facts.append(BlockOpened(block.index, type_, name, call_id))
+        return block
+
+    def _say(self, facts: list[BlockOpened | MessageDelta], block: Block, text: str) -> None:
+        for at in range(0, len(text), DELTA_CHARACTERS_MAX):
+            piece = text[at : at + DELTA_CHARACTERS_MAX]
+            block.add(piece)
+            facts.append(MessageDelta(block.index, piece))
+
+    @property
+    def content(self) -> str:
+        return "".join("".join(block.text) for block in self.blocks if block.type == "text")
+
+    def sums(self) -> list[BlockSum]:
+        return [BlockSum(block.index, block.type, block.sha256.hexdigest()) for block in self.blocks]
+
+
+def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> list[BlockOpened | MessageDelta]:
+    """The same with at most about ``deltas_max`` deltas: adjacent ones of one block become one that says how many it holds."""
+    count = sum(type(fact) is MessageDelta for fact in facts)
+    if count <= deltas_max:
+        return list(facts)
+    each = -(-count // deltas_max)
+    made: list[BlockOpened | MessageDelta] = []
+    waiting: list[str] = []
+    index = size = 0
+
+    def flush() -> None:
+        nonlocal size
+        if waiting:
+            made.append(MessageDelta(index, "".join(waiting), len(waiting)))
+            waiting.clear()
+            size = 0
+
+    for fact in facts:
+        if isinstance(fact, BlockOpened):
+            flush()
+            made.append(fact)
+            continue
+        if waiting and (fact.index != index or len(waiting) == each or size + len(fact.text) > DELTA_CHARACTERS_MAX):
+            flush()
+        index = fact.index
+        size += len(fact.text)
+        waiting.append(fact.text)
+    flush()
+    return made
+
+
+class Run:
+    """One generation that this process runs. ``clock`` gives seconds that only go forward."""
+
+    def __init__(
+        self,
+        chats: Chats,
+        blobs: Blobs,
+        provider: Provider,
+        ask: Ask,
+        *,
+        chat_id: UUID,
+        message_id: UUID,
+        task_id: UUID,
+        node_id: UUID,
+        user_id: UUID,
+        started_position: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.chat_id = chat_id
+        self.message_id = message_id
+        self.task_id = task_id
+        self.user_id = user_id
+        self.started_position = started_position
+        self._node_id = node_id
+        self._chats = chats
+        self._blobs = blobs
+        self._provider = provider
+        self._ask = ask
+        self._clock = clock
+        self._started_s = clock()
+        self._first_token_s: float | None = None
+        self._answer = Answer()
+        self._task: asyncio.Task[None] | None = None
+        self._reading = False
+        self._ending: GenerationOver | None = None  # asked for from outside, before its content is known
+        self._over_elsewhere = False
+        self.appended_chunks = 0
+
+    def start(self, done: Callable[["Run"], None]) -> None:
+        self._task = asyncio.create_task(self._go(), name=f"run {self.task_id}")
+        self._task.add_done_callback(lambda _: done(self))
+
+    async def wait(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def stop(self, by: UUID | None) -> None:
+        """Someone stops it: it ends as ``cancelled``, with the text so far."""
+        self._end_with(GenerationCancelled(by))
+
+    def interrupt(self) -> None:
+        """This server is going away: it ends as ``interrupted``, with the text so far."""
+        self._end_with(GenerationInterrupted(self._node_id))
+
+    def ended_elsewhere(self) -> None:
+        """The log says that it is over: nothing more is to be written."""
+        self._over_elsewhere = True
+        self._break_off_reading()
+
+    def _end_with(self, ending: GenerationOver) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._break_off_reading()
+
+    def _break_off_reading(self) -> None:
+        # Only the wait for the provider is broken off. An append on its way is let through: its outcome must be known.
+        if self._reading and self._task is not None:
+            self._task.cancel()
+
+    @property
+    def _asked_to_end(self) -> bool:
+        return self._ending is not None or self._over_elsewhere
+
+    async def _go(self) -> None:
+        try:
+            outcome = await self._generate()
+            if not self._over_elsewhere:
+                await self._close(outcome)
+        except GenerationNotOpen:
+            log.info("generation_ended_elsewhere", chat_id=str(self.chat_id), message_id=str(self.message_id))
+        except ChatNotFound:
+            log.info("chat_gone", chat_id=str(self.chat_id), message_id=str(self.message_id))
+
+    async def _generate(self) -> GenerationOver:
+        stream = self._provider.stream(self._ask)
+        try:
+            while not self._asked_to_end:
+                parts = await self._read(stream)
+                if parts is None:
+                    break
+                await self._append(parts)
+        except ProviderFailed as error:
+            return GenerationFailed(error.code, str(error))
+        except LogUnavailable as error:
+            return GenerationFailed(error.code, str(error))
+        except (GenerationNotOpen, ChatNotFound):
+            raise
+        except Exception as error:
+            # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
+            log.exception("provider_raised", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            return GenerationFailed("provider_failed", f"{type(error).__name__}: {error}"[:1000])
+        finally:
+            await stream.aclose()
+        return self._ending if self._ending is not None else self._whole()
+
+    async def _read(self, stream: AsyncGenerator[list[Part], None]) -> list[Part] | None:
+        """The next parts, or None at the end of the answer or when this run was asked to end."""
+        self._reading = True
+        try:
+            return await anext(stream, None)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._asked_to_end or task is None:
+                raise
+            task.uncancel()
+            return None
+        finally:
+            self._reading = False
+
+    async def _append(self, parts: Sequence[Part]) -> None:
+        seq = self._answer.deltas
+        facts = joined(self._answer.take(parts), DELTAS_PER_APPEND_MAX)
+        if not facts:
+            return
+        if self._first_token_s is None:
+            self._first_token_s = self._clock()
+        deltas = [fact for fact in facts if type(fact) is MessageDelta]
+        self._answer.deltas += len(deltas)
+        self.appended_chunks += sum(delta.chunks for delta in deltas)
+        command = AppendParts(chat_id=self.chat_id, message_id=self.message_id, seq=seq, parts=facts)
+        # Other people's events in the same chat are lost races, not defeats: while the generation is open it goes on.
+        await self._chats.handle(command, attempts_max=None)
+
+    def _whole(self) -> MessageEnded:
+        now_s = self._clock()
+        content = self._answer.content
+        first_ms = None if self._first_token_s is None else round((self._first_token_s - self._started_s) * 1000, 3)
+        return MessageEnded(
+            content,
+            self._answer.sums(),
+            hashlib.sha256(content.encode()).hexdigest(),
+            self._answer.finish_reason or "stop",
+            self._answer.usage,
+            Timings(first_ms, round((now_s - self._started_s) * 1000, 3)),
+            self._answer.deltas,
+        )
+
+    async def _close(self, outcome: GenerationOver) -> None:
+        """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first."""
+        while True:
+            try:
+                ended = await with_content(outcome, self._answer.content, self._blobs, self.chat_id)
+                await self._chats.handle(EndGeneration(chat_id=self.chat_id, message_id=self.message_id, outcome=ended), attempts_max=None)
+                return
+            except LogUnavailable as error:
+                log.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
+                await asyncio.sleep(CLOSE_RETRY_S)
+
+
+async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat_id: UUID) -> GenerationOver:
+    """The outcome with the text so far, by reference where an event could not hold it."""
+    encoded = content.encode()
+    kept: Any = content
+    if len(encoded) > CONTENT_BYTES_MAX:
+        kept = {"blob": await blobs.put(Stream("chat", chat_id), encoded), "size_bytes": len(encoded)}
+    match outcome:
+        case MessageEnded():
+            return MessageEnded(kept, outcome.blocks, outcome.sha256, outcome.finish_reason, outcome.usage, outcome.timings, outcome.deltas)
+        case GenerationFailed(code, detail):
+            return GenerationFailed(code, detail, kept)
+        case GenerationCancelled(by):
+            return GenerationCancelled(by, kept)
+        case GenerationInterrupted(node_id):
+            return GenerationInterrupted(node_id, kept)

@@ -1,0 +1,291 @@
+"""A chat as its reader sees it: the tree of messages with their text, folded from the chat's events.
+
+Total and pure: the same events give the same view, at every version. A message that is still being generated is complete to
+its last token. The shape is the one that clients of the reference system know (``history.messages``, ``childrenIds`` …).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from domain.chat import (
+    BlockOpened,
+    BranchSelected,
+    ChatArchived,
+    ChatConfigured,
+    ChatCreated,
+    ChatDeleted,
+    ChatMoved,
+    ChatPinned,
+    ChatRenamed,
+    ChatShared,
+    ChatTagged,
+    ChatUnarchived,
+    ChatUnpinned,
+    ChatUnshared,
+    ChatUntagged,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    MessageAdded,
+    MessageDeleted,
+    MessageDelta,
+    MessageEdited,
+    MessageEnded,
+    MessageRated,
+    MessageStarted,
+)
+from domain.codec import decode_actor, decode_event
+from domain.event import Emitted, Stored
+
+Message = dict[str, Any]
+# Shown under the message, newest first, as the reference system keeps them.
+NEW_FIRST: Final = frozenset({"files", "embeds"})
+
+
+class ChatView:
+    """One chat as of ``version``. ``apply`` takes its events in order."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.position = 0
+        self.owner_id: UUID | None = None
+        self.title = ""
+        self.fields: dict[str, Any] = {}
+        self.folder_id: UUID | None = None
+        self.pinned = False
+        self.archived = False
+        self.deleted = False
+        self.tags: list[str] = []
+        self.grants: dict[str, str] = {}
+        self.created_at: datetime | None = None
+        self.updated_at: datetime | None = None
+        self.messages: dict[str, Message] = {}
+        self.roots: list[str] = []
+        self.current_id: str | None = None
+
+    def apply(self, stored: Stored) -> None:
+        """The next event of the chat's stream."""
+        self.version, self.position = stored.version, stored.position
+        self.updated_at = stored.at
+        event = decode_event(stored)
+        message = self.messages.get(str(event.message_id)) if event.message_id is not None else None
+        match event.data:
+            case MessageDelta(index=index, text=text):
+                if message is not None and index < len(message["blocks"]):
+                    message["blocks"][index]["text"].append(text)
+            case BlockOpened() as opened:
+                if message is not None:
+                    message["blocks"].append({"index": opened.index, "type": opened.type, "name": opened.name, "id": opened.id, "text": []})
+            case MessageAdded() as added:
+                extra = dict(added.fields)
+                if added.client_id is not None:
+                    extra["client_id"] = added.client_id
+                self._add(stored, added.parent_id, {**extra, "role": added.role, "content": added.content, "done": True})
+                actor = decode_actor(stored.actor)
+                if actor is not None:
+                    self.messages[str(stored.message_id)]["user_id"] = str(actor.id)
+            case MessageStarted() as start:
+                extra = dict(start.fields)
+                if start.client_id is not None:
+                    extra["client_id"] = start.client_id
+                if start.selected_model_id is not None:
+                    extra["selectedModelId"] = start.selected_model_id
+                    extra["arena"] = True
+                self._add(
+                    stored,
+                    start.parent_id,
+                    {
+                        **extra,
+                        "role": "assistant",
+                        "model": start.model,
+                        "modelName": extra.get("modelName", start.model),
+                        "done": False,
+                        "state": "streaming",
+                        "task_id": str(start.task_id),
+                        "blocks": [],
+                    },
+                )
+            case MessageEnded() as end:
+                if message is not None:
+                    finish(message, "done", end.content)
+                    message["finish_reason"], message["timings"] = end.finish_reason, end.timings
+                    if end.usage is not None:
+                        message["usage"] = end.usage
+            case GenerationFailed(code=code, detail=detail, content=content):
+                if message is not None:
+                    finish(message, "error", content)
+                    message["error"] = {"content": detail, "code": code}
+            case GenerationCancelled(content=content):
+                if message is not None:
+                    finish(message, "cancelled", content)
+            case GenerationInterrupted(content=content):
+                if message is not None:
+                    finish(message, "interrupted", content)
+            case MessageEdited(fields=fields):
+                if message is not None:
+                    message.update(fields)
+                    message["edited_at"] = int(stored.at.timestamp())
+            case MessageDeleted():
+                self._remove(str(event.message_id))
+            case MessageRated(rating=rating, comment=comment):
+                if message is not None:
+                    message["annotation"] = {"rating": rating, "comment": comment}
+            case BranchSelected():
+                self.current_id = str(event.message_id)
+            case Emitted(name=name, data=data):
+                if message is not None:
+                    emitted(message, name, data)
+            case _:
+                self._apply_to_chat(event.data, stored.at)
+
+    def _apply_to_chat(self, fact: Any, at: datetime) -> None:
+        match fact:
+            case ChatCreated() as made:
+                self.owner_id, self.title, self.folder_id = made.owner_id, made.title, made.folder_id
+                self.fields = dict(made.fields)
+                if made.client_id is not None:
+                    self.fields["client_id"] = made.client_id
+                self.created_at = at
+            case ChatRenamed(title=title):
+                self.title = title
+            case ChatConfigured(fields=fields):
+                self.fields.update(fields)
+            case ChatPinned():
+                self.pinned = True
+            case ChatUnpinned():
+                self.pinned = False
+            case ChatArchived():
+                self.archived = True
+            case ChatUnarchived():
+                self.archived = False
+            case ChatMoved(folder_id=folder_id):
+                self.folder_id = folder_id
+            case ChatTagged(name=name):
+                self.tags.append(name)
+            case ChatUntagged(name=name):
+                self.tags.remove(name)
+            case ChatShared(user_id=user_id, permission=permission):
+                self.grants[str(user_id)] = permission
+            case ChatUnshared(user_id=user_id):
+                self.grants.pop(str(user_id), None)
+            case ChatDeleted():
+                self.deleted = True
+            case _:
+                pass  # nothing that a reader of the chat sees
+
+    def _add(self, stored: Stored, parent_id: UUID | None, message: Message) -> None:
+        message_id = str(stored.message_id)
+        parent = self.messages.get(str(parent_id)) if parent_id is not None else None
+        self.messages[message_id] = {
+            **message,
+            "id": message_id,
+            "parentId": str(parent_id) if parent is not None else None,
+            "childrenIds": [],
+            "timestamp": int(stored.at.timestamp()),
+        }
+        (self.roots if parent is None else parent["childrenIds"]).append(message_id)
+        self.current_id = message_id
+
+    def _remove(self, message_id: str) -> None:
+        """The message goes; what stood below it now stands below what it answered."""
+        message = self.messages.pop(message_id, None)
+        if message is None:
+            return
+        parent = self.messages.get(message["parentId"]) if message["parentId"] is not None else None
+        siblings = self.roots if parent is None else parent["childrenIds"]
+        at = siblings.index(message_id)
+        siblings[at : at + 1] = message["childrenIds"]
+        for child in message["childrenIds"]:
+            self.messages[child]["parentId"] = message["parentId"]
+        if self.current_id == message_id:
+            self.current_id = message["parentId"]
+
+    def branch(self, message_id: str | None) -> list[str]:
+        """The ids from the root to the message."""
+        ids: list[str] = []
+        while message_id is not None:
+            message = self.messages[message_id]
+            ids.append(message_id)
+            message_id = message["parentId"]
+        return ids[::-1]
+
+    def shown(self) -> dict[str, Any]:
+        """The chat as ``GET /api/v1/chats/{id}`` answers it, ready for JSON."""
+        messages = {message_id: shown_message(message) for message_id, message in self.messages.items()}
+        chat = {
+            **self.fields,
+            "title": self.title,
+            "tags": list(self.tags),
+            "history": {"messages": messages, "currentId": self.current_id},
+            "messages": [messages[message_id] for message_id in self.branch(self.current_id)],
+        }
+        return {
+            "user_id": str(self.owner_id),
+            "title": self.title,
+            "chat": chat,
+            "created_at": seconds(self.created_at),
+            "updated_at": seconds(self.updated_at),
+            "share_id": None,
+            "archived": self.archived,
+            "pinned": self.pinned,
+            "meta": {"tags": list(self.tags)},
+            "folder_id": str(self.folder_id) if self.folder_id is not None else None,
+            "access": dict(self.grants),
+            "version": self.version,
+        }
+
+
+def view(events: Iterable[Stored]) -> ChatView:
+    """All of a chat's events, folded."""
+    made = ChatView()
+    for event in events:
+        made.apply(event)
+    return made
+
+
+def finish(message: Message, state: str, content: Any) -> None:
+    message["state"] = state
+    message["done"] = True
+    message["content"] = content
+
+
+def emitted(message: Message, name: str, data: Any) -> None:
+    """What an emitter's event changes in its message (docs/protocol.md §2). Anything else is kept in the log and changes nothing."""
+    known = data if isinstance(data, dict) else {}
+    match name.removeprefix("chat:message:") if name.startswith("chat:message:") else name:
+        case "status":
+            message.setdefault("statusHistory", []).append(data)
+        case "message" | "delta":
+            message["content"] = text_of(message) + str(known.get("content", ""))
+        case "replace" | "chat:message":
+            message["content"] = known.get("content", "")
+        case "files" | "embeds" as key:
+            new = known.get(key, [])
+            message[key] = list(new) if known.get("replace") else [*new, *message.get(key, [])]
+        case "source" | "citation" if known.get("type") is None:
+            message.setdefault("sources", []).append(data)
+        case "follow_ups":
+            message["followUps"] = known.get("follow_ups", [])
+        case _:
+            pass
+
+
+def text_of(message: Message) -> Any:
+    """The message's content: as it was said, or what its text blocks hold so far."""
+    if "content" in message:
+        return message["content"]
+    return "".join("".join(block["text"]) for block in message.get("blocks", ()) if block["type"] == "text")
+
+
+def shown_message(message: Message) -> Message:
+    shown = {key: value for key, value in message.items() if key != "blocks"}
+    shown["content"] = text_of(message)
+    if "blocks" in message:
+        shown["blocks"] = [{**block, "text": "".join(block["text"])} for block in message["blocks"]]
+    return shown
+
+
+def seconds(at: datetime | None) -> int:
+    return int(at.timestamp()) if at is not None else 0
