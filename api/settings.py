@@ -1,0 +1,266 @@
+"""What an operator can set, in the environment or in a ``stenograph.toml``.
+
+``Settings`` is the one table of it: a field's name is its key in the file, ``STENO_`` and the name in capitals its variable
+(``DATABASE_URL`` alone has no prefix), its type and bounds what is accepted, its description what ``docs/configuration.md`` says.
+``python -m api.settings`` prints that page's table; a test holds the two together. The environment beats the file.
+"""
+
+import difflib
+import math
+import os
+import sys
+import tomllib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+FILE_NAME = "stenograph.toml"
+FILE_VARIABLE = "STENO_CONFIG"
+# Variables of ours that are no setting of the server.
+OTHER_VARIABLES = {FILE_VARIABLE: "The settings' file, when it is not `./stenograph.toml`."}
+SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys"})
+
+KIB = 1024
+MIB = 1024 * KIB
+SECRET_CHARACTERS_MIN = 32  # RFC 7518 §3.2: a key for HS256 has at least 256 bits
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used; the text has one line for each problem, and ``problems`` the same as a list."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Connection(NamedTuple):
+    """One OpenAI-compatible server."""
+
+    base_url: str
+    api_key: str | None
+
+
+def default_data_folder() -> Path:
+    """Root's is under /var/lib: Postgres runs as another user there, which /root keeps out."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/stenograph")
+    data_home = os.environ.get("XDG_DATA_HOME")
+    return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "stenograph"
+
+
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s;]+$")]
+Bytes = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    # Where
+    host: Annotated[str, Meta(min_length=1, description="The address to listen on; `0.0.0.0` lets other machines in.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="The port to listen on; 0 takes any free one.")] = 8080
+    data: Annotated[
+        Path, Meta(description="The data folder. Default: `/var/lib/stenograph` for root, else `$XDG_DATA_HOME/stenograph`.")
+    ] = msgspec.field(default_factory=default_data_folder)
+    database_url: Annotated[
+        str | None,
+        Meta(description="The Postgres to use, as its owner: `postgresql://user:password@host/database`. Unset: one in the data folder."),
+    ] = None
+    workers: Annotated[int, Meta(ge=1, le=64, description="Server processes on this machine.")] = 1
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="The least that is logged.")] = "info"
+    log_format: Annotated[Literal["console", "json"], Meta(description="For people, or one JSON object a line.")] = "console"
+
+    # Models
+    openai_base_urls: Annotated[tuple[Url, ...], Meta(description="OpenAI-compatible servers, such as `https://api.openai.com/v1`.")] = ()
+    openai_api_keys: Annotated[
+        tuple[str, ...], Meta(description="Their keys, in the same order; an empty one for a server that needs none.")
+    ] = ()
+    ollama_base_urls: Annotated[tuple[Url, ...], Meta(description="Ollama servers, such as `http://localhost:11434`.")] = ()
+    demo_model: Annotated[bool, Meta(description="Whether the built-in model `demo` is offered.")] = True
+    provider_connect_timeout_s: Annotated[Seconds, Meta(description="How long a provider may take to accept a connection.")] = 10.0
+    provider_idle_timeout_s: Annotated[Seconds, Meta(description="How long a provider may say nothing in mid-answer.")] = 120.0
+
+    # Accounts
+    secret: Annotated[
+        Annotated[str, Meta(min_length=SECRET_CHARACTERS_MIN)] | None,
+        Meta(description="Signs the tokens. Unset: one is generated and kept in the database."),
+    ] = None
+    token_lifetime_s: Annotated[int, Meta(ge=60, description="How long a sign-in lasts.")] = 7 * 86_400
+    signup_enabled: Annotated[
+        bool, Meta(description="Whether people may make accounts for themselves; the first account is always allowed and becomes admin.")
+    ] = True
+    default_role: Annotated[Literal["user", "pending", "auditor", "analyst"], Meta(description="The role of a new account.")] = "user"
+    allowed_origins: Annotated[
+        tuple[str, ...], Meta(description="Web origins that may call from a browser, `*` for all. None: only the server's own.")
+    ] = ()
+
+    # Live connections
+    frame_in_bytes: Annotated[Bytes, Meta(description="The largest frame a client may send.")] = 64 * KIB
+    frame_out_bytes: Annotated[Bytes, Meta(description="The size at which a frame to a client is full.")] = 512 * KIB
+    subscriptions_max: Annotated[int, Meta(ge=1, description="Streams that one connection may follow.")] = 1000
+    connections_per_user_max: Annotated[int, Meta(ge=1, description="Live connections that one account may have.")] = 32
+    ping_interval_s: Annotated[Seconds, Meta(description="How often a connection is asked whether it still lives.")] = 25.0
+    pong_timeout_s: Annotated[Seconds, Meta(description="How long its answer may take.")] = 20.0
+    outbound_buffer_bytes: Annotated[Bytes, Meta(description="What may wait for one slow reader before it is served from the log.")] = MIB
+
+    # The log and its readers
+    tail_memory_bytes: Annotated[Bytes, Meta(description="Newest events kept in memory for readers, all streams together.")] = 64 * MIB
+    folds_kept_max: Annotated[int, Meta(ge=1, description="Streams whose folded state is kept in memory.")] = 2048
+    batch_events_max: Annotated[int, Meta(ge=1, le=10_000, description="Events in one append to the log.")] = 1000
+    notify_interval_ms: Annotated[int, Meta(ge=1, le=10_000, description="The least time between two bells to other processes.")] = 10
+    poll_interval_ms: Annotated[int, Meta(ge=1, le=60_000, description="How often the log is looked at when no bell rings.")] = 250
+    lease_s: Annotated[Seconds, Meta(description="How long a silent server counts as alive.")] = 10.0
+    drain_s: Annotated[Seconds, Meta(description="How long a server that was told to stop lets answers finish.")] = 10.0
+
+    @property
+    def openai_connections(self) -> tuple[Connection, ...]:
+        keys = (*self.openai_api_keys, *[""] * len(self.openai_base_urls))
+        return tuple(Connection(url, key or None) for url, key in zip(self.openai_base_urls, keys, strict=False))
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        shown = [(name, getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, "…" if name in SECRET_NAMES and value else value) for name, value in shown]
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+def variable_of(name: str) -> str:
+    return "DATABASE_URL" if name == "database_url" else f"STENO_{name.upper()}"
+
+
+_TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
+_NAMES: Mapping[str, str] = {variable_of(name): name for name in _TYPES}
+
+
+def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+    """Read the file, if there is one, then the environment. ``folder`` is where ``stenograph.toml`` is looked for: the current one.
+
+    Raises ``SettingsError`` with everything that is wrong, not only the first. An empty variable counts as unset.
+    """
+    variables = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
+    problems: list[str] = []
+    values = _from_file(variables, folder or Path.cwd(), problems) | _from_environment(variables, problems)
+    urls, keys = values.get("openai_base_urls", ()), values.get("openai_api_keys", ())
+    if len(keys) > len(urls):
+        problems.append(f"STENO_OPENAI_API_KEYS: {len(keys)} keys for {len(urls)} servers in STENO_OPENAI_BASE_URLS")
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)
+
+
+def _from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, text in variables.items():
+        name = _NAMES.get(variable)
+        if name is not None:
+            written: object = [part.strip() for part in text.split(";")] if _is_list(_TYPES[name]) else text.strip()
+            _take(values, name, written, variable, problems)
+        elif variable.startswith("STENO_") and variable not in OTHER_VARIABLES:
+            problems.append(f"{variable}: no such setting{_nearest(variable, [*_NAMES, *OTHER_VARIABLES])}")
+    return values
+
+
+def _from_file(variables: Mapping[str, str], folder: Path, problems: list[str]) -> dict[str, Any]:
+    given = variables.get(FILE_VARIABLE)
+    path = Path(given).expanduser() if given else folder / FILE_NAME
+    try:
+        written = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if given:
+            problems.append(f"{FILE_VARIABLE}: there is no file {path}")
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(f"{path}: {error}")
+        return {}
+    values: dict[str, Any] = {}
+    for name, value in written.items():
+        if name in _TYPES:
+            _take(values, name, value, f"{path}: {name}", problems)
+        else:
+            problems.append(f"{path}: {name}: no such setting{_nearest(name, list(_TYPES))}")
+    if "data" in values:
+        values["data"] = path.absolute().parent / values["data"]  # a relative one means the same wherever the server is started from
+    return values
+
+
+def _take(values: dict[str, Any], name: str, written: object, where: str, problems: list[str]) -> None:
+    expected = _TYPES[name]
+    try:
+        value = msgspec.convert(written, expected, strict=not isinstance(written, str), dec_hook=_path)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise msgspec.ValidationError
+    except msgspec.ValidationError:
+        shown = "" if name in SECRET_NAMES else f", not {written!r}"
+        problems.append(f"{where}: expected {_form(expected)}{shown}")
+    else:
+        values[name] = value.expanduser() if isinstance(value, Path) else value
+
+
+def _path(expected: type, value: object) -> object:
+    if expected is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"settings of type {expected}")
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+# What the annotations say, in words
+
+
+def _unwrapped(annotation: Any) -> tuple[Any, list[Meta]]:
+    if get_origin(annotation) is Annotated:
+        inner, *metas = get_args(annotation)
+        return inner, [meta for meta in metas if isinstance(meta, Meta)]
+    return annotation, []
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(_unwrapped(annotation)[0]) is tuple
+
+
+def _form(annotation: Any) -> str:
+    """The accepted form, such as "a whole number from 1 to 64"."""
+    inner, metas = _unwrapped(annotation)
+    if get_origin(inner) in (Union, types.UnionType):
+        inner, inner_metas = _unwrapped(next(part for part in get_args(inner) if part is not type(None)))
+        metas += inner_metas
+    if get_origin(inner) is tuple:
+        item = "URLs that start with http:// or https://" if get_args(inner)[0] is Url else "texts"
+        return f"a list of {item} (in a variable with ; between them)"
+    if get_origin(inner) is Literal:
+        *most, last = map(str, get_args(inner))
+        return f"{', '.join(most)} or {last}"
+    bounds = {key: value for meta in metas for key in ("ge", "gt", "le", "min_length") if (value := getattr(meta, key)) is not None}
+    form = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}[inner]
+    if "ge" in bounds and "le" in bounds:
+        return f"{form} from {bounds['ge']} to {bounds['le']}"
+    if "ge" in bounds:
+        return f"{form}, at least {bounds['ge']}"
+    if "gt" in bounds:
+        return f"{form} above {bounds['gt']}"
+    if bounds.get("min_length", 1) > 1:
+        return f"{form} of at least {bounds['min_length']} characters"
+    return form
+
+
+def markdown_table() -> str:
+    """The table of ``docs/configuration.md``."""
+    defaults = Settings()
+    lines = ["| variable | key in the file | accepted | default | what it does |", "|---|---|---|---|---|"]
+    for name, annotation in _TYPES.items():
+        meaning = next(meta.description for meta in _unwrapped(annotation)[1] if meta.description)
+        value = None if name == "data" else getattr(defaults, name)  # the data folder's depends on who asks: its text says it
+        default = "" if value in (None, ()) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        lines.append(f"| `{variable_of(name)}` | `{name}` | {_form(annotation)} | {default} | {meaning} |")
+    lines += [f"| `{variable}` | | a path | | {meaning} |" for variable, meaning in OTHER_VARIABLES.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown_table())

@@ -1,0 +1,124 @@
+"""What an operator may write, and what they are told when it does not fit."""
+
+from pathlib import Path
+
+import pytest
+
+from api import settings
+from api.settings import Connection, Settings, SettingsError, load
+
+
+def problems_of(environ: dict[str, str], folder: Path) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        load(environ, folder)
+    return raised.value.problems
+
+
+def test_nothing_set_gives_the_defaults(tmp_path: Path) -> None:
+    assert load({}, tmp_path) == Settings()
+
+
+def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
+    assert load({"STENO_PORT": "", "DATABASE_URL": " "}, tmp_path) == Settings()
+
+
+def test_variables_are_converted_to_their_types(tmp_path: Path) -> None:
+    loaded = load(
+        {"STENO_PORT": "9", "STENO_LEASE_S": "2.5", "STENO_DEMO_MODEL": "false", "STENO_DATA": "/x", "DATABASE_URL": "postgresql:///d"},
+        tmp_path,
+    )
+    assert (loaded.port, loaded.lease_s, loaded.demo_model, loaded.data, loaded.database_url) == (
+        9,
+        2.5,
+        False,
+        Path("/x"),
+        "postgresql:///d",
+    )
+
+
+def test_the_environment_beats_the_file(tmp_path: Path) -> None:
+    (tmp_path / "stenograph.toml").write_text('port = 1\nhost = "::1"\n')
+    loaded = load({"STENO_PORT": "2"}, tmp_path)
+    assert (loaded.port, loaded.host) == (2, "::1")
+
+
+def test_the_file_may_lie_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text("port = 1\n")
+    assert load({"STENO_CONFIG": str(tmp_path / "other.toml")}, tmp_path / "nowhere").port == 1
+
+
+def test_a_relative_data_folder_in_the_file_is_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "stenograph.toml").write_text('data = "kept"\n')
+    assert load({}, tmp_path).data == tmp_path / "kept"
+
+
+def test_lists_have_semicolons_between_them_and_keys_belong_to_servers_in_order(tmp_path: Path) -> None:
+    loaded = load({"STENO_OPENAI_BASE_URLS": "http://a/v1; http://b/v1 ;http://c", "STENO_OPENAI_API_KEYS": ";key"}, tmp_path)
+    assert loaded.openai_connections == (Connection("http://a/v1", None), Connection("http://b/v1", "key"), Connection("http://c", None))
+
+
+def test_more_keys_than_servers_are_refused(tmp_path: Path) -> None:
+    assert problems_of({"STENO_OPENAI_API_KEYS": "a"}, tmp_path) == [
+        "STENO_OPENAI_API_KEYS: 1 keys for 0 servers in STENO_OPENAI_BASE_URLS"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("STENO_PORT", "abc", "a whole number from 0 to 65535"),
+        ("STENO_PORT", "65536", "a whole number from 0 to 65535"),
+        ("STENO_LEASE_S", "0", "a number above 0"),
+        ("STENO_LEASE_S", "nan", "a number above 0"),
+        ("STENO_DEMO_MODEL", "perhaps", "true or false"),
+        ("STENO_LOG_LEVEL", "loud", "debug, info, warning or error"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_by_name_and_accepted_form(variable: str, text: str, expected: str, tmp_path: Path) -> None:
+    assert problems_of({variable: text}, tmp_path) == [f"{variable}: expected {expected}, not {text!r}"]
+
+
+def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "stenograph.toml").write_text('prot = 1\nport = "8080x"\n')
+    file = tmp_path / "stenograph.toml"
+    assert problems_of({"STENO_HOTS": "x", "STENO_WORKERS": "0"}, tmp_path) == [
+        f"{file}: prot: no such setting; did you mean port?",
+        f"{file}: port: expected a whole number from 0 to 65535, not '8080x'",
+        "STENO_HOTS: no such setting; did you mean STENO_HOST?",
+        "STENO_WORKERS: expected a whole number from 1 to 64, not '0'",
+    ]
+
+
+def test_other_programs_variables_are_not_ours(tmp_path: Path) -> None:
+    assert load({"STENOGRAPHER": "x", "PATH": "/bin", "PORT": "1"}, tmp_path) == Settings()
+
+
+def test_a_missing_file_that_was_asked_for_is_refused(tmp_path: Path) -> None:
+    assert problems_of({"STENO_CONFIG": "/nowhere.toml"}, tmp_path) == ["STENO_CONFIG: there is no file /nowhere.toml"]
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "stenograph.toml").write_text("port = \n")
+    assert problems_of({}, tmp_path)[0].startswith(f"{tmp_path / 'stenograph.toml'}: ")
+
+
+def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
+    hidden = "a-secret-of-at-least-thirty-two-characters"
+    environ = {
+        "STENO_SECRET": hidden,
+        "DATABASE_URL": f"postgresql://u:{hidden}@h/d",
+        "STENO_OPENAI_BASE_URLS": "http://a",
+        "STENO_OPENAI_API_KEYS": hidden,
+    }
+    loaded = load(environ, tmp_path)
+    assert loaded.secret == hidden
+    assert hidden not in repr(loaded) and hidden not in str(loaded) and hidden not in str(loaded.__rich_repr__())
+
+
+def test_a_secret_that_does_not_fit_is_not_shown_either(tmp_path: Path) -> None:
+    assert problems_of({"STENO_SECRET": "hunter2"}, tmp_path) == ["STENO_SECRET: expected a text of at least 32 characters"]
+
+
+def test_the_docs_list_exactly_what_there_is() -> None:
+    page = Path(__file__).parents[2] / "docs" / "configuration.md"
+    assert settings.markdown_table() in page.read_text(), "replace the page's table with what `python -m api.settings` prints"

@@ -1,0 +1,91 @@
+"""Imports point inwards only. The rules are read off the import statements, whether or not a line of them ever runs."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY_IMPORT: dict[str, set[str]] = {
+    "domain": set(),
+    "commands": {"domain"},
+    "projections": {"domain"},
+    "sql": set(),
+    "client": set(),  # so that it can be copied out of the project
+    "adapters": {"domain", "commands", "projections", "sql"},
+    "api": {"domain", "commands", "projections", "sql", "adapters", "client"},
+}
+PACKAGES = {*MAY_IMPORT, "bench", "tests"}
+# structlog in commands: a run works in the background, and the outermost loop of a worker logs what nobody waits for.
+LIBRARIES_OF_THE_CORE = {"domain": {"msgspec"}, "commands": {"msgspec", "structlog"}, "projections": {"msgspec"}, "sql": set()}
+DRIVERS = {"asyncpg": {"adapters"}, "psycopg": {"adapters"}, "aiosql": {"adapters"}, "httpx": {"adapters", "client"}}
+WIRING = {Path("api/app.py")}  # the only module outside adapters that constructs what they define
+
+MODULES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+
+
+def imports_of(module: Path) -> Iterator[tuple[str, str]]:
+    """Each import as ``(module, name)``: ``import a.b`` gives ("a.b", ""), ``from a.b import c`` gives ("a.b", "c")."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((name.name, "") for name in names)
+            case ast.ImportFrom(level=0, module=str(source), names=names):
+                yield from ((source, name.name) for name in names)
+            case ast.ImportFrom(level=level, module=source, names=names):
+                package = module.parent.parts[: len(module.parent.parts) - (level - 1)]
+                absolute = ".".join([*package, *([source] if source else [])])
+                yield from ((absolute, name.name) for name in names)
+
+
+def tops_of(module: Path) -> set[str]:
+    return {source.partition(".")[0] for source, _ in imports_of(module)}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_point_inwards(module: Path) -> None:
+    package = module.parts[0]
+    assert tops_of(module) & PACKAGES - {package} <= MAY_IMPORT[package]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] in LIBRARIES_OF_THE_CORE], ids=str)
+def test_the_core_needs_little_besides_the_standard_library(module: Path) -> None:
+    assert tops_of(module) - PACKAGES - sys.stdlib_module_names <= LIBRARIES_OF_THE_CORE[module.parts[0]]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_only_adapters_import_a_driver(module: Path) -> None:
+    assert {driver for driver in tops_of(module) & DRIVERS.keys() if module.parts[0] not in DRIVERS[driver]} == set()
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "api" and module not in WIRING], ids=str)
+def test_only_the_wiring_constructs_adapters(module: Path) -> None:
+    imported = {name for source, name in imports_of(module) if source.partition(".")[0] == "adapters"}
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    # A class by its capital: a function of an adapter may be called, and its error is raised or caught, not wired.
+    constructed = {name for name in imported & called if name[0].isupper() and not name.endswith("Error")}
+    assert constructed == set()
+
+
+def test_no_two_packages_import_each_other() -> None:
+    needs = {package: set[str]() for package in MAY_IMPORT}
+    for module in MODULES:
+        needs[module.parts[0]] |= tops_of(module) & MAY_IMPORT.keys() - {module.parts[0]}
+
+    def reached_from(package: str, seen: frozenset[str] = frozenset()) -> set[str]:
+        return set().union(*({needed} | reached_from(needed, seen | {needed}) for needed in needs[package] - seen))
+
+    assert {package for package in needs if package in reached_from(package)} == set()
+
+
+def test_there_is_no_utils() -> None:
+    assert [module for module in MODULES if module.stem in {"utils", "util", "helpers", "common", "misc"}] == []
+
+
+def test_every_folder_says_what_it_is_for() -> None:
+    silent = [package for package in PACKAGES if not ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text()))]
+    assert silent == []
