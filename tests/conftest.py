@@ -53,25 +53,25 @@ def postgres_dsn(open_folder: Path) -> Iterator[str]:
         with EmbeddedPostgres(open_folder / "session") as embedded:
             yield embedded.dsn
         return
-    scratch = _create_database(given)
+    scratch = create_database(given)
     yield scratch
-    _drop_database(given, scratch)
+    drop_database(given, scratch)
 
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres_dsn: str) -> Iterator[str]:
     """A migrated database for copying. Nothing may stay connected to it, or Postgres refuses to copy it."""
-    template = _create_database(postgres_dsn)
+    template = create_database(postgres_dsn)
     migrate(template)
     yield template
-    _drop_database(postgres_dsn, template)
+    drop_database(postgres_dsn, template)
 
 
 @pytest.fixture
 def database(postgres_dsn: str, migrated_template: str) -> Iterator[str]:
-    copied = _create_database(postgres_dsn, template=database_name(migrated_template))
+    copied = create_database(postgres_dsn, template=database_name(migrated_template))
     yield copied
-    _drop_database(postgres_dsn, copied)
+    drop_database(postgres_dsn, copied)
 
 
 def database_name(dsn: str) -> str:
@@ -86,7 +86,7 @@ def dsn_of(dsn: str, database: str) -> str:
     return f"{scheme}://{authority}/{database}{mark}{query}"
 
 
-def _create_database(server_dsn: str, template: str | None = None) -> str:
+def create_database(server_dsn: str, template: str | None = None) -> str:
     name = f"steno_test_{uuid4().hex[:12]}"
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
@@ -96,6 +96,6 @@ def _create_database(server_dsn: str, template: str | None = None) -> str:
     return dsn_of(server_dsn, name)
 
 
-def _drop_database(server_dsn: str, dropped_dsn: str) -> None:
+def drop_database(server_dsn: str, dropped_dsn: str) -> None:
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database_name(dropped_dsn))))
