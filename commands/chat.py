@@ -62,7 +62,14 @@ class Chats:
             attempts_max=attempts_max,
         )
 
-    async def handle_all(self, commands: Sequence[ChatCommand], *, actor: Actor | None, key: CommandKey | None = None) -> Appended:
+    async def handle_all(
+        self,
+        commands: Sequence[ChatCommand],
+        *,
+        actor: Actor | None,
+        key: CommandKey | None = None,
+        expected_version: int | None = None,
+    ) -> Appended:
         """Several commands of one chat, decided one upon the other and appended as one request."""
 
         def decided(chat: Chat) -> Sequence[Event[Any]]:
@@ -71,7 +78,9 @@ class Chats:
         def also(chat: Chat) -> Sequence[StreamAppend]:
             return [append for command in commands for append in in_lists(chat, command)]
 
-        return await self._aggregate.handle(commands[0].chat_id, decided, actor=actor, command=key, also=also)
+        return await self._aggregate.handle(
+            commands[0].chat_id, decided, actor=actor, command=key, also=also, expected_version=expected_version
+        )
 
     async def text_so_far(self, chat_id: UUID, message_id: UUID, generation: Generation) -> str:
         """What a generation has said in its text blocks, from the log."""

@@ -9,7 +9,7 @@ import msgspec
 
 from commands.chat import Chats
 from commands.ports import Appended, Blobs, CommandKey, EventLog
-from commands.providers import Ask, Provider
+from commands.providers import Ask, Model, Provider
 from commands.run import Run
 from commands.runs import Runs
 from domain.chat import AddMessage, Chat, ChatCommand, CreateChat, StartGeneration
@@ -21,11 +21,23 @@ from domain.stream import Stream
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 
 
-class Models(Protocol):
-    """Which provider answers for a model."""
+class Route(Protocol):
+    """Who answers for a model, and under which name it is asked there."""
 
-    async def resolve(self, model: str) -> tuple[Provider, str]:
-        """The provider, and the model's name there. Raises ``ModelNotFound``."""
+    @property
+    def provider(self) -> Provider: ...
+
+    @property
+    def upstream(self) -> str: ...
+
+
+class Models(Protocol):
+    """Which models there are, and who answers for which."""
+
+    async def models(self) -> Sequence[Model]: ...
+
+    async def resolve(self, model: str) -> Route:
+        """Raises ``ModelNotFound``."""
         ...
 
 
@@ -98,7 +110,7 @@ class Completions:
             raise LogUnavailable("the server is going away; nothing was written")
         if not 1 <= len(turn.answerers) <= ANSWERS_MAX:
             raise BadRequest(f"expected 1 to {ANSWERS_MAX} models, received {len(turn.answerers)}")
-        providers = [await self._models.resolve(answerer.model) for answerer in turn.answerers]
+        routes = [await self._models.resolve(answerer.model) for answerer in turn.answerers]
         made = turn.chat_id is None
         chat_id = turn.chat_id or uuid4()
         chat = Chat()
@@ -111,10 +123,8 @@ class Completions:
         commands: list[ChatCommand] = []
         if made:
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
-        parent_id = turn.parent_id
-        if turn.question is not None:
-            parent_id, asked = await self._asked(chat_id, chat, turn.question, actor)
-            commands.extend(asked)
+        parent_id, asked = await self._asked(chat_id, chat, turn, actor)
+        commands.extend(asked)
         tasks = [uuid4() for _ in turn.answerers]
         commands.extend(
             StartGeneration(
@@ -138,13 +148,13 @@ class Completions:
             appended = await self._chats.handle_all(commands, actor=actor, key=key)
             if appended.repeated:
                 return first_answer(appended)
-            for answerer, task_id, (provider, name) in zip(turn.answerers, tasks, providers, strict=True):
-                ask = Ask(model=name, messages=turn.messages, params=turn.params)
+            for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
+                ask = Ask(model=route.upstream, messages=turn.messages, params=turn.params)
                 self._runs.start(
                     Run(
                         self._chats,
                         self._blobs,
-                        provider,
+                        route.provider,
                         ask,
                         chat_id=chat_id,
                         message_id=answerer.message_id,
@@ -158,29 +168,45 @@ class Completions:
         before = appended.versions[0] - len(commands)
         return msgspec.structs.replace(started, version=before, position=appended.position)
 
-    async def _asked(self, chat_id: UUID, chat: Chat, question: Question, actor: Actor) -> tuple[UUID, list[ChatCommand]]:
-        """The id of the person's message, and the command that adds it unless it is there already."""
+    async def _asked(self, chat_id: UUID, chat: Chat, turn: Turn, actor: Actor) -> tuple[UUID | None, list[ChatCommand]]:
+        """What the answers hang below, and the command that adds the person's message unless it is there already.
+
+        ``parent_id`` of a request names the message that is answered, or the one that the new message answers: whichever
+        is there. One that is not there yet is the name of the new message.
+        """
+        question = turn.question
+        parent = chat.messages.get(turn.parent_id) if turn.parent_id is not None else None
+        if question is None or (question.id is None and parent is not None and parent.role == "user"):
+            return turn.parent_id if turn.parent_id is not None else chat.current_id, []
         if question.id is not None and question.id in chat.messages:
             return question.id, []
-        parent_id = question.parent_id if question.parent_id is not None else chat.current_id
-        if question.id is None and parent_id is not None:
-            node = chat.messages.get(parent_id)
-            if node is not None and node.role == "user" and not node.children and not node.deleted:
-                for stored in await self._log.read_message(Stream("chat", chat_id), parent_id, after=0):
-                    if stored.type == "message_added" and decode_event(stored).data.content == question.content:
-                        return parent_id, []
-        message_id = question.id or uuid4()
+        above_id = question.parent_id
+        if above_id is None:
+            above_id = turn.parent_id if parent is not None else chat.current_id
+        if question.id is None and turn.parent_id is None and await self._is_asked(chat_id, chat, question):
+            return chat.current_id, []
+        message_id = question.id or (turn.parent_id if turn.parent_id is not None and parent is None else uuid4())
         add = AddMessage(
             chat_id=chat_id,
             by=actor.id,
             message_id=message_id,
-            parent_id=parent_id,
+            parent_id=above_id,
             role="user",
             content=question.content,
             client_id=question.client_id,
             fields=question.fields,
         )
         return message_id, [add]
+
+    async def _is_asked(self, chat_id: UUID, chat: Chat, question: Question) -> bool:
+        """Whether the newest message is this very question, and nobody has answered it."""
+        node = chat.messages.get(chat.current_id) if chat.current_id is not None else None
+        if chat.current_id is None or node is None or node.role != "user" or node.children or node.deleted:
+            return False
+        for stored in await self._log.read_message(Stream("chat", chat_id), chat.current_id, after=0):
+            if stored.type == "message_added":
+                return bool(decode_event(stored).data.content == question.content)
+        return False
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):

@@ -173,3 +173,16 @@ class Nodes(Protocol):
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         """Every generation, of any node, that began above position ``since`` and has no end in the log."""
         ...
+
+
+class ListedChat(msgspec.Struct, frozen=True):
+    chat_id: UUID
+    title: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ChatList(Protocol):
+    async def listed_chats(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[ListedChat]:
+        """The chats in this person's list, the one that changed last first."""
+        ...

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
+from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, ListedChat, NodeBeat, OpenGeneration
 from domain.chat import MessageStarted
 from domain.codec import EVENT_BYTES_MAX, decode, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
@@ -138,3 +138,17 @@ class MemoryLog:
             elif event.type in ENDS:
                 opened.pop((event.stream, event.message_id), None)
         return list(opened.values())
+
+    async def listed_chats(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[ListedChat]:
+        listed: dict[UUID, bool] = {}
+        for event in self._streams.get(Stream("user", user_id), ()):
+            if event.type in ("chat_listed", "chat_unlisted"):
+                listed[decode("user", event.type, event.data).chat_id] = event.type == "chat_listed"
+        streams = [self._streams[Stream("chat", chat_id)] for chat_id, present in listed.items() if present]
+        streams.sort(key=lambda events: events[-1].position, reverse=True)
+        return [_listed(events) for events in streams[offset : offset + limit]]
+
+
+def _listed(events: Sequence[Stored]) -> ListedChat:
+    title = next(decode("chat", e.type, e.data).title for e in reversed(events) if e.type in ("chat_created", "chat_renamed"))
+    return ListedChat(events[0].stream.id, title, events[0].at, events[-1].at)

@@ -1,4 +1,4 @@
-"""``EventLog``, ``Blobs`` and ``Nodes`` on Postgres. Appends go through the appender, reads through a pool."""
+"""``EventLog``, ``Blobs``, ``Nodes`` and ``ChatList`` on Postgres. Appends go through the appender, reads through a pool."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ import asyncpg
 from adapters.postgres.appender import Appender
 from adapters.postgres.connection import connect, passes, pool
 from adapters.postgres.queries import text
-from commands.ports import Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
+from commands.ports import Appended, AppendRequest, KnownCommand, ListedChat, NodeBeat, OpenGeneration
 from domain.errors import LogUnavailable
 from domain.event import Stored
 from domain.stream import Stream
@@ -32,6 +32,7 @@ BEAT: Final = text("beat")
 BEATS: Final = text("beats")
 LEAVE: Final = text("leave")
 OPEN_GENERATIONS: Final = text("open_generations")
+LISTED_CHATS: Final = text("listed_chats")
 
 READ_TIMEOUT_S: Final = 10.0
 READ_ATTEMPTS_MAX: Final = 6
@@ -89,7 +90,7 @@ class Reader:
 
 
 class PostgresLog:
-    """``EventLog``, ``Blobs`` and ``Nodes``. See the ports for what each method promises."""
+    """``EventLog``, ``Blobs``, ``Nodes`` and ``ChatList``. See the ports for what each method promises."""
 
     def __init__(
         self, dsn: str, committed: Callable[[Sequence[Stored]], None], *, batch_events_max: int = 1000, hold_s: float = 40.0
@@ -159,6 +160,9 @@ class PostgresLog:
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         rows = await self.reader.fetch(OPEN_GENERATIONS, since)
         return [OpenGeneration(Stream("chat", row[0]), row[1], row[2], row[3], row[4]) for row in rows]
+
+    async def listed_chats(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[ListedChat]:
+        return [ListedChat(*row) for row in await self.reader.fetch(LISTED_CHATS, user_id, offset, limit)]
 
 
 def stored(row: Any) -> Stored:

@@ -1,0 +1,338 @@
+"""``/api/v1/chats``: the core of the reference system's chat routes.
+
+Where the reference answers a command with the whole chat, this answers with the chat's head: its version, and what changed. A
+long chat costs no more to edit than a short one (docs/deviations.md).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID, uuid4
+
+import msgspec
+from litestar import Controller, Request, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
+
+from api.idempotency import expected_version, new_id
+from api.ids import bound_id
+from api.reading import read_chat, resolve_blobs
+from commands.account import Principal
+from commands.chat import Chats
+from commands.ports import Appended, Blobs, ChatList, CommandKey, EventLog
+from commands.runs import Runs
+from domain.chat import (
+    AddMessage,
+    ChatCommand,
+    ConfigureChat,
+    CreateChat,
+    DeleteChat,
+    DeleteMessage,
+    EditMessage,
+    Emit,
+    RateMessage,
+    RenameChat,
+    SelectBranch,
+    ShareChat,
+)
+from domain.errors import BadRequest, ChatNotFound, GenerationOpen
+from domain.event import Actor
+
+PAGE_CHATS: Final = 60
+DELETE_ATTEMPTS_MAX: Final = 5
+TITLE_CHARACTERS_MAX: Final = 1000
+DEFAULT_TITLE: Final = "New Chat"
+
+
+class NewChatIn(msgspec.Struct):
+    chat: dict[str, Any] = {}
+    folder_id: UUID | None = None
+
+
+class UpdateChatIn(msgspec.Struct):
+    chat: dict[str, Any]
+
+
+class MessageIn(msgspec.Struct):
+    content: Any
+
+
+class AddMessageIn(msgspec.Struct):
+    role: Literal["user", "assistant", "system"]
+    content: Any
+    id: str | None = None
+    parent_id: str | None = None
+    fields: dict[str, Any] = {}
+
+
+class EmitIn(msgspec.Struct):
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    data: Any = None
+
+
+class RatingIn(msgspec.Struct):
+    rating: Literal[-1, 0, 1]
+    comment: Annotated[str, msgspec.Meta(max_length=10_000)] | None = None
+
+
+class BranchIn(msgspec.Struct):
+    message_id: str
+
+
+class AccessIn(msgspec.Struct):
+    user_id: UUID
+    permission: Literal["read", "write"] | None  # null takes it back
+
+
+class ChatListOut(msgspec.Struct):
+    id: UUID
+    title: str
+    updated_at: int  # seconds since 1970
+    created_at: int
+
+
+class CommandOut(msgspec.Struct):
+    """The answer to a command: where the chat is now, and where in the log that stands (``at_least=`` of lists and searches)."""
+
+    id: UUID
+    version: int
+    position: int
+    message_id: UUID | None = None
+
+
+def actor_of(principal: Principal) -> Actor:
+    return Actor(principal.user_id, principal.name, principal.role)
+
+
+def title_of(chat: Mapping[str, Any]) -> str:
+    title = chat.get("title", DEFAULT_TITLE)
+    if not isinstance(title, str) or len(title) > TITLE_CHARACTERS_MAX:
+        raise BadRequest(f"expected a title of at most {TITLE_CHARACTERS_MAX} characters")
+    return title
+
+
+class ChatsController(Controller):
+    path = "/api/v1/chats"
+    tags = ("chats",)
+
+    @get(["/", "/list"])
+    async def list_chats(
+        self,
+        principal: NamedDependency[Principal],
+        chat_list: NamedDependency[SkipValidation[ChatList]],
+        page: FromQuery[int | None] = None,
+    ) -> list[ChatListOut]:
+        """The caller's chats, the one that changed last first; ``page`` counts from 1 and holds 60."""
+        if page is not None and page < 1:
+            raise BadRequest(f"expected a page from 1 on, received {page}")
+        offset, limit = ((page - 1) * PAGE_CHATS, PAGE_CHATS) if page is not None else (0, 10_000)
+        chats = await chat_list.listed_chats(principal.user_id, offset=offset, limit=limit)
+        return [ChatListOut(one.chat_id, one.title, int(one.updated_at.timestamp()), int(one.created_at.timestamp())) for one in chats]
+
+    @post("/new", status_code=200)
+    async def new_chat(
+        self,
+        data: JSONBody[NewChatIn],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        log: NamedDependency[SkipValidation[EventLog]],
+        key: NamedDependency[CommandKey | None],
+    ) -> dict[str, Any]:
+        """Make a chat. Everything in ``chat`` is kept; messages are added by their own route or by a completion."""
+        given = data.chat.get("id")
+        made, client_id = bound_id(principal.user_id, given) if isinstance(given, str) and given else (uuid4(), None)
+        chat_id = made if given else new_id(principal, key, made, "chat")
+        known = {"id", "title", "history", "messages"}
+        fields = {name: value for name, value in data.chat.items() if name not in known}
+        command = CreateChat(
+            chat_id=chat_id, by=principal.user_id, title=title_of(data.chat), folder_id=data.folder_id, client_id=client_id, fields=fields
+        )
+        appended = await chats.handle(command, actor=actor_of(principal), key=key)
+        view = await read_chat(log, chat_id, until=appended.versions[0])
+        return {"id": chat_id, **view.shown(), "position": appended.position}
+
+    @get("/{chat_id:str}")
+    async def get_chat(
+        self,
+        chat_id: FromPath[str],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        log: NamedDependency[SkipValidation[EventLog]],
+        blobs: NamedDependency[SkipValidation[Blobs]],
+    ) -> dict[str, Any]:
+        """The chat with its tree of messages, exact to the last token, and the ``version`` to subscribe from."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        _, chat = await chats.state(known_id, fresh=False)
+        if not chat.may_read(principal.user_id):
+            _, chat = await chats.state(known_id)
+        if not (chat.may_read(principal.user_id) or (chat.owner_id is not None and principal.role in ("admin", "auditor"))):
+            raise ChatNotFound(chat_id)
+        view = await read_chat(log, known_id)
+        if view.deleted and principal.role not in ("admin", "auditor"):
+            raise ChatNotFound(chat_id)
+        await resolve_blobs(blobs, known_id, view)
+        return {"id": known_id, **view.shown()}
+
+    @post("/{chat_id:str}", status_code=200)
+    async def update_chat(
+        self,
+        chat_id: FromPath[str],
+        data: JSONBody[UpdateChatIn],
+        request: Request[Any, Any, Any],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Rename the chat or change its own keys (models, params …), by shallow merge. Messages have routes of their own."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        commands: list[ChatCommand] = []
+        if "title" in data.chat:
+            commands.append(RenameChat(chat_id=known_id, by=principal.user_id, title=title_of(data.chat)))
+        fields = {name: value for name, value in data.chat.items() if name not in ("id", "title", "history", "messages", "tags")}
+        if fields:
+            commands.append(ConfigureChat(chat_id=known_id, by=principal.user_id, fields=fields))
+        if not commands:
+            raise BadRequest("expected a chat with a title or other keys of its own; messages have routes of their own")
+        appended = await chats.handle_all(commands, actor=actor_of(principal), key=key, expected_version=expected_version(request))
+        return answered(known_id, appended)
+
+    @delete("/{chat_id:str}", status_code=200)
+    async def delete_chat(
+        self, chat_id: FromPath[str], principal: NamedDependency[Principal], chats: NamedDependency[Chats], runs: NamedDependency[Runs]
+    ) -> bool:
+        """Delete the chat: what runs in it is stopped first. The log keeps what it said."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        for _ in range(DELETE_ATTEMPTS_MAX):
+            try:
+                await chats.handle(DeleteChat(chat_id=known_id, by=principal.user_id), actor=actor_of(principal))
+            except GenerationOpen as still_open:
+                await runs.stop(known_id, still_open.message_id, principal.user_id)
+            else:
+                return True
+        raise BadRequest("new answers keep starting in this chat; try again")
+
+    @post("/{chat_id:str}/messages", status_code=200)
+    async def add_message(
+        self,
+        chat_id: FromPath[str],
+        data: JSONBody[AddMessageIn],
+        request: Request[Any, Any, Any],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Add a message without asking a model. ``parent_id`` null: a root; absent it is not guessed."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        given_id, client_id = bound_id(principal.user_id, data.id) if data.id else (new_id(principal, key, uuid4(), "message"), None)
+        parent_id = bound_id(principal.user_id, data.parent_id)[0] if data.parent_id else None
+        command = AddMessage(
+            chat_id=known_id,
+            by=principal.user_id,
+            message_id=given_id,
+            parent_id=parent_id,
+            role=data.role,
+            content=data.content,
+            client_id=client_id,
+            fields=data.fields,
+        )
+        appended = await chats.handle(command, actor=actor_of(principal), key=key, expected_version=expected_version(request))
+        return answered(known_id, appended, given_id)
+
+    @post("/{chat_id:str}/messages/{message_id:str}", status_code=200)
+    async def edit_message(
+        self,
+        chat_id: FromPath[str],
+        message_id: FromPath[str],
+        data: JSONBody[MessageIn],
+        request: Request[Any, Any, Any],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Edit a message's content. The log keeps what it said before."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        known_message_id, _ = bound_id(principal.user_id, message_id)
+        command = EditMessage(chat_id=known_id, by=principal.user_id, message_id=known_message_id, fields={"content": data.content})
+        appended = await chats.handle(command, actor=actor_of(principal), key=key, expected_version=expected_version(request))
+        return answered(known_id, appended, known_message_id)
+
+    @delete("/{chat_id:str}/messages/{message_id:str}", status_code=200)
+    async def delete_message(
+        self,
+        chat_id: FromPath[str],
+        message_id: FromPath[str],
+        request: Request[Any, Any, Any],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+    ) -> CommandOut:
+        """Delete a message and its direct children; what stood below those moves up."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        known_message_id, _ = bound_id(principal.user_id, message_id)
+        command = DeleteMessage(chat_id=known_id, by=principal.user_id, message_id=known_message_id)
+        appended = await chats.handle(command, actor=actor_of(principal), expected_version=expected_version(request))
+        return answered(known_id, appended, known_message_id)
+
+    @post("/{chat_id:str}/messages/{message_id:str}/event", status_code=200)
+    async def emit(
+        self,
+        chat_id: FromPath[str],
+        message_id: FromPath[str],
+        data: JSONBody[EmitIn],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> bool:
+        """Emit an event about a message, as filters and tools do: kept in the log, folded into the message where its type says so."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        known_message_id, _ = bound_id(principal.user_id, message_id)
+        command = Emit(chat_id=known_id, by=principal.user_id, message_id=known_message_id, name=data.type, data=data.data)
+        await chats.handle(command, actor=actor_of(principal), key=key)
+        return True
+
+    @post("/{chat_id:str}/messages/{message_id:str}/rating", status_code=200)
+    async def rate(
+        self,
+        chat_id: FromPath[str],
+        message_id: FromPath[str],
+        data: JSONBody[RatingIn],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Thumbs up (1), down (-1) or neither (0)."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        known_message_id, _ = bound_id(principal.user_id, message_id)
+        command = RateMessage(chat_id=known_id, by=principal.user_id, message_id=known_message_id, rating=data.rating, comment=data.comment)
+        return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key), known_message_id)
+
+    @post("/{chat_id:str}/branch", status_code=200)
+    async def select_branch(
+        self,
+        chat_id: FromPath[str],
+        data: JSONBody[BranchIn],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Look at another branch: ``message_id`` becomes the current message."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        message_id, _ = bound_id(principal.user_id, data.message_id)
+        command = SelectBranch(chat_id=known_id, by=principal.user_id, message_id=message_id)
+        return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key), message_id)
+
+    @post("/{chat_id:str}/access", status_code=200)
+    async def share(
+        self,
+        chat_id: FromPath[str],
+        data: JSONBody[AccessIn],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Give one person access to the chat, or with ``permission: null`` take it: their open streams of it end at once."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        command = ShareChat(chat_id=known_id, by=principal.user_id, user_id=data.user_id, permission=data.permission)
+        return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key))
+
+
+def answered(chat_id: UUID, appended: Appended, message_id: UUID | None = None) -> CommandOut:
+    return CommandOut(chat_id, appended.versions[0], appended.position, message_id)
