@@ -80,6 +80,8 @@ def answer_text(messages: Sequence[Mapping[str, Any]]) -> str:
         paragraphs.append(f"You told me that your name is {name}." if name else "You have not told me your name yet in this chat.")
     elif name := _name_in([last]):
         paragraphs.append(f"Nice to meet you, {name}. Ask me for your name later, and you will see that I was given the whole chat.")
+    elif _MEMORY_ASKED.search(last) and earlier:
+        paragraphs.append("I was given the whole conversation, so I can look it up.")
     elif _ABOUT.search(last):
         paragraphs.append(f"I am the demo model that is built into this server. {_ABOUT_TEXT}")
     elif _THANKS.search(last):
@@ -100,8 +102,7 @@ def answer_text(messages: Sequence[Mapping[str, Any]]) -> str:
     if images := sum(_images(message) for message in messages[-1:]):
         paragraphs.append(f"You also sent {_counted(images, 'picture')}, which I cannot look at.")
     if earlier and earlier[-1].strip():
-        verb = "As you ask: before" if _MEMORY_ASKED.search(last) else "Before"
-        paragraphs.append(f"{verb} that you said: {_quoted(earlier[-1])}")
+        paragraphs.append(f"Before that you said: {_quoted(earlier[-1])}")
     paragraphs.append(f"Something to try: {_pick(_HINTS, messages)}")
     return "\n\n".join(paragraphs)
 

@@ -1,6 +1,7 @@
 """What every provider over HTTP has in common: how a request is made and how it fails."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ ERROR_BODY_BYTES_MAX: Final = 64 * 1024  # read of an error's body
 DETAIL_CHARS_MAX: Final = 1_000  # told of it
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024  # a list of models
 AFTER_FINISH_S: Final = 5.0  # how long usage and the end mark may still take after the finish reason
-DRAIN_S: Final = 1.0  # how long the end of the body may take after the end mark, so that the connection can be kept
+DRAIN_S: Final = 0.25  # how long the end of the body may take after the end mark, so that the connection can be kept
 
 # Keys of a caller's body that are ours, or that the adapters say themselves. A strict server refuses what it does not know.
 LOCAL_KEYS: Final = frozenset(
@@ -154,10 +155,14 @@ def error_text(body: bytes) -> str:
 
 
 def error_message(error: object) -> str:
-    """The words of an error that came as JSON, in any of the shapes that servers give it."""
+    """The words of an error that came as JSON, in any of the shapes that servers give it. May hold lone surrogates."""
+    for _ in range(3):  # some proxies wrap an error in an error
+        match error:
+            case {"error": dict() | str() | list() as inner} if inner:
+                error = inner
+            case _:
+                break
     match error:
-        case {"error": dict() | str() | list() as inner} if inner:
-            return error_message(inner)
         case {"message": str() as message, **rest}:
             code = rest.get("code") or rest.get("type")
             return f"{message} ({code})" if isinstance(code, str | int) and code else message
@@ -168,4 +173,7 @@ def error_message(error: object) -> str:
         case None:
             return ""
         case _:
-            return msgspec.json.encode(error).decode()
+            try:
+                return json.dumps(error, ensure_ascii=False)
+            except RecursionError:
+                return "an error that is nested too deeply to be shown"

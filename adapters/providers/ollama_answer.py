@@ -129,7 +129,11 @@ class OllamaReader:
         """A call comes whole, its arguments as an object; OpenAI's form has them as a JSON text."""
         function = call.function or _Function()
         arguments = function.arguments
-        text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+        try:
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+        except RecursionError:
+            parts.append(Skipped("a tool call whose arguments are nested too deeply"))
+            return
         first, *others = pieces(Cleaner().clean(None, text)) if text else ("",)
         call_id = Cleaner().clean(None, call.id or "") or self._new_call_id()
         parts.append(ToolCall(self._calls, first, call_id, Cleaner().clean(None, function.name)))

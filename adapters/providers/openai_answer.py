@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 
 from adapters.providers.http import error_message
-from adapters.providers.lines import EVENT_BYTES_MAX, too_large
+from adapters.providers.lines import EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, too_large
 from adapters.providers.sse import ErrorEvent, SseSplitter, Stray
 from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
 from adapters.providers.usage import normalized
@@ -159,7 +159,11 @@ class OpenAIReader:
                     self._finish_reason = choice.finish_reason
                     self.finishing = True
         elif choices is None and chunk.usage is None and chunk.timings is None and not chunk.error:
-            self._skip(event, parts)
+            patient = None if careful else _patiently(event)
+            if patient is None:
+                self._skip(event, parts)
+            else:
+                self._take(patient, event, parts, careful=True)
             return
         self._understood = True
         self._skipped_in_a_row = 0
@@ -218,7 +222,8 @@ class OpenAIReader:
                 error = _json(data)
                 self._fail(data.decode("utf-8", "replace") if error is None else error)
             case Stray(line):
-                chunk = _patiently(line) if line.lstrip()[:1] == b"{" else None
+                looks_whole = line.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}"
+                chunk = _patiently(line) if looks_whole else None
                 if chunk is not None and (chunk.error or chunk.choices):
                     self._take(chunk, line, parts, careful=True)
                 elif self._understood:
@@ -226,7 +231,7 @@ class OpenAIReader:
                 else:
                     self._note(line)
                     self._strays.append(line)
-                    self._strays_bytes += len(line) + 1
+                    self._strays_bytes += len(line) + LINE_OVERHEAD_BYTES
                     if self._strays_bytes > self._event_bytes_max:
                         raise too_large(self._event_bytes_max)
             case bytes():
@@ -288,7 +293,14 @@ def _json(data: bytes) -> object:
 
 def _patiently(data: bytes) -> _Chunk | None:
     """A chunk from JSON of nearly any shape, or ``None`` if it is none."""
-    match _json(data):
+    try:
+        return _chunk(_json(data))
+    except RecursionError:  # nested deeper than any answer is
+        return None
+
+
+def _chunk(decoded: object) -> _Chunk | None:
+    match decoded:
         case {"object": "error", "message": str() as message}:  # older vLLM
             return _Chunk(error=message)
         case {"choices": list() as choices, **rest}:

@@ -6,7 +6,7 @@ One call for each read, one split for all its lines; nothing is decoded here. Wh
 
 from typing import Final, NamedTuple, cast
 
-from adapters.providers.lines import EVENT_BYTES_MAX, LineSplitter, too_large
+from adapters.providers.lines import EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, LineSplitter, too_large
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -103,6 +103,6 @@ class SseSplitter:
 
     def _continue(self, value: bytes, first_bytes: int) -> None:
         self._more.append(value)
-        self._more_bytes += len(value) + 1
+        self._more_bytes += len(value) + LINE_OVERHEAD_BYTES
         if first_bytes + self._more_bytes > self._bytes_max:
             raise too_large(self._bytes_max)

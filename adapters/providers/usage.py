@@ -1,12 +1,14 @@
 """What an answer cost, under the same names whoever gave it."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, Final
 
 from adapters.providers.text import storable
 
 _INPUT: Final = ("input_tokens", "prompt_tokens", "prompt_eval_count")
 _OUTPUT: Final = ("output_tokens", "completion_tokens", "predicted_n", "eval_count")
+_DEPTH_MAX: Final = 20  # of what a provider nests in its usage
 
 
 def normalized(usage: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,15 +33,17 @@ def _count(value: object) -> int:
     return int(value) if isinstance(value, int | float) and 0 <= value < 2**53 else 0
 
 
-def _storable(value: Any) -> Any:
+def _storable(value: Any, depth: int = 0) -> Any:
     match value:
         case str():
             return storable(value)
+        case dict() | list() if depth == _DEPTH_MAX:
+            return None
         case dict():
-            return {storable(key): _storable(inner) for key, inner in value.items()}
+            return {storable(key): _storable(inner, depth + 1) for key, inner in value.items()}
         case list():
-            return [_storable(inner) for inner in value]
-        case float() if value != value or value in (float("inf"), float("-inf")):
+            return [_storable(inner, depth + 1) for inner in value]
+        case float() if not isfinite(value):
             return None  # JSON has no such number
         case _:
             return value

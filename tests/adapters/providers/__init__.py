@@ -1,0 +1,1 @@
+"""Providers against real servers on this machine; nothing of httpx is replaced."""
