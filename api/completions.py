@@ -24,33 +24,11 @@ from domain.errors import BadRequest, ChatNotFound
 from domain.stream import Stream
 
 # Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
-OWN_KEYS: Final = frozenset(
-    [
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "chat_id",
-        "session_id",
-        "id",
-        "parent_id",
-        "user_message",
-        "parent_message",
-        "message_ids",
-        "params",
-        "files",
-        "filter_ids",
-        "tool_ids",
-        "skill_ids",
-        "tool_servers",
-        "features",
-        "variables",
-        "model_item",
-        "background_tasks",
-        "assistant_message_id",
-        "regeneration_message_id",
-        "metadata",
-    ]
+OWN_KEYS: Final = (
+    frozenset({"model", "messages", "stream", "stream_options", "params", "files", "features", "variables", "metadata"})
+    | {"chat_id", "session_id", "id", "parent_id", "user_message", "parent_message", "message_ids"}
+    | {"filter_ids", "tool_ids", "skill_ids", "tool_servers", "model_item", "background_tasks"}
+    | {"assistant_message_id", "regeneration_message_id"}
 )
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 

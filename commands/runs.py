@@ -76,7 +76,7 @@ class Runs:
 
     def open_since(self, head: int) -> int:
         """A position below everything that is still open here; ``head`` was read before the call."""
-        self._floor = min(head, *self._starting, *(run.started_position - 1 for run in self._by_task.values()))
+        self._floor = min([head, *self._starting, *(run.started_position - 1 for run in self._by_task.values())])
         return self._floor
 
     def observe(self, stored: Stored) -> None:

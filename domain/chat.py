@@ -517,6 +517,17 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             assert_never(command)
 
 
+def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> list[ChatEvent]:
+    """The events of several commands, each decided on what the ones before it lead to. All or none."""
+    events: list[ChatEvent] = []
+    for command in commands:
+        for event in decide(chat, command):
+            version += 1
+            chat = evolve(chat, event, version)
+            events.append(event)
+    return events
+
+
 def require_access(chat: Chat, command: ChatCommand) -> None:
     """Raises ``ChatNotFound`` also where the chat exists but is not the caller's: ids must not be probed."""
     if chat.owner_id is None or chat.deleted:

@@ -1,0 +1,136 @@
+"""What one server process does besides answering requests: it appends, tails, hands out, runs and keeps watch.
+
+Only wiring and order of start and stop live here; ``api/app.py`` constructs the parts.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from adapters.hub import Hub
+from adapters.postgres.bell import Bell
+from adapters.postgres.epoch import Epoch, Known, remember
+from adapters.postgres.log import PostgresLog
+from adapters.providers.router import Providers
+from adapters.tail import Tail
+from api.settings import Settings
+from commands.chat import Chats
+from commands.completion import Completions
+from commands.runs import Keeper, Runs
+from domain.event import Stored
+
+log = structlog.get_logger("server")
+
+REMEMBER_S: Final = 10.0
+EPOCH_FILE: Final = "epoch.json"
+
+
+@dataclass
+class System:
+    """The parts of one process. ``start`` and ``stop`` once each, in this order."""
+
+    settings: Settings
+    node_id: UUID
+    epoch: Epoch
+    log: PostgresLog
+    tail: Tail
+    bell: Bell
+    hub: Hub
+    chats: Chats
+    runs: Runs
+    keeper: Keeper
+    completions: Completions
+    providers: Providers
+    draining: bool = False
+    drained: list[Callable[[], Any]] = field(default_factory=list)  # what sockets are told when the server goes away
+    _memory: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.log.start()
+        await self.tail.start(await self.log.head())
+        await self.bell.start()
+        await self.keeper.start()
+        self._memory = asyncio.create_task(self._remember(), name="epoch memory")
+        log.info("ready", node=str(self.node_id), epoch=str(self.epoch.epoch), head=self.tail.position)
+
+    def committed(self, events: Sequence[Stored]) -> None:
+        """Our own commits, straight from the appender: to this process's readers, and a bell for the others."""
+        self.tail.offer(events)
+        self.bell.ring(events[-1].position)
+
+    def fresh(self) -> bool:
+        """Whether Postgres was seen within the lease. A process that was not serves nothing from memory."""
+        seen_at = max(self.tail.seen_at, self.log.appender.last_success_at)
+        return asyncio.get_running_loop().time() - seen_at < self.settings.lease_s
+
+    async def drain(self) -> None:
+        """Take no new work, let answers finish within the bound, then tell every socket to come back."""
+        if self.draining:
+            return
+        self.draining = True
+        log.info("draining", runs=len(self.runs), within_s=self.settings.drain_s)
+        await self.runs.drain(self.settings.drain_s)
+        for tell in self.drained:
+            outcome = tell()
+            if asyncio.iscoroutine(outcome):
+                await outcome
+
+    async def stop(self) -> None:
+        await self.drain()
+        if self._memory is not None:
+            self._memory.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._memory
+        await self._remember_once()
+        await self.keeper.close()
+        await self.bell.close()
+        await self.tail.close()
+        await self.log.close()
+        await self.providers.aclose()
+
+    @property
+    def epoch_file(self) -> Path:
+        return self.settings.data / EPOCH_FILE
+
+    async def _remember(self) -> None:
+        while True:
+            await asyncio.sleep(REMEMBER_S)
+            await self._remember_once()
+
+    async def _remember_once(self) -> None:
+        try:
+            await remember(self.epoch_file, Known(self.epoch.epoch, self.tail.position))
+        except OSError as error:
+            log.warning("head_not_remembered", error=str(error))
+
+    def readiness(self) -> dict[str, Any]:
+        warnings = [] if self.epoch.fsync else ["fsync is off: a crash of the database machine loses committed events"]
+        warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
+        fresh = self.fresh()
+        return {
+            "ready": fresh and not self.draining,
+            "database": fresh,
+            "draining": self.draining,
+            "epoch": str(self.epoch.epoch),
+            "head": self.tail.position,
+            "warnings": warnings,
+        }
+
+    def figures(self) -> Iterable[tuple[str, str, str, float]]:
+        appender = self.log.appender
+        yield "gauge", "stenograph_log_head", "Newest position of the log seen here.", self.tail.position
+        yield "gauge", "stenograph_append_waiting_events", "Events that wait for their batch.", appender.waiting_events
+        yield "counter", "stenograph_append_batches", "Batches committed by this process.", appender.batches
+        yield "counter", "stenograph_append_retries", "Appends asked again after a failure.", appender.retries
+        yield "counter", "stenograph_log_queries", "Queries that read the log.", self.log.reader.queries
+        yield "counter", "stenograph_hub_page_reads", "Pages of streams read from the log for subscribers.", self.hub.reads
+        yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.tail.holes
+        yield "counter", "stenograph_notifications", "Bells rung.", self.bell.notifications
+        yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
+        yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted
