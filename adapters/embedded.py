@@ -97,7 +97,7 @@ class EmbeddedPostgres:
     Usable as a context manager, synchronous or not. Not for use by two threads at once.
     """
 
-    def __init__(self, data_folder: Path, *, start_timeout_s: float = 60.0, stop_timeout_s: float = 30.0) -> None:
+    def __init__(self, data_folder: Path, *, start_timeout_s: float = 120.0, stop_timeout_s: float = 30.0) -> None:
         """``start_timeout_s`` covers crash recovery too; ``stop_timeout_s`` covers the last checkpoint."""
         self._data = data_folder.absolute()
         self._cluster = self._data / "postgres"
@@ -185,8 +185,17 @@ class EmbeddedPostgres:
     # Starting
 
     def _run(self) -> str:
-        """Under the gate: join the server that runs, or start one. Returns its URL."""
-        deadline = time.monotonic() + self._start_timeout_s
+        """Under the gate: join the server that runs, or start one. Returns its URL. A failure leaves no child behind."""
+        try:
+            return self._run_within(self._start_timeout_s)
+        except BaseException:
+            if self._child is not None and self._child.poll() is None:
+                self._child.send_signal(signal.SIGQUIT)
+                self._child.wait(IMMEDIATE_STOP_TIMEOUT_S)
+            raise
+
+    def _run_within(self, timeout_s: float) -> str:
+        deadline = time.monotonic() + timeout_s
         log_offset = None  # where this call's own server began to write
         while True:
             running = self._running()
@@ -201,7 +210,7 @@ class EmbeddedPostgres:
                     raise EmbeddedPostgresError(f"postgres ended with status {self._child.returncode} while starting; {self._log_words()}")
                 log_offset = None
             if time.monotonic() > deadline:
-                raise EmbeddedPostgresError(f"postgres took no connection within {self._start_timeout_s} s; {self._log_words()}")
+                raise EmbeddedPostgresError(f"postgres took no connection within {timeout_s} s; {self._log_words()}")
             time.sleep(POLL_INTERVAL_S)
 
     def _start_server(self) -> int:
@@ -209,7 +218,6 @@ class EmbeddedPostgres:
         refuse_closed_parents(self._data, account)
         binaries = binaries_for(self._data, account)
         self._init(binaries, account)
-        self._forget_reused_pid()
         return self._spawn(binaries, account)
 
     def _init(self, binaries: Path, account: Account | None) -> None:
@@ -248,7 +256,9 @@ class EmbeddedPostgres:
         log_file = self._data / "postgres.log"
         if log_file.exists() and log_file.stat().st_size > LOG_BYTES_MAX:
             log_file.replace(log_file.with_suffix(".log.1"))
-        settings = {**SERVER_SETTINGS, "unix_socket_directories": str(self._socket_folder(account))}
+        socket_folder = self._socket_folder(account)
+        self._forget_reused_pids(socket_folder)
+        settings = {**SERVER_SETTINGS, "unix_socket_directories": str(socket_folder)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         with _open_private(log_file) as log:
             log_offset = log.tell()
@@ -321,14 +331,17 @@ class EmbeddedPostgres:
         except (OSError, ValueError, IndexError):
             return False
 
-    def _forget_reused_pid(self) -> None:
-        """Remove a ``postmaster.pid`` whose number now belongs to an unrelated process, on which ``postgres`` would refuse to start.
+    def _forget_reused_pids(self, socket_folder: Path) -> None:
+        """Remove lock files whose number now belongs to an unrelated process or to a zombie: ``postgres`` would refuse to start on them.
 
-        A number that belongs to nobody is left to ``postgres`` itself, which then also looks for survivors in shared memory.
+        A number that belongs to nobody is left to ``postgres`` itself. Survivors of a killed server it finds by their shared memory
+        in any case, without these files.
         """
-        stale = self._read_pid_file()
-        if stale is not None and Path("/proc", str(stale.pid)).exists() and not self._is_ours(stale.pid):
-            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        for lock_file in (self._cluster / "postmaster.pid", socket_folder / f".s.PGSQL.{PORT}.lock"):
+            with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
+                pid = int(lock_file.read_text().split()[0])
+                if Path("/proc", str(pid)).exists() and not self._is_ours(pid):
+                    lock_file.unlink()
 
     # Stopping
 
