@@ -186,3 +186,36 @@ class ChatList(Protocol):
     async def listed_chats(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[ListedChat]:
         """The chats in this person's list, the one that changed last first."""
         ...
+
+
+class PasswordHasher(Protocol):
+    """Slow on purpose, so it runs off the event loop, a few at a time."""
+
+    async def hash(self, password: str) -> str: ...
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Takes as long for ``None`` as for a hash: whether an account exists is not told by the time it takes."""
+        ...
+
+
+class TokenClaims(msgspec.Struct, frozen=True):
+    user_id: UUID
+    token_id: UUID
+    generation: int
+    expires_at: int  # seconds since 1970
+
+
+class Tokens(Protocol):
+    """Signed session tokens."""
+
+    def issue(self, claims: TokenClaims) -> str: ...
+
+    def read(self, token: str) -> TokenClaims | None:
+        """None for anything that was not signed here, or that has expired."""
+        ...
+
+
+class UserList(Protocol):
+    async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
+        """Ids in the order of their making, and how many there are in all."""
+        ...

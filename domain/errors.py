@@ -3,7 +3,7 @@
     StenographError
     ├── Refusal                      the answer is no; asking again the same way gives the same no
     │   ├── BadStreamName, BadCursor, BadRequest, ContentRefused
-    │   ├── NotAuthenticated, Forbidden, AccountInactive
+    │   ├── NotAuthenticated, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
     │   ├── ClaimTaken               something that must be unique is somebody else's already
@@ -89,6 +89,14 @@ class AccountInactive(Refusal):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
+
+
+class TooManyAttempts(Refusal):
+    code = "too_many_attempts"
+
+    def __init__(self, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"too many attempts: try again in {retry_after_s} s")
 
 
 class ChatNotFound(Refusal):

@@ -148,6 +148,10 @@ class MemoryLog:
         streams.sort(key=lambda events: events[-1].position, reverse=True)
         return [_listed(events) for events in streams[offset : offset + limit]]
 
+    async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
+        ids = [stream.id for (kind, _), stream in self._claims.items() if kind == "email"]
+        return ids[offset : offset + limit], len(ids)
+
 
 def _listed(events: Sequence[Stored]) -> ListedChat:
     title = next(decode("chat", e.type, e.data).title for e in reversed(events) if e.type in ("chat_created", "chat_renamed"))

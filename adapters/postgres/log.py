@@ -33,6 +33,7 @@ BEATS: Final = text("beats")
 LEAVE: Final = text("leave")
 OPEN_GENERATIONS: Final = text("open_generations")
 LISTED_CHATS: Final = text("listed_chats")
+USERS: Final = text("users")
 
 READ_TIMEOUT_S: Final = 10.0
 READ_ATTEMPTS_MAX: Final = 6
@@ -163,6 +164,10 @@ class PostgresLog:
 
     async def listed_chats(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[ListedChat]:
         return [ListedChat(*row) for row in await self.reader.fetch(LISTED_CHATS, user_id, offset, limit)]
+
+    async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
+        rows = await self.reader.fetch(USERS, offset, limit)
+        return [row[0] for row in rows], rows[0][1] if rows else 0
 
 
 def stored(row: Any) -> Stored:

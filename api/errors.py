@@ -1,0 +1,121 @@
+"""The only table from an error to its HTTP status and WebSocket close code. Answers are ``application/problem+json`` (RFC 9457)."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from domain import errors
+
+log = structlog.get_logger("api")
+
+RETRY_AFTER_S: Final = 1
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class Answer(NamedTuple):
+    status: int
+    close: int  # for a WebSocket that cannot go on
+
+
+# Where the reference system says 401 for a chat that is not yours, so do we: its clients expect it.
+TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
+    errors.StenographError: Answer(500, 1011),
+    errors.Refusal: Answer(400, 1008),
+    errors.BadStreamName: Answer(400, 1008),
+    errors.BadCursor: Answer(400, 1008),
+    errors.BadRequest: Answer(400, 1008),
+    errors.ContentRefused: Answer(400, 1008),
+    errors.NotAuthenticated: Answer(401, 4401),
+    errors.Forbidden: Answer(403, 4403),
+    errors.AccountInactive: Answer(403, 4403),
+    errors.TooManyAttempts: Answer(429, 4429),
+    errors.ChatNotFound: Answer(401, 4403),
+    errors.StreamNotFound: Answer(404, 4403),
+    errors.MessageNotFound: Answer(404, 1008),
+    errors.ModelNotFound: Answer(400, 1008),
+    errors.UserNotFound: Answer(404, 1008),
+    errors.TaskNotFound: Answer(404, 1008),
+    errors.ChatExists: Answer(409, 1008),
+    errors.MessageExists: Answer(409, 1008),
+    errors.ParentNotFound: Answer(400, 1008),
+    errors.GenerationNotOpen: Answer(409, 1008),
+    errors.GenerationOpen: Answer(409, 1008),
+    errors.DeltaGap: Answer(409, 1008),
+    errors.ClaimTaken: Answer(400, 1008),  # a known e-mail address: 400 in the reference
+    errors.CommandMismatch: Answer(422, 1008),
+    errors.CursorGone: Answer(410, 1008),
+    errors.ConcurrencyConflict: Answer(409, 1008),
+    errors.TooManyLostRaces: Answer(409, 1008),
+    errors.Unavailable: Answer(503, 1013),
+    errors.LogUnavailable: Answer(503, 1013),
+    errors.Overloaded: Answer(503, 1013),
+    errors.ProviderFailed: Answer(502, 1011),
+}
+
+
+def answer_of(error: errors.StenographError) -> Answer:
+    return next(TABLE[known] for known in type(error).__mro__ if known in TABLE)
+
+
+def members(error: errors.StenographError) -> dict[str, Any]:
+    """What a program may want beside the text."""
+    match error:
+        case errors.ConcurrencyConflict(expected=expected, current=current):
+            return {"expected": expected, "current": current}
+        case errors.CursorGone(epoch=epoch, head=head):
+            return {"epoch": str(epoch), "head": head}
+        case errors.DeltaGap(expected_seq=expected, received_seq=received):
+            return {"expected_seq": expected, "received_seq": received}
+        case _:
+            return {}
+
+
+def problem(status: int, code: str, detail: str, more: Mapping[str, Any], headers: dict[str, str]) -> Response[dict[str, Any]]:
+    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code, **more}
+    return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def known_error(_: Request[Any, Any, Any], error: errors.StenographError) -> Response[dict[str, Any]]:
+    status = answer_of(error).status
+    headers: dict[str, str] = {}
+    if isinstance(error, errors.TooManyAttempts):
+        headers["retry-after"] = str(error.retry_after_s)
+    elif status == 503:
+        headers["retry-after"] = str(RETRY_AFTER_S)
+    elif status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return problem(status, error.code, error.detail, members(error), headers)
+
+
+def http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+    """What Litestar itself refuses: no such route, a body that does not fit, a method that is not there."""
+    code = {401: "not_authenticated", 403: "forbidden", 404: "no_such_route", 405: "method_not_allowed", 413: "body_too_large"}
+    detail = error.detail
+    if isinstance(error, ValidationException):
+        detail = "; ".join(reasons(error)) or detail
+    elif error.status_code == 404:
+        detail = "there is no such route; /docs lists them"
+    return problem(error.status_code, code.get(error.status_code, "bad_request"), detail, {}, dict(error.headers or {}))
+
+
+def reasons(error: ValidationException) -> list[str]:
+    extra = error.extra if isinstance(error.extra, list) else []
+    said = []
+    for one in extra:
+        if isinstance(one, dict):
+            key = one.get("key")
+            said.append(f"{key}: {one.get('message')}" if key else str(one.get("message")))
+    return said
+
+
+def unknown_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """Our own bug: all of it goes to the log, none of it to the caller."""
+    log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
+    return problem(500, "internal", "the server made a mistake; it has been logged", {}, {})
+
+
+HANDLERS: Final[dict[Any, Any]] = {errors.StenographError: known_error, HTTPException: http_error, Exception: unknown_error}
