@@ -1,18 +1,24 @@
 """Everything that one server process is made of, wired. The only place that constructs adapters."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from uuid import UUID, uuid4
+import secrets
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
 
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.static_files import create_static_files_router
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from swagger_ui_bundle import swagger_ui_path
 
 from adapters.hub import Hub
+from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.postgres.bell import Bell
 from adapters.postgres.connection import connect
+from adapters.postgres.credentials import PostgresCredentials
 from adapters.postgres.epoch import Epoch
 from adapters.postgres.log import PostgresLog
 from adapters.providers.client import provider_client
@@ -21,24 +27,32 @@ from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import Connection, Providers
 from adapters.tail import Tail
+from api.authentication import provide_any_principal, provide_principal
+from api.auths import AuthsController
 from api.chats import ChatsController
 from api.completions import CompletionsController
+from api.errors import HANDLERS
 from api.idempotency import provide_key
 from api.models import ModelsController, OpenAIController
 from api.ops import Gauges, OpsController
 from api.settings import Settings
 from api.system import System
 from api.tasks import TasksController
+from api.users import UsersController
 from api.wire import encode_event
+from commands.account import Accounts
 from commands.chat import Chats
 from commands.completion import Completions
 from commands.runs import Keeper, Runs
 from domain.event import Stored
 from domain.stream import Stream
 
+BODY_BYTES_MAX = 16 * 1024 * 1024
+SECRET_BYTES = 32
 
-def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
-    """The parts of one server process on the Postgres at ``dsn``. To be called on the loop that it runs on."""
+
+async def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
+    """The parts of one server process on the Postgres at ``dsn``, its log open. To be called on the loop that it runs on."""
     loop = asyncio.get_running_loop()
     node_id = uuid4()
 
@@ -46,6 +60,9 @@ def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
         system.committed(events)
 
     log = PostgresLog(dsn, committed, batch_events_max=settings.batch_events_max)
+    await log.start()
+    credentials = PostgresCredentials(log.reader)
+    secret = (settings.secret or "").encode() or await credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
 
     async def read_log(after: int, limit: int) -> Sequence[Stored]:
         return await log.read_log(after=after, limit=limit)
@@ -64,25 +81,97 @@ def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
     )
     chats = Chats(log, kept_max=settings.folds_kept_max)
     runs = Runs(chats, log)
+    accounts = Accounts(
+        log,
+        credentials,
+        credentials,
+        Argon2Hasher(),
+        JwtTokens(secret),
+        default_role=settings.default_role,
+        signup_enabled=settings.signup_enabled,
+        token_lifetime_s=settings.token_lifetime_s,
+    )
     hub.watch(runs.observe)
+    hub.watch(accounts.observe)
     providers = Providers(connections(settings))
     keeper = Keeper(log, log, log, chats, runs, node_id, lease_s=settings.lease_s, clock=loop.time)
     completions = Completions(log, log, chats, runs, providers, node_id=node_id, clock=loop.time)
-    system = System(settings, node_id, epoch, log, tail, bell, hub, chats, runs, keeper, completions, providers)
+    system = System(settings, node_id, epoch, log, tail, bell, hub, accounts, chats, runs, keeper, completions, providers)
     return system
+
+
+def create_app(system: System) -> Litestar:
+    """The routes on the parts."""
+    registry = CollectorRegistry()
+    registry.register(Gauges(system.figures))
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+
+    def given(part: object) -> Provide:
+        return Provide(lambda: part, sync_to_thread=False)
+
+    dependencies: dict[str, Any] = {
+        "accounts": given(system.accounts),
+        "blobs": given(system.log),
+        "caller": Provide(provide_any_principal),
+        "chat_list": given(system.log),
+        "chats": given(system.chats),
+        "completions": given(system.completions),
+        "epoch": given(system.epoch.epoch),
+        "hub": given(system.hub),
+        "key": Provide(provide_key),
+        "log": given(system.log),
+        "models": given(system.providers),
+        "nodes": given(system.log),
+        "principal": Provide(provide_principal),
+        "readiness": given(system.readiness),
+        "registry": given(registry),
+        "runs": given(system.runs),
+        "user_list": given(system.log),
+    }
+    return Litestar(
+        route_handlers=[
+            AuthsController,
+            UsersController,
+            ChatsController,
+            CompletionsController,
+            TasksController,
+            ModelsController,
+            OpenAIController,
+            OpsController,
+            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False),
+        ],
+        dependencies=dependencies,
+        exception_handlers=HANDLERS,
+        openapi_config=OpenAPIConfig(
+            title="Stenograph",
+            version="1",
+            path="/docs",
+            # The page's own files are served from here: it works without a network.
+            render_plugins=[
+                SwaggerRenderPlugin(
+                    path="/",
+                    js_url="/docs/assets/swagger-ui-bundle.js",
+                    css_url="/docs/assets/swagger-ui.css",
+                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
+                )
+            ],
+        ),
+        request_max_body_size=BODY_BYTES_MAX,
+        logging_config=None,  # api/logging.py has set it up
+    )
 
 
 def connections(settings: Settings) -> list[Connection]:
     """Every configured provider, in the order of the settings, the demo last."""
     client = provider_client()
-    bounds = {"connect_timeout_s": settings.provider_connect_timeout_s, "idle_timeout_s": settings.provider_idle_timeout_s}
-    made = [
-        Connection(f"openai {number}", OpenAIProvider(client, one.base_url, one.api_key or "", **bounds))
-        for number, one in enumerate(settings.openai_connections, 1)
-    ]
-    made += [
-        Connection(f"ollama {number}", OllamaProvider(client, url, **bounds)) for number, url in enumerate(settings.ollama_base_urls, 1)
-    ]
+    connect_s, idle_s = settings.provider_connect_timeout_s, settings.provider_idle_timeout_s
+    made: list[Connection] = []
+    for number, one in enumerate(settings.openai_connections, 1):
+        openai = OpenAIProvider(client, one.base_url, one.api_key or "", connect_timeout_s=connect_s, idle_timeout_s=idle_s)
+        made.append(Connection(f"openai {number}", openai))
+    for number, url in enumerate(settings.ollama_base_urls, 1):
+        made.append(Connection(f"ollama {number}", OllamaProvider(client, url, connect_timeout_s=connect_s, idle_timeout_s=idle_s)))
     if settings.demo_model:
         made.append(Connection("demo", DemoProvider(), last=True))
     return made

@@ -66,7 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def serve(settings: Settings, dsn: str, listening: socket.socket, embedded: EmbeddedPostgres | None) -> None:
     known = remembered(settings.data / EPOCH_FILE)
-    system = build(settings, dsn, await current_epoch(dsn, known))
+    system = await build(settings, dsn, await current_epoch(dsn, known))
     await system.start()
     keeping = asyncio.create_task(embedded.keep_running()) if embedded is not None else None
     server = Server(config(settings, create_app(system)))

@@ -20,6 +20,7 @@ from adapters.postgres.log import PostgresLog
 from adapters.providers.router import Providers
 from adapters.tail import Tail
 from api.settings import Settings
+from commands.account import Accounts
 from commands.chat import Chats
 from commands.completion import Completions
 from commands.runs import Keeper, Runs
@@ -42,6 +43,7 @@ class System:
     tail: Tail
     bell: Bell
     hub: Hub
+    accounts: Accounts
     chats: Chats
     runs: Runs
     keeper: Keeper
@@ -52,7 +54,6 @@ class System:
     _memory: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await self.log.start()
         await self.tail.start(await self.log.head())
         await self.bell.start()
         await self.keeper.start()
