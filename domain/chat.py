@@ -598,17 +598,11 @@ def delete_message(chat: Chat, message_id: UUID) -> list[ChatEvent]:
         raise MessageNotFound(message_id)
     if node.deleted:
         return []
-    going = [message_id, *(child for child in node.children if not existing_or_deleted(chat, child).deleted)]
+    going = [message_id, *node.children]
     for one in going:
         if one in chat.open_generations:
             raise GenerationOpen(one)
     return [Event(one, MessageDeleted()) for one in going]
-
-
-def existing_or_deleted(chat: Chat, message_id: UUID) -> Node:
-    node = chat.messages.get(message_id)
-    assert node is not None  # a child is written down by the same event that adds it
-    return node
 
 
 def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
@@ -719,10 +713,19 @@ def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str
 
 
 def without_message(chat: Chat, message_id: UUID | None) -> Chat:
+    """Without one message: what stood below it now stands below what it answered, in its place among its siblings."""
     node = chat.messages.get(message_id) if message_id is not None else None
-    if message_id is None or node is None:
+    if message_id is None or node is None or node.deleted:
         return chat
-    messages = chat.messages.with_(message_id, msgspec.structs.replace(node, deleted=True))
+    messages = chat.messages.with_(message_id, Node(node.parent_id, node.role, deleted=True))
+    for child_id in node.children:
+        child = messages.get(child_id)
+        assert child is not None  # a child is written down by the same event that adds it
+        messages = messages.with_(child_id, msgspec.structs.replace(child, parent_id=node.parent_id))
+    parent = messages.get(node.parent_id) if node.parent_id is not None else None
+    if node.parent_id is not None and parent is not None:
+        siblings = tuple(one for child_id in parent.children for one in (node.children if child_id == message_id else (child_id,)))
+        messages = messages.with_(node.parent_id, msgspec.structs.replace(parent, children=siblings))
     # Whoever looked at the deleted message looks at what it answered.
     current_id = node.parent_id if chat.current_id == message_id else chat.current_id
     return changed(chat, messages=messages, current_id=current_id)
