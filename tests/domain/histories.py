@@ -1,0 +1,175 @@
+"""Random histories of chats that could have happened: each fact is what ``decide`` answered to some command on the state before it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from hypothesis import HealthCheck, settings, strategies
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from domain.chat import (
+    EMPTY,
+    AddMessage,
+    AppendParts,
+    ArchiveChat,
+    BlockOpened,
+    BlockSum,
+    Chat,
+    ChatCommand,
+    ChatEvent,
+    ConfigureChat,
+    CreateChat,
+    DeleteChat,
+    DeleteMessage,
+    EditMessage,
+    Emit,
+    EndGeneration,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    MessageDelta,
+    MessageEnded,
+    MoveChat,
+    PinChat,
+    RateMessage,
+    RenameChat,
+    SelectBranch,
+    ShareChat,
+    StartGeneration,
+    TagChat,
+    Timings,
+    decide,
+    evolve,
+)
+from domain.errors import Refusal
+
+# No test of ours asserts a time, so hypothesis shall not either: a busy machine is no bug.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(UNHURRIED, max_examples=40)  # for what is slow to make up
+
+CHAT = UUID(int=0xC0)
+OWNER, READER, WRITER, STRANGER = (UUID(int=0xA0 + number) for number in range(4))
+NODE = UUID(int=0xD0)
+MESSAGES = [UUID(int=number) for number in range(1, 9)]
+
+PEOPLE = strategies.sampled_from([OWNER, OWNER, OWNER, WRITER, READER, STRANGER])
+IDS = strategies.sampled_from(MESSAGES)
+TEXTS = strategies.text(strategies.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+PIECES = strategies.text(strategies.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
+JSON: SearchStrategy[Any] = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.integers(-(2**53), 2**53) | TEXTS,
+    lambda inner: strategies.lists(inner, max_size=2) | strategies.dictionaries(TEXTS, inner, max_size=2),
+    max_leaves=3,
+)
+UNKNOWN_KEYS = strategies.dictionaries(strategies.sampled_from(["foo", "bar.baz", "info", "ü"]), JSON, max_size=2)
+
+
+class History(NamedTuple):
+    events: Sequence[ChatEvent]
+    state: Chat
+
+
+@strategies.composite
+def histories(draw: DrawFn, *, steps_max: int = 30) -> History:
+    """Begins with a chat of ``OWNER``; refused commands leave nothing behind."""
+    created = CreateChat(chat_id=CHAT, by=OWNER, title=draw(TEXTS), listed=draw(strategies.booleans()), fields=draw(UNKNOWN_KEYS))
+    state, events = EMPTY, list[ChatEvent]()
+    for command in [created, *(draw(strategies.lists(commands(), max_size=steps_max)))]:
+        try:
+            decided = decide(state, fitted(state, command))
+        except Refusal:
+            continue
+        for event in decided:
+            events.append(event)
+            state = evolve(state, event, len(events))
+    return History(events, state)
+
+
+def fitted(state: Chat, command: ChatCommand) -> ChatCommand:
+    """A run knows where it is: its parts go on from there, so that histories get somewhere."""
+    if not isinstance(command, AppendParts) or not state.open_generations:
+        return command
+    message_id = min(state.open_generations)
+    generation = state.open_generations[message_id]
+    opened = BlockOpened(generation.blocks, "reasoning" if generation.blocks % 2 else "text")
+    deltas = [MessageDelta(generation.blocks, part.text) for part in command.parts if isinstance(part, MessageDelta)]
+    return AppendParts(chat_id=CHAT, message_id=message_id, seq=generation.deltas, parts=[opened, *deltas])
+
+
+def ended(content: str) -> MessageEnded:
+    return MessageEnded(content, [BlockSum(0, "text", "00")], "00", "stop", {"total_tokens": 3}, Timings(1.5, 2.5), 1)
+
+
+def commands() -> SearchStrategy[ChatCommand]:
+    by = {"chat_id": strategies.just(CHAT), "by": PEOPLE}
+    on = {**by, "message_id": IDS}
+    flags, parents = strategies.booleans(), strategies.none() | IDS
+    endings: SearchStrategy[Any] = strategies.one_of(
+        strategies.builds(ended, TEXTS),
+        strategies.builds(GenerationFailed, TEXTS, TEXTS, TEXTS),
+        strategies.builds(GenerationCancelled, PEOPLE, TEXTS),
+        strategies.builds(GenerationInterrupted, strategies.just(NODE), TEXTS),
+    )
+    emitted = strategies.one_of(
+        strategies.builds(lambda data: ("status", data), strategies.fixed_dictionaries({"description": TEXTS, "done": flags})),
+        strategies.builds(lambda text: ("message", {"content": text}), TEXTS),
+        strategies.builds(lambda text: ("replace", {"content": text}), TEXTS),
+        strategies.builds(lambda files: ("files", {"files": files}), strategies.lists(TEXTS, max_size=2)),
+        strategies.builds(lambda embeds: ("embeds", {"embeds": embeds}), strategies.lists(TEXTS, max_size=2)),
+        strategies.builds(lambda name: ("source", {"name": name}), TEXTS),
+        strategies.builds(lambda name: ("citation", {"name": name, "type": "code_execution"}), TEXTS),
+        strategies.builds(lambda data: ("log", data), JSON),
+    )
+    made: list[SearchStrategy[Any]] = [
+        strategies.builds(RenameChat, **by, title=TEXTS),
+        strategies.builds(ConfigureChat, **by, fields=UNKNOWN_KEYS),
+        strategies.builds(PinChat, **by, pinned=flags),
+        strategies.builds(ArchiveChat, **by, archived=flags),
+        strategies.builds(MoveChat, **by, folder_id=strategies.none() | strategies.just(UUID(int=0xF0))),
+        strategies.builds(TagChat, **by, name=strategies.sampled_from(["x", "y"]), present=flags),
+        strategies.builds(ShareChat, **by, user_id=PEOPLE, permission=strategies.sampled_from(["read", "write", None])),
+        strategies.builds(SelectBranch, **on),
+        strategies.builds(EditMessage, **on, fields=UNKNOWN_KEYS | strategies.fixed_dictionaries({"content": TEXTS})),
+        strategies.builds(DeleteMessage, **on),
+        strategies.builds(RateMessage, **on, rating=strategies.sampled_from([-1, 0, 1]), comment=strategies.none() | TEXTS),
+        strategies.builds(
+            lambda by, message_id, what: Emit(chat_id=CHAT, by=by, message_id=message_id, name=what[0], data=what[1]), PEOPLE, IDS, emitted
+        ),
+        *[
+            strategies.builds(
+                AddMessage,
+                **on,
+                parent_id=parents,
+                role=strategies.sampled_from(["user", "assistant", "system"]),
+                content=TEXTS,
+                fields=UNKNOWN_KEYS,
+            )
+        ]
+        * 3,
+        *[
+            strategies.builds(
+                StartGeneration,
+                **on,
+                parent_id=parents,
+                model=strategies.just("demo"),
+                requested_model=strategies.just("demo"),
+                task_id=IDS,
+                node_id=strategies.just(NODE),
+                fields=UNKNOWN_KEYS,
+            )
+        ]
+        * 2,
+        *[
+            strategies.builds(
+                AppendParts,
+                chat_id=strategies.just(CHAT),
+                message_id=IDS,
+                seq=strategies.just(0),
+                parts=strategies.lists(strategies.builds(MessageDelta, strategies.just(0), PIECES), min_size=1, max_size=3),
+            )
+        ]
+        * 3,
+        strategies.builds(EndGeneration, **on, outcome=endings),
+    ]
+    # Rare, since nothing comes after it.
+    return strategies.integers(0, 60).flatmap(lambda n: strategies.builds(DeleteChat, **by) if n == 60 else strategies.one_of(made))
