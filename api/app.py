@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from litestar import Litestar
+from litestar import Litestar, asgi
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -33,13 +33,18 @@ from api.chats import ChatsController
 from api.completions import CompletionsController
 from api.errors import HANDLERS
 from api.idempotency import provide_key
+from api.live import Live
 from api.models import ModelsController, OpenAIController
 from api.ops import Gauges, OpsController
+from api.reads import Reads
 from api.settings import Settings
+from api.snapshots import snapshots
+from api.streams import StreamsController
 from api.system import System
 from api.tasks import TasksController
 from api.users import UsersController
 from api.wire import encode_event
+from api.ws import WebSockets
 from commands.account import Accounts
 from commands.chat import Chats
 from commands.completion import Completions
@@ -76,7 +81,7 @@ async def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
         node_id,
         lambda: connect(dsn, application="bell"),
         rung=tail.ring,
-        signalled=lambda _: None,
+        signalled=lambda signal: sockets.deliver(signal),
         interval_s=settings.notify_interval_ms / 1000,
     )
     chats = Chats(log, kept_max=settings.folds_kept_max)
@@ -91,12 +96,18 @@ async def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
         signup_enabled=settings.signup_enabled,
         token_lifetime_s=settings.token_lifetime_s,
     )
-    hub.watch(runs.observe)
-    hub.watch(accounts.observe)
+    live = Live(hub, accounts, chats, lambda: system.fresh())
+    reads = Reads(accounts)
+    # In this order: what ends access is known before it is acted on.
+    for watcher in (accounts.observe, live.observe, runs.observe):
+        hub.watch(watcher)
+    sockets = WebSockets(settings, epoch.epoch, log, hub, live, snapshots(log, log), bell.signal, reads.note, loop.time)
     providers = Providers(connections(settings))
     keeper = Keeper(log, log, log, chats, runs, node_id, lease_s=settings.lease_s, clock=loop.time)
     completions = Completions(log, log, chats, runs, providers, node_id=node_id, clock=loop.time)
-    system = System(settings, node_id, epoch, log, tail, bell, hub, accounts, chats, runs, keeper, completions, providers)
+    system = System(
+        settings, node_id, epoch, log, tail, bell, hub, accounts, chats, runs, keeper, completions, providers, live, reads, sockets
+    )
     return system
 
 
@@ -120,6 +131,7 @@ def create_app(system: System) -> Litestar:
         "epoch": given(system.epoch.epoch),
         "hub": given(system.hub),
         "key": Provide(provide_key),
+        "live": given(system.live),
         "log": given(system.log),
         "models": given(system.providers),
         "nodes": given(system.log),
@@ -138,7 +150,9 @@ def create_app(system: System) -> Litestar:
             TasksController,
             ModelsController,
             OpenAIController,
+            StreamsController,
             OpsController,
+            asgi("/ws", copy_scope=False)(system.sockets),
             create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False),
         ],
         dependencies=dependencies,

@@ -15,7 +15,9 @@ from api.chats import actor_of
 from api.completion_frames import Frames, completion_of
 from api.follow import follow
 from api.ids import bound_id
+from api.live import Live
 from api.reading import read_chat, resolve_blobs
+from api.streams import PING_S
 from commands.account import Principal
 from commands.chat import Chats
 from commands.completion import Answerer, Completions, Question, Started, Turn
@@ -60,6 +62,7 @@ class CompletionsController(Controller):
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
+        live: NamedDependency[SkipValidation[Live]],
         epoch: NamedDependency[UUID],
         key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
@@ -68,7 +71,7 @@ class CompletionsController(Controller):
         started = await completions.begin(turn, actor_of(principal), key)
         if data.get("session_id"):
             return Response(begun(started))
-        return await answer(started, data, hub, log, epoch)
+        return await answer(started, data, hub, log, live, principal, epoch)
 
 
 def begun(started: Started) -> BegunOut:
@@ -76,27 +79,31 @@ def begun(started: Started) -> BegunOut:
     return BegunOut(True, tasks[0], tasks, started.chat_id, messages[0], messages, started.version, started.position)
 
 
-async def answer(started: Started, data: Mapping[str, Any], hub: Hub, log: EventLog, epoch: UUID) -> Response[Any]:
+async def answer(
+    started: Started, data: Mapping[str, Any], hub: Hub, log: EventLog, live: Live, principal: Principal, epoch: UUID
+) -> Response[Any]:
     """The answer in OpenAI's form, read from the log: streamed, or whole once it has ended."""
     frames = Frames(epoch, started.message_ids, include_usage=bool((data.get("stream_options") or {}).get("include_usage")))
     if data.get("stream"):
         return StreamResponse(
-            streamed(frames, hub, log, started),
+            streamed(frames, hub, log, live, principal, started),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache", "x-accel-buffering": "no", "x-chat-id": str(started.chat_id)},
         )
-    async for _ in streamed(frames, hub, log, started):
+    async for _ in streamed(frames, hub, log, live, principal, started):
         pass
     return Response(completion_of(frames, started.chat_id), status_code=200 if frames.failure is None else 502)
 
 
-async def streamed(frames: Frames, hub: Hub, log: EventLog, started: Started) -> AsyncGenerator[bytes, None]:
-    events = follow(hub, log, Stream("chat", started.chat_id), started.version)
+async def streamed(
+    frames: Frames, hub: Hub, log: EventLog, live: Live, principal: Principal, started: Started
+) -> AsyncGenerator[bytes, None]:
+    events = follow(hub, log, live, principal, Stream("chat", started.chat_id), started.version, idle_s=PING_S)
     try:
         async for batch in events:
             said = b"".join(frames.of(event.stored) for event in batch.events)
-            if said:
-                yield said
+            if said or not batch.events:
+                yield said or b": ping\n\n"
             if frames.over:
                 break
     finally:

@@ -10,6 +10,7 @@ from litestar.params import JSONBody, SkipValidation
 from adapters.hub import Hub
 from api.chats import actor_of
 from api.completions import answer, turn_of
+from api.live import Live
 from commands.account import Principal
 from commands.chat import Chats
 from commands.completion import Completions, Models
@@ -60,10 +61,11 @@ class OpenAIController(Controller):
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
+        live: NamedDependency[SkipValidation[Live]],
         epoch: NamedDependency[UUID],
         key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
         """As OpenAI answers. Logged like any other turn, in a chat of its own that is in nobody's list."""
         own = {name: value for name, value in data.items() if name not in ("chat_id", "session_id", "id", "parent_id", "user_message")}
         started = await completions.begin(await turn_of(own, principal, chats, log, blobs), actor_of(principal), key)
-        return await answer(started, own, hub, log, epoch)
+        return await answer(started, own, hub, log, live, principal, epoch)

@@ -5,8 +5,8 @@ Only wiring and order of start and stop live here; ``api/app.py`` constructs the
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -19,7 +19,10 @@ from adapters.postgres.epoch import Epoch, Known, remember
 from adapters.postgres.log import PostgresLog
 from adapters.providers.router import Providers
 from adapters.tail import Tail
+from api.live import Live
+from api.reads import Reads
 from api.settings import Settings
+from api.ws import WebSockets
 from commands.account import Accounts
 from commands.chat import Chats
 from commands.completion import Completions
@@ -49,14 +52,18 @@ class System:
     keeper: Keeper
     completions: Completions
     providers: Providers
+    live: Live
+    reads: Reads
+    sockets: WebSockets
     draining: bool = False
-    drained: list[Callable[[], Any]] = field(default_factory=list)  # what sockets are told when the server goes away
     _memory: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self.tail.start(await self.log.head())
         await self.bell.start()
         await self.keeper.start()
+        await self.sockets.start()
+        self.reads.start()
         self._memory = asyncio.create_task(self._remember(), name="epoch memory")
         log.info("ready", node=str(self.node_id), epoch=str(self.epoch.epoch), head=self.tail.position)
 
@@ -77,10 +84,7 @@ class System:
         self.draining = True
         log.info("draining", runs=len(self.runs), within_s=self.settings.drain_s)
         await self.runs.drain(self.settings.drain_s)
-        for tell in self.drained:
-            outcome = tell()
-            if asyncio.iscoroutine(outcome):
-                await outcome
+        await self.sockets.go_away()
 
     async def stop(self) -> None:
         await self.drain()
@@ -89,6 +93,7 @@ class System:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._memory
         await self._remember_once()
+        await self.reads.close()
         await self.keeper.close()
         await self.bell.close()
         await self.tail.close()
@@ -133,5 +138,6 @@ class System:
         yield "counter", "stenograph_hub_page_reads", "Pages of streams read from the log for subscribers.", self.hub.reads
         yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.tail.holes
         yield "counter", "stenograph_notifications", "Bells rung.", self.bell.notifications
+        yield "gauge", "stenograph_sockets", "Open WebSockets.", len(self.sockets)
         yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
         yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted

@@ -1,0 +1,31 @@
+"""Where a reader is: ``epoch:number`` of the last event that it has applied, ``start`` before the first, ``now`` after the newest."""
+
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+from domain.errors import BadCursor
+
+NUMBER_DIGITS_MAX = 18
+
+
+class Cursor(NamedTuple):
+    epoch: UUID
+    number: int  # a version in a stream, a position in the whole log
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.number}"
+
+
+def parse_cursor(text: str) -> Cursor | Literal["start", "now"]:
+    """Raises ``BadCursor``."""
+    if text == "start":
+        return "start"
+    if text == "now":
+        return "now"
+    raw_epoch, colon, raw_number = text.rpartition(":")
+    if not colon or not raw_number.isascii() or not raw_number.isdecimal() or len(raw_number) > NUMBER_DIGITS_MAX:
+        raise BadCursor(text)
+    try:
+        return Cursor(UUID(raw_epoch), int(raw_number))
+    except ValueError:
+        raise BadCursor(text) from None
