@@ -1,0 +1,213 @@
+"""Facts to stored bytes and back, for ever."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given, strategies
+
+from domain import codec
+from domain.chat import ChatCreated, ChatRenamed, GenerationCancelled, MessageAdded, MessageDelta, MessageEdited
+from domain.codec import TYPES, decode, decode_actor, decode_event, encode, encode_actor
+from domain.errors import BadRequest, ContentRefused
+from domain.event import Actor, Emitted, Event, Stored
+from domain.stream import Kind, Stream
+from tests.domain.golden import FOLDER, facts, files_of
+from tests.domain.histories import FEW, JSON, TEXTS, UNHURRIED, History, histories
+
+A = UUID("01900000-0000-7000-8000-00000000000a")
+BACKSLASH = "\\"
+
+
+# --------------------------------------------------------------------------------------------------------------- golden
+
+
+@pytest.mark.parametrize(("kind", "name", "fact"), list(facts()), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_fact_is_stored_as_the_bytes_that_were_pinned(kind: Kind, name: str, fact: Any) -> None:
+    files = files_of(kind, name)
+    assert files, f"{kind}/{name} has no golden file: run python -m tests.domain.golden"
+    assert encode(fact)[1] == files[-1].read_bytes(), f"{kind}/{name} is stored as other bytes than before: see tests/domain/golden.py"
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*/*.json")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_whatever_was_ever_stored_can_be_read(file: Any) -> None:
+    kind, name = file.parent.name, file.name.split(".")[0].replace("-", ":")
+    fact = decode(kind, name, file.read_bytes())
+    assert isinstance(fact, Emitted) == (name == "log")
+
+
+@pytest.mark.parametrize(("kind", "name", "fact"), list(facts()), ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_read_is_what_was_stored(kind: Kind, name: str, fact: Any) -> None:
+    stored_as, data = encode(fact)
+    assert decode(kind, stored_as, data) == fact
+    assert encode(decode(kind, stored_as, data)) == (stored_as, data)
+
+
+def test_one_class_has_one_name() -> None:
+    classes = [fact for table in TYPES.values() for fact in table.values()]
+    assert len(classes) == len(set(classes))
+
+
+# ----------------------------------------------------------------------------------------------------------- round trip
+
+
+@FEW
+@given(histories())
+def test_a_history_is_read_as_it_was_written(history: History) -> None:
+    for event in history.events:
+        name, data = encode(event.data)
+        stored = Stored(1, Stream("chat", A), 1, name, event.message_id, None, data, datetime.now(UTC))
+        assert decode_event(stored) == event
+
+
+def test_an_old_fact_without_a_newer_field_has_its_default() -> None:
+    assert decode("chat", "message_delta", b'{"index":0,"text":"x"}') == MessageDelta(0, "x", 1)
+
+
+def test_unknown_fields_of_a_newer_server_are_passed_over() -> None:
+    assert decode("chat", "message_delta", b'{"index":0,"text":"x","colour":"red"}') == MessageDelta(0, "x")
+    assert decode("chat", "chat_renamed", b'{"title":"x","why":{"a":[1]}}') == ChatRenamed("x")
+
+
+def test_a_type_that_nobody_knows_was_emitted() -> None:
+    assert decode("chat", "something:new", b'{"a":1}') == Emitted("something:new", {"a": 1})
+    assert decode("user", "message_delta", b"[]") == Emitted("message_delta", [])
+
+
+def test_bytes_that_are_not_of_their_type_are_refused() -> None:
+    for data in (b'{"index":"0","text":"x"}', b"[]", b'{"text":"x"}', b'{"index":0'):
+        with pytest.raises(msgspec.DecodeError):
+            decode("chat", "message_delta", data)
+    with pytest.raises(msgspec.ValidationError):
+        decode("chat", "message_added", b'{"role":"robot"}')
+
+
+# ------------------------------------------------------------------------------------------------------------ open keys
+
+
+def test_unknown_keys_stand_flat_beside_the_known_ones() -> None:
+    _, data = encode(MessageAdded(None, "user", "hi", None, {"files": [1], "x": None}))
+    assert msgspec.json.decode(data) == {
+        "files": [1],
+        "x": None,
+        "parent_id": None,
+        "role": "user",
+        "content": "hi",
+        "client_id": None,
+    }
+
+
+def test_an_unknown_key_does_not_pass_for_a_known_one() -> None:
+    _, data = encode(MessageAdded(None, "user", "hi", None, {"role": "system", "content": "forged", "parent_id": str(A)}))
+    assert decode("chat", "message_added", data) == MessageAdded(None, "user", "hi")
+
+
+def test_a_key_may_be_called_fields() -> None:
+    fact = MessageEdited({"fields": {"fields": 1}})
+    assert decode("chat", *encode(fact)) == fact
+
+
+@UNHURRIED
+@given(strategies.dictionaries(TEXTS, JSON, max_size=3))
+def test_whatever_keys_an_edit_has_are_kept(fields: Mapping[str, Any]) -> None:
+    fact = MessageEdited(fields)
+    assert decode("chat", *encode(fact)) == fact
+
+
+# -------------------------------------------------------------------------------------------------- text that is refused
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        MessageDelta(0, "\0"),
+        MessageDelta(0, "a\0b"),
+        MessageDelta(0, BACKSLASH + "\0"),
+        MessageDelta(0, BACKSLASH * 2 + "\0"),
+        MessageDelta(0, BACKSLASH + "u0000 and then \0"),
+        ChatRenamed("\0"),
+        MessageEdited({"a\0": 1}),
+        MessageEdited({"a": [{"b": "\0"}]}),
+        Emitted("log", "\0"),
+        Emitted("log", {"\0": None}),
+        GenerationCancelled(None, "\0"),
+    ],
+    ids=repr,
+)
+def test_u0000_is_refused_wherever_it_stands(fact: Any) -> None:
+    with pytest.raises(ContentRefused):
+        encode(fact)
+
+
+@pytest.mark.parametrize("text", [BACKSLASH + "u0000", BACKSLASH * 3 + "u0000", "u0000", BACKSLASH, f"{BACKSLASH}x00", "0000"])
+def test_text_that_only_spells_u0000_is_text(text: str) -> None:
+    fact = MessageDelta(0, text)
+    assert decode("chat", *encode(fact)) == fact
+
+
+@UNHURRIED
+@given(strategies.text(strategies.sampled_from([BACKSLASH, "u", "0", "\0", "x"])), strategies.integers(0, 4))
+def test_text_is_refused_if_and_only_if_it_holds_u0000(text: str, backslashes: int) -> None:
+    text = text + BACKSLASH * backslashes + "u0000"
+    try:
+        _, data = encode(MessageDelta(0, text))
+    except ContentRefused:
+        assert "\0" in text
+    else:
+        assert "\0" not in text
+        assert decode("chat", "message_delta", data) == MessageDelta(0, text)
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        MessageDelta(0, "\ud800"),
+        MessageDelta(0, "\udfff tail"),
+        MessageDelta(0, "\ude00\ud83d"),
+        MessageEdited({"\ud800": 1}),
+        Emitted("log", ["\udc00"]),
+        ChatCreated(A, "t", fields={"x": "\ud800"}),
+    ],
+    ids=repr,
+)
+def test_a_lone_surrogate_is_refused_wherever_it_stands(fact: Any) -> None:
+    with pytest.raises(ContentRefused):
+        encode(fact)
+
+
+# -------------------------------------------------------------------------------------------------------- emitted names
+
+
+@pytest.mark.parametrize("name", ["log", "a", "chat:message:follow_ups", "x.y-z_1", "a" * 64])
+def test_an_emitter_may_use_any_simple_name(name: str) -> None:
+    assert encode(Emitted(name, None)) == (name, b"null")
+
+
+@pytest.mark.parametrize("name", ["", "A", "1a", "_a", "a b", "a\n", "a/b", "ü", "a" * 65, "a\0"])
+def test_any_other_name_is_refused(name: str) -> None:
+    with pytest.raises(BadRequest):
+        encode(Emitted(name, None))
+
+
+# ------------------------------------------------------------------------------------------------------------ upcasters
+
+
+def test_an_old_type_becomes_the_new_event_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_first_form(data: bytes) -> tuple[str, bytes]:
+        old = msgspec.json.decode(data)
+        return "message_delta", msgspec.json.encode({"index": old["block"], "text": old["token"]})
+
+    monkeypatch.setattr(codec, "UPCASTERS", {("chat", "token"): from_first_form})
+    stored = Stored(1, Stream("chat", A), 1, "token", A, None, b'{"block":2,"token":"Hi"}', datetime.now(UTC))
+    assert decode_event(stored) == Event(A, MessageDelta(2, "Hi"))
+    assert stored.data == b'{"block":2,"token":"Hi"}'
+    assert decode("user", "token", b"1") == Emitted("token", 1)  # of its own kind only
+
+
+def test_an_actor_is_read_as_it_was_written() -> None:
+    actor = Actor(A, "Ünal 🦉", "user")
+    assert decode_actor(encode_actor(actor)) == actor
+    assert decode_actor(None) is None
