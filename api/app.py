@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -103,8 +104,8 @@ async def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
         hub.watch(watcher)
     sockets = WebSockets(settings, epoch.epoch, log, hub, live, snapshots(log, log), bell.signal, reads.note, loop.time)
     providers = Providers(connections(settings))
-    keeper = Keeper(log, log, log, chats, runs, node_id, lease_s=settings.lease_s, clock=loop.time)
-    completions = Completions(log, log, chats, runs, providers, node_id=node_id, clock=loop.time)
+    keeper = Keeper(log, log, log, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic)
+    completions = Completions(log, log, chats, runs, providers, node_id=node_id, clock=time.monotonic)
     system = System(
         settings, node_id, epoch, log, tail, bell, hub, accounts, chats, runs, keeper, completions, providers, live, reads, sockets
     )
