@@ -24,7 +24,7 @@ DRIVERS = {"asyncpg": {"adapters"}, "psycopg": {"adapters"}, "aiosql": {"adapter
 # The only modules outside adapters that construct what they define. serve.py has the embedded Postgres, whose life encloses the app's.
 WIRING = {Path("api/app.py"), Path("api/serve.py")}
 # What adapters define and is no adapter: pure state made for one connection, and values.
-VALUES = {"Subscription", "Known"}
+VALUES = {"Subscription", "Batch", "Known"}
 
 MODULES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 
