@@ -2,4 +2,66 @@
 
 It speaks the protocol of ``docs/protocol.md`` over websockets and httpx, and imports no other package of this project, so that it
 can be copied out of it. Start with ``client.follow``.
+
+    async with Client("http://localhost:8080", email=…, password=…) as client:
+        async for event in client.follow("chat/0190…", after="start"):
+            print(event.type, event.data)
+            save(event.cursor)
+
+``client.py`` is what a program calls, ``session.py`` which event comes next (pure), ``connection.py`` and ``sse.py`` the ways to the
+server, ``backoff.py`` how long to wait, ``errors.py`` everything that can go wrong.
 """
+
+from client.backoff import Backoff
+from client.client import ENDS, Account, Begun, Client, Page
+from client.connection import State
+from client.errors import (
+    AccessEnded,
+    AlreadyFollowed,
+    ApiError,
+    ClientError,
+    Conflict,
+    ConnectionStopped,
+    CursorGone,
+    EpochChanged,
+    FollowFailed,
+    Forbidden,
+    GapNotRepaired,
+    NotFound,
+    NotSignedIn,
+    ServerUnreachable,
+    SubscriptionRefused,
+)
+from client.events import CaughtUp, Cursor, Event, Item, Snapshot, User, parse_cursor
+
+__all__ = [
+    "ENDS",
+    "AccessEnded",
+    "Account",
+    "AlreadyFollowed",
+    "ApiError",
+    "Backoff",
+    "Begun",
+    "CaughtUp",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "ConnectionStopped",
+    "Cursor",
+    "CursorGone",
+    "EpochChanged",
+    "Event",
+    "FollowFailed",
+    "Forbidden",
+    "GapNotRepaired",
+    "Item",
+    "NotFound",
+    "NotSignedIn",
+    "Page",
+    "ServerUnreachable",
+    "Snapshot",
+    "State",
+    "SubscriptionRefused",
+    "User",
+    "parse_cursor",
+]
