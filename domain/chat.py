@@ -130,14 +130,14 @@ class MessageStarted(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}
 
 
-class BlockOpened(msgspec.Struct, frozen=True):
+class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int  # from 0
     type: BlockType
     name: str | None = None  # of the tool
     id: str | None = None  # of the tool call, as the provider named it
 
 
-class MessageDelta(msgspec.Struct, frozen=True):
+class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True):
     """The next piece of one block of an answer."""
 
     index: int  # of the block, from 0

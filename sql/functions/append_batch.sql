@@ -7,13 +7,14 @@
 --   p_touch_*    one stream that a request appends to, in the order of its answer; expected: n exactly, -1 any, -2 at least one
 --   p_type …     one event, in order: of which touch, and its number within that touch
 -- A batch holds at most one request for each stream, command key and claim: the caller lets the second one wait.
--- p_asked_before: the same call was made before and its outcome is not known. Then a touch that expected version n and finds
--- these very events at n+1… was written by that call.
+-- p_asked_before: the same call was made before and its outcome is not known. Then a request without a command whose touches
+-- expected version n and find these very events at n+1… was written by that call. One with a command is known by that alone.
 --
 -- Out: outcomes[request] is 0 written now, 1 written by an earlier asking, 2 repeated (its command was known), 3 mismatch (known
--- with another hash), 4 conflict, 5 claimed by another; positions[request] that of its last event;
--- versions[touch] the stream's version after the batch, or at a conflict the one it has; for a repeated command its first
--- versions and answer as JSON in answers[request].
+-- with another hash), 4 conflict, 5 claimed by another, 6 the id is that of a stream of another kind.
+-- positions[request] is that of its last event, or the log's last where it has none; for 5 and 6 the number of the claim or touch.
+-- versions[touch] is the stream's version after the batch, or at a conflict the one it has.
+-- answers[request] is JSON: for 1 the time it was recorded, for 2 the first versions, answer and time.
 --
 -- Under one advisory lock until the commit, so position order is commit order, with no gap. It demands READ COMMITTED: each
 -- statement after the lock must see what the one before committed.
@@ -90,6 +91,14 @@ BEGIN
     FOR touch IN 1 .. cardinality(heads) LOOP
         request := p_touch_request[touch];
         head := heads[touch];
+        IF head > 0 AND p_touch_expected[touch] <= 0 AND outcomes[request] IN (0, 4) THEN
+            -- Whoever names a version has read the stream under its kind; the others only know an id, which may be anything's.
+            IF NOT EXISTS (SELECT FROM streams AS s WHERE s.stream_id = p_touch_stream[touch] AND s.kind = p_touch_kind[touch]) THEN
+                accepted := false;
+                outcomes[request] := 6;
+                positions[request] := touch;
+            END IF;
+        END IF;
         IF p_touch_expected[touch] <> head AND outcomes[request] = 0
            AND NOT (p_touch_expected[touch] = -1 OR (p_touch_expected[touch] = -2 AND head > 0)) THEN
             accepted := false;
@@ -100,28 +109,34 @@ BEGIN
     IF p_asked_before AND NOT accepted THEN
         FOR found IN
             SELECT t.request, max(e.position) AS position, max(e.recorded_at) AS recorded_at
-              FROM unnest(p_event_touch, p_event_number, p_type, p_message_id, p_data) AS p(touch, number, type, message_id, data)
+              FROM unnest(p_event_touch, p_event_number, p_type, p_message_id, p_actor, p_data)
+                   AS p(touch, number, type, message_id, actor, data)
               JOIN unnest(p_touch_request, p_touch_stream, p_touch_expected) WITH ORDINALITY AS t(request, stream_id, expected, touch) USING (touch)
               LEFT JOIN events AS e ON e.stream_id = t.stream_id AND e.version = t.expected + p.number AND e.type = p.type
-                   AND e.message_id IS NOT DISTINCT FROM p.message_id AND e.data::text = p.data::text
-             WHERE outcomes[t.request] = 4
+                   AND e.message_id IS NOT DISTINCT FROM p.message_id AND e.actor::text IS NOT DISTINCT FROM p.actor::text
+                   AND e.data::text = p.data::text
+             WHERE outcomes[t.request] = 4 AND t.request <> ALL (p_command_request)
              GROUP BY t.request
             HAVING bool_and(t.expected >= 0 AND e.position IS NOT NULL)
         LOOP
             outcomes[found.request] := 1;
             positions[found.request] := found.position;
+            answers := coalesce(answers, array_fill(NULL::json, ARRAY[p_requests]));
+            answers[found.request] := to_json(found.recorded_at);
         END LOOP;
     END IF;
 
     IF cardinality(p_claim_request) > 0 THEN
         FOR found IN
-            SELECT DISTINCT asked.request
-              FROM unnest(p_claim_request, p_claim_kind, p_claim_key) AS asked(request, kind, key)
+            SELECT asked.request, min(asked.claim) AS claim
+              FROM unnest(p_claim_request, p_claim_kind, p_claim_key) WITH ORDINALITY AS asked(request, kind, key, claim)
               JOIN claims USING (kind, key)
+             GROUP BY asked.request
         LOOP
             IF outcomes[found.request] = 0 THEN
                 accepted := false;
                 outcomes[found.request] := 5;
+                positions[found.request] := found.claim;
             END IF;
         END LOOP;
     END IF;
@@ -132,8 +147,8 @@ BEGIN
 
     INSERT INTO streams (stream_id, kind)
     SELECT t.stream_id, t.kind
-      FROM unnest(p_touch_request, p_touch_stream, p_touch_kind, heads) AS t(request, stream_id, kind, head)
-     WHERE t.head = 0 AND outcomes[t.request] = 0;
+      FROM unnest(p_touch_request, p_touch_stream, p_touch_kind, p_touch_events, heads) AS t(request, stream_id, kind, events, head)
+     WHERE t.head = 0 AND t.events > 0 AND outcomes[t.request] = 0;
 
     -- SQL gives a batch's rows to the insert in the order of their numbers, since that is how they are unnested.
     IF accepted THEN
@@ -168,8 +183,13 @@ BEGIN
          WHERE outcomes[asked.request] = 0;
     END IF;
     IF cardinality(p_command_request) > 0 THEN
+        FOREACH request IN ARRAY p_command_request LOOP
+            IF outcomes[request] = 0 AND positions[request] = 0 THEN
+                positions[request] := last;  -- nothing to append, only a command to remember
+            END IF;
+        END LOOP;
         INSERT INTO commands (actor_id, key, request_hash, position, versions, answer, recorded_at)
-        SELECT asked.actor_id, asked.key, asked.hash, coalesce(nullif(positions[asked.request], 0), last),
+        SELECT asked.actor_id, asked.key, asked.hash, positions[asked.request],
                ARRAY(SELECT t.version FROM unnest(p_touch_request, versions) WITH ORDINALITY AS t(request, version, touch)
                       WHERE t.request = asked.request ORDER BY t.touch),
                asked.answer, recorded

@@ -50,8 +50,11 @@ INSERT INTO blobs (stream_id, sha256, content) VALUES ($1, $2, $3) ON CONFLICT D
 SELECT content FROM blobs WHERE stream_id = $1 AND sha256 = $2;
 
 -- name: append_batch!
--- The arguments are explained in functions/append_batch.sql. Never inside an open transaction: it ends in COMMIT.
-CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22);
+-- The arguments are explained in functions/append_batch.sql. Arrays of numbers and ids come as text, "{1,2,3}".
+-- Never inside an open transaction: it ends in COMMIT.
+CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                  $12::text::integer[], $13::text::uuid[], $14, $15::text::integer[], $16::text::integer[],
+                  $17::text::integer[], $18::text::integer[], $19, $20::text::uuid[], $21, $22);
 
 -- name: notify
 -- $1 text: the channel. $2 text: the payload, under 8,000 bytes.
