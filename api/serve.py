@@ -40,11 +40,14 @@ def run(settings: Settings) -> None:
     listening = listen(settings.host, settings.port)
     with contextlib.ExitStack() as stack:
         stack.callback(listening.close)
-        settings.data.mkdir(parents=True, exist_ok=True)
         embedded: EmbeddedPostgres | None = None
         if settings.database_url is None:
+            # It makes the data folder itself: root's must let its system user in.
             embedded = stack.enter_context(EmbeddedPostgres(settings.data))
-        dsn = embedded.dsn if embedded is not None else str(settings.database_url)
+            dsn = embedded.dsn
+        else:
+            settings.data.mkdir(parents=True, exist_ok=True)
+            dsn = settings.database_url
         migrate(dsn)
         uvloop.run(serve(settings, dsn, listening, embedded))
 
