@@ -31,7 +31,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """A turn that runs on the server. Follow ``stream`` after ``cursor_after(epoch)``, or simply use ``Client.answer``."""
+    """A turn that runs on the server. ``Client.answer`` gives its events."""
 
     chat_id: str
     message_id: str
@@ -291,10 +291,10 @@ class Client:
             body["chat_id"] = chat_id
         return msgspec.convert(await self.http.post("/api/chat/completions", body, idempotency_key=idempotency_key), Begun)
 
-    async def answer(self, begun: Begun, epoch: str) -> AsyncIterator[Event]:
-        """The events of one turn, until all of its answers have ended. ``epoch`` is the server's."""
+    async def answer(self, begun: Begun) -> AsyncGenerator[Event, None]:
+        """The events of one turn, until all of its answers have ended. Raises as ``follow`` does."""
         waiting = set(begun.message_ids or [begun.message_id])
-        after = f"{epoch}:{begun.version}" if begun.version else "start"
+        after = f"{await self.epoch(begun.stream)}:{begun.version}" if begun.version else "start"
         events = self.follow(begun.stream, after)
         try:
             async for event in events:

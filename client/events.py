@@ -57,26 +57,18 @@ class Event(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """A stream's state as of ``version``, in place of the events up to it. The events after it follow.
 
-    ``reason`` says why there is one: asked for, or the cursor was of another history. ``pages`` are the server's frames of it.
+    ``reason`` says why there is one: ``asked``, or ``epoch`` or ``above_head`` where the cursor is not of the server's history.
     """
 
     stream: str
     epoch: str
     version: int
-    pages: Sequence[Any]
+    state: Any  # what GET answers for that chat
     reason: str = ""
 
     @property
     def cursor(self) -> str:
         return f"{self.epoch}:{self.version}"
-
-    @property
-    def state(self) -> Any:
-        """The pages as one: objects merged key by key, lists put one after the other, else the later page's value."""
-        merged: Any = None
-        for number, page in enumerate(self.pages):
-            merged = page if number == 0 else merge(merged, page)
-        return merged
 
 
 class CaughtUp(msgspec.Struct, frozen=True):
@@ -92,14 +84,6 @@ class CaughtUp(msgspec.Struct, frozen=True):
 
 
 Item = Event | Snapshot | CaughtUp
-
-
-def merge(before: Any, after: Any) -> Any:
-    if isinstance(before, dict) and isinstance(after, dict):
-        return {**before, **{name: merge(before[name], value) if name in before else value for name, value in after.items()}}
-    if isinstance(before, list) and isinstance(after, list):
-        return [*before, *after]
-    return after
 
 
 # ------------------------------------------------------------------------------------------------------ frames received
@@ -144,7 +128,7 @@ class Subscribed(msgspec.Struct, frozen=True, tag_field="op", tag="subscribed"):
 class SnapshotPage(msgspec.Struct, frozen=True, tag_field="op", tag="snapshot"):
     stream: str
     version: int
-    state: Any
+    state: Any  # with more than one page: a piece of the state's JSON text
     page: int = 1
     pages: int = 1
 

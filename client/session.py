@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, Literal
 
+import msgspec
+
 from client.errors import AccessEnded, AlreadyFollowed, EpochChanged, FollowFailed, GapNotRepaired, SubscriptionRefused
 from client.events import (
     NOW,
@@ -145,7 +147,8 @@ class Track:
         self.pages.append(frame.state)
         if len(self.pages) < frame.pages:
             return None
-        snapshot = Snapshot(self.stream, self.pages_epoch, frame.version, self.pages, self.reason)
+        state = self.pages[0] if frame.pages == 1 else msgspec.json.decode("".join(self.pages))
+        snapshot = Snapshot(self.stream, self.pages_epoch, frame.version, state, self.reason)
         self.cursor, self.pages, self.snapshot = Cursor(self.pages_epoch, frame.version), None, False
         return snapshot
 
@@ -203,7 +206,7 @@ class Session:
                 del self.tracks[stream]
 
     def receive(self, frame: Frame) -> Iterator[Out]:
-        """What follows from one frame. Total: no frame makes it raise."""
+        """What follows from one frame. Raises ``msgspec.DecodeError`` for a snapshot that is none, else nothing."""
         match frame:
             case Events():
                 yield from self._events(frame)
@@ -271,8 +274,8 @@ class Session:
 
     def _subscribed(self, frame: Subscribed) -> Iterator[Out]:
         track = self.tracks.get(frame.stream)
-        # A late answer to a subscribe that was taken back meanwhile: its unsubscribe is on the way.
-        if track is None or track.phase is not Phase.ASKED or (frame.id is not None and str(frame.id) != track.asked_id):
+        # Another id: the server joined us by itself, as it does for the own user stream; its events are not ours to take.
+        if track is None or track.phase is not Phase.ASKED or str(frame.id) != track.asked_id:
             return
         failed = track.subscribed(frame)
         if failed is not None:

@@ -73,7 +73,8 @@ async def follow_sse(
     while True:
         began = loop.time()
         try:
-            for frame in (Welcome(), *await opening(http, track)):
+            items(session, Welcome())
+            for frame in await opening(http, track):
                 for item in items(session, frame):
                     yield item
             if session.connected and track.cursor is not None:
@@ -131,8 +132,8 @@ async def opening(http: Http, track: Track) -> list[Frame]:
         except CursorGone as gone:
             epoch, head, reason = gone.epoch, gone.head, gone.detail
         if not (track.snapshot or reason):
-            return [Subscribed(track.stream, epoch, head)]
-        said: list[Frame] = [Subscribed(track.stream, epoch, head, None, "snapshot", reason)]
+            return [Subscribed(track.stream, epoch, head, track.asked_id)]
+        said: list[Frame] = [Subscribed(track.stream, epoch, head, track.asked_id, "snapshot", reason or "asked")]
         if track.snapshot or track.epoch_change == "snapshot":
             kind, _, stream_id = track.stream.partition("/")
             state: Any = await http.get(f"/api/v1/{kind}s/{stream_id}")
