@@ -1,11 +1,10 @@
 """Everything that one server process is made of, wired. The only place that constructs adapters."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from litestar import Litestar, asgi
 from litestar.di import Provide
@@ -17,6 +16,9 @@ from swagger_ui_bundle import swagger_ui_path
 
 from adapters.hub import Hub
 from adapters.identity import Argon2Hasher, JwtTokens
+from adapters.memory.bell import MemoryBell
+from adapters.memory.credentials import MemoryCredentials
+from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
 from adapters.postgres.connection import connect
 from adapters.postgres.credentials import PostgresCredentials
@@ -57,18 +59,57 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
 
 
-async def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
-    """The parts of one server process on the Postgres at ``dsn``, its log open. To be called on the loop that it runs on."""
-    loop = asyncio.get_running_loop()
+async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
+    """One server process on the Postgres at ``dsn``. To be called on the loop that it runs on."""
     node_id = uuid4()
-
-    def committed(events: Sequence[Stored]) -> None:
-        system.committed(events)
-
-    log = PostgresLog(dsn, committed, batch_events_max=settings.batch_events_max)
+    late = Late()
+    log = PostgresLog(dsn, late.committed, batch_events_max=settings.batch_events_max)
+    bell = Bell(
+        node_id,
+        lambda: connect(dsn, application="bell"),
+        rung=late.rung,
+        signalled=late.signalled,
+        interval_s=settings.notify_interval_ms / 1000,
+    )
     await log.start()
-    credentials = PostgresCredentials(log.reader)
-    secret = (settings.secret or "").encode() or await credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
+    return await assemble(settings, epoch, node_id, log, bell, PostgresCredentials(log.reader), late)
+
+
+async def in_memory(settings: Settings) -> System:
+    """The same without a database, for tests: everything is gone with the process."""
+    late = Late()
+    epoch = Epoch(uuid4(), 0, fsync=True)
+    return await assemble(settings, epoch, uuid4(), MemoryLog(late.committed), MemoryBell(), MemoryCredentials(), late)
+
+
+class Late:
+    """What the adapters below call, before what is called exists."""
+
+    system: System
+
+    def committed(self, events: Sequence[Stored]) -> None:
+        self.system.committed(events)
+
+    def rung(self, head: int) -> None:
+        self.system.tail.ring(head)
+
+    def signalled(self, signal: bytes) -> None:
+        self.system.sockets.deliver(signal)
+
+    def fresh(self) -> bool:
+        return self.system.fresh()
+
+
+async def assemble(
+    settings: Settings,
+    epoch: Epoch,
+    node_id: UUID,
+    log: PostgresLog | MemoryLog,
+    bell: Bell | MemoryBell,
+    credentials: PostgresCredentials | MemoryCredentials,
+    late: Late,
+) -> System:
+    """The parts of one process above its log."""
 
     async def read_log(after: int, limit: int) -> Sequence[Stored]:
         return await log.read_log(after=after, limit=limit)
@@ -77,16 +118,10 @@ async def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
         return await log.read(stream, after=after, until=until, limit=until - after)
 
     hub = Hub(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
-    tail = Tail(read_log, hub.offer, poll_s=settings.poll_interval_ms / 1000)
-    bell = Bell(
-        node_id,
-        lambda: connect(dsn, application="bell"),
-        rung=tail.ring,
-        signalled=lambda signal: sockets.deliver(signal),
-        interval_s=settings.notify_interval_ms / 1000,
-    )
     chats = Chats(log, kept_max=settings.folds_kept_max)
     runs = Runs(chats, log)
+    providers = Providers(connections(settings))
+    secret = (settings.secret or "").encode() or await credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     accounts = Accounts(
         log,
         credentials,
@@ -97,19 +132,30 @@ async def build(settings: Settings, dsn: str, epoch: Epoch) -> System:
         signup_enabled=settings.signup_enabled,
         token_lifetime_s=settings.token_lifetime_s,
     )
-    live = Live(hub, accounts, chats, lambda: system.fresh())
+    live = Live(hub, accounts, chats, late.fresh)
     reads = Reads(accounts)
     # In this order: what ends access is known before it is acted on.
     for watcher in (accounts.observe, live.observe, runs.observe):
         hub.watch(watcher)
-    sockets = WebSockets(settings, epoch.epoch, log, hub, live, snapshots(log, log), bell.signal, reads.note, loop.time)
-    providers = Providers(connections(settings))
-    keeper = Keeper(log, log, log, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic)
-    completions = Completions(log, log, chats, runs, providers, node_id=node_id, clock=time.monotonic)
-    system = System(
-        settings, node_id, epoch, log, tail, bell, hub, accounts, chats, runs, keeper, completions, providers, live, reads, sockets
+    late.system = System(
+        settings=settings,
+        node_id=node_id,
+        epoch=epoch,
+        log=log,
+        tail=Tail(read_log, hub.offer, poll_s=settings.poll_interval_ms / 1000),
+        bell=bell,
+        hub=hub,
+        accounts=accounts,
+        chats=chats,
+        runs=runs,
+        keeper=Keeper(log, log, log, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        completions=Completions(log, log, chats, runs, providers, node_id=node_id, clock=time.monotonic),
+        providers=providers,
+        live=live,
+        reads=reads,
+        sockets=WebSockets(settings, epoch.epoch, log, hub, live, snapshots(log, log), bell.signal, reads.note, time.monotonic),
     )
-    return system
+    return late.system
 
 
 def create_app(system: System) -> Litestar:

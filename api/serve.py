@@ -15,7 +15,7 @@ import uvloop
 from adapters.embedded import EmbeddedPostgres
 from adapters.migrate import migrate
 from adapters.postgres.epoch import current_epoch, remembered
-from api.app import build, create_app
+from api.app import create_app, on_postgres
 from api.logging import configure
 from api.settings import Settings
 from api.system import EPOCH_FILE, System
@@ -69,7 +69,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def serve(settings: Settings, dsn: str, listening: socket.socket, embedded: EmbeddedPostgres | None) -> None:
     known = remembered(settings.data / EPOCH_FILE)
-    system = await build(settings, dsn, await current_epoch(dsn, known))
+    system = await on_postgres(settings, dsn, await current_epoch(dsn, known))
     await system.start()
     keeping = asyncio.create_task(embedded.keep_running()) if embedded is not None else None
     server = Server(config(settings, create_app(system)))

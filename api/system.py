@@ -14,6 +14,8 @@ from uuid import UUID
 import structlog
 
 from adapters.hub import Hub
+from adapters.memory.bell import MemoryBell
+from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
 from adapters.postgres.epoch import Epoch, Known, remember
 from adapters.postgres.log import PostgresLog
@@ -42,9 +44,9 @@ class System:
     settings: Settings
     node_id: UUID
     epoch: Epoch
-    log: PostgresLog
+    log: PostgresLog | MemoryLog
     tail: Tail
-    bell: Bell
+    bell: Bell | MemoryBell
     hub: Hub
     accounts: Accounts
     chats: Chats
@@ -74,7 +76,7 @@ class System:
 
     def fresh(self) -> bool:
         """Whether Postgres was seen within the lease. A process that was not serves nothing from memory."""
-        seen_at = max(self.tail.seen_at, self.log.appender.last_success_at)
+        seen_at = max(self.tail.seen_at, self.log.last_success_at)
         return asyncio.get_running_loop().time() - seen_at < self.settings.lease_s
 
     async def drain(self) -> None:
@@ -129,12 +131,8 @@ class System:
         }
 
     def figures(self) -> Iterable[tuple[str, str, str, float]]:
-        appender = self.log.appender
         yield "gauge", "stenograph_log_head", "Newest position of the log seen here.", self.tail.position
-        yield "gauge", "stenograph_append_waiting_events", "Events that wait for their batch.", appender.waiting_events
-        yield "counter", "stenograph_append_batches", "Batches committed by this process.", appender.batches
-        yield "counter", "stenograph_append_retries", "Appends asked again after a failure.", appender.retries
-        yield "counter", "stenograph_log_queries", "Queries that read the log.", self.log.reader.queries
+        yield from self.log.figures()
         yield "counter", "stenograph_hub_page_reads", "Pages of streams read from the log for subscribers.", self.hub.reads
         yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.tail.holes
         yield "counter", "stenograph_notifications", "Bells rung.", self.bell.notifications

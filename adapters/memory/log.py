@@ -1,7 +1,8 @@
 """The log in memory: ``EventLog``, ``Blobs`` and ``Nodes`` with the semantics of the one in Postgres."""
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -28,6 +29,15 @@ class MemoryLog:
         self._claims: dict[tuple[str, str], Stream] = {}
         self._blobs: dict[tuple[Stream, str], bytes] = {}
         self._beats: dict[UUID, NodeBeat] = {}
+
+    @property
+    def last_success_at(self) -> float:
+        """It is never away."""
+        return asyncio.get_running_loop().time()
+
+    def figures(self) -> Iterator[tuple[str, str, str, float]]:
+        """Nothing to watch."""
+        return iter(())
 
     async def start(self) -> None:
         """Nothing to open."""

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
@@ -106,6 +106,19 @@ class PostgresLog:
     async def close(self) -> None:
         await self.appender.close()
         await self.reader.close()
+
+    @property
+    def last_success_at(self) -> float:
+        """When Postgres last took an append, by the loop's clock in seconds."""
+        return self.appender.last_success_at
+
+    def figures(self) -> Iterator[tuple[str, str, str, float]]:
+        """``(kind, name, help, value)`` for whoever watches."""
+        appender = self.appender
+        yield "gauge", "stenograph_append_waiting_events", "Events that wait for their batch.", appender.waiting_events
+        yield "counter", "stenograph_append_batches", "Batches committed by this process.", appender.batches
+        yield "counter", "stenograph_append_retries", "Appends asked again after a failure.", appender.retries
+        yield "counter", "stenograph_log_queries", "Queries asked of Postgres, but for appends.", self.reader.queries
 
     async def append(self, request: AppendRequest) -> Appended:
         return await self.appender.append(request)
