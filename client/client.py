@@ -257,6 +257,10 @@ class Client:
         """The chat as it is now, with its ``version``. Raises ``ApiError``: 401 or 404 if it is not there, or not yours."""
         return dict(await self.http.get(f"/api/v1/chats/{chat_id}"))
 
+    async def delete_chat(self, chat_id: str) -> None:
+        """Delete a chat; what runs in it is stopped first."""
+        await self.http.request("DELETE", f"/api/v1/chats/{chat_id}")
+
     async def add_message(
         self,
         chat_id: str,

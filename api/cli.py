@@ -1,0 +1,68 @@
+"""``steno``: the command line. What the commands do is in ``api/commandline/``.
+
+Exit codes: 0 done, 1 failed, 2 not understood, 130 ended by Ctrl-C.
+"""
+
+from typing import Any
+
+import rich_click as click
+
+from api.commandline import accounts, server
+from api.commandline.chat import chat
+from api.commandline.place import Failed
+from api.commandline.replay import replay
+from api.commandline.tail import tail
+from api.commandline.transfer import export, import_
+
+click.rich_click.USE_MARKDOWN = True
+click.rich_click.COMMAND_GROUPS = {
+    "steno": [
+        {"name": "Talk", "commands": ["chat", "chats", "models"]},
+        {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
+        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "epoch"]},
+    ]
+}
+
+
+class Steno(click.RichGroup):
+    """Ends with 130 where click would say 1: whoever wrote a script can tell an interrupt from a failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(err=True)
+            ctx.exit(130)
+        except Failed as failed:
+            failed.show()  # plain lines, without the box that click's own errors get: a command in it can be copied
+            ctx.exit(failed.exit_code)
+
+
+@click.group(cls=Steno, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="stenograph", prog_name="steno")
+def main() -> None:
+    """Stenograph: chats that never lose a word.
+
+    Begin with `steno serve` in one terminal and `steno chat` in another.
+    """
+
+
+for command in (
+    chat,
+    tail,
+    replay,
+    export,
+    import_,
+    server.serve,
+    server.epoch,
+    accounts.login,
+    accounts.logout,
+    accounts.whoami,
+    accounts.user,
+    accounts.models,
+    accounts.chats,
+):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="steno")

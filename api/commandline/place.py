@@ -1,0 +1,279 @@
+"""Which server is meant, and who one is there: options, the file of logins, and the way in for a newcomer."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import rich_click as click
+
+from client import Account, ApiError, Client, ClientError, NotSignedIn, State
+
+FILE_NAME: Final = "login.json"
+FIRST_CONTACT_RETRY_S: Final = 0.0  # whether anybody is there is known at once
+T = TypeVar("T")
+
+
+class Failed(click.ClickException):
+    """A failure in words for the person who typed the command. Exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.secho(self.message, fg="red", err=True)
+
+
+class Login(msgspec.Struct):
+    token: str
+    email: str = ""
+    model: str | None = None  # asked last
+
+
+class Logins(msgspec.Struct):
+    last: str | None = None  # the URL that was used last
+    at: dict[str, Login] = {}
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """What the options say. Nothing of it is certain before ``enter``."""
+
+    url: str
+    token: str | None = None
+    email: str | None = None
+    password: str | None = None
+
+
+def login_file() -> Path:
+    return Path(click.get_app_dir("stenograph")) / FILE_NAME
+
+
+def read_logins() -> Logins:
+    try:
+        return msgspec.json.decode(login_file().read_bytes(), type=Logins)
+    except FileNotFoundError:
+        return Logins()
+    except (msgspec.DecodeError, OSError) as error:
+        raise Failed(f"{login_file()} cannot be read ({error}). Delete it and sign in again: steno login") from None
+
+
+def write_logins(logins: Logins) -> None:
+    """Whole or not at all, and never readable by others: not even for the moment before a chmod."""
+    path = login_file()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=FILE_NAME)  # made with 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(logins)))
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def remember(url: str, token: str, email: str) -> None:
+    logins = read_logins()
+    known = logins.at.get(url)
+    logins.at[url] = Login(token, email, known.model if known is not None else None)
+    logins.last = url
+    write_logins(logins)
+
+
+def remembered_model(url: str) -> str | None:
+    known = read_logins().at.get(url)
+    return known.model if known is not None else None
+
+
+def remember_model(url: str, model: str) -> None:
+    logins = read_logins()
+    known = logins.at.get(url)
+    if known is not None and known.model != model:
+        known.model = model
+        write_logins(logins)
+
+
+def default_url() -> str:
+    """The server that was used last; else the one that these settings would start here."""
+    last = read_logins().last
+    if last is not None:
+        return last
+    from api.settings import Settings, SettingsError, load  # only here: most commands need no settings
+
+    try:
+        settings = load()
+    except SettingsError:
+        settings = Settings()  # a client has no business complaining about the server's settings
+    return f"http://localhost:{settings.port or Settings().port}"
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """The four options that say where and who, handed on as one ``place``."""
+
+    def with_place(url: str | None, token: str | None, email: str | None, password: str | None, **rest: Any) -> None:
+        address = (url or default_url()).rstrip("/")
+        if not address.startswith(("http://", "https://")):
+            address = f"http://{address}"
+        if password is not None and email is None:
+            raise click.UsageError("--password needs --email")
+        command(place=Place(url=address, token=token, email=email, password=password), **rest)
+
+    with_place.__name__, with_place.__doc__ = command.__name__, command.__doc__
+    with_place.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # where click keeps them
+    for option in (
+        click.option("--password", help="Its password; asked for when it is needed and absent."),
+        click.option("--email", help="Sign in with this account."),
+        click.option("--token", help="A token or an API key, instead of the login that `steno login` keeps."),
+        click.option("--url", help="The server. Default: the one used last, else this machine's."),
+    ):
+        option(with_place)
+    return with_place
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, with failures in words. Raises ``Failed``; ``KeyboardInterrupt`` becomes click's ``Abort``."""
+    try:
+        return asyncio.run(work)
+    except ClientError as error:
+        raise Failed(in_words(error)) from None
+
+
+def in_words(error: ClientError) -> str:
+    from client import AccessEnded, CursorGone, EpochChanged, Forbidden, NotFound, ServerUnreachable
+
+    match error:
+        case ServerUnreachable():
+            return (
+                f"Nothing answers at {error.url} ({error.reason}).\n"
+                "Is the server running? Start it in another terminal:  steno serve\n"
+                "Or name another one:  --url http://HOST:PORT"
+            )
+        case ApiError(code="chat_not_found" | "stream_not_found"):
+            return f"{sentence(error.detail)}\nYour chats:  steno chats"
+        case NotSignedIn():
+            return f"{sentence(error.detail)}\nSign in:  steno login"
+        case ApiError(code="model_not_found"):
+            return f"{sentence(error.detail)}\nWhat this server has:  steno models"
+        case EpochChanged() | CursorGone():
+            return f"{sentence(str(error))}\nThe log was restored since that cursor was saved. Begin anew:  --after start"
+        case Forbidden() | NotFound() | AccessEnded():
+            return sentence(getattr(error, "detail", str(error)))
+        case ApiError():
+            return f"{sentence(error.detail)} (HTTP {error.status})"
+        case _:
+            return sentence(str(error))
+
+
+def sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def interactive() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def client_of(place: Place, token: str | None, *, retry_s: float = 10.0, on_state: Callable[[State], None] | None = None) -> Client:
+    """A client that is signed in with what ``enter`` returned."""
+    if place.email is not None and place.password is not None:
+        return Client(place.url, token=token, email=place.email, password=place.password, retry_s=retry_s, on_state=on_state)
+    return Client(place.url, token=token, retry_s=retry_s, on_state=on_state)
+
+
+async def with_client(place: Place, work: Callable[[Client], Awaitable[T]], *, on_state: Callable[[State], None] | None = None) -> T:
+    """Enter, do ``work``, close."""
+    token = await enter(place)
+    async with client_of(place, token, on_state=on_state) as client:
+        return await work(client)
+
+
+async def enter(place: Place) -> str:
+    """A token that works: the one given, the one kept, or that of a new sign-in or sign-up, which is then kept.
+
+    Raises ``Failed``, ``ClientError``.
+    """
+    async with Client(place.url, retry_s=FIRST_CONTACT_RETRY_S) as client:
+        if place.token is not None:
+            client.credentials.token = place.token
+            await client.me()
+            return place.token
+        kept = read_logins().at.get(place.url)
+        if kept is not None and place.email in (None, kept.email):
+            client.credentials.token = kept.token
+            try:
+                await client.me()
+            except NotSignedIn:
+                client.credentials.token = None
+                if place.password is None:
+                    if not interactive():
+                        raise Failed(f"Your login at {place.url} has ended. Sign in again:  steno login") from None
+                    click.echo(f"Your login at {place.url} has ended.", err=True)
+            else:
+                remember(place.url, kept.token, kept.email)
+                return kept.token
+        account = await admit(client, place, kept.email if kept is not None else None)
+        remember(place.url, account.token, account.email)
+        return account.token
+
+
+async def admit(client: Client, place: Place, known_email: str | None = None) -> Account:
+    """Sign in; on a server without any account, sign up. Asks for what was not given, if there is somebody to ask."""
+    fresh = await is_fresh(client)
+    if fresh:
+        if place.email is None and not interactive():
+            raise Failed(f"The server at {place.url} is new: make its first account.  steno login --email YOU@EXAMPLE.ORG --password …")
+        click.echo(f"The server at {place.url} is new. Make its first account, which is its admin's:", err=True)
+        return await sign_up(client, place)
+    if place.email is not None and place.password is not None:
+        return await client.sign_in(place.email, place.password)
+    if not interactive():
+        raise Failed(f"You are not signed in at {place.url}.\nSign in once:  steno login\nOr pass --token, or --email and --password.")
+    click.echo(f"Sign in at {place.url}:", err=True)
+    email = place.email or click.prompt("E-mail", default=known_email, err=True)
+    password = place.password or click.prompt("Password", hide_input=True, err=True)
+    try:
+        return await client.sign_in(email, password)
+    except NotSignedIn as refused:
+        click.secho(sentence(refused.detail), fg="red", err=True)
+        if not click.confirm("Is this a new account? Make it", default=False, err=True):
+            raise Failed("Not signed in. Try again:  steno login") from None
+        return await sign_up(client, Place(url=place.url, email=email, password=password))
+
+
+async def sign_up(client: Client, place: Place, name: str | None = None) -> Account:
+    email = place.email or click.prompt("E-mail", err=True)
+    if name is None:
+        guess = email.partition("@")[0]
+        name = click.prompt("Your name", default=guess, err=True) if interactive() else guess
+    password = place.password
+    while password is None:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True)
+        try:
+            return await client.sign_up(name, email, password)
+        except ApiError as refused:
+            # What can be put right by typing again is asked again.
+            if refused.status != 400 or "password" not in refused.detail:
+                raise
+            click.secho(sentence(refused.detail), fg="red", err=True)
+            password = None
+    return await client.sign_up(name, email, password)
+
+
+async def is_fresh(client: Client) -> bool:
+    """Whether nothing was ever written to this server's log, and so nobody has an account."""
+    with contextlib.suppress(ApiError):
+        state = await client.http.request("GET", "/ready", signed=False)
+        return isinstance(state, dict) and state.get("head") == 0
+    return False
+
+
+async def chat_stream(client: Client, named: str) -> str:
+    """``kind/uuid`` of what a person typed: that itself, a chat's id, ``last`` (the newest chat) or ``me`` (the own user stream)."""
+    if named == "last":
+        chats = await client.chats(page=1)
+        if not chats:
+            raise Failed("You have no chats yet. Begin one:  steno chat")
+        return f"chat/{chats[0]['id']}"
+    if named == "me":
+        return f"user/{(await client.me()).id}"
+    return named if "/" in named else f"chat/{named}"

@@ -1,0 +1,78 @@
+"""One answer as a person reads it, event by event. Pure: events in, styled pieces of text out."""
+
+from collections.abc import Iterator, Set
+from typing import Any, Literal, NamedTuple
+
+from client import ENDS, Event
+
+Style = Literal["text", "reasoning", "tool", "note", "error"]
+END_WORDS = {
+    "cancelled": "stopped",
+    "interrupted": "interrupted: the server that answered was lost. What it said is kept; /retry asks again",
+}
+
+
+class Piece(NamedTuple):
+    style: Style
+    text: str
+
+
+class Talk:
+    """What to show of the answers ``message_ids``. ``outcome`` is the type of the event that ended the last of them."""
+
+    def __init__(self, message_ids: Set[str]) -> None:
+        self._open = set(message_ids)
+        self._blocks: dict[tuple[str, int], str] = {}
+        self._in: tuple[str, int] | None = None  # the block that was shown last
+        self.said: list[str] = []  # the text of text blocks
+        self.outcome: str | None = None
+        self.usage: Any = None
+
+    @property
+    def over(self) -> bool:
+        return not self._open
+
+    def feed(self, event: Event) -> Iterator[Piece]:
+        if event.message_id not in self._open or event.message_id is None:
+            return
+        data = event.data if isinstance(event.data, dict) else {}
+        match event.type:
+            case "content_block":
+                block = (event.message_id, data["index"])
+                self._blocks[block] = data["type"]
+                if data["type"] == "tool_call":
+                    yield from self._turn_to(block)
+                    yield Piece("tool", f"→ {data.get('name') or 'tool'} ")
+            case "message_delta":
+                block = (event.message_id, data["index"])
+                kind = self._blocks.get(block, "text")
+                yield from self._turn_to(block)
+                match kind:
+                    case "reasoning":
+                        yield Piece("reasoning", data["text"])
+                    case "tool_call":
+                        yield Piece("tool", data["text"])
+                    case _:
+                        self.said.append(data["text"])
+                        yield Piece("text", data["text"])
+            case "status":
+                if data.get("description"):
+                    yield Piece("note", f"[{data['description']}] ")
+            case "error":
+                yield Piece("error", f"\n[{data.get('code', 'error')}: {data.get('detail', 'the answer failed')}]")
+            case "cancelled" | "interrupted":
+                yield Piece("note", f"\n[{END_WORDS[event.type]}]")
+            case "message_end":
+                self.usage = data.get("usage")
+                if data.get("finish_reason") == "length":
+                    yield Piece("note", "\n[cut off: the model reached its length limit]")
+            case _:
+                pass
+        if event.type in ENDS:
+            self._open.discard(event.message_id)
+            self.outcome = event.type
+
+    def _turn_to(self, block: tuple[str, int]) -> Iterator[Piece]:
+        if self._in is not None and self._in != block:
+            yield Piece("note", "\n")
+        self._in = block
