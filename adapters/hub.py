@@ -2,8 +2,9 @@
 
 A subscription owns no queue: it is a cursor into its stream, and the stream's newest events stand in memory once for all.
 Memory is pages of ``PAGE_VERSIONS`` aligned versions. A live event lands in its page; whoever asks for a page that is not
-there, or not whole, has it read from the log, once for all who ask (single flight). The least used pages go when all of them
-together pass their bound. So a slow reader costs nothing: its pages go, and it is served from the log again.
+there, or not whole, has it read from the log, once for all who ask (single flight). A page of large events holds only some of
+them. The least used pages go when all of them together pass their bound. So a slow reader costs nothing: its pages go, and it
+is served from the log again.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from domain.event import Stored
 from domain.stream import Stream
 
 PAGE_VERSIONS: Final = 512
+PAGE_BYTES_MAX: Final = 1024 * 1024  # above it a page is cut short: events may be large
+READ_EVENTS: Final = 128  # read at a time, so that a page of large events is not all in memory before it is cut
 EVENT_OVERHEAD_BYTES: Final = 400  # what an event in memory weighs beside its text
 
 Encode = Callable[[Stored], bytes]
@@ -109,6 +112,7 @@ class Hub:
         self._read_range = read_range
         self._encode = encode
         self._memory_bytes = memory_bytes
+        self._page_bytes = min(PAGE_BYTES_MAX, memory_bytes // 8)
         self._bytes = 0
         self._entries: dict[Stream, StreamEntry] = {}
         self._pages: OrderedDict[tuple[Stream, int], Page] = OrderedDict()
@@ -201,44 +205,53 @@ class Hub:
         return subscription.cursor < head
 
     async def fetch(self, subscription: Subscription) -> None:
-        """Bring the page that the subscription needs next into memory. Raises ``LogUnavailable``."""
-        stream, number = subscription.stream, subscription.cursor // PAGE_VERSIONS
-        key = (stream, number)
+        """Bring the page that the subscription needs next into memory, or some of it. Raises ``LogUnavailable``."""
+        stream, wanted = subscription.stream, subscription.cursor + 1
+        key = (stream, (wanted - 1) // PAGE_VERSIONS)
         reading = self._reading.get(key)
         if reading is None:
-            reading = self._reading[key] = asyncio.create_task(self._load(stream, number))
+            reading = self._reading[key] = asyncio.create_task(self._load(key, wanted))
             reading.add_done_callback(lambda _: self._reading.pop(key, None))
         page = await asyncio.shield(reading)
         if key not in self._pages and page.events:
             # It was let go between the reading and our turn: more is asked for at once than memory holds.
-            self._pages[key] = page
-            self._bytes += page.bytes
+            self._put(key, page)
 
-    async def _load(self, stream: Stream, number: int) -> Page:
+    async def _load(self, key: tuple[Stream, int], wanted: int) -> Page:
+        """The page from its beginning, so that it serves everybody; from ``wanted`` on where it is too large for that."""
         self.reads += 1
-        first = number * PAGE_VERSIONS + 1
+        stream, number = key
+        first, until = number * PAGE_VERSIONS + 1, (number + 1) * PAGE_VERSIONS
         page = Page(first)
-        for stored in await self._read_range(stream, first - 1, first - 1 + PAGE_VERSIONS):
-            page.add(Encoded(stored, self._encode))
-        key = (stream, number)
-        known = self._pages.get(key)
+        while page.next <= until:
+            step = await self._read_range(stream, page.next - 1, min(page.next - 1 + READ_EVENTS, until))
+            for stored in step:
+                if page.bytes > self._page_bytes and page.next <= wanted:
+                    page = Page(stored.version)
+                page.add(Encoded(stored, self._encode))
+            if len(step) < READ_EVENTS or (page.bytes > self._page_bytes and page.next > wanted):
+                break
+        known = self._pages.pop(key, None)
         if known is not None:
+            self._bytes -= known.bytes
             for event in known.events:  # what came live while we read
                 if event.stored.version == page.next:
                     page.add(event)
-            self._bytes -= known.bytes
+        self._put(key, page)
+        return page
+
+    def _put(self, key: tuple[Stream, int], page: Page) -> None:
         self._pages[key] = page
         self._bytes += page.bytes
         self._let_go(key)
-        return page
 
     def _remember(self, stream: Stream, stored: Stored) -> None:
         key = (stream, (stored.version - 1) // PAGE_VERSIONS)
         page = self._pages.get(key)
-        if page is not None and page.next != stored.version:
-            # A page that was read while its events were on their way here may already hold this one; one with a hole is useless.
-            if stored.version < page.next:
-                return
+        if page is not None and stored.version < page.next:
+            return  # it was read from the log while it was on its way here
+        if page is not None and (stored.version > page.next or page.bytes > self._page_bytes):
+            # One with a hole is useless, and one that is full begins again with what is newest.
             self._bytes -= self._pages.pop(key).bytes
             page = None
         if page is None:

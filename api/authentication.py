@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from litestar import Request
+from litestar.di import NamedDependency
 
 from commands.account import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
@@ -31,7 +32,7 @@ def same_origin(headers: Mapping[str, str]) -> bool:
     return origin is None or urlsplit(origin).netloc == headers.get("host")
 
 
-async def provide_any_principal(request: Request[Any, Any, Any], accounts: Accounts) -> Principal:
+async def provide_any_principal(request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Principal:
     """Whoever is signed in, also while the account waits for its approval. Raises ``NotAuthenticated``, ``AccountInactive``."""
     credential = bearer_of(request.headers)
     if credential is None:
@@ -43,7 +44,7 @@ async def provide_any_principal(request: Request[Any, Any, Any], accounts: Accou
     return await accounts.authenticate(credential)
 
 
-async def provide_principal(caller: Principal) -> Principal:
+async def provide_principal(caller: NamedDependency[Principal]) -> Principal:
     """Whoever is signed in and may use the server."""
     require_approved(caller)
     return caller

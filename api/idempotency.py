@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from litestar import Request
+from litestar.di import NamedDependency
 
 from commands.account import Principal
 from commands.ports import CommandKey
@@ -13,7 +14,7 @@ from domain.errors import BadRequest
 KEY_CHARACTERS_MAX = 256
 
 
-async def provide_key(request: Request[Any, Any, Any], principal: Principal) -> CommandKey | None:
+async def provide_key(request: Request[Any, Any, Any], principal: NamedDependency[Principal]) -> CommandKey | None:
     """The request's key, bound to its user; the hash is of what was asked. None where the client gave none."""
     key = request.headers.get("idempotency-key")
     if key is None:

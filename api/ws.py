@@ -343,7 +343,8 @@ class Socket:
         if not server.live.may_send(self.principal):
             if not server.live.accounts.still_valid(self.principal):
                 self.account_changed()
-            return  # cut off from Postgres: the sweeper wakes us when it is back
+            server.stalled.add(self)  # cut off from Postgres: the sweeper wakes us when it is back
+            return
         if joined.snapshot is not None:
             page = next(joined.snapshot, None)
             if page is not None:
@@ -439,6 +440,7 @@ class WebSockets:
         self.frames = Frames()
         self._signalled = signalled
         self._sockets: set[Socket] = set()
+        self.stalled: set[Socket] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._going_away = False
 
@@ -468,6 +470,7 @@ class WebSockets:
             pass  # the client is gone; what it missed stands in the log
         finally:
             self._sockets.discard(socket)
+            self.stalled.discard(socket)
 
     async def _by_request(self, headers: dict[str, str], scope: Scope) -> Principal | None:
         """By header or ticket; None: a ``hello`` will come."""
@@ -526,13 +529,12 @@ class WebSockets:
 
     async def _sweep(self) -> None:
         """One timer for all: tokens that have ended, and a wake-up for who waited while Postgres was away."""
-        was_fresh = True
         while True:
             await asyncio.sleep(SWEEP_S)
-            fresh = self.live.fresh()
             for socket in list(self._sockets):
                 if self.live.expired(socket.principal):
                     socket.close(Close(4401, "the token has expired"))
-                elif fresh and not was_fresh:
+            if self.stalled and self.live.fresh():
+                stalled, self.stalled = self.stalled, set()
+                for socket in stalled:
                     socket.wake_all()
-            was_fresh = fresh

@@ -1,0 +1,177 @@
+"""A real server on a free port, on the in-memory log, in the test's own event loop."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from api.app import create_app, in_memory
+from api.serve import Server, config, listen
+from api.settings import Settings
+from api.system import System
+
+WAIT_S = 10  # nothing is measured by it: it only ends a test that hangs
+
+
+@dataclass
+class User:
+    """One signed-in person."""
+
+    http: httpx.AsyncClient
+    id: str
+    token: str
+    email: str
+
+    async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        return await self.http.post(path, json=body, headers=headers)
+
+    async def get(self, path: str, **params: Any) -> httpx.Response:
+        return await self.http.get(path, params=params)
+
+    async def new_chat(self, title: str = "A chat") -> str:
+        answer = await self.post("/api/v1/chats/new", {"chat": {"title": title}})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    async def add(self, chat_id: str, content: str, parent_id: str | None = None) -> dict[str, Any]:
+        body = {"role": "user", "content": content, "parent_id": parent_id}
+        answer = await self.post(f"/api/v1/chats/{chat_id}/messages", body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def ask(self, chat_id: str, model: str = "demo:5", content: str = "Hello", **more: Any) -> dict[str, Any]:
+        body = {"model": model, "chat_id": chat_id, "session_id": "tab", "messages": [{"role": "user", "content": content}], **more}
+        answer = await self.post("/api/chat/completions", body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+
+@dataclass
+class Wire:
+    """One WebSocket: frames as they come, and what was seen of each stream."""
+
+    socket: ClientConnection
+    frames: list[dict[str, Any]] = field(default_factory=list)
+
+    async def say(self, **frame: Any) -> None:
+        await self.socket.send(json.dumps(frame))
+
+    async def frame(self) -> dict[str, Any]:
+        async with asyncio.timeout(WAIT_S):
+            frame: dict[str, Any] = json.loads(await self.socket.recv())
+        self.frames.append(frame)
+        return frame
+
+    async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first frame, from now on, that is wanted."""
+        while True:
+            frame = await self.frame()
+            if wanted(frame):
+                return frame
+
+    async def op(self, op: str, **fields: Any) -> dict[str, Any]:
+        return await self.until(lambda frame: frame["op"] == op and all(frame.get(name) == value for name, value in fields.items()))
+
+    async def event(self, stream: str, type_: str) -> dict[str, Any]:
+        """Reads on until an event of this type was seen."""
+        seen = self.event_of(stream, type_)
+        while seen is None:
+            await self.frame()
+            seen = self.event_of(stream, type_)
+        return seen
+
+    def event_of(self, stream: str, type_: str) -> dict[str, Any] | None:
+        return next((event for event in self.events(stream) if event["data"]["type"] == type_), None)
+
+    def events(self, stream: str) -> list[dict[str, Any]]:
+        return [event for frame in self.frames if frame["op"] == "events" and frame["stream"] == stream for event in frame["events"]]
+
+    def versions(self, stream: str) -> list[int]:
+        return [event["version"] for event in self.events(stream)]
+
+    async def closed(self) -> int:
+        """The code that the server closed with."""
+        try:
+            while True:
+                await self.frame()
+        except websockets.ConnectionClosed as closed:
+            assert closed.rcvd is not None
+            return int(closed.rcvd.code)
+
+
+@dataclass
+class Running:
+    """The server, and people to use it."""
+
+    url: str
+    system: System
+    clients: contextlib.AsyncExitStack
+    users: int = 0
+
+    @property
+    def epoch(self) -> str:
+        return str(self.system.epoch.epoch)
+
+    async def sign_up(self, name: str = "Ada") -> User:
+        """Somebody new; the first one is the admin."""
+        self.users += 1
+        email = f"{name.lower()}{self.users}@example.org"
+        http = await self.clients.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=WAIT_S))
+        answer = await http.post("/api/v1/auths/signup", json={"name": name, "email": email, "password": "correct horse"})
+        assert answer.status_code == 200, answer.text
+        session = answer.json()
+        http.headers["authorization"] = f"Bearer {session['token']}"
+        http.cookies.clear()
+        return User(http, session["id"], session["token"], email)
+
+    async def connect(self, user: User | None = None, *, query: str = "", **headers: str) -> Wire:
+        """A WebSocket; with a user it is authenticated, and its welcome was read."""
+        given = {**headers, **({"authorization": f"Bearer {user.token}"} if user is not None else {})}
+        socket = await self.clients.enter_async_context(
+            websockets.connect(self.url.replace("http", "ws") + "/ws" + query, additional_headers=given, compression=None, max_size=None)
+        )
+        wire = Wire(socket)
+        if user is not None:
+            await wire.op("welcome")
+        return wire
+
+    def cursor(self, version: int) -> str:
+        return f"{self.epoch}:{version}"
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    system = await in_memory(settings)
+    await system.start()
+    listening = listen("127.0.0.1", 0)
+    server = Server(config(settings, create_app(system)))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    async with contextlib.AsyncExitStack() as clients:
+        try:
+            while not server.started:  # noqa: ASYNC110  # nothing there offers an event
+                await asyncio.sleep(0.001)
+            yield Running(f"http://127.0.0.1:{listening.getsockname()[1]}", system, clients)
+        finally:
+            server.should_exit = True
+    await serving
+    await system.stop()
+    listening.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20)
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Running]:
+    async with running(settings) as made:
+        yield made
