@@ -13,7 +13,7 @@ from domain.chat import MessageStarted
 from domain.codec import EVENT_BYTES_MAX, decode, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
 from domain.event import Stored
-from domain.stream import Stream
+from domain.stream import Kind, Stream
 
 ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
 
@@ -25,6 +25,7 @@ class MemoryLog:
         self.committed = committed
         self.events: list[Stored] = []
         self._streams: dict[Stream, list[Stored]] = {}
+        self._kinds: dict[UUID, Kind] = {}
         self._commands: dict[tuple[UUID, str], KnownCommand] = {}
         self._claims: dict[tuple[str, str], Stream] = {}
         self._blobs: dict[tuple[Stream, str], bytes] = {}
@@ -51,6 +52,8 @@ class MemoryLog:
             for _, name, data in rows:
                 if len(data) > EVENT_BYTES_MAX:
                     raise BadRequest(f"an event holds at most {EVENT_BYTES_MAX} bytes, this {name} has {len(data)}")
+        if len({append.stream.id for append in request.appends}) < len(request.appends):
+            raise BadRequest("a request appends to each of its streams once, this one names one twice")
         command = request.command
         if command is not None:
             known = self._commands.get((command.actor_id, command.key))
@@ -59,6 +62,8 @@ class MemoryLog:
                     raise CommandMismatch(command.key)
                 return known.appended
         for append in request.appends:
+            if self._kinds.get(append.stream.id, append.stream.kind) != append.stream.kind:
+                raise BadRequest(f"there is no {append.stream}: the id is that of another kind of stream")
             current = len(self._streams.get(append.stream, ()))
             if append.expected not in (current, ANY) and not (append.expected == EXISTS and current > 0):
                 raise ConcurrencyConflict(append.stream, expected=append.expected, current=current)
@@ -79,6 +84,7 @@ class MemoryLog:
             for message_id, name, data in rows:
                 position, version = len(self.events) + 1, len(stream_events) + 1
                 event = Stored(position, append.stream, version, name, message_id, actor, data, at)
+                self._kinds[append.stream.id] = append.stream.kind
                 stream_events.append(event)
                 self.events.append(event)
                 written.append(event)

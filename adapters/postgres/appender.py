@@ -7,7 +7,6 @@ again, saying so, until it is answered or ``hold_s`` is over.
 
 import asyncio
 import contextlib
-import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -16,14 +15,16 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import structlog
 
-from adapters.postgres.connection import outcome_unknown, passes
+from adapters.postgres.connection import outcome_unknown, passes, refuses_data
 from adapters.postgres.queries import text
 from commands.ports import Appended, AppendRequest, CommandKey
 from domain.codec import EVENT_BYTES_MAX, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, LogUnavailable, Overloaded, StenographError
 from domain.event import Stored
+from domain.stream import Stream
 
 log = structlog.get_logger("appender")
 
@@ -36,17 +37,16 @@ BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 # Who asks for requests that have no caller's key: their keys are random, so they need no owner.
 NOBODY: Final = UUID(int=0)
 
-WRITTEN, WRITTEN_BEFORE, REPEATED, MISMATCH, CONFLICT, CLAIMED = range(6)
-
 
 class Waiting:
     """One request on its way: its events encoded, and whoever waits for it."""
 
-    __slots__ = ("actor", "bytes", "command", "counts", "done", "events", "keys", "request", "rows")
+    __slots__ = ("actor", "asked_before", "bytes", "command", "counts", "done", "events", "keys", "request", "rows")
 
     def __init__(self, request: AppendRequest, done: "asyncio.Future[Appended]") -> None:
         self.request = request
         self.done = done
+        self.asked_before = False  # with an outcome that nobody knows
         self.actor = encode_actor(request.actor) if request.actor is not None else None
         self.rows: list[tuple[str, UUID | None, bytes]] = []  # of all its appends, in order
         self.counts: list[int] = []  # how many of them each append has
@@ -67,6 +67,10 @@ class Waiting:
             if append.expected < 0 and command is None:
                 # What was asked at an exact version is recognised by it; everything else needs a key to be asked again by.
                 command = CommandKey(NOBODY, uuid4().hex, b"")
+        if len(keys) > 1 and len(set(keys)) < len(keys):
+            raise BadRequest("a request appends to each of its streams once, this one names one twice")
+        if command is None and not self.rows:
+            command = CommandKey(NOBODY, uuid4().hex, b"")  # only claims: there is nothing else to recognise it by
         keys.extend([(claim.kind, claim.key) for claim in request.claims])
         if command is not None:
             keys.append((command.actor_id, command.key))
@@ -169,8 +173,12 @@ class Appender:
 
     async def _write(self, batch: list[Waiting]) -> None:
         try:
-            outcome = await self._call(batch)
+            self._settle(batch, await self._call(batch))
         except asyncpg.PostgresError as error:
+            if not refuses_data(error):
+                log.error("append_failed", sqlstate=error.sqlstate, error=str(error), requests=len(batch))
+                self._fail(batch, LogUnavailable(f"the append failed: {error.args[0]}"))
+                return
             if len(batch) > 1:
                 # A row that Postgres refuses for its data fails alone, not its neighbours.
                 middle = len(batch) // 2
@@ -178,15 +186,13 @@ class Appender:
                 await self._write(batch[middle:])
                 return
             log.error("request_refused_by_postgres", sqlstate=error.sqlstate, error=str(error))
-            self._fail(batch, BadRequest(f"Postgres refused the event's data: {error}"))
+            self._fail(batch, BadRequest(f"Postgres refused the request's data: {error.args[0]}"))
         except StenographError as error:
             self._fail(batch, error)
         except Exception as error:
             # The appender's own loop must live; whoever waits must not wait for ever.
             log.exception("append_failed")
             self._fail(batch, LogUnavailable(f"the append failed: {error}"))
-        else:
-            self._settle(batch, outcome)
 
     def _fail(self, batch: list[Waiting], error: StenographError) -> None:
         for one in batch:
@@ -198,7 +204,6 @@ class Appender:
         """One call, repeated until it is answered. Raises ``LogUnavailable`` after ``hold_s``, or the server's "no"."""
         loop = asyncio.get_running_loop()
         arguments = call_arguments(batch)
-        asked_before = False
         deadline = loop.time() + self._hold_s
         pause_s = RETRY_FIRST_S
         while True:
@@ -206,6 +211,7 @@ class Appender:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     if self._connection is None:
                         self._connection = await self._connect()
+                    asked_before = any(one.asked_before for one in batch)
                     row = await self._connection.fetchrow(CALL, len(batch), asked_before, *arguments)
                 self.batches += 1
                 self.last_success_at = loop.time()
@@ -215,7 +221,8 @@ class Appender:
                     raise
                 self.retries += 1
                 if outcome_unknown(error):
-                    asked_before = True
+                    for one in batch:
+                        one.asked_before = True
                     self._drop_connection()
                 if loop.time() + pause_s > deadline:
                     raise LogUnavailable(f"Postgres did not take the events within {self._hold_s:g} s: {error}") from error
@@ -231,12 +238,13 @@ class Appender:
     def _settle(self, batch: list[Waiting], row: Any) -> None:
         outcomes, positions, versions, answers, at = row["outcomes"], row["positions"], row["versions"], row["answers"], row["recorded"]
         committed: list[Stored] = []
-        touch = 0
+        touch = claim = 0
         results: list[Appended | StenographError] = []
         for index, one in enumerate(batch):
-            touches = len(one.counts)
-            after = versions[touch : touch + touches]
-            touch += touches
+            first_touch, first_claim = touch, claim
+            touch += len(one.counts)
+            claim += len(one.request.claims)
+            after = versions[first_touch:touch]
             match outcomes[index]:
                 case 0:
                     position = positions[index] - one.events
@@ -250,7 +258,7 @@ class Appender:
                     answer = one.command.answer if one.command is not None else b"null"
                     results.append(Appended(positions[index], after, at, False, answer))
                 case 1:
-                    results.append(Appended(positions[index], after, at))
+                    results.append(Appended(positions[index], after, msgspec.json.decode(answers[index], type=datetime)))
                 case 2:
                     results.append(repeated(one, positions[index], answers[index]))
                 case 3:
@@ -258,8 +266,11 @@ class Appender:
                     results.append(CommandMismatch(one.command.key))
                 case 4:
                     results.append(conflict(one, after))
+                case 5:
+                    taken = one.request.claims[positions[index] - 1 - first_claim]
+                    results.append(ClaimTaken(taken.kind, taken.key))
                 case _:
-                    results.append(ClaimTaken(one.request.claims[0].kind, one.request.claims[0].key))
+                    results.append(BadRequest(other_kind(one.request.appends[positions[index] - 1 - first_touch].stream)))
         if committed:
             self._committed(committed)
         for one, result in zip(batch, results, strict=True):
@@ -272,12 +283,23 @@ class Appender:
                 one.done.exception()  # see _fail
 
 
+class First(msgspec.Struct):
+    """What is known of a repeated command."""
+
+    versions: list[int]
+    answer: msgspec.Raw
+    at: datetime
+
+
 def repeated(waiting: Waiting, position: int, answer: bytes) -> Appended:
-    first = json.loads(answer)
-    at = datetime.fromisoformat(first["at"])
+    first = msgspec.json.decode(answer, type=First)
     # A key of our own making is only ever asked again by us: then it was this very request, and not a caller's repetition.
     ours = waiting.request.command is None
-    return Appended(position, first["versions"], at, not ours, json.dumps(first["answer"]).encode())
+    return Appended(position, first.versions, first.at, not ours, bytes(first.answer))
+
+
+def other_kind(stream: Stream) -> str:
+    return f"there is no {stream}: the id is that of another kind of stream"
 
 
 def conflict(waiting: Waiting, current: Sequence[int]) -> ConcurrencyConflict:

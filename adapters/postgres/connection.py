@@ -12,6 +12,8 @@ LOCK_TIMEOUT_MS: Final = 5_000
 # Classes of SQLSTATE that say "not now" about the server, not "no" about the rows: connection, resources (disk full among
 # them), operator intervention (restart among them), system error, lock not available, deadlock, serialization, read-only.
 _PASSING: Final = ("08", "53", "57", "58", "55P03", "40", "25006")
+# Classes that say "no" to what was sent: data, integrity, limits of the program (a key that no index takes).
+_REFUSING: Final = ("22", "23", "54")
 
 
 async def connect(dsn: str, *, application: str, role: str = APP_ROLE, statement_cache: int = 100) -> "asyncpg.Connection[Any]":
@@ -72,6 +74,11 @@ def passes(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return not isinstance(error, asyncpg.DataError)
     return isinstance(error, OSError | asyncio.TimeoutError | EOFError)
+
+
+def refuses_data(error: asyncpg.PostgresError) -> bool:
+    """Whether Postgres, or its driver, will never take what was sent."""
+    return (error.sqlstate or "").startswith(_REFUSING)
 
 
 def outcome_unknown(error: BaseException) -> bool:

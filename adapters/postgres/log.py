@@ -11,10 +11,10 @@ from uuid import UUID
 import asyncpg
 
 from adapters.postgres.appender import Appender
-from adapters.postgres.connection import connect, passes, pool
+from adapters.postgres.connection import connect, passes, pool, refuses_data
 from adapters.postgres.queries import text
 from commands.ports import Appended, AppendRequest, KnownCommand, ListedChat, NodeBeat, OpenGeneration
-from domain.errors import LogUnavailable
+from domain.errors import BadRequest, LogUnavailable
 from domain.event import Stored
 from domain.stream import Stream
 
@@ -38,6 +38,7 @@ USERS: Final = text("users")
 READ_TIMEOUT_S: Final = 10.0
 READ_ATTEMPTS_MAX: Final = 6
 READ_RETRY_FIRST_S: Final = 0.05
+VERSION_MAX: Final = 2**31 - 1  # of the column; whoever asks for more asks for what can't be there
 
 
 class Reader:
@@ -75,6 +76,8 @@ class Reader:
                     return await ask(connection)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
                 if not passes(error):
+                    if isinstance(error, asyncpg.PostgresError) and refuses_data(error):
+                        raise BadRequest(f"Postgres refused the request's data: {error.args[0]}") from error
                     raise
                 if attempt == READ_ATTEMPTS_MAX - 1:
                     raise LogUnavailable(f"Postgres did not answer: {type(error).__name__}: {error}") from error
@@ -127,10 +130,13 @@ class PostgresLog:
         self, stream: Stream, *, after: int = 0, until: int | None = None, limit: int, without_deltas: bool = False
     ) -> Sequence[Stored]:
         query = READ_STREAM_WITHOUT_DELTAS if without_deltas else READ_STREAM
-        return [stored(row) for row in await self.reader.fetch(query, stream.id, after, until, limit)]
+        last = VERSION_MAX if until is None else min(until, VERSION_MAX)
+        rows = await self.reader.fetch(query, stream.id, min(after, VERSION_MAX), last, limit)
+        return [stored(row) for row in rows if row[1] == stream.kind]
 
     async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
-        return [stored(row) for row in await self.reader.fetch(READ_MESSAGE, stream.id, message_id, after)]
+        rows = await self.reader.fetch(READ_MESSAGE, stream.id, message_id, min(after, VERSION_MAX))
+        return [stored(row) for row in rows if row[1] == stream.kind]
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
         return [stored(row) for row in await self.reader.fetch(READ_LOG, after, limit)]
