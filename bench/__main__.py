@@ -1,0 +1,54 @@
+"""``python -m bench NAME [--json FILE] [--quick]``."""
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+from rich.console import Console
+
+from bench.host import Host, hosting
+from bench.machine import facts
+from bench.report import Report, show
+
+NAMES: Final = ("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what we claim, beside the raw limit.")
+    parser.add_argument("name", choices=[*NAMES, "all"])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, with the facts of this machine")
+    parser.add_argument("--quick", action="store_true", help="only see whether it works: small and short, its figures mean nothing")
+    asked = parser.parse_args(arguments)
+    names = NAMES if asked.name == "all" else (asked.name,)
+    console = Console()
+    with hosting(quick=asked.quick) as host:
+        machine = uvloop.run(facts(host.owner_dsn, host.folder))
+        console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
+        reports = []
+        for name in names:
+            reports.append(measured(name, host))
+            show(reports[-1])
+    if asked.json is not None:
+        written: dict[str, Any] = {"machine": machine, "quick": asked.quick, "reports": [report.as_json() for report in reports]}
+        asked.json.write_text(json.dumps(written, indent=1) + "\n")
+    return 0
+
+
+def measured(name: str, host: Host) -> Report:
+    """One benchmark. A figure that misses its target is a result, not a failure: only what breaks is raised."""
+    module = importlib.import_module(f"bench.{name.replace('-', '_')}")
+    started = time.monotonic()
+    try:
+        lines = uvloop.run(module.run(host))
+    finally:
+        host.close()
+    return Report(name, lines, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
