@@ -1,0 +1,150 @@
+"""The processes that these tests kill: servers of ours, and the Postgres of a data folder."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 40
+STOP_TIMEOUT_S = 20
+POLL_S = 0.02
+LEASE_S = 2
+SECRET = "a secret that every process of a test shares"
+
+# As `steno serve` does. The appender holds on for as long as the test says: 40 s of an outage are too long to wait for.
+SERVE = """
+import os
+from adapters.postgres.log import PostgresLog
+from api.serve import run
+from api.settings import load
+hold_s = os.environ.pop("CRASH_HOLD_S", "")
+if hold_s:
+    PostgresLog.__init__.__kwdefaults__["hold_s"] = float(hold_s)
+run(load())
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """One server on a port of its own, which stays the same when it is started again."""
+
+    def __init__(self, data: Path, dsn: str | None = None, **settings: object) -> None:
+        """``settings`` as in ``api/settings.py``. Without ``dsn`` it runs the Postgres of its data folder."""
+        self.data = data
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log_file = data.with_name(f"{data.name}-{self.port}.log")
+        given = {"lease_s": LEASE_S, "secret": SECRET, "log_format": "json", **settings}
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("STENO_") and name != "DATABASE_URL"},
+            "STENO_DATA": str(data),
+            "STENO_PORT": str(self.port),
+            **{f"STENO_{name.upper()}": str(value) for name, value in given.items() if name != "hold_s"},
+        }
+        if dsn is not None:
+            self._environment["DATABASE_URL"] = dsn
+        if "hold_s" in settings:
+            self._environment["CRASH_HOLD_S"] = str(settings["hold_s"])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def spawn(self) -> None:
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVE], cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    async def start(self) -> "ServerProcess":
+        """Returns once it is ready."""
+        self.spawn()
+        async with httpx.AsyncClient(base_url=self.url) as http:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while True:
+                assert self._process is not None and self._process.poll() is None, f"the server ended:\n{self.said()}"
+                assert time.monotonic() < deadline, f"the server was not ready within {START_TIMEOUT_S} s:\n{self.said()}"
+                try:
+                    if (await http.get("/ready", timeout=2)).status_code == 200:
+                        return self
+                except httpx.HTTPError:
+                    pass
+                await asyncio.sleep(POLL_S)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """``kill -9``, also of one that was stopped."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    async def ended(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Its exit code."""
+        assert self._process is not None
+        deadline = time.monotonic() + timeout_s
+        while self._process.poll() is None:
+            assert time.monotonic() < deadline, f"the server did not end within {timeout_s} s:\n{self.said()}"
+            await asyncio.sleep(POLL_S)
+        return self._process.returncode
+
+    @property
+    def lives(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def said(self, characters: int = 4000) -> str:
+        return self.log_file.read_text(errors="replace")[-characters:] if self.log_file.exists() else ""
+
+    def lines(self) -> Mapping[str, int]:
+        """How often each event stands in its log, by name; those that are Python's own tracebacks as ``traceback``."""
+        counts: dict[str, int] = {}
+        for line in self.log_file.read_text(errors="replace").splitlines():
+            before, marker, after = line.partition('"event":')
+            name = after.strip().split('"')[1] if marker and '"' in after else ""
+            counts[name] = counts.get(name, 0) + 1
+            if "Traceback" in line:
+                counts["traceback"] = counts.get("traceback", 0) + 1
+        return counts
+
+
+def postmaster(data: Path) -> int | None:
+    """The pid of the Postgres that runs in the data folder."""
+    try:
+        pid = int((data / "postgres" / "postmaster.pid").read_text().split()[0])
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        name = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+    except (OSError, IndexError, ValueError):
+        return None
+    return pid if state != "Z" and name.endswith(b"postgres") else None
+
+
+def kill_postgres(data: Path, number: signal.Signals = signal.SIGKILL) -> None:
+    """``kill -9`` of the postmaster: its children notice, and end without a checkpoint."""
+    pid = postmaster(data)
+    assert pid is not None, f"no Postgres runs in {data}"
+    os.kill(pid, number)
+
+
+async def postgres_gone(data: Path, timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while postmaster(data) is not None:
+        assert time.monotonic() < deadline, f"Postgres still runs in {data}"
+        await asyncio.sleep(POLL_S)
