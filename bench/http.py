@@ -1,0 +1,55 @@
+"""One kept HTTP connection, by hand: a client library would be part of what is measured."""
+
+import asyncio
+import json
+import time
+from typing import Any, Final
+
+TIMEOUT_S: Final = 60.0
+
+
+class Http:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._token = token
+        self.asked_ns = 0  # when the last request was sent
+
+    @classmethod
+    async def open(cls, port: int, token: str = "") -> "Http":
+        return cls(*await asyncio.open_connection("127.0.0.1", port), token)
+
+    async def post(self, path: str, body: Any) -> Any:
+        return await self._ask("POST", path, json.dumps(body).encode())
+
+    async def get(self, path: str) -> Any:
+        return await self._ask("GET", path, b"")
+
+    async def _ask(self, method: str, path: str, body: bytes) -> Any:
+        head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        if self._token:
+            head += f"authorization: Bearer {self._token}\r\n"
+        self.asked_ns = time.monotonic_ns()
+        self._writer.write(head.encode() + b"\r\n" + body)
+        async with asyncio.timeout(TIMEOUT_S):
+            answered = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(answered.partition("content-length:")[2].partition("\r\n")[0])
+            content = await self._reader.readexactly(length)
+        if answered.split(" ", 2)[1] != "200":
+            raise RuntimeError(f"{method} {path}: {answered.splitlines()[0]} {content.decode()[:500]}")
+        return json.loads(content)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def ask_for(http: Http, chat_id: str, chunks: int, per_s: float) -> Any:
+    """Begin an answer of the synthetic model in the chat."""
+    body = {
+        "model": "bench",
+        "chat_id": chat_id,
+        "session_id": "bench",
+        "messages": [{"role": "user", "content": "go"}],
+        "bench": {"chunks": chunks, "per_s": per_s},
+    }
+    return await http.post("/api/chat/completions", body)
