@@ -18,7 +18,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from adapters.postgres.connection import outcome_unknown, passes, refuses_data
+from adapters.postgres.connection import FAILURES, outcome_unknown, passes, refuses_data
 from adapters.postgres.queries import text
 from commands.ports import Appended, AppendRequest, CommandKey
 from domain.codec import EVENT_BYTES_MAX, encode, encode_actor
@@ -216,7 +216,7 @@ class Appender:
                 self.batches += 1
                 self.last_success_at = loop.time()
                 return row
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+            except FAILURES as error:
                 if not passes(error):
                     raise
                 self.retries += 1

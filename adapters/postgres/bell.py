@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from adapters.postgres.connection import FAILURES
 from adapters.postgres.queries import text
 
 log = structlog.get_logger("bell")
@@ -97,7 +98,7 @@ class Bell:
                         await connection.execute(NOTIFY, CHANNEL, self._chime(head).decode())
                         self._told = head
                         self.notifications += 1
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 log.warning("bell_not_rung", error=f"{type(error).__name__}: {error}")
                 if connection is not None:
                     connection.terminate()
@@ -141,7 +142,7 @@ class Bell:
                         head = await connection.fetchval(LOG_HEAD)
                     self._rung(head or 0)
                     await asyncio.sleep(HEARTBEAT_S)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 log.warning("bell_not_heard", error=f"{type(error).__name__}: {error}")
             finally:
                 if connection is not None:

@@ -15,6 +15,10 @@ _PASSING: Final = ("08", "53", "57", "58", "55P03", "40", "25006")
 # Classes that say "no" to what was sent: data, integrity, limits of the program (a key that no index takes).
 _REFUSING: Final = ("22", "23", "54")
 
+# What the driver raises when a connection, the server or a call fails. Its own bookkeeping is among it: a connection that is
+# lost at the wrong moment is reported as "another operation is in progress", which is neither of its two families.
+FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError, EOFError)
+
 
 async def connect(dsn: str, *, application: str, role: str = APP_ROLE, statement_cache: int = 100) -> "asyncpg.Connection[Any]":
     """A connection in the application's role: it may insert into the log and read it, and no more."""

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from adapters.postgres.appender import Appender
-from adapters.postgres.connection import connect, passes, pool, refuses_data
+from adapters.postgres.connection import FAILURES, connect, passes, pool, refuses_data
 from adapters.postgres.queries import text
 from commands.ports import Appended, AppendRequest, KnownCommand, ListedChat, NodeBeat, OpenGeneration
 from domain.errors import BadRequest, LogUnavailable
@@ -74,7 +74,7 @@ class Reader:
                 async with asyncio.timeout(READ_TIMEOUT_S), self._pool.acquire() as connection:
                     self.queries += 1
                     return await ask(connection)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, EOFError) as error:
+            except FAILURES as error:
                 if not passes(error):
                     if isinstance(error, asyncpg.PostgresError) and refuses_data(error):
                         raise BadRequest(f"Postgres refused the request's data: {error.args[0]}") from error
