@@ -31,6 +31,7 @@ def new_server(open_folder: Path) -> Iterator[StartServer]:
     yield make
     for server in made:
         server.kill()
+        print(f"--- {server.url} said last:\n{server.said()}")  # shown by pytest where the test failed
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ RECONNECT_S = (0.05, 0.25)
 ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
 
 
-async def until(is_so: Callable[[], object], timeout_s: float = 20, what: str = "") -> None:
+async def until(is_so: Callable[[], object], timeout_s: float = 20, what: object = "") -> None:
     deadline = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what or is_so}"
@@ -116,7 +116,9 @@ class Log:
         for answer in answers:
             assert len(answer.ends) == 1, f"{answer.stream} {answer.start.message_id} has {len(answer.ends)} ends"
             assert not answer.late, f"{answer.stream} goes on after its end: {answer.late}"
-            assert answer.outcome["content"] == answer.text, f"{answer.stream}: {answer.end} has another text than was streamed"
+            assert answer.outcome["content"] == answer.text, (
+                f"{answer.stream}: {answer.end} has another text than was streamed: {answer.outcome} against {answer.text!r}"
+            )
             if answer.end == "message_end":
                 assert answer.outcome["sha256"] == hashlib.sha256(answer.text.encode()).hexdigest()
                 assert answer.outcome["deltas"] == len(answer.deltas)
@@ -212,8 +214,8 @@ class Tab:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Tab":
-        self._task = asyncio.create_task(self._run())
-        await until(lambda: self.caught_up or (self._task is not None and self._task.done()), what="a tab that has caught up")
+        task = self._task = asyncio.create_task(self._run())
+        await until(lambda: self.caught_up or task.done(), what=self)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -221,6 +223,10 @@ class Tab:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+
+    def __repr__(self) -> str:
+        heads = [f"{stream} at {self.last(stream)}" for stream in self.cursors]
+        return f"Tab({heads}, {self.connections} connections, closed {self.closes}, faults {self.faults}, said {self.frames[-40:]})"
 
     @property
     def caught_up(self) -> bool:
@@ -348,7 +354,7 @@ async def all_ended(followers: Iterable[Tab], streams: Iterable[str], count: int
 
     deadline = time.monotonic() + timeout_s
     while missing():
-        assert time.monotonic() < deadline, f"not ended within {timeout_s:g} s: {missing()}"
+        assert time.monotonic() < deadline, f"not ended within {timeout_s:g} s: {missing()} {followers}"
         await asyncio.sleep(POLL_S)
 
 
