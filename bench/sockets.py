@@ -196,7 +196,7 @@ class Counted:
 
     def subscribe(self, stream: str, after: str) -> None:
         assert self.socket is not None
-        self.version = 0 if after == "start" else int(after.rpartition(":")[2])
+        self.version = int(after.rpartition(":")[2]) if ":" in after else 0
         self.socket.say(op="subscribe", id=1, stream=stream, after=after)
 
     def take(self, _: Socket, payload: bytes) -> None:
