@@ -5,12 +5,14 @@ Memory is pages of ``PAGE_VERSIONS`` aligned versions. A live event lands in its
 there, or not whole, has it read from the log, once for all who ask (single flight). A page of large events holds only some of
 them. The least used pages go when all of them together pass their bound. So a slow reader costs nothing: its pages go, and it
 is served from the log again.
+
+The reasons and the measurements: docs/decisions/0020-fan-out.md.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from domain.event import Stored
 from domain.stream import Stream
@@ -19,9 +21,13 @@ PAGE_VERSIONS: Final = 512
 PAGE_BYTES_MAX: Final = 1024 * 1024  # above it a page is cut short: events may be large
 READ_EVENTS: Final = 128  # read at a time, so that a page of large events is not all in memory before it is cut
 EVENT_OVERHEAD_BYTES: Final = 400  # what an event in memory weighs beside its text
+BATCH_OVERHEAD_BYTES: Final = 600
+BATCHES_BYTES_MAX: Final = 4 * 1024 * 1024  # of one page
+READS_AT_ONCE_MAX: Final = 8
 
 Encode = Callable[[Stored], bytes]
 ReadRange = Callable[[Stream, int, int], Awaitable[Sequence[Stored]]]
+ReadHead = Callable[[Stream], Awaitable[int]]
 
 
 class Encoded:
@@ -41,46 +47,105 @@ class Encoded:
         return self._wire
 
 
-class Page:
-    """Consecutive events of one stream, from version ``first`` on."""
+class Batch:
+    """What a subscription gets next: the events ``after < version <= until``. One object for all who get the same."""
 
-    __slots__ = ("bytes", "events", "first")
+    __slots__ = ("_forms", "after", "events", "stream", "until")
+
+    def __init__(self, stream: Stream, after: int, events: Sequence[Encoded]) -> None:
+        self.stream = stream
+        self.after = after
+        self.until = after + len(events)
+        self.events = events
+        self._forms: dict[object, bytes] = {}
+
+    def form(self, make: "Callable[[Batch], bytes]") -> bytes:
+        """``make(self)``, made once for all who get this batch in that form."""
+        made = self._forms.get(make)
+        if made is None:
+            made = self._forms[make] = make(self)
+        return made
+
+
+class Page:
+    """Consecutive events of one stream, from version ``first`` on, and the batches that were made of them."""
+
+    __slots__ = ("_batches", "batches_bytes", "events", "events_bytes", "first", "kept")
 
     def __init__(self, first: int) -> None:
         self.first = first
         self.events: list[Encoded] = []
-        self.bytes = 0
+        self.events_bytes = 0
+        self.batches_bytes = 0
+        self.kept = False  # whether the hub counts it among its memory
+        self._batches: dict[tuple[int, int, int], Batch] = {}
+
+    @property
+    def bytes(self) -> int:
+        return self.events_bytes + self.batches_bytes
 
     @property
     def next(self) -> int:
         return self.first + len(self.events)
 
-    def add(self, event: Encoded) -> int:
+    def covers(self, version: int) -> bool:
+        return self.first <= version < self.first + len(self.events)
+
+    def add(self, event: Encoded) -> None:
         self.events.append(event)
-        weight = EVENT_OVERHEAD_BYTES + 2 * len(event.stored.data)
-        self.bytes += weight
-        return weight
+        self.events_bytes += EVENT_OVERHEAD_BYTES + 2 * len(event.stored.data)
+        if self._batches:
+            self._forget_batches()  # everybody's next one ends later
+
+    def batch(self, stream: Stream, after: int, until: int, bytes_max: int) -> Batch:
+        """The events above ``after``, which the page covers, that fit: at least one."""
+        key = (after, until, bytes_max)
+        batch = self._batches.get(key)
+        if batch is None:
+            events: list[Encoded] = []
+            size = 0
+            at = after + 1 - self.first
+            for event in self.events[at : at + until - after]:
+                size += len(event.wire) + 1
+                if events and size > bytes_max:
+                    break
+                events.append(event)
+            weight = BATCH_OVERHEAD_BYTES + 2 * size
+            if self.batches_bytes + weight > BATCHES_BYTES_MAX:
+                self._forget_batches()
+            batch = self._batches[key] = Batch(stream, after, events)
+            self.batches_bytes += weight
+        return batch
+
+    def _forget_batches(self) -> None:
+        self._batches.clear()
+        self.batches_bytes = 0
 
 
-class Batch(NamedTuple):
-    """What a subscription gets next: the events ``after < version <= until``."""
+class StreamEntry:
+    """What the hub knows of one stream that somebody is subscribed to."""
 
-    after: int
-    until: int
-    events: Sequence[Encoded]
+    __slots__ = ("asking", "head", "known", "page", "subscriptions")
+
+    def __init__(self) -> None:
+        self.head = 0
+        self.known = False  # whether the head was read: from then on every newer event passes here
+        self.asking: asyncio.Task[None] | None = None
+        self.subscriptions: dict[Subscription, None] = {}  # ordered, so that nobody is served last by chance of hashing
+        self.page: Page | None = None  # the one that was taken from last, so that followers need not look it up
 
 
 class Subscription:
     """One reader of one stream: a cursor. ``wake(self)`` is called when there may be something to take; it must not block."""
 
-    __slots__ = ("cursor", "ends_after", "ends_because", "from_log", "owner", "stream", "wake")
+    __slots__ = ("cursor", "ends_after", "ends_because", "entry", "owner", "stream", "wake")
 
-    def __init__(self, stream: Stream, cursor: int, owner: object, wake: "Callable[[Subscription], None]") -> None:
+    def __init__(self, stream: Stream, cursor: int, owner: object, wake: "Callable[[Any], None]") -> None:
         self.stream = stream
         self.cursor = cursor  # the version of the newest event that was handed out
         self.owner = owner  # whose it is: the hub passes it to the guard, and looks no further
         self.wake = wake
-        self.from_log = True  # whether its next batch comes from before what it has followed live
+        self.entry: StreamEntry | None = None  # while it is registered
         self.ends_after: int | None = None  # it gets nothing with a higher version
         self.ends_because = ""
 
@@ -95,16 +160,6 @@ class Subscription:
         return self.ends_after is not None and self.cursor >= self.ends_after
 
 
-class StreamEntry:
-    """What the hub knows of one stream."""
-
-    __slots__ = ("head", "subscriptions")
-
-    def __init__(self) -> None:
-        self.head = 0
-        self.subscriptions: dict[Subscription, None] = {}  # ordered, so that nobody is served last by chance of hashing
-
-
 class Hub:
     """``read_range(stream, after, until)`` reads from the log; ``encode`` makes an event's form on the wire."""
 
@@ -117,6 +172,7 @@ class Hub:
         self._entries: dict[Stream, StreamEntry] = {}
         self._pages: OrderedDict[tuple[Stream, int], Page] = OrderedDict()
         self._reading: dict[tuple[Stream, int], asyncio.Task[Page]] = {}
+        self._reads = asyncio.Semaphore(READS_AT_ONCE_MAX)
         self._watchers: list[Callable[[Stored], None]] = []
         self.reads = 0
 
@@ -141,17 +197,36 @@ class Hub:
             for subscription in entry.subscriptions:
                 subscription.wake(subscription)
 
-    def subscribe(self, subscription: Subscription) -> None:
-        """Register the interest. The caller reads the stream's head after this, and says so with ``know_head``."""
+    # ------------------------------------------------------------------------------------------- who is subscribed
+
+    async def join(self, subscription: Subscription, read_head: ReadHead) -> int:
+        """Register the interest, and only then learn the stream's head: what is newer wakes the subscription, what is
+        not is read. Returns the head; 0 for a stream without events. The head of a stream that is followed already costs
+        no query, and many who join at once cost one. Raises what ``read_head`` raises; unsubscribe then, too.
+        """
         entry = self._entries.get(subscription.stream)
         if entry is None:
             entry = self._entries[subscription.stream] = StreamEntry()
         entry.subscriptions[subscription] = None
+        subscription.entry = entry
+        while not entry.known:
+            if entry.asking is None:
+                entry.asking = asyncio.create_task(self._ask_head(subscription.stream, entry, read_head))
+            await asyncio.shield(entry.asking)
+        return entry.head
+
+    async def _ask_head(self, stream: Stream, entry: StreamEntry, read_head: ReadHead) -> None:
+        try:
+            entry.head = max(await read_head(stream), entry.head)
+            entry.known = True
+        finally:
+            entry.asking = None
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        entry = self._entries.get(subscription.stream)
+        """It gets nothing any more. To repeat it changes nothing."""
+        entry, subscription.entry = subscription.entry, None
         if entry is not None:
-            entry.subscriptions.pop(subscription, None)
+            del entry.subscriptions[subscription]
             if not entry.subscriptions:
                 del self._entries[subscription.stream]
 
@@ -159,113 +234,126 @@ class Hub:
         entry = self._entries.get(stream)
         return iter(list(entry.subscriptions)) if entry is not None else iter(())
 
-    def know_head(self, stream: Stream, version: int) -> int:
-        """Somebody has read that the stream is at ``version``. Returns the newest version known."""
-        entry = self._entries.get(stream)
-        if entry is None:
-            return version
-        entry.head = max(entry.head, version)
-        return entry.head
-
     def head(self, stream: Stream) -> int:
         entry = self._entries.get(stream)
         return entry.head if entry is not None else 0
 
-    def take(self, subscription: Subscription, *, bytes_max: int) -> Batch | None:
-        """The next events from memory, and the cursor moved past them. None: nothing new, or not in memory (``behind``).
+    # ------------------------------------------------------------------------------------------------- what it gets
 
-        At least one event, then as many as fit in ``bytes_max``. Never beyond one page, so frames of followers coincide.
-        """
-        head = self.head(subscription.stream)
-        if subscription.ends_after is not None and subscription.ends_after < head:
-            head = subscription.ends_after
-        after = subscription.cursor
-        if after >= head:
-            return None
-        key = (subscription.stream, after // PAGE_VERSIONS)
-        page = self._pages.get(key)
-        if page is None or not page.first <= after + 1 < page.next:
-            subscription.from_log = True
-            return None
-        at = after + 1 - page.first
-        size = 0
-        taken: list[Encoded] = []
-        for event in page.events[at : at + head - after]:
-            size += len(event.wire) + 1
-            if taken and size > bytes_max:
-                break
-            taken.append(event)
-        subscription.cursor = until = after + len(taken)
-        return Batch(after, until, taken)
+    def _until(self, subscription: Subscription) -> int:
+        head = subscription.entry.head if subscription.entry is not None else 0
+        ends = subscription.ends_after
+        return head if ends is None or ends > head else ends
 
     def behind(self, subscription: Subscription) -> bool:
-        head = self.head(subscription.stream)
-        if subscription.ends_after is not None:
-            head = min(head, subscription.ends_after)
-        return subscription.cursor < head
+        return subscription.cursor < self._until(subscription)
 
-    async def fetch(self, subscription: Subscription) -> None:
-        """Bring the page that the subscription needs next into memory, or some of it. Raises ``LogUnavailable``."""
+    def take(self, subscription: Subscription, *, bytes_max: int, page: Page | None = None) -> Batch | None:
+        """The next events from memory, and the cursor moved past them. None: nothing new, or not in memory (``behind``).
+
+        At least one event, then as many as fit in ``bytes_max``. Never beyond one page, so batches of followers coincide.
+        ``page`` is what ``fetch`` has just brought, which memory may have let go again.
+        """
+        until = self._until(subscription)
+        after = subscription.cursor
+        if after >= until:
+            return None
+        entry = subscription.entry
+        assert entry is not None
+        if page is None or not page.covers(after + 1):
+            page = entry.page
+            if page is None or not page.covers(after + 1):
+                page = self._pages.get((subscription.stream, after // PAGE_VERSIONS))
+                if page is None or not page.covers(after + 1):
+                    return None
+                self._pages.move_to_end((subscription.stream, after // PAGE_VERSIONS))
+                entry.page = page
+        before = page.bytes
+        batch = page.batch(subscription.stream, after, min(until, page.next - 1), bytes_max)
+        subscription.cursor = batch.until
+        if page.kept and page.bytes != before:
+            self._bytes += page.bytes - before
+            self._let_go(page)
+        return batch
+
+    async def fetch(self, subscription: Subscription) -> Page:
+        """The page that the subscription needs next, or some of it, read from the log once for all who ask. Raises ``LogUnavailable``."""
         stream, wanted = subscription.stream, subscription.cursor + 1
         key = (stream, (wanted - 1) // PAGE_VERSIONS)
         reading = self._reading.get(key)
         if reading is None:
             reading = self._reading[key] = asyncio.create_task(self._load(key, wanted))
-            reading.add_done_callback(lambda _: self._reading.pop(key, None))
-        page = await asyncio.shield(reading)
-        if key not in self._pages and page.events:
-            # It was let go between the reading and our turn: more is asked for at once than memory holds.
-            self._put(key, page)
+            reading.add_done_callback(lambda done: self._loaded(key, done))
+        return await asyncio.shield(reading)
+
+    def _loaded(self, key: tuple[Stream, int], done: "asyncio.Task[Page]") -> None:
+        del self._reading[key]
+        if not done.cancelled():
+            done.exception()  # whoever still waits is told; if nobody does, nobody is
 
     async def _load(self, key: tuple[Stream, int], wanted: int) -> Page:
         """The page from its beginning, so that it serves everybody; from ``wanted`` on where it is too large for that."""
-        self.reads += 1
-        stream, number = key
-        first, until = number * PAGE_VERSIONS + 1, (number + 1) * PAGE_VERSIONS
-        page = Page(first)
-        while page.next <= until:
-            step = await self._read_range(stream, page.next - 1, min(page.next - 1 + READ_EVENTS, until))
-            for stored in step:
-                if page.bytes > self._page_bytes and page.next <= wanted:
-                    page = Page(stored.version)
-                page.add(Encoded(stored, self._encode))
-            if len(step) < READ_EVENTS or (page.bytes > self._page_bytes and page.next > wanted):
-                break
-        known = self._pages.pop(key, None)
+        async with self._reads:
+            self.reads += 1
+            stream, number = key
+            page, until = Page(number * PAGE_VERSIONS + 1), (number + 1) * PAGE_VERSIONS
+            while page.next <= until:
+                step = await self._read_range(stream, page.next - 1, min(page.next - 1 + READ_EVENTS, until))
+                for stored in step:
+                    if page.events_bytes > self._page_bytes and page.next <= wanted:
+                        page = Page(stored.version)
+                    page.add(Encoded(stored, self._encode))
+                if len(step) < READ_EVENTS or (page.events_bytes > self._page_bytes and page.next > wanted):
+                    break
+        known = self._pages.get(key)
         if known is not None:
-            self._bytes -= known.bytes
             for event in known.events:  # what came live while we read
                 if event.stored.version == page.next:
                     page.add(event)
-        self._put(key, page)
+            self._drop(key)
+        self._add(key, page)
+        self._let_go(page)
         return page
 
-    def _put(self, key: tuple[Stream, int], page: Page) -> None:
-        self._pages[key] = page
-        self._bytes += page.bytes
-        self._let_go(key)
+    # ------------------------------------------------------------------------------------------------------- memory
 
     def _remember(self, stream: Stream, stored: Stored) -> None:
         key = (stream, (stored.version - 1) // PAGE_VERSIONS)
         page = self._pages.get(key)
         if page is not None and stored.version < page.next:
             return  # it was read from the log while it was on its way here
-        if page is not None and (stored.version > page.next or page.bytes > self._page_bytes):
+        if page is not None and (stored.version > page.next or page.events_bytes > self._page_bytes):
             # One with a hole is useless, and one that is full begins again with what is newest.
-            self._bytes -= self._pages.pop(key).bytes
+            self._drop(key)
             page = None
         if page is None:
-            page = self._pages[key] = Page(stored.version)
+            page = Page(stored.version)
+            self._add(key, page)
         else:
             self._pages.move_to_end(key)
-        self._bytes += page.add(Encoded(stored, self._encode))
-        if self._bytes > self._memory_bytes:
-            self._let_go(key)
+        before = page.bytes
+        page.add(Encoded(stored, self._encode))
+        self._bytes += page.bytes - before
+        self._let_go(page)
 
-    def _let_go(self, keep: tuple[Stream, int]) -> None:
+    def _add(self, key: tuple[Stream, int], page: Page) -> None:
+        self._pages[key] = page
+        page.kept = True
+        self._bytes += page.bytes
+
+    def _drop(self, key: tuple[Stream, int]) -> None:
+        page = self._pages.pop(key)
+        page.kept = False
+        self._bytes -= page.bytes
+        entry = self._entries.get(key[0])
+        if entry is not None and entry.page is page:
+            entry.page = None
+
+    def _let_go(self, in_use: Page) -> None:
+        """The pages that were not used for longest, until the rest keep to the bound. The one in use stays."""
         while self._bytes > self._memory_bytes and len(self._pages) > 1:
-            key, page = self._pages.popitem(last=False)
-            if key == keep:
-                self._pages[key] = page
-                continue
-            self._bytes -= page.bytes
+            key = next(iter(self._pages))
+            if self._pages[key] is in_use:
+                self._pages.move_to_end(key)
+            else:
+                self._drop(key)

@@ -13,7 +13,7 @@ from domain.errors import BadRequest, NotAuthenticated, Refusal, StenographError
 from domain.stream import Stream, parse_stream
 
 FRAMES_PER_S: Final = 50
-FRAMES_BURST: Final = 500
+FRAMES_BURST: Final = 2_000  # a client that comes back subscribes to everything it had at once
 ID_CHARACTERS_MAX: Final = 200
 
 Id = str | int | None
@@ -91,6 +91,7 @@ class Join(msgspec.Struct, frozen=True):
 
 
 class Leave(msgspec.Struct, frozen=True):
+    id: Id
     stream: Stream
 
 
@@ -144,6 +145,29 @@ class TooMany(Refusal):
     code = "too_many_subscriptions"
 
 
+class Named(msgspec.Struct, frozen=True):
+    """What is left of a frame that does not fit its op: who asked."""
+
+    id: Id = None
+
+
+_named = msgspec.json.Decoder(Named)
+
+
+def require_id(request_id: Id) -> Id:
+    """It is sent back as it came, so it is not for carrying content. Raises ``BadRequest``."""
+    if isinstance(request_id, str) and len(request_id) > ID_CHARACTERS_MAX:
+        raise BadRequest(f"expected an id of at most {ID_CHARACTERS_MAX} characters")
+    return request_id
+
+
+def id_of(text: str) -> Id:
+    try:
+        return require_id(_named.decode(text).id)
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError, BadRequest):
+        return None
+
+
 class Connection:
     """One client's state. ``receive`` never raises: a frame that cannot be understood is answered with an ``error``."""
 
@@ -160,13 +184,10 @@ class Connection:
         """What the frame asks for. ``now_s`` only goes forward, in seconds."""
         if not self._allowed(now_s):
             return [Close(4429, f"more than {FRAMES_PER_S} frames a second")]
-        request_id: Id = None
         try:
-            asked = self._decode(text)
-            request_id = getattr(asked, "id", None)
-            return self._meant(asked)
+            return self._meant(self._decode(text))
         except StenographError as error:
-            return [Say(error_frame(error, request_id))]
+            return [Say(error_frame(error, id_of(text)))]
 
     def _allowed(self, now_s: float) -> bool:
         self._allowance = min(FRAMES_BURST, self._allowance + (now_s - self._allowance_at) * FRAMES_PER_S)
@@ -192,10 +213,10 @@ class Connection:
                 return [Authenticate(token)]
             case Subscribe():
                 return [self._join(asked)]
-            case Unsubscribe(stream=name):
+            case Unsubscribe(stream=name, id=request_id):
                 stream = self._joined(name)
                 self.streams.discard(stream)
-                return [Leave(stream)]
+                return [Leave(require_id(request_id), stream)]
             case Typing(stream=name, message_id=message_id, typing=typing):
                 return [Signal(self._joined(name), message_id, typing)]
             case Read(stream=name, version=version):
@@ -208,8 +229,7 @@ class Connection:
                 raise NotAvailable("nothing has asked this client anything")
 
     def _join(self, asked: Subscribe) -> Join:
-        if isinstance(asked.id, str) and len(asked.id) > ID_CHARACTERS_MAX:
-            raise BadRequest(f"expected an id of at most {ID_CHARACTERS_MAX} characters")
+        request_id = require_id(asked.id)
         stream = parse_stream(asked.stream)
         if stream in self.streams:
             raise BadRequest(f"{stream} is subscribed to already: unsubscribe first")
@@ -217,7 +237,7 @@ class Connection:
             raise TooMany(f"a connection has at most {self.subscriptions_max} subscriptions")
         after = parse_cursor(asked.after)
         self.streams.add(stream)
-        return Join(asked.id, stream, after, asked.snapshot)
+        return Join(request_id, stream, after, asked.snapshot)
 
     def _joined(self, name: str) -> Stream:
         """Only what is subscribed to, and so was authorised, can be talked about."""

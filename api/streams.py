@@ -1,7 +1,8 @@
 """Streams over plain HTTP on the same cursor: pages, SSE and long-poll; and the whole log for auditors (docs/protocol.md §4)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -9,21 +10,22 @@ import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
-from litestar.response import Stream as StreamResponse
 
 from adapters.hub import Hub
-from api.follow import follow
+from api.follow import Follower
 from api.live import READS_EVERYTHING, Live
+from api.sse import PING_S as PING_S  # where it was before; api/completions.py takes it from here
+from api.sse import event_stream, sse_response
 from api.wire import encode_event
 from commands.account import Principal
 from commands.ports import Blobs, EventLog
 from domain.cursor import Cursor, parse_cursor
-from domain.errors import BadRequest, CursorGone, Forbidden, StreamNotFound
+from domain.errors import BadRequest, CursorGone, Forbidden, Overloaded, StreamNotFound
 from domain.event import Stored
 from domain.stream import Stream, parse_stream
 
 PAGE_EVENTS: Final = 1000
-PING_S: Final = 15.0
+PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 LONG_POLL_S: Final = 30.0
 LONG_POLL_MAX_S: Final = 120.0
 
@@ -63,6 +65,28 @@ def chosen(events: Sequence[Stored], types: frozenset[str] | None) -> list[msgsp
     return [msgspec.Raw(encode_event(event)) for event in events if types is None or event.type in types]
 
 
+def bounded(page: Sequence[Stored]) -> Sequence[Stored]:
+    """As much of the page as one answer may hold; the rest is the next one's."""
+    size = 0
+    for count, event in enumerate(page):
+        size += len(event.data)
+        if count > 0 and size > PAGE_BYTES_MAX:
+            return page[:count]
+    return page
+
+
+def require_free(live: Live, principal: Principal) -> None:
+    """Raises ``Overloaded`` where the account has as many live connections as it may."""
+    if live.count(principal.user_id) >= live.connections_per_user_max:
+        raise Overloaded("live connections of this account", live.connections_per_user_max)
+
+
+async def hung_up(request: Request[Any, Any, Any]) -> None:
+    """Returns when the caller is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def wanted_types(types: str | None) -> frozenset[str] | None:
     return frozenset(filter(None, types.split(","))) if types else None
 
@@ -91,34 +115,55 @@ class StreamsController(Controller):
         """One stream's events after a cursor: a page; with ``Accept: text/event-stream`` all of them and then live; with
         ``live=long-poll`` a page as soon as there is something in it."""
         stream = parse_stream(f"{kind}/{stream_id}")
-        if not (await live.access(principal, stream))[0]:
-            raise StreamNotFound(stream)
         head = await log.version(stream)
-        if head == 0:
+        if head == 0 or not (await live.access(principal, stream, at_least=head))[0]:
             raise StreamNotFound(stream)
         wanted = wanted_types(types)
         if live_mode == "sse" or "text/event-stream" in request.headers.get("accept", ""):
             # The browser's own reconnection repeats the URL: what it has seen since stands in the header.
             place = placed(request.headers.get("last-event-id") or after, epoch, head)
-            return sse_response(sse(hub, log, live, principal, stream, place, wanted, epoch))
+            require_free(live, principal)
+            follower = Follower(hub, log, live, principal, stream, place.after, counted=True)
+            return sse_response(event_stream(follower, epoch, wanted))
         place = placed(after, epoch, head)
-        if live_mode == "long-poll" and place.after >= head:
-            head = await self._something(hub, log, live, principal, stream, place, timeout_s)
-        page = await log.read(stream, after=place.after, limit=limit)
-        last = page[-1].version if page else place.after
-        return Response(EventsOut(epoch, max(head, last), chosen(page, wanted), str(Cursor(epoch, last))))
+        after_version = place.after
+        until_s = time.monotonic() + timeout_s if live_mode == "long-poll" else 0.0
+        while True:
+            page = bounded(await log.read(stream, after=after_version, limit=limit))
+            last = page[-1].version if page else after_version
+            events = chosen(page, wanted)
+            left_s = until_s - time.monotonic()
+            if events or left_s <= 0 or not (page or await self._something(request, hub, log, live, principal, stream, last, left_s)):
+                return Response(EventsOut(epoch, max(head, last), events, str(Cursor(epoch, last))))
+            after_version = last  # what there was, the filter left out: it waits on for what is wanted
 
     async def _something(
-        self, hub: Hub, log: EventLog, live: Live, principal: Principal, stream: Stream, place: Place, timeout_s: float
-    ) -> int:
-        """The head once the stream is past ``place``, or once the time is over."""
-        events = follow(hub, log, live, principal, stream, place.after, idle_s=timeout_s)
-        try:
-            async for batch in events:
-                return batch.until
-            raise StreamNotFound(stream)  # access ended while it waited
-        finally:
-            await events.aclose()
+        self,
+        request: Request[Any, Any, Any],
+        hub: Hub,
+        log: EventLog,
+        live: Live,
+        principal: Principal,
+        stream: Stream,
+        after: int,
+        timeout_s: float,
+    ) -> bool:
+        """Whether there was something above version ``after`` within the time. Not, if the caller hung up."""
+        require_free(live, principal)
+        async with Follower(hub, log, live, principal, stream, after, counted=True) as follower:
+            asked = [asyncio.ensure_future(follower.next(timeout_s)), asyncio.ensure_future(hung_up(request))]
+            try:
+                await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in asked:
+                    one.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
+            if asked[0].cancelled():
+                return False
+            batch = asked[0].result()
+            if batch is None and follower.leaving_ms is None:
+                raise StreamNotFound(stream)  # access ended while it waited
+            return bool(batch is not None and batch.events)
 
     @get("/streams/{kind:str}/{stream_id:str}/blobs/{sha256:str}")
     async def blob(
@@ -155,53 +200,6 @@ class StreamsController(Controller):
             raise Forbidden("the whole log is for auditors and admins")
         head = await log.head()
         place = placed(after, epoch, head)
-        page = await log.read_log(after=place.after, limit=limit)
+        page = bounded(await log.read_log(after=place.after, limit=limit))
         last = page[-1].position if page else place.after
         return EventsOut(epoch, max(head, last), chosen(page, wanted_types(types)), str(Cursor(epoch, last)))
-
-
-def sse_response(frames: AsyncGenerator[bytes, None]) -> StreamResponse:
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return StreamResponse(frames, media_type="text/event-stream", headers=headers)
-
-
-async def sse(
-    hub: Hub,
-    log: EventLog,
-    live: Live,
-    principal: Principal,
-    stream: Stream,
-    place: Place,
-    types: frozenset[str] | None,
-    epoch: UUID,
-) -> AsyncGenerator[bytes, None]:
-    """The stream as server-sent events. Each has its cursor as ``id``; one that a filter left out still moves it."""
-    prefix = b"id: %b:" % str(epoch).encode()
-    behind = True
-    if place.after >= place.head:
-        behind = False
-        yield caught_up(prefix, place.after)
-    events = follow(hub, log, live, principal, stream, place.after, idle_s=PING_S)
-    try:
-        async for batch in events:
-            if not batch.events:
-                yield b": ping\n\n"
-                continue
-            yield b"".join(
-                b"%b%d\ndata: %b\n\n" % (prefix, event.stored.version, event.wire)
-                if types is None or event.stored.type in types
-                else b"%b%d\n\n" % (prefix, event.stored.version)
-                for event in batch.events
-            )
-            if behind and batch.until >= hub.head(stream):
-                behind = False
-                yield caught_up(prefix, batch.until)
-            elif not behind and batch.until < hub.head(stream) - PAGE_EVENTS:
-                behind = True
-            await asyncio.sleep(0)
-    finally:
-        await events.aclose()
-
-
-def caught_up(prefix: bytes, version: int) -> bytes:
-    return b'%b%d\nevent: caught_up\ndata: {"version":%d}\n\n' % (prefix, version, version)

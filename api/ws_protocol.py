@@ -1,0 +1,171 @@
+"""uvicorn's WebSocket protocol with a shorter way out: whole frames, made once, straight to the transport of each socket.
+
+A server's frames are not masked (RFC 6455 §5.1), so the bytes for a thousand followers are the same. uvicorn's own ``send`` makes
+them anew for each, in a coroutine. The application finds this object in its scope's ``extensions`` under ``FRAMES``; where it is
+missing, ``AsgiWire`` does the same over any ASGI server's ``send``.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, Protocol
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+FRAMES: Final = "stenograph.frames"
+TEXT_FRAME: Final = 0x81  # FIN, and the opcode of a text
+CLOSE_TIMEOUT_S: Final = 10.0
+# What the kernel may hold unsent for one reader. Without a bound it is megabytes, and a ping waits behind them all.
+UNSENT_BYTES_MAX: Final = 128 * 1024
+REASON_BYTES_MAX: Final = 120  # RFC 6455 §5.5: a close frame holds 123
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A WebSocket frame with this text, as a server sends it (RFC 6455 §5.2)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((TEXT_FRAME, length)) + payload
+    if length < 1 << 16:
+        return bytes((TEXT_FRAME, 126)) + length.to_bytes(2) + payload
+    return bytes((TEXT_FRAME, 127)) + length.to_bytes(8) + payload
+
+
+def payload_of(frame: bytes) -> bytes:
+    """The text of what ``text_frame`` made."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
+class Wire(Protocol):
+    """The way to one client. ``resumed`` is called when it can be written to again, and when it is gone."""
+
+    resumed: Callable[[], None] | None
+
+    @property
+    def can_write(self) -> bool:
+        """Whether the client has taken what it was sent, but for a transport's buffer."""
+        ...
+
+    def write_frame(self, frame: bytes) -> None:
+        """One frame of ``text_frame``. Only when ``can_write``: then what waits for a client is that buffer and one frame."""
+        ...
+
+    def end(self, code: int, reason: str) -> None:
+        """Send a close frame. Whoever does not answer it is cut off. Nothing can be written after it."""
+        ...
+
+    async def flushed(self) -> None:
+        """Until what was written is with the server, or cannot be."""
+        ...
+
+
+class FramedProtocol(WebSocketsSansIOProtocol):
+    """A ``Wire``, and uvicorn's protocol with two rules changed: a slow reader is not taken for a dead one, and a dead one is let go."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.resumed: Callable[[], None] | None = None
+        self._heard_at = 0.0
+        raw = transport.get_extra_info("socket")
+        if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            self.scope["extensions"][FRAMES] = self  # type: ignore[assignment]  # what an extension holds, ASGI leaves open
+
+    @property
+    def can_write(self) -> bool:
+        return self.writable.is_set() and not self.close_sent and not self.disconnected and not self.transport.is_closing()
+
+    def write_frame(self, frame: bytes) -> None:
+        self.transport.write(frame)
+
+    def end(self, code: int, reason: str) -> None:
+        if self.close_sent or self.disconnected or self.transport.is_closing():
+            return
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore"))
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:  # or its answer would not be read
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+
+    async def flushed(self) -> None:
+        """What was written is with the transport already."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        resumed, self.resumed = self.resumed, None
+        if resumed is not None:
+            resumed()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self.loop.time()
+        super().data_received(data)
+
+    def resume_writing(self) -> None:
+        self._heard_at = self.loop.time()
+        super().resume_writing()
+        if self.resumed is not None:
+            self.resumed()
+
+    def keepalive_timeout(self) -> None:
+        """A pong is overdue. Who has taken data since the ping is slow: the ping lies behind what it has not read yet."""
+        if self._heard_at > self.ping_sent_at and self.ping_timeout is not None and not self.transport.is_closing():
+            self.ping_sent_at = self.loop.time()
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+            return
+        super().keepalive_timeout()
+        self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)  # or what it never took would be kept for ever
+
+
+class AsgiWire:
+    """A ``Wire`` over ``send``, for servers that have no ``FRAMES``. A frame waits in a task of its own."""
+
+    def __init__(self, send: Send) -> None:
+        self.resumed: Callable[[], None] | None = None
+        self._send = send
+        self._sending: asyncio.Task[None] | None = None
+        self._ended = False
+
+    @property
+    def can_write(self) -> bool:
+        return self._sending is None and not self._ended
+
+    def write_frame(self, frame: bytes) -> None:
+        self._start({"type": "websocket.send", "text": payload_of(frame).decode()})
+
+    def end(self, code: int, reason: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self._start({"type": "websocket.close", "code": code, "reason": reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")})
+
+    async def flushed(self) -> None:
+        if self._sending is not None:
+            await asyncio.wait((self._sending,), timeout=CLOSE_TIMEOUT_S)
+
+    def _start(self, message: MutableMapping[str, Any]) -> None:
+        earlier = self._sending
+
+        async def send() -> None:
+            try:
+                if earlier is not None:
+                    await asyncio.wait((earlier,))
+                await self._send(message)
+            except (OSError, RuntimeError):
+                self._ended = True  # the client is gone; its ``receive`` says so
+            finally:
+                if self._sending is task:
+                    self._sending = None
+            if self.resumed is not None:
+                self.resumed()
+
+        self._sending = task = asyncio.create_task(send())
