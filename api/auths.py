@@ -1,5 +1,9 @@
-"""``/api/v1/auths``: signing up, in and out, keys and tickets."""
+"""``/api/v1/auths``: signing up, in and out, keys and tickets.
 
+Nothing here takes an ``Idempotency-Key``: it would keep a fast hash of a body that holds a password.
+"""
+
+import contextlib
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -9,19 +13,24 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.authentication import COOKIE
-from commands.account import TICKET_TTL_S, Accounts, Principal, SignedIn, actor_of, require_admin
-from domain.user import UserRole
+from api.authentication import COOKIE, bearer_of, credential_of
+from commands.account import TICKET_TTL_S, Accounts, Principal, SignedIn
+from domain.errors import AccountInactive, NotAuthenticated
+from domain.user import Account, ChangeProfile, RenameUser, UserRole
 
 PICTURE: Final = "/user.png"
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
+Picture = Annotated[str, msgspec.Meta(max_length=64 * 1024)]
+
+# The bodies of the reference's own page hold more than this server knows: what is not named here is not refused.
 
 
 class SignUpIn(msgspec.Struct):
     name: Text
     email: Text
     password: Text
+    profile_image_url: Picture | None = None
 
 
 class SignInIn(msgspec.Struct):
@@ -33,7 +42,8 @@ class AddIn(msgspec.Struct):
     name: Text
     email: Text
     password: Text
-    role: UserRole = "user"
+    role: UserRole = "pending"  # as in the reference: whoever may come in is said
+    profile_image_url: Picture | None = None
 
 
 class PasswordIn(msgspec.Struct):
@@ -43,17 +53,22 @@ class PasswordIn(msgspec.Struct):
 
 class ProfileIn(msgspec.Struct):
     name: Text
+    profile_image_url: Picture | None = None
+    bio: Text | None = None
+    gender: Text | None = None
+    date_of_birth: Text | None = None
 
 
 class SessionOut(msgspec.Struct):
-    token: str
+    token: str  # empty for a caller known by the cookie: what no script may read is not handed to one
     token_type: str
-    expires_at: int | None
+    expires_at: int | None  # seconds since 1970
     id: UUID
     name: str
     email: str
     role: str
-    profile_image_url: str = PICTURE
+    profile_image_url: str
+    permissions: dict[str, Any] = {}
 
 
 class UserOut(msgspec.Struct):
@@ -61,7 +76,8 @@ class UserOut(msgspec.Struct):
     name: str
     email: str
     role: str
-    profile_image_url: str = PICTURE
+    profile_image_url: str
+    deactivated: bool = False
 
 
 class TicketOut(msgspec.Struct):
@@ -77,18 +93,6 @@ class DoneOut(msgspec.Struct):
     status: bool = True
 
 
-def address_of(request: Request[Any, Any, Any]) -> str:
-    return request.client.host if request.client is not None else ""
-
-
-def signed_in(session: SignedIn, request: Request[Any, Any, Any]) -> Response[SessionOut]:
-    who = session.principal
-    out = SessionOut(session.token, "Bearer", session.expires_at, who.user_id, who.name, who.email, who.role)
-    # HttpOnly: no script reads it. Strict: no other site sends it.
-    cookie = Cookie(COOKIE, value=session.token, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/")
-    return Response(out, cookies=[cookie])
-
-
 class AuthsController(Controller):
     path = "/api/v1/auths"
     tags = ("accounts",)
@@ -98,7 +102,9 @@ class AuthsController(Controller):
         self, data: JSONBody[SignUpIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
     ) -> Response[SessionOut]:
         """Make an account and sign in. The first account becomes admin."""
-        return signed_in(await accounts.sign_up(data.name, data.email, data.password, address=address_of(request)), request)
+        fields = profile(profile_image_url=data.profile_image_url)
+        made = await accounts.sign_up(data.name, data.email, data.password, fields=fields, address=address_of(request))
+        return signed_in(made, request)
 
     @post("/signin", status_code=200)
     async def sign_in(
@@ -108,20 +114,22 @@ class AuthsController(Controller):
         return signed_in(await accounts.sign_in(data.email, data.password, address=address_of(request)), request)
 
     @get("/")
-    async def session(self, caller: NamedDependency[Principal], request: Request[Any, Any, Any]) -> SessionOut:
+    async def session(
+        self, caller: NamedDependency[Principal], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+    ) -> SessionOut:
         """Who the caller is."""
-        credential = request.headers.get("authorization", "").partition(" ")[2] or request.cookies.get(COOKIE, "")
-        return SessionOut(credential, "Bearer", caller.expires_at, caller.user_id, caller.name, caller.email, caller.role)
+        account = await accounts.account(caller.user_id)
+        return session_of(bearer_of(request.headers) or "", caller.expires_at, caller.user_id, account)
 
     @get("/signout")
-    async def sign_out_by_get(self, caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
+    async def sign_out_by_get(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
         """As the reference has it."""
-        return await sign_out(caller, accounts)
+        return await signed_out(request, accounts)
 
     @post("/signout", status_code=200)
-    async def sign_out(self, caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
-        """End this token, everywhere."""
-        return await sign_out(caller, accounts)
+    async def sign_out(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
+        """End this token, everywhere, and forget the cookie. One that has ended already is signed out."""
+        return await signed_out(request, accounts)
 
     @post("/ticket", status_code=200)
     async def ticket(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> TicketOut:
@@ -140,8 +148,12 @@ class AuthsController(Controller):
     async def change_profile(
         self, data: JSONBody[ProfileIn], caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]
     ) -> UserOut:
-        """Change the name."""
-        return shown(await accounts.rename(caller, data.name))
+        """Change the name, the picture, and what else one says of oneself."""
+        fields = profile(profile_image_url=data.profile_image_url, bio=data.bio, gender=data.gender, date_of_birth=data.date_of_birth)
+        account = await accounts.change(caller, RenameUser(user_id=caller.user_id, by=None, name=data.name.strip()))
+        if fields:
+            account = await accounts.change(caller, ChangeProfile(user_id=caller.user_id, by=None, fields=fields))
+        return user_of(caller.user_id, account)
 
     @get("/api_key")
     async def api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> ApiKeyOut:
@@ -163,17 +175,47 @@ class AuthsController(Controller):
 
     @post("/add", status_code=200)
     async def add(self, data: JSONBody[AddIn], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:
-        """Make an account for somebody else (admin)."""
-        require_admin(principal)
-        user_id = await accounts.add(data.name, data.email, data.password, data.role, by=actor_of(principal))
-        account = await accounts.account(user_id)
-        return UserOut(user_id, account.name, account.email, account.role)
+        """Make an account for somebody else (admin). No token of theirs is shown: they sign in themselves."""
+        fields = profile(profile_image_url=data.profile_image_url)
+        user_id, account = await accounts.add(principal, data.name, data.email, data.password, data.role, fields=fields)
+        return user_of(user_id, account)
 
 
-async def sign_out(caller: Principal, accounts: Accounts) -> Response[DoneOut]:
-    await accounts.sign_out(caller)
-    return Response(DoneOut(), cookies=[Cookie(COOKIE, value="", max_age=0, httponly=True, samesite="strict", path="/")])
+def address_of(request: Request[Any, Any, Any]) -> str:
+    return request.client.host if request.client is not None else ""
 
 
-def shown(caller: Principal) -> UserOut:
-    return UserOut(caller.user_id, caller.name, caller.email, caller.role)
+def profile(**fields: str | None) -> dict[str, str]:
+    """What was given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def signed_in(session: SignedIn, request: Request[Any, Any, Any]) -> Response[SessionOut]:
+    out = session_of(session.token, session.expires_at, session.principal.user_id, session.account)
+    return Response(out, cookies=[cookie(request, session.token, session.lifetime_s)])
+
+
+async def signed_out(request: Request[Any, Any, Any], accounts: Accounts) -> Response[DoneOut]:
+    credential = credential_of(request)
+    if credential is not None:
+        with contextlib.suppress(NotAuthenticated, AccountInactive):  # it has ended already
+            await accounts.sign_out(await accounts.authenticate(credential))
+    return Response(DoneOut(), cookies=[cookie(request, "", 0)])
+
+
+def cookie(request: Request[Any, Any, Any], token: str, max_age: int) -> Cookie:
+    """HttpOnly: no script reads it. Strict: no other site sends it."""
+    secure = request.url.scheme == "https"
+    return Cookie(COOKIE, value=token, max_age=max_age, httponly=True, samesite="strict", secure=secure, path="/")
+
+
+def session_of(token: str, expires_at: int | None, user_id: UUID, account: Account) -> SessionOut:
+    return SessionOut(token, "Bearer", expires_at, user_id, account.name, account.email, account.role, picture_of(account))
+
+
+def user_of(user_id: UUID, account: Account) -> UserOut:
+    return UserOut(user_id, account.name, account.email, account.role, picture_of(account), not account.active)
+
+
+def picture_of(account: Account) -> str:
+    return str(account.fields.get("profile_image_url") or PICTURE)

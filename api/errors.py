@@ -21,7 +21,6 @@ class Answer(NamedTuple):
     close: int  # for a WebSocket that cannot go on
 
 
-# Where the reference system says 401 for a chat that is not yours, so do we: its clients expect it.
 TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.StenographError: Answer(500, 1011),
     errors.Refusal: Answer(400, 1008),
@@ -30,14 +29,15 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.BadRequest: Answer(400, 1008),
     errors.ContentRefused: Answer(400, 1008),
     errors.NotAuthenticated: Answer(401, 4401),
+    errors.WrongCredentials: Answer(400, 4401),  # at sign-in; 400 in the reference
     errors.Forbidden: Answer(403, 4403),
     errors.AccountInactive: Answer(403, 4403),
     errors.TooManyAttempts: Answer(429, 4429),
-    errors.ChatNotFound: Answer(401, 4403),
+    errors.ChatNotFound: Answer(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
     errors.StreamNotFound: Answer(404, 4403),
     errors.MessageNotFound: Answer(404, 1008),
     errors.ModelNotFound: Answer(400, 1008),
-    errors.UserNotFound: Answer(404, 1008),
+    errors.UserNotFound: Answer(400, 1008),  # as in the reference
     errors.TaskNotFound: Answer(404, 1008),
     errors.ChatExists: Answer(409, 1008),
     errors.MessageExists: Answer(409, 1008),
@@ -54,6 +54,16 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.LogUnavailable: Answer(503, 1013),
     errors.Overloaded: Answer(503, 1013),
     errors.ProviderFailed: Answer(502, 1011),
+}
+
+# Of what Litestar refuses by itself.
+CODES: Final[Mapping[int, str]] = {
+    401: "not_authenticated",
+    403: "forbidden",
+    404: "no_such_route",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
 }
 
 
@@ -79,7 +89,7 @@ def problem(status: int, code: str, detail: str, more: Mapping[str, Any], header
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def known_error(_: Request[Any, Any, Any], error: errors.StenographError) -> Response[dict[str, Any]]:
+def known_error(request: Request[Any, Any, Any], error: errors.StenographError) -> Response[dict[str, Any]]:
     status = answer_of(error).status
     headers: dict[str, str] = {}
     if isinstance(error, errors.TooManyAttempts):
@@ -88,18 +98,33 @@ def known_error(_: Request[Any, Any, Any], error: errors.StenographError) -> Res
         headers["retry-after"] = str(RETRY_AFTER_S)
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
+    if status == 500:
+        return unknown_error(request, error)
+    if isinstance(error, errors.Unavailable):
+        log.warning("request_not_served", method=request.method, path=request.url.path, code=error.code, error=str(error))
     return problem(status, error.code, error.detail, members(error), headers)
 
 
-def http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
     """What Litestar itself refuses: no such route, a body that does not fit, a method that is not there."""
-    code = {401: "not_authenticated", 403: "forbidden", 404: "no_such_route", 405: "method_not_allowed", 413: "body_too_large"}
+    status = error.status_code
+    if status >= 500:
+        return unknown_error(request, error)
     detail = error.detail
     if isinstance(error, ValidationException):
         detail = "; ".join(reasons(error)) or detail
-    elif error.status_code == 404:
+    elif status == 404:
         detail = "there is no such route; /docs lists them"
-    return problem(error.status_code, code.get(error.status_code, "bad_request"), detail, {}, dict(error.headers or {}))
+    elif status == 405:
+        detail = f"{request.method} is not for this route; /docs says what is"
+    elif status == 413:
+        detail = "the body is larger than this server takes"
+    return problem(status, CODES.get(status, "bad_request"), detail, {}, dict(error.headers or {}))
+
+
+def undecodable(_: Request[Any, Any, Any], _error: UnicodeDecodeError) -> Response[dict[str, Any]]:
+    """A body or a query that is no UTF-8."""
+    return problem(400, "bad_request", "expected text in UTF-8", {}, {})
 
 
 def reasons(error: ValidationException) -> list[str]:
@@ -118,4 +143,9 @@ def unknown_error(request: Request[Any, Any, Any], error: Exception) -> Response
     return problem(500, "internal", "the server made a mistake; it has been logged", {}, {})
 
 
-HANDLERS: Final[dict[Any, Any]] = {errors.StenographError: known_error, HTTPException: http_error, Exception: unknown_error}
+HANDLERS: Final[dict[Any, Any]] = {
+    errors.StenographError: known_error,
+    HTTPException: http_error,
+    UnicodeDecodeError: undecodable,
+    Exception: unknown_error,
+}

@@ -10,7 +10,7 @@ from commands.ports import Blobs, EventLog
 from domain.codec import decode_event
 from domain.errors import StreamNotFound
 from domain.stream import Stream
-from domain.user import NOBODY, evolve
+from domain.user import NOBODY, evolve, shown
 
 USER_EVENTS_MAX = 100_000
 
@@ -26,7 +26,7 @@ def snapshots(log: EventLog, blobs: Blobs) -> Callable[[Stream, Principal], Awai
                 account, version = NOBODY, 0
                 for stored in await log.read(stream, limit=USER_EVENTS_MAX, without_deltas=True):
                     account, version = evolve(account, decode_event(stored), stored.version), stored.version
-                return version, msgspec.json.encode({"id": stream.id, **msgspec.to_builtins(account)})
+                return version, msgspec.json.encode({"id": stream.id, **shown(account)})
             case _:
                 raise StreamNotFound(stream)
 

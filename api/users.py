@@ -8,23 +8,38 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
-from api.auths import UserOut
-from commands.account import Accounts, Principal, actor_of, require_admin
+from api.auths import Picture, UserOut, picture_of, profile, user_of
+from commands.account import Accounts, Principal, actor_of, normal_email, require_admin
 from commands.ports import UserList
 from domain.errors import BadRequest, UserNotFound
-from domain.user import ChangeSettings, RenameUser, UserRole
+from domain.user import Account, ChangeProfile, ChangeRole, ChangeSettings, DeactivateUser, RenameUser, UserRole
 
 PAGE_USERS = 30
+PAGE_MAX = 1_000_000
+
+Text = Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 class UserUpdateIn(msgspec.Struct):
     role: UserRole | None = None
-    name: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
+    name: Text | None = None
+    email: Text | None = None
+    password: Text | None = None
+    profile_image_url: Picture | None = None
 
 
 class UsersOut(msgspec.Struct):
     users: list[UserOut]
     total: int
+
+
+class PersonOut(msgspec.Struct):
+    """What everybody may see of somebody else."""
+
+    id: UUID
+    name: str
+    profile_image_url: str
+    deactivated: bool
 
 
 class UsersController(Controller):
@@ -41,10 +56,10 @@ class UsersController(Controller):
     ) -> UsersOut:
         """All accounts, 30 a page, in the order of their making (admin)."""
         require_admin(principal)
-        if page < 1:
-            raise BadRequest(f"expected a page from 1 on, received {page}")
+        if not 1 <= page <= PAGE_MAX:
+            raise BadRequest(f"expected a page from 1 to {PAGE_MAX}, received {page}")
         ids, total = await user_list.users(offset=(page - 1) * PAGE_USERS, limit=PAGE_USERS)
-        return UsersOut([await self._shown(accounts, user_id) for user_id in ids], total)
+        return UsersOut([user_of(user_id, await existing(accounts, user_id)) for user_id in ids], total)
 
     @get("/user/settings")
     async def settings(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> dict[str, Any]:
@@ -57,14 +72,17 @@ class UsersController(Controller):
     ) -> dict[str, Any]:
         """Change some; the others stay."""
         await accounts.handle(ChangeSettings(user_id=principal.user_id, fields=data), actor=actor_of(principal))
-        return {**(await accounts.account(principal.user_id)).settings, **data}
+        return dict((await accounts.account(principal.user_id, fresh=True)).settings)
 
     @get("/{user_id:uuid}")
-    async def user(self, user_id: FromPath[UUID], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:
-        """One account (admin, or one's own)."""
-        if principal.user_id != user_id:
-            require_admin(principal)
-        return await self._shown(accounts, user_id)
+    async def user(
+        self, user_id: FromPath[UUID], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+    ) -> UserOut | PersonOut:
+        """One account: all of it for an admin and its owner, the name and the picture for everybody."""
+        account = await existing(accounts, user_id)
+        if principal.user_id == user_id or principal.role == "admin":
+            return user_of(user_id, account)
+        return PersonOut(user_id, account.name, picture_of(account), not account.active)
 
     @post("/{user_id:uuid}/update", status_code=200)
     async def update(
@@ -74,22 +92,31 @@ class UsersController(Controller):
         principal: NamedDependency[Principal],
         accounts: NamedDependency[Accounts],
     ) -> UserOut:
-        """Change somebody's role or name (admin). What the role no longer allows ends at once, on every process."""
+        """Change somebody's role, name, picture or password (admin). What the role no longer allows ends at once, on every process."""
         require_admin(principal)
-        if data.name is not None:
-            await accounts.handle(RenameUser(user_id=user_id, name=data.name.strip()), actor=actor_of(principal))
+        account = await existing(accounts, user_id)
+        if data.email is not None and normal_email(data.email) != account.email:
+            raise BadRequest("an account keeps the e-mail address that it was made with")
+        fields = profile(profile_image_url=data.profile_image_url)
         if data.role is not None:
-            await accounts.change_role(principal, user_id, data.role)
-        return await self._shown(accounts, user_id)
+            account = await accounts.change(principal, ChangeRole(user_id=user_id, by=None, role=data.role))
+        if data.name is not None:
+            account = await accounts.change(principal, RenameUser(user_id=user_id, by=None, name=data.name.strip()))
+        if fields:
+            account = await accounts.change(principal, ChangeProfile(user_id=user_id, by=None, fields=fields))
+        if data.password:  # the reference's page sends an empty one for "as it is"
+            await accounts.reset_password(principal, user_id, data.password)
+        return user_of(user_id, account)
 
     @delete("/{user_id:uuid}", status_code=200)
     async def deactivate(self, user_id: FromPath[UUID], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> bool:
         """Deactivate an account (admin, or one's own): its tokens, keys and open streams end at once. The log keeps what it said."""
-        await accounts.deactivate(principal, user_id)
+        await accounts.change(principal, DeactivateUser(user_id=user_id, by=None))
         return True
 
-    async def _shown(self, accounts: Accounts, user_id: UUID) -> UserOut:
-        account = await accounts.account(user_id)
-        if not account.email:
-            raise UserNotFound(user_id)
-        return UserOut(user_id, account.name, account.email, account.role if account.active else "deactivated")
+
+async def existing(accounts: Accounts, user_id: UUID) -> Account:
+    account = await accounts.account(user_id)
+    if not account.email:
+        raise UserNotFound(user_id)
+    return account

@@ -3,7 +3,7 @@
     StenographError
     ├── Refusal                      the answer is no; asking again the same way gives the same no
     │   ├── BadStreamName, BadCursor, BadRequest, ContentRefused
-    │   ├── NotAuthenticated, Forbidden, AccountInactive, TooManyAttempts
+    │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
     │   ├── ClaimTaken               something that must be unique is somebody else's already
@@ -74,6 +74,15 @@ class NotAuthenticated(Refusal):
     code = "not_authenticated"
 
     def __init__(self, reason: str = "no valid token, key or ticket was given") -> None:
+        super().__init__(reason)
+
+
+class WrongCredentials(Refusal):
+    """At the door: which of the two is wrong is not told, nor whether there is such an account."""
+
+    code = "wrong_credentials"
+
+    def __init__(self, reason: str = "the e-mail or the password is not right") -> None:
         super().__init__(reason)
 
 
@@ -250,6 +259,11 @@ class LogUnavailable(Unavailable):
     """Postgres was silent. What was sent may have been written: repeat it with the same command id."""
 
     code = "log_unavailable"
+
+    @property
+    def detail(self) -> str:
+        """Without the driver's words: they name hosts and paths, and are for our own log."""
+        return "the log does not answer now; what was sent may have been written: repeat it with the same Idempotency-Key"
 
 
 class Overloaded(Unavailable):

@@ -3,14 +3,18 @@
 Password and key hashes are not here: a log that is replayed, exported and read by auditors is no place for them.
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final, Literal, assert_never, get_args
 from uuid import UUID
 
 import msgspec
 
-from domain.errors import AccountInactive, BadRequest, Forbidden, UserNotFound
-from domain.event import Emitted, Event
+from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, UserNotFound
+from domain.event import Actor, Emitted, Event
+from domain.idmap import IdMap
+from domain.stream import parse_stream
 
 UserRole = Literal["admin", "user", "auditor", "analyst", "pending"]
 USER_ROLES: Final[tuple[UserRole, ...]] = get_args(UserRole)
@@ -27,6 +31,12 @@ class UserCreated(msgspec.Struct, frozen=True):
 
 class UserRenamed(msgspec.Struct, frozen=True):
     name: str
+
+
+class ProfileChanged(msgspec.Struct, frozen=True):
+    """Changed keys only; shallow merge. ``profile_image_url`` and the like."""
+
+    fields: Mapping[str, Any] = {}
 
 
 class RoleChanged(msgspec.Struct, frozen=True):
@@ -80,6 +90,7 @@ class LastReadAt(msgspec.Struct, frozen=True):
 UserFact = (
     UserCreated
     | UserRenamed
+    | ProfileChanged
     | RoleChanged
     | UserDeactivated
     | TokensRevoked
@@ -97,6 +108,7 @@ UserEvent = Event[UserFact]
 USER_TYPES: Final[Mapping[str, type[Any]]] = {
     "user_created": UserCreated,
     "user_renamed": UserRenamed,
+    "profile_changed": ProfileChanged,
     "role_changed": RoleChanged,
     "user_deactivated": UserDeactivated,
     "tokens_revoked": TokensRevoked,
@@ -111,9 +123,19 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
 
 NAME_CHARACTERS_MAX: Final = 200
 API_KEYS_MAX: Final = 100
+REVOKED_TOKENS_MAX: Final = 1000
+SETTINGS_BYTES_MAX: Final = 256 * 1024
+PROFILE_BYTES_MAX: Final = 64 * 1024
+VERSION_MAX: Final = 2**31 - 1
+# A picture is shown by other people's browsers: nothing that runs, such as a script or an SVG.
+PICTURE: Final = re.compile(r"/[\w./-]{0,200}|https?://\S{1,2000}|data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*")
+# Characters that a name may not hold: controls, surrogates, line ends, and what turns the direction of other people's text.
+NAME_REFUSED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+TURNS_TEXT: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 # ------------------------------------------------------------------------------------------------------------- commands
-# ``by`` is the user who asks, with the role they have: an admin may change others, everyone themselves.
+# ``by`` is who asks, with the role they have; None is the server itself, which the rules of access do not bind. Commands
+# without it are only ever about oneself.
 
 
 class CreateUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,24 +148,32 @@ class CreateUser(msgspec.Struct, frozen=True, kw_only=True):
 
 class RenameUser(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
+    by: Actor | None
     name: str
+
+
+class ChangeProfile(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: UUID
+    by: Actor | None
+    fields: Mapping[str, Any]
 
 
 class ChangeRole(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
-    by: UUID
+    by: Actor | None
     role: UserRole
 
 
 class DeactivateUser(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
-    by: UUID
+    by: Actor | None
 
 
 class RevokeTokens(msgspec.Struct, frozen=True, kw_only=True):
     """All of them, or the one."""
 
     user_id: UUID
+    by: Actor | None
     token_id: UUID | None = None
 
 
@@ -151,6 +181,7 @@ class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
     """The new hash stands in the credentials; every token issued before ends with the change."""
 
     user_id: UUID
+    by: Actor | None
 
 
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,18 +206,8 @@ class MarkRead(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-UserCommand = (
-    CreateUser
-    | RenameUser
-    | ChangeRole
-    | DeactivateUser
-    | RevokeTokens
-    | ChangePassword
-    | CreateApiKey
-    | RevokeApiKey
-    | ChangeSettings
-    | MarkRead
-)
+GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword
+UserCommand = CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | ChangeSettings | MarkRead
 
 # ---------------------------------------------------------------------------------------------------------------- state
 
@@ -203,20 +224,42 @@ class Account(msgspec.Struct, frozen=True):
     api_keys: Mapping[UUID, str] = {}
     fields: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
-    read_versions: Mapping[str, int] = {}
+    read_versions: IdMap[tuple[str, int]] = IdMap()  # by the stream's uuid: its name, and the furthest version that was read
 
 
 NOBODY: Final = Account()
+
+
+def shown(account: Account) -> dict[str, Any]:
+    """What a person sees of their own account: what they can set, and how far they have read."""
+    read_versions = dict(filter(None, map(account.read_versions.get, account.read_versions)))
+    return {
+        "name": account.name,
+        "email": account.email,
+        "role": account.role,
+        "active": account.active,
+        "api_keys": account.api_keys,
+        "settings": account.settings,
+        "read_versions": read_versions,
+        **{key: value for key, value in account.fields.items() if key not in Account.__struct_fields__},
+    }
+
 
 # --------------------------------------------------------------------------------------------------------------- decide
 
 
 def decide(account: Account, command: UserCommand) -> list[UserEvent]:
-    """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no"."""
+    """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no".
+
+    That one admin always remains follows from two rules together. Here: nobody demotes themselves, nor deactivates themselves
+    while an admin. And in ``commands/account.py``: whoever demotes another is, in the very commit, an active admin.
+    """
     if isinstance(command, CreateUser):
         return create_user(account, command)
     if not account.email:
         raise UserNotFound(command.user_id)
+    if isinstance(command, GuardedCommand):
+        require_self_or_admin(command)
     if not account.active:
         if isinstance(command, DeactivateUser):
             return []
@@ -225,43 +268,107 @@ def decide(account: Account, command: UserCommand) -> list[UserEvent]:
         case RenameUser(name=name):
             require_name(name)
             return [] if name == account.name else [Event(None, UserRenamed(name))]
-        case ChangeRole(user_id=user_id, by=by, role=role):
-            if by == user_id:
-                raise Forbidden("nobody changes their own role: ask another admin")
-            return [] if role == account.role else [Event(None, RoleChanged(role))]
+        case ChangeProfile(fields=fields):
+            require_profile({**account.fields, **fields})
+            changes = differing(account.fields, fields)
+            return [Event(None, ProfileChanged(changes))] if changes else []
+        case ChangeRole():
+            return change_role(account, command)
         case DeactivateUser(user_id=user_id, by=by):
-            if by == user_id and account.role == "admin":
+            if by is not None and by.id == user_id and account.role == "admin":
                 raise Forbidden("an admin cannot delete their own account: ask another admin")
             return [Event(None, UserDeactivated())]
         case RevokeTokens(token_id=token_id):
-            return [] if token_id in account.revoked_tokens else [Event(None, TokensRevoked(token_id))]
+            return revoke_tokens(account, token_id)
         case ChangePassword():
             return [Event(None, PasswordChanged()), Event(None, TokensRevoked())]
         case CreateApiKey(key_id=key_id, name=name):
+            if key_id in account.api_keys:
+                return []
             if len(account.api_keys) >= API_KEYS_MAX:
                 raise Forbidden(f"an account holds at most {API_KEYS_MAX} keys: revoke one first")
-            return [] if key_id in account.api_keys else [Event(None, ApiKeyCreated(key_id, name))]
+            return [Event(None, ApiKeyCreated(key_id, name))]
         case RevokeApiKey(key_id=key_id):
             return [Event(None, ApiKeyRevoked(key_id))] if key_id in account.api_keys else []
         case ChangeSettings(fields=fields):
-            return [Event(None, SettingsChanged(fields))] if fields else []
-        case MarkRead(stream=stream, version=version):
-            # It only moves forward: two tabs that read at different places agree on the further one.
-            return [Event(None, LastReadAt(stream, version))] if version > account.read_versions.get(stream, 0) else []
+            return change_settings(account, fields)
+        case MarkRead():
+            return mark_read(account, command)
         case _:
             assert_never(command)
+
+
+def require_self_or_admin(command: GuardedCommand) -> None:
+    by = command.by
+    if by is not None and by.id != command.user_id and by.role != "admin":
+        raise Forbidden("only an admin may change another account")
 
 
 def create_user(account: Account, command: CreateUser) -> list[UserEvent]:
     if account.email:
         raise BadRequest(f"user {command.user_id} exists already")
     require_name(command.name)
+    require_profile(command.fields)
     return [Event(None, UserCreated(command.name, command.email, command.role, command.fields))]
 
 
+def change_role(account: Account, command: ChangeRole) -> list[UserEvent]:
+    by = command.by
+    if by is not None and by.role != "admin":
+        raise Forbidden("only an admin changes roles")
+    if command.role == account.role:
+        return []
+    if by is not None and by.id == command.user_id:
+        raise Forbidden("nobody changes their own role: ask another admin")
+    return [Event(None, RoleChanged(command.role))]
+
+
+def revoke_tokens(account: Account, token_id: UUID | None) -> list[UserEvent]:
+    if token_id in account.revoked_tokens:
+        return []
+    if token_id is not None and len(account.revoked_tokens) >= REVOKED_TOKENS_MAX:
+        # They would be remembered for ever one by one, since there is no clock here: a new generation forgets them all.
+        return [Event(None, TokensRevoked())]
+    return [Event(None, TokensRevoked(token_id))]
+
+
+def change_settings(account: Account, fields: Mapping[str, Any]) -> list[UserEvent]:
+    changes = differing(account.settings, fields)
+    size = len(msgspec.json.encode({**account.settings, **changes}))
+    if size > SETTINGS_BYTES_MAX:
+        raise BadRequest(f"all settings together hold at most {SETTINGS_BYTES_MAX} bytes, these would have {size}")
+    return [Event(None, SettingsChanged(changes))] if changes else []
+
+
+def mark_read(account: Account, command: MarkRead) -> list[UserEvent]:
+    stream_id = parse_stream(command.stream).id
+    if not 0 < command.version <= VERSION_MAX:
+        raise BadRequest(f"expected a version from 1 to {VERSION_MAX}, received {command.version}")
+    _, known = account.read_versions.get(stream_id) or ("", 0)
+    # It only moves forward: two tabs that read at different places agree on the further one.
+    return [Event(None, LastReadAt(command.stream, command.version))] if command.version > known else []
+
+
 def require_name(name: str) -> None:
-    if not name.strip() or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
-        raise BadRequest(f"expected a name of 1 to {NAME_CHARACTERS_MAX} printable characters")
+    visible = any(unicodedata.category(character)[0] in "LNPS" for character in name)
+    clean = all(unicodedata.category(character) not in NAME_REFUSED and character not in TURNS_TEXT for character in name)
+    if not visible or not clean or len(name) > NAME_CHARACTERS_MAX:
+        raise BadRequest(f"expected a name of 1 to {NAME_CHARACTERS_MAX} visible characters without control characters")
+
+
+def require_profile(fields: Mapping[str, Any]) -> None:
+    picture = fields.get("profile_image_url")
+    if picture is not None and not (isinstance(picture, str) and PICTURE.fullmatch(picture)):
+        raise BadRequest("expected profile_image_url as a path, an http(s) URL, or data:image/png, jpeg, gif or webp in base64")
+    size = len(msgspec.json.encode(fields))
+    if size > PROFILE_BYTES_MAX:
+        raise BadRequest(f"a profile holds at most {PROFILE_BYTES_MAX} bytes, this one has {size}")
+
+
+def differing(known: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``sent`` is not so already. Compared as JSON: in Python 1 and true are the same."""
+    encode = msgspec.json.encode
+    return {key: value for key, value in sent.items() if key not in known or encode(known[key]) != encode(value)}
 
 
 # --------------------------------------------------------------------------------------------------------------- evolve
@@ -274,6 +381,8 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
             return changed(account, name=name, email=email, role=role, active=True, fields=fields)
         case UserRenamed(name=name):
             return changed(account, name=name)
+        case ProfileChanged(fields=fields):
+            return changed(account, fields={**account.fields, **fields})
         case RoleChanged(role=role):
             return changed(account, role=role)
         case UserDeactivated():
@@ -288,12 +397,20 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
             return changed(account, api_keys={one: name for one, name in account.api_keys.items() if one != key_id})
         case SettingsChanged(fields=fields):
             return changed(account, settings={**account.settings, **fields})
-        case LastReadAt(stream=stream, version=version):
-            return changed(account, read_versions={**account.read_versions, stream: version})
+        case LastReadAt():
+            return read_on(account, event.data)
         case PasswordChanged() | ChatListed() | ChatUnlisted() | Emitted():
             return account
         case _:
             assert_never(event.data)
+
+
+def read_on(account: Account, read: LastReadAt) -> Account:
+    try:
+        stream_id = parse_stream(read.stream).id
+    except BadStreamName:
+        return account  # of a kind that this server does not know
+    return changed(account, read_versions=account.read_versions.with_(stream_id, (read.stream, read.version)))
 
 
 def changed(account: Account, **fields: Any) -> Account:

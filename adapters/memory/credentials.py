@@ -25,7 +25,7 @@ class MemoryCredentials:
         return self._passwords.get(user_id)
 
     async def add_api_key(self, key_id: UUID, user_id: UUID, key_hash: bytes) -> None:
-        self._keys[key_hash] = (key_id, user_id)
+        self._keys.setdefault(key_hash, (key_id, user_id))
 
     async def api_key_owner(self, key_hash: bytes) -> tuple[UUID, UUID] | None:
         return self._keys.get(key_hash)
@@ -34,7 +34,9 @@ class MemoryCredentials:
         return self._secrets.setdefault(name, proposed)
 
     async def put(self, ticket_hash: bytes, user_id: UUID, session: Mapping[str, Any], ttl_s: float) -> None:
-        self._tickets[ticket_hash] = (user_id, msgspec.json.encode(session), self._clock() + ttl_s)
+        now_s = self._clock()
+        self._tickets = {one: ticket for one, ticket in self._tickets.items() if ticket[2] > now_s}
+        self._tickets[ticket_hash] = (user_id, msgspec.json.encode(session), now_s + ttl_s)
 
     async def take(self, ticket_hash: bytes) -> tuple[UUID, Mapping[str, Any]] | None:
         user_id, session, expires_s = self._tickets.pop(ticket_hash, (UUID(int=0), b"", 0.0))

@@ -1,11 +1,14 @@
 -- name: add_password!
-INSERT INTO passwords (user_id, password_hash) VALUES ($1, $2);
+-- The newest counts, so its time runs forward for each user, whatever the clock does.
+INSERT INTO passwords (user_id, password_hash, added_at)
+SELECT $1, $2, greatest(clock_timestamp(), max(added_at) + interval '1 microsecond') FROM passwords WHERE user_id = $1;
 
 -- name: newest_password
 SELECT password_hash FROM passwords WHERE user_id = $1 ORDER BY added_at DESC LIMIT 1;
 
 -- name: add_api_key!
-INSERT INTO api_keys (key_hash, key_id, user_id) VALUES ($1, $2, $3);
+-- Nothing where it is there already: an insert whose answer was lost is made again. A key of somebody else cannot be, it is random.
+INSERT INTO api_keys (key_hash, key_id, user_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
 
 -- name: api_key_owner
 SELECT key_id, user_id FROM api_keys WHERE key_hash = $1;
@@ -18,13 +21,14 @@ INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING;
 SELECT value FROM secrets WHERE name = $1;
 
 -- name: put_ticket!
--- $4 interval: how long it is good for, by the database's own clock.
-INSERT INTO tickets (ticket_hash, user_id, session, expires_at) VALUES ($1, $2, $3, clock_timestamp() + $4);
+-- $4 interval: how long it is good for, by the database's own clock. One in sixteen, by its hash, sweeps out those that nobody took.
+WITH swept AS (
+    DELETE FROM tickets WHERE get_byte($1, 0) < 16 AND expires_at < clock_timestamp()
+)
+INSERT INTO tickets (ticket_hash, user_id, session, expires_at) VALUES ($1, $2, $3, clock_timestamp() + $4)
+    ON CONFLICT DO NOTHING;
 
 -- name: take_ticket
--- Taken once, by one caller in the cluster; those that are too old go with it.
-WITH taken AS (
-    DELETE FROM tickets WHERE ticket_hash = $1 OR expires_at < clock_timestamp()
-    RETURNING ticket_hash, user_id, session, expires_at
-)
-SELECT user_id, session FROM taken WHERE ticket_hash = $1 AND expires_at >= clock_timestamp();
+-- Once, by one caller in the cluster.
+WITH taken AS (DELETE FROM tickets WHERE ticket_hash = $1 RETURNING user_id, session, expires_at)
+SELECT user_id, session FROM taken WHERE expires_at >= clock_timestamp();

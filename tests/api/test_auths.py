@@ -58,7 +58,8 @@ async def test_a_wrong_password_and_a_wrong_email_are_told_alike(server: Running
     user = await server.sign_up()
     wrong = await user.post("/api/v1/auths/signin", {"email": user.email, "password": "incorrect horse"})
     unknown = await user.post("/api/v1/auths/signin", {"email": "nobody@example.org", "password": "incorrect horse"})
-    assert wrong.status_code == unknown.status_code == 401
+    assert wrong.status_code == unknown.status_code == 400
+    assert wrong.json()["code"] == "wrong_credentials"
     assert wrong.json() == unknown.json()
 
 
@@ -67,7 +68,7 @@ async def test_who_guesses_passwords_is_slowed_down(server: Running) -> None:
     statuses = [
         (await user.post("/api/v1/auths/signin", {"email": user.email, "password": f"guess number {n}"})).status_code for n in range(12)
     ]
-    assert statuses[:10] == [401] * 10
+    assert statuses[:10] == [400] * 10
     assert statuses[10:] == [429] * 2
 
 
@@ -102,7 +103,7 @@ async def test_a_new_password_ends_every_token(server: Running) -> None:
     body = {"password": "correct horse", "new_password": "battery staple"}
     assert (await user.post("/api/v1/auths/update/password", body)).status_code == 200
     assert (await user.get("/api/v1/auths/")).status_code == 401
-    assert (await user.post("/api/v1/auths/signin", {"email": user.email, "password": "correct horse"})).status_code == 401
+    assert (await user.post("/api/v1/auths/signin", {"email": user.email, "password": "correct horse"})).status_code == 400
     assert (await user.post("/api/v1/auths/signin", {"email": user.email, "password": "battery staple"})).status_code == 200
 
 

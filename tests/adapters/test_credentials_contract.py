@@ -1,0 +1,106 @@
+"""What is promised of passwords, keys, secrets and tickets, in memory and in Postgres: one suite against both."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from adapters.memory.credentials import MemoryCredentials
+from adapters.postgres.credentials import PostgresCredentials
+from adapters.postgres.log import Reader
+
+pytestmark = pytest.mark.anyio
+
+Both = MemoryCredentials | PostgresCredentials
+SESSION = {"generation": 3, "token_id": str(UUID(int=7)), "expires_at": None}
+
+
+def a_hash(number: int) -> bytes:
+    return bytes([number]) * 32
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
+def dsn(request: pytest.FixtureRequest) -> str | None:
+    """None: in memory."""
+    return None if request.param == "memory" else str(request.getfixturevalue("database"))
+
+
+@pytest.fixture
+async def credentials(dsn: str | None) -> AsyncIterator[Both]:
+    if dsn is None:
+        yield MemoryCredentials()
+        return
+    reader = Reader(dsn)
+    await reader.start()
+    yield PostgresCredentials(reader)
+    await reader.close()
+
+
+async def test_the_newest_password_counts(credentials: Both) -> None:
+    user_id = uuid4()
+    assert await credentials.password(user_id) is None
+    for number in range(20):  # faster than a clock need be
+        await credentials.add_password(user_id, f"hash {number}")
+        assert await credentials.password(user_id) == f"hash {number}"
+
+
+async def test_one_user_s_password_is_not_another_s(credentials: Both) -> None:
+    await credentials.add_password(uuid4(), "hash")
+    assert await credentials.password(uuid4()) is None
+
+
+async def test_a_key_leads_to_its_owner(credentials: Both) -> None:
+    key_id, user_id = uuid4(), uuid4()
+    assert await credentials.api_key_owner(a_hash(1)) is None
+    await credentials.add_api_key(key_id, user_id, a_hash(1))
+    assert await credentials.api_key_owner(a_hash(1)) == (key_id, user_id)
+    assert await credentials.api_key_owner(a_hash(2)) is None
+
+
+async def test_a_key_that_is_added_again_stays_what_it_was(credentials: Both) -> None:
+    key_id, user_id = uuid4(), uuid4()
+    await credentials.add_api_key(key_id, user_id, a_hash(1))
+    await credentials.add_api_key(uuid4(), uuid4(), a_hash(1))
+    assert await credentials.api_key_owner(a_hash(1)) == (key_id, user_id)
+
+
+async def test_the_first_secret_that_is_proposed_is_everybody_s(credentials: Both) -> None:
+    proposed = [a_hash(number) for number in range(8)]
+    agreed = await asyncio.gather(*(credentials.secret("jwt", one) for one in proposed))
+    assert len(set(agreed)) == 1
+    assert agreed[0] in proposed
+    assert await credentials.secret("another", a_hash(9)) == a_hash(9)
+
+
+async def test_a_ticket_is_taken_by_one_of_many_who_ask(credentials: Both) -> None:
+    user_id = uuid4()
+    await credentials.put(a_hash(1), user_id, SESSION, 30)
+    taken = await asyncio.gather(*(credentials.take(a_hash(1)) for _ in range(8)))
+    assert [one for one in taken if one is not None] == [(user_id, SESSION)]
+
+
+async def test_a_ticket_that_is_too_old_is_worth_nothing(credentials: Both) -> None:
+    await credentials.put(a_hash(1), uuid4(), SESSION, -1)
+    assert await credentials.take(a_hash(1)) is None
+
+
+async def test_an_unknown_ticket_is_worth_nothing(credentials: Both) -> None:
+    assert await credentials.take(a_hash(1)) is None
+
+
+async def test_tickets_that_nobody_takes_are_swept_out_and_the_others_stay(credentials: Both) -> None:
+    user_id = uuid4()
+    await credentials.put(a_hash(200), user_id, SESSION, 30)
+    await credentials.put(a_hash(201), user_id, SESSION, -1)
+    await credentials.put(a_hash(1), user_id, SESSION, 30)  # its hash says that it sweeps
+    assert await kept(credentials) == 2
+    assert await credentials.take(a_hash(200)) == (user_id, SESSION)
+    assert await credentials.take(a_hash(1)) == (user_id, SESSION)
+
+
+async def kept(credentials: Both) -> int:
+    if isinstance(credentials, MemoryCredentials):
+        return len(credentials._tickets)
+    rows = await credentials._reader.fetch("SELECT count(*) FROM tickets")
+    return int(rows[0][0])

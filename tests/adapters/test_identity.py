@@ -1,0 +1,104 @@
+"""Passwords and tokens: that the libraries are asked the right things."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+from argon2 import PasswordHasher
+
+from adapters.identity import AT_ONCE_MAX, WAITING_MAX, Argon2Hasher, JwtTokens
+from commands.ports import TokenClaims
+from domain.errors import Overloaded
+
+SECRET = b"s" * 32
+CLAIMS = TokenClaims(UUID(int=1), UUID(int=2), 3, int(time.time()) + 60)
+
+
+@pytest.mark.anyio
+async def test_a_password_is_known_by_its_hash_and_no_other_one_is() -> None:
+    hasher = Argon2Hasher()
+    hashed = await hasher.hash("correct horse")
+    assert hashed.startswith("$argon2id$")
+    assert await hasher.verify("correct horse", hashed)
+    assert not await hasher.verify("incorrect horse", hashed)
+    assert not await hasher.verify("", hashed)
+    assert await hasher.hash("correct horse") != hashed
+
+
+@pytest.mark.anyio
+async def test_a_hash_of_other_parameters_is_still_known() -> None:
+    older = PasswordHasher(time_cost=1, memory_cost=64, parallelism=2).hash("correct horse")
+    assert await Argon2Hasher().verify("correct horse", older)
+    assert not await Argon2Hasher().verify("incorrect horse", older)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("password_hash", [None, "", "no hash at all"])
+async def test_nobody_has_the_password_of_an_account_that_is_not_there(password_hash: str | None) -> None:
+    hasher = Argon2Hasher()
+    for password in ("a password that nobody has", ""):
+        assert not await hasher.verify(password, password_hash)
+
+
+@pytest.mark.anyio
+async def test_an_account_that_is_not_there_takes_as_long_as_one_that_is() -> None:
+    hasher = Argon2Hasher()
+    hashed = await hasher.hash("correct horse")
+    took: dict[str | None, float] = {}
+    for password_hash in (None, hashed):
+        await hasher.verify("warm", password_hash)
+        began = time.process_time()
+        for _ in range(5):
+            await hasher.verify("wrong", password_hash)
+        took[password_hash] = time.process_time() - began
+    assert 0.5 < took[None] / took[hashed] < 2
+
+
+@pytest.mark.anyio
+async def test_a_bounded_number_of_passwords_wait() -> None:
+    hasher = Argon2Hasher()
+    asked = [asyncio.ensure_future(hasher.hash("x")) for _ in range(AT_ONCE_MAX + WAITING_MAX + 3)]
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(one, Overloaded) for one in done) == 3
+    assert await hasher.hash("there is room again")
+
+
+def test_a_token_says_what_was_put_in() -> None:
+    tokens = JwtTokens(SECRET)
+    assert tokens.read(tokens.issue(CLAIMS)) == CLAIMS
+
+
+def signed(key: bytes | None = SECRET, algorithm: str = "HS256", **changed: Any) -> str:
+    payload = {"sub": str(UUID(int=1)), "jti": str(UUID(int=2)), "gen": 3, "exp": int(time.time()) + 60, **changed}
+    return jwt.encode({name: value for name, value in payload.items() if value is not None}, key, algorithm)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "a.b.c",
+        "ü" * 40,
+        "\ud800",
+        signed(b"t" * 32),
+        signed(b"s" * 64, "HS512"),
+        signed(None, "none"),
+        signed(exp=int(time.time()) - 1),
+        signed(exp=None),
+        signed(jti=None),
+        signed(gen=None),
+        signed(sub="not an id"),
+        signed(gen="three"),
+        signed(gen=[]),
+        signed()[:-4] + "AAAA",
+    ],
+)
+def test_a_token_that_was_not_made_here_or_has_ended_says_nothing(token: str) -> None:
+    assert JwtTokens(SECRET).read(token) is None
+
+
+def test_a_token_of_a_clock_that_is_ahead_is_taken() -> None:
+    assert JwtTokens(SECRET).read(signed(iat=int(time.time()) + 30)) is not None
