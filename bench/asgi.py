@@ -9,14 +9,11 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 import uvloop
 
-from api.serve import config
-from api.settings import Settings
 from bench.marks import mark
 
 Message = MutableMapping[str, Any]
@@ -71,9 +68,21 @@ async def go(per_s: float, seconds: float, events: int) -> None:
 
 
 async def serve(port: int) -> None:
-    made = config(Settings(data=Path("/nonexistent")), app)
-    made.host, made.port, made.backlog = "127.0.0.1", port, 2048
-    await uvicorn.Server(made).serve()
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=port,
+        backlog=2048,
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+    )
+    await uvicorn.Server(config).serve()
 
 
 if __name__ == "__main__":

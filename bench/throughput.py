@@ -8,8 +8,8 @@ from bench.report import Line
 from bench.seed import Seeding
 
 CHATS: Final = 50
-TOKENS_EACH: Final = 3_000
-ROUNDS: Final = 2
+TOKENS_EACH: Final = 5_000
+ROUNDS: Final = 3
 
 
 async def run(host: Host) -> list[Line]:
