@@ -1,7 +1,8 @@
 """The generations of this process, and the care for those that nobody runs any more.
 
 A node beats. Dead is a node whose beat did not change for a whole lease during which this node's own writes succeeded, so a
-stall of Postgres kills nobody. Whoever notices it closes what the dead node left open, with the text so far.
+stall of Postgres kills nobody: time without writes of our own is not counted. Whoever notices it closes what the dead node
+left open, with the text so far.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from domain.event import Stored
 log = structlog.get_logger("runs")
 
 BEATS_PER_LEASE: Final = 5
+GAP_BEATS_MAX: Final = 2  # between two beats of ours, of the time that counts as watched
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 CLOSE_ATTEMPTS_MAX: Final = 200
 
@@ -157,7 +159,7 @@ class Keeper:
         self._lease_s = lease_s
         self._clock = clock
         self._beat = 0
-        self._silent_since: dict[UUID, tuple[NodeBeat, float]] = {}
+        self._silent: dict[UUID, tuple[NodeBeat, float]] = {}  # the newest beat seen, and for how many seconds it has been
         self._task: asyncio.Task[None] | None = None
         self.interrupted = 0
         self.beaten_at = 0.0
@@ -188,24 +190,22 @@ class Keeper:
 
     async def tick(self) -> None:
         """One beat, one look at the others."""
-        started_s = self._clock()
         head = await self._log.head()
         self._beat += 1
         await self._nodes.beat(self._node_id, NodeBeat(self._beat, self._runs.open_since(head)))
         now_s = self._clock()
-        if started_s - self.beaten_at > self._lease_s:
-            # We were away ourselves, or Postgres was: what we saw of the others before says nothing.
-            self._silent_since.clear()
+        # A longer gap between two beats of ours means that we were away, or Postgres was: it says nothing about the others.
+        watched_s = min(now_s - self.beaten_at, GAP_BEATS_MAX * self._lease_s / BEATS_PER_LEASE)
         self.beaten_at = now_s
         beats = dict(await self._nodes.beats())
         beats.pop(self._node_id, None)
-        for gone in self._silent_since.keys() - beats.keys():
-            del self._silent_since[gone]
+        for gone in self._silent.keys() - beats.keys():
+            del self._silent[gone]
         for node_id, beat in beats.items():
-            known = self._silent_since.get(node_id)
-            if known is None or known[0].beat != beat.beat:
-                self._silent_since[node_id] = (beat, now_s)
-            elif now_s - known[1] > self._lease_s:
+            known = self._silent.get(node_id)
+            silent_s = known[1] + watched_s if known is not None and known[0].beat == beat.beat else 0.0
+            self._silent[node_id] = (beat, silent_s)
+            if silent_s > self._lease_s:
                 await self._bury(node_id, beat)
 
     async def _bury(self, node_id: UUID, beat: NodeBeat) -> None:
@@ -214,7 +214,7 @@ class Keeper:
                 self.interrupted += 1
                 log.info("generation_interrupted", chat=str(left.stream), message_id=str(left.message_id), node=str(node_id))
         await self._nodes.leave(node_id)
-        self._silent_since.pop(node_id, None)
+        self._silent.pop(node_id, None)
 
     async def _log_open(self, since: int, node_id: UUID) -> list[OpenGeneration]:
         return [left for left in await self._nodes.open_generations(since=since) if left.node_id == node_id]
