@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def new_server(open_folder: Path) -> Iterator[StartServer]:
     yield make
     for server in made:
         server.kill()
-        print(f"--- {server.url} said last:\n{server.said()}")  # shown by pytest where the test failed
+        sys.stdout.write(f"--- {server.url} said last:\n{server.said()}\n")  # shown by pytest where the test failed
 
 
 @pytest.fixture(scope="session")

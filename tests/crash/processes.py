@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -112,17 +111,6 @@ class ServerProcess:
 
     def said(self, characters: int = 4000) -> str:
         return self.log_file.read_text(errors="replace")[-characters:] if self.log_file.exists() else ""
-
-    def lines(self) -> Mapping[str, int]:
-        """How often each event stands in its log, by name; those that are Python's own tracebacks as ``traceback``."""
-        counts: dict[str, int] = {}
-        for line in self.log_file.read_text(errors="replace").splitlines():
-            before, marker, after = line.partition('"event":')
-            name = after.strip().split('"')[1] if marker and '"' in after else ""
-            counts[name] = counts.get(name, 0) + 1
-            if "Traceback" in line:
-                counts["traceback"] = counts.get("traceback", 0) + 1
-        return counts
 
 
 def postmaster(data: Path) -> int | None:

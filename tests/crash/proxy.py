@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 import psycopg
 
 PIECE_BYTES = 64 * 1024
+# The end of a call's answer: the portal is suspended after the one row that was asked for, or the command is complete. What only
+# prepares a statement has neither. (PostgreSQL's manual, "Message Formats")
+ANSWERED = (b"s\0\0\0\x04Z", b"CALL\0")
 
 
 class Link:
@@ -115,8 +118,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(PIECE_BYTES):
                 await self._flows.wait()
-                # A call's answer is a row and its completion; what only prepares a statement has neither.
-                if link.carries_appends and self._answers_lost > 0 and b"CALL\0" in data:
+                if link.carries_appends and self._answers_lost > 0 and any(mark in data for mark in ANSWERED):
                     self._answers_lost -= 1
                     self.appends += 1
                     link.cut()

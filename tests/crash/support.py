@@ -349,7 +349,10 @@ async def all_ended(followers: Iterable[Tab], streams: Iterable[str], count: int
 
     def missing() -> list[tuple[str, int]]:
         return [
-            (stream, len(tab.ended(stream))) for tab in followers for stream in tab.cursors if stream in streams and len(tab.ended(stream)) < count
+            (stream, len(tab.ended(stream)))
+            for tab in followers
+            for stream in tab.cursors
+            if stream in streams and len(tab.ended(stream)) < count
         ]
 
     deadline = time.monotonic() + timeout_s
