@@ -9,7 +9,8 @@ TIMEOUT_S: Final = 60.0
 
 
 class Http:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> None:
+    def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> None:
+        self._port = port
         self._reader = reader
         self._writer = writer
         self._token = token
@@ -17,7 +18,7 @@ class Http:
 
     @classmethod
     async def open(cls, port: int, token: str = "") -> "Http":
-        return cls(*await asyncio.open_connection("127.0.0.1", port), token)
+        return cls(port, *await asyncio.open_connection("127.0.0.1", port), token)
 
     async def post(self, path: str, body: Any) -> Any:
         return await self._ask("POST", path, json.dumps(body).encode())
@@ -29,6 +30,9 @@ class Http:
         head = f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         if self._token:
             head += f"authorization: Bearer {self._token}\r\n"
+        if self._reader.at_eof():  # the server does not keep an unused connection for long
+            self._writer.close()
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self.asked_ns = time.monotonic_ns()
         self._writer.write(head.encode() + b"\r\n" + body)
         async with asyncio.timeout(TIMEOUT_S):
