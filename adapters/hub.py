@@ -50,13 +50,14 @@ class Encoded:
 class Batch:
     """What a subscription gets next: the events ``after < version <= until``. One object for all who get the same."""
 
-    __slots__ = ("_forms", "after", "events", "stream", "until")
+    __slots__ = ("_forms", "after", "bytes", "events", "stream", "until")
 
-    def __init__(self, stream: Stream, after: int, events: Sequence[Encoded]) -> None:
+    def __init__(self, stream: Stream, after: int, events: Sequence[Encoded], size: int = 0) -> None:
         self.stream = stream
         self.after = after
         self.until = after + len(events)
         self.events = events
+        self.bytes = size  # of its events on the wire
         self._forms: dict[object, bytes] = {}
 
     def form(self, make: "Callable[[Batch], bytes]") -> bytes:
@@ -108,12 +109,13 @@ class Page:
             for event in self.events[at : at + until - after]:
                 size += len(event.wire) + 1
                 if events and size > bytes_max:
+                    size -= len(event.wire) + 1
                     break
                 events.append(event)
             weight = BATCH_OVERHEAD_BYTES + 2 * size
             if self.batches_bytes + weight > BATCHES_BYTES_MAX:
                 self._forget_batches()
-            batch = self._batches[key] = Batch(stream, after, events)
+            batch = self._batches[key] = Batch(stream, after, events, size)
             self.batches_bytes += weight
         return batch
 
@@ -125,13 +127,14 @@ class Page:
 class StreamEntry:
     """What the hub knows of one stream that somebody is subscribed to."""
 
-    __slots__ = ("asking", "head", "known", "page", "subscriptions")
+    __slots__ = ("asking", "head", "known", "newest", "page", "subscriptions")
 
     def __init__(self) -> None:
         self.head = 0
         self.known = False  # whether the head was read: from then on every newer event passes here
         self.asking: asyncio.Task[None] | None = None
         self.subscriptions: dict[Subscription, None] = {}  # ordered, so that nobody is served last by chance of hashing
+        self.newest: Batch | None = None  # the last that went up to the head: what all followers who keep pace get next
         self.page: Page | None = None  # the one that was taken from last, so that followers need not look it up
 
 
@@ -254,12 +257,22 @@ class Hub:
         At least one event, then as many as fit in ``bytes_max``. Never beyond one page, so batches of followers coincide.
         ``page`` is what ``fetch`` has just brought, which memory may have let go again.
         """
+        after, entry = subscription.cursor, subscription.entry
+        if entry is None:
+            return None
+        batch = entry.newest
+        if (
+            batch is not None
+            and batch.after == after
+            and batch.until == entry.head
+            and batch.bytes <= bytes_max
+            and subscription.ends_after is None
+        ):
+            subscription.cursor = batch.until
+            return batch
         until = self._until(subscription)
-        after = subscription.cursor
         if after >= until:
             return None
-        entry = subscription.entry
-        assert entry is not None
         if page is None or not page.covers(after + 1):
             page = entry.page
             if page is None or not page.covers(after + 1):
@@ -271,6 +284,8 @@ class Hub:
         before = page.bytes
         batch = page.batch(subscription.stream, after, min(until, page.next - 1), bytes_max)
         subscription.cursor = batch.until
+        if batch.until == entry.head:
+            entry.newest = batch
         if page.kept and page.bytes != before:
             self._bytes += page.bytes - before
             self._let_go(page)
@@ -347,7 +362,7 @@ class Hub:
         self._bytes -= page.bytes
         entry = self._entries.get(key[0])
         if entry is not None and entry.page is page:
-            entry.page = None
+            entry.page = entry.newest = None
 
     def _let_go(self, in_use: Page) -> None:
         """The pages that were not used for longest, until the rest keep to the bound. The one in use stays."""

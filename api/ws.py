@@ -388,7 +388,7 @@ class Socket:
         server = self.server
         if self._closing is not None or not self.wire.can_write:
             return False
-        if self.connection.authenticated and not server.live.accounts.still_valid(self.principal):
+        if self.principal is not NOBODY and not server.still_valid(self.principal):
             self.account_changed()
             return False
         if self.answers:
@@ -512,6 +512,7 @@ class WebSockets:
         self.live = live
         self.mark_read = mark_read
         self.now_s = now_s
+        self.still_valid = live.accounts.still_valid
         self.writer = Writer(lambda: live.fresh())
         # What waits for one slow reader: the transport's buffer, and the frame that filled it.
         self.frame_bytes = max(FRAME_OUT_BYTES_MIN, min(settings.frame_out_bytes, settings.outbound_buffer_bytes - TRANSPORT_BUFFER_BYTES))
