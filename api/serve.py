@@ -78,7 +78,7 @@ async def serve(settings: Settings, dsn: str, listening: socket.socket, embedded
 
     def end() -> None:
         if ending:
-            server.force_exit = True  # asked twice: whoever asks will not wait
+            server.should_exit = server.force_exit = True  # asked twice: whoever asks will not wait
         else:
             ending.append(asyncio.create_task(end_in_order(system, server)))
 
