@@ -23,6 +23,7 @@ from commands.account import (
     network_of,
     normal_email,
 )
+from commands.ports import Appended, AppendRequest
 from domain.errors import (
     AccountInactive,
     BadRequest,
@@ -290,6 +291,23 @@ async def test_two_admins_who_end_each_other_at_once_leave_one(one: Process, two
         assert sorted(await roles_of(one, first, second)) == sorted(["admin", "user" if ending == "demoted" else "gone"])
 
 
+@pytest.mark.parametrize("ending", ["demoted", "deactivated"])
+async def test_an_admin_who_ends_between_an_act_s_decision_and_its_commit_has_not_acted(one: Process, ending: str) -> None:
+    root, bob = await one.sign_up("root"), await one.sign_up("bob")
+    await one.accounts.change(root, ChangeRole(user_id=bob.user_id, by=None, role="admin"))
+    log = CountedLog(one.log)
+    elsewhere = Process(log, one.credentials)
+    admin = (await elsewhere.accounts.sign_in("bob@example.org", PASSWORD)).principal
+
+    async def ended() -> None:
+        command = DeactivateUser(user_id=bob.user_id, by=None)
+        await one.accounts.change(root, command if ending == "deactivated" else ChangeRole(user_id=bob.user_id, by=None, role="user"))
+
+    log.appending = ended
+    await refused(Forbidden, elsewhere.accounts.change(admin, ChangeRole(user_id=root.user_id, by=None, role="user")))
+    assert await roles_of(one, root, bob) == ["admin", "gone" if ending == "deactivated" else "user"]
+
+
 async def test_an_admin_who_was_demoted_elsewhere_can_do_nothing_to_others_at_once(one: Process, two: Process) -> None:
     root, bob = await one.sign_up("root"), await one.sign_up("bob")
     await one.accounts.change(root, ChangeRole(user_id=bob.user_id, by=None, role="admin"))
@@ -381,12 +399,20 @@ async def test_what_happens_to_somebody_else_changes_nothing(one: Process, two: 
 
 
 class CountedLog:
-    """A log that counts what it is asked, and can be held up in the middle of an answer."""
+    """A log that counts what it is asked, and can be held up before an append or in the middle of an answer."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
         self.asked = 0
         self.answered: Callable[[], Awaitable[None]] | None = None
+        self.appending: Callable[[], Awaitable[None]] | None = None
+
+    async def append(self, request: AppendRequest) -> Appended:
+        if self.appending is not None:
+            hold, self.appending = self.appending, None
+            await hold()
+        appended: Appended = await self._log.append(request)
+        return appended
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._log, name)
