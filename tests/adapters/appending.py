@@ -1,0 +1,29 @@
+"""A process that appends for ever: to be stopped, killed and counted by a test. ``python -m tests.adapters.appending DSN``"""
+
+import asyncio
+import sys
+from typing import Any
+from uuid import uuid4
+
+from adapters.postgres.log import PostgresLog
+from commands.ports import AppendRequest, StreamAppend
+from domain.chat import ChatRenamed
+from domain.event import Event
+from domain.stream import Stream
+
+
+async def main(dsn: str) -> None:
+    log = PostgresLog(dsn, lambda _: None)
+    await log.start()
+    await asyncio.gather(*(writer(log) for _ in range(5)))
+
+
+async def writer(log: Any) -> None:
+    stream, version = Stream("chat", uuid4()), 0
+    while True:
+        events = [Event(None, ChatRenamed(f"{version}" + "x" * 500))] * 3
+        (version,) = (await log.append(AppendRequest(appends=[StreamAppend(stream, events, version)]))).versions
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
