@@ -113,7 +113,9 @@ class Server:
 
     async def start(self) -> None:
         with (self._folder.parent / "server.log").open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "api.cli", "serve"], env=self.environment, cwd=ROOT, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "api.cli", "serve"], env=self.environment, cwd=ROOT, stdout=log, stderr=log
+            )
         async with asyncio.timeout(READY_S), httpx.AsyncClient() as http:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
@@ -191,7 +193,9 @@ class Talk:
         """One turn. ``cut`` is called once, after some tokens. Returns the event that ended the answer."""
         self.story.say(f"### {question}")
         user_message = {"content": question}
-        begun = await self.client.complete(self.model, chat_id=self.chat_id, user_message=user_message, params={"seed": 7, "max_tokens": ANSWER_TOKENS_MAX})
+        begun = await self.client.complete(
+            self.model, chat_id=self.chat_id, user_message=user_message, params={"seed": 7, "max_tokens": ANSWER_TOKENS_MAX}
+        )
         return await self._listen(begun, cut)
 
     async def _listen(self, begun: Begun, cut: Any) -> Event:
@@ -277,7 +281,8 @@ async def conversation(talk: Talk, server: Server, relay: Relay) -> None:
 def told_end(story: Story, event: Event) -> None:
     match event.type:
         case "message_end":
-            words = f"{event.data['deltas']} deltas, first token after {event.data['timings']['first_token_ms']} ms, {event.data['timings']['total_ms']} ms in all"
+            first_ms, total_ms = (event.data["timings"][name] for name in ("first_token_ms", "total_ms"))
+            words = f"{event.data['deltas']} deltas, first token after {first_ms:.0f} ms, {total_ms:.0f} ms in all"
             story.say(f"*`message_end` at version {event.version}: {words}.*\n")
         case other:
             story.say(f"*`{other}` at version {event.version}.*\n")
@@ -300,7 +305,9 @@ async def check(client: Client, talk: Talk, story: Story) -> None:
             assert hashlib.sha256(text.encode()).hexdigest() == end.data["sha256"]
     story.say("## What was checked\n")
     story.say(f"- The chat's stream has {len(log)} events, with versions 1 to {len(log)} and no hole.")
-    story.say(f"- The client saw version 1 to {seen[-1]}, each once and in order, through all three cuts; what it saw is what the log holds.")
+    story.say(
+        f"- The client saw version 1 to {seen[-1]}, each once and in order, through all three cuts; what it saw is what the log holds."
+    )
     story.say(f"- The deltas of each of {answers} answers join to the text in its end; the sha256 of the {whole} whole ones is right.\n")
 
 
@@ -317,10 +324,11 @@ def replay(server: Server, client: Client, talk: Talk, story: Story) -> None:
 
 def page(story: Story, model: str, model_url: str | None) -> str:
     where = "an OpenAI-compatible server on this machine" if model_url else "the built-in model"
-    made = f"Made by `docs/walkthrough.py` on {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, with the model `{model}` behind {where}."
+    when = f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}"
+    made = f"Made by `docs/walkthrough.py` on {when}, with the model `{model}` behind {where}."
     intro = (
-        "A conversation that is cut three times: the client's socket, the server, and Postgres. Bold lines are what was done to it and what "
-        "the client noticed; everything else is what the model said, token by token, as the client saw it."
+        "A conversation that is cut three times: the client's socket, the server, and Postgres. Bold lines are what was done to it "
+        "and what the client noticed; everything else is what the model said, token by token, as the client saw it."
     )
     return "\n".join(["# Walkthrough: a conversation that survives", "", intro, "", made, "", *story.lines, ""])
 
