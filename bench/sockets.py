@@ -184,6 +184,7 @@ class Counted:
         self.numbers = 0  # marks that came
         self.frames = 0
         self.events = 0
+        self.light = False  # look at the versions alone: where what comes is more than can be looked at
         self.faults: list[str] = []
         self.latencies_ms: list[float] = []
         self.first: tuple[int, int, int] | None = None  # (received ns, sent ns, the provider's own µs) of the first mark
@@ -216,6 +217,10 @@ class Counted:
         if read.first != self.version + 1 or not read.whole:
             self.faults.append(f"expected version {self.version + 1}, received {read.first} to {read.last}")
         self.version = read.last
+        if read.ended and not self.ended.done():
+            self.ended.set_result(None)
+        if self.light:
+            return
         for sent_ns, number in read.marks:
             if self.numbers and number != self.numbers:
                 self.faults.append(f"expected token {self.numbers}, received {number}")
@@ -223,8 +228,6 @@ class Counted:
                 self.first = (now_ns, sent_ns, number)
             self.numbers += 1
             self.latencies_ms.append((now_ns - sent_ns) / 1e6)
-        if read.ended and not self.ended.done():
-            self.ended.set_result(None)
 
     def close(self) -> None:
         if self.socket is not None:
