@@ -26,6 +26,7 @@ from api.commandline.talk import Talk
 from client import ApiError, Begun, Client, ClientError
 
 RETRY_S: Final = 120.0  # a question that is asked while the server restarts waits for it as long
+STOP_WAIT_S: Final = 2.0
 TITLE_CHARACTERS: Final = 60
 HELP: Final = """\
 /retry         ask the last question again
@@ -110,9 +111,11 @@ class Conversation:
             raise Left from None
         finally:
             loop.remove_signal_handler(signal.SIGINT)
-            for task in stopping:
-                task.cancel()
             self.screen.end_line()
+            if stopping:  # whoever leaves at once still wanted the answer stopped
+                await asyncio.wait(stopping, timeout=STOP_WAIT_S)
+                for task in stopping:
+                    task.cancel()
         return talk.outcome or "message_end"
 
     async def _read(self, client: Client, begun: Begun, talk: Talk) -> None:

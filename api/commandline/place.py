@@ -233,7 +233,9 @@ async def admit(client: Client, place: Place, known_email: str | None = None) ->
     password = place.password or click.prompt("Password", hide_input=True, err=True)
     try:
         return await client.sign_in(email, password)
-    except NotSignedIn as refused:
+    except ApiError as refused:
+        if refused.code != "wrong_credentials":
+            raise
         click.secho(sentence(refused.detail), fg="red", err=True)
         if not click.confirm("Is this a new account? Make it", default=False, err=True):
             raise Failed("Not signed in. Try again:  steno login") from None

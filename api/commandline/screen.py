@@ -38,8 +38,9 @@ class Screen:
             elif piece.style in ("error", "note") and piece.text.strip():
                 click.echo(piece.text.strip(), err=True)
             return
-        click.echo(click.style(piece.text, **LOOKS[piece.style]), nl=False)
-        self._moved(piece.text)
+        text = self._wrapped(piece.text)
+        click.echo(click.style(text, **LOOKS[piece.style]), nl=False)
+        self._moved(text)
 
     def end_line(self) -> None:
         """Whatever comes next begins a line."""
@@ -70,6 +71,13 @@ class Screen:
         else:
             self._moved(self._note)  # it ran over the line's edge, where it cannot be taken back: it stays
         self._note = ""
+
+    def _wrapped(self, text: str) -> str:
+        """A word that does not fit any more begins the next line. Only where a piece begins with a space: a word's rest stays with it."""
+        width = shutil.get_terminal_size().columns
+        first = text[1:].split(maxsplit=1)[:1] if text.startswith(" ") else []
+        fits = not first or self._column + 1 + cell_len(first[0]) <= width
+        return text if fits else "\n" + text[1:]
 
     def _moved(self, text: str) -> None:
         width = shutil.get_terminal_size().columns
