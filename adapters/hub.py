@@ -170,7 +170,8 @@ class Hub:
         self._read_range = read_range
         self._encode = encode
         self._memory_bytes = memory_bytes
-        self._page_bytes = min(PAGE_BYTES_MAX, memory_bytes // 8)
+        self._page_bytes = min(PAGE_BYTES_MAX, memory_bytes // 8)  # nothing more is read for a page above it
+        self._page_bytes_most = memory_bytes // 4  # nor kept of what was read
         self._bytes = 0
         self._entries: dict[Stream, StreamEntry] = {}
         self._pages: OrderedDict[tuple[Stream, int], Page] = OrderedDict()
@@ -315,10 +316,12 @@ class Hub:
             while page.next <= until:
                 step = await self._read_range(stream, page.next - 1, min(page.next - 1 + READ_EVENTS, until))
                 for stored in step:
-                    if page.events_bytes > self._page_bytes and page.next <= wanted:
+                    if page.next <= wanted and page.events_bytes > self._page_bytes:
                         page = Page(stored.version)
+                    elif page.next > wanted and page.events_bytes > self._page_bytes_most:
+                        break  # what was read for nothing is read again; it is rare, and memory counts for more
                     page.add(Encoded(stored, self._encode))
-                if len(step) < READ_EVENTS or (page.events_bytes > self._page_bytes and page.next > wanted):
+                if len(step) < READ_EVENTS or (page.next > wanted and page.events_bytes > self._page_bytes):
                     break
         known = self._pages.get(key)
         if known is not None:

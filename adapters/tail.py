@@ -37,6 +37,7 @@ class Tail:
         self._moved = asyncio.Event()
         self.position = 0
         self.holes = 0
+        self.stumbles = 0
         self.seen_at = 0.0  # when the log was last seen to answer, by the loop's clock in seconds
 
     async def start(self, position: int) -> None:
@@ -76,7 +77,13 @@ class Tail:
     def _pass_on(self, events: Sequence[Stored]) -> None:
         self.position = events[-1].position
         self.seen_at = asyncio.get_running_loop().time()
-        self._deliver(events)
+        try:
+            self._deliver(events)
+        except Exception:
+            # A mistake of whoever is told must end neither the tail, or nobody here is told anything any more, nor the append
+            # that this came from.
+            self.stumbles += 1
+            log.exception("delivery_failed", position=events[0].position)
         self._moved.set()
 
     async def _run(self) -> None:
@@ -89,6 +96,11 @@ class Tail:
                 await self._catch_up()
             except LogUnavailable as error:
                 log.warning("tail_waits", error=str(error))
+                await asyncio.sleep(RETRY_S)
+                self._wake.set()
+            except Exception:
+                self.stumbles += 1
+                log.exception("tail_stumbled", position=self.position)
                 await asyncio.sleep(RETRY_S)
                 self._wake.set()
 
