@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-import msgspec
-
-from commands.ports import Appended, AppendRequest, Claim, CommandKey, EventLog, StreamAppend
+from commands.ports import EXISTS, Appended, AppendRequest, Claim, CommandKey, EventLog, StreamAppend
 from domain.codec import decode_event
 from domain.errors import CommandMismatch, ConcurrencyConflict, Refusal, TooManyLostRaces
 from domain.event import Actor, Event
@@ -88,12 +86,15 @@ class Aggregate(Generic[State]):
         version, state = kept.version, kept.state
         if version == 0:
             until = await self._log.version(stream)
+            is_there = False
             async for at, event in self._events(stream, 0, until, without_deltas=True):
-                state = self._evolve(state, event, at)
+                state, is_there = self._evolve(state, event, at), True
             for message_id, started_version in list(self._open_messages(state)):
                 for stored in await self._log.read_message(stream, message_id, after=started_version):
                     if stored.type == "message_delta" and stored.version <= until:
                         state = self._evolve(state, decode_event(stored), stored.version)
+            if not is_there:
+                until = 0  # the id is that of a stream of another kind
             version = until
         else:
             async for at, event in self._events(stream, version, None, without_deltas=False):
@@ -162,17 +163,18 @@ class Aggregate(Generic[State]):
                 attempt += 1
                 if not events and command is None:
                     return Appended(await self._log.head(), (version,))
-                appends = (StreamAppend(stream, events, version), *also(state)) if events else ()
+                # Where only the command is to be remembered, it is with the version that it found.
+                appends = (StreamAppend(stream, events, version), *(also(state) if events else ()))
                 try:
                     appended = await self._log.append(AppendRequest(appends=appends, actor=actor, command=command, claims=claims))
-                except ConcurrencyConflict:
+                except ConcurrencyConflict as conflict:
+                    if conflict.expected == EXISTS:
+                        raise  # no fresher look at this stream brings the other one into being
                     await self._refresh(stream_id, kept)
                     fresh = True
                     continue
                 if appended.repeated:
                     return appended
-                if not events:  # only the command was remembered
-                    return msgspec.structs.replace(appended, versions=(version,))
                 if kept.version == version:  # a reader may have refreshed past us while we waited for the commit
                     for number, event in enumerate(events, version + 1):
                         state = self._evolve(state, event, number)
