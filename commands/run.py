@@ -30,7 +30,7 @@ from domain.chat import (
     MessageEnded,
     Timings,
 )
-from domain.errors import ChatNotFound, GenerationNotOpen, LogUnavailable, ProviderFailed
+from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, Refusal, Unavailable
 from domain.stream import Stream
 
 log = structlog.get_logger("run")
@@ -38,7 +38,11 @@ log = structlog.get_logger("run")
 DELTAS_PER_APPEND_MAX: Final = 16
 DELTA_CHARACTERS_MAX: Final = 32 * 1024  # at most 6 bytes each in JSON: below what an event may hold
 CONTENT_BYTES_MAX: Final = 128 * 1024  # above it the content is a blob, and the event refers to it
+DETAIL_CHARACTERS_MAX: Final = 4000
+APPEND_RETRY_S: Final = 0.25
+APPEND_HOLD_S: Final = 40.0  # how long a run waits for the log before it ends with an error
 CLOSE_RETRY_S: Final = 1.0
+PROVIDER_CLOSE_S: Final = 10.0
 
 
 class Block:
@@ -102,6 +106,7 @@ class Answer:
         return block
 
     def _say(self, facts: list[BlockOpened | MessageDelta], block: Block, text: str) -> None:
+        text = storable(text)
         for at in range(0, len(text), DELTA_CHARACTERS_MAX):
             piece = text[at : at + DELTA_CHARACTERS_MAX]
             block.add(piece)
@@ -113,6 +118,13 @@ class Answer:
 
     def sums(self) -> list[BlockSum]:
         return [BlockSum(block.index, block.type, block.sha256.hexdigest()) for block in self.blocks]
+
+
+def storable(text: str) -> str:
+    """``text`` without what the log refuses: U+0000 and lone surrogates. A provider may be anybody's code."""
+    if "\0" in text:
+        text = text.replace("\0", "")
+    return text if text.isascii() else text.encode(errors="ignore").decode()
 
 
 def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> list[BlockOpened | MessageDelta]:
@@ -231,25 +243,33 @@ class Run:
 
     async def _generate(self) -> GenerationOver:
         stream = self._provider.stream(self._ask)
+        outcome: GenerationOver | None = None
         try:
             while not self._asked_to_end:
                 parts = await self._read(stream)
                 if parts is None:
                     break
                 await self._append(parts)
-        except ProviderFailed as error:
-            return GenerationFailed(error.code, str(error))
-        except LogUnavailable as error:
-            return GenerationFailed(error.code, str(error))
         except (GenerationNotOpen, ChatNotFound):
             raise
+        except (ProviderFailed, Unavailable) as error:
+            outcome = failed(error.code, str(error))
         except Exception as error:
             # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
             log.exception("provider_raised", chat_id=str(self.chat_id), message_id=str(self.message_id))
-            return GenerationFailed("provider_failed", f"{type(error).__name__}: {error}"[:1000])
+            outcome = failed("provider_failed", f"{type(error).__name__}: {error}")
         finally:
-            await stream.aclose()
-        return self._ending if self._ending is not None else self._whole()
+            await self._leave(stream)
+        # Whoever asked for the end gets that end, also from a provider that answers being broken off with an error.
+        return self._ending or outcome or self._whole()
+
+    async def _leave(self, stream: AsyncGenerator[list[Part], None]) -> None:
+        """End the request to the provider. That it fails at this too, or takes for ever, must not keep the answer open."""
+        try:
+            async with asyncio.timeout(PROVIDER_CLOSE_S):
+                await stream.aclose()
+        except Exception:
+            log.exception("provider_not_left", chat_id=str(self.chat_id), message_id=str(self.message_id))
 
     async def _read(self, stream: AsyncGenerator[list[Part], None]) -> list[Part] | None:
         """The next parts, or None at the end of the answer or when this run was asked to end."""
@@ -276,8 +296,18 @@ class Run:
         self._answer.deltas += len(deltas)
         self.appended_chunks += sum(delta.chunks for delta in deltas)
         command = AppendParts(chat_id=self.chat_id, message_id=self.message_id, seq=seq, parts=facts)
-        # Other people's events in the same chat are lost races, not defeats: while the generation is open it goes on.
-        await self._chats.handle(command, attempts_max=None)
+        deadline_s = self._clock() + APPEND_HOLD_S
+        while True:
+            try:
+                # Other people's events in the same chat are lost races, not defeats: while the generation is open it goes on.
+                await self._chats.handle(command, attempts_max=None)
+                return
+            except Unavailable as error:
+                # It may have been written: ``seq`` sees to it that it is not written twice.
+                if self._asked_to_end or self._clock() > deadline_s:
+                    raise
+                log.warning("append_waits", message_id=str(self.message_id), error=str(error))
+                await asyncio.sleep(APPEND_RETRY_S)
 
     def _whole(self) -> MessageEnded:
         now_s = self._clock()
@@ -295,14 +325,26 @@ class Run:
 
     async def _close(self, outcome: GenerationOver) -> None:
         """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first."""
+        is_refused = False
         while True:
             try:
                 ended = await with_content(outcome, self._answer.content, self._blobs, self.chat_id)
                 await self._chats.handle(EndGeneration(chat_id=self.chat_id, message_id=self.message_id, outcome=ended), attempts_max=None)
                 return
-            except LogUnavailable as error:
+            except Unavailable as error:
                 log.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
                 await asyncio.sleep(CLOSE_RETRY_S)
+            except (GenerationNotOpen, ChatNotFound):
+                raise
+            except Refusal as error:
+                # Something that the provider put in can't be stored, or is too large. The text can: it is clean, and by reference.
+                if is_refused:
+                    raise
+                is_refused, outcome = True, failed(error.code, f"the answer's end could not be stored: {error}")
+
+
+def failed(code: str, detail: str) -> GenerationFailed:
+    return GenerationFailed(code, storable(detail)[:DETAIL_CHARACTERS_MAX])
 
 
 async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat_id: UUID) -> GenerationOver:
