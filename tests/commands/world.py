@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from adapters.memory.log import MemoryLog
 from commands.chat import Chats
-from commands.ports import Appended, AppendRequest
+from commands.ports import Appended, AppendRequest, NodeBeat
 from commands.providers import Ask, Finish, Model, Part, Text
 from commands.run import Run
 from commands.runs import Runs
@@ -38,6 +38,7 @@ class FailingLog(MemoryLog):
         self.after_append: Callable[[AppendRequest], Awaitable[None]] | None = None
         self.before_read: Callable[[], Awaitable[None]] | None = None
         self.before_put: Callable[[], Awaitable[None]] | None = None
+        self.before_beat: Callable[[], Awaitable[None]] | None = None
         self.reads = 0
         self.appends = 0
 
@@ -60,6 +61,11 @@ class FailingLog(MemoryLog):
         if self.before_put is not None:
             await self.before_put()
         return await super().put(stream, content)
+
+    async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
+        if self.before_beat is not None:
+            await self.before_beat()
+        await super().beat(node_id, beat)
 
     def of(self, chat_id: UUID) -> list[Event[Any]]:
         return [decode_event(stored) for stored in self._streams.get(Stream("chat", chat_id), [])]
