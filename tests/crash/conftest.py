@@ -24,8 +24,9 @@ def new_server(open_folder: Path) -> Iterator[StartServer]:
     """Makes servers: ``new_server(dsn)`` on a database, ``new_server(data=folder)`` with the folder's own Postgres."""
     made: list[ServerProcess] = []
 
-    def make(dsn: str | None = None, *, data: Path | None = None, **settings: object) -> ServerProcess:
-        server = ServerProcess(data or open_folder / f"server-{uuid4().hex[:8]}", dsn, **settings)
+    def make(dsn: str | None = None, *, data: Path | None = None, log_folder: Path | None = None, **settings: object) -> ServerProcess:
+        folder = data or open_folder / f"server-{uuid4().hex[:8]}"
+        server = ServerProcess(folder, dsn, log_folder=log_folder or open_folder, **settings)
         made.append(server)
         return server
 

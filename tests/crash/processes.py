@@ -41,12 +41,12 @@ def free_port() -> int:
 class ServerProcess:
     """One server on a port of its own, which stays the same when it is started again."""
 
-    def __init__(self, data: Path, dsn: str | None = None, **settings: object) -> None:
+    def __init__(self, data: Path, dsn: str | None = None, *, log_folder: Path | None = None, **settings: object) -> None:
         """``settings`` as in ``api/settings.py``. Without ``dsn`` it runs the Postgres of its data folder."""
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log_file = data.with_name(f"{data.name}-{self.port}.log")
+        self.log_file = (log_folder or data.parent) / f"server-{self.port}.log"
         given = {"lease_s": LEASE_S, "secret": SECRET, "log_format": "json", **settings}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("STENO_") and name != "DATABASE_URL"},
@@ -109,7 +109,7 @@ class ServerProcess:
     def lives(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def said(self, characters: int = 4000) -> str:
+    def said(self, characters: int = 12000) -> str:
         return self.log_file.read_text(errors="replace")[-characters:] if self.log_file.exists() else ""
 
 
