@@ -50,12 +50,14 @@ class Side:
         self.events = 0
         self.batches = 0
         self.seconds = 0.0
+        self.cpu_s = 0.0  # of this process: what Postgres uses is the same on both sides
         self.rates: list[float] = []
 
-    def add(self, events: int, batches: int, seconds: float) -> None:
+    def add(self, events: int, batches: int, seconds: float, cpu_s: float) -> None:
         self.events += events
         self.batches += batches
         self.seconds += seconds
+        self.cpu_s += cpu_s
         self.rates.append(events / seconds)
 
     @property
@@ -91,6 +93,7 @@ def line(what: str, mine: Side, bare: Side) -> Line:
     spread = ", ".join(f"{ours / theirs:.2f}" for ours, theirs in zip(mine.rates, bare.rates, strict=True))
     size = mine.events / mine.batches
     note = f"{size:.0f} events a batch (raw {bare.events / bare.batches:.0f}); ratios of the turns: {spread}"
+    note += f"; our CPU {1e6 * mine.cpu_s / mine.events:.0f} µs an event (raw {1e6 * bare.cpu_s / bare.events:.0f})"
     return Line(what=what, measured=mine.rate, unit="events/s", raw=bare.rate, ratio_at_least=0.7, note=note)
 
 
@@ -105,7 +108,7 @@ async def in_turns(log: PostgresLog, raw: Any, writers: Sequence[Writer], slice_
 
 async def ours(log: PostgresLog, writers: Sequence[Writer], seconds: float, side: Side) -> None:
     batches = log.appender.batches
-    started = time.perf_counter()
+    cpu_s, started = time.process_time(), time.perf_counter()
     deadline = started + seconds
 
     async def write(writer: Writer) -> int:
@@ -117,7 +120,7 @@ async def ours(log: PostgresLog, writers: Sequence[Writer], seconds: float, side
         return count
 
     counts = await asyncio.gather(*(write(writer) for writer in writers))
-    side.add(sum(counts), log.appender.batches - batches, time.perf_counter() - started)
+    side.add(sum(counts), log.appender.batches - batches, time.perf_counter() - started, time.process_time() - cpu_s)
 
 
 async def theirs(raw: "asyncpg.Connection[Any]", writers: Sequence[Writer], seconds: float, side: Side, *, batch: int) -> None:
@@ -130,7 +133,7 @@ async def theirs(raw: "asyncpg.Connection[Any]", writers: Sequence[Writer], seco
     assert arguments[EXPECTED_AT] == array([writer.version for writer in chosen])
     expected = [array([writer.version + number for writer in chosen]) for number in range(min(PREPARED_CALLS_MAX, int(seconds * 4_000)))]
     calls = refused = 0
-    started = time.perf_counter()
+    cpu_s, started = time.process_time(), time.perf_counter()
     deadline = started + seconds
     for text in expected:
         arguments[EXPECTED_AT] = text
@@ -139,11 +142,11 @@ async def theirs(raw: "asyncpg.Connection[Any]", writers: Sequence[Writer], seco
         calls += 1
         if time.perf_counter() >= deadline:
             break
-    took = time.perf_counter() - started
+    took, cpu_s = time.perf_counter() - started, time.process_time() - cpu_s
     assert not refused, "a raw call was refused: the versions are wrong"
     for writer in chosen:
         writer.version += calls
-    side.add(calls * len(chosen), calls, took)
+    side.add(calls * len(chosen), calls, took, cpu_s)
 
 
 def array(numbers: list[int]) -> str:

@@ -20,14 +20,16 @@ async def run(host: Host) -> list[Line]:
     async with Seeding(dsn) as seeding:
         chats = await seeding.chats(await seeding.people(many))
     _, provider_port = host.listening("provider", ["-m", "bench.provider"])
-    _, bare_port = host.listening("bare", ["-m", "bench.bare", host.database(), str(provider_port)])
+    bare_process, bare_port = host.listening("bare", ["-m", "bench.bare", host.database(), str(provider_port)])
     server = host.server(dsn, provider_port=provider_port)
     ours: list[Answers] = []
     bare: list[Answers] = []
     for _ in range(1 if host.quick else 2):  # by turns: both see the machine in the same mood
         bare.append(await by_bare(bare_port, few, tokens=tokens, per_s=PER_S, within_s=WITHIN_S))
         ours.append(await by_server(server, chats[:few], tokens=tokens, per_s=PER_S, within_s=WITHIN_S))
+    bare_cpu_s = bare_process.cpu_s()
     bare_many = await by_bare(bare_port, many, tokens=tokens, per_s=PER_S, within_s=WITHIN_S)
+    bare_cpu_s = bare_process.cpu_s() - bare_cpu_s
     batches = server.metrics()["stenograph_append_batches_total"]
     cpu_s = server.process.cpu_s()
     ours_many = await by_server(server, chats, tokens=tokens, per_s=PER_S, within_s=WITHIN_S)
@@ -43,6 +45,13 @@ async def run(host: Host) -> list[Line]:
         late(f"{few} chats × {PER_S:g} tokens/s, p99", mine, theirs, 0.99, at_most=8.0),
         late(f"{many} chats × {PER_S:g} tokens/s, p50", mine_many, theirs_many, 0.5, note=many_note),
         late(f"{many} chats × {PER_S:g} tokens/s, p99", mine_many, theirs_many, 0.99, at_most=15.0, ratio_at_most=None),
+        Line(
+            what="CPU of the server for each token",
+            measured=1e6 * cpu_s / ours_many.tokens,
+            unit="µs",
+            raw=1e6 * bare_cpu_s / bare_many.tokens,
+            note=f"at {many} chats; says more than a latency where others use the same cores",
+        ),
         Line(what="tokens lost, doubled or out of order", measured=len(faults), unit="", at_most=0, note="; ".join(faults[:3])),
     ]
 
