@@ -73,6 +73,14 @@ class Lanes:
                     yield from self._break()
                     yield Part(f"── {said}\n", None, True)
 
+    def rest(self) -> Iterator[Part]:
+        """What was said and is not written yet, where the events end before the answers do."""
+        for lane in self._open.values():
+            if lane.waiting:
+                waiting, lane.waiting = lane.waiting, ""
+                yield from self._line(lane, waiting)
+        yield from self._break()
+
     def _write(self, message_id: str, text: str, *, dim: bool) -> Iterator[Part]:
         lane = self._open[message_id]
         if self._running == message_id:
@@ -141,6 +149,10 @@ def about(event: Event, names: dict[str, str]) -> str:
             return f"{who} deleted the chat"
         case "chat_branch_selected":
             return f"{who} turned to {name}"
+        case "message_added" if data.get("role") != "user":
+            model = data.get("model") or (data.get("fields") or {}).get("model") or data.get("role")
+            names[event.message_id or ""] = f"{model} {(event.message_id or '')[-4:]}"
+            return f"{model}, brought by {who}: {text_of(data.get('content'))}"
         case "message_added":
             names[event.message_id or ""] = f"{who}'s message {(event.message_id or '')[-4:]}"
             return f"{who}: {text_of(data.get('content'))}"

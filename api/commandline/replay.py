@@ -49,6 +49,8 @@ async def play(events: AsyncIterator[Event], pace: Pace, until: int | None) -> i
         for part in lanes.feed(event):
             write(part)
         shown = event.version
+    for part in lanes.rest():
+        write(part)
     return shown
 
 

@@ -11,6 +11,7 @@ from api.commandline.place import Place, chat_stream, options, run, with_client
 from client import CaughtUp, Client, Event, State, parse_cursor
 
 SUMMARY_CHARACTERS: Final = 100
+FIRST: Final = frozenset({"title", "role", "model", "content", "code", "detail", "finish_reason", "name", "rating"})
 
 
 def summary(event: Event) -> str:
@@ -19,8 +20,9 @@ def summary(event: Event) -> str:
     if event.type == "message_delta" and isinstance(data, dict):
         said = msgspec.json.encode(data.get("text", "")).decode()
     elif isinstance(data, dict):
-        # What a person looks for stands first in every fact of ours; the long tail of ids and sums is for --json.
-        said = "  ".join(f"{name}={shown(value)}" for name, value in data.items() if value not in (None, "", {}, []))
+        # What a person looks for first; the long rest of ids and sums is cut off here, and whole with --json.
+        ordered = sorted(data, key=lambda name: name not in FIRST)
+        said = "  ".join(f"{name}={shown(data[name])}" for name in ordered if data[name] not in (None, "", {}, []))
     else:
         said = shown(data)
     return said if len(said) <= SUMMARY_CHARACTERS else said[: SUMMARY_CHARACTERS - 1] + "…"

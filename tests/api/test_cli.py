@@ -1,0 +1,326 @@
+"""``steno`` as people run it: a process of its own, against a real server."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from api.settings import Settings
+from tests.api.conftest import Running, running
+from tests.client.line import bad_line
+
+pytestmark = pytest.mark.anyio
+WAIT_S = 120  # ends a test that hangs, measures nothing
+EMAIL, PASSWORD = "ann@example.org", "correct horse battery"
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """A person's terminal: one config folder, one server."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("STENO_", "DATABASE_URL"))}
+        self.environ = {**kept, "XDG_CONFIG_HOME": str(folder), "TERM": "xterm", "COLUMNS": "80"}
+
+    async def start(self, *words: str, **pipes: Any) -> asyncio.subprocess.Process:
+        given = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **pipes}
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "api.cli", *words, env=self.environ, **given)
+
+    async def run(self, *words: str, stdin: str = "", at: str | None = None) -> Done:
+        process = await self.start(*words, *(() if at == "" else ("--url", at or self.url)))
+        async with asyncio.timeout(WAIT_S):
+            out, err = await process.communicate(stdin.encode())
+        return Done(process.returncode or 0, out.decode(), err.decode())
+
+    async def sign_in(self) -> "Shell":
+        done = await self.run("login", "--email", EMAIL, "--password", PASSWORD)
+        assert done.code == 0, done.err
+        return self
+
+    async def answer(self, question: str, *words: str) -> str:
+        done = await self.run("chat", "--model", "demo:30", question, *words)
+        assert done.code == 0, done.err
+        return done.out
+
+    async def exported(self, *words: str) -> list[dict[str, Any]]:
+        done = await self.run("export", "last", *words)
+        assert done.code == 0, done.err
+        return [json.loads(line) for line in done.out.splitlines()]
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(Settings(data=tmp_path / "data", drain_s=0.2, poll_interval_ms=20)) as made:
+        yield made
+
+
+@pytest.fixture
+def shell(server: Running, tmp_path: Path) -> Shell:
+    return Shell(tmp_path / "config", server.url)
+
+
+async def test_help_says_what_there_is(shell: Shell) -> None:
+    done = await shell.run("--help", at="")
+    assert done.code == 0
+    for command in ("serve", "chat", "tail", "replay", "import", "export", "user", "epoch", "login", "whoami"):
+        assert command in done.out
+
+
+async def test_a_server_that_is_not_running(shell: Shell) -> None:
+    done = await shell.run("chat", "Hello", at="http://127.0.0.1:9")
+    assert done.code == 1
+    assert "Nothing answers at http://127.0.0.1:9" in done.err
+    assert "steno serve" in done.err
+
+
+async def test_a_wrong_option_is_a_usage_error(shell: Shell) -> None:
+    assert (await shell.run("replay", "last", "--speed", "fast")).code == 2
+    assert (await shell.run("tail", "last", "--after", "yesterday")).code == 2
+
+
+async def test_the_first_account_of_a_new_server(shell: Shell) -> None:
+    assert "login" in (await shell.run("whoami")).err
+    done = await shell.run("login", "--email", EMAIL, "--password-stdin", stdin=f"{PASSWORD}\n")
+    assert (done.code, "admin" in done.err) == (0, True)
+    kept = shell.folder / "stenograph" / "login.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert PASSWORD not in kept.read_text()
+    assert (await shell.run("whoami")).out == f"ann <{EMAIL}>, admin, at {shell.url}\n"
+    assert (await shell.run("whoami", at="")).code == 0  # the server that was used last
+
+
+async def test_a_wrong_password(shell: Shell) -> None:
+    await shell.sign_in()
+    done = await shell.run("login", "--email", EMAIL, "--password", "not the one it is")
+    assert done.code == 1
+    assert "password" in done.err
+
+
+async def test_nobody_to_ask(server: Running, shell: Shell) -> None:
+    await server.sign_up()
+    done = await shell.run("chat", "Hello")
+    assert (done.code, "steno login" in done.err) == (1, True)
+
+
+async def test_a_login_that_was_ended_elsewhere(shell: Shell) -> None:
+    await shell.sign_in()
+    token = json.loads((shell.folder / "stenograph" / "login.json").read_text())["at"][shell.url]["token"]
+    assert (await shell.run("logout", "--token", token)).code == 0
+    assert "steno login" in (await shell.run("chats")).err
+
+
+async def test_one_question_one_answer(shell: Shell) -> None:
+    await shell.sign_in()
+    said = await shell.answer("What is this?")
+    assert "\x1b" not in said
+    events = await shell.exported()
+    assert said == next(event["data"]["content"] for event in events if event["type"] == "message_end") + "\n"
+    assert next(event["data"]["content"] for event in events if event["type"] == "message_added") == "What is this?"
+    assert [line.split()[-3:] for line in (await shell.run("chats")).out.splitlines()] == [["What", "is", "this?"]]
+
+
+async def test_a_question_from_a_pipe_in_a_chat_that_is_there(shell: Shell) -> None:
+    await shell.sign_in()
+    await shell.answer("First")
+    chat_id = (await shell.exported())[0]["stream"].removeprefix("chat/")
+    done = await shell.run("chat", "--model", "demo:5", "--chat", chat_id, stdin="Second\n")
+    assert done.code == 0, done.err
+    added = [event["data"] for event in await shell.exported() if event["type"] == "message_added"]
+    assert [one["content"] for one in added] == ["First", "Second\n"]
+    assert added[1]["parent_id"] is not None
+
+
+async def test_a_model_that_is_not_there_leaves_no_chat_behind(shell: Shell) -> None:
+    await shell.sign_in()
+    done = await shell.run("chat", "--model", "nobody", "Hello")
+    assert (done.code, "steno models" in done.err) == (1, True)
+    assert (await shell.run("chats")).out == ""
+
+
+async def test_an_answer_that_fails(shell: Shell) -> None:
+    await shell.sign_in()
+    done = await shell.run("chat", "--model", "demo:fail", "Hello")
+    assert (done.code, "provider_error" in done.err) == (1, True)
+    assert done.out.strip()
+
+
+async def test_a_chat_that_is_not_there(shell: Shell) -> None:
+    await shell.sign_in()
+    done = await shell.run("replay", "0190bbbb-0000-7000-8000-000000000002")
+    assert (done.code, "steno chats" in done.err) == (1, True)
+
+
+async def test_over_a_line_that_breaks_off_the_answer_is_whole(server: Running, shell: Shell) -> None:
+    await shell.sign_in()
+    # Enough for the login and the start of the answer; then it breaks off again and again.
+    async with bad_line(server.url, [100_000, 100_000, 100_000, *[1500] * 4]) as line:
+        done = await shell.run("chat", "--model", "demo:60", "Hello", "--email", EMAIL, "--password", PASSWORD, at=line.url)
+        assert done.code == 0, done.err
+    end = next(event for event in await shell.exported() if event["type"] == "message_end")
+    assert done.out == end["data"]["content"] + "\n"
+
+
+async def test_ctrl_c_stops_the_answer(shell: Shell) -> None:
+    await shell.sign_in()
+    process = await shell.start("chat", "--model", "demo:1000", "Hello", "--url", shell.url)
+    assert process.stdout is not None
+    async with asyncio.timeout(WAIT_S):
+        await process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert process.returncode == 130
+    assert (await shell.exported())[-1]["type"] == "cancelled"
+
+
+async def test_tail_goes_on_from_a_cursor(server: Running, shell: Shell) -> None:
+    await shell.sign_in()
+    await shell.answer("Hello")
+    events = await shell.exported()
+    process = await shell.start("tail", "last", "--after", f"{server.epoch}:4", "--json", "--url", shell.url)
+    assert process.stdout is not None
+    async with asyncio.timeout(WAIT_S):
+        seen = [json.loads(await process.stdout.readline()) for _ in events[4:]]
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert [event["version"] for event in seen] == [event["version"] for event in events[4:]]
+    assert seen[-1]["cursor"] == f"{server.epoch}:{len(events)}"
+    assert process.returncode == 130
+
+
+async def test_a_cursor_of_another_history(shell: Shell) -> None:
+    await shell.sign_in()
+    await shell.answer("Hello")
+    done = await shell.run("tail", "last", "--after", "0190bbbb-0000-7000-8000-000000000002:4")
+    assert (done.code, "--after start" in done.err) == (1, True)
+
+
+async def test_replay_plays_what_was_said(shell: Shell) -> None:
+    await shell.sign_in()
+    said = await shell.answer("Hello")
+    played = (await shell.run("replay", "last", "--speed", "0")).out
+    assert said in played
+    assert "ann: Hello" in played
+    assert "has ended (stop, 30 tokens" in played
+    assert said.split()[0] in (await shell.run("replay", "last", "--speed", "0", "--until", "6")).out
+    assert said not in (await shell.run("replay", "last", "--speed", "0", "--until", "6")).out
+
+
+async def test_what_is_exported_can_be_imported(shell: Shell, tmp_path: Path) -> None:
+    await shell.sign_in()
+    said = await shell.answer("Hello")
+    file = tmp_path / "chat.jsonl"
+    assert (await shell.run("export", "last", "-o", str(file))).code == 0
+    done = await shell.run("import", str(file))
+    assert done.code == 0, done.err
+    (question, answer) = [event["data"] for event in await shell.exported() if event["type"] == "message_added"]
+    assert (question["content"], question["role"]) == ("Hello", "user")
+    assert (answer["content"] + "\n", answer["role"]) == (said, "assistant")
+    assert len((await shell.run("chats")).out.splitlines()) == 2
+
+
+async def test_a_file_of_something_else_is_not_imported(shell: Shell) -> None:
+    await shell.sign_in()
+    done = await shell.run("import", "-", stdin="hello\n")
+    assert (done.code, "Line 1" in done.err) == (1, True)
+
+
+async def test_an_admin_adds_a_user_and_a_user_does_not(shell: Shell, tmp_path: Path) -> None:
+    await shell.sign_in()
+    done = await shell.run("user", "add", "bob@example.org", "--role", "user", "--password-stdin", stdin="battery staple\n")
+    assert done.code == 0, done.err
+    bob = Shell(tmp_path / "bob", shell.url)
+    assert (await bob.run("login", "--email", "bob@example.org", "--password", "battery staple")).code == 0
+    done = await bob.run("user", "add", "eve@example.org", "--password-stdin", stdin="battery staple\n")
+    assert (done.code, "admin" in done.err) == (1, True)
+
+
+async def test_settings_that_cannot_be_used(shell: Shell) -> None:
+    shell.environ["STENO_PORTT"] = "80"
+    done = await shell.run("serve", at="")
+    assert (done.code, "STENO_PORTT" in done.err) == (1, True)
+
+
+async def test_a_port_that_is_taken(shell: Shell, tmp_path: Path) -> None:
+    port = shell.url.rpartition(":")[2]
+    done = await shell.run("serve", "--port", port, "--data", str(tmp_path / "other"), at="")
+    assert (done.code, "is taken" in done.err) == (1, True)
+
+
+class Terminal:
+    """A person at a terminal: what was typed and what is shown."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.shown = ""
+
+    def type(self, text: str) -> None:
+        os.write(self._descriptor, text.encode())
+
+    async def until(self, pattern: str) -> str:
+        """Wait until ``pattern`` is shown after what was waited for before."""
+        async with asyncio.timeout(WAIT_S):
+            while (found := re.search(pattern, self.shown)) is None:
+                self.shown += (await asyncio.to_thread(os.read, self._descriptor, 65536)).decode(errors="replace")
+        before, self.shown = self.shown[: found.end()], self.shown[found.end() :]
+        return before
+
+
+async def test_a_conversation_at_a_terminal(shell: Shell) -> None:
+    master, slave = pty.openpty()
+    process = await shell.start(
+        "chat", "--model", "demo:20", "--url", shell.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    terminal = Terminal(master)
+    await terminal.until("first account")
+    await terminal.until("E-mail: ")
+    terminal.type(f"{EMAIL}\n")
+    await terminal.until("Your name")
+    terminal.type("Ann\n")
+    await terminal.until("Password: ")
+    terminal.type(f"{PASSWORD}\n")
+    await terminal.until("Once more: ")
+    terminal.type(f"{PASSWORD}\n")
+    assert PASSWORD not in await terminal.until("/help")
+    await terminal.until("> ")
+    terminal.type("Hello\n")
+    await terminal.until(r"> \S*$")
+    terminal.type("/retry\n")
+    await terminal.until(r"> \S*$")
+    terminal.type("/model demo:1000\n")
+    await terminal.until("answers from now on")
+    await terminal.until(r"> \S*$")
+    terminal.type("At length\n")
+    await terminal.until(r"At length\r\n(.*\s+){20}")
+    process.send_signal(signal.SIGINT)
+    await terminal.until("stopped")
+    await terminal.until(r"> \S*$")
+    terminal.type("/quit\n")
+    await terminal.until(r"steno chat --chat [0-9a-f-]{36}")
+    async with asyncio.timeout(WAIT_S):
+        assert await process.wait() == 0
+    os.close(master)
+    assert [event["type"] for event in await shell.exported() if event["type"] in ("message_start", "message_end", "cancelled")] == [
+        "message_start",
+        "message_end",
+        "message_start",
+        "message_end",
+        "message_start",
+        "cancelled",
+    ]
