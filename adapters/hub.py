@@ -134,7 +134,7 @@ class StreamEntry:
         self.known = False  # whether the head was read: from then on every newer event passes here
         self.asking: asyncio.Task[None] | None = None
         self.subscriptions: dict[Subscription, None] = {}  # ordered, so that nobody is served last by chance of hashing
-        self.newest: Batch | None = None  # the last that went up to the head: what all followers who keep pace get next
+        self.newest: Batch | None = None  # of ``page``, up to the head: what all followers who keep pace get next
         self.page: Page | None = None  # the one that was taken from last, so that followers need not look it up
 
 
@@ -192,7 +192,9 @@ class Hub:
             self._remember(stream, stored)
             entry = self._entries.get(stream)
             if entry is not None:
-                entry.head = stored.version
+                if stored.version > entry.head:  # the head that was read may be ahead of what has passed here
+                    entry.head = stored.version
+                entry.newest = None
                 woken[entry] = None
             if stored.type != "message_delta":
                 for watcher in self._watchers:
@@ -281,11 +283,11 @@ class Hub:
                 if page is None or not page.covers(after + 1):
                     return None
                 self._pages.move_to_end((subscription.stream, after // PAGE_VERSIONS))
-                entry.page = page
+                entry.page, entry.newest = page, None
         before = page.bytes
         batch = page.batch(subscription.stream, after, min(until, page.next - 1), bytes_max)
         subscription.cursor = batch.until
-        if batch.until == entry.head:
+        if batch.until == entry.head and page is entry.page:  # of no other page: memory would not know that it is held
             entry.newest = batch
         if page.kept and page.bytes != before:
             self._bytes += page.bytes - before

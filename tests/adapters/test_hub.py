@@ -1,6 +1,7 @@
 """The hub gives each subscription every version once and in order, from memory or from the log, and nothing above its end."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.hub import EVENT_OVERHEAD_BYTES, PAGE_VERSIONS, Hub, Subscription
+from adapters.hub import EVENT_OVERHEAD_BYTES, PAGE_VERSIONS, Batch, Hub, Subscription
 from domain.errors import LogUnavailable
 from domain.event import Stored
 from domain.stream import Stream
@@ -217,6 +218,23 @@ async def test_memory_is_bounded_and_who_is_slow_is_served_from_the_log_again() 
     assert await slow.drain() == quick.versions == dense(1, 2_000)
 
 
+async def test_what_memory_has_let_go_is_held_by_nobody() -> None:
+    world = World(memory_bytes=100_000)
+    streams = [Stream("chat", UUID(int=number)) for number in range(10, 60)]
+    for stream in streams:
+        world.commit(3, stream, size=10_000)
+    world.undelivered.clear()
+    readers = [await joined(world, stream=stream) for stream in streams]
+    for reader in readers:
+        assert await reader.drain() == [1, 2, 3]
+    for stream in streams:
+        world.append(1, stream, size=10_000)
+    for reader in readers:
+        assert await reader.drain() == [1, 2, 3, 4]
+    held = sum(batch.bytes for batch in gc.get_objects() if isinstance(batch, Batch) and batch.stream in streams)
+    assert held <= 2 * 100_000  # while each stream's last batch would be 500,000
+
+
 async def test_readers_of_more_than_memory_holds_all_get_on() -> None:
     world = World(memory_bytes=5_000)
     world.commit(PAGE_VERSIONS * 4, size=100)
@@ -297,6 +315,22 @@ async def test_a_cursor_above_what_has_passed_here_waits_for_it() -> None:
     assert await reader.drain() == []
     world.deliver()
     assert await reader.drain() == [5, 6]
+
+
+async def test_the_head_never_goes_back_while_what_is_below_it_passes() -> None:
+    """Else a replay would be called caught up below the head that was promised with it."""
+    world = World()
+    world.append(2)
+    world.commit(2)  # in the log, and not passed here yet
+    reader = await joined(world, after=2)
+    late, world.undelivered = world.undelivered[1:], world.undelivered[:1]
+    world.deliver()
+    assert await joined(world) is not None
+    assert world.hub.head(CHAT) == 4
+    assert await reader.drain() == [3, 4]
+    world.undelivered = late
+    world.deliver()
+    assert reader.versions == await reader.drain() == [3, 4]
 
 
 async def test_a_page_of_large_events_is_cut_short_and_read_on() -> None:
