@@ -218,6 +218,7 @@ class Connection:
                 self.streams.discard(stream)
                 return [Leave(require_id(request_id), stream)]
             case Typing(stream=name, message_id=message_id, typing=typing):
+                require_id(message_id)  # it goes to everybody in the stream
                 return [Signal(self._joined(name), message_id, typing)]
             case Read(stream=name, version=version):
                 return [MarkRead(self._joined(name), version)]

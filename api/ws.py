@@ -301,8 +301,10 @@ class Socket:
                     await self._join(effect)
                 case Leave():
                     self._leave(effect)
-                case Signal():
-                    self.server.signal(self.principal, effect)
+                case Signal(stream=stream):
+                    joined = self._joined.get(stream)
+                    if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
+                        self.server.signal(self.principal, effect)
                 case MarkRead(stream=stream, version=version):
                     self.server.mark_read(self.principal, stream, version)
         except StenographError as error:
@@ -439,6 +441,11 @@ class Socket:
             page = await self.server.hub.fetch(joined)
         except LogUnavailable:
             await asyncio.sleep(LOG_RETRY_S)
+        except Exception:
+            # A mistake of ours: nobody waits for this task, and the client must not wait for ever. It comes back with its cursors.
+            log.exception("page_not_read", stream=str(joined.stream), session=str(self.session_id))
+            self.close(Close(1011, "the server made a mistake"))
+            return
         finally:
             joined.fetching = None
         live = self.server.live
@@ -597,7 +604,7 @@ class WebSockets:
         framed = text_frame(signal)
         for subscription in self.hub.subscriptions(Stream(kind, UUID(stream_id))):
             owner = subscription.owner
-            if isinstance(owner, Socket) and str(owner.principal.user_id) != said["user"]["id"]:
+            if subscription.ends_after is None and isinstance(owner, Socket) and str(owner.principal.user_id) != said["user"]["id"]:
                 owner.signal(framed)
 
     async def snapshot_pages(self, stream: Stream, principal: Principal) -> tuple[int, Sequence[bytes]]:

@@ -114,6 +114,14 @@ def test_only_what_is_subscribed_to_can_be_talked_about() -> None:
     assert said(connection, op="read", stream=str(CHAT), version=5) == [MarkRead(CHAT, 5)]
 
 
+def test_what_goes_to_everybody_in_a_stream_is_short() -> None:
+    connection = welcomed()
+    joined(connection)
+    long = "x" * (ID_CHARACTERS_MAX + 1)
+    assert refusal(said(connection, op="typing", stream=str(CHAT), message_id=long, typing=True))["code"] == "bad_request"
+    assert said(connection, op="typing", stream=str(CHAT), message_id=long[1:], typing=True) == [Signal(CHAT, long[1:], True)]
+
+
 def test_a_heartbeat_asks_for_nothing() -> None:
     assert said(welcomed(), op="heartbeat") == []
 

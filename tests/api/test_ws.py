@@ -207,6 +207,44 @@ async def test_typing_reaches_the_others_and_is_never_kept(server: Running) -> N
     assert (await ada.get(f"/api/v1/chats/{chat_id}")).json()["version"] == 2
 
 
+async def test_typing_ends_with_the_access_also_for_who_has_not_heard_of_it_yet(server: Running) -> None:
+    ada, bob = await server.sign_up(), await server.sign_up("Bob")
+    chat_id = await ada.new_chat()
+    stream, share = f"chat/{chat_id}", f"/api/v1/chats/{chat_id}/access"
+    await ada.post(share, {"user_id": bob.id, "permission": "write"})
+    mine, theirs = await server.connect(ada), await server.connect(bob)
+    for wire in (mine, theirs):
+        await wire.say(op="subscribe", id=1, stream=stream, after="now")
+        await wire.op("caught_up", stream=stream)
+    live = server.system.live
+    fresh, live.fresh = live.fresh, lambda: False  # events wait, as they do for a slow reader
+    await ada.post(share, {"user_id": bob.id, "permission": None})
+    for wire in (mine, theirs):
+        await wire.say(op="typing", stream=stream, typing=True)
+    for wire in (mine, theirs, mine):  # whatever was said before has arrived by then
+        await wire.say(op="subscribe", id=2, stream="chat/none", after="now")
+        await wire.op("error")
+    live.fresh = fresh
+    await theirs.op("unsubscribed", stream=stream)
+    assert not any(frame["op"] == "ephemeral" for wire in (mine, theirs) for frame in wire.frames)
+
+
+async def test_a_page_that_cannot_be_read_for_a_mistake_of_ours_ends_the_connection(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await server.sign_up()
+    stream = f"chat/{await user.new_chat()}"
+
+    async def broken(_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(server.system.hub, "fetch", broken)
+    monkeypatch.setattr(server.system.hub, "take", lambda *_, **__: None)
+    wire = await server.connect(user)
+    await wire.say(op="subscribe", id=1, stream=stream, after="start")
+    assert await wire.closed() == 1011  # so that it comes back; it would wait for ever otherwise
+
+
 async def test_how_far_was_read_is_written_once_however_often_it_is_said(server: Running) -> None:
     user = await server.sign_up()
     chat_id = await user.new_chat()
