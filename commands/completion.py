@@ -115,9 +115,8 @@ class Completions:
         chat_id = turn.chat_id or uuid4()
         chat = Chat()
         if not made:
-            _, chat = await self._chats.state(chat_id, fresh=False)
-            if not chat.may_write(actor.id):
-                _, chat = await self._chats.state(chat_id)
+            # Fresh: the version check would catch a stale fold, but not that the turn hangs below what is no longer the newest.
+            _, chat = await self._chats.state(chat_id)
             if not chat.may_write(actor.id):
                 raise ChatNotFound(chat_id)
         commands: list[ChatCommand] = []
