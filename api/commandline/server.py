@@ -35,10 +35,14 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
     Everything else is set in the environment or in a `stenograph.toml`: docs/configuration.md.
     """
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})
-    from api.serve import run  # only here: no other command needs a server
+    from adapters.embedded import EmbeddedPostgresError  # only here: no other command needs a server
+    from adapters.migrate import MigrationError
+    from api.serve import run
 
     try:
         run(settings)
+    except (EmbeddedPostgresError, MigrationError) as error:
+        raise Failed(f"The database cannot be used: {error}") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Failed(
@@ -46,6 +50,11 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
             ) from None
         if error.errno in (errno.EACCES, errno.EADDRNOTAVAIL):
             raise Failed(f"Cannot listen on {settings.host}:{settings.port} or use {settings.data}: {error}") from None
+        raise
+    except Exception as error:
+        # By its name, since only adapters may import a driver. It speaks of DATABASE_URL, which an operator can put right.
+        if settings.database_url is not None and type(error).__name__ == "OperationalError":
+            raise Failed(f"The database of DATABASE_URL cannot be used:\n{error}") from None
         raise
 
 
@@ -62,5 +71,8 @@ def new(data: Path | None) -> None:
     Cursors from before it are then refused, and clients read a snapshot, instead of missing events in silence.
     """
     settings = settings_with({"data": data})
-    maintenance = importlib.import_module("api.maintenance")  # only here: no other command touches a database
+    try:
+        maintenance = importlib.import_module("api.maintenance")  # only here: no other command touches a database
+    except ModuleNotFoundError:
+        raise Failed("This build of the server cannot begin a new epoch yet.") from None
     click.echo(f"The epoch is now {maintenance.new_epoch(settings)}.")
