@@ -22,7 +22,7 @@ from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
 from adapters.postgres.connection import connect
 from adapters.postgres.credentials import PostgresCredentials
-from adapters.postgres.epoch import Epoch
+from adapters.postgres.epoch import Epoch, why_another
 from adapters.postgres.log import PostgresLog
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
@@ -52,6 +52,7 @@ from commands.account import Accounts
 from commands.chat import Chats
 from commands.completion import Completions
 from commands.runs import Keeper, Runs
+from domain.errors import LogUnavailable
 from domain.event import Stored
 from domain.stream import Stream
 
@@ -63,10 +64,18 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
     """One server process on the Postgres at ``dsn``. To be called on the loop that it runs on."""
     node_id = uuid4()
     late = Late()
-    log = PostgresLog(dsn, late.committed, batch_events_max=settings.batch_events_max)
+
+    async def same_history(connection: Any) -> None:
+        """What was put in its place while we were not connected must not be written to, nor read as if it went on."""
+        reason = await why_another(connection, epoch.epoch, late.position)
+        if reason is not None:
+            late.history_changed(reason)
+            raise LogUnavailable(f"the database holds another history: {reason}")
+
+    log = PostgresLog(dsn, late.committed, batch_events_max=settings.batch_events_max, opened=same_history)
     bell = Bell(
         node_id,
-        lambda: connect(dsn, application="bell"),
+        lambda: connect(dsn, application="bell", opened=same_history),
         rung=late.rung,
         signalled=late.signalled,
         interval_s=settings.notify_interval_ms / 1000,
@@ -98,6 +107,14 @@ class Late:
 
     def fresh(self) -> bool:
         return self.system.fresh()
+
+    def position(self) -> int:
+        """The newest position seen here; 0 while the system is still being put together."""
+        return self.system.tail.position if hasattr(self, "system") else 0
+
+    def history_changed(self, reason: str) -> None:
+        if hasattr(self, "system"):  # before it, whoever starts it hears of it from the connection
+            self.system.history_changed(reason)
 
 
 async def assemble(

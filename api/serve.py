@@ -24,6 +24,7 @@ log = structlog.get_logger("serve")
 
 BACKLOG = 2048
 GRACE_S = 5
+EXIT_ANOTHER_HISTORY = 75  # EX_TEMPFAIL of sysexits.h: start it again
 
 
 class Server(uvicorn.Server):
@@ -84,15 +85,26 @@ async def serve(settings: Settings, dsn: str, listening: socket.socket, embedded
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
+    watching = asyncio.create_task(end_with_history(system, server))
     announce(settings, listening)
     try:
         await server.serve(sockets=[listening])
     finally:
+        watching.cancel()
         await system.stop()
         if keeping is not None:
             keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
+    if system.another_history.is_set():
+        sys.exit(EXIT_ANOTHER_HISTORY)
+
+
+async def end_with_history(system: System, server: uvicorn.Server) -> None:
+    """Clients are sent away to whoever starts next, who tells them of the new epoch."""
+    await system.another_history.wait()
+    await system.sockets.go_away()
+    server.should_exit = True
 
 
 async def end_in_order(system: System, server: uvicorn.Server) -> None:

@@ -6,7 +6,7 @@ Only wiring and order of start and stop live here; ``api/app.py`` constructs the
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -58,6 +58,7 @@ class System:
     reads: Reads
     sockets: WebSockets
     draining: bool = False
+    another_history: asyncio.Event = field(default_factory=asyncio.Event)
     _memory: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -78,6 +79,16 @@ class System:
         """Whether Postgres was seen within the lease. A process that was not serves nothing from memory."""
         seen_at = max(self.tail.seen_at, self.log.last_success_at)
         return asyncio.get_running_loop().time() - seen_at < self.settings.lease_s
+
+    def history_changed(self, reason: str) -> None:
+        """The database behind us was restored, or failed over with loss: what this process has followed is not what it holds.
+
+        Its numbers mean other events now, so this process can only end, and another start under a new epoch.
+        """
+        if not self.another_history.is_set():
+            log.critical("another_history", reason=reason, epoch=str(self.epoch.epoch), seen=self.tail.position)
+            self.draining = self.runs.closing = True  # no new work, and nothing to wait for: no end can be written
+            self.another_history.set()
 
     async def drain(self) -> None:
         """Take no new work, let answers finish within the bound, then tell every socket to come back."""

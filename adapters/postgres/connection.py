@@ -1,6 +1,7 @@
 """How a connection to Postgres is opened, and which of its failures pass by themselves."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import asyncpg
@@ -20,15 +21,28 @@ _REFUSING: Final = ("22", "23", "54")
 FAILURES: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError, EOFError)
 
 
-async def connect(dsn: str, *, application: str, role: str = APP_ROLE, statement_cache: int = 100) -> "asyncpg.Connection[Any]":
-    """A connection in the application's role: it may insert into the log and read it, and no more."""
+async def connect(
+    dsn: str,
+    *,
+    application: str,
+    role: str = APP_ROLE,
+    statement_cache: int = 100,
+    opened: Callable[[Any], Awaitable[None]] | None = None,
+) -> "asyncpg.Connection[Any]":
+    """A connection in the application's role: it may insert into the log and read it, and no more. ``opened`` may refuse it."""
     connection = await asyncpg.connect(
         dsn,
         timeout=CONNECT_TIMEOUT_S,
         statement_cache_size=statement_cache,
         server_settings=_settings(application, role),
     )
-    await prepare(connection)
+    try:
+        await prepare(connection)
+        if opened is not None:
+            await opened(connection)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 

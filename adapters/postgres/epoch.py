@@ -5,7 +5,7 @@ this server last saw of the same epoch (a snapshot put back under the same serve
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -56,6 +56,20 @@ async def current_epoch(dsn: str, known: Known | None = None, *, force_new: bool
         return Epoch(epoch, server["head"], server["fsync"] == "on")
     finally:
         await connection.close(timeout=2)
+
+
+async def why_another(connection: Any, epoch: UUID, seen: Callable[[], int]) -> str | None:
+    """Why this connection leads to another history than the one that this process follows; None if it does not.
+
+    ``seen`` gives the newest position of it that was seen here.
+    """
+    known = Known(epoch, seen())  # before the log is asked: it can only have grown since
+    server = await connection.fetchrow(THIS_SERVER)
+    newest = await connection.fetchrow(NEWEST)
+    assert server is not None
+    if newest is not None and newest["epoch"] != epoch:
+        return f"its epoch is {newest['epoch']} now"
+    return _why_new(newest, server, known)
 
 
 def _why_new(newest: Mapping[str, Any] | None, server: Mapping[str, Any], known: Known | None) -> str | None:

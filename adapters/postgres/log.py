@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
@@ -97,10 +97,21 @@ class PostgresLog:
     """``EventLog``, ``Blobs``, ``Nodes`` and ``ChatList``. See the ports for what each method promises."""
 
     def __init__(
-        self, dsn: str, committed: Callable[[Sequence[Stored]], None], *, batch_events_max: int = 1000, hold_s: float = 40.0
+        self,
+        dsn: str,
+        committed: Callable[[Sequence[Stored]], None],
+        *,
+        batch_events_max: int = 1000,
+        hold_s: float = 40.0,
+        opened: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
+        """``opened`` may look at each new connection of the appender, and refuse it by raising."""
+
+        async def connect_appender() -> Any:
+            return await connect(dsn, application="appender", opened=opened)
+
         self.reader = Reader(dsn)
-        self.appender = Appender(lambda: connect(dsn, application="appender"), committed, batch_events_max=batch_events_max, hold_s=hold_s)
+        self.appender = Appender(connect_appender, committed, batch_events_max=batch_events_max, hold_s=hold_s)
 
     async def start(self) -> None:
         await self.reader.start()
