@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api.serve import EXIT_ANOTHER_HISTORY
 from tests.crash.conftest import StartServer, copy_folder
 from tests.crash.processes import kill_postgres, postgres_gone
 from tests.crash.support import Tab, all_ended, people, until
@@ -90,6 +91,8 @@ async def test_a_server_that_lives_through_it_serves_no_second_history(
             old_epoch = tab.epoch
             await ada.ask(chat, "demo:20")
             await all_ended([tab], [stream])
+            await ada.ask(chat, "demo:1000", "And in full?")
+            await until(lambda: tab.deltas() >= 30)
             server.signal(signal.SIGSTOP)  # it must not start what is being replaced
             kill_postgres(data_folder)
             await postgres_gone(data_folder)
@@ -97,12 +100,13 @@ async def test_a_server_that_lives_through_it_serves_no_second_history(
             server.signal(signal.SIGCONT)
             tab.comes_back = False
             await until(lambda: not server.lives, 30)
-            assert await server.ended() != 0
+            assert await server.ended() == EXIT_ANOTHER_HISTORY
             await until(lambda: tab.closes)
         await server.start()
         async with Tab(server.url, ada.token, [stream], after=f"{old_epoch}:{tab.last(stream)}") as tab:
             assert tab.epoch != old_epoch
             assert [frame["reason"] for frame in tab.said("subscribed") if frame["id"] is not None] == ["epoch"]
+            assert [frame["version"] for frame in tab.said("snapshot")] == [1], "the old process has written into the restored log"
             await ada.ask(chat, "demo:20")
             await all_ended([tab], [stream])
     shutil.rmtree(copy)
