@@ -3,10 +3,11 @@
 import argparse
 import importlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import uvloop
 from rich.console import Console
@@ -39,6 +40,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def end(number: int, _: object) -> NoReturn:
+    """A run that is told to end takes what it started along."""
+    raise SystemExit(128 + number)
+
+
 def measured(name: str, host: Host) -> Report:
     """One benchmark. A figure that misses its target is a result, not a failure: only what breaks is raised."""
     module = importlib.import_module(f"bench.{name.replace('-', '_')}")
@@ -51,4 +57,5 @@ def measured(name: str, host: Host) -> Report:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, end)
     sys.exit(main())
