@@ -1,6 +1,7 @@
 """``steno replay``: a chat as it happened, at the pace it happened."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -8,6 +9,7 @@ import rich_click as click
 
 from api.commandline.lanes import COLOURS, Lanes, Part
 from api.commandline.place import Failed, Place, chat_stream, options, run, with_client
+from api.commandline.screen import Wrap
 from client import Client, Event
 
 MAX_GAP_S: Final = 2.0
@@ -29,15 +31,17 @@ class Pace:
         return self.due_s
 
 
-def write(part: Part) -> None:
+def write(part: Part, wrap: Wrap | None) -> None:
     colour = COLOURS[part.lane % len(COLOURS)] if part.lane is not None else None
-    click.echo(click.style(part.text, fg=colour, dim=part.dim or None), nl=False)
+    text = part.text if wrap is None else wrap.of(part.text)
+    click.echo(click.style(text, fg=colour, dim=part.dim or None), nl=False)
 
 
 async def play(events: AsyncIterator[Event], pace: Pace, until: int | None) -> int:
     """Show the events when they are due. Returns the last version shown."""
     loop = asyncio.get_running_loop()
     lanes = Lanes()
+    wrap = Wrap() if sys.stdout.isatty() else None
     began = loop.time()
     shown = 0
     async for event in events:
@@ -47,10 +51,10 @@ async def play(events: AsyncIterator[Event], pace: Pace, until: int | None) -> i
         if due > loop.time():
             await asyncio.sleep(due - loop.time())
         for part in lanes.feed(event):
-            write(part)
+            write(part, wrap)
         shown = event.version
     for part in lanes.rest():
-        write(part)
+        write(part, wrap)
     return shown
 
 

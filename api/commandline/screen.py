@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import rich_click as click
@@ -21,12 +21,36 @@ LOOKS: Final[Mapping[Style, Mapping[str, Any]]] = {
 }
 
 
+class Wrap:
+    """Breaks lines between words, for text that comes in pieces. ``width`` is asked each time: a window may be resized."""
+
+    def __init__(self, width: Callable[[], int] = lambda: shutil.get_terminal_size().columns) -> None:
+        self.width = width
+        self.column = 0  # how many cells of the line are taken
+
+    def of(self, text: str) -> str:
+        """``text`` as it is to be written. A word that does not fit any more begins the next line, if its piece begins with a space: the
+        rest of a word stays with its beginning."""
+        first = text[1:].split(maxsplit=1)[:1] if text.startswith(" ") else []
+        if first and self.column + 1 + cell_len(first[0]) > self.width():
+            text = "\n" + text[1:]
+        self.moved(text)
+        return text
+
+    def moved(self, text: str) -> None:
+        """``text`` was written as it is."""
+        tail = text.rpartition("\n")[2]
+        cells = cell_len(tail) + (0 if "\n" in text else self.column)
+        width = max(1, self.width())
+        self.column = (cells - 1) % width + 1 if cells else 0  # a full line is still the line: the terminal waits with its next
+
+
 class Screen:
     """``quiet`` (a pipe): the text alone goes to stdout, notes to stderr, reasoning nowhere."""
 
     def __init__(self, *, quiet: bool | None = None) -> None:
         self.quiet = not sys.stdout.isatty() if quiet is None else quiet
-        self._column = 0
+        self._wrap = Wrap()
         self._note = ""
         self._noted = False
 
@@ -38,16 +62,14 @@ class Screen:
             elif piece.style in ("error", "note") and piece.text.strip():
                 click.echo(piece.text.strip(), err=True)
             return
-        text = self._wrapped(piece.text)
-        click.echo(click.style(text, **LOOKS[piece.style]), nl=False)
-        self._moved(text)
+        click.echo(click.style(self._wrap.of(piece.text), **LOOKS[piece.style]), nl=False)
 
     def end_line(self) -> None:
         """Whatever comes next begins a line."""
         self.clear_note()
-        if self._column or self.quiet:
+        if self._wrap.column or self.quiet:
             click.echo()
-        self._column = 0
+        self._wrap.column = 0
 
     def connection(self, state: State) -> None:
         """For ``Client.on_state``: a note in the middle of the sentence, gone when the sentence goes on."""
@@ -65,21 +87,8 @@ class Screen:
     def clear_note(self) -> None:
         if not self._note:
             return
-        width = shutil.get_terminal_size().columns
-        if self._column + cell_len(self._note) < width:
+        if self._wrap.column + cell_len(self._note) < self._wrap.width():
             click.echo("\b" * cell_len(self._note) + "\x1b[K", nl=False)
         else:
-            self._moved(self._note)  # it ran over the line's edge, where it cannot be taken back: it stays
+            self._wrap.moved(self._note)  # it ran over the line's edge, where it cannot be taken back: it stays
         self._note = ""
-
-    def _wrapped(self, text: str) -> str:
-        """A word that does not fit any more begins the next line. Only where a piece begins with a space: a word's rest stays with it."""
-        width = shutil.get_terminal_size().columns
-        first = text[1:].split(maxsplit=1)[:1] if text.startswith(" ") else []
-        fits = not first or self._column + 1 + cell_len(first[0]) <= width
-        return text if fits else "\n" + text[1:]
-
-    def _moved(self, text: str) -> None:
-        width = shutil.get_terminal_size().columns
-        tail = text.rpartition("\n")[2]
-        self._column = (cell_len(tail) if "\n" in text else self._column + cell_len(tail)) % max(1, width)

@@ -35,7 +35,7 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
     Everything else is set in the environment or in a `stenograph.toml`: docs/configuration.md.
     """
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})
-    from adapters.embedded import EmbeddedPostgresError  # only here: no other command needs a server
+    from adapters.embedded_host import EmbeddedPostgresError  # only here: no other command needs a server
     from adapters.migrate import MigrationError
     from api.serve import run
 

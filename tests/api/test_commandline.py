@@ -10,7 +10,7 @@ import pytest
 from api.commandline.lanes import Lanes
 from api.commandline.place import Failed
 from api.commandline.replay import Pace
-from api.commandline.screen import RECONNECTING, Screen
+from api.commandline.screen import RECONNECTING, Screen, Wrap
 from api.commandline.tail import line_of as tail_line
 from api.commandline.talk import Talk
 from api.commandline.transfer import fold, line_of
@@ -99,6 +99,16 @@ def test_the_note_goes_away_when_the_sentence_goes_on(capsys: pytest.CaptureFixt
     shown = capsys.readouterr().out
     assert shown.count(RECONNECTING.strip()) == 1
     assert shown.endswith(RECONNECTING + "\b" * len(RECONNECTING))  # and the code that clears the line, which click keeps for terminals
+
+
+def test_words_are_not_broken_at_the_edge() -> None:
+    wrap = Wrap(lambda: 10)
+    assert "".join(wrap.of(piece) for piece in ["one", " two", " three", " fo", "ur", " 5678", " x"]) == "one two\nthree four\n5678 x"
+
+
+def test_a_line_that_is_exactly_full_is_ended_before_the_next_word() -> None:
+    wrap = Wrap(lambda: 10)
+    assert "".join(wrap.of(piece) for piece in ["12345", " 7890", " next"]) == "12345 7890\nnext"
 
 
 # -------------------------------------------------------------------------------------------------------------- replay
