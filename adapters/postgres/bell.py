@@ -86,26 +86,33 @@ class Bell:
 
     async def _notify(self) -> None:
         connection: asyncpg.Connection[Any] | None = None
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(CALL_TIMEOUT_S):
-                    if connection is None:
-                        connection = await self._connect()
-                    while self._head > self._told or self._signals:
-                        head = self._head
-                        await connection.execute(NOTIFY, CHANNEL, self._chime(head).decode())
-                        self._told = head
-                        self.notifications += 1
-            except FAILURES as error:
-                log.warning("bell_not_rung", error=f"{type(error).__name__}: {error}")
-                if connection is not None:
-                    connection.terminate()
-                    connection = None
-                self._wake.set()
-                await asyncio.sleep(RETRY_S)
-            await asyncio.sleep(self._interval_s)
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(CALL_TIMEOUT_S):
+                        if connection is None:
+                            connection = await self._connect()
+                        # One a tick, also when the log moves on or more waits than one holds: the next tick takes the rest.
+                        if self._head > self._told or self._signals:
+                            head = self._head
+                            await connection.execute(NOTIFY, CHANNEL, self._chime(head).decode())
+                            self._told = head
+                            self.notifications += 1
+                            if self._signals:
+                                self._wake.set()
+                except FAILURES as error:
+                    log.warning("bell_not_rung", error=f"{type(error).__name__}: {error}")
+                    if connection is not None:
+                        connection.terminate()
+                        connection = None
+                    self._wake.set()
+                    await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._interval_s)
+        finally:
+            if connection is not None:
+                connection.terminate()
 
     def _chime(self, head: int) -> bytes:
         signals: list[msgspec.Raw] = []
