@@ -83,9 +83,7 @@ async def test_who_is_not_signed_in_any_more_can_still_sign_out(server: Running)
     assert (await user.get("/api/v1/auths/")).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "header", ["Bearer", "Basic YTpi", "bearer nonsense", "Bearer " + "x" * 5000, "Bearer sk-none", "Token x"]
-)
+@pytest.mark.parametrize("header", ["Bearer", "Basic YTpi", "bearer nonsense", "Bearer " + "x" * 5000, "Bearer sk-none", "Token x"])
 async def test_a_header_that_names_nobody_opens_nothing(server: Running, header: str) -> None:
     user = await server.sign_up()
     user.http.headers["authorization"] = header
