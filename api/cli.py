@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 not understood, 130 ended by Ctrl-C.
 """
 
+from importlib import metadata
 from typing import Any
 
 import rich_click as click
@@ -24,6 +25,13 @@ click.rich_click.COMMAND_GROUPS = {
 }
 
 
+def version_of(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "(a checkout that is not installed)"
+
+
 class Steno(click.RichGroup):
     """Ends with 130 where click would say 1: whoever wrote a script can tell an interrupt from a failure."""
 
@@ -39,7 +47,7 @@ class Steno(click.RichGroup):
 
 
 @click.group(cls=Steno, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="stenograph", prog_name="steno")
+@click.version_option(version_of("stenograph"), prog_name="steno")
 def main() -> None:
     """Stenograph: chats that never lose a word.
 
