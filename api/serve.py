@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ log = structlog.get_logger("serve")
 
 BACKLOG = 2048
 GRACE_S = 5
+GC_THRESHOLDS = (100_000, 20, 50)
 EXIT_ANOTHER_HISTORY = 75  # EX_TEMPFAIL of sysexits.h: start it again
 
 
@@ -74,6 +76,10 @@ async def serve(settings: Settings, dsn: str, listening: socket.socket, embedded
     await system.start()
     keeping = asyncio.create_task(embedded.keep_running()) if embedded is not None else None
     server = Server(config(settings, create_app(system)))
+    # What is there now stays, and tokens leave no cycles: looking for garbage among them was a fifth of an append's cost.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     loop = asyncio.get_running_loop()
     ending: list[asyncio.Task[None]] = []
 

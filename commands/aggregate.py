@@ -24,12 +24,13 @@ PAGE_EVENTS: Final = 10_000
 class Kept(Generic[State]):
     """One stream's newest known state. The lock puts this process's own writers in line, so that they never race each other."""
 
-    __slots__ = ("lock", "state", "version")
+    __slots__ = ("lock", "reading", "state", "version")
 
     def __init__(self, state: State) -> None:
         self.lock = asyncio.Lock()
         self.version = 0
         self.state = state
+        self.reading: asyncio.Task[None] | None = None  # the first reading, for all who wait for it
 
 
 class Aggregate(Generic[State]):
@@ -77,9 +78,25 @@ class Aggregate(Generic[State]):
     async def state(self, stream_id: UUID, *, fresh: bool = True) -> tuple[int, State]:
         """``(version, state)``. With ``fresh`` never older than the call; without, whatever is kept, if anything is."""
         kept = self._entry(stream_id)
-        if fresh or kept.version == 0:
+        if fresh:
             await self._refresh(stream_id, kept)
+        elif kept.version == 0:
+            await self._first_reading(stream_id, kept)
         return kept.version, kept.state
+
+    async def _first_reading(self, stream_id: UUID, kept: Kept[State]) -> None:
+        """Read a stream that is not known yet, once for all who ask at the same moment: after a restart that is everybody."""
+        reading = kept.reading
+        if reading is None:
+            reading = kept.reading = asyncio.create_task(self._refresh(stream_id, kept))
+
+            def over(task: asyncio.Task[None]) -> None:
+                kept.reading = None
+                if not task.cancelled():
+                    task.exception()  # whoever waits is told; if nobody does any more, nobody need be
+
+            reading.add_done_callback(over)
+        await asyncio.shield(reading)
 
     async def _refresh(self, stream_id: UUID, kept: Kept[State]) -> None:
         stream = self.stream(stream_id)
