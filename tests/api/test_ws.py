@@ -155,6 +155,25 @@ async def test_ones_own_stream_is_joined_at_welcome_and_taken_up_from_a_cursor(s
     assert again.versions(own) == [2]
 
 
+async def test_who_is_known_here_is_welcomed_without_a_query(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = await server.sign_up()
+    own = f"user/{user.id}"
+
+    async def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the log was asked")
+
+    with monkeypatch.context() as patch:
+        for query in ("version", "read"):
+            patch.setattr(server.system.log, query, asked)
+        wire = await server.connect(user)
+        said = await wire.op("subscribed", stream=own)
+        assert (said["head"], said["from"]) == (1, 2)
+        await wire.op("caught_up", stream=own)
+    await user.new_chat()
+    await wire.event(own, "chat_listed")
+    assert wire.versions(own) == [2]
+
+
 async def test_taken_away_access_ends_the_subscription_at_that_version(server: Running) -> None:
     ada, bob = await server.sign_up(), await server.sign_up("Bob")
     chat_id = await ada.new_chat()
