@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import structlog
 import uvicorn
@@ -41,18 +42,28 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``."""
     configure(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
-    with contextlib.ExitStack() as stack:
-        stack.callback(listening.close)
-        embedded: EmbeddedPostgres | None = None
-        if settings.database_url is None:
-            # It makes the data folder itself: root's must let its system user in.
-            embedded = stack.enter_context(EmbeddedPostgres(settings.data))
-            dsn = embedded.dsn
-        else:
-            settings.data.mkdir(parents=True, exist_ok=True)
-            dsn = settings.database_url
-        migrate(dsn)
+    with contextlib.closing(listening), database(settings) as (dsn, embedded):
         uvloop.run(serve(settings, dsn, listening, embedded))
+
+
+@contextlib.contextmanager
+def database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """The database of the settings, migrated: its owner's URL, and the embedded server where that is what it is."""
+    if settings.database_url is not None:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        migrate(settings.database_url)
+        yield settings.database_url, None
+        return
+    # It makes the data folder itself: root's must let its system user in.
+    with EmbeddedPostgres(settings.data) as embedded:
+        migrate(embedded.dsn)
+        yield embedded.dsn, embedded
+
+
+def new_epoch(settings: Settings) -> UUID:
+    """Begin a new epoch, as after a restore that the server cannot notice by itself. A server that runs must be restarted."""
+    with database(settings) as (dsn, _):
+        return asyncio.run(current_epoch(dsn, force_new=True)).epoch
 
 
 def listen(host: str, port: int) -> socket.socket:
