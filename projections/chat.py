@@ -4,7 +4,7 @@ Total and pure: the same events give the same view, at every version. A message 
 its last token. The shape is the one that clients of the reference system know (``history.messages``, ``childrenIds`` …).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -42,6 +42,8 @@ from domain.event import Emitted, Stored
 Message = dict[str, Any]
 # Shown under the message, newest first, as the reference system keeps them.
 NEW_FIRST: Final = frozenset({"files", "embeds"})
+# What the view itself keeps of a message: a client's key of that name is in the log, and does not stand in for it.
+OWN_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "blocks"})
 
 
 class ChatView:
@@ -79,7 +81,7 @@ class ChatView:
                 if message is not None:
                     message["blocks"].append({"index": opened.index, "type": opened.type, "name": opened.name, "id": opened.id, "text": []})
             case MessageAdded() as added:
-                extra = dict(added.fields)
+                extra = others_keys(added.fields)
                 if added.client_id is not None:
                     extra["client_id"] = added.client_id
                 self._add(stored, added.parent_id, {**extra, "role": added.role, "content": added.content, "done": True})
@@ -125,7 +127,7 @@ class ChatView:
                     finish(message, "interrupted", content)
             case MessageEdited(fields=fields):
                 if message is not None:
-                    message.update(fields)
+                    message.update(others_keys(fields))
                     message["edited_at"] = int(stored.at.timestamp())
             case MessageDeleted():
                 self._remove(str(event.message_id))
@@ -165,7 +167,7 @@ class ChatView:
             case ChatTagged(name=name):
                 self.tags.append(name)
             case ChatUntagged(name=name):
-                self.tags.remove(name)
+                self.tags = [tag for tag in self.tags if tag != name]
             case ChatShared(user_id=user_id, permission=permission):
                 self.grants[str(user_id)] = permission
             case ChatUnshared(user_id=user_id):
@@ -256,20 +258,36 @@ def emitted(message: Message, name: str, data: Any) -> None:
     known = data if isinstance(data, dict) else {}
     match name.removeprefix("chat:message:") if name.startswith("chat:message:") else name:
         case "status":
-            message.setdefault("statusHistory", []).append(data)
+            message["statusHistory"] = [*listed(message.get("statusHistory")), data]
         case "message" | "delta":
-            message["content"] = text_of(message) + str(known.get("content", ""))
+            message["content"] = with_text(text_of(message), str(known.get("content", "")))
         case "replace" | "chat:message":
             message["content"] = known.get("content", "")
         case "files" | "embeds" as key:
-            new = known.get(key, [])
-            message[key] = list(new) if known.get("replace") else [*new, *message.get(key, [])]
+            new = listed(known.get(key))
+            message[key] = new if known.get("replace") else [*new, *listed(message.get(key))]
         case "source" | "citation" if known.get("type") is None:
-            message.setdefault("sources", []).append(data)
+            message["sources"] = [*listed(message.get("sources")), data]
         case "follow_ups":
             message["followUps"] = known.get("follow_ups", [])
         case _:
             pass
+
+
+def others_keys(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key not in OWN_KEYS}
+
+
+def listed(value: Any) -> list[Any]:
+    """A list, whatever an emitter or a client has put there."""
+    return list(value) if isinstance(value, list) else []
+
+
+def with_text(content: Any, text: str) -> Any:
+    """Content with more text at its end: a string, or a list of parts. A reference to a blob stays what it is."""
+    if content is None or isinstance(content, str):
+        return (content or "") + text
+    return [*content, {"type": "text", "text": text}] if isinstance(content, list) else content
 
 
 def text_of(message: Message) -> Any:

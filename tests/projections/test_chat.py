@@ -324,17 +324,12 @@ def test_what_is_emitted_about_a_message_that_is_gone_changes_nothing() -> None:
 NONSENSE: list[Any] = [None, 5, "x", [], {}, {"files": 5}, {"files": None}, {"embeds": "x"}, {"content": 5}, {"content": None}, {"type": 5}]
 
 
-unreadable = pytest.mark.xfail(raises=(TypeError, AttributeError, ValueError), reason="the view trusts what clients and emitters put there")
-
-
-@unreadable
 def test_no_emitted_nonsense_makes_a_chat_unreadable() -> None:
     for name in ("status", "message", "delta", "replace", "files", "embeds", "source", "citation", "follow_ups"):
         for data in NONSENSE:
             assert_whole(seen(*STREAMING, emit(name, data), emit(name, data, A), emit(name, {name: ["x"], "content": "y"})))
 
 
-@unreadable
 def test_no_key_of_a_message_makes_a_chat_unreadable() -> None:
     names = ("status", "message", "files", "embeds", "source")
     emitted = [emit(name, {name: ["x"], "content": "y"}, one) for one in (Q, Q2) for name in names]
@@ -347,7 +342,6 @@ def test_no_key_of_a_message_makes_a_chat_unreadable() -> None:
             assert_whole(seen(CREATED, ASKED, asked, started, *edited, *emitted, Event(Q2, MessageDeleted())))
 
 
-@unreadable
 def test_content_in_parts_takes_more_text() -> None:
     parts = [{"type": "text", "text": "hello"}]
     assert_whole(seen(CREATED, Event(Q, MessageAdded(None, "user", parts)), emit("message", {"content": " there"})))
