@@ -153,7 +153,7 @@ class PostgresLog:
         return [stored(row) for row in await self.reader.fetch(READ_LOG, after, limit)]
 
     async def version(self, stream: Stream) -> int:
-        return _first(await self.reader.fetch(STREAM_VERSION, stream.id))
+        return _first(await self.reader.fetch(STREAM_VERSION, stream.id, stream.kind))
 
     async def head(self) -> int:
         return _first(await self.reader.fetch(LOG_HEAD))

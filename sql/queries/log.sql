@@ -32,7 +32,11 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
  LIMIT $2;
 
 -- name: stream_version
-SELECT version FROM events WHERE stream_id = $1 ORDER BY version DESC LIMIT 1;
+-- $1 uuid, $2 text: the stream's id and kind. An id of another kind names no stream.
+SELECT version FROM events
+ WHERE stream_id = $1 AND EXISTS (SELECT FROM streams AS s WHERE s.stream_id = $1 AND s.kind = $2)
+ ORDER BY version DESC
+ LIMIT 1;
 
 -- name: log_head
 SELECT position FROM events ORDER BY position DESC LIMIT 1;
