@@ -2,6 +2,7 @@
 
 A process of its own: ``python -m bench.asgi PORT``. A client that says ``go`` has frames sent to everybody who is connected:
 ``per_s`` of them, or as fast as they go, each with ``events`` events of the size of a token's, for ``seconds``.
+An event says when it was due, not when it was made: a sender that falls behind is late.
 """
 
 import asyncio
@@ -23,11 +24,11 @@ STREAM: Final = b"chat/00000000-0000-4000-8000-000000000000"
 SENDS: Final[dict[Send, None]] = {}
 
 
-def event(version: int) -> bytes:
+def event(version: int, due_ns: int) -> bytes:
     return (
         b'{"stream":"%b","version":%d,"position":%d,"at":"2026-01-01T00:00:00.000000Z","chat_id":"%b","message_id":"%b","user":null,'
         b'"data":{"type":"message_delta","data":{"index":0,"text":"%b"}}}'
-        % (STREAM, version, version, STREAM[5:], STREAM[5:], mark(version - 1))
+        % (STREAM, version, version, STREAM[5:], STREAM[5:], mark(version - 1, due_ns))
     )
 
 
@@ -56,9 +57,10 @@ async def go(per_s: float, seconds: float, events: int) -> None:
     started = time.monotonic()
     frames = version = 0
     while time.monotonic() - started < seconds:
+        due = started + frames / per_s if per_s else time.monotonic()
         if per_s:
-            await asyncio.sleep(max(0.0, started + frames / per_s - time.monotonic()))
-        made = b",".join([event(version + number) for number in range(1, events + 1)])
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        made = b",".join([event(version + number, int(due * 1e9)) for number in range(1, events + 1)])
         version += events
         frames += 1
         text = (b'{"op":"events","stream":"%b","events":[%b]}' % (STREAM, made)).decode()

@@ -12,8 +12,9 @@ SIGN: Final = b"~"
 MARK_BYTES: Final = 22
 
 
-def mark(number: int) -> bytes:
-    return b"~%016x%06x" % (time.monotonic_ns(), number)
+def mark(number: int, due_ns: int | None = None) -> bytes:
+    """``due_ns``: when it should have been sent, where the sender itself is what is measured and may be late."""
+    return b"~%016x%06x" % (due_ns or time.monotonic_ns(), number)
 
 
 def sent_and_number(piece: bytes) -> tuple[int, int]:
