@@ -1,7 +1,7 @@
 """What we claim, as commands anyone can run: ``python -m bench NAME [--json FILE] [--quick]``.
 
 Each benchmark measures the raw limit (the same statement or bytes, without our code) in the same run and prints the ratio.
-Results with the facts of the machine they were made on are in ``docs/benchmarks.md``.
+Results with the facts of the machine they were made on are in ``docs/benchmarks.md``; ``page.py`` puts them there.
 
 Start with ``bench/latency.py``: a claim is one module, ``run(bench) -> list[Line]``. What they share is small:
 

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench import page
 from bench.__main__ import NAMES, main
-from bench.report import Line, percentile
+from bench.report import Line, Report, percentile
 from bench.sockets import Frames, framed, read_events
 
 SMOKE = [pytest.param(name, marks=[pytest.mark.postgres, pytest.mark.slow]) for name in NAMES]
@@ -41,6 +43,35 @@ def test_a_figure_without_a_promise_is_neither() -> None:
 def test_a_percentile_is_one_of_the_values() -> None:
     assert percentile([4, 1, 3, 2], 0.5) == 3
     assert percentile([1], 0.99) == 1
+
+
+def figures(bench: str, line: Line, *, quick: bool = False) -> dict[str, Any]:
+    machine: dict[str, Any] = dict.fromkeys(("at", "cores", "cpu", "memory_gb", "system", "python", "postgres", "fsync"), "x")
+    machine |= {"synchronous_commit": "on", "load_1m": 1.5, "fsync_ms": 4.0, "calibration_ms": 1204.0, "calibration_cpu_ms": 213.0}
+    return {"machine": machine, "quick": quick, "reports": [Report(bench, [line], 3.0).as_json()]}
+
+
+def test_the_page_gets_the_newest_figures_and_keeps_what_people_wrote() -> None:
+    old = figures("storm", Line(what="old", measured=9, unit="s", at_most=4))
+    new = figures("storm", Line(what="new", measured=6, unit="s", raw=2, at_most=4))
+    made = page.written(f"by hand\n{page.BEGIN}\nbefore\n{page.END}\nalso by hand\n", [old, new])
+    assert made.startswith("by hand\n")
+    assert made.endswith("also by hand\n")
+    assert "| new | ≤ 4 | 6 s | 2 s | 3.00 | **miss** ×1.5 |" in made
+    assert "calibration 1,204 ms, 213 of them on a core" in made
+    assert "old" not in made
+    assert "before" not in made
+
+
+def test_figures_that_mean_nothing_are_not_put_on_the_page() -> None:
+    with pytest.raises(ValueError, match="--quick"):
+        page.written(f"{page.BEGIN}{page.END}", [figures("storm", Line(what="x", measured=1, unit="s"), quick=True)])
+
+
+def test_a_miss_says_by_how_much() -> None:
+    assert page.by(Line(what="x", measured=50, unit="", raw=100, ratio_at_least=0.7).as_json()) == " ×1.4"
+    assert page.by(Line(what="x", measured=10, unit="", at_least=15).as_json()) == " ×1.5"
+    assert page.by(Line(what="x", measured=6, unit="", raw=2, at_most=5, ratio_at_most=1.2).as_json()) == " ×2.5"
 
 
 def event(version: int, data: str, name: str = "message_delta") -> str:
