@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from typing import Final
+from uuid import UUID
 
 import structlog
 
 from commands.account import Accounts, Principal, actor_of
 from domain.errors import StenographError
+from domain.event import Actor
 from domain.stream import Stream
 from domain.user import MarkRead
 
@@ -22,7 +24,8 @@ class Reads:
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
-        self._waiting: dict[tuple[Principal, Stream], int] = {}
+        # By person, not by session: two tabs of one person write once.
+        self._waiting: dict[tuple[UUID, Stream], tuple[int, Actor]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -36,9 +39,10 @@ class Reads:
         await self._write()
 
     def note(self, principal: Principal, stream: Stream, version: int) -> None:
-        key = (principal, stream)
-        if key in self._waiting or len(self._waiting) < WAITING_MAX:
-            self._waiting[key] = max(version, self._waiting.get(key, 0))
+        key = (principal.user_id, stream)
+        known = self._waiting.get(key)
+        if known is not None or len(self._waiting) < WAITING_MAX:
+            self._waiting[key] = (max(version, known[0] if known is not None else 0), actor_of(principal))
 
     async def _run(self) -> None:
         while True:
@@ -47,9 +51,9 @@ class Reads:
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        for (principal, stream), version in waiting.items():
+        for (user_id, stream), (version, actor) in waiting.items():
             try:
-                command = MarkRead(user_id=principal.user_id, stream=str(stream), version=version)
-                await self._accounts.handle(command, actor=actor_of(principal))
+                command = MarkRead(user_id=user_id, stream=str(stream), version=version)
+                await self._accounts.handle(command, actor=actor)
             except StenographError as error:
                 log.warning("read_not_marked", stream=str(stream), error=str(error))

@@ -4,6 +4,7 @@
 request of somebody who is known costs no query.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import re
@@ -85,11 +86,12 @@ class Standing:
     It lives at least as long as a ``Principal`` that holds it: a live connection never loses sight of its own account.
     """
 
-    __slots__ = ("__weakref__", "account", "missed", "version")
+    __slots__ = ("__weakref__", "account", "missed", "reading", "version")
 
     def __init__(self) -> None:
         self.account = NOBODY
         self.version = 0
+        self.reading = asyncio.Lock()  # of many who ask at once, one reads
         self.missed = 0  # the newest version that passed and could not be taken up, because something before it was not there
 
     @property
@@ -214,8 +216,14 @@ class Accounts:
             # Known from here on: what passes while the log is read is not missed.
             standing = self._standings[user_id] = Standing()
         while fresh or not standing.current:
-            fresh = False
-            version, account = await self._aggregate.state(user_id)
+            if fresh:
+                fresh = False
+                version, account = await self._aggregate.state(user_id)
+            else:
+                async with standing.reading:
+                    if standing.current:
+                        break
+                    version, account = await self._aggregate.state(user_id)
             if version == 0:
                 return standing
             standing.read(version, account)
