@@ -504,6 +504,13 @@ def pages_of(stream: Stream, version: int, state: bytes, bytes_max: int) -> Iter
         )
 
 
+async def refuse(send: Send) -> None:
+    """The handshake's answer of a server that is going away: come back, to whoever is there then."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"1")]
+    await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b"the server is going away"})
+
+
 class WebSockets:
     """The ASGI handler of ``/ws``, and what all sockets share."""
 
@@ -547,14 +554,16 @@ class WebSockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if self._going_away:
+            # Refused before it is accepted: a socket that is opened and closed at once may be cut before its client reads why.
+            await refuse(send)
+            return
         await send({"type": "websocket.accept"})
         socket = Socket(self, receive, scope.get("extensions", {}).get(FRAMES) or AsgiWire(send))
         self._sockets.add(socket)
         try:
             if not self._origin_allowed(headers):
                 socket.close(Close(1008, "this origin is not on the list"))
-            elif self._going_away:
-                socket.close(Close(1012, "the server is going away"))
             else:
                 principal = await self._by_request(headers, scope)
                 del headers

@@ -308,6 +308,9 @@ async def test_a_server_that_goes_away_sends_everybody_another_delay(settings: S
         delays = [(await wire.op("reconnect"))["after_ms"] for wire in wires]
         assert len(set(delays)) > 4
         assert {await wire.closed() for wire in wires} == {1012}
+        with pytest.raises(websockets.InvalidStatus) as refused:
+            await server.connect(user)
+        assert refused.value.response.status_code == 503
         answer = await user.post(
             "/api/chat/completions", {"model": "demo", "messages": [{"role": "user", "content": "x"}], "session_id": "s"}
         )
