@@ -21,6 +21,7 @@ from api.app import create_app, on_postgres
 from api.logging import configure
 from api.settings import Settings
 from api.system import EPOCH_FILE, System
+from api.ws_protocol import FramedProtocol
 
 log = structlog.get_logger("serve")
 
@@ -136,7 +137,7 @@ def config(settings: Settings, app: Any) -> uvicorn.Config:
         app,
         loop="none",  # it runs on ours
         http="httptools",
-        ws="websockets-sansio",
+        ws=FramedProtocol,
         ws_max_size=settings.frame_in_bytes,
         ws_ping_interval=settings.ping_interval_s,
         ws_ping_timeout=settings.pong_timeout_s,

@@ -15,7 +15,7 @@ import tests.api.conftest
 from api.serve import config
 from api.settings import Settings
 from api.ws import Joined, Socket
-from api.ws_protocol import AsgiWire, FramedProtocol, payload_of, text_frame
+from api.ws_protocol import AsgiWire, payload_of, text_frame
 from domain.stream import parse_stream
 from tests.api.conftest import WAIT_S, Running, User, Wire, running
 
@@ -27,19 +27,9 @@ TRANSPORT_BYTES = 64 * 1024
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Every test that asks for it runs on both ways."""
     with monkeypatch.context() as patch:
-        patch.setattr(tests.api.conftest, "config", framed if request.param == "framed" else plain)
+        if request.param == "asgi":
+            patch.setattr(tests.api.conftest, "config", plain)
         yield request.param
-
-
-@pytest.fixture
-def on_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tests.api.conftest, "config", framed)
-
-
-def framed(settings: Settings, app: Any) -> uvicorn.Config:
-    made = config(settings, app)
-    made.ws = FramedProtocol
-    return made
 
 
 def plain(settings: Settings, app: Any) -> uvicorn.Config:
@@ -112,7 +102,7 @@ async def test_large_frames_and_small_ones_arrive_alike(either: str, settings: S
 
 
 @anyio
-async def test_who_reads_nothing_costs_a_frame_and_the_transports_buffer(on_frames: None, settings: Settings) -> None:
+async def test_who_reads_nothing_costs_a_frame_and_the_transports_buffer(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, frame_out_bytes=100_000, tail_memory_bytes=500_000)
     async with running(settings) as server:
         user = await server.sign_up()
@@ -137,7 +127,7 @@ async def test_who_reads_nothing_costs_a_frame_and_the_transports_buffer(on_fram
 
 
 @anyio
-async def test_nothing_goes_out_to_a_slow_reader_after_its_account_has_changed(on_frames: None, settings: Settings) -> None:
+async def test_nothing_goes_out_to_a_slow_reader_after_its_account_has_changed(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, frame_out_bytes=50_000)
     async with running(settings) as server:
         admin, bob = await server.sign_up(), await server.sign_up("Bob")
@@ -158,7 +148,7 @@ async def test_nothing_goes_out_to_a_slow_reader_after_its_account_has_changed(o
 
 
 @anyio
-async def test_a_slow_reader_that_goes_on_reading_is_not_taken_for_dead(on_frames: None, settings: Settings) -> None:
+async def test_a_slow_reader_that_goes_on_reading_is_not_taken_for_dead(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, ping_interval_s=0.05, pong_timeout_s=2.0, frame_out_bytes=20_000)
     async with running(settings) as server:
         user = await server.sign_up()
@@ -177,7 +167,7 @@ async def test_a_slow_reader_that_goes_on_reading_is_not_taken_for_dead(on_frame
 
 
 @anyio
-async def test_a_dead_reader_is_let_go(on_frames: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dead_reader_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.ws_protocol.CLOSE_TIMEOUT_S", 0.05)
     settings = msgspec.structs.replace(settings, ping_interval_s=0.05, pong_timeout_s=0.1, frame_out_bytes=20_000)
     async with running(settings) as server:
@@ -195,7 +185,7 @@ async def test_a_dead_reader_is_let_go(on_frames: None, settings: Settings, monk
 
 
 @anyio
-async def test_who_does_not_answer_a_close_is_cut_off(on_frames: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_does_not_answer_a_close_is_cut_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.ws_protocol.CLOSE_TIMEOUT_S", 0.05)
     async with running(settings) as server:
         user = await server.sign_up()
@@ -210,7 +200,7 @@ async def test_who_does_not_answer_a_close_is_cut_off(on_frames: None, settings:
 
 
 @anyio
-async def test_a_client_that_asks_without_reading_is_read_no_further(on_frames: None, settings: Settings) -> None:
+async def test_a_client_that_asks_without_reading_is_read_no_further(settings: Settings) -> None:
     async with running(settings) as server:
         user = await server.sign_up()
         chat_id = await user.new_chat()
@@ -300,7 +290,7 @@ async def test_another_servers_client_that_is_gone_is_noticed() -> None:
 
 
 @anyio
-async def test_a_thousand_subscriptions_of_one_socket_are_served_in_turn(on_frames: None, settings: Settings) -> None:
+async def test_a_thousand_subscriptions_of_one_socket_are_served_in_turn(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, frame_out_bytes=2_000)
     async with running(settings) as server:
         user = await server.sign_up()
