@@ -71,32 +71,35 @@ class Batch:
 class Page:
     """Consecutive events of one stream, from version ``first`` on, and the batches that were made of them."""
 
-    __slots__ = ("_batches", "batches_bytes", "events", "events_bytes", "first", "kept")
+    __slots__ = ("_batches", "batches_bytes", "events", "events_bytes", "first", "kept", "next", "used")
 
     def __init__(self, first: int) -> None:
         self.first = first
+        self.next = first  # the version that would follow
         self.events: list[Encoded] = []
         self.events_bytes = 0
         self.batches_bytes = 0
         self.kept = False  # whether the hub counts it among its memory
+        self.used = False  # since it was last looked at for letting go
         self._batches: dict[tuple[int, int, int], Batch] = {}
 
     @property
     def bytes(self) -> int:
         return self.events_bytes + self.batches_bytes
 
-    @property
-    def next(self) -> int:
-        return self.first + len(self.events)
-
     def covers(self, version: int) -> bool:
-        return self.first <= version < self.first + len(self.events)
+        return self.first <= version < self.next
 
-    def add(self, event: Encoded) -> None:
+    def add(self, event: Encoded) -> int:
+        """Returns by how many bytes it has grown: less than nothing where batches go."""
         self.events.append(event)
-        self.events_bytes += EVENT_OVERHEAD_BYTES + 2 * len(event.stored.data)
+        self.next += 1
+        grown = EVENT_OVERHEAD_BYTES + 2 * len(event.stored.data)
+        self.events_bytes += grown
         if self._batches:
+            grown -= self.batches_bytes
             self._forget_batches()  # everybody's next one ends later
+        return grown
 
     def batch(self, stream: Stream, after: int, until: int, bytes_max: int) -> Batch:
         """The events above ``after``, which the page covers, that fit: at least one."""
@@ -189,8 +192,14 @@ class Hub:
         woken: dict[StreamEntry, None] = {}
         for stored in events:
             stream = stored.stream
-            self._remember(stream, stored)
             entry = self._entries.get(stream)
+            page = entry.page if entry is not None else None
+            # Nearly always the event goes on with the page that its followers took from last.
+            if page is not None and page.next == stored.version and (stored.version - 1) % PAGE_VERSIONS and page.events_bytes <= self._page_bytes:
+                self._bytes += page.add(Encoded(stored, self._encode))
+                page.used = True
+            else:
+                self._remember(stream, stored)
             if entry is not None:
                 if stored.version > entry.head:  # the head that was read may be ahead of what has passed here
                     entry.head = stored.version
@@ -199,6 +208,8 @@ class Hub:
             if stored.type != "message_delta":
                 for watcher in self._watchers:
                     watcher(stored)
+        if self._bytes > self._memory_bytes:
+            self._let_go()
         for entry in woken:
             for subscription in entry.subscriptions:
                 subscription.wake(subscription)
@@ -282,7 +293,7 @@ class Hub:
                 page = self._pages.get((subscription.stream, after // PAGE_VERSIONS))
                 if page is None or not page.covers(after + 1):
                     return None
-                self._pages.move_to_end((subscription.stream, after // PAGE_VERSIONS))
+                page.used = True
                 entry.page, entry.newest = page, None
         before = page.bytes
         batch = page.batch(subscription.stream, after, min(until, page.next - 1), bytes_max)
@@ -349,12 +360,8 @@ class Hub:
         if page is None:
             page = Page(stored.version)
             self._add(key, page)
-        else:
-            self._pages.move_to_end(key)
-        before = page.bytes
-        page.add(Encoded(stored, self._encode))
-        self._bytes += page.bytes - before
-        self._let_go(page)
+        self._bytes += page.add(Encoded(stored, self._encode))
+        page.used = True
 
     def _add(self, key: tuple[Stream, int], page: Page) -> None:
         self._pages[key] = page
@@ -369,11 +376,12 @@ class Hub:
         if entry is not None and entry.page is page:
             entry.page = entry.newest = None
 
-    def _let_go(self, in_use: Page) -> None:
-        """The pages that were not used for longest, until the rest keep to the bound. The one in use stays."""
+    def _let_go(self, in_use: Page | None = None) -> None:
+        """Pages that were not used since their last turn, until the rest keep to the bound. The one in use stays."""
         while self._bytes > self._memory_bytes and len(self._pages) > 1:
-            key = next(iter(self._pages))
-            if self._pages[key] is in_use:
+            key, page = next(iter(self._pages.items()))
+            if page.used or page is in_use:
+                page.used = False
                 self._pages.move_to_end(key)
             else:
                 self._drop(key)

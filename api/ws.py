@@ -10,6 +10,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
@@ -54,7 +55,12 @@ NOBODY: Final = Principal(UUID(int=0), "", "pending", "", 0, None, None)
 def events_frame(batch: Batch) -> bytes:
     """An ``events`` frame, of the bytes that were made for each event."""
     events = b",".join([event.wire for event in batch.events])
-    return text_frame(b'{"op":"events","stream":"%b","events":[%b]}' % (str(batch.stream).encode(), events))
+    return text_frame(b"%b%b]}" % (_opening(batch.stream), events))
+
+
+@lru_cache(maxsize=8192)
+def _opening(stream: Stream) -> bytes:
+    return b'{"op":"events","stream":"%b","events":[' % str(stream).encode()
 
 
 def caught_up_frame(stream: Stream, version: int) -> bytes:

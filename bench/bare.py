@@ -118,19 +118,19 @@ class Writer:
                 datas.append(b"{}")
                 types.append("message_end")
             counts.append(len(pieces) + chat.over)
-            messages += [str(chat.message_id)] * counts[-1]
+            messages += [chat.message_id.hex] * counts[-1]
             if chat.paused:
                 chat.paused = False
                 chat.provider.resume_reading()
         numbers = range(1, len(chats) + 1)
         touches = [number for number, count in zip(numbers, counts, strict=True) for _ in range(count)]
         in_touch = [number for count in counts for number in range(1, count + 1)]
-        ids = "{" + ",".join(str(chat.id) for chat in chats) + "}"
+        ids = array([chat.id.hex for chat in chats])
         requests = text(list(numbers))
         row = await self._connection.fetchrow(
-            CALL, len(chats), False, [], [], [], [], [], [], [], [], [],
-            requests, ids, ["chat"] * len(chats), text([chat.version for chat in chats]), text(counts),
-            text(touches), text(in_touch), types, "{" + ",".join(messages) + "}", [None] * len(datas), datas,
+            CALL, len(chats), False, *["{}"] * 9,
+            requests, ids, array(["chat"] * len(chats)), text([chat.version for chat in chats]), text(counts),
+            text(touches), text(in_touch), array(types), array(messages), "", b"\x1e".join(datas).decode(),
         )  # fmt: skip
         at = row["recorded"].isoformat(timespec="microseconds").encode()
         position = row["positions"][0] - counts[0]
@@ -147,6 +147,10 @@ class Writer:
                 )
             done += count
             chat.socket.write(frame(b'{"op":"events","stream":"%b","events":[%b]}' % (chat.name, b",".join(events))))
+
+
+def array(elements: list[str]) -> str:
+    return f"{{{','.join(elements)}}}"
 
 
 def text(numbers: list[int]) -> str:

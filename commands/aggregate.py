@@ -24,10 +24,12 @@ PAGE_EVENTS: Final = 10_000
 class Kept(Generic[State]):
     """One stream's newest known state. The lock puts this process's own writers in line, so that they never race each other."""
 
-    __slots__ = ("lock", "reading", "state", "version")
+    __slots__ = ("lock", "reading", "state", "stream", "used", "version")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, stream: Stream, state: State) -> None:
+        self.stream = stream
         self.lock = asyncio.Lock()
+        self.used = False  # again, since it was last looked at for eviction
         self.version = 0
         self.state = state
         self.reading: asyncio.Task[None] | None = None  # the first reading, for all who wait for it
@@ -64,16 +66,25 @@ class Aggregate(Generic[State]):
     def _entry(self, stream_id: UUID) -> Kept[State]:
         kept = self._kept.get(stream_id)
         if kept is None:
-            kept = self._kept[stream_id] = Kept(self._empty)
-            if len(self._kept) > self._kept_max:
-                for oldest in self._kept:
-                    # An entry in use stays: its lock is what keeps this process's writers in line.
-                    if not self._kept[oldest].lock.locked() and oldest != stream_id:
-                        del self._kept[oldest]
-                        break
+            if len(self._kept) >= self._kept_max:
+                self._evict()
+            kept = self._kept[stream_id] = Kept(self.stream(stream_id), self._empty)
         else:
-            self._kept.move_to_end(stream_id)
+            kept.used = True
         return kept
+
+    def _evict(self) -> None:
+        """Drop the first that was not used since its last turn: to note a use has to cost nothing, a token is one.
+
+        An entry in use stays: its lock is what keeps this process's writers in line.
+        """
+        for _ in range(2 * len(self._kept)):
+            stream_id, kept = next(iter(self._kept.items()))
+            if not (kept.used or kept.lock.locked()):
+                del self._kept[stream_id]
+                return
+            kept.used = False
+            self._kept.move_to_end(stream_id)
 
     async def state(self, stream_id: UUID, *, fresh: bool = True) -> tuple[int, State]:
         """``(version, state)``. With ``fresh`` never older than the call; without, whatever is kept, if anything is."""
@@ -136,7 +147,7 @@ class Aggregate(Generic[State]):
         actor: Actor | None = None,
         command: CommandKey | None = None,
         claims: Sequence[Claim] = (),
-        also: Callable[[State], Sequence[StreamAppend]] = lambda _: (),
+        also: Callable[[State], Sequence[StreamAppend]] | None = None,
         expected_version: int | None = None,
         attempts_max: int | None = ATTEMPTS_MAX,
     ) -> Appended:
@@ -148,8 +159,9 @@ class Aggregate(Generic[State]):
         Raises what ``decide`` and ``EventLog.append`` raise.
         """
         kept = self._entry(stream_id)
-        stream = self.stream(stream_id)
-        async with kept.lock:
+        stream = kept.stream
+        await kept.lock.acquire()  # "async with" costs two calls more, for every token
+        try:
             if command is not None:
                 known = await self._log.find_command(command.actor_id, command.key)
                 if known is not None:
@@ -181,9 +193,11 @@ class Aggregate(Generic[State]):
                 if not events and command is None:
                     return Appended(await self._log.head(), (version,))
                 # Where only the command is to be remembered, it is with the version that it found.
-                appends = (StreamAppend(stream, events, version), *(also(state) if events else ()))
+                appends = [StreamAppend(stream, events, version)]
+                if also is not None and events:
+                    appends += also(state)
                 try:
-                    appended = await self._log.append(AppendRequest(appends=appends, actor=actor, command=command, claims=claims))
+                    appended = await self._log.append(AppendRequest(appends, actor, command, claims))
                 except ConcurrencyConflict as conflict:
                     if conflict.expected == EXISTS:
                         raise  # no fresher look at this stream brings the other one into being
@@ -193,8 +207,11 @@ class Aggregate(Generic[State]):
                 if appended.repeated:
                     return appended
                 if kept.version == version:  # a reader may have refreshed past us while we waited for the commit
-                    for number, event in enumerate(events, version + 1):
-                        state = self._evolve(state, event, number)
-                    kept.version, kept.state = version + len(events), state
+                    for event in events:
+                        version += 1
+                        state = self._evolve(state, event, version)
+                    kept.version, kept.state = version, state
                 return appended
             raise TooManyLostRaces(stream, attempt)
+        finally:
+            kept.lock.release()

@@ -1,8 +1,8 @@
 """Chat commands: each becomes appended events, in the chat's own stream and in those of the people it concerns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from commands.aggregate import Aggregate
@@ -42,7 +42,7 @@ class Chats:
         """``(version, state)``; an empty state where there is no such chat."""
         return await self._aggregate.state(chat_id, fresh=fresh)
 
-    async def handle(
+    def handle(
         self,
         command: ChatCommand,
         *,
@@ -50,14 +50,14 @@ class Chats:
         key: CommandKey | None = None,
         expected_version: int | None = None,
         attempts_max: int | None = 32,
-    ) -> Appended:
+    ) -> Coroutine[Any, Any, Appended]:
         """Raises what ``decide`` and ``Aggregate.handle`` raise."""
-        return await self._aggregate.handle(
+        return self._aggregate.handle(
             command.chat_id,
-            partial(decide, command=command),
+            lambda chat: decide(chat, command),
             actor=actor,
             command=key,
-            also=partial(in_lists, command=command),
+            also=partial(in_lists, command=command) if type(command) in CHANGES_LISTS else None,
             expected_version=expected_version,
             attempts_max=attempts_max,
         )
@@ -100,6 +100,9 @@ def text_of(events: Iterable[Event[Any]]) -> str:
             case _:
                 pass
     return "".join("".join(pieces[index]) for index in sorted(pieces))
+
+
+CHANGES_LISTS: Final = (CreateChat, ShareChat, DeleteChat)
 
 
 def in_lists(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:

@@ -42,7 +42,7 @@ class Claim(msgspec.Struct, frozen=True):
     stream: Stream
 
 
-class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
+class AppendRequest(msgspec.Struct, frozen=True):
     """All of ``appends`` or nothing. May be empty of events where only the command is to be remembered."""
 
     appends: Sequence[StreamAppend]

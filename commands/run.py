@@ -48,17 +48,15 @@ PROVIDER_CLOSE_S: Final = 10.0
 class Block:
     """One block of the answer, as it grows."""
 
-    __slots__ = ("index", "sha256", "text", "type")
+    __slots__ = ("index", "text", "type")
 
     def __init__(self, index: int, type_: BlockType) -> None:
         self.index = index
         self.type = type_
         self.text: list[str] = []
-        self.sha256 = hashlib.sha256()
 
-    def add(self, text: str) -> None:
-        self.text.append(text)
-        self.sha256.update(text.encode())
+    def sum(self) -> BlockSum:
+        return BlockSum(self.index, self.type, hashlib.sha256("".join(self.text).encode()).hexdigest())
 
 
 class Answer:
@@ -107,17 +105,19 @@ class Answer:
 
     def _say(self, facts: list[BlockOpened | MessageDelta], block: Block, text: str) -> None:
         text = storable(text)
+        block.text.append(text)
+        if 0 < len(text) <= DELTA_CHARACTERS_MAX:
+            facts.append(MessageDelta(block.index, text))
+            return
         for at in range(0, len(text), DELTA_CHARACTERS_MAX):
-            piece = text[at : at + DELTA_CHARACTERS_MAX]
-            block.add(piece)
-            facts.append(MessageDelta(block.index, piece))
+            facts.append(MessageDelta(block.index, text[at : at + DELTA_CHARACTERS_MAX]))
 
     @property
     def content(self) -> str:
         return "".join("".join(block.text) for block in self.blocks if block.type == "text")
 
     def sums(self) -> list[BlockSum]:
-        return [BlockSum(block.index, block.type, block.sha256.hexdigest()) for block in self.blocks]
+        return [block.sum() for block in self.blocks]
 
 
 def storable(text: str) -> str:
@@ -129,6 +129,8 @@ def storable(text: str) -> str:
 
 def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> list[BlockOpened | MessageDelta]:
     """The same with at most about ``deltas_max`` deltas: adjacent ones of one block become one that says how many it holds."""
+    if len(facts) <= deltas_max:
+        return list(facts)
     count = sum(type(fact) is MessageDelta for fact in facts)
     if count <= deltas_max:
         return list(facts)
@@ -292,9 +294,10 @@ class Run:
             return
         if self._first_token_s is None:
             self._first_token_s = self._clock()
-        deltas = [fact for fact in facts if type(fact) is MessageDelta]
-        self._answer.deltas += len(deltas)
-        self.appended_chunks += sum(delta.chunks for delta in deltas)
+        for fact in facts:
+            if type(fact) is MessageDelta:
+                self._answer.deltas += 1
+                self.appended_chunks += fact.chunks
         command = AppendParts(chat_id=self.chat_id, message_id=self.message_id, seq=seq, parts=facts)
         deadline_s = self._clock() + APPEND_HOLD_S
         while True:

@@ -644,9 +644,9 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
     """The next state. Total: history cannot be refused, so this never raises."""
     match event.data:
         case MessageDelta():
-            return advanced(chat, event.message_id, deltas=1, blocks=0)
+            return advanced(chat, event.message_id, 1, 0)
         case BlockOpened():
-            return advanced(chat, event.message_id, deltas=0, blocks=1)
+            return advanced(chat, event.message_id, 0, 1)
         case MessageStarted() as start:
             assert event.message_id is not None
             opened = {**chat.open_generations, event.message_id: Generation(start.task_id, start.node_id, version)}
@@ -695,13 +695,13 @@ def changed(chat: Chat, **fields: Any) -> Chat:
     return msgspec.structs.replace(chat, **fields)
 
 
-def advanced(chat: Chat, message_id: UUID | None, *, deltas: int, blocks: int) -> Chat:
+def advanced(chat: Chat, message_id: UUID | None, deltas: int, blocks: int) -> Chat:
     assert message_id is not None
     known = chat.open_generations.get(message_id)
     if known is None:
         return chat
     ahead = Generation(known.task_id, known.node_id, known.started_version, known.deltas + deltas, known.blocks + blocks)
-    return changed(chat, open_generations={**chat.open_generations, message_id: ahead})
+    return msgspec.structs.replace(chat, open_generations={**chat.open_generations, message_id: ahead})
 
 
 def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str) -> Chat:

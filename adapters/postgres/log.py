@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
@@ -134,8 +134,8 @@ class PostgresLog:
         yield "counter", "stenograph_append_retries", "Appends asked again after a failure.", appender.retries
         yield "counter", "stenograph_log_queries", "Queries asked of Postgres, but for appends.", self.reader.queries
 
-    async def append(self, request: AppendRequest) -> Appended:
-        return await self.appender.append(request)
+    def append(self, request: AppendRequest) -> Coroutine[Any, Any, Appended]:
+        return self.appender.append(request)
 
     async def read(
         self, stream: Stream, *, after: int = 0, until: int | None = None, limit: int, without_deltas: bool = False

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from adapters.providers.text import storable
+from adapters.providers.transport import READ
 from domain.errors import ProviderFailed
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024  # read of an error's body
@@ -18,6 +19,9 @@ DETAIL_CHARS_MAX: Final = 1_000  # told of it
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024  # a list of models
 AFTER_FINISH_S: Final = 5.0  # how long usage and the end mark may still take after the finish reason
 DRAIN_S: Final = 0.25  # how long the end of the body may take after the end mark, so that the connection can be kept
+
+# What a request can fail with besides a bad status.
+FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, ValueError)
 
 # Keys of a caller's body that are ours, or that the adapters say themselves. A strict server refuses what it does not know.
 LOCAL_KEYS: Final = frozenset(
@@ -59,24 +63,22 @@ class Endpoint:
         detail = storable(detail)
         return ProviderFailed(code, detail if len(detail) <= DETAIL_CHARS_MAX else f"{detail[:DETAIL_CHARS_MAX]}…")
 
-    @contextmanager
-    def translated(self) -> Iterator[None]:
-        """httpx's exceptions under our names."""
-        try:
-            yield
-        except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise self.failed("provider_unreachable", f"{self.shown}: no connection within {self.connect_timeout_s:g} s: {error}") from None
-        except httpx.TimeoutException:
-            raise self.failed("provider_idle", f"{self.shown}: silent for more than {self.idle_timeout_s:g} s") from None
-        except (httpx.ConnectError, httpx.ProxyError) as error:
-            raise self.failed("provider_unreachable", f"{self.shown}: {error}") from None
-        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
-            # ValueError: a key or an address that cannot stand in a request, such as one that is not ASCII
-            raise self.failed("provider_unreachable", f"{self.shown}: the request cannot be made: {error}") from None
-        except httpx.DecodingError as error:
-            raise self.failed("provider_garbage", f"{self.shown}: {error}") from None
-        except httpx.HTTPError as error:
-            raise self.failed("provider_broke_off", f"{self.shown}: {error}") from None
+    def translated(self, error: Exception) -> ProviderFailed:
+        """One of httpx's exceptions (``FAILURES``) under our name."""
+        match error:
+            case httpx.ConnectTimeout() | httpx.PoolTimeout():
+                return self.failed("provider_unreachable", f"{self.shown}: no connection within {self.connect_timeout_s:g} s: {error}")
+            case httpx.TimeoutException():
+                return self.failed("provider_idle", f"{self.shown}: silent for more than {self.idle_timeout_s:g} s")
+            case httpx.ConnectError() | httpx.ProxyError():
+                return self.failed("provider_unreachable", f"{self.shown}: {error}")
+            case httpx.DecodingError():
+                return self.failed("provider_garbage", f"{self.shown}: {error}")
+            case httpx.HTTPError() if not isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+                return self.failed("provider_broke_off", f"{self.shown}: {error}")
+            case _:
+                # ValueError: a key or an address that cannot stand in a request, such as one that is not ASCII
+                return self.failed("provider_unreachable", f"{self.shown}: the request cannot be made: {error}")
 
     @asynccontextmanager
     async def posted(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
@@ -87,9 +89,11 @@ class Endpoint:
             "accept": "text/event-stream, application/x-ndjson, application/json",
             **self.headers,
         }
-        with self.translated():
+        try:
             request = self.client.build_request("POST", self.base_url + path, content=content, headers=headers, timeout=self.timeout)
             response = await self.client.send(request, stream=True)
+        except FAILURES as error:
+            raise self.translated(error) from None
         try:
             if not 200 <= response.status_code < 300:
                 raise await self._status(response)
@@ -101,15 +105,16 @@ class Endpoint:
         """The body of a GET, bounded in size and, as a whole, in time."""
         try:
             async with asyncio.timeout(self.connect_timeout_s + self.idle_timeout_s):
-                with self.translated():
-                    request = self.client.build_request("GET", self.base_url + path, headers=self.headers, timeout=self.timeout)
-                    response = await self.client.send(request, stream=True)
-                    try:
-                        if not 200 <= response.status_code < 300:
-                            raise await self._status(response)
-                        body, whole = await bounded_body(response, ANSWER_BYTES_MAX)
-                    finally:
-                        await response.aclose()
+                request = self.client.build_request("GET", self.base_url + path, headers=self.headers, timeout=self.timeout)
+                response = await self.client.send(request, stream=True)
+                try:
+                    if not 200 <= response.status_code < 300:
+                        raise await self._status(response)
+                    body, whole = await bounded_body(response, ANSWER_BYTES_MAX)
+                finally:
+                    await response.aclose()
+        except FAILURES as error:
+            raise self.translated(error) from None
         except TimeoutError:
             raise self.failed("provider_idle", f"{self.shown}: no whole answer within {self.idle_timeout_s:g} s") from None
         if not whole:
@@ -139,11 +144,24 @@ async def bounded_body(response: httpx.Response, bytes_max: int) -> tuple[bytes,
     return b"".join(pieces), True
 
 
-async def reads(endpoint: Endpoint, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """What the connection brings, read by read. Raises ``ProviderFailed``."""
-    with endpoint.translated():
-        async for data in response.aiter_bytes():
-            yield data
+class Reads:
+    """What an answer's connection brings, read by read."""
+
+    def __init__(self, endpoint: Endpoint, response: httpx.Response) -> None:
+        self._endpoint = endpoint
+        plain = response.headers.get("content-encoding", "identity") == "identity"
+        self._read: Callable[[], Awaitable[bytes]] | None = response.extensions.get(READ) if plain else None
+        self._decoded = response.aiter_bytes() if self._read is None else None
+
+    async def next(self) -> bytes:
+        """The next bytes; empty at the end. Raises ``ProviderFailed``."""
+        try:
+            if self._read is not None:
+                return await self._read()
+            assert self._decoded is not None
+            return await anext(self._decoded, b"")
+        except FAILURES as error:
+            raise self._endpoint.translated(error) from None
 
 
 def error_text(body: bytes) -> str:

@@ -7,7 +7,6 @@ beside ``messages``, as OpenAI's clients send them, become options; ``max_comple
 
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ import msgspec
 from adapters.providers.http import Endpoint
 from adapters.providers.ollama_answer import OllamaReader
 from adapters.providers.openai import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
-from adapters.providers.reading import parts_of
+from adapters.providers.reading import answered
 from adapters.providers.text import storable
 from commands.providers import Ask, Model, Part
 
@@ -58,13 +57,8 @@ class OllamaProvider:
                     "provider_garbage", f"{self._endpoint.shown}: expected {{models: […]}}, received something else"
                 )
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
-        async with (
-            self._endpoint.posted("/api/chat", request_of(ask)) as response,
-            aclosing(parts_of(self._endpoint, response, OllamaReader())) as answer,
-        ):
-            async for parts in answer:
-                yield parts
+    def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+        return answered(self._endpoint, "/api/chat", request_of(ask), OllamaReader())
 
 
 def request_of(ask: Ask) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Any server that speaks OpenAI's chat completions: OpenAI itself, vLLM, llama.cpp, LM Studio, OpenRouter and many more."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, Final
 
 import httpx
@@ -9,7 +8,7 @@ import msgspec
 
 from adapters.providers.http import LOCAL_KEYS, Endpoint
 from adapters.providers.openai_answer import OpenAIReader
-from adapters.providers.reading import parts_of
+from adapters.providers.reading import answered
 from adapters.providers.text import storable
 from commands.providers import Ask, Model, Part
 
@@ -50,13 +49,8 @@ class OpenAIProvider:
                     "provider_garbage", f"{self._endpoint.shown}: expected a list of models, received something else"
                 )
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
-        async with (
-            self._endpoint.posted("/chat/completions", _body(ask)) as response,
-            aclosing(parts_of(self._endpoint, response, OpenAIReader())) as answer,
-        ):
-            async for parts in answer:
-                yield parts
+    def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+        return answered(self._endpoint, "/chat/completions", _body(ask), OpenAIReader())
 
 
 def _body(ask: Ask) -> dict[str, Any]:

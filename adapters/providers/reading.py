@@ -1,13 +1,10 @@
 """How any streamed answer is read: the part that the providers' protocols share."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Protocol
 
-import httpx
-
-from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, Endpoint, reads
+from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, Endpoint, Reads
 from commands.providers import Part
 from domain.errors import ProviderFailed
 
@@ -28,31 +25,32 @@ class Reader(Protocol):
         ...
 
 
-async def parts_of(endpoint: Endpoint, response: httpx.Response, reader: Reader) -> AsyncGenerator[list[Part], None]:
-    """The answer, read by read. Raises ``ProviderFailed`` after everything that came before the failure was yielded."""
-    async with aclosing(reads(endpoint, response)) as chunks:
-        async for data in chunks:
+async def answered(endpoint: Endpoint, path: str, body: Mapping[str, Any], reader: Reader) -> AsyncGenerator[list[Part], None]:
+    """The answer to a POST, read by read. Raises ``ProviderFailed`` after everything that came before the failure was yielded."""
+    async with endpoint.posted(path, body) as response:
+        reads = Reads(endpoint, response)
+        while data := await reads.next():
             if parts := _fed(reader, data):
                 yield parts
             if reader.finishing or reader.failure is not None:
                 break
         if reader.finishing:
-            async for parts in _tail(reader, chunks):
+            async for parts in _tail(reader, reads):
                 yield parts
         if _open(reader) and (parts := _finished(reader)):
             yield parts
         if reader.failure is not None:
             raise endpoint.failed(reader.failure.code, str(reader.failure))
-        await _drain(chunks)
+        await _drain(reads)
 
 
-async def _tail(reader: Reader, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[list[Part], None]:
+async def _tail(reader: Reader, reads: Reads) -> AsyncGenerator[list[Part], None]:
     """What follows the finish reason. The answer is whole, so neither silence nor a cut is a failure any more."""
     deadline = asyncio.get_running_loop().time() + AFTER_FINISH_S
     while _open(reader):
         try:
             async with asyncio.timeout_at(deadline):
-                data = await anext(chunks, b"")
+                data = await reads.next()
         except (TimeoutError, ProviderFailed):
             return
         if not data:
@@ -81,11 +79,11 @@ def _finished(reader: Reader) -> list[Part]:
         return []
 
 
-async def _drain(chunks: AsyncGenerator[bytes, None]) -> None:
+async def _drain(reads: Reads) -> None:
     """Read to the end of the body, which most often is there already, so that the connection can be used again."""
     try:
         async with asyncio.timeout(DRAIN_S):
-            async for _ in chunks:
+            while await reads.next():
                 pass
     except (TimeoutError, ProviderFailed):
         pass

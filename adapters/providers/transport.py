@@ -11,12 +11,13 @@ on top of it, with its requests, headers, timeouts and exceptions; ``client.py``
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Final, NamedTuple, cast
 
 import httptools
 import httpx
 
+READ: Final = "stenograph.read"  # among a response's extensions: the way to its body that is not through httpx's three generators
 HEAD_BYTES_MAX: Final = 64 * 1024  # status line and headers of one answer
 READ_AHEAD_BYTES_MAX: Final = 64 * 1024  # about 300 chunks; beyond it the socket waits for a reader that is slower than the provider
 KEPT_S: Final = 30.0  # how long an unused connection is kept
@@ -209,10 +210,13 @@ class _Body(httpx.AsyncByteStream):
         self._connection: _Connection | None = connection
         self._timeout_s = timeout_s
 
+    def read(self) -> Awaitable[bytes]:
+        """What has come since the last call, as it came; empty at the end."""
+        assert self._connection is not None
+        return self._connection.read(self._timeout_s)
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        connection = self._connection
-        assert connection is not None
-        while data := await connection.read(self._timeout_s):
+        while data := await self.read():
             yield data
 
     async def aclose(self) -> None:
@@ -262,11 +266,12 @@ class StreamTransport(httpx.AsyncBaseTransport):
             except BaseException:
                 self._drop(connection)
                 raise
+        body = _Body(self, origin, connection, read_timeout_s)
         return httpx.Response(
             connection.status,
             headers=connection.headers,
-            stream=_Body(self, origin, connection, read_timeout_s),
-            extensions={"http_version": b"HTTP/1.1"},
+            stream=body,
+            extensions={"http_version": b"HTTP/1.1", READ: body.read},
         )
 
     def release(self, origin: _Origin, connection: _Connection) -> None:

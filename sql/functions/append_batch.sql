@@ -145,10 +145,12 @@ BEGIN
     last := coalesce(last, 0);
     recorded := greatest(clock_timestamp(), at);  -- time never runs against position
 
-    INSERT INTO streams (stream_id, kind)
-    SELECT t.stream_id, t.kind
-      FROM unnest(p_touch_request, p_touch_stream, p_touch_kind, p_touch_events, heads) AS t(request, stream_id, kind, events, head)
-     WHERE t.head = 0 AND t.events > 0 AND outcomes[t.request] = 0;
+    IF 0 = ANY (heads) THEN
+        INSERT INTO streams (stream_id, kind)
+        SELECT t.stream_id, t.kind
+          FROM unnest(p_touch_request, p_touch_stream, p_touch_kind, p_touch_events, heads) AS t(request, stream_id, kind, events, head)
+         WHERE t.head = 0 AND t.events > 0 AND outcomes[t.request] = 0;
+    END IF;
 
     -- SQL gives a batch's rows to the insert in the order of their numbers, since that is how they are unnested.
     IF accepted THEN

@@ -54,11 +54,15 @@ INSERT INTO blobs (stream_id, sha256, content) VALUES ($1, $2, $3) ON CONFLICT D
 SELECT content FROM blobs WHERE stream_id = $1 AND sha256 = $2;
 
 -- name: append_batch!
--- The arguments are explained in functions/append_batch.sql. Arrays of numbers and ids come as text, "{1,2,3}".
+-- The arguments are explained in functions/append_batch.sql. Arrays come as their text, "{1,2,3}"; those of JSON as elements
+-- with a record separator between them, an empty one for NULL.
 -- Never inside an open transaction: it ends in COMMIT.
-CALL append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                  $12::text::integer[], $13::text::uuid[], $14, $15::text::integer[], $16::text::integer[],
-                  $17::text::integer[], $18::text::integer[], $19, $20::text::uuid[], $21, $22);
+CALL append_batch($1, $2,
+                  $3::text::integer[], $4::text::uuid[], $5::text::text[], $6::text::bytea[], $7::text::json[],
+                  $8::text::integer[], $9::text::text[], $10::text::text[], $11::text::uuid[],
+                  $12::text::integer[], $13::text::uuid[], $14::text::text[], $15::text::integer[], $16::text::integer[],
+                  $17::text::integer[], $18::text::integer[], $19::text::text[], $20::text::uuid[],
+                  string_to_array($21, E'\x1e', '')::json[], string_to_array($22, E'\x1e')::json[]);
 
 -- name: notify
 -- $1 text: the channel. $2 text: the payload, under 8,000 bytes.
