@@ -72,6 +72,7 @@ def _settings(application: str, role: str) -> dict[str, str]:
         "role": role,
         "lock_timeout": str(LOCK_TIMEOUT_MS),
         "jit": "off",
+        "plan_cache_mode": "force_generic_plan",  # all of them look things up by key: planned once, not for every array's length
         "TimeZone": "UTC",
     }
 

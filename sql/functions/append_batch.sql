@@ -82,9 +82,14 @@ BEGIN
         END LOOP;
     END IF;
 
+    -- The second look is for who expects more than there is. The first one alone would be right with no bound below, but it
+    -- would read every version of the stream that its page of the index holds: a third of the whole call, when measured.
     heads := ARRAY(
-        SELECT coalesce((SELECT e.version FROM events AS e WHERE e.stream_id = t.stream_id ORDER BY e.version DESC LIMIT 1), 0)
-          FROM unnest(p_touch_stream) WITH ORDINALITY AS t(stream_id, touch)
+        SELECT coalesce((SELECT e.version FROM events AS e WHERE e.stream_id = t.stream_id AND e.version >= t.expected
+                          ORDER BY e.version DESC LIMIT 1),
+                        (SELECT e.version FROM events AS e WHERE e.stream_id = t.stream_id ORDER BY e.version DESC LIMIT 1),
+                        0)
+          FROM unnest(p_touch_stream, p_touch_expected) WITH ORDINALITY AS t(stream_id, expected, touch)
          ORDER BY t.touch);
     versions := heads;
 
