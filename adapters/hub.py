@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from domain.event import Stored
 from domain.stream import Stream
 
@@ -30,21 +32,18 @@ ReadRange = Callable[[Stream, int, int], Awaitable[Sequence[Stored]]]
 ReadHead = Callable[[Stream], Awaitable[int]]
 
 
-class Encoded:
+class Encoded(msgspec.Struct, gc=False):
     """An event, and its form on the wire once somebody has asked for it: encoded once for all its subscribers."""
 
-    __slots__ = ("_encode", "_wire", "stored")
-
-    def __init__(self, stored: Stored, encode: Encode) -> None:
-        self.stored = stored
-        self._encode = encode
-        self._wire: bytes | None = None
+    stored: Stored
+    encode: Encode
+    made: bytes | None = None
 
     @property
     def wire(self) -> bytes:
-        if self._wire is None:
-            self._wire = self._encode(self.stored)
-        return self._wire
+        if self.made is None:
+            self.made = self.encode(self.stored)
+        return self.made
 
 
 class Batch:
@@ -195,7 +194,12 @@ class Hub:
             entry = self._entries.get(stream)
             page = entry.page if entry is not None else None
             # Nearly always the event goes on with the page that its followers took from last.
-            if page is not None and page.next == stored.version and (stored.version - 1) % PAGE_VERSIONS and page.events_bytes <= self._page_bytes:
+            if (
+                page is not None
+                and page.next == stored.version
+                and (stored.version - 1) % PAGE_VERSIONS
+                and page.events_bytes <= self._page_bytes
+            ):
                 self._bytes += page.add(Encoded(stored, self._encode))
                 page.used = True
             else:

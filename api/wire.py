@@ -24,15 +24,14 @@ def _envelope(stream: Stream, message_id: UUID | None) -> tuple[bytes, bytes]:
 
 def encode_event(stored: Stored) -> bytes:
     """One event as JSON bytes."""
-    position, stream, version, name, message_id, actor, data, at = stored
-    before, after = _envelope(stream, message_id)
+    before, after = _envelope(stored.stream, stored.message_id)
     return b'%b%d,"position":%d,"at":"%b%b%b,"data":{"type":"%b","data":%b}}' % (
         before,
-        version,
-        position,
-        timestamp(at),
+        stored.version,
+        stored.position,
+        timestamp(stored.at),
         after,
-        actor or b"null",
-        name.encode(),
-        data,
+        stored.actor or b"null",
+        stored.type.encode(),
+        stored.data,
     )

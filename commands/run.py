@@ -109,8 +109,8 @@ class Answer:
         if 0 < len(text) <= DELTA_CHARACTERS_MAX:
             facts.append(MessageDelta(block.index, text))
             return
-        for at in range(0, len(text), DELTA_CHARACTERS_MAX):
-            facts.append(MessageDelta(block.index, text[at : at + DELTA_CHARACTERS_MAX]))
+        starts = range(0, len(text), DELTA_CHARACTERS_MAX)
+        facts += [MessageDelta(block.index, text[at : at + DELTA_CHARACTERS_MAX]) for at in starts]
 
     @property
     def content(self) -> str:

@@ -1,7 +1,7 @@
 """What stands in the log: an event, once proposed, once recorded, once as its stored bytes."""
 
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -26,8 +26,12 @@ class Event(msgspec.Struct, Generic[Fact], frozen=True):
     data: Fact
 
 
-class Stored(NamedTuple):
-    """One row of the log. ``data`` and ``actor`` are JSON, the very bytes that were written: they are sent as they are."""
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """One row of the log. ``data`` and ``actor`` are JSON, the very bytes that were written: they are sent as they are.
+
+    ``gc=False``: a process keeps tens of thousands of the newest, and nothing in them can make a cycle. Looking for garbage
+    among them stopped everything for 45 ms every 50,000 tokens.
+    """
 
     position: int
     stream: Stream

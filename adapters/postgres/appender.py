@@ -41,7 +41,20 @@ NOBODY: Final = UUID(int=0)
 class Waiting:
     """One request on its way: its events encoded, and whoever waits for it."""
 
-    __slots__ = ("actor", "asked_before", "bytes", "command", "counts", "datas", "done", "events", "keys", "message_ids", "request", "types")
+    __slots__ = (
+        "actor",
+        "asked_before",
+        "bytes",
+        "command",
+        "counts",
+        "datas",
+        "done",
+        "events",
+        "keys",
+        "message_ids",
+        "request",
+        "types",
+    )
 
     def __init__(self, request: AppendRequest, done: "asyncio.Future[Appended]") -> None:
         self.request = request
@@ -381,7 +394,7 @@ def call_arguments(batch: Sequence[Waiting]) -> tuple[str, ...]:
 
 
 def _id(id_: UUID | None) -> str:
-    return "NULL" if id_ is None else "%032x" % id_.int  # a third of what its usual form costs
+    return "NULL" if id_ is None else f"{id_.int:032x}"  # a third of what its usual form costs
 
 
 def _quoted(text: str) -> str:

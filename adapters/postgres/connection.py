@@ -34,7 +34,8 @@ async def connect(
         dsn,
         timeout=CONNECT_TIMEOUT_S,
         statement_cache_size=statement_cache,
-        server_settings=_settings(application, role),
+        # What is called here looks things up by key: it is planned once, and not for every length of an array.
+        server_settings={**_settings(application, role), "plan_cache_mode": "force_generic_plan"},
     )
     try:
         await prepare(connection)
@@ -72,7 +73,6 @@ def _settings(application: str, role: str) -> dict[str, str]:
         "role": role,
         "lock_timeout": str(LOCK_TIMEOUT_MS),
         "jit": "off",
-        "plan_cache_mode": "force_generic_plan",  # all of them look things up by key: planned once, not for every array's length
         "TimeZone": "UTC",
     }
 
