@@ -32,6 +32,7 @@ class Tail:
         self._deliver = deliver
         self._poll_s = poll_s
         self._held: deque[Sequence[Stored]] = deque()  # our own commits above a hole
+        self._heard = 0  # a position that the log is known to have
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
@@ -56,8 +57,11 @@ class Tail:
         """What this process has just committed, in commit order."""
         if events[0].position == self.position + 1:
             self._pass_on(events)
+            if self._held:
+                self._drain()
             return
         self.holes += 1
+        self._heard = max(self._heard, events[-1].position)
         if len(self._held) < HELD_BATCHES_MAX:  # beyond it they are read from the log like everybody else's
             self._held.append(events)
         self._wake.set()
@@ -65,12 +69,14 @@ class Tail:
     def ring(self, head: int) -> None:
         """Somebody says that the log goes up to ``head``."""
         if head > self.position:
+            self._heard = max(self._heard, head)
             self._wake.set()
 
     async def reached(self, position: int) -> None:
         """Returns once everything up to ``position`` was delivered."""
         while self.position < position:
             self._moved.clear()
+            self._heard = max(self._heard, position)
             self._wake.set()
             await self._moved.wait()
 
@@ -88,25 +94,30 @@ class Tail:
 
     async def _run(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(self._poll_s):
                     await self._wake.wait()
+            except TimeoutError:
+                self._look_again()  # a bell may be lost
             self._wake.clear()
             try:
                 await self._catch_up()
             except LogUnavailable as error:
                 log.warning("tail_waits", error=str(error))
                 await asyncio.sleep(RETRY_S)
+                self._look_again()
                 self._wake.set()
             except Exception:
                 self.stumbles += 1
                 log.exception("tail_stumbled", position=self.position)
                 await asyncio.sleep(RETRY_S)
+                self._look_again()
                 self._wake.set()
 
     async def _catch_up(self) -> None:
-        while True:
-            self._drain()
+        self._drain()
+        while self._held or self._heard > self.position:
+            self._heard = self.position  # who says more while we read is heard
             page = await self._read(self.position, PAGE_EVENTS)
             self.seen_at = asyncio.get_running_loop().time()
             new = [event for event in page if event.position > self.position]
@@ -114,8 +125,12 @@ class Tail:
                 assert new[0].position == self.position + 1, f"the log has a hole below {new[0].position}"
                 self._pass_on(new)
             self._drain()
-            if len(page) < PAGE_EVENTS and not self._held:
-                return
+            if len(page) == PAGE_EVENTS:
+                self._look_again()
+
+    def _look_again(self) -> None:
+        """There may be more than anybody has said."""
+        self._heard = max(self._heard, self.position + 1)
 
     def _drain(self) -> None:
         while self._held and self._held[0][0].position <= self.position + 1:

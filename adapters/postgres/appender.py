@@ -1,8 +1,9 @@
 """The one way into the log: everything that waits goes in one call, one round trip, one commit.
 
-No timer: while a batch is in flight the next one gathers. The batch runs in the appender's own task and is never cancelled
-with a caller. A time-out or a lost connection is an unknown outcome: the connection is dropped and the same call is made
-again, saying so, until it is answered or ``hold_s`` is over.
+No timer: while a batch is in flight the next one gathers. When much waits it goes as two, on a connection each: Postgres is
+at the one while this process makes the other and hands out the last. A batch runs in the appender's own task and is never
+cancelled with a caller. A time-out or a lost connection is an unknown outcome: the connection is dropped and the same call is
+made again, saying so, until it is answered or ``hold_s`` is over.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ from domain.stream import Stream
 log = structlog.get_logger("appender")
 
 CALL: Final = text("append_batch")
+LANES: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
+HALF_REQUESTS_MIN: Final = 32  # a batch is not halved below it: under light load that would only make more commits
 CALL_TIMEOUT_S: Final = 10.0
 SEPARATOR: Final = b"\x1e"
 RETRY_FIRST_S: Final = 0.02
@@ -98,8 +101,26 @@ class Waiting:
         self.keys = keys
 
 
+class Lane:
+    """One batch on its way: its connection, and the task that writes on it."""
+
+    __slots__ = ("connection", "task", "wake")
+
+    def __init__(self) -> None:
+        self.connection: asyncpg.Connection[Any] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.wake = asyncio.Event()
+
+    def drop(self) -> None:
+        if self.connection is not None:
+            self.connection.terminate()
+            self.connection = None
+
+
 class Appender:
-    """``connect`` opens the appender's own connection; ``committed`` gets each batch's events, in order, before any caller does."""
+    """``connect`` opens one of the appender's own connections. ``committed`` gets each batch's events before any caller does;
+    of two batches that were in flight together, the later one may come first.
+    """
 
     def __init__(
         self,
@@ -115,29 +136,36 @@ class Appender:
         self._hold_s = hold_s
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
-        self._wake = asyncio.Event()
-        self._connection: asyncpg.Connection[Any] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._lanes = [Lane() for _ in range(LANES)]
+        self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
         self.batches = 0
         self.retries = 0
         self.last_success_at = 0.0  # the loop's clock, seconds
 
     async def start(self) -> None:
-        self._connection = await self._connect()
+        for lane in self._lanes:
+            lane.connection = await self._connect()
+            lane.task = asyncio.create_task(self._run(lane), name="appender")
         self.last_success_at = asyncio.get_running_loop().time()
-        self._task = asyncio.create_task(self._run(), name="appender")
 
     async def close(self) -> None:
         """Everything that waits is appended first, within ``hold_s``."""
         self._closing = True
-        self._wake.set()
-        if self._task is not None:
-            with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(self._task, self._hold_s)
-        if self._connection is not None:
-            with contextlib.suppress(Exception):  # it may be lost already, and nothing depends on it any more
-                await self._connection.close(timeout=1)
+        self._wake()
+        tasks = [lane.task for lane in self._lanes if lane.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._hold_s)
+            for task in late:
+                task.cancel()
+        for lane in self._lanes:
+            if lane.connection is not None:
+                with contextlib.suppress(Exception):  # it may be lost already, and nothing depends on it any more
+                    await lane.connection.close(timeout=1)
+
+    def _wake(self) -> None:
+        for lane in self._lanes:
+            lane.wake.set()
 
     @property
     def waiting_events(self) -> int:
@@ -152,28 +180,46 @@ class Appender:
             raise Overloaded("the append queue (bytes)", WAITING_BYTES_MAX)
         self._waiting.append(waiting)
         self._waiting_bytes += waiting.bytes
-        self._wake.set()
+        self._wake()
         # A caller that is cancelled cancels this future, and nothing else: the request goes on without it.
         return await waiting.done
 
-    async def _run(self) -> None:
+    async def _run(self, lane: Lane) -> None:
         while True:
-            if not self._waiting:
-                if self._closing:
-                    return
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            await self._write(self._gather())
+            lane.wake.clear()
+            if batch := self._gather(lane):
+                keys = {key for one in batch for key in one.keys}
+                self._in_flight |= keys
+                try:
+                    await self._write(lane, batch)
+                finally:
+                    self._in_flight -= keys
+                    if self._waiting or self._closing:
+                        self._wake()
+            elif self._closing and not self._waiting:
+                return
+            else:
+                await lane.wake.wait()
 
-    def _gather(self) -> list[Waiting]:
-        """The next batch, in the order of arrival. Whatever shares a key with what is before it waits for the next one."""
+    def _gather(self, lane: Lane) -> list[Waiting]:
+        """The next batch, in the order of arrival. Whatever shares a key with what is before it waits for a later one.
+
+        While another batch is in flight, ``HALF_REQUESTS_MIN`` or nothing. While none is, the first lane leaves half to the other.
+        """
+        waiting = self._waiting
+        requests_max = len(waiting)
+        if self._in_flight:
+            if requests_max < HALF_REQUESTS_MIN:
+                return []
+        elif lane is not self._lanes[0]:
+            return []
+        elif requests_max >= 2 * HALF_REQUESTS_MIN:
+            requests_max //= 2
         batch: list[Waiting] = []
         held_back: list[Waiting] = []
-        taken: set[Any] = set()
+        taken = set(self._in_flight)
         events = size = 0
-        waiting = self._waiting
-        while waiting:
+        while waiting and len(batch) < requests_max:
             one = waiting[0]
             if batch and (events + one.events > self._batch_events_max or size + one.bytes > BATCH_BYTES_MAX):
                 break
@@ -189,9 +235,9 @@ class Appender:
         self._waiting_bytes -= size
         return batch
 
-    async def _write(self, batch: list[Waiting]) -> None:
+    async def _write(self, lane: Lane, batch: list[Waiting]) -> None:
         try:
-            self._settle(batch, await self._call(batch))
+            self._settle(batch, await self._call(lane, batch))
         except asyncpg.PostgresError as error:
             if not refuses_data(error):
                 log.error("append_failed", sqlstate=error.sqlstate, error=str(error), requests=len(batch))
@@ -200,8 +246,8 @@ class Appender:
             if len(batch) > 1:
                 # A row that Postgres refuses for its data fails alone, not its neighbours.
                 middle = len(batch) // 2
-                await self._write(batch[:middle])
-                await self._write(batch[middle:])
+                await self._write(lane, batch[:middle])
+                await self._write(lane, batch[middle:])
                 return
             log.error("request_refused_by_postgres", sqlstate=error.sqlstate, error=str(error))
             self._fail(batch, BadRequest(f"Postgres refused the request's data: {error.args[0]}"))
@@ -218,7 +264,7 @@ class Appender:
                 one.done.set_exception(error)
                 one.done.exception()  # a caller that left does not read it, and that is no fault
 
-    async def _call(self, batch: list[Waiting]) -> Any:
+    async def _call(self, lane: Lane, batch: list[Waiting]) -> Any:
         """One call, repeated until it is answered. Raises ``LogUnavailable`` after ``hold_s``, or the server's "no"."""
         loop = asyncio.get_running_loop()
         arguments = call_arguments(batch)
@@ -227,10 +273,10 @@ class Appender:
         while True:
             try:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
-                    if self._connection is None:
-                        self._connection = await self._connect()
+                    if lane.connection is None:
+                        lane.connection = await self._connect()
                     asked_before = any(one.asked_before for one in batch)
-                    row = await self._connection.fetchrow(CALL, len(batch), asked_before, *arguments)
+                    row = await lane.connection.fetchrow(CALL, len(batch), asked_before, *arguments)
                 self.batches += 1
                 self.last_success_at = loop.time()
                 return row
@@ -241,17 +287,12 @@ class Appender:
                 if outcome_unknown(error):
                     for one in batch:
                         one.asked_before = True
-                    self._drop_connection()
+                    lane.drop()
                 if loop.time() + pause_s > deadline:
                     raise LogUnavailable(f"Postgres did not take the events within {self._hold_s:g} s: {error}") from error
                 log.warning("append_retry", error=f"{type(error).__name__}: {error}", requests=len(batch), pause_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MOST_S)
-
-    def _drop_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
 
     def _settle(self, batch: list[Waiting], row: Any) -> None:
         outcomes, positions, versions, answers, at = row["outcomes"], row["positions"], row["versions"], row["answers"], row["recorded"]
