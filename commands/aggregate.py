@@ -6,19 +6,20 @@ Hot streams are folded once and kept. A kept fold may be stale; the version chec
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from commands.ports import EXISTS, Appended, AppendRequest, Claim, CommandKey, EventLog, StreamAppend
 from domain.codec import decode_event
 from domain.errors import CommandMismatch, ConcurrencyConflict, Refusal, TooManyLostRaces
-from domain.event import Actor, Event
+from domain.event import Actor, Event, Stored
 from domain.stream import Kind, Stream
 
 State = TypeVar("State")
 ATTEMPTS_MAX: Final = 32
 PAGE_EVENTS: Final = 10_000
+ANSWER_TYPES: Final = ("message_delta", "content_block")  # what an outline leaves out
 
 
 class Kept(Generic[State]):
@@ -38,8 +39,8 @@ class Kept(Generic[State]):
 class Aggregate(Generic[State]):
     """All streams of one kind, by their decider.
 
-    ``open_messages`` names messages whose deltas the state counts, with the version above which they stand: a cold fold
-    does not read the tokens of what has ended.
+    ``open_messages``, of streams that hold answers, names the messages whose deltas the state counts, with the version above
+    which they stand: a cold fold does not read what ended answers are made of. ``fold`` folds many events at once.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class Aggregate(Generic[State]):
         evolve: Callable[[State, Event[Any], int], State],
         *,
         kept_max: int = 2048,
-        open_messages: Callable[[State], Iterable[tuple[UUID, int]]] = lambda _: (),
+        open_messages: Callable[[State], Iterable[tuple[UUID, int]]] | None = None,
+        fold: Callable[[State, Iterable[tuple[int, Event[Any]]]], State] | None = None,
     ) -> None:
         self._log = log
         self._kind = kind
@@ -59,6 +61,12 @@ class Aggregate(Generic[State]):
         self._kept: OrderedDict[UUID, Kept[State]] = OrderedDict()
         self._kept_max = kept_max
         self._open_messages = open_messages
+        self._fold = fold or self._one_by_one
+
+    def _one_by_one(self, state: State, events: Iterable[tuple[int, Event[Any]]]) -> State:
+        for version, event in events:
+            state = self._evolve(state, event, version)
+        return state
 
     def stream(self, stream_id: UUID) -> Stream:
         return Stream(self._kind, stream_id)
@@ -110,34 +118,33 @@ class Aggregate(Generic[State]):
         await asyncio.shield(reading)
 
     async def _refresh(self, stream_id: UUID, kept: Kept[State]) -> None:
-        stream = self.stream(stream_id)
-        version, state = kept.version, kept.state
-        if version == 0:
-            until = await self._log.version(stream)
-            is_there = False
-            async for at, event in self._events(stream, 0, until, without_deltas=True):
-                state, is_there = self._evolve(state, event, at), True
-            for message_id, started_version in list(self._open_messages(state)):
-                for stored in await self._log.read_message(stream, message_id, after=started_version):
-                    if stored.type == "message_delta" and stored.version <= until:
-                        state = self._evolve(state, decode_event(stored), stored.version)
-            if not is_there:
-                until = 0  # the id is that of a stream of another kind
-            version = until
+        if kept.version == 0 and self._open_messages is not None:
+            version, state = await self._from_outline(kept.stream, self._open_messages)
         else:
-            async for at, event in self._events(stream, version, None, without_deltas=False):
-                state, version = self._evolve(state, event, at), at
+            version, state = kept.version, kept.state
+            while True:
+                page = await self._log.read(kept.stream, after=version, limit=PAGE_EVENTS)
+                if page:
+                    state, version = self._fold(state, decoded(page)), page[-1].version
+                if len(page) < PAGE_EVENTS:
+                    break
         if version > kept.version:  # somebody else may have read further while this waited
             kept.version, kept.state = version, state
 
-    async def _events(self, stream: Stream, after: int, until: int | None, *, without_deltas: bool) -> Any:
-        while True:
-            page = await self._log.read(stream, after=after, until=until, limit=PAGE_EVENTS, without_deltas=without_deltas)
-            for stored in page:
-                yield stored.version, decode_event(stored)
+    async def _from_outline(self, stream: Stream, open_messages: Callable[[State], Iterable[tuple[UUID, int]]]) -> tuple[int, State]:
+        """All of it as of now, but for what ended answers are made of."""
+        until = await self._log.version(stream)
+        state, after = self._empty, 0
+        while after < until:
+            page = await self._log.read_outline(stream, after=after, until=until, limit=PAGE_EVENTS)
+            state = self._fold(state, decoded(page))
             if len(page) < PAGE_EVENTS:
-                return
+                break
             after = page[-1].version
+        for message_id, started_version in list(open_messages(state)):
+            message = await self._log.read_message(stream, message_id, after=started_version)
+            state = self._fold(state, decoded(one for one in message if one.type in ANSWER_TYPES and one.version <= until))
+        return until, state
 
     async def handle(
         self,
@@ -215,3 +222,7 @@ class Aggregate(Generic[State]):
             raise TooManyLostRaces(stream, attempt)
         finally:
             kept.lock.release()
+
+
+def decoded(page: Iterable[Stored]) -> Iterator[tuple[int, Event[Any]]]:
+    return ((stored.version, decode_event(stored)) for stored in page)

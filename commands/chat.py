@@ -20,6 +20,7 @@ from domain.chat import (
     decide,
     decide_all,
     evolve,
+    fold,
 )
 from domain.codec import decode_event
 from domain.event import Actor, Event
@@ -36,7 +37,7 @@ class Chats:
 
     def __init__(self, log: EventLog, *, kept_max: int = 2048) -> None:
         self._log = log
-        self._aggregate = Aggregate(log, "chat", EMPTY, evolve, kept_max=kept_max, open_messages=open_messages)
+        self._aggregate = Aggregate(log, "chat", EMPTY, evolve, kept_max=kept_max, open_messages=open_messages, fold=fold)
 
     async def state(self, chat_id: UUID, *, fresh: bool = True) -> tuple[int, Chat]:
         """``(version, state)``; an empty state where there is no such chat."""

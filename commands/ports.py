@@ -78,6 +78,12 @@ class EventLog(Protocol):
         """Events of one stream with ``after < version <= until``, in order, ``limit`` at most."""
         ...
 
+    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
+        """As ``read``, but without the deltas and blocks of answers, with ``OUTLINE_END`` for each ``message_end`` and no actors:
+        what a fold needs of what is over.
+        """
+        ...
+
     async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
         """All events of one message above version ``after``, in order: what a generation has said so far."""
         ...

@@ -4,7 +4,7 @@ Read the facts first (they are what the log holds for ever), then ``decide``: on
 what decisions read. A token is one ``MessageDelta``; what it costs does not grow with the chat.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, assert_never
 from uuid import UUID
 
@@ -689,6 +689,14 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return chat
         case _:
             assert_never(event.data)
+
+
+def fold(chat: Chat, events: Iterable[tuple[int, ChatEvent]]) -> Chat:
+    """``evolve`` for one ``(version, event)`` after the other. Quicker where there are many: nobody sees what lies between."""
+    chat = changed(chat, messages=chat.messages.thawed())
+    for version, event in events:
+        chat = evolve(chat, event, version)
+    return changed(chat, messages=chat.messages.frozen())
 
 
 def changed(chat: Chat, **fields: Any) -> Chat:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from domain.chat import CHAT_TYPES
+from domain.chat import CHAT_TYPES, MessageEnded, Timings
 from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, Stored
 from domain.stream import Kind
@@ -28,6 +28,7 @@ _encoder = msgspec.json.Encoder()
 _actor_decoder = msgspec.json.Decoder(Actor)
 _decoders: Final[Mapping[type[Any], msgspec.json.Decoder[Any]]] = {fact: msgspec.json.Decoder(fact) for fact in NAMES}
 _open: Final = frozenset(fact for fact in NAMES if "fields" in fact.__struct_fields__)
+_known: Final = {fact: frozenset(fact.__struct_fields__) - {"fields"} for fact in _open}
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -57,7 +58,9 @@ def decode(kind: Kind, name: str, data: bytes) -> Any:
     if fact is None:
         return Emitted(name, msgspec.json.decode(data))
     if fact in _open:
-        return _unflat(fact, msgspec.json.decode(data))
+        flat = msgspec.json.decode(data)
+        if not flat.keys() <= _known[fact]:
+            return _unflat(fact, flat)
     return _decoders[fact].decode(data)
 
 
@@ -82,3 +85,7 @@ def _unflat(fact: type[Any], flat: dict[str, Any]) -> Any:
     names = fact.__struct_fields__
     known = {name: flat.pop(name) for name in names if name in flat and name != "fields"}
     return msgspec.convert({**known, "fields": flat}, fact)
+
+
+# What stands in an outline for each ``message_end``: that the generation is over, without the text that its deltas said.
+OUTLINE_END: Final = encode(MessageEnded("", [], "", "", None, Timings(None, 0), 0))[1]

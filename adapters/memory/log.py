@@ -10,7 +10,7 @@ import msgspec
 
 from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, ListedChat, NodeBeat, OpenGeneration
 from domain.chat import MessageStarted
-from domain.codec import EVENT_BYTES_MAX, decode, encode, encode_actor
+from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
 from domain.event import Stored
 from domain.stream import Kind, Stream
@@ -105,6 +105,15 @@ class MemoryLog:
     ) -> Sequence[Stored]:
         events = self._streams.get(stream, [])[after:until]
         return [event for event in events if not (without_deltas and event.type == "message_delta")][:limit]
+
+    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
+        events = await self.read(stream, after=after, until=until, limit=len(self.events), without_deltas=True)
+        outline = [
+            msgspec.structs.replace(event, actor=None, data=OUTLINE_END if event.type == "message_end" else event.data)
+            for event in events
+            if event.type != "content_block"
+        ]
+        return outline[:limit]
 
     async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
         return [event for event in self._streams.get(stream, [])[after:] if event.message_id == message_id]

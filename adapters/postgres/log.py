@@ -14,12 +14,14 @@ from adapters.postgres.appender import Appender
 from adapters.postgres.connection import FAILURES, connect, passes, pool, refuses_data
 from adapters.postgres.queries import text
 from commands.ports import Appended, AppendRequest, KnownCommand, ListedChat, NodeBeat, OpenGeneration
+from domain.codec import OUTLINE_END
 from domain.errors import BadRequest, LogUnavailable
 from domain.event import Stored
 from domain.stream import Stream
 
 READ_STREAM: Final = text("read_stream")
 READ_STREAM_WITHOUT_DELTAS: Final = text("read_stream_without_deltas")
+READ_OUTLINE: Final = text("read_outline")
 READ_MESSAGE: Final = text("read_message")
 READ_LOG: Final = text("read_log")
 STREAM_VERSION: Final = text("stream_version")
@@ -142,12 +144,13 @@ class PostgresLog:
     ) -> Sequence[Stored]:
         query = READ_STREAM_WITHOUT_DELTAS if without_deltas else READ_STREAM
         last = VERSION_MAX if until is None else min(until, VERSION_MAX)
-        rows = await self.reader.fetch(query, stream.id, min(after, VERSION_MAX), last, limit)
-        return [stored(row) for row in rows if row[1] == stream.kind]
+        return _of(stream, await self.reader.fetch(query, stream.id, min(after, VERSION_MAX), last, limit))
+
+    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
+        return _of(stream, await self.reader.fetch(READ_OUTLINE, stream.id, after, until, limit, OUTLINE_END))
 
     async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
-        rows = await self.reader.fetch(READ_MESSAGE, stream.id, message_id, min(after, VERSION_MAX))
-        return [stored(row) for row in rows if row[1] == stream.kind]
+        return _of(stream, await self.reader.fetch(READ_MESSAGE, stream.id, message_id, min(after, VERSION_MAX)))
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
         return [stored(row) for row in await self.reader.fetch(READ_LOG, after, limit)]
@@ -198,6 +201,11 @@ class PostgresLog:
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
         rows = await self.reader.fetch(USERS, offset, limit)
         return [row[0] for row in rows], rows[0][1] if rows else 0
+
+
+def _of(stream: Stream, rows: Sequence[Any]) -> list[Stored]:
+    """The rows of one stream, as far as they are of that kind: one name for all of them."""
+    return [Stored(row[0], stream, row[3], row[4], row[5], row[6], row[7], row[8]) for row in rows if row[1] == stream.kind]
 
 
 def stored(row: Any) -> Stored:

@@ -14,6 +14,16 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
  ORDER BY e.version
  LIMIT $4;
 
+-- name: read_outline
+-- The same without what answers are made of, for folds. $5 json: what stands for each message_end, whose text is as long as all
+-- its deltas. The index holds blocks, too, but they are few.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::json AS actor,
+       CASE WHEN e.type = 'message_end' THEN $5::json ELSE e.data END AS data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.stream_id = $1 AND e.version > $2 AND e.version <= $3 AND e.type <> 'message_delta' AND e.type <> 'content_block'
+ ORDER BY e.version
+ LIMIT $4;
+
 -- name: read_message
 -- $1 uuid: the stream. $2 uuid: the message. $3 int: a version; only what stands above it is read.
 SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
