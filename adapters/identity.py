@@ -1,7 +1,9 @@
 """Passwords and tokens, by libraries that do nothing else: argon2-cffi and PyJWT."""
 
 import asyncio
+import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -22,6 +24,7 @@ MEMORY_KIB: Final = 19 * 1024
 LANES: Final = 1
 AT_ONCE_MAX: Final = 2
 WAITING_MAX: Final = 64  # beyond some two seconds of work it is better to come back later
+KNOWN_TOKENS_MAX: Final = 4096
 NO_ONE: Final = "a password that nobody has"
 Answer = TypeVar("Answer")
 
@@ -64,10 +67,15 @@ class Argon2Hasher:
 
 
 class JwtTokens:
-    """HS256 tokens with ``sub``, ``jti``, ``gen``, ``iat`` and ``exp``. ``exp`` is for this clock; the generation is for the log."""
+    """HS256 tokens with ``sub``, ``jti``, ``gen``, ``iat`` and ``exp``. ``exp`` is for this clock; the generation is for the log.
+
+    What a signature was once found good for is kept by the token's hash: a client comes with the same one on every request, and
+    all of its tabs come back with it at once.
+    """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._known: OrderedDict[bytes, TokenClaims] = OrderedDict()
 
     def issue(self, claims: TokenClaims) -> str:
         payload: dict[str, Any] = {
@@ -80,6 +88,18 @@ class JwtTokens:
         return jwt.encode(payload, self._secret, ALGORITHM)
 
     def read(self, token: str) -> TokenClaims | None:
+        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        claims = self._known.get(digest)
+        if claims is None:
+            claims = self._verified(token)
+            if claims is None:
+                return None
+            self._known[digest] = claims
+            if len(self._known) > KNOWN_TOKENS_MAX:
+                self._known.popitem(last=False)
+        return claims if claims.expires_at > time.time() else None
+
+    def _verified(self, token: str) -> TokenClaims | None:
         try:
             # Not verify_iat: a process whose clock is a second behind must not refuse what another has just issued.
             options: Any = {"require": ["sub", "jti", "gen", "exp"], "verify_iat": False}

@@ -32,9 +32,10 @@ async def run(host: Host) -> list[Line]:
     await one_by_one(server, chats[:2])  # the list of models, the first connection to the provider
     mine = await one_by_one(server, chats[:alone])
     theirs = [await by_bare_once(bare_port) for _ in range(alone)]
+    waiting = [await Ready.made(server, chat) for chat in chats[:started]]  # the claim is about answers that start, not about tabs
     background = asyncio.create_task(by_server(server, chats[started:][:running], tokens=int(PER_S * running_s), per_s=PER_S, within_s=1.0))
     await asyncio.sleep(running_s / 2)
-    among = await within_a_second(server, chats[:started])
+    among = await asyncio.gather(*(one.first_token_ms(after_s) for one, after_s in zip(waiting, phases(started, 1.0), strict=True)))
     streams: Answers = await background
     late = streams.latencies_ms(25)
     return [
@@ -64,31 +65,35 @@ async def run(host: Host) -> list[Line]:
 
 
 async def one_by_one(server: Server, chats: Sequence[Chat]) -> list[float]:
-    return [await first_token_ms(server, chat, 0.0) for chat in chats]
+    return [await (await Ready.made(server, chat)).first_token_ms(0.0) for chat in chats]
 
 
-async def within_a_second(server: Server, chats: Sequence[Chat]) -> list[float]:
-    return await asyncio.gather(
-        *(first_token_ms(server, chat, after_s) for chat, after_s in zip(chats, phases(len(chats), 1.0), strict=True))
-    )
+class Ready:
+    """A person at an open chat: a socket that is subscribed, an HTTP connection that is open. The POST starts the clock."""
 
+    def __init__(self, chat: Chat, http: Http) -> None:
+        self._chat = chat
+        self._http = http
+        self._socket = Counted()
 
-async def first_token_ms(server: Server, chat: Chat, after_s: float) -> float:
-    """A socket that is subscribed, an HTTP connection that is open; then the POST, and the clock runs."""
-    http = await Http.open(server.port, chat.owner.token)
-    socket = Counted()
-    try:
-        head = (await http.get(f"/api/v1/streams/chat/{chat.id}/events?after=now&limit=1"))["head"]
-        await socket.open(server.port, chat.owner.token)
-        socket.subscribe(chat.stream, f"{server.epoch}:{head}")
-        await asyncio.wait_for(socket.caught_up, TIMEOUT_S)
-        await asyncio.sleep(after_s)
-        await ask_for(http, str(chat.id), 10, PER_S)
-        await asyncio.wait_for(socket.ended, TIMEOUT_S)
-        return took_ms(socket, http.asked_ns)
-    finally:
-        http.close()
-        socket.close()
+    @classmethod
+    async def made(cls, server: Server, chat: Chat) -> "Ready":
+        ready = cls(chat, await Http.open(server.port, chat.owner.token))
+        head = (await ready._http.get(f"/api/v1/streams/chat/{chat.id}/events?after=now&limit=1"))["head"]
+        await ready._socket.open(server.port, chat.owner.token)
+        ready._socket.subscribe(chat.stream, f"{server.epoch}:{head}")
+        await asyncio.wait_for(ready._socket.caught_up, TIMEOUT_S)
+        return ready
+
+    async def first_token_ms(self, after_s: float) -> float:
+        try:
+            await asyncio.sleep(after_s)
+            await ask_for(self._http, str(self._chat.id), 10, PER_S)
+            await asyncio.wait_for(self._socket.ended, TIMEOUT_S)
+            return took_ms(self._socket, self._http.asked_ns)
+        finally:
+            self._http.close()
+            self._socket.close()
 
 
 async def by_bare_once(port: int) -> float:
