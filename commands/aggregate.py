@@ -6,7 +6,8 @@ Hot streams are folded once and kept. A kept fold may be stale; the version chec
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from domain.stream import Kind, Stream
 State = TypeVar("State")
 ATTEMPTS_MAX: Final = 32
 PAGE_EVENTS: Final = 10_000
+OUTLINE_EVENTS: Final = 2_000  # some 20 ms of folding
 ANSWER_TYPES: Final = ("message_delta", "content_block")  # what an outline leaves out
 
 
@@ -134,17 +136,30 @@ class Aggregate(Generic[State]):
     async def _from_outline(self, stream: Stream, open_messages: Callable[[State], Iterable[tuple[UUID, int]]]) -> tuple[int, State]:
         """All of it as of now, but for what ended answers are made of."""
         until = await self._log.version(stream)
-        state, after = self._empty, 0
-        while after < until:
-            page = await self._log.read_outline(stream, after=after, until=until, limit=PAGE_EVENTS)
-            state = self._fold(state, decoded(page))
-            if len(page) < PAGE_EVENTS:
-                break
-            after = page[-1].version
+        state = self._empty
+        async with aclosing(self._outline(stream, until)) as pages:
+            async for page in pages:
+                state = self._fold(state, decoded(page))
         for message_id, started_version in list(open_messages(state)):
             message = await self._log.read_message(stream, message_id, after=started_version)
             state = self._fold(state, decoded(one for one in message if one.type in ANSWER_TYPES and one.version <= until))
         return until, state
+
+    async def _outline(self, stream: Stream, until: int) -> AsyncGenerator[Sequence[Stored], None]:
+        """The next page is read while one is folded; and between two pages it is everybody else's turn."""
+        reading = asyncio.create_task(self._log.read_outline(stream, until=until, limit=OUTLINE_EVENTS))
+        try:
+            while True:
+                page = await reading
+                is_last = len(page) < OUTLINE_EVENTS
+                if not is_last:
+                    reading = asyncio.create_task(self._log.read_outline(stream, after=page[-1].version, until=until, limit=OUTLINE_EVENTS))
+                    await asyncio.sleep(0)  # it is asked now, not after the fold
+                yield page
+                if is_last:
+                    return
+        finally:
+            reading.cancel()
 
     async def handle(
         self,
