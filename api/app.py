@@ -30,6 +30,7 @@ from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import Connection, Providers
 from adapters.tail import Tail
+from api.activity import Seen
 from api.authentication import provide_any_principal, provide_principal
 from api.auths import AuthsController
 from api.chats import ChatsController
@@ -151,6 +152,7 @@ async def assemble(
     )
     live = Live(hub, accounts, chats, late.fresh)
     reads = Reads(accounts)
+    seen = Seen(log)
     # In this order: what ends access is known before it is acted on.
     for watcher in (accounts.observe, live.observe, runs.observe):
         hub.watch(watcher)
@@ -170,7 +172,8 @@ async def assemble(
         providers=providers,
         live=live,
         reads=reads,
-        sockets=WebSockets(settings, epoch.epoch, log, hub, live, snapshots(log, log), bell.signal, reads.note, time.monotonic),
+        seen=seen,
+        sockets=WebSockets(settings, epoch.epoch, log, hub, live, snapshots(log, log), bell.signal, reads.note, seen.note, time.monotonic),
     )
     return late.system
 
@@ -186,6 +189,7 @@ def create_app(system: System) -> Litestar:
         return Provide(lambda: part, sync_to_thread=False)
 
     dependencies: dict[str, Any] = {
+        "activity": given(system.log),
         "accounts": given(system.accounts),
         "blobs": given(system.log),
         "caller": Provide(provide_any_principal),

@@ -108,6 +108,10 @@ class MarkRead(msgspec.Struct, frozen=True):
     version: int
 
 
+class Alive(msgspec.Struct, frozen=True):
+    """Somebody is at the other end."""
+
+
 class Say(msgspec.Struct, frozen=True):
     frame: bytes
 
@@ -117,7 +121,7 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-Effect = Authenticate | Join | Leave | Signal | MarkRead | Say | Close
+Effect = Authenticate | Join | Leave | Signal | MarkRead | Alive | Say | Close
 
 _decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
 _encode = msgspec.json.encode
@@ -223,7 +227,7 @@ class Connection:
             case Read(stream=name, version=version):
                 return [MarkRead(self._joined(name), version)]
             case Heartbeat():
-                return []
+                return [Alive()]
             case Follow():
                 raise NotAvailable("there are no channels to follow on this server")
             case Answer() | Chunk():

@@ -21,6 +21,7 @@ from adapters.postgres.epoch import Epoch, Known, remember
 from adapters.postgres.log import PostgresLog
 from adapters.providers.router import Providers
 from adapters.tail import Tail
+from api.activity import Seen
 from api.live import Live
 from api.reads import Reads
 from api.settings import Settings
@@ -56,6 +57,7 @@ class System:
     providers: Providers
     live: Live
     reads: Reads
+    seen: Seen
     sockets: WebSockets
     draining: bool = False
     another_history: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,6 +69,7 @@ class System:
         await self.keeper.start()
         await self.sockets.start()
         self.reads.start()
+        self.seen.start()
         self._memory = asyncio.create_task(self._remember(), name="epoch memory")
         log.info("ready", node=str(self.node_id), epoch=str(self.epoch.epoch), head=self.tail.position)
 
@@ -107,6 +110,7 @@ class System:
                 await self._memory
         await self._remember_once()
         await self.reads.close()
+        await self.seen.close()
         await self.keeper.close()
         await self.bell.close()
         await self.tail.close()

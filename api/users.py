@@ -1,5 +1,6 @@
 """``/api/v1/users``: what an admin does to accounts, and what everybody does to their own settings."""
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from api.auths import Picture, UserOut, picture_of, profile, user_of
 from commands.account import Accounts, Principal, actor_of, normal_email, require_admin
-from commands.ports import UserList
+from commands.ports import Activity, UserList
 from domain.errors import BadRequest, UserNotFound
 from domain.user import Account, ChangeProfile, ChangeRole, ChangeSettings, DeactivateUser, RenameUser, UserRole
 
@@ -28,8 +29,12 @@ class UserUpdateIn(msgspec.Struct):
     profile_image_url: Picture | None = None
 
 
+class SeenUserOut(UserOut, kw_only=True):
+    last_active_at: int | None  # seconds since 1970; None: no client of theirs was ever seen
+
+
 class UsersOut(msgspec.Struct):
-    users: list[UserOut]
+    users: list[SeenUserOut]
     total: int
 
 
@@ -52,6 +57,7 @@ class UsersController(Controller):
         principal: NamedDependency[Principal],
         accounts: NamedDependency[Accounts],
         user_list: NamedDependency[SkipValidation[UserList]],
+        activity: NamedDependency[SkipValidation[Activity]],
         page: FromQuery[int] = 1,
     ) -> UsersOut:
         """All accounts, 30 a page, in the order of their making (admin)."""
@@ -59,7 +65,8 @@ class UsersController(Controller):
         if not 1 <= page <= PAGE_MAX:
             raise BadRequest(f"expected a page from 1 to {PAGE_MAX}, received {page}")
         ids, total = await user_list.users(offset=(page - 1) * PAGE_USERS, limit=PAGE_USERS)
-        return UsersOut([user_of(user_id, await existing(accounts, user_id)) for user_id in ids], total)
+        seen = await activity.last_active(ids)
+        return UsersOut([seen_user(user_of(user_id, await existing(accounts, user_id)), seen.get(user_id)) for user_id in ids], total)
 
     @get("/user/settings")
     async def settings(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> dict[str, Any]:
@@ -113,6 +120,10 @@ class UsersController(Controller):
         """Deactivate an account (admin, or one's own): its tokens, keys and open streams end at once. The log keeps what it said."""
         await accounts.change(principal, DeactivateUser(user_id=user_id, by=None))
         return True
+
+
+def seen_user(user: UserOut, at: datetime | None) -> SeenUserOut:
+    return SeenUserOut(**msgspec.structs.asdict(user), last_active_at=int(at.timestamp()) if at is not None else None)
 
 
 async def existing(accounts: Accounts, user_id: UUID) -> Account:

@@ -19,7 +19,7 @@ import structlog
 
 from adapters.hub import Batch, Hub, Page, Subscription
 from api.authentication import bearer_of, require_approved
-from api.connection import Authenticate, Close, Connection, Effect, Join, Leave, MarkRead, Say, Signal, error_frame, frame
+from api.connection import Alive, Authenticate, Close, Connection, Effect, Join, Leave, MarkRead, Say, Signal, error_frame, frame
 from api.errors import answer_of
 from api.follow import Follower
 from api.live import Live
@@ -245,6 +245,7 @@ class Socket:
         self.principal = principal
         self.connection.authenticated = True
         server.live.add(self)
+        server.seen(principal.user_id)
         self.say(self._welcome_frame())
         await self._do(Join(None, Stream("user", principal.user_id), "now", False))
         return True
@@ -313,6 +314,8 @@ class Socket:
                         self.server.signal(self.principal, effect)
                 case MarkRead(stream=stream, version=version):
                     self.server.mark_read(self.principal, stream, version)
+                case Alive():
+                    self.server.seen(self.principal.user_id)
         except StenographError as error:
             about = effect.id if isinstance(effect, Join) else None
             if isinstance(effect, Join):
@@ -530,6 +533,7 @@ class WebSockets:
         snapshot: SnapshotOf,
         signalled: Callable[[bytes], None],
         mark_read: Callable[[Principal, Stream, int], None],
+        seen: Callable[[UUID], None],
         now_s: Callable[[], float],
     ) -> None:
         self.settings = settings
@@ -538,6 +542,7 @@ class WebSockets:
         self.hub = hub
         self.live = live
         self.mark_read = mark_read
+        self.seen = seen
         self.now_s = now_s
         self.still_valid = live.accounts.still_valid
         self.writer = Writer(lambda: live.fresh())

@@ -225,3 +225,13 @@ class UserList(Protocol):
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
         """Ids in the order of their making, and how many there are in all."""
         ...
+
+
+class Activity(Protocol):
+    async def note_active(self, user_ids: Sequence[UUID]) -> None:
+        """These people were seen just now."""
+        ...
+
+    async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+        """When each was last seen; who never was is left out."""
+        ...

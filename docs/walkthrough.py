@@ -38,7 +38,8 @@ QUESTIONS = (
     "Who finds the notebook, years later? Tell it in a few sentences.",
     "Write the letter that she writes to him.",
 )
-CUT_AFTER_DELTAS = 12
+CUT_AFTER_DELTAS = 4  # a small model may say little
+ASKED_MAX = 5  # how often a question whose answer is over before the cut is followed by another
 ANSWER_TOKENS_MAX = 48  # a small model on two cores is slow
 READY_S = 60
 LEASE_S = "3"
@@ -189,6 +190,22 @@ class Talk:
     def stream(self) -> str:
         return f"chat/{self.chat_id}"
 
+    async def cut_short(self, question: str, cut: Any) -> Event:
+        """Turns until an answer was long enough to be cut. Returns the event that ended that one."""
+        done = False
+
+        async def once(event: Event) -> None:
+            nonlocal done
+            done = True
+            await cut(event)
+
+        for asked in range(ASKED_MAX):
+            end = await self.ask(question if asked == 0 else "Please go on, and tell me much more.", once)
+            told_end(self.story, end)
+            if done:
+                return end
+        raise AssertionError(f"none of {ASKED_MAX} answers had {CUT_AFTER_DELTAS} deltas")
+
     async def ask(self, question: str, cut: Any = None) -> Event:
         """One turn. ``cut`` is called once, after some tokens. Returns the event that ended the answer."""
         self.story.say(f"### {question}")
@@ -253,7 +270,7 @@ async def conversation(talk: Talk, server: Server, relay: Relay) -> None:
         story.note(f"The connection is cut after version {event.version}; the client will ask for what comes after `{event.cursor}`.")
         relay.cut()
 
-    told_end(story, await talk.ask(QUESTIONS[0], cut_socket))
+    await talk.cut_short(QUESTIONS[0], cut_socket)
 
     story.say("## The server is killed")
 
@@ -263,8 +280,7 @@ async def conversation(talk: Talk, server: Server, relay: Relay) -> None:
         relay.cut()
         await server.start()
 
-    end = await talk.ask(QUESTIONS[1], kill_server)
-    told_end(story, end)
+    end = await talk.cut_short(QUESTIONS[1], kill_server)
     if end.type == "interrupted":
         story.say("Nobody runs that answer any more, and the log says so, with the text so far. The same question again:")
         told_end(story, await talk.ask(QUESTIONS[1]))
@@ -275,7 +291,7 @@ async def conversation(talk: Talk, server: Server, relay: Relay) -> None:
         story.note(f"`kill -9` of Postgres after version {event.version}. It is started again, and the answer goes on.")
         server.kill_postgres()
 
-    told_end(story, await talk.ask(QUESTIONS[2], kill_postgres))
+    await talk.cut_short(QUESTIONS[2], kill_postgres)
 
 
 def told_end(story: Story, event: Event) -> None:

@@ -28,6 +28,7 @@ class MemoryLog:
         self._kinds: dict[UUID, Kind] = {}
         self._commands: dict[tuple[UUID, str], KnownCommand] = {}
         self._claims: dict[tuple[str, str], Stream] = {}
+        self._active: dict[UUID, datetime] = {}
         self._blobs: dict[tuple[Stream, str], bytes] = {}
         self._beats: dict[UUID, NodeBeat] = {}
 
@@ -176,6 +177,13 @@ class MemoryLog:
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
         ids = [stream.id for (kind, _), stream in self._claims.items() if kind == "email"]
         return ids[offset : offset + limit], len(ids)
+
+    async def note_active(self, user_ids: Sequence[UUID]) -> None:
+        now = datetime.now(UTC)
+        self._active.update((user_id, now) for user_id in user_ids)
+
+    async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+        return {user_id: self._active[user_id] for user_id in user_ids if user_id in self._active}
 
 
 def _listed(events: Sequence[Stored]) -> ListedChat:

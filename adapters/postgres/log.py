@@ -1,10 +1,11 @@
-"""``EventLog``, ``Blobs``, ``Nodes`` and ``ChatList`` on Postgres. Appends go through the appender, reads through a pool."""
+"""``EventLog``, ``Blobs``, ``Nodes``, ``Activity`` and the lists on Postgres. Appends go through the appender, reads through a pool."""
 
 import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,6 +37,8 @@ LEAVE: Final = text("leave")
 OPEN_GENERATIONS: Final = text("open_generations")
 LISTED_CHATS: Final = text("listed_chats")
 USERS: Final = text("users")
+NOTE_ACTIVE: Final = text("note_active")
+LAST_ACTIVE: Final = text("last_active")
 
 READ_TIMEOUT_S: Final = 10.0
 READ_ATTEMPTS_MAX: Final = 6
@@ -96,7 +99,7 @@ class Reader:
 
 
 class PostgresLog:
-    """``EventLog``, ``Blobs``, ``Nodes`` and ``ChatList``. See the ports for what each method promises."""
+    """``EventLog``, ``Blobs``, ``Nodes``, ``Activity``, ``ChatList`` and ``UserList``. See the ports for what each method promises."""
 
     def __init__(
         self,
@@ -201,6 +204,12 @@ class PostgresLog:
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
         rows = await self.reader.fetch(USERS, offset, limit)
         return [row[0] for row in rows], rows[0][1] if rows else 0
+
+    async def note_active(self, user_ids: Sequence[UUID]) -> None:
+        await self.reader.execute(NOTE_ACTIVE, user_ids)
+
+    async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+        return {row[0]: row[1] for row in await self.reader.fetch(LAST_ACTIVE, user_ids)}
 
 
 def _of(stream: Stream, rows: Sequence[Any]) -> list[Stored]:

@@ -20,9 +20,12 @@ from domain.chat import (
     GenerationCancelled,
     MessageAdded,
     MessageDelta,
+    MessageEdited,
+    MessageEnded,
     MessageStarted,
+    Timings,
 )
-from domain.codec import EVENT_BYTES_MAX, decode_actor, encode
+from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode_actor, decode_event, encode
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, ContentRefused
 from domain.event import Actor, Event, Stored
 from domain.stream import Kind, Stream
@@ -470,6 +473,50 @@ async def answered(log: Log) -> Stream:
 )
 async def test_a_stream_is_read_in_part(log: Log, answered: Stream, asked: dict[str, Any], versions: list[int]) -> None:
     assert [stored.version for stored in await log.read(answered, **asked)] == versions
+
+
+async def test_an_outline_leaves_out_what_ended_answers_are_made_of(log: Log) -> None:
+    stream, actor = a_stream(), Actor(uuid4(), "Ada", "user")
+    end = MessageEnded("abc", [], "00", "stop", {"total_tokens": 3}, Timings(1, 2), 2)
+    said: list[Event[Any]] = [
+        Event(None, ChatRenamed("t")),
+        Event(M1, MessageAdded(None, "user", "What?")),
+        Event(M2, BlockOpened(0, "text", None, None)),
+        Event(M2, MessageDelta(0, "a")),
+        Event(M2, MessageDelta(0, "bc")),
+        Event(M2, end),
+        Event(M2, MessageEdited({"content": "cba"})),
+    ]
+    await append(log, StreamAppend(stream, said, 0), actor=actor)
+    outline = await log.read_outline(stream, until=7, limit=100)
+    assert [(stored.version, stored.type) for stored in outline] == [
+        (1, "chat_renamed"),
+        (2, "message_added"),
+        (6, "message_end"),
+        (7, "message_edited"),
+    ]
+    whole = await log.read(stream, limit=100)
+    assert [(stored.data, stored.message_id) for stored in outline if stored.version != 6] == [
+        (stored.data, stored.message_id) for stored in whole if stored.version in (1, 2, 7)
+    ]
+    assert {stored.actor for stored in outline} == {None}
+    assert outline[2].data == OUTLINE_END
+    assert type(decode_event(outline[2]).data) is MessageEnded
+    assert [stored.version for stored in await log.read_outline(stream, after=1, until=6, limit=1)] == [2]
+    assert [stored.version for stored in await log.read_outline(stream, after=2, until=6, limit=9)] == [6]
+    assert await log.read_outline(Stream("user", stream.id), until=7, limit=100) == []
+
+
+async def test_people_are_seen_and_seen_again(log: Log) -> None:
+    ada, bob, carl = uuid4(), uuid4(), uuid4()
+    assert await log.last_active([ada, bob]) == {}
+    await log.note_active([ada, bob])
+    first = await log.last_active([ada, bob, carl])
+    assert set(first) == {ada, bob}
+    await log.note_active([bob])
+    again = await log.last_active([ada, bob])
+    assert again[ada] == first[ada]
+    assert again[bob] > first[bob]
 
 
 async def test_a_message_is_read_from_where_it_began(log: Log, answered: Stream) -> None:

@@ -24,6 +24,10 @@ pytestmark = pytest.mark.anyio
 
 APPEND_ONLY = ["streams", "events", "commands", "claims", "blobs", "epochs"]
 APPEND_LOCK = 7305804402
+WAITING_FOR_THE_LOCK = """
+    SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
+     WHERE locktype = 'advisory' AND NOT granted AND d.datname = current_database()
+"""
 
 
 @pytest.fixture
@@ -88,6 +92,55 @@ def test_the_application_cannot_switch_the_guard_off(database: str) -> None:
 def arguments(*requests: AppendRequest) -> list[Any]:
     batch = [Waiting(request, asyncio.get_running_loop().create_future()) for request in requests]
     return [len(batch), False, *call_arguments(batch)]
+
+
+async def waiting(holder: Any, calls: int) -> None:
+    """Until so many wait at the append lock."""
+    async with asyncio.timeout(10):
+        while await holder.fetchval(WAITING_FOR_THE_LOCK) < calls:  # noqa: ASYNC110  # only Postgres knows
+            await asyncio.sleep(0.01)
+
+
+async def test_where_much_waits_two_batches_are_in_flight_and_never_a_stream_in_both(database: str) -> None:
+    told: list[Stored] = []
+    log = PostgresLog(database, told.extend, hold_s=30)
+    await log.start()
+    holder = await asyncpg.connect(database)
+    twice = Stream("chat", uuid4())
+    try:
+        await holder.execute(f"SELECT pg_advisory_lock({APPEND_LOCK})")
+        # The first half goes on one connection, the rest on the other, but for what shares a stream with the first half.
+        first = [asyncio.create_task(log.append(a_request(twice, ANY)))]
+        first += [asyncio.create_task(log.append(a_request())) for _ in range(90)]
+        first += [asyncio.create_task(log.append(a_request(twice, ANY)))]
+        await waiting(holder, 2)
+        assert log.appender.waiting_events == 1
+        await holder.execute(f"SELECT pg_advisory_unlock({APPEND_LOCK})")
+        appended = await asyncio.gather(*first)
+        assert (list(appended[0].versions), list(appended[-1].versions)) == ([1], [2])
+        assert log.appender.batches == 3
+        events = await all_of(log)
+        assert [event.position for event in events] == list(range(1, 93))
+        assert sorted(told, key=lambda event: event.position) == events
+    finally:
+        await holder.close()
+        await log.close()
+
+
+async def test_while_one_call_waits_little_else_goes_with_the_next(database: str, log: PostgresLog) -> None:
+    holder = await asyncpg.connect(database)
+    try:
+        await holder.execute(f"SELECT pg_advisory_lock({APPEND_LOCK})")
+        tasks = [asyncio.create_task(log.append(a_request())) for _ in range(20)]
+        await waiting(holder, 1)
+        tasks += [asyncio.create_task(log.append(a_request())) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        assert await holder.fetchval(WAITING_FOR_THE_LOCK) == 1
+        await holder.execute(f"SELECT pg_advisory_unlock({APPEND_LOCK})")
+        await asyncio.gather(*tasks)
+        assert log.appender.batches == 2
+    finally:
+        await holder.close()
 
 
 @pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])

@@ -109,6 +109,34 @@ async def test_a_hole_below_our_own_commit_is_filled_before_it_is_delivered() ->
         assert tail.holes == 1
 
 
+async def test_of_two_batches_in_flight_the_later_may_come_first_and_costs_no_query() -> None:
+    log = Log()
+    async with tailing(log) as tail:
+        first, second, third = log.commit(2), log.commit(3), log.commit(1)
+        tail.offer(second)
+        assert log.positions == []
+        tail.offer(first)
+        assert log.positions == [1, 2, 3, 4, 5]
+        tail.offer(third)
+        await asyncio.sleep(0.01)  # it was woken by the hole, and finds it filled
+        assert log.positions == [1, 2, 3, 4, 5, 6]
+        assert log.reads == 0
+
+
+async def test_a_bell_that_rings_while_it_reads_is_heard() -> None:
+    log = Log()
+    async with tailing(log) as tail:
+        log.commit(1)
+        log.readable.clear()
+        tail.ring(1)
+        await until(lambda: log.reads == 1)
+        log.commit(1)  # the page that is being read does not hold it
+        tail.ring(2)
+        log.readable.set()
+        await until(lambda: tail.position == 2)
+        assert log.positions == [1, 2]
+
+
 async def test_what_was_read_from_the_log_is_not_delivered_again_by_its_own_process() -> None:
     log = Log()
     async with tailing(log) as tail:

@@ -10,6 +10,7 @@ from api.connection import (
     FRAMES_BURST,
     FRAMES_PER_S,
     ID_CHARACTERS_MAX,
+    Alive,
     Authenticate,
     Close,
     Connection,
@@ -122,8 +123,8 @@ def test_what_goes_to_everybody_in_a_stream_is_short() -> None:
     assert said(connection, op="typing", stream=str(CHAT), message_id=long[1:], typing=True) == [Signal(CHAT, long[1:], True)]
 
 
-def test_a_heartbeat_asks_for_nothing() -> None:
-    assert said(welcomed(), op="heartbeat") == []
+def test_a_heartbeat_says_that_somebody_is_there() -> None:
+    assert said(welcomed(), op="heartbeat") == [Alive()]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +153,11 @@ def test_a_refusal_carries_the_id_of_what_it_refuses_also_when_that_did_not_fit(
 def test_too_many_frames_end_the_connection_and_a_pause_makes_up_for_many() -> None:
     connection = welcomed()
     for _ in range(FRAMES_BURST):
-        assert connection.receive('{"op":"heartbeat"}', 10.0) == []
+        assert connection.receive('{"op":"heartbeat"}', 10.0) == [Alive()]
     (effect,) = connection.receive('{"op":"heartbeat"}', 10.0)
     assert isinstance(effect, Close)
     assert effect.code == 4429
     rested = welcomed()
     for second in range(100):
         for _ in range(FRAMES_PER_S):
-            assert rested.receive('{"op":"heartbeat"}', float(second)) == []
+            assert rested.receive('{"op":"heartbeat"}', float(second)) == [Alive()]

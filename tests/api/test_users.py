@@ -211,3 +211,27 @@ async def test_an_account_that_waits_for_approval_may_only_see_and_end_itself(se
     for path in ("/api/v1/auths/api_key", "/api/v1/auths/ticket"):
         await refused(await bob.post(path), 403, "forbidden")
     assert (await bob.post("/api/v1/auths/signout")).status_code == 200
+
+
+# ------------------------------------------------------------------------------------------------------- who was seen when
+
+
+async def test_a_client_that_connects_or_sends_a_heartbeat_was_seen(server: Running) -> None:
+    admin = await server.sign_up()
+    bob = await server.sign_up("Bob")
+
+    async def seen() -> dict[str, int | None]:
+        await server.system.seen._write()  # it would be some seconds later
+        listed = (await admin.get("/api/v1/users/")).json()["users"]
+        return {user["id"]: user["last_active_at"] for user in listed}
+
+    assert await seen() == {admin.id: None, bob.id: None}
+    wire = await server.connect(bob)
+    connected = await seen()
+    assert connected[admin.id] is None
+    assert isinstance(connected[bob.id], int)
+    server.system.log._active.clear()  # type: ignore[union-attr]  # the app of these tests is on the one in memory
+    await wire.say(op="heartbeat")
+    await wire.say(op="subscribe", id=1, stream="chat/none", after="now")
+    await wire.op("error")  # what came before it was heard
+    assert isinstance((await seen())[bob.id], int)

@@ -51,6 +51,25 @@ def test_it_is_compared_by_what_it_holds(entries: Sequence[tuple[UUID, int]]) ->
     assert forwards != unique
 
 
+@UNHURRIED
+@given(ENTRIES, ENTRIES)
+def test_a_thawed_one_becomes_the_same_and_leaves_the_one_it_came_from(
+    first: Sequence[tuple[UUID, int]], then: Sequence[tuple[UUID, int]]
+) -> None:
+    before = IdMap[int]()
+    for key, value in first:
+        before = before.with_(key, value)
+    known = {one: before.get(one) for one in before}
+    thawed, expected = before.thawed(), before
+    for key, value in then:
+        thawed, expected = thawed.with_(key, value), expected.with_(key, value)
+    made = thawed.frozen()
+    assert made == expected
+    assert len(made) == len(expected)
+    assert {one: before.get(one) for one in before} == known
+    assert made.with_(UUID(int=1 << 100), 1) != made
+
+
 def test_a_key_that_is_not_there_is_none() -> None:
     assert IdMap[int]().get(UUID(int=1)) is None
     assert UUID(int=1) not in IdMap[int]()
