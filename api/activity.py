@@ -1,7 +1,6 @@
 """When people were last seen: a client of theirs connected, or sent a heartbeat."""
 
 import asyncio
-import contextlib
 from typing import Final
 from uuid import UUID
 
@@ -30,8 +29,7 @@ class Seen:
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         await self._write()
 
     def note(self, user_id: UUID) -> None:

@@ -1,7 +1,6 @@
 """How far people have read, joined to at most one event a second for each of their streams."""
 
 import asyncio
-import contextlib
 from typing import Final
 from uuid import UUID
 
@@ -34,8 +33,7 @@ class Reads:
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         await self._write()
 
     def note(self, principal: Principal, stream: Stream, version: int) -> None:

@@ -35,6 +35,7 @@ from domain.event import Stored
 log = structlog.get_logger("server")
 
 REMEMBER_S: Final = 10.0
+FAREWELL_S: Final = 3.0  # for what is written last and lost without harm: a Postgres that is away keeps nobody from ending
 EPOCH_FILE: Final = "epoch.json"
 
 
@@ -106,16 +107,14 @@ class System:
         await self.drain()
         if self._memory is not None:
             self._memory.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._memory
+            await asyncio.wait([self._memory])
         await self._remember_once()
-        await self.reads.close()
-        await self.seen.close()
-        await self.keeper.close()
-        await self.bell.close()
-        await self.tail.close()
-        await self.log.close()
-        await self.providers.aclose()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self.reads.close()
+                await self.seen.close()
+                await self.keeper.close()
+        await asyncio.gather(self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
 
     @property
     def epoch_file(self) -> Path:

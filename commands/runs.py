@@ -172,8 +172,7 @@ class Keeper:
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         if not len(self._runs):
             with contextlib.suppress(LogUnavailable):
                 await self._nodes.leave(self._node_id)

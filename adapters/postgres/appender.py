@@ -32,6 +32,7 @@ CALL: Final = text("append_batch")
 LANES: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
 HALF_REQUESTS_MIN: Final = 32  # a batch is not halved below it: under light load that would only make more commits
 CALL_TIMEOUT_S: Final = 10.0
+CLOSE_S: Final = 5.0
 SEPARATOR: Final = b"\x1e"
 RETRY_FIRST_S: Final = 0.02
 RETRY_MOST_S: Final = 1.0
@@ -150,12 +151,12 @@ class Appender:
         self.last_success_at = asyncio.get_running_loop().time()
 
     async def close(self) -> None:
-        """Everything that waits is appended first, within ``hold_s``."""
+        """Everything that waits is appended first, within ``CLOSE_S``."""
         self._closing = True
         self._wake()
         tasks = [lane.task for lane in self._lanes if lane.task is not None]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self._hold_s)
+            _, late = await asyncio.wait(tasks, timeout=CLOSE_S)
             for task in late:
                 task.cancel()
         for lane in self._lanes:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 
@@ -47,7 +48,7 @@ class ServerProcess:
         self.data = data
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log_file = (log_folder or data.parent) / f"server-{self.port}.log"
+        self.log_file = (log_folder or data.parent) / f"server-{uuid4().hex}.log"  # not the port: another test may get it
         given = {"lease_s": LEASE_S, "secret": SECRET, "log_format": "json", **settings}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("STENO_") and name != "DATABASE_URL"},

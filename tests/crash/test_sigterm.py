@@ -114,9 +114,7 @@ async def test_it_ends_while_postgres_is_away(new_server: StartServer, database:
                 await until(lambda: tab.deltas() >= 10)
                 proxy.stall()
                 server.signal(signal.SIGTERM)
-                began_s = time.monotonic()
-                await server.ended()
-                assert time.monotonic() - began_s < 15, "longer than all its bounds together"
+                await server.ended(20)  # all its bounds together
                 await until(lambda: tab.closes)
             proxy.cut()
             proxy.flow()
