@@ -1,5 +1,6 @@
 """A chat read from the log: its events without the tokens of what has ended, and with those of what is still open."""
 
+import re
 from typing import Any, Final
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from domain.event import Stored
 from domain.stream import Stream
 from projections.chat import ChatView, view
 
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 PAGE_EVENTS: Final = 10_000
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 
@@ -45,8 +47,14 @@ async def read_chat(log: EventLog, chat_id: UUID, *, until: int | None = None) -
 async def resolve_blobs(blobs: Blobs, chat_id: UUID, chat: ChatView) -> None:
     """Put content that is kept by reference back where it belongs."""
     for message in chat.messages.values():
-        content: Any = message.get("content")
-        if isinstance(content, dict) and "blob" in content:
-            kept = await blobs.get(Stream("chat", chat_id), content["blob"])
+        blob = blob_of(message.get("content"))
+        if blob is not None:
+            kept = await blobs.get(Stream("chat", chat_id), blob)
             if kept is not None:
                 message["content"] = kept.decode()
+
+
+def blob_of(content: Any) -> str | None:
+    """The sha256, in hex, of content that is kept by reference. A client may write what looks like one, and is not."""
+    blob = content.get("blob") if isinstance(content, dict) else None
+    return blob if isinstance(blob, str) and SHA256.fullmatch(blob) else None

@@ -29,7 +29,7 @@ class MemoryLog:
         self._commands: dict[tuple[UUID, str], KnownCommand] = {}
         self._claims: dict[tuple[str, str], Stream] = {}
         self._active: dict[UUID, datetime] = {}
-        self._blobs: dict[tuple[Stream, str], bytes] = {}
+        self._blobs: dict[tuple[Stream, bytes], bytes] = {}
         self._beats: dict[UUID, NodeBeat] = {}
 
     @property
@@ -136,11 +136,11 @@ class MemoryLog:
 
     async def put(self, stream: Stream, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
-        self._blobs[stream, sha256] = content
+        self._blobs[stream, bytes.fromhex(sha256)] = content
         return sha256
 
     async def get(self, stream: Stream, sha256: str) -> bytes | None:
-        return self._blobs.get((stream, sha256))
+        return self._blobs.get((stream, bytes.fromhex(sha256)))
 
     async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
         self._beats[node_id] = beat

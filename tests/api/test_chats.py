@@ -321,3 +321,12 @@ async def test_operators_see_health_readiness_and_figures(server: Running) -> No
     assert "stenograph_log_head" in (await user.get("/metrics")).text
     assert (await user.get("/docs")).status_code == 200
     assert (await user.get("/nowhere")).json()["code"] == "no_such_route"
+
+
+@pytest.mark.parametrize("content", [{"blob": "nothex"}, {"blob": 5}, {"blob": "ab" * 32}, {"blob": None, "text": "x"}])
+async def test_content_that_only_looks_like_a_reference_leaves_the_chat_readable(server: Running, content: Any) -> None:
+    user = await server.sign_up()
+    chat_id = await user.new_chat()
+    added = await user.post(f"/api/v1/chats/{chat_id}/messages", {"role": "user", "content": content})
+    assert added.status_code == 200
+    assert [message["content"] for message in (await messages_of(user, chat_id)).values()] == [content]
