@@ -1,11 +1,11 @@
 """How far people have read, joined to at most one event a second for each of their streams."""
 
-import asyncio
 from typing import Final
 from uuid import UUID
 
 import structlog
 
+from api.periodic import Periodic
 from commands.account import Accounts, Principal, actor_of
 from domain.errors import StenographError
 from domain.event import Actor
@@ -18,34 +18,20 @@ EVERY_S: Final = 1.0
 WAITING_MAX: Final = 50_000
 
 
-class Reads:
+class Reads(Periodic):
     """``note`` never waits; what it noted is written within a second, the furthest version only."""
 
     def __init__(self, accounts: Accounts) -> None:
+        super().__init__(EVERY_S, "reads")
         self._accounts = accounts
         # By person, not by session: two tabs of one person write once.
         self._waiting: dict[tuple[UUID, Stream], tuple[int, Actor]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="reads")
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        await self._write()
 
     def note(self, principal: Principal, stream: Stream, version: int) -> None:
         key = (principal.user_id, stream)
         known = self._waiting.get(key)
         if known is not None or len(self._waiting) < WAITING_MAX:
             self._waiting[key] = (max(version, known[0] if known is not None else 0), actor_of(principal))
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_S)
-            await self._write()
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, {}
