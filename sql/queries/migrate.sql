@@ -48,3 +48,16 @@ RESET ROLE;
 
 -- name: grant_role#
 GRANT stenograph_app TO CURRENT_USER;
+
+-- name: known_projections
+SELECT name, sha256 FROM projections;
+
+-- name: begin_projection!
+-- From the first event on.
+INSERT INTO projections (name, sha256) VALUES (:name, :sha256)
+    ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, position = 0, moved_at = NULL, owner = NULL, lease_until = NULL,
+                                     failed_position = NULL, failure = NULL;
+
+-- name: search_in$
+-- For the rest of the transaction.
+SELECT set_config('search_path', :path, true);

@@ -55,15 +55,15 @@ def tables(dsn: str) -> list[str]:
 
 def test_what_is_missing_is_applied_in_order(empty: str, folder: Path) -> None:
     write(folder, "migrations/0002_two.sql", "INSERT INTO one VALUES (2); " + TWO)
-    assert migrate(empty, sql_folder=folder) == Migrated(["0001_one.sql", "0002_two.sql"], [])
+    assert migrate(empty, sql_folder=folder) == Migrated(["0001_one.sql", "0002_two.sql"], [], [])
     assert tables(empty) == ["one", "two"]
 
 
 def test_what_is_applied_is_not_applied_again(empty: str, folder: Path) -> None:
     migrate(empty, sql_folder=folder)
     write(folder, "migrations/0002_two.sql", TWO)
-    assert migrate(empty, sql_folder=folder) == Migrated(["0002_two.sql"], [])
-    assert migrate(empty, sql_folder=folder) == Migrated([], [])
+    assert migrate(empty, sql_folder=folder) == Migrated(["0002_two.sql"], [], [])
+    assert migrate(empty, sql_folder=folder) == Migrated([], [], [])
 
 
 def test_an_edited_file_is_refused(empty: str, folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_file_that_fails_leaves_nothing_of_itself_and_all_before_it(empty: str
         migrate(empty, sql_folder=folder)
     assert tables(empty) == ["one"]
     write(folder, "migrations/0002_two.sql", TWO)
-    assert migrate(empty, sql_folder=folder) == Migrated(["0002_two.sql"], [])
+    assert migrate(empty, sql_folder=folder) == Migrated(["0002_two.sql"], [], [])
 
 
 def test_servers_that_start_at_once_apply_each_file_once(empty: str, folder: Path) -> None:
