@@ -1,49 +1,14 @@
-"""A chat read from the log: its events without the tokens of what has ended, and with those of what is still open."""
+"""Content that is kept by reference, put back where it belongs."""
 
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from commands.ports import Blobs, EventLog
-from domain.event import Stored
+from commands.ports import Blobs
 from domain.stream import Stream
-from projections.chat import ChatView, view
-
-PAGE_EVENTS: Final = 10_000
-ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
-
-
-async def read_chat(log: EventLog, chat_id: UUID, *, until: int | None = None) -> ChatView:
-    """The chat as of version ``until``, or as it is now. Exact to the last token, and never behind what was written before the call."""
-    stream = Stream("chat", chat_id)
-    if until is None:
-        until = await log.version(stream)
-    events: list[Stored] = []
-    after = 0
-    while True:
-        page = await log.read(stream, after=after, until=until, limit=PAGE_EVENTS, without_deltas=True)
-        events.extend(page)
-        if len(page) < PAGE_EVENTS:
-            break
-        after = page[-1].version
-    open_since: dict[UUID, int] = {}
-    for event in events:
-        if event.message_id is not None:
-            if event.type == "message_start":
-                open_since[event.message_id] = event.version
-            elif event.type in ENDS:
-                open_since.pop(event.message_id, None)
-    for message_id, started in open_since.items():
-        said = await log.read_message(stream, message_id, after=started)
-        events.extend(event for event in said if event.type == "message_delta" and event.version <= until)
-    if open_since:
-        events.sort(key=lambda event: event.version)
-    chat = view(events)
-    chat.version = until
-    return chat
+from projections.chat import ChatView
 
 
 async def resolve_blobs(blobs: Blobs, chat_id: UUID, chat: ChatView) -> None:
-    """Put content that is kept by reference back where it belongs."""
     for message in chat.messages.values():
         content: Any = message.get("content")
         if isinstance(content, dict) and "blob" in content:
