@@ -126,7 +126,7 @@ async def test_it_keeps_up_with_the_log(database: str, log: PostgresLog) -> None
 
 
 async def test_one_process_writes_it_and_the_next_one_takes_over(database: str, log: PostgresLog) -> None:
-    first, second = (Projector(database, History(), uuid4(), lease_s=0.5) for _ in range(2))
+    first, second = (Projector(database, History(), uuid4(), lease_s=3) for _ in range(2))
     first.start()
     await until(lambda: first.owns)
     second.start()
@@ -144,10 +144,10 @@ async def test_one_process_writes_it_and_the_next_one_takes_over(database: str, 
 async def test_an_owner_that_was_thought_dead_moves_nothing(database: str, log: PostgresLog) -> None:
     await talk(log)
     head = await log.head()
-    async with build_of(database, lease_s=0.05) as late, build_of(database) as next_one:
+    async with build_of(database, lease_s=2) as late, build_of(database) as next_one:
         assert await late.take()
         assert not await next_one.take()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(2.1)
         assert await next_one.take()
         with pytest.raises(CheckpointMoved):
             await late.advance(100, head)
