@@ -18,6 +18,7 @@ from asyncpg.pgproto.pgproto import UUID as FastUUID
 from psycopg import sql
 from psycopg.adapt import Dumper, Loader
 
+from adapters.migrate import projection_sha256
 from adapters.postgres.connection import APP_ROLE
 from adapters.postgres.queries import text
 from domain.event import Stored
@@ -39,6 +40,7 @@ LOG_HEAD: Final = text("log_head")
 
 BATCH_EVENTS: Final = 50  # of a server: some milliseconds of the loop that tokens go through, too
 WINDOW_POSITIONS: Final = 50_000  # tokens are passed over by Postgres; this bounds how long one look takes
+BEHIND_EVENTS: Final = 10_000  # beyond it whoever runs the server is told
 INTERVAL_S: Final = 0.02  # between two batches of a server that keeps up
 IDLE_S: Final = 1.0  # without news: tokens alone move no row, and so wake nobody
 LEASE_S: Final = 5.0
@@ -127,12 +129,13 @@ class Build:
         self._name = name
         self._owner = owner
         self._lease_s = lease_s
+        self._sha256 = projection_sha256(projection.name)
         self.position = 0
         self.events = 0  # that were projected
 
     async def take(self) -> bool:
         """Whether this process may write it now. Renews the lease where it may already."""
-        row = await (await self._connection.execute(TAKE, (self._name, self._owner, self._lease_s))).fetchone()
+        row = await (await self._connection.execute(TAKE, (self._name, self._owner, self._lease_s, self._sha256))).fetchone()
         if row is not None:
             self.position = row[0]
         return row is not None
@@ -246,6 +249,14 @@ class Projector:
         self.head = max(self.head, event.position)
         if event.stream.kind in self._projection.kinds:
             self._news.set()
+
+    @property
+    def warning(self) -> str | None:
+        """What whoever runs the server should know."""
+        if self.failure is not None:
+            return f"projection {self.name}: {self.failure}"
+        behind = self.head - self.position
+        return f"projection {self.name} is {behind:,} events behind: lists are as old" if behind > BEHIND_EVENTS else None
 
     def figures(self) -> Iterator[tuple[str, str, str, float]]:
         """``(kind, name, help, value)`` for whoever watches."""

@@ -142,7 +142,7 @@ class System:
     def readiness(self) -> dict[str, Any]:
         warnings = [] if self.epoch.fsync else ["fsync is off: a crash of the database machine loses committed events"]
         warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
-        warnings += [f"projection {one.name}: {one.failure}" for one in self.projectors if one.failure is not None]
+        warnings += [one.warning for one in self.projectors if one.warning is not None]
         fresh = self.fresh()
         return {
             "ready": fresh and not self.draining,

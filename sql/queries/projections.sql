@@ -2,9 +2,10 @@
 SELECT name, position, moved_at, paused, owner, lease_until >= clock_timestamp() AS is_owned, failed_position, failure FROM projections ORDER BY name;
 
 -- name: take_projection
--- $1 text: its name. $2 uuid: who wants it. $3 float: for how many seconds. The database's clock alone counts.
+-- $1 text: its name. $2 uuid: who wants it. $3 float: for how many seconds. The database's clock alone counts. $4 text: of the file
+-- that made its tables: a server of another version, which knows other tables, must not write these.
 UPDATE projections SET owner = $2, lease_until = clock_timestamp() + make_interval(secs => $3)
- WHERE name = $1 AND NOT paused AND failed_position IS NULL AND (owner IS NULL OR owner = $2 OR lease_until < clock_timestamp())
+ WHERE name = $1 AND sha256 = $4 AND NOT paused AND failed_position IS NULL AND (owner IS NULL OR owner = $2 OR lease_until < clock_timestamp())
 RETURNING position;
 
 -- name: move_checkpoint!

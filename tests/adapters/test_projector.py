@@ -158,6 +158,21 @@ async def test_an_owner_that_was_thought_dead_moves_nothing(database: str, log: 
     await assert_right(database)
 
 
+async def test_tables_of_another_version_are_not_written(database: str, log: PostgresLog) -> None:
+    await talk(log)
+    with psycopg.connect(database, autocommit=True) as newer:
+        newer.execute("UPDATE projections SET sha256 = 'another'")
+    async with build_of(database) as older:
+        assert not await older.take()
+
+
+async def test_whoever_runs_the_server_is_told_that_it_is_far_behind(database: str) -> None:
+    projector = Projector(database, History(), uuid4())
+    assert projector.warning is None
+    projector.head = 1_000_000
+    assert projector.warning == "projection history is 1,000,000 events behind: lists are as old"
+
+
 async def test_a_bad_event_stops_it_where_it_stands_and_after_a_fix_it_goes_on(database: str, log: PostgresLog) -> None:
     good = await talk(log)
     bad = await talk(log, title="poison")
