@@ -122,21 +122,35 @@ def migrate(dsn: str, *, sql_folder: Path | None = None, lock_timeout_s: float =
             for file in changed:
                 _apply_function(connection, file)
         replayed: list[str] = []
-        if projections:
-            with _step(connection, lock_timeout_s, "the list of projections"):
-                made = dict(_queries.known_projections(connection))
-                for file in projections:
-                    if made.get(_schema(file)) != file.sha256:
-                        create_projection(connection, _schema(file), file.content)
-                        _queries.begin_projection(connection, name=_schema(file), sha256=file.sha256)
-                        replayed.append(file.name)
+        for file in projections:
+            name = file.name.removesuffix(".sql")
+            with _step(connection, lock_timeout_s, f"the projection {name}"):
+                made = dict(_queries.known_projections(connection)).get(name)
+                if made != file.sha256:
+                    create_projection(connection, name, file.content, is_there=made is not None)
+                    _queries.begin_projection(connection, name=name, sha256=file.sha256)
+                    replayed.append(file.name)
     return Migrated(applied, [file.name for file in changed], replayed)
 
 
-def create_projection(connection: "psycopg.Connection[Any]", schema: str, tables: bytes) -> None:
-    """Make the tables of a projection, empty, in ``schema``; what was there before goes. In the transaction that is open."""
+def schema_of(projection: str) -> str:
+    """Where its tables are. A database may hold other people's schemas, too."""
+    return f"stenograph_{projection}"
+
+
+def create_projection(connection: "psycopg.Connection[Any]", projection: str, tables: bytes, *, is_there: bool) -> None:
+    """Make the tables of a projection, empty, in the transaction that is open. Those that are there go.
+
+    Raises what Postgres raises, ``DuplicateSchema`` among it: a schema that nobody here made is nobody's here to drop.
+    """
+    schema = schema_of(projection)
     name = sql.Identifier(schema)
-    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+    if is_there:
+        # In the order in which a projector and its readers take them, so that nobody holds what another waits for.
+        _queries.hold_projection(connection, name=projection)
+        for (table,) in _queries.tables_in(connection, schema=schema):
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
     before = connection.execute("SELECT current_setting('search_path')").fetchone()
     assert before is not None
@@ -151,10 +165,6 @@ def create_projection(connection: "psycopg.Connection[Any]", schema: str, tables
 def projection_sha256(name: str) -> str:
     """Of the file that makes the projection's tables."""
     return hashlib.sha256((our_sql.folder() / "projections" / f"{name}.sql").read_bytes()).hexdigest()
-
-
-def _schema(file: _File) -> str:
-    return file.name.removesuffix(".sql")
 
 
 def _files(folder: Path) -> list[_File]:
@@ -189,7 +199,7 @@ def _step(connection: psycopg.Connection, lock_timeout_s: float, name: str) -> I
             _queries.take_migration_lock(connection, timeout=f"{round(lock_timeout_s * 1000)}ms")
             yield
     except psycopg.OperationalError as error:
-        if not isinstance(error, errors.LockNotAvailable):
+        if not isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected):
             raise
         raise MigrationFailed(name, error) from error
     except psycopg.Error as error:

@@ -15,10 +15,10 @@ from uuid import UUID
 import psycopg
 import structlog
 from asyncpg.pgproto.pgproto import UUID as FastUUID
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.adapt import Dumper, Loader
 
-from adapters.migrate import projection_sha256
+from adapters.migrate import projection_sha256, schema_of
 from adapters.postgres.connection import APP_ROLE
 from adapters.postgres.queries import text
 from domain.event import Stored
@@ -42,6 +42,7 @@ BATCH_EVENTS: Final = 50  # of a server: some milliseconds of the loop that toke
 WINDOW_POSITIONS: Final = 50_000  # tokens are passed over by Postgres; this bounds how long one look takes
 BEHIND_EVENTS: Final = 10_000  # beyond it whoever runs the server is told
 INTERVAL_S: Final = 0.02  # between two batches of a server that keeps up
+BATCH_TIMEOUT_S: Final = 30.0
 IDLE_S: Final = 1.0  # without news: tokens alone move no row, and so wake nobody
 LEASE_S: Final = 5.0
 RETRY_FIRST_S: Final = 0.1
@@ -49,12 +50,16 @@ RETRY_MOST_S: Final = 5.0
 FAILURE_CHARACTERS_MAX: Final = 2000
 # Failures of the connection or the server, not of the event: lost, restarted, no room, deadlock, lock not available.
 PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, OSError, TimeoutError)
+BEYOND_LIMITS: Final = (errors.ProgramLimitExceeded, errors.StatementTooComplex)  # among them by their class, but the event's fault
 
 
 SETTINGS: Final = {
     "synchronous_commit": "off",
     "timezone": "UTC",
     "jit": "off",
+    # An owner that is stopped in the middle of a batch, or cut off, must not hold the row that others wait for.
+    "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "5s",
     # Everything here is looked up by key, in order of position. A planner that has no statistics yet, as after an import, thinks
     # that it knows a better way: 1,600 ms for a batch that takes 20.
     "plan_cache_mode": "force_generic_plan",
@@ -98,7 +103,15 @@ class _UuidDumper(Dumper):
 async def connect(dsn: str, schema: str, *, role: str | None = APP_ROLE) -> "psycopg.AsyncConnection[Any]":
     """A connection whose unqualified tables are those of ``schema``. What it loses in a crash is still in the log."""
     connection = await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor, application_name=f"stenograph projector {schema}", connect_timeout=5
+        dsn,
+        autocommit=True,
+        cursor_factory=psycopg.AsyncRawCursor,
+        application_name=f"stenograph projector {schema}",
+        connect_timeout=5,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=10_000,
     )
     try:
         connection.prepare_threshold = 0
@@ -155,9 +168,11 @@ class Build:
         until = min(until, self.position + WINDOW_POSITIONS)
         try:
             position, events = await self._advance(events_max, until)
-        except (*PASSING, CheckpointMoved, asyncio.CancelledError):
+        except (CheckpointMoved, asyncio.CancelledError):
             raise
         except Exception as error:
+            if isinstance(error, PASSING) and not isinstance(error, BEYOND_LIMITS):
+                raise
             if events_max == 1:
                 row = await (await self._connection.execute(READ, self._asked(until, 1))).fetchone()
                 raise Poisoned(row[0] if row is not None else until, f"{type(error).__name__}: {error}") from error
@@ -276,7 +291,7 @@ class Projector:
         is_first = True
         while True:
             try:
-                async with await connect(self._dsn, self.name) as connection:
+                async with await connect(self._dsn, schema_of(self.name)) as connection:
                     if is_first:
                         await connection.execute(RETRY_FAILED, (self.name,))
                         is_first = False
@@ -320,7 +335,8 @@ class Projector:
             self.head = max(self.head, await build.head())
             while build.position < self.head:
                 began_s = time.monotonic()
-                await build.advance(BATCH_EVENTS, self.head)
+                async with asyncio.timeout(BATCH_TIMEOUT_S):
+                    await build.advance(BATCH_EVENTS, self.head)
                 self.position = build.position
                 # Also when there is much to catch up with, half of the time is everybody else's.
                 await asyncio.sleep(max(INTERVAL_S if build.position == self.head else 0, time.monotonic() - began_s))

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors, sql
 
 import sql as our_sql
-from adapters.migrate import create_projection, projection_sha256
+from adapters.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projector import Build, connect
 from projections.projection import Projection
@@ -52,7 +52,7 @@ async def rebuild(dsn: str, projection: Projection, progressed: Callable[[Done],
     """Raises ``RebuildFailed``, ``Poisoned`` for an event that can't be projected, ``CheckpointMoved`` if another rebuild took over."""
     name = projection.name + SUFFIX
     begin(dsn, projection.name)
-    async with await connect(dsn, name, role=None) as connection:
+    async with await connect(dsn, schema_of(name), role=None) as connection:
         build = Build(connection, projection, name, uuid4(), LEASE_S)
         if not await build.take():
             raise RebuildFailed(f"another process is rebuilding {projection.name}; if it died, try again in {LEASE_S:g} s")
@@ -77,7 +77,8 @@ def begin(dsn: str, name: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
         known = cursor.execute(PROJECTION, (name + SUFFIX,)).fetchone()
         if known is None or known[0] != sha256:
-            create_projection(connection, name + SUFFIX, (our_sql.folder() / "projections" / f"{name}.sql").read_bytes())
+            tables = (our_sql.folder() / "projections" / f"{name}.sql").read_bytes()
+            create_projection(connection, name + SUFFIX, tables, is_there=known is not None)
             cursor.execute(BEGIN, (name + SUFFIX, sha256))
 
 
@@ -98,10 +99,10 @@ async def swap(dsn: str, name: str, build: Build, progressed: Callable[[Done], N
         compared = build.position == live
         differing = await differences(connection, name) if compared else {}
         # In this order, as readers take them, so that neither holds what the other waits for.
-        for (table,) in await (await connection.execute(TABLES, (name,))).fetchall():
-            lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(name, table))
+        for (table,) in await (await connection.execute(TABLES, (schema_of(name),))).fetchall():
+            lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema_of(name), table))
             await connection.execute(lock.as_string())
-        old, new = sql.Identifier(name), sql.Identifier(name + SUFFIX)
+        old, new = sql.Identifier(schema_of(name)), sql.Identifier(schema_of(name + SUFFIX))
         for statement in ("DROP SCHEMA {old} CASCADE", "ALTER SCHEMA {new} RENAME TO {old}"):
             await connection.execute(sql.SQL(statement).format(old=old, new=new).as_string())
         await connection.execute(PUT_IN_PLACE, (name, build.position, projection_sha256(name)))
@@ -112,8 +113,8 @@ async def swap(dsn: str, name: str, build: Build, progressed: Callable[[Done], N
 async def differences(connection: "psycopg.AsyncConnection[Any]", name: str) -> dict[str, tuple[int, int]]:
     """The tables that do not hold the same rows, whatever their order, with how many each has."""
     found: dict[str, tuple[int, int]] = {}
-    for (table,) in await (await connection.execute(TABLES, (name,))).fetchall():
-        old, new = [await digest(connection, schema, table) for schema in (name, name + SUFFIX)]
+    for (table,) in await (await connection.execute(TABLES, (schema_of(name),))).fetchall():
+        old, new = [await digest(connection, schema_of(one), table) for one in (name, name + SUFFIX)]
         if old != new:
             found[table] = (old[0], new[0])
     return found

@@ -14,7 +14,7 @@ from api.history import readable
 from api.ids import bound_id
 from commands.account import Principal
 from commands.chat import Chats
-from commands.ports import Appended, CommandKey
+from commands.ports import Appended, CommandKey, EventLog
 from commands.runs import Runs
 from domain.chat import ArchiveChat, ChatCommand, MoveChat, PinChat, TagChat, tag_id
 from domain.errors import ChatNotFound, ProjectionBehind
@@ -139,28 +139,37 @@ class ChatListController(Controller):
         principal: NamedDependency[Principal],
         chats: NamedDependency[Chats],
         runs: NamedDependency[Runs],
+        log: NamedDependency[SkipValidation[EventLog]],
         history: NamedDependency[SkipValidation[History]],
     ) -> bool:
         """Delete all chats of one's own. The log keeps what they said."""
-        async for chat_id in own_chats(history, principal, ALL):
+        async for chat_id in own_chats(history, principal, ALL, await log.head()):
             await delete_chat(chats, runs, principal, chat_id)
         return True
 
     @post("/archive/all", status_code=200)
     async def archive_all(
-        self, principal: NamedDependency[Principal], chats: NamedDependency[Chats], history: NamedDependency[SkipValidation[History]]
+        self,
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        log: NamedDependency[SkipValidation[EventLog]],
+        history: NamedDependency[SkipValidation[History]],
     ) -> bool:
         """Put all chats of one's own into the archive."""
-        async for chat_id in own_chats(history, principal, ChatFilter(archived=False)):
+        async for chat_id in own_chats(history, principal, ChatFilter(archived=False), await log.head()):
             await chats.handle(ArchiveChat(chat_id=chat_id, by=principal.user_id, archived=True), actor=actor_of(principal))
         return True
 
     @post("/unarchive/all", status_code=200)
     async def unarchive_all(
-        self, principal: NamedDependency[Principal], chats: NamedDependency[Chats], history: NamedDependency[SkipValidation[History]]
+        self,
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        log: NamedDependency[SkipValidation[EventLog]],
+        history: NamedDependency[SkipValidation[History]],
     ) -> bool:
         """Take all chats of one's own out of it."""
-        async for chat_id in own_chats(history, principal, ChatFilter(archived=True)):
+        async for chat_id in own_chats(history, principal, ChatFilter(archived=True), await log.head()):
             await chats.handle(ArchiveChat(chat_id=chat_id, by=principal.user_id, archived=False), actor=actor_of(principal))
         return True
 
@@ -274,8 +283,9 @@ async def listed(history: History, principal: Principal, chosen: ChatFilter, pag
     return [shown(one) for one in await history.listed(principal.user_id, chosen, offset=offset, limit=limit)]
 
 
-async def own_chats(history: History, principal: Principal, chosen: ChatFilter) -> AsyncIterator[UUID]:
-    """Those that the list holds now. One that is gone meanwhile, or is somebody else's, is passed over."""
+async def own_chats(history: History, principal: Principal, chosen: ChatFilter, head: int) -> AsyncIterator[UUID]:
+    """All of them, at most ``CHATS_MAX``, as of ``head`` or later. One that is gone meanwhile, or is somebody else's, is passed over."""
+    await require_position(history, head)
     for one in await history.listed(principal.user_id, chosen, offset=0, limit=CHATS_MAX):
         try:
             view = await readable(history, principal, one.chat_id)

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from api.ids import bound_id
 from api.reading import resolve_blobs
-from api.streams import placed
+from api.streams import bounded, placed
 from api.wire import encode_event
 from commands.account import Principal
 from commands.ports import Blobs, EventLog
@@ -76,10 +76,11 @@ class HistoryController(Controller):
         """The newest messages of the current branch; of the one that ends in ``leaf``; or those above ``before``. ``at``: as they were."""
         known_id, _ = bound_id(principal.user_id, chat_id)
         version = await version_at(history, log, epoch, principal, known_id, at)
+        if version is None:
+            await readable(history, principal, known_id)  # before a message is looked for: whether it is there is not for everybody
         leaf_id = bound_id(principal.user_id, leaf)[0] if leaf else None
         before_id = bound_id(principal.user_id, before)[0] if before else None
         view, ids = await history.branch(known_id, at=version, leaf=leaf_id, above=before_id, limit=limit)
-        require_reader(view if version is None else None, principal, known_id)
         view.messages = {one: view.messages[one] for one in ids}
         await resolve_blobs(blobs, known_id, view)
         messages = [shown_message(view.messages[one]) for one in ids]
@@ -102,7 +103,8 @@ class HistoryController(Controller):
         head = await readable(history, principal, known_id)
         place = placed(after, epoch, head.version)
         view = await history.chat(known_id, at=place.after)
-        page = await log.read(Stream("chat", known_id), after=place.after, until=place.head, limit=limit, without_deltas=True)
+        found = await log.read(Stream("chat", known_id), after=place.after, until=place.head, limit=limit, without_deltas=True)
+        page = bounded(found)
         made: list[ChangeOut] = []
         for event in page:
             event_out = ChangeOut(msgspec.Raw(encode_event(event)))
@@ -112,7 +114,7 @@ class HistoryController(Controller):
             if event.type in CHANGES:
                 event_out.after = copy_of(view, event.message_id)
             made.append(event_out)
-        last = page[-1].version if len(page) == limit else place.head
+        last = page[-1].version if len(page) == limit or len(page) < len(found) else place.head
         return ChangesOut(epoch, place.head, made, f"{epoch}:{last}")
 
 

@@ -118,11 +118,11 @@ class System:
         await self._remember_once()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
-                await asyncio.gather(*(projector.close() for projector in self.projectors))
                 await self.reads.close()
                 await self.seen.close()
                 await self.keeper.close()
-        await asyncio.gather(self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
+        projectors = [projector.close() for projector in self.projectors]
+        await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
 
     @property
     def epoch_file(self) -> Path:

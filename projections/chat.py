@@ -7,6 +7,7 @@ A view may hold all of a chat's messages, or only those that somebody asked for 
 (``projections/history.py`` says which these are).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -46,6 +47,7 @@ Message = dict[str, Any]
 # Shown under the message, newest first, as the reference system keeps them.
 NEW_FIRST: Final = frozenset({"files", "embeds"})
 # What the view itself keeps of a message: a client's key of that name is in the log, and does not stand in for it.
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 OWN_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "blocks"})
 
 
@@ -334,6 +336,12 @@ def shown_message(message: Message) -> Message:
     if "blocks" in message:
         shown["blocks"] = [{**block, "text": "".join(block["text"])} for block in message["blocks"]]
     return shown
+
+
+def blob_of(content: Any) -> str | None:
+    """The sha256, in hex, of content that is kept by reference. A client may write what looks like one, and is not."""
+    blob = content.get("blob") if isinstance(content, dict) else None
+    return blob if isinstance(blob, str) and SHA256.fullmatch(blob) else None
 
 
 def seconds(at: datetime | None) -> int:

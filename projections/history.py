@@ -18,12 +18,13 @@ from domain.chat import tag_id
 from domain.codec import decode_event
 from domain.event import Stored
 from domain.stream import Kind
-from projections.chat import ChatView, Message, text_of
+from projections.chat import ChatView, Message, blob_of, text_of
 from projections.projection import Events, Projecting, Rows, Write
 
 # Where a row says it elsewhere than in its body.
 PLACE: Final = ("id", "parentId", "childrenIds")
 ADDITIONS: Final = frozenset({"message_added", "message_start"})
+DELTAS_PER_PAGE: Final = 500
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 TEXT_CHARACTERS_MAX: Final = 100_000  # of one message, for searches; Postgres indexes at most 1 MB of words
 
@@ -172,11 +173,15 @@ class History:
         if begun:
             for event in (yield Events("history_message_events", columns(begun, 4))):
                 of_chat[event.stream.id].said.append(event)
-        # What was thought, or asked of a tool, stands in deltas and nowhere else.
-        spoken = [(chat.chat_id, *answer) for chat in chats for answer in chat.with_several_blocks()]
-        if spoken:
-            for event in (yield Events("history_deltas", columns(spoken, 4))):
-                of_chat[event.stream.id].said.append(event)
+        # What was thought, or asked of a tool, stands in deltas and nowhere else. Page by page: there may be very many.
+        for chat in chats:
+            for message_id, after, until in chat.with_several_blocks():
+                while True:
+                    deltas = yield Events("history_deltas", (chat.chat_id, message_id, after, until, DELTAS_PER_PAGE))
+                    chat.heard(deltas)
+                    if len(deltas) < DELTAS_PER_PAGE:
+                        break
+                    after = deltas[-1].version
 
         for chat in chats:
             chat.change()
@@ -192,7 +197,8 @@ class ChangingChat:
         self.events = events
         self.is_new = view.version == 0
         self.rows_before: list[MessageRow] = []  # of the messages that the events touch
-        self.said: list[Stored] = []  # what is read again of the answers that end here
+        self.said: list[Stored] = []  # what is read again of the answers that end here, but for their deltas
+        self.spoken: dict[UUID, dict[int, list[str]]] = {}  # the texts of their blocks, where these say more than the content
         # What comes of it:
         self.rows: list[MessageRow] = []
         self.closed: list[tuple[UUID, UUID, int, int]] = []
@@ -230,6 +236,12 @@ class ChangingChat:
                 found.append((event.message_id, began[event.message_id], event.version))
         return found
 
+    def heard(self, deltas: Sequence[Stored]) -> None:
+        for event in deltas:
+            assert event.message_id is not None
+            delta = decode_event(event).data
+            self.spoken.setdefault(event.message_id, {}).setdefault(delta.index, []).append(delta.text)
+
     def change(self) -> None:
         view = self.view
         load(view, self.rows_before)
@@ -243,12 +255,21 @@ class ChangingChat:
             view.touched.clear()
             if event.message_id is not None:
                 self._ids[str(event.message_id)] = event.message_id
+                if event.type in ENDS:
+                    self._speak(event.message_id)
             view.apply(event)
             for message_id in view.touched:
                 self._change(message_id, event.version)
             if view.current_id != current_id:
                 looked_at = self._id(view.current_id) if view.current_id is not None else None
                 self.currents.append((self.chat_id, event.version, looked_at))
+
+    def _speak(self, message_id: UUID) -> None:
+        """Put the texts of its blocks into an answer that is about to end."""
+        message = self.view.messages.get(str(message_id))
+        if message is not None:
+            for block in message.get("blocks", ()):
+                block["text"] = self.spoken.get(message_id, {}).get(block["index"], block["text"])
 
     def _change(self, message_id: str, version: int) -> None:
         message = self.view.messages.get(message_id)
@@ -300,8 +321,9 @@ class ChangingChat:
                     yield "history_drop_text", key
             elif not row.is_open:
                 content = text_of(self.view.messages[message_id])
-                if isinstance(content, dict) and "blob" in content:
-                    yield "history_put_text_of_blob", (*key, row.ordinal, str(content["blob"]), TEXT_CHARACTERS_MAX)
+                blob = blob_of(content)
+                if blob is not None:
+                    yield "history_put_text_of_blob", (*key, row.ordinal, blob, TEXT_CHARACTERS_MAX)
                 else:
                     put = "history_put_text" if message_id in before else "history_copy_texts"
                     yield put, (*key, row.ordinal, words_of(content)[:TEXT_CHARACTERS_MAX])

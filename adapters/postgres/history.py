@@ -32,6 +32,7 @@ TAIL: Final = text("read_stream_without_deltas")
 LISTED: Final = text("listed_chats")
 TAGS: Final = text("chat_tags")
 POSITION: Final = text("projection_position")
+LOG_HEAD: Final = text("log_head")
 
 LOOK_S: Final = 0.01  # between two looks at a checkpoint that somebody waits for
 
@@ -70,6 +71,9 @@ class PostgresHistory:
         return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]
 
     async def reached(self, position: int, timeout_s: float) -> bool:
+        rows = await self._reader.fetch(LOG_HEAD)
+        if not rows or rows[0]["position"] < position:
+            return False  # there is no such position yet
         deadline = time.monotonic() + timeout_s
         while True:
             rows = await self._reader.fetch(POSITION, History.name)
@@ -90,6 +94,7 @@ class Reading:
         self._rows_version = 0  # the rows are read as of it
         self._until = 0
         self._tail: list[Stored] = []
+        self._gone: set[str] = set()  # deleted in the tail: their rows do not say so
         self._is_past = False  # before what the rows hold: there is no tail then
 
     async def begin(self, at: int | None) -> None:
@@ -125,6 +130,7 @@ class Reading:
         """The messages that the tail changes or refers to: the others are as their rows say."""
         touched = {id_ for event in self._tail for id_ in refers_to(event)} | {UUID(one) for one in self.view.open}
         if not touched:
+            await self._apply([])  # what happened to the chat itself
             return
         deleted = {event.message_id for event in self._tail if event.type == "message_deleted"}
         rows = await self._connection.fetch(SOME_MESSAGES, self._chat_id, self._rows_version, list(touched), list(deleted))
@@ -160,7 +166,8 @@ class Reading:
 
     def _loaded(self, rows: Iterable[Any]) -> list[MessageRow]:
         """Those rows that were not in the view yet: now they are."""
-        new = [row for row in (MessageRow(*row) for row in rows) if str(row.message_id) not in self.view.messages]
+        known = self.view.messages.keys() | self._gone
+        new = [row for row in (MessageRow(*row) for row in rows) if str(row.message_id) not in known]
         load(self.view, new)
         return new
 
@@ -184,6 +191,7 @@ class Reading:
                 again(view, events[version])
             else:
                 view.apply(events[version])
+        self._gone = {str(event.message_id) for event in self._tail if event.type == "message_deleted"}
 
     async def _say(self, rows: Sequence[MessageRow]) -> None:
         """What the answers among these rows had said by then that were open then."""

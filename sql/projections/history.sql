@@ -1,5 +1,5 @@
 -- The projection `history` (projections/history.py): all chats as rows. Made in a schema of its own, and thrown away with it:
--- whenever this file changes, the next start makes it anew and replays the log.
+-- whenever this file changes, the next start makes it anew and replays the log. Fold 1: to be raised when the same events make other rows.
 
 CREATE TABLE chats (
     chat_id        uuid        NOT NULL,

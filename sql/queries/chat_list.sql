@@ -3,7 +3,7 @@
 -- $5 boolean: archived, $6 boolean: in a folder, $7 uuid: in this one, $8 text: a tag's id. What others share with them is none of it.
 SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
   FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, position
-           FROM history.chats
+           FROM stenograph_history.chats
           WHERE owner_id = $1 AND listed AND NOT deleted
             AND ($4::boolean IS NULL OR pinned = $4)
             AND ($5::boolean IS NULL OR archived = $5)
@@ -13,7 +13,7 @@ SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
           ORDER BY position DESC LIMIT $2::integer + $3::integer)
         UNION ALL
         (SELECT chat_id, title, created_at, updated_at, false, false, NULL, position
-           FROM history.chats
+           FROM stenograph_history.chats
           WHERE readers @> ARRAY[$1::uuid] AND NOT deleted
             AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $7 IS NULL AND $8 IS NULL
           ORDER BY position DESC LIMIT $2::integer + $3::integer)) AS chats
@@ -24,6 +24,6 @@ OFFSET $2
 -- name: chat_tags
 -- $1 uuid: the person.
 SELECT DISTINCT ON (tagged.id) tagged.name
-  FROM history.chats AS c, unnest(c.tags, c.tag_ids) AS tagged(name, id)
+  FROM stenograph_history.chats AS c, unnest(c.tags, c.tag_ids) AS tagged(name, id)
  WHERE c.owner_id = $1 AND c.listed AND NOT c.deleted
  ORDER BY tagged.id, tagged.name COLLATE "C";

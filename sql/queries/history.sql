@@ -25,11 +25,12 @@ SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor
                   AND e.message_id = wanted.message_id AND e.type <> 'message_delta';
 
 -- name: history_deltas
--- The same, of deltas.
+-- $1 uuid, $2 uuid: a chat, a message. $3 int, $4 int: after which version, and until which. $5 int: rows at most.
 SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
-  FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[]) AS wanted(stream_id, message_id, after, until)
-  JOIN events AS e ON e.stream_id = wanted.stream_id AND e.version > wanted.after AND e.version <= wanted.until
-                  AND e.message_id = wanted.message_id AND e.type = 'message_delta';
+  FROM events AS e
+ WHERE e.stream_id = $1 AND e.message_id = $2 AND e.version > $3 AND e.version <= $4 AND e.type = 'message_delta'
+ ORDER BY e.version
+ LIMIT $5;
 
 -- name: history_close_messages!
 -- $1 uuid, $2 uuid, $3 int: a row of a message. $4 int: the version that ended it.

@@ -61,3 +61,10 @@ INSERT INTO projections (name, sha256) VALUES (:name, :sha256)
 -- name: search_in$
 -- For the rest of the transaction.
 SELECT set_config('search_path', :path, true);
+
+-- name: hold_projection
+-- Until the end of the transaction nobody moves its checkpoint.
+SELECT name FROM projections WHERE name = :name FOR UPDATE;
+
+-- name: tables_in
+SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(:schema) AND relkind = 'r' ORDER BY relname;

@@ -68,7 +68,7 @@ DELETE FROM projections WHERE name = $1;
 
 -- name: projection_tables
 -- $1 text: a schema.
-SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r' ORDER BY relname;
+SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r' ORDER BY relname;
 
 -- name: digest_of_table
 SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM {table} AS t;

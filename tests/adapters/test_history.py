@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies
 
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
+from adapters.migrate import schema_of
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
 from adapters.projector import Build, connect
@@ -45,6 +46,15 @@ from projections.ports import ChatFilter
 from tests.domain.histories import NODE, OWNER, UNHURRIED, ended, histories
 from tests.domain.histories import History as Random
 
+
+def itself(chat: ChatView) -> Any:
+    """All but the messages."""
+    sent = shown(chat)
+    chat_only = {key: value for key, value in sent["chat"].items() if key not in ("history", "messages")}
+    del sent["open"]  # of the past, only of the messages that a page holds
+    return sent | {"chat": chat_only, "current_id": chat.current_id}
+
+
 # One database for all of them: each history is a chat of its own. Shrinking one takes minutes, and says little more.
 IN_ONE_WORLD = settings(
     UNHURRIED,
@@ -69,7 +79,7 @@ class World:
         self.log = PostgresLog(self.dsn, lambda _: None)
         await self.log.start()
         self.history = PostgresHistory(self.log.reader)
-        self.connection = await connect(self.dsn, "history")
+        self.connection = await connect(self.dsn, schema_of("history"))
         self.build = Build(self.connection, History(), "history", uuid4(), 3600)
         assert await self.build.take()
 
@@ -134,6 +144,7 @@ def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random,
         page, ids = await world.history.branch(chat_id, at=version, limit=3)
         whole = expected.branch(expected.current_id)
         assert ids == whole[-3:]
+        assert itself(page) == itself(expected)
         messages = expected.shown()["chat"]["history"]["messages"]
         partial = page.shown()["chat"]["history"]["messages"]
         for one in ids:
@@ -230,8 +241,13 @@ def test_a_talk_is_read_as_it_was_at_every_version_wherever_the_projector_stands
                 await world.project(until, events_max)
                 for version, expected in enumerate(folds):
                     assert shown(await world.history.chat(chat_id, at=version)) == shown(expected), f"version {version} after {stop}"
-                    _, ids = await world.history.branch(chat_id, at=version, limit=100)
+                    page, ids = await world.history.branch(chat_id, at=version, limit=100)
                     assert ids == expected.branch(expected.current_id)
+                    assert itself(page) == itself(expected)
+                    for message_id in (Q, A, B, C, D):
+                        if str(message_id) not in expected.messages:
+                            with pytest.raises(MessageNotFound):
+                                await world.history.branch(chat_id, at=version, leaf=message_id, limit=100)
 
     world.run(check())
 
@@ -262,6 +278,36 @@ def test_a_message_that_was_not_there_then_has_no_branch(world: World) -> None:
                     await world.history.branch(chat_id, at=at, leaf=named, limit=1)
             _, ids = await world.history.branch(chat_id, at=2, leaf=Q, limit=1)
             assert ids == [str(Q)]
+
+    world.run(check())
+
+
+def test_access_that_was_taken_is_gone_for_whoever_reads_next_however_late_the_projector_is(world: World) -> None:
+    async def check() -> None:
+        friend = uuid4()
+        for fact in (ChatUnshared(friend), ChatDeleted()):
+            head = await world.log.head()
+            shared: list[Event[Any]] = [CREATED, Event(None, ChatShared(friend, "read")), asked(Q)]
+            chat_id = await world.append(shared)
+            await world.project(head + len(shared), 100)
+            page, _ = await world.history.branch(chat_id, limit=0)
+            assert page.may_read(friend)
+            await world.log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), [Event(None, fact)], len(shared))]))
+            page, _ = await world.history.branch(chat_id, limit=0)
+            assert not page.may_read(friend), "the row does not know of it yet, the tail does"
+
+    world.run(check())
+
+
+@pytest.mark.parametrize(
+    "content", [{"blob": "nothex"}, {"blob": 5}, {"blob": "ab" * 32}, {"text": "x"}, [1, {"text": 2}], 5, None, "\ufffe" * 3]
+)
+def test_whatever_a_client_calls_content_is_projected(world: World, content: Any) -> None:
+    async def check() -> None:
+        chat_id = await world.append([CREATED, Event(Q, MessageAdded(None, "user", content)), asked(A, Q)])
+        before = shown(await world.history.chat(chat_id))
+        await world.project(3, 100)
+        assert shown(await world.history.chat(chat_id)) == before
 
     world.run(check())
 

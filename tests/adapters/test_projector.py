@@ -14,7 +14,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from adapters import projector as projecting
 from adapters import rebuild as rebuilding
+from adapters.migrate import schema_of
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
 from adapters.projections import listed, pause, resume
@@ -93,7 +95,7 @@ def position(dsn: str) -> int:
 
 @contextlib.asynccontextmanager
 async def build_of(dsn: str, *, lease_s: float = 60, projection: History | None = None) -> AsyncIterator[Build]:
-    connection = await connect(dsn, "history")
+    connection = await connect(dsn, schema_of("history"))
     try:
         yield Build(connection, projection or History(), "history", uuid4(), lease_s)
     finally:
@@ -155,6 +157,25 @@ async def test_an_owner_that_was_thought_dead_moves_nothing(database: str, log: 
         with pytest.raises(CheckpointMoved):
             await late.advance(100, head)
         assert not await late.take()
+    await assert_right(database)
+
+
+async def test_an_owner_that_hangs_in_the_middle_of_a_batch_holds_nobody_up_for_ever(
+    database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after SIGSTOP: it has moved the checkpoint, not committed, and says nothing more."""
+    monkeypatch.setitem(projecting.SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    await talk(log)
+    connection = await connect(database, schema_of("history"))
+    hung = Build(connection, History(), "history", uuid4(), 0.1)
+    assert await hung.take()
+    await connection.execute("BEGIN")
+    await connection.execute("UPDATE projections SET position = 3")
+    projector = Projector(database, History(), uuid4(), lease_s=0.3)
+    projector.start()
+    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    await projector.close()
+    await connection.close()
     await assert_right(database)
 
 
@@ -297,8 +318,8 @@ async def test_a_rebuild_says_what_was_different_and_puts_it_right(database: str
         assert await live.take()
         await live.advance(1000, await log.head())
     with psycopg.connect(database, autocommit=True) as tamperer:
-        tamperer.execute("UPDATE history.chats SET title = 'forged'")
-        tamperer.execute("DELETE FROM history.texts")
+        tamperer.execute("UPDATE stenograph_history.chats SET title = 'forged'")
+        tamperer.execute("DELETE FROM stenograph_history.texts")
     built = await rebuild(database, History(), lambda _: None)
     assert built.differing == {"chats": (1, 1), "texts": (0, 2)}
     assert (await PostgresHistory(log.reader).chat(chat_id)).title == "a title"
@@ -336,7 +357,7 @@ async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(data
 async def test_two_rebuilds_do_not_meet(database: str, log: PostgresLog) -> None:
     await talk(log)
     rebuilding.begin(database, "history")
-    connection = await connect(database, "history_rebuild", role=None)
+    connection = await connect(database, schema_of("history_rebuild"), role=None)
     assert await Build(connection, History(), "history_rebuild", uuid4(), 60).take()
     with pytest.raises(RebuildFailed, match="another process is rebuilding"):
         await rebuild(database, History(), lambda _: None)
