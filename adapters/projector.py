@@ -321,9 +321,9 @@ class Projector:
                 except CheckpointMoved:
                     log.info("projection_taken_over", projection=self.name)
                 except Poisoned as poisoned:
-                    self.failure = str(poisoned)
                     log.error("projection_stopped", projection=self.name, position=poisoned.position, error=poisoned.reason)
                     await connection.execute(FAIL, (self.name, self._owner, poisoned.position, poisoned.reason[:FAILURE_CHARACTERS_MAX]))
+                    self.failure = str(poisoned)
         finally:
             with contextlib.suppress(Exception):  # a lease that nobody gives back runs out
                 await build.leave()
