@@ -1,7 +1,9 @@
 """Brings a database up to date with the files in ``sql/``.
 
 First ``migrations/NNNN_name.sql``, in order, each once, each in a transaction of its own together with its row in ``migrations``. Then
-``functions/NAME.sql``, one routine a file, whenever the file's bytes differ from those applied last. The connection is the owner's. The
+``functions/NAME.sql``, one routine a file, whenever the file's bytes differ from those applied last. Then ``projections/NAME.sql``, the
+tables of one projection in a schema of its own: where the file differs from the one that made them, they are dropped and made anew, and
+the log is replayed into them. The connection is the owner's. The
 server itself works as ``stenograph_app`` (``SET ROLE``), which may insert and read but not change the log; the grants are in the
 migrations, the role is made here, since roles belong to the whole cluster and not to one database.
 
@@ -79,6 +81,7 @@ class Migrated:
 
     migrations: list[str]
     functions: list[str]
+    projections: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ def migrate(dsn: str, *, sql_folder: Path | None = None, lock_timeout_s: float =
     folder = sql_folder or our_sql.folder()
     migrations = _numbered(_files(folder / "migrations"))
     functions = _files(folder / "functions")
+    projections = _files(folder / "projections")
     applied: list[str] = []
     with psycopg.connect(dsn, autocommit=True, application_name="steno migrate") as connection:
         with _step(connection, lock_timeout_s, "the bookkeeping"):
@@ -117,7 +121,50 @@ def migrate(dsn: str, *, sql_folder: Path | None = None, lock_timeout_s: float =
             changed = [file for file in functions if known.get(file.name) != file.sha256]
             for file in changed:
                 _apply_function(connection, file)
-    return Migrated(applied, [file.name for file in changed])
+        replayed: list[str] = []
+        for file in projections:
+            name = file.name.removesuffix(".sql")
+            with _step(connection, lock_timeout_s, f"the projection {name}"):
+                made = dict(_queries.known_projections(connection)).get(name)
+                if made != file.sha256:
+                    create_projection(connection, name, file.content, is_there=made is not None)
+                    _queries.begin_projection(connection, name=name, sha256=file.sha256)
+                    replayed.append(file.name)
+    return Migrated(applied, [file.name for file in changed], replayed)
+
+
+def schema_of(projection: str) -> str:
+    """Where its tables are. A database may hold other people's schemas, too."""
+    return f"stenograph_{projection}"
+
+
+def create_projection(connection: "psycopg.Connection[Any]", projection: str, tables: bytes, *, is_there: bool) -> None:
+    """Make the tables of a projection, empty, in the transaction that is open. Those that are there go.
+
+    Raises what Postgres raises, ``DuplicateSchema`` among it: a schema that nobody here made is nobody's here to drop.
+    """
+    schema = schema_of(projection)
+    name = sql.Identifier(schema)
+    if is_there:
+        # In the order in which a projector and its readers take them, so that nobody holds what another waits for.
+        _queries.hold_projection(connection, name=projection)
+        for (table,) in _queries.tables_in(connection, schema=schema):
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+    before = connection.execute("SELECT current_setting('search_path')").fetchone()
+    assert before is not None
+    _queries.search_in(connection, path=f'"{schema}", public')
+    connection.execute(tables)
+    _queries.search_in(connection, path=before[0])
+    role = sql.Identifier(APP_ROLE)
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(name, role))
+    connection.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO {}").format(name, role))
+
+
+def projection_sha256(name: str) -> str:
+    """Of the file that makes the projection's tables."""
+    return hashlib.sha256((our_sql.folder() / "projections" / f"{name}.sql").read_bytes()).hexdigest()
 
 
 def _files(folder: Path) -> list[_File]:
@@ -152,7 +199,7 @@ def _step(connection: psycopg.Connection, lock_timeout_s: float, name: str) -> I
             _queries.take_migration_lock(connection, timeout=f"{round(lock_timeout_s * 1000)}ms")
             yield
     except psycopg.OperationalError as error:
-        if not isinstance(error, errors.LockNotAvailable):
+        if not isinstance(error, errors.LockNotAvailable | errors.DeadlockDetected):
             raise
         raise MigrationFailed(name, error) from error
     except psycopg.Error as error:

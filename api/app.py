@@ -18,12 +18,15 @@ from adapters.hub import Hub
 from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.bell import MemoryBell
 from adapters.memory.credentials import MemoryCredentials
+from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
 from adapters.postgres.connection import connect
 from adapters.postgres.credentials import PostgresCredentials
 from adapters.postgres.epoch import Epoch, why_another
+from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
+from adapters.projector import Projector
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider
@@ -33,6 +36,7 @@ from adapters.tail import Tail
 from api.activity import Seen
 from api.authentication import provide_any_principal, provide_principal
 from api.auths import AuthsController
+from api.chat_list import ChatListController
 from api.chats import ChatsController
 from api.completions import CompletionsController
 from api.errors import HANDLERS
@@ -56,9 +60,12 @@ from commands.runs import Keeper, Runs
 from domain.errors import LogUnavailable
 from domain.event import Stored
 from domain.stream import Stream
+from projections.history import History
+from projections.projection import Projection
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
+PROJECTIONS: Sequence[Projection] = (History(),)
 
 
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
@@ -82,14 +89,20 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         interval_s=settings.notify_interval_ms / 1000,
     )
     await log.start()
-    return await assemble(settings, epoch, node_id, log, bell, PostgresCredentials(log.reader), late)
+    system = await assemble(settings, epoch, node_id, log, bell, PostgresCredentials(log.reader), PostgresHistory(log.reader), late)
+    for projection in PROJECTIONS:
+        projector = Projector(dsn, projection, node_id)
+        system.hub.watch(projector.observe)
+        system.projectors.append(projector)
+    return system
 
 
 async def in_memory(settings: Settings) -> System:
     """The same without a database, for tests: everything is gone with the process."""
     late = Late()
     epoch = Epoch(uuid4(), 0, fsync=True)
-    return await assemble(settings, epoch, uuid4(), MemoryLog(late.committed), MemoryBell(), MemoryCredentials(), late)
+    log = MemoryLog(late.committed)
+    return await assemble(settings, epoch, uuid4(), log, MemoryBell(), MemoryCredentials(), MemoryHistory(log), late)
 
 
 class Late:
@@ -125,6 +138,7 @@ async def assemble(
     log: PostgresLog | MemoryLog,
     bell: Bell | MemoryBell,
     credentials: PostgresCredentials | MemoryCredentials,
+    history: PostgresHistory | MemoryHistory,
     late: Late,
 ) -> System:
     """The parts of one process above its log."""
@@ -151,6 +165,7 @@ async def assemble(
         token_lifetime_s=settings.token_lifetime_s,
     )
     live = Live(hub, accounts, chats, late.fresh)
+    snapshot = snapshots(log, history, log)
     reads = Reads(accounts)
     seen = Seen(log)
     # In this order: what ends access is known before it is acted on.
@@ -164,6 +179,7 @@ async def assemble(
         tail=Tail(read_log, hub.offer, poll_s=settings.poll_interval_ms / 1000),
         bell=bell,
         hub=hub,
+        history=history,
         accounts=accounts,
         chats=chats,
         runs=runs,
@@ -173,7 +189,7 @@ async def assemble(
         live=live,
         reads=reads,
         seen=seen,
-        sockets=WebSockets(settings, epoch.epoch, log, hub, live, snapshots(log, log), bell.signal, reads.note, seen.note, time.monotonic),
+        sockets=WebSockets(settings, epoch.epoch, log, hub, live, snapshot, bell.signal, reads.note, seen.note, time.monotonic),
     )
     return late.system
 
@@ -193,10 +209,10 @@ def create_app(system: System) -> Litestar:
         "accounts": given(system.accounts),
         "blobs": given(system.log),
         "caller": Provide(provide_any_principal),
-        "chat_list": given(system.log),
         "chats": given(system.chats),
         "completions": given(system.completions),
         "epoch": given(system.epoch.epoch),
+        "history": given(system.history),
         "hub": given(system.hub),
         "key": Provide(provide_key),
         "live": given(system.live),
@@ -213,6 +229,7 @@ def create_app(system: System) -> Litestar:
         route_handlers=[
             AuthsController,
             UsersController,
+            ChatListController,
             ChatsController,
             CompletionsController,
             TasksController,

@@ -9,16 +9,17 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid4
 
 import msgspec
-from litestar import Controller, Request, delete, get, post
+from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
+from api.history import HistoryController, require_reader, version_at
 from api.idempotency import expected_version, new_id
 from api.ids import bound_id
-from api.reading import read_chat, resolve_blobs
+from api.reading import resolve_blobs
 from commands.account import Principal
 from commands.chat import Chats
-from commands.ports import Appended, Blobs, ChatList, CommandKey, EventLog
+from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.runs import Runs
 from domain.chat import (
     AddMessage,
@@ -34,10 +35,10 @@ from domain.chat import (
     SelectBranch,
     ShareChat,
 )
-from domain.errors import BadRequest, ChatNotFound, GenerationOpen
+from domain.errors import BadRequest, GenerationOpen
 from domain.event import Actor
+from projections.ports import History
 
-PAGE_CHATS: Final = 60
 DELETE_ATTEMPTS_MAX: Final = 5
 TITLE_CHARACTERS_MAX: Final = 1000
 DEFAULT_TITLE: Final = "New Chat"
@@ -83,13 +84,6 @@ class AccessIn(msgspec.Struct):
     permission: Literal["read", "write"] | None  # null takes it back
 
 
-class ChatListOut(msgspec.Struct):
-    id: UUID
-    title: str
-    updated_at: int  # seconds since 1970
-    created_at: int
-
-
 class CommandOut(msgspec.Struct):
     """The answer to a command: where the chat is now, and where in the log that stands (``at_least=`` of lists and searches)."""
 
@@ -110,23 +104,9 @@ def title_of(chat: Mapping[str, Any]) -> str:
     return title
 
 
-class ChatsController(Controller):
+class ChatsController(HistoryController):
     path = "/api/v1/chats"
     tags = ("chats",)
-
-    @get(["/", "/list"])
-    async def list_chats(
-        self,
-        principal: NamedDependency[Principal],
-        chat_list: NamedDependency[SkipValidation[ChatList]],
-        page: FromQuery[int | None] = None,
-    ) -> list[ChatListOut]:
-        """The caller's chats, the one that changed last first; ``page`` counts from 1 and holds 60."""
-        if page is not None and page < 1:
-            raise BadRequest(f"expected a page from 1 on, received {page}")
-        offset, limit = ((page - 1) * PAGE_CHATS, PAGE_CHATS) if page is not None else (0, 10_000)
-        chats = await chat_list.listed_chats(principal.user_id, offset=offset, limit=limit)
-        return [ChatListOut(one.chat_id, one.title, int(one.updated_at.timestamp()), int(one.created_at.timestamp())) for one in chats]
 
     @post("/new", status_code=200)
     async def new_chat(
@@ -134,7 +114,7 @@ class ChatsController(Controller):
         data: JSONBody[NewChatIn],
         principal: NamedDependency[Principal],
         chats: NamedDependency[Chats],
-        log: NamedDependency[SkipValidation[EventLog]],
+        history: NamedDependency[SkipValidation[History]],
         key: NamedDependency[CommandKey | None],
     ) -> dict[str, Any]:
         """Make a chat. Everything in ``chat`` is kept; messages are added by their own route or by a completion."""
@@ -147,7 +127,7 @@ class ChatsController(Controller):
             chat_id=chat_id, by=principal.user_id, title=title_of(data.chat), folder_id=data.folder_id, client_id=client_id, fields=fields
         )
         appended = await chats.handle(command, actor=actor_of(principal), key=key)
-        view = await read_chat(log, chat_id, until=appended.versions[0])
+        view = await history.chat(chat_id, at=appended.versions[0])
         return {"id": chat_id, **view.shown(), "position": appended.position}
 
     @get("/{chat_id:str}")
@@ -155,20 +135,20 @@ class ChatsController(Controller):
         self,
         chat_id: FromPath[str],
         principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
+        epoch: NamedDependency[UUID],
+        at: FromQuery[str | None] = None,
     ) -> dict[str, Any]:
-        """The chat with its tree of messages, exact to the last token, and the ``version`` to subscribe from."""
+        """The chat with its tree of messages, exact to the last token, and the ``version`` to subscribe from.
+
+        ``at``, a cursor or a time: as it was then.
+        """
         known_id, _ = bound_id(principal.user_id, chat_id)
-        _, chat = await chats.state(known_id, fresh=False)
-        if not chat.may_read(principal.user_id):
-            _, chat = await chats.state(known_id)
-        if not (chat.may_read(principal.user_id) or (chat.owner_id is not None and principal.role in ("admin", "auditor"))):
-            raise ChatNotFound(chat_id)
-        view = await read_chat(log, known_id)
-        if view.deleted and principal.role not in ("admin", "auditor"):
-            raise ChatNotFound(chat_id)
+        version = await version_at(history, log, epoch, principal, known_id, at)
+        view = await history.chat(known_id, at=version)
+        require_reader(view if version is None else None, principal, known_id)
         await resolve_blobs(blobs, known_id, view)
         return {"id": known_id, **view.shown()}
 
@@ -196,19 +176,13 @@ class ChatsController(Controller):
         return answered(known_id, appended)
 
     @delete("/{chat_id:str}", status_code=200)
-    async def delete_chat(
+    async def remove(
         self, chat_id: FromPath[str], principal: NamedDependency[Principal], chats: NamedDependency[Chats], runs: NamedDependency[Runs]
     ) -> bool:
         """Delete the chat: what runs in it is stopped first. The log keeps what it said."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        for _ in range(DELETE_ATTEMPTS_MAX):
-            try:
-                await chats.handle(DeleteChat(chat_id=known_id, by=principal.user_id), actor=actor_of(principal))
-            except GenerationOpen as still_open:
-                await runs.stop(known_id, still_open.message_id, principal.user_id)
-            else:
-                return True
-        raise BadRequest("new answers keep starting in this chat; try again")
+        await delete_chat(chats, runs, principal, known_id)
+        return True
 
     @post("/{chat_id:str}/messages", status_code=200)
     async def add_message(
@@ -332,6 +306,18 @@ class ChatsController(Controller):
         known_id, _ = bound_id(principal.user_id, chat_id)
         command = ShareChat(chat_id=known_id, by=principal.user_id, user_id=data.user_id, permission=data.permission)
         return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key))
+
+
+async def delete_chat(chats: Chats, runs: Runs, principal: Principal, chat_id: UUID) -> None:
+    """Stop what runs in it, then delete it. Raises what ``decide`` raises."""
+    for _ in range(DELETE_ATTEMPTS_MAX):
+        try:
+            await chats.handle(DeleteChat(chat_id=chat_id, by=principal.user_id), actor=actor_of(principal))
+        except GenerationOpen as still_open:
+            await runs.stop(chat_id, still_open.message_id, principal.user_id)
+        else:
+            return
+    raise BadRequest("new answers keep starting in this chat; try again")
 
 
 def answered(chat_id: UUID, appended: Appended, message_id: UUID | None = None) -> CommandOut:

@@ -11,6 +11,7 @@ import rich_click as click
 from api.commandline import accounts, server
 from api.commandline.chat import chat
 from api.commandline.place import Failed
+from api.commandline.projections import projections
 from api.commandline.replay import replay
 from api.commandline.tail import tail
 from api.commandline.transfer import export, import_
@@ -20,7 +21,7 @@ click.rich_click.COMMAND_GROUPS = {
     "steno": [
         {"name": "Talk", "commands": ["chat", "chats", "models"]},
         {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
-        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "epoch"]},
+        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "projections", "epoch"]},
     ]
 }
 
@@ -63,6 +64,7 @@ for command in (
     import_,
     server.serve,
     server.epoch,
+    projections,
     accounts.login,
     accounts.logout,
     accounts.whoami,

@@ -16,14 +16,16 @@ from api.completion_frames import Frames, completion_of
 from api.follow import follow
 from api.ids import bound_id
 from api.live import Live
-from api.reading import read_chat, resolve_blobs
+from api.reading import resolve_blobs
 from api.streams import PING_S
 from commands.account import Principal
 from commands.chat import Chats
 from commands.completion import Answerer, Completions, Question, Started, Turn
 from commands.ports import Blobs, CommandKey, EventLog
-from domain.errors import BadRequest, ChatNotFound
+from domain.errors import BadRequest, ChatNotFound, MessageNotFound
 from domain.stream import Stream
+from projections.chat import text_of
+from projections.ports import History
 
 # Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
 OWN_KEYS: Final = (
@@ -32,6 +34,7 @@ OWN_KEYS: Final = (
     | {"filter_ids", "tool_ids", "skill_ids", "tool_servers", "model_item", "background_tasks"}
     | {"assistant_message_id", "regeneration_message_id"}
 )
+CONTEXT_MESSAGES_MAX: Final = 100_000  # what a model can take is for whoever runs it to say
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 
 
@@ -59,6 +62,7 @@ class CompletionsController(Controller):
         principal: NamedDependency[Principal],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
@@ -67,7 +71,7 @@ class CompletionsController(Controller):
         key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
         """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
-        turn = await turn_of(data, principal, chats, log, blobs)
+        turn = await turn_of(data, principal, chats, history, blobs)
         started = await completions.begin(turn, actor_of(principal), key)
         if data.get("session_id"):
             return Response(begun(started))
@@ -111,7 +115,7 @@ async def streamed(
     yield b"data: [DONE]\n\n"
 
 
-async def turn_of(data: Mapping[str, Any], principal: Principal, chats: Chats, log: EventLog, blobs: Blobs) -> Turn:
+async def turn_of(data: Mapping[str, Any], principal: Principal, chats: Chats, history: History, blobs: Blobs) -> Turn:
     """What the request asks for. Raises ``BadRequest`` with what was expected, ``ChatNotFound``."""
     user_id = principal.user_id
     chat_id = chat_of(data, user_id)
@@ -124,7 +128,7 @@ async def turn_of(data: Mapping[str, Any], principal: Principal, chats: Chats, l
         _, chat = await chats.state(chat_id)
         if not chat.may_write(user_id):
             raise ChatNotFound(chat_id)
-        messages = await context(log, blobs, chat_id, question.parent_id if question is not None else parent_id)
+        messages = await context(history, blobs, chat_id, question.parent_id if question is not None else parent_id)
         if question is not None:
             messages = [*messages, {"role": "user", "content": question.content}]
         if not messages:
@@ -139,13 +143,14 @@ async def turn_of(data: Mapping[str, Any], principal: Principal, chats: Chats, l
     )
 
 
-async def context(log: EventLog, blobs: Blobs, chat_id: UUID, leaf_id: UUID | None) -> list[dict[str, Any]]:
+async def context(history: History, blobs: Blobs, chat_id: UUID, leaf_id: UUID | None) -> list[dict[str, Any]]:
     """The branch down to ``leaf_id`` (the current one if None), as providers take it."""
-    view = await read_chat(log, chat_id)
+    try:
+        view, ids = await history.branch(chat_id, leaf=leaf_id, limit=CONTEXT_MESSAGES_MAX)
+    except MessageNotFound:
+        view, ids = await history.branch(chat_id, limit=CONTEXT_MESSAGES_MAX)
     await resolve_blobs(blobs, chat_id, view)
-    leaf = str(leaf_id) if leaf_id is not None and str(leaf_id) in view.messages else view.current_id
-    messages = view.shown()["chat"]["history"]["messages"]
-    return [{"role": messages[one]["role"], "content": messages[one]["content"]} for one in view.branch(leaf)]
+    return [{"role": view.messages[one]["role"], "content": text_of(view.messages[one])} for one in ids]
 
 
 def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:

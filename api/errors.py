@@ -36,6 +36,7 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.ChatNotFound: Answer(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
     errors.StreamNotFound: Answer(404, 4403),
     errors.MessageNotFound: Answer(404, 1008),
+    errors.BeforeFirstEvent: Answer(404, 1008),
     errors.ModelNotFound: Answer(400, 1008),
     errors.UserNotFound: Answer(400, 1008),  # as in the reference
     errors.TaskNotFound: Answer(404, 1008),
@@ -52,6 +53,7 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.TooManyLostRaces: Answer(409, 1008),
     errors.Unavailable: Answer(503, 1013),
     errors.LogUnavailable: Answer(503, 1013),
+    errors.ProjectionBehind: Answer(503, 1013),
     errors.Overloaded: Answer(503, 1013),
     errors.ProviderFailed: Answer(502, 1011),
 }

@@ -16,6 +16,7 @@ from commands.chat import Chats
 from commands.completion import Completions, Models
 from commands.ports import Blobs, CommandKey, EventLog
 from commands.providers import Model
+from projections.ports import History
 
 
 def shown(model: Model) -> dict[str, Any]:
@@ -58,6 +59,7 @@ class OpenAIController(Controller):
         principal: NamedDependency[Principal],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
@@ -67,5 +69,5 @@ class OpenAIController(Controller):
     ) -> Response[Any]:
         """As OpenAI answers. Logged like any other turn, in a chat of its own that is in nobody's list."""
         own = {name: value for name, value in data.items() if name not in ("chat_id", "session_id", "id", "parent_id", "user_message")}
-        started = await completions.begin(await turn_of(own, principal, chats, log, blobs), actor_of(principal), key)
+        started = await completions.begin(await turn_of(own, principal, chats, history, blobs), actor_of(principal), key)
         return await answer(started, own, hub, log, live, principal, epoch)

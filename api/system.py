@@ -15,10 +15,13 @@ import structlog
 
 from adapters.hub import Hub
 from adapters.memory.bell import MemoryBell
+from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
 from adapters.postgres.epoch import Epoch, Known, remember
+from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
+from adapters.projector import Projector
 from adapters.providers.router import Providers
 from adapters.tail import Tail
 from api.activity import Seen
@@ -50,6 +53,7 @@ class System:
     tail: Tail
     bell: Bell | MemoryBell
     hub: Hub
+    history: PostgresHistory | MemoryHistory
     accounts: Accounts
     chats: Chats
     runs: Runs
@@ -60,6 +64,7 @@ class System:
     reads: Reads
     seen: Seen
     sockets: WebSockets
+    projectors: list[Projector] = field(default_factory=list)
     draining: bool = False
     another_history: asyncio.Event = field(default_factory=asyncio.Event)
     _memory: asyncio.Task[None] | None = None
@@ -71,6 +76,8 @@ class System:
         await self.sockets.start()
         self.reads.start()
         self.seen.start()
+        for projector in self.projectors:
+            projector.start()
         self._memory = asyncio.create_task(self._remember(), name="epoch memory")
         log.info("ready", node=str(self.node_id), epoch=str(self.epoch.epoch), head=self.tail.position)
 
@@ -114,7 +121,8 @@ class System:
                 await self.reads.close()
                 await self.seen.close()
                 await self.keeper.close()
-        await asyncio.gather(self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
+        projectors = [projector.close() for projector in self.projectors]
+        await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
 
     @property
     def epoch_file(self) -> Path:
@@ -134,6 +142,7 @@ class System:
     def readiness(self) -> dict[str, Any]:
         warnings = [] if self.epoch.fsync else ["fsync is off: a crash of the database machine loses committed events"]
         warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
+        warnings += [one.warning for one in self.projectors if one.warning is not None]
         fresh = self.fresh()
         return {
             "ready": fresh and not self.draining,
@@ -147,6 +156,8 @@ class System:
     def figures(self) -> Iterable[tuple[str, str, str, float]]:
         yield "gauge", "stenograph_log_head", "Newest position of the log seen here.", self.tail.position
         yield from self.log.figures()
+        for projector in self.projectors:
+            yield from projector.figures()
         yield "counter", "stenograph_hub_page_reads", "Pages of streams read from the log for subscribers.", self.hub.reads
         yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.tail.holes
         yield "counter", "stenograph_notifications", "Bells rung.", self.bell.notifications

@@ -247,7 +247,8 @@ class Client:
 
     async def chats(self, page: int | None = None) -> list[dict[str, Any]]:
         """The chats of this account, newest first; ``page`` counts from 1."""
-        return list(await self.http.get("/api/v1/chats/", **({} if page is None else {"page": page})))
+        query: dict[str, Any] = {"include_pinned": True, "include_folders": True}
+        return list(await self.http.get("/api/v1/chats/", **query, **({} if page is None else {"page": page})))
 
     async def new_chat(self, title: str | None = None, **keys: Any) -> dict[str, Any]:
         """A chat, with its ``id`` and ``version``. Other keys (models, params …) are kept."""

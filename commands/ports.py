@@ -96,6 +96,10 @@ class EventLog(Protocol):
         """The stream's newest version; 0 if it has none."""
         ...
 
+    async def version_at(self, stream: Stream, at: datetime) -> int:
+        """The newest version that was written at ``at`` or before; 0 if none was."""
+        ...
+
     async def head(self) -> int:
         """The newest position; 0 in an empty log."""
         ...
@@ -178,19 +182,6 @@ class Nodes(Protocol):
 
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         """Every generation, of any node, that began above position ``since`` and has no end in the log."""
-        ...
-
-
-class ListedChat(msgspec.Struct, frozen=True):
-    chat_id: UUID
-    title: str
-    created_at: datetime
-    updated_at: datetime
-
-
-class ChatList(Protocol):
-    async def listed_chats(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        """The chats in this person's list, the one that changed last first."""
         ...
 
 

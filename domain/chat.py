@@ -24,6 +24,8 @@ from domain.errors import (
 from domain.event import Emitted, Event
 from domain.idmap import IdMap
 
+TAG_CHARACTERS_MAX: Final = 100
+
 Permission = Literal["read", "write"]
 Role = Literal["user", "assistant", "system"]
 BlockType = Literal["text", "reasoning", "tool_call"]
@@ -275,13 +277,13 @@ class ConfigureChat(msgspec.Struct, frozen=True, kw_only=True):
 class PinChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
-    pinned: bool
+    pinned: bool | None  # None: the other way round
 
 
 class ArchiveChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
-    archived: bool
+    archived: bool | None  # None: the other way round
 
 
 class MoveChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -475,13 +477,13 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
         case ConfigureChat(fields=fields):
             return [Event(None, ChatConfigured(fields))] if fields else []
         case PinChat(pinned=pinned):
-            return [] if pinned == chat.pinned else [Event(None, ChatPinned() if pinned else ChatUnpinned())]
+            return [] if pinned == chat.pinned else [Event(None, ChatUnpinned() if chat.pinned else ChatPinned())]
         case ArchiveChat():
             return archive_chat(chat, command)
         case MoveChat(folder_id=folder_id):
             return [] if folder_id == chat.folder_id else [Event(None, ChatMoved(folder_id))]
-        case TagChat(name=name, present=present):
-            return [] if (name in chat.tags) == present else [Event(None, ChatTagged(name) if present else ChatUntagged(name))]
+        case TagChat():
+            return tag_chat(chat, command)
         case ShareChat():
             return share_chat(chat, command)
         case DeleteChat():
@@ -565,10 +567,25 @@ def create_chat(chat: Chat, command: CreateChat) -> list[ChatEvent]:
 def archive_chat(chat: Chat, command: ArchiveChat) -> list[ChatEvent]:
     if command.archived == chat.archived:
         return []
-    if not command.archived:
+    if chat.archived:
         return [Event(None, ChatUnarchived())]
     leaves_folder: list[ChatEvent] = [Event(None, ChatMoved(None))] if chat.folder_id is not None else []
     return [Event(None, ChatArchived()), *leaves_folder]
+
+
+def tag_id(name: str) -> str:
+    """What makes two tags the same one, as in the reference system."""
+    return name.strip().lower().replace(" ", "_")
+
+
+def tag_chat(chat: Chat, command: TagChat) -> list[ChatEvent]:
+    wanted = tag_id(command.name)
+    same = sorted(name for name in chat.tags if tag_id(name) == wanted)
+    if not command.present:
+        return [Event(None, ChatUntagged(name)) for name in same]
+    if not wanted or wanted == "none" or len(command.name) > TAG_CHARACTERS_MAX:
+        raise BadRequest(f"expected a tag of 1 to {TAG_CHARACTERS_MAX} characters other than none, received {command.name[:80]!r}")
+    return [] if same else [Event(None, ChatTagged(command.name.strip()))]
 
 
 def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:

@@ -7,6 +7,7 @@
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
     │   ├── ClaimTaken               something that must be unique is somebody else's already
+    │   ├── BeforeFirstEvent         a time at which there was nothing yet
     │   ├── CommandMismatch          an idempotency key came back with another body
     │   └── CursorGone               a cursor of another history, or from the future
     ├── ConcurrencyConflict          the stream moved on between reading and appending; nothing was written
@@ -14,6 +15,7 @@
     └── Unavailable                  not now; the same request may succeed later
         ├── LogUnavailable           Postgres was silent: it may have been written, repeat with the same command id
         ├── Overloaded               a bounded queue is full
+        ├── ProjectionBehind         lists and searches do not hold yet what the caller wants to see in them
         └── ProviderFailed           the model's server refused, broke off, or went silent
 
 A class is named for the fact, carries its numbers as attributes and puts both sides into its text. ``code`` is stable
@@ -232,6 +234,14 @@ class CursorGone(Refusal):
         super().__init__(f"cursor {cursor[:100]!r} is not of this history, which is at {epoch}:{head}")
 
 
+class BeforeFirstEvent(Refusal):
+    code = "before_first_event"
+
+    def __init__(self, stream: object, at: object) -> None:
+        self.stream, self.at = stream, at
+        super().__init__(f"expected a time at which {stream} was there, received {at}, before its first event")
+
+
 class ConcurrencyConflict(StenographError):
     """Nothing was written. ``current`` is -1 where it is not known."""
 
@@ -264,6 +274,14 @@ class LogUnavailable(Unavailable):
     def detail(self) -> str:
         """Without the driver's words: they name hosts and paths, and are for our own log."""
         return "the log does not answer now; what was sent may have been written: repeat it with the same Idempotency-Key"
+
+
+class ProjectionBehind(Unavailable):
+    code = "projection_behind"
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        super().__init__(f"lists and searches do not hold position {position} yet; is the projection paused? steno projections list")
 
 
 class Overloaded(Unavailable):

@@ -1,5 +1,6 @@
 """What a reader sees.
 
-One module per view: a pure function from an event to the named writes it causes. Nothing is performed here; an adapter runs the
-writes and moves the view's checkpoint in the same transaction. Imports ``domain`` only.
+One module per view. ``projection.py`` says what a projection is: a pure function from events to named reads and writes. Nothing is
+performed here; an adapter answers the reads, runs the writes and moves the view's checkpoint in the same transaction. Start with
+``chat.py`` (one chat, folded), then ``history.py`` (all chats, as rows). Imports ``domain`` only.
 """

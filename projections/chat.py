@@ -2,8 +2,12 @@
 
 Total and pure: the same events give the same view, at every version. A message that is still being generated is complete to
 its last token. The shape is the one that clients of the reference system know (``history.messages``, ``childrenIds`` …).
+
+A view may hold all of a chat's messages, or only those that somebody asked for and those that the events to come touch
+(``projections/history.py`` says which these are).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -43,16 +47,18 @@ Message = dict[str, Any]
 # Shown under the message, newest first, as the reference system keeps them.
 NEW_FIRST: Final = frozenset({"files", "embeds"})
 # What the view itself keeps of a message: a client's key of that name is in the log, and does not stand in for it.
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 OWN_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "blocks"})
 
 
 class ChatView:
-    """One chat as of ``version``. ``apply`` takes its events in order."""
+    """One chat as of ``version``. ``apply`` takes its events in order, and leaves the ids of the messages it changed in ``touched``."""
 
     def __init__(self) -> None:
         self.version = 0
         self.position = 0
         self.owner_id: UUID | None = None
+        self.listed = True
         self.title = ""
         self.fields: dict[str, Any] = {}
         self.folder_id: UUID | None = None
@@ -64,15 +70,21 @@ class ChatView:
         self.created_at: datetime | None = None
         self.updated_at: datetime | None = None
         self.messages: dict[str, Message] = {}
-        self.roots: list[str] = []
+        self.messages_count = 0  # of all there are, also of those that this view does not hold
+        self.ordinals: dict[str, int] = {}  # the version that added each message: siblings stand in this order
+        self.open: dict[str, int] = {}  # the answers that are still being generated, with the same
         self.current_id: str | None = None
+        self.touched: set[str] = set()
 
     def apply(self, stored: Stored) -> None:
         """The next event of the chat's stream."""
         self.version, self.position = stored.version, stored.position
         self.updated_at = stored.at
         event = decode_event(stored)
-        message = self.messages.get(str(event.message_id)) if event.message_id is not None else None
+        message_id = str(event.message_id) if event.message_id is not None else None
+        message = self.messages.get(message_id) if message_id is not None else None
+        if message_id is not None:
+            self.touched.add(message_id)
         match event.data:
             case MessageDelta(index=index, text=text):
                 if message is not None and index < len(message["blocks"]):
@@ -109,20 +121,25 @@ class ChatView:
                         "blocks": [],
                     },
                 )
+                self.open[str(message_id)] = stored.version
             case MessageEnded() as end:
+                self.open.pop(str(message_id), None)
                 if message is not None:
                     finish(message, "done", end.content)
                     message["finish_reason"], message["timings"] = end.finish_reason, end.timings
                     if end.usage is not None:
                         message["usage"] = end.usage
             case GenerationFailed(code=code, detail=detail, content=content):
+                self.open.pop(str(message_id), None)
                 if message is not None:
                     finish(message, "error", content)
                     message["error"] = {"content": detail, "code": code}
             case GenerationCancelled(content=content):
+                self.open.pop(str(message_id), None)
                 if message is not None:
                     finish(message, "cancelled", content)
             case GenerationInterrupted(content=content):
+                self.open.pop(str(message_id), None)
                 if message is not None:
                     finish(message, "interrupted", content)
             case MessageEdited(fields=fields):
@@ -130,12 +147,12 @@ class ChatView:
                     message.update(others_keys(fields))
                     message["edited_at"] = int(stored.at.timestamp())
             case MessageDeleted():
-                self._remove(str(event.message_id))
+                self._remove(str(message_id))
             case MessageRated(rating=rating, comment=comment):
                 if message is not None:
                     message["annotation"] = {"rating": rating, "comment": comment}
             case BranchSelected():
-                self.current_id = str(event.message_id)
+                self.current_id = message_id
             case Emitted(name=name, data=data):
                 if message is not None:
                     emitted(message, name, data)
@@ -145,7 +162,7 @@ class ChatView:
     def _apply_to_chat(self, fact: Any, at: datetime) -> None:
         match fact:
             case ChatCreated() as made:
-                self.owner_id, self.title, self.folder_id = made.owner_id, made.title, made.folder_id
+                self.owner_id, self.title, self.folder_id, self.listed = made.owner_id, made.title, made.folder_id, made.listed
                 self.fields = dict(made.fields)
                 if made.client_id is not None:
                     self.fields["client_id"] = made.client_id
@@ -183,34 +200,47 @@ class ChatView:
         self.messages[message_id] = {
             **message,
             "id": message_id,
-            "parentId": str(parent_id) if parent is not None else None,
+            "parentId": str(parent_id) if parent_id is not None else None,
             "childrenIds": [],
             "timestamp": int(stored.at.timestamp()),
         }
-        (self.roots if parent is None else parent["childrenIds"]).append(message_id)
+        self.ordinals[message_id] = stored.version
+        self.messages_count += 1
+        if parent is not None:
+            parent["childrenIds"].append(message_id)
         self.current_id = message_id
 
     def _remove(self, message_id: str) -> None:
-        """The message goes; what stood below it now stands below what it answered."""
+        """The message goes; what stood below it now stands below what it answered, in the order in which it was added."""
         message = self.messages.pop(message_id, None)
         if message is None:
             return
-        parent = self.messages.get(message["parentId"]) if message["parentId"] is not None else None
-        siblings = self.roots if parent is None else parent["childrenIds"]
-        at = siblings.index(message_id)
-        siblings[at : at + 1] = message["childrenIds"]
         for child in message["childrenIds"]:
+            if child not in self.messages:
+                continue
             self.messages[child]["parentId"] = message["parentId"]
+            self.touched.add(child)
+        parent = self.messages.get(message["parentId"]) if message["parentId"] is not None else None
+        if parent is not None:
+            siblings = [one for one in parent["childrenIds"] if one != message_id] + message["childrenIds"]
+            parent["childrenIds"] = sorted(siblings, key=self.ordinals.__getitem__)
+        del self.ordinals[message_id]
+        self.messages_count -= 1
         if self.current_id == message_id:
             self.current_id = message["parentId"]
 
+    def may_read(self, user_id: UUID) -> bool:
+        return not self.deleted and (user_id == self.owner_id or str(user_id) in self.grants)
+
+    def is_listed_for(self, user_id: UUID) -> bool:
+        return self.may_read(user_id) and (self.listed or user_id != self.owner_id)
+
     def branch(self, message_id: str | None) -> list[str]:
-        """The ids from the root to the message."""
+        """The ids from the root to the message, as far as this view holds them."""
         ids: list[str] = []
-        while message_id is not None:
-            message = self.messages[message_id]
+        while message_id is not None and message_id in self.messages:
             ids.append(message_id)
-            message_id = message["parentId"]
+            message_id = self.messages[message_id]["parentId"]
         return ids[::-1]
 
     def shown(self) -> dict[str, Any]:
@@ -248,9 +278,12 @@ def view(events: Iterable[Stored]) -> ChatView:
 
 
 def finish(message: Message, state: str, content: Any) -> None:
+    """The end of an answer. Its blocks say more than its content only where there is more than one block of text."""
     message["state"] = state
     message["done"] = True
     message["content"] = content
+    if [block["type"] for block in message.get("blocks", ())] in ([], ["text"]):
+        message.pop("blocks", None)
 
 
 def emitted(message: Message, name: str, data: Any) -> None:
@@ -303,6 +336,12 @@ def shown_message(message: Message) -> Message:
     if "blocks" in message:
         shown["blocks"] = [{**block, "text": "".join(block["text"])} for block in message["blocks"]]
     return shown
+
+
+def blob_of(content: Any) -> str | None:
+    """The sha256, in hex, of content that is kept by reference. A client may write what looks like one, and is not."""
+    blob = content.get("blob") if isinstance(content, dict) else None
+    return blob if isinstance(blob, str) and SHA256.fullmatch(blob) else None
 
 
 def seconds(at: datetime | None) -> int:

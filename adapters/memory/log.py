@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, ListedChat, NodeBeat, OpenGeneration
+from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
 from domain.chat import MessageStarted
 from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
@@ -125,6 +125,9 @@ class MemoryLog:
     async def version(self, stream: Stream) -> int:
         return len(self._streams.get(stream, ()))
 
+    async def version_at(self, stream: Stream, at: datetime) -> int:
+        return sum(event.at <= at for event in self._streams.get(stream, ()))
+
     async def head(self) -> int:
         return len(self.events)
 
@@ -165,14 +168,8 @@ class MemoryLog:
                 opened.pop((event.stream, event.message_id), None)
         return list(opened.values())
 
-    async def listed_chats(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        listed: dict[UUID, bool] = {}
-        for event in self._streams.get(Stream("user", user_id), ()):
-            if event.type in ("chat_listed", "chat_unlisted"):
-                listed[decode("user", event.type, event.data).chat_id] = event.type == "chat_listed"
-        streams = [self._streams[Stream("chat", chat_id)] for chat_id, present in listed.items() if present]
-        streams.sort(key=lambda events: events[-1].position, reverse=True)
-        return [_listed(events) for events in streams[offset : offset + limit]]
+    def streams(self, kind: Kind) -> list[Stream]:
+        return [stream for stream in self._streams if stream.kind == kind]
 
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
         ids = [stream.id for (kind, _), stream in self._claims.items() if kind == "email"]
@@ -184,8 +181,3 @@ class MemoryLog:
 
     async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
         return {user_id: self._active[user_id] for user_id in user_ids if user_id in self._active}
-
-
-def _listed(events: Sequence[Stored]) -> ListedChat:
-    title = next(decode("chat", e.type, e.data).title for e in reversed(events) if e.type in ("chat_created", "chat_renamed"))
-    return ListedChat(events[0].stream.id, title, events[0].at, events[-1].at)

@@ -3,10 +3,9 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +13,7 @@ import asyncpg
 from adapters.postgres.appender import Appender
 from adapters.postgres.connection import FAILURES, connect, passes, pool, refuses_data
 from adapters.postgres.queries import text
-from commands.ports import Appended, AppendRequest, KnownCommand, ListedChat, NodeBeat, OpenGeneration
+from commands.ports import Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
 from domain.codec import OUTLINE_END
 from domain.errors import BadRequest, LogUnavailable
 from domain.event import Stored
@@ -26,6 +25,7 @@ READ_OUTLINE: Final = text("read_outline")
 READ_MESSAGE: Final = text("read_message")
 READ_LOG: Final = text("read_log")
 STREAM_VERSION: Final = text("stream_version")
+VERSION_AT: Final = text("version_at")
 LOG_HEAD: Final = text("log_head")
 FIND_COMMAND: Final = text("find_command")
 FIND_CLAIM: Final = text("find_claim")
@@ -35,11 +35,11 @@ BEAT: Final = text("beat")
 BEATS: Final = text("beats")
 LEAVE: Final = text("leave")
 OPEN_GENERATIONS: Final = text("open_generations")
-LISTED_CHATS: Final = text("listed_chats")
 USERS: Final = text("users")
 NOTE_ACTIVE: Final = text("note_active")
 LAST_ACTIVE: Final = text("last_active")
 
+T = TypeVar("T")
 READ_TIMEOUT_S: Final = 10.0
 READ_ATTEMPTS_MAX: Final = 6
 READ_RETRY_FIRST_S: Final = 0.05
@@ -90,16 +90,19 @@ class Reader:
             pause_s *= 2
         raise AssertionError("unreachable")
 
-    @asynccontextmanager
-    async def transaction(self, **options: Any) -> AsyncIterator[Any]:
-        """One connection in one transaction, for statements that must see the same snapshot. Not repeated."""
-        assert self._pool is not None
-        async with self._pool.acquire() as connection, connection.transaction(**options):
-            yield connection
+    async def snapshot(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        """``work`` on one connection whose statements all see the same moment. Asked again as a whole where it fails."""
+
+        async def within(connection: Any) -> T:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await work(connection)
+
+        made: T = await self._asked(within)
+        return made
 
 
 class PostgresLog:
-    """``EventLog``, ``Blobs``, ``Nodes``, ``Activity``, ``ChatList`` and ``UserList``. See the ports for what each method promises."""
+    """``EventLog``, ``Blobs``, ``Nodes``, ``Activity`` and ``UserList``. See the ports for what each method promises."""
 
     def __init__(
         self,
@@ -161,6 +164,11 @@ class PostgresLog:
     async def version(self, stream: Stream) -> int:
         return _first(await self.reader.fetch(STREAM_VERSION, stream.id, stream.kind))
 
+    async def version_at(self, stream: Stream, at: datetime) -> int:
+        rows = await self.reader.fetch(VERSION_AT, stream.id, stream.kind, at)
+        version: int = rows[0][0]
+        return version
+
     async def head(self) -> int:
         return _first(await self.reader.fetch(LOG_HEAD))
 
@@ -197,9 +205,6 @@ class PostgresLog:
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         rows = await self.reader.fetch(OPEN_GENERATIONS, since)
         return [OpenGeneration(Stream("chat", row[0]), row[1], row[2], row[3], row[4]) for row in rows]
-
-    async def listed_chats(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        return [ListedChat(*row) for row in await self.reader.fetch(LISTED_CHATS, user_id, offset, limit)]
 
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
         rows = await self.reader.fetch(USERS, offset, limit)

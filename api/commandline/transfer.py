@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import rich_click as click
 
 from api.commandline.place import Failed, Place, chat_stream, options, run, with_client
+from api.commandline.progress import Progress
 from client import ENDS, Client, ClientError, Event
-
-SHOWN_AFTER_S: Final = 1.0
 
 # -------------------------------------------------------------------------------------------------------------- export
 
@@ -46,31 +45,6 @@ def line_of(event: Event, before: datetime | None) -> Line:
     return Line(
         event.stream, event.epoch, event.version, event.position, event.at, interval_s, event.type, event.data, event.message_id, user
     )
-
-
-class Progress:
-    """A bar that appears once the work has lasted a second; none where nobody looks."""
-
-    def __init__(self, what: str, total: int) -> None:
-        from rich.console import Console  # only here: most commands show no progress
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-        self._task = self._bar.add_task(what, total=total)
-        self._since: float | None = None
-
-    def __enter__(self) -> "Progress":
-        self._since = self._bar.get_time()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self) -> None:
-        self._bar.advance(self._task)
-        if self._since is not None and self._bar.get_time() - self._since > SHOWN_AFTER_S:
-            self._since = None
-            self._bar.start()
 
 
 @contextlib.contextmanager

@@ -1,19 +1,29 @@
 -- name: listed_chats
--- $1 uuid: the person. $2 int: offset. $3 int: rows at most. What their own stream lists and has not unlisted since,
--- with the newest event of each chat: one look into the index a chat.
-SELECT listed.chat_id,
-       (SELECT e.data ->> 'title' FROM events AS e
-         WHERE e.stream_id = listed.chat_id AND e.type IN ('chat_created', 'chat_renamed') AND e.type <> 'message_delta'
-         ORDER BY e.version DESC LIMIT 1) AS title,
-       first.recorded_at AS created_at,
-       newest.recorded_at AS updated_at
-  FROM (SELECT DISTINCT ON (data ->> 'chat_id') (data ->> 'chat_id')::uuid AS chat_id, type
-          FROM events
-         WHERE stream_id = $1 AND type IN ('chat_listed', 'chat_unlisted') AND type <> 'message_delta'
-         ORDER BY data ->> 'chat_id', version DESC) AS listed
-  CROSS JOIN LATERAL (SELECT e.recorded_at, e.position FROM events AS e WHERE e.stream_id = listed.chat_id ORDER BY e.version DESC LIMIT 1) AS newest
-  CROSS JOIN LATERAL (SELECT e.recorded_at FROM events AS e WHERE e.stream_id = listed.chat_id AND e.version = 1) AS first
- WHERE listed.type = 'chat_listed'
- ORDER BY newest.position DESC
+-- $1 uuid: the person. $2 int: offset. $3 int: rows at most. Then what is wanted, null for whatever it is: $4 boolean: pinned,
+-- $5 boolean: archived, $6 boolean: in a folder, $7 uuid: in this one, $8 text: a tag's id. What others share with them is none of it.
+SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
+  FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, position
+           FROM stenograph_history.chats
+          WHERE owner_id = $1 AND listed AND NOT deleted
+            AND ($4::boolean IS NULL OR pinned = $4)
+            AND ($5::boolean IS NULL OR archived = $5)
+            AND ($6::boolean IS NULL OR (folder_id IS NOT NULL) = $6)
+            AND ($7::uuid IS NULL OR folder_id = $7)
+            AND ($8::text IS NULL OR tag_ids @> ARRAY[$8])
+          ORDER BY position DESC LIMIT $2::integer + $3::integer)
+        UNION ALL
+        (SELECT chat_id, title, created_at, updated_at, false, false, NULL, position
+           FROM stenograph_history.chats
+          WHERE readers @> ARRAY[$1::uuid] AND NOT deleted
+            AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $7 IS NULL AND $8 IS NULL
+          ORDER BY position DESC LIMIT $2::integer + $3::integer)) AS chats
+ ORDER BY position DESC
 OFFSET $2
  LIMIT $3;
+
+-- name: chat_tags
+-- $1 uuid: the person.
+SELECT DISTINCT ON (tagged.id) tagged.name
+  FROM stenograph_history.chats AS c, unnest(c.tags, c.tag_ids) AS tagged(name, id)
+ WHERE c.owner_id = $1 AND c.listed AND NOT c.deleted
+ ORDER BY tagged.id, tagged.name COLLATE "C";

@@ -48,6 +48,19 @@ SELECT version FROM events
  ORDER BY version DESC
  LIMIT 1;
 
+-- name: version_at
+-- $1 uuid, $2 text: the stream's id and kind. $3 timestamptz. Time never runs against versions, so this halves what is left.
+WITH RECURSIVE halved (low, high) AS (
+    SELECT 0, coalesce((SELECT version FROM events
+                         WHERE stream_id = $1 AND EXISTS (SELECT FROM streams AS s WHERE s.stream_id = $1 AND s.kind = $2)
+                         ORDER BY version DESC LIMIT 1), 0)
+    UNION ALL
+    SELECT CASE WHEN e.recorded_at <= $3 THEN e.version ELSE low END, CASE WHEN e.recorded_at <= $3 THEN high ELSE e.version - 1 END
+      FROM halved JOIN events AS e ON e.stream_id = $1 AND e.version = (low + high + 1) / 2
+     WHERE low < high
+)
+SELECT low AS version FROM halved WHERE low >= high;
+
 -- name: log_head
 SELECT position FROM events ORDER BY position DESC LIMIT 1;
 

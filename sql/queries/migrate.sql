@@ -48,3 +48,23 @@ RESET ROLE;
 
 -- name: grant_role#
 GRANT stenograph_app TO CURRENT_USER;
+
+-- name: known_projections
+SELECT name, sha256 FROM projections;
+
+-- name: begin_projection!
+-- From the first event on.
+INSERT INTO projections (name, sha256) VALUES (:name, :sha256)
+    ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, position = 0, moved_at = NULL, owner = NULL, lease_until = NULL,
+                                     failed_position = NULL, failure = NULL;
+
+-- name: search_in$
+-- For the rest of the transaction.
+SELECT set_config('search_path', :path, true);
+
+-- name: hold_projection
+-- Until the end of the transaction nobody moves its checkpoint.
+SELECT name FROM projections WHERE name = :name FOR UPDATE;
+
+-- name: tables_in
+SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(:schema) AND relkind = 'r' ORDER BY relname;

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,7 +30,6 @@ from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode_actor, decode_even
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, ContentRefused
 from domain.event import Actor, Event, Stored
 from domain.stream import Kind, Stream
-from domain.user import ChatListed, ChatUnlisted
 
 pytestmark = pytest.mark.anyio
 
@@ -579,19 +579,15 @@ async def test_an_end_in_another_chat_ends_nothing_here(log: Log, answered: Stre
     assert {(one.stream, one.message_id) for one in await log.open_generations(since=0)} == {(answered, M1), (answered, M2)}
 
 
-async def test_a_persons_chats_are_listed_the_one_that_changed_last_first(log: Log) -> None:
-    user = a_stream("user")
-    chats = [a_stream() for _ in range(4)]
-    for number, chat in enumerate(chats):
-        listed = StreamAppend(user, [Event(None, ChatListed(chat.id))], ANY)
-        await append(log, StreamAppend(chat, [Event(None, ChatCreated(user.id, f"chat {number}"))], 0), listed)
-    await append(log, to(chats[1], "renamed", at=1))
-    await append(log, StreamAppend(user, [Event(None, ChatUnlisted(chats[2].id))], ANY))
-    shown = await log.listed_chats(user.id, offset=0, limit=10)
-    assert [(one.chat_id, one.title) for one in shown] == [(chats[1].id, "renamed"), (chats[3].id, "chat 3"), (chats[0].id, "chat 0")]
-    events = await log.read(chats[1], limit=10)
-    assert (shown[0].created_at, shown[0].updated_at) == (events[0].at, events[1].at)
-    assert await log.listed_chats(user.id, offset=1, limit=1) == shown[1:2]
-    assert await log.listed_chats(uuid4(), offset=0, limit=10) == []
-    await append(log, StreamAppend(user, [Event(None, ChatListed(chats[2].id))], ANY))
-    assert len(await log.listed_chats(user.id, offset=0, limit=10)) == 4
+async def test_a_time_leads_to_the_newest_version_that_was_there_then(log: Log) -> None:
+    stream = a_stream()
+    await append(log, StreamAppend(stream, [Event(None, ChatCreated(OTHER, "1")), Event(None, ChatRenamed("2"))], 0))
+    for number in range(3, 8):
+        await append(log, to(stream, str(number), at=number - 1))
+    events = await log.read(stream, limit=10)
+    for event in events:
+        assert await log.version_at(stream, event.at) == max(one.version for one in events if one.at <= event.at)
+    assert await log.version_at(stream, events[0].at - timedelta(microseconds=1)) == 0
+    assert await log.version_at(stream, events[-1].at + timedelta(days=1)) == 7
+    assert await log.version_at(a_stream(), events[-1].at) == 0
+    assert await log.version_at(Stream("user", stream.id), events[-1].at) == 0

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+import sql as our_sql
 from adapters.migrate import (
     APP_ROLE,
     AppRoleMissing,
@@ -49,21 +50,26 @@ def ask(dsn: str, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement.encode()).fetchall()
 
 
+def ask_nothing(dsn: str, statements: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(statements.encode())
+
+
 def tables(dsn: str) -> list[str]:
     return [str(name) for (name,) in ask(dsn, "SELECT relname FROM pg_class WHERE relname IN ('one', 'two') ORDER BY 1")]
 
 
 def test_what_is_missing_is_applied_in_order(empty: str, folder: Path) -> None:
     write(folder, "migrations/0002_two.sql", "INSERT INTO one VALUES (2); " + TWO)
-    assert migrate(empty, sql_folder=folder) == Migrated(["0001_one.sql", "0002_two.sql"], [])
+    assert migrate(empty, sql_folder=folder) == Migrated(["0001_one.sql", "0002_two.sql"], [], [])
     assert tables(empty) == ["one", "two"]
 
 
 def test_what_is_applied_is_not_applied_again(empty: str, folder: Path) -> None:
     migrate(empty, sql_folder=folder)
     write(folder, "migrations/0002_two.sql", TWO)
-    assert migrate(empty, sql_folder=folder) == Migrated(["0002_two.sql"], [])
-    assert migrate(empty, sql_folder=folder) == Migrated([], [])
+    assert migrate(empty, sql_folder=folder) == Migrated(["0002_two.sql"], [], [])
+    assert migrate(empty, sql_folder=folder) == Migrated([], [], [])
 
 
 def test_an_edited_file_is_refused(empty: str, folder: Path) -> None:
@@ -95,7 +101,7 @@ def test_a_file_that_fails_leaves_nothing_of_itself_and_all_before_it(empty: str
         migrate(empty, sql_folder=folder)
     assert tables(empty) == ["one"]
     write(folder, "migrations/0002_two.sql", TWO)
-    assert migrate(empty, sql_folder=folder) == Migrated(["0002_two.sql"], [])
+    assert migrate(empty, sql_folder=folder) == Migrated(["0002_two.sql"], [], [])
 
 
 def test_servers_that_start_at_once_apply_each_file_once(empty: str, folder: Path) -> None:
@@ -150,6 +156,23 @@ def test_a_function_that_fails_leaves_the_old_one(empty: str, folder: Path) -> N
     with pytest.raises(MigrationFailed, match=r"answer\.sql"):
         migrate(empty, sql_folder=folder)
     assert ask(empty, "SELECT answer()") == [(41,)]
+
+
+def test_the_tables_of_a_projection_are_made_anew_when_their_file_changes(empty: str) -> None:
+    folder = our_sql.folder()
+    assert migrate(empty).projections == ["history.sql"]
+    ask_nothing(empty, "UPDATE projections SET position = 5, sha256 = 'older'; CREATE TABLE stenograph_history.left_over (a integer)")
+    assert migrate(empty, sql_folder=folder) == Migrated([], [], ["history.sql"])
+    assert migrate(empty, sql_folder=folder) == Migrated([], [], [])
+    assert ask(empty, "SELECT position FROM projections") == [(0,)]
+    assert ask(empty, "SELECT to_regclass('stenograph_history.left_over')") == [(None,)]
+
+
+def test_a_schema_that_somebody_else_made_is_left_alone(empty: str) -> None:
+    ask_nothing(empty, "CREATE SCHEMA stenograph_history; CREATE TABLE stenograph_history.theirs (a integer)")
+    with pytest.raises(MigrationFailed, match='schema "stenograph_history" already exists'):
+        migrate(empty)
+    assert ask(empty, "SELECT count(*) FROM stenograph_history.theirs") == [(0,)]
 
 
 def test_the_owner_may_take_the_apps_role(empty: str, folder: Path) -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from hypothesis import HealthCheck, settings, strategies
 from hypothesis.strategies import DrawFn, SearchStrategy
+from msgspec import structs
 
 from domain.chat import (
     EMPTY,
@@ -50,7 +51,7 @@ FEW = settings(UNHURRIED, max_examples=40)  # for what is slow to make up
 CHAT = UUID(int=0xC0)
 OWNER, READER, WRITER, STRANGER = (UUID(int=0xA0 + number) for number in range(4))
 NODE = UUID(int=0xD0)
-MESSAGES = [UUID(int=number) for number in range(1, 9)]
+MESSAGES = [UUID(int=number) for number in range(1, 17)]
 
 PEOPLE = strategies.sampled_from([OWNER, OWNER, OWNER, WRITER, READER, STRANGER])
 IDS = strategies.sampled_from(MESSAGES)
@@ -74,9 +75,11 @@ def histories(draw: DrawFn, *, steps_max: int = 30) -> History:
     """Begins with a chat of ``OWNER``; refused commands leave nothing behind."""
     created = CreateChat(chat_id=CHAT, by=OWNER, title=draw(TEXTS), listed=draw(strategies.booleans()), fields=draw(UNKNOWN_KEYS))
     state, events = EMPTY, list[ChatEvent]()
-    for command in [created, *(draw(strategies.lists(commands(), max_size=steps_max)))]:
+    steps = draw(strategies.integers(0, steps_max))
+    for command in [created, *draw(strategies.lists(commands(), min_size=steps, max_size=steps))]:
+        is_fitted = draw(strategies.integers(0, 5)) > 0
         try:
-            decided = decide(state, fitted(state, command))
+            decided = decide(state, fitted(state, command) if is_fitted else command)
         except Refusal:
             continue
         for event in decided:
@@ -86,14 +89,31 @@ def histories(draw: DrawFn, *, steps_max: int = 30) -> History:
 
 
 def fitted(state: Chat, command: ChatCommand) -> ChatCommand:
-    """A run knows where it is: its parts go on from there, so that histories get somewhere."""
-    if not isinstance(command, AppendParts) or not state.open_generations:
-        return command
-    message_id = min(state.open_generations)
-    generation = state.open_generations[message_id]
-    opened = BlockOpened(generation.blocks, "reasoning" if generation.blocks % 2 else "text")
-    deltas = [MessageDelta(generation.blocks, part.text) for part in command.parts if isinstance(part, MessageDelta)]
-    return AppendParts(chat_id=CHAT, message_id=message_id, seq=generation.deltas, parts=[opened, *deltas])
+    """The command as somebody would give it who knows the chat, so that histories get somewhere."""
+    there = sorted(one for one in state.messages if (node := state.messages.get(one)) is not None and not node.deleted)
+    free = [one for one in MESSAGES if one not in state.messages]
+    going = sorted(state.open_generations)
+    match command:
+        case AppendParts():
+            if not going:
+                return command
+            message_id = going[command.message_id.int % len(going)]
+            generation = state.open_generations[message_id]
+            is_new = generation.blocks == 0 or len(command.parts) > 2
+            index = generation.blocks - (not is_new)
+            opened = [BlockOpened(index, "reasoning" if index % 2 else "text")] if is_new else []
+            deltas = [MessageDelta(index, part.text) for part in command.parts if isinstance(part, MessageDelta)]
+            return AppendParts(chat_id=CHAT, message_id=message_id, seq=generation.deltas, parts=[*opened, *deltas])
+        case AddMessage() | StartGeneration():
+            parent_id = there[command.parent_id.int % len(there)] if there and command.parent_id is not None else None
+            changes: dict[str, Any] = {"parent_id": parent_id} | ({"message_id": free[0]} if free else {})
+        case EndGeneration():
+            changes = {"message_id": going[command.message_id.int % len(going)]} if going else {}
+        case SelectBranch() | EditMessage() | DeleteMessage() | RateMessage() | Emit():
+            changes = {"message_id": there[command.message_id.int % len(there)]} if there else {}
+        case _:
+            changes = {}
+    return structs.replace(command, **changes, **({"by": OWNER} if getattr(command, "by", None) is not None else {}))
 
 
 def ended(content: str) -> MessageEnded:
@@ -168,8 +188,8 @@ def commands() -> SearchStrategy[ChatCommand]:
                 parts=strategies.lists(strategies.builds(MessageDelta, strategies.just(0), PIECES), min_size=1, max_size=3),
             )
         ]
-        * 3,
-        strategies.builds(EndGeneration, **on, outcome=endings),
+        * 6,
+        *[strategies.builds(EndGeneration, **on, outcome=endings)] * 2,
     ]
     # Rare, since nothing comes after it.
     return strategies.integers(0, 60).flatmap(lambda n: strategies.builds(DeleteChat, **by) if n == 60 else strategies.one_of(made))

@@ -81,8 +81,9 @@ def emit(name: str, data: Any, message_id: UUID = Q) -> Event[Any]:
 def assert_whole(chat: ChatView) -> None:
     """What is shown is a tree, and can be sent."""
     for message_id, shown in chat.messages.items():
-        siblings = chat.roots if shown["parentId"] is None else chat.messages[shown["parentId"]]["childrenIds"]
-        assert siblings.count(message_id) == 1
+        if shown["parentId"] is not None:
+            assert chat.messages[shown["parentId"]]["childrenIds"].count(message_id) == 1
+        assert shown["childrenIds"] == sorted(shown["childrenIds"], key=chat.ordinals.__getitem__)
         assert all(chat.messages[child]["parentId"] == message_id for child in shown["childrenIds"])
     assert chat.current_id is None or chat.current_id in chat.messages
     msgspec.json.encode(chat.shown())
@@ -235,7 +236,7 @@ def test_an_answer_grows_block_by_block() -> None:
 def test_an_answer_that_is_over_says_how(outcome: Any, state: str) -> None:
     shown = message(seen(*STREAMING, Event(A, outcome)), A)
     assert (shown["state"], shown["done"], shown["content"]) == (state, True, "Hello")
-    assert shown["blocks"][0]["text"] == "Hel"
+    assert "blocks" not in shown, "one block of text says no more than the content"
     assert shown.get("error") == ({"content": "silent", "code": "provider_idle"} if state == "error" else None)
     if state == "done":
         assert (shown["usage"], shown["finish_reason"]) == ({"total_tokens": 3}, "stop")
@@ -261,8 +262,9 @@ def test_an_edit_changes_the_keys_it_names_and_no_others() -> None:
 
 
 def test_an_edit_of_an_answer_is_what_is_shown_and_its_blocks_are_what_was_said() -> None:
-    shown = message(seen(*STREAMING, Event(A, ended("Hel")), Event(A, MessageEdited({"content": "better"}))), A)
-    assert (shown["content"], shown["blocks"][0]["text"]) == ("better", "Hel")
+    thought = (Event(A, BlockOpened(1, "reasoning")), said(A, "hm", 1))
+    shown = message(seen(*STREAMING, *thought, Event(A, ended("Hel")), Event(A, MessageEdited({"content": "better"}))), A)
+    assert (shown["content"], [block["text"] for block in shown["blocks"]]) == ("better", ["Hel", "hm"])
 
 
 def test_the_newest_rating_counts() -> None:
@@ -275,13 +277,13 @@ def test_a_deleted_message_is_gone_and_what_stood_below_it_moves_up() -> None:
     chat = seen(*tree, Event(Q2, MessageAdded(A, "user", "next")), Event(A, MessageDeleted()))
     assert str(A) not in chat.messages
     assert message(chat, Q2)["parentId"] == str(Q)
-    assert message(chat, Q)["childrenIds"] == [str(Q2), str(B)]
+    assert message(chat, Q)["childrenIds"] == [str(B), str(Q2)], "siblings stand in the order in which they were added"
     assert chat.current_id == str(Q2)
 
 
 def test_of_a_chat_without_messages_nothing_is_looked_at() -> None:
     chat = seen(CREATED, ASKED, Event(Q, MessageDeleted()), Event(Q, MessageDeleted()))
-    assert (chat.messages, chat.roots, chat.current_id, chat.shown()["chat"]["messages"]) == ({}, [], None, [])
+    assert (chat.messages, chat.messages_count, chat.current_id, chat.shown()["chat"]["messages"]) == ({}, 0, None, [])
 
 
 # ------------------------------------------------------------------- what filters, actions and pipes emit (reference §1.6)

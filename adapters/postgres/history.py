@@ -1,0 +1,236 @@
+"""Chats read from the rows of the projection ``history`` and from the log above them, both in one snapshot.
+
+So what is read is never behind what the caller has just written, however late the projector is, and holds a streaming answer to
+its last token. Of the past it is the rows that were valid then.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from adapters.postgres.log import VERSION_MAX, Reader
+from adapters.postgres.queries import text
+from domain.codec import decode_event
+from domain.errors import MessageNotFound
+from domain.event import Stored
+from domain.stream import Stream
+from projections.chat import ChatView
+from projections.history import ADDITIONS, ENDS, History, MessageRow, again, load, load_children, view_of
+from projections.ports import ALL, ChatFilter, ListedChat
+
+HEAD: Final = text("chat_head")
+FACTS: Final = text("chat_facts")
+CURRENT: Final = text("chat_current")
+MESSAGES: Final = text("chat_messages")
+SOME_MESSAGES: Final = text("chat_some_messages")
+BRANCH: Final = text("chat_branch")
+CHILDREN: Final = text("chat_children")
+SAID: Final = text("chat_said")
+TAIL: Final = text("read_stream_without_deltas")
+LISTED: Final = text("listed_chats")
+TAGS: Final = text("chat_tags")
+POSITION: Final = text("projection_position")
+LOG_HEAD: Final = text("log_head")
+
+LOOK_S: Final = 0.01  # between two looks at a checkpoint that somebody waits for
+
+
+class PostgresHistory:
+    """``History``. See the port for what each method promises."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
+        async def read(connection: Any) -> ChatView:
+            reading = Reading(connection, chat_id)
+            await reading.begin(at)
+            await reading.everything()
+            return reading.view
+
+        return await self._reader.snapshot(read)
+
+    async def branch(
+        self, chat_id: UUID, *, at: int | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int
+    ) -> tuple[ChatView, list[str]]:
+        async def read(connection: Any) -> tuple[ChatView, list[str]]:
+            reading = Reading(connection, chat_id)
+            await reading.begin(at)
+            await reading.what_the_tail_touches()
+            return reading.view, await reading.branch(leaf, above, limit)
+
+        return await self._reader.snapshot(read)
+
+    async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
+        wanted = (chosen.pinned, chosen.archived, chosen.in_folder, chosen.folder_id, chosen.tag)
+        return [ListedChat(*row) for row in await self._reader.fetch(LISTED, user_id, offset, limit, *wanted)]
+
+    async def tags(self, user_id: UUID) -> Sequence[str]:
+        return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]
+
+    async def reached(self, position: int, timeout_s: float) -> bool:
+        rows = await self._reader.fetch(LOG_HEAD)
+        if not rows or rows[0]["position"] < position:
+            return False  # there is no such position yet
+        deadline = time.monotonic() + timeout_s
+        while True:
+            rows = await self._reader.fetch(POSITION, History.name)
+            if rows and rows[0]["position"] >= position:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(LOOK_S)
+
+
+class Reading:
+    """One chat as of one version, in one snapshot."""
+
+    def __init__(self, connection: Any, chat_id: UUID) -> None:
+        self._connection = connection
+        self._chat_id = chat_id
+        self.view = ChatView()
+        self._rows_version = 0  # the rows are read as of it
+        self._until = 0
+        self._tail: list[Stored] = []
+        self._gone: set[str] = set()  # deleted in the tail: their rows do not say so
+        self._is_past = False  # before what the rows hold: there is no tail then
+
+    async def begin(self, at: int | None) -> None:
+        """The chat itself, without messages, and the tail above its row."""
+        head = await self._connection.fetchrow(HEAD, self._chat_id)
+        newest = head["newest"] or 0
+        self._until = newest if at is None else min(at, newest)
+        if head["chat_id"] is not None:
+            self.view = view_of(tuple(head)[1:])
+        self._is_past = self._until < self.view.version
+        if self._is_past:
+            await self._begin_in_the_past()
+        else:
+            self._tail = self._stored(await self._connection.fetch(TAIL, self._chat_id, self.view.version, self._until, VERSION_MAX))
+        self._rows_version = self.view.version
+
+    async def _begin_in_the_past(self) -> None:
+        view = ChatView()
+        for event in self._stored(await self._connection.fetch(FACTS, self._chat_id, self._until)):
+            if event.message_id is None:
+                view.apply(event)
+            view.version, view.position, view.updated_at = event.version, event.position, event.at
+        current_id = await self._connection.fetchval(CURRENT, self._chat_id, self._until)
+        view.current_id = str(current_id) if current_id is not None else None
+        self.view = view
+
+    async def everything(self) -> None:
+        rows = await self._connection.fetch(MESSAGES, self._chat_id, self._rows_version)
+        await self._apply(self._loaded(rows))
+        self.view.messages_count = len(self.view.messages)
+
+    async def what_the_tail_touches(self) -> None:
+        """The messages that the tail changes or refers to: the others are as their rows say."""
+        touched = {id_ for event in self._tail for id_ in refers_to(event)} | {UUID(one) for one in self.view.open}
+        if not touched:
+            await self._apply([])  # what happened to the chat itself
+            return
+        deleted = {event.message_id for event in self._tail if event.type == "message_deleted"}
+        rows = await self._connection.fetch(SOME_MESSAGES, self._chat_id, self._rows_version, list(touched), list(deleted))
+        above = {row["parent_id"] for row in rows if row["message_id"] in deleted} - {None} - {row["message_id"] for row in rows}
+        if above:
+            rows += await self._connection.fetch(SOME_MESSAGES, self._chat_id, self._rows_version, list(above), [])
+        loaded = self._loaded(rows)
+        await self._children(loaded)
+        await self._apply(loaded)
+
+    async def branch(self, leaf: UUID | None, above: UUID | None, limit: int) -> list[str]:
+        """The ids from the oldest to the newest: ``limit`` at most up from ``leaf``, or from what stands above ``above``."""
+        view = self.view
+        start = str(leaf or above) if leaf or above else view.current_id
+        if start is not None and start not in view.messages:
+            await self._climb(start, limit + 1)
+            if start not in view.messages and (leaf or above):
+                raise MessageNotFound(UUID(start))
+        at = view.messages[start]["parentId"] if above is not None and start is not None else start
+        ids: list[str] = []
+        while at is not None and len(ids) < limit:
+            if at not in view.messages:
+                await self._climb(at, limit - len(ids))
+            ids.append(at)
+            at = view.messages[at]["parentId"]
+        return ids[::-1]
+
+    async def _climb(self, message_id: str, limit: int) -> None:
+        loaded = self._loaded(await self._connection.fetch(BRANCH, self._chat_id, self._rows_version, UUID(message_id), limit))
+        await self._children(loaded)
+        if self._is_past:
+            await self._say(loaded)
+
+    def _loaded(self, rows: Iterable[Any]) -> list[MessageRow]:
+        """Those rows that were not in the view yet: now they are."""
+        known = self.view.messages.keys() | self._gone
+        new = [row for row in (MessageRow(*row) for row in rows) if str(row.message_id) not in known]
+        load(self.view, new)
+        return new
+
+    async def _children(self, rows: Sequence[MessageRow]) -> None:
+        """All children of what was loaded, also of those that were not."""
+        ids = [row.message_id for row in rows]
+        load_children(self.view, ids, await self._connection.fetch(CHILDREN, self._chat_id, self._rows_version, ids))
+
+    async def _apply(self, loaded: Sequence[MessageRow]) -> None:
+        """The tail, with everything that was said in the answers which were open below it or are now."""
+        view = self.view
+        if self._is_past:
+            await self._say(loaded)
+            return
+        asked = {UUID(message_id): ordinal for message_id, ordinal in view.open.items()}
+        asked |= answers_to_read(self._tail)
+        known_version = view.version
+        events = {event.version: event for event in (*self._tail, *await self._said(asked))}
+        for version in sorted(events):
+            if version <= known_version:
+                again(view, events[version])
+            else:
+                view.apply(events[version])
+        self._gone = {str(event.message_id) for event in self._tail if event.type == "message_deleted"}
+
+    async def _say(self, rows: Sequence[MessageRow]) -> None:
+        """What the answers among these rows had said by then that were open then."""
+        asked = {row.message_id: row.ordinal for row in rows if row.is_open}
+        self.view.open |= {str(message_id): ordinal for message_id, ordinal in asked.items()}
+        for event in await self._said(asked):
+            again(self.view, event)
+
+    async def _said(self, asked: dict[UUID, int]) -> list[Stored]:
+        if not asked:
+            return []
+        return self._stored(await self._connection.fetch(SAID, self._chat_id, list(asked), list(asked.values()), self._until))
+
+    def _stored(self, rows: Iterable[Any]) -> list[Stored]:
+        stream = Stream("chat", self._chat_id)
+        return [Stored(row[0], stream, *tuple(row)[3:]) for row in rows]
+
+
+def refers_to(event: Stored) -> set[UUID]:
+    """The messages that an event is about, or puts something below."""
+    ids = {event.message_id}
+    if event.type in ADDITIONS:
+        ids.add(decode_event(event).data.parent_id)
+    return {one for one in ids if one is not None}
+
+
+def answers_to_read(tail: Sequence[Stored]) -> dict[UUID, int]:
+    """The answers that begin in the tail and whose deltas must be read: those that do not end in it, or that are more than one block
+    of text. With the versions that began them.
+    """
+    began: dict[UUID, int] = {}
+    blocks: dict[UUID, list[str]] = {}
+    for event in tail:
+        if event.message_id is None:
+            continue
+        if event.type == "message_start":
+            began[event.message_id] = event.version
+        elif event.type == "content_block":
+            blocks.setdefault(event.message_id, []).append(decode_event(event).data.type)
+        elif event.type in ENDS and blocks.get(event.message_id, []) in ([], ["text"]):
+            began.pop(event.message_id, None)
+    return began

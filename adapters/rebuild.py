@@ -1,0 +1,128 @@
+"""Builds a projection anew beside the live one, compares the two, and puts the new one in its place in one transaction.
+
+Readers and the live projector go on meanwhile. What was built so far stays when it is interrupted, and is taken up by the next try.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+import psycopg
+from psycopg import errors, sql
+
+import sql as our_sql
+from adapters.migrate import create_projection, projection_sha256, schema_of
+from adapters.postgres.queries import text
+from adapters.projector import Build, connect
+from projections.projection import Projection
+
+BATCH_EVENTS: Final = 5_000
+LEASE_S: Final = 30.0
+SWAP_LOCK_TIMEOUT: Final = "10s"
+SWAP_ATTEMPTS_MAX: Final = 5
+SUFFIX: Final = "_rebuild"
+
+PROJECTION: Final = text("projection")
+LOCK_PROJECTION: Final = text("lock_projection")
+TABLES: Final = text("projection_tables")
+PUT_IN_PLACE: Final = text("put_projection_in_place")
+FORGET: Final = text("forget_projection")
+BEGIN: Final = text("begin_rebuild")
+
+
+class RebuildFailed(Exception):
+    """In words for whoever asked for it. The live projection is as it was."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    position: int
+    head: int
+    events: int  # that were projected by this try
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    position: int
+    events: int
+    compared: bool  # False: the old one stood elsewhere in the log, so the two could not be the same
+    differing: Mapping[str, tuple[int, int]]  # of each table that differed, the rows of the old one and of the new one
+
+
+async def rebuild(dsn: str, projection: Projection, progressed: Callable[[Done], None]) -> Rebuilt:
+    """Raises ``RebuildFailed``, ``Poisoned`` for an event that can't be projected, ``CheckpointMoved`` if another rebuild took over."""
+    name = projection.name + SUFFIX
+    begin(dsn, projection.name)
+    async with await connect(dsn, schema_of(name), role=None) as connection:
+        build = Build(connection, projection, name, uuid4(), LEASE_S)
+        if not await build.take():
+            raise RebuildFailed(f"another process is rebuilding {projection.name}; if it died, try again in {LEASE_S:g} s")
+        while True:
+            head = await build.head()
+            if build.position >= head:
+                break
+            await build.advance(BATCH_EVENTS, head)
+            progressed(Done(build.position, head, build.events))
+        for attempt in range(SWAP_ATTEMPTS_MAX):
+            try:
+                return await swap(dsn, projection.name, build, progressed)
+            except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+                if attempt == SWAP_ATTEMPTS_MAX - 1:
+                    raise RebuildFailed(f"its readers did not let go of the old tables: {error}") from error
+        raise AssertionError("unreachable")
+
+
+def begin(dsn: str, name: str) -> None:
+    """The tables beside the live ones: empty, or as an interrupted rebuild left them."""
+    sha256 = projection_sha256(name)
+    with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
+        known = cursor.execute(PROJECTION, (name + SUFFIX,)).fetchone()
+        if known is None or known[0] != sha256:
+            tables = (our_sql.folder() / "projections" / f"{name}.sql").read_bytes()
+            create_projection(connection, name + SUFFIX, tables, is_there=known is not None)
+            cursor.execute(BEGIN, (name + SUFFIX, sha256))
+
+
+async def swap(dsn: str, name: str, build: Build, progressed: Callable[[Done], None]) -> Rebuilt:
+    """While the live one's checkpoint is locked, and so stands still: catch up with it, compare, rename."""
+    async with (
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as connection,
+        connection.transaction(),
+    ):
+        await connection.execute(text("bound_lock_waits"), (SWAP_LOCK_TIMEOUT,))
+        row = await (await connection.execute(LOCK_PROJECTION, (name,))).fetchone()
+        if row is None:
+            raise RebuildFailed(f"there is no projection {name}")
+        live = row[0]
+        while build.position < live:
+            await build.advance(BATCH_EVENTS, live)
+            progressed(Done(build.position, live, build.events))
+        compared = build.position == live
+        differing = await differences(connection, name) if compared else {}
+        # In this order, as readers take them, so that neither holds what the other waits for.
+        for (table,) in await (await connection.execute(TABLES, (schema_of(name),))).fetchall():
+            lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema_of(name), table))
+            await connection.execute(lock.as_string())
+        old, new = sql.Identifier(schema_of(name)), sql.Identifier(schema_of(name + SUFFIX))
+        for statement in ("DROP SCHEMA {old} CASCADE", "ALTER SCHEMA {new} RENAME TO {old}"):
+            await connection.execute(sql.SQL(statement).format(old=old, new=new).as_string())
+        await connection.execute(PUT_IN_PLACE, (name, build.position, projection_sha256(name)))
+        await connection.execute(FORGET, (name + SUFFIX,))
+    return Rebuilt(build.position, build.events, compared, differing)
+
+
+async def differences(connection: "psycopg.AsyncConnection[Any]", name: str) -> dict[str, tuple[int, int]]:
+    """The tables that do not hold the same rows, whatever their order, with how many each has."""
+    found: dict[str, tuple[int, int]] = {}
+    for (table,) in await (await connection.execute(TABLES, (schema_of(name),))).fetchall():
+        old, new = [await digest(connection, schema_of(one), table) for one in (name, name + SUFFIX)]
+        if old != new:
+            found[table] = (old[0], new[0])
+    return found
+
+
+async def digest(connection: "psycopg.AsyncConnection[Any]", schema: str, table: str) -> tuple[int, int]:
+    """How many rows, and a sum over the hashes of all of them."""
+    query = sql.SQL(text("digest_of_table")).format(table=sql.Identifier(schema, table))
+    row = await (await connection.execute(query.as_string())).fetchone()
+    assert row is not None
+    return row[0], row[1]

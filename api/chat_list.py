@@ -1,0 +1,310 @@
+"""The list of one's chats, and what sorts it: pins, the archive, folders, tags."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
+
+from api.chats import CommandOut, actor_of, answered, delete_chat
+from api.history import readable
+from api.ids import bound_id
+from commands.account import Principal
+from commands.chat import Chats
+from commands.ports import Appended, CommandKey, EventLog
+from commands.runs import Runs
+from domain.chat import ArchiveChat, ChatCommand, MoveChat, PinChat, TagChat, tag_id
+from domain.errors import ChatNotFound, ProjectionBehind
+from projections.ports import ALL, ChatFilter, History, ListedChat
+
+PAGE_CHATS: Final = 60
+CHATS_MAX: Final = 10_000  # of a list without pages
+AT_LEAST_WAIT_S: Final = 10.0
+
+Page = Annotated[int | None, QueryParameter(ge=1, required=False)]
+
+
+class ChatListOut(msgspec.Struct):
+    id: UUID
+    title: str
+    updated_at: int  # seconds since 1970
+    created_at: int
+    pinned: bool
+    archived: bool
+    folder_id: UUID | None
+
+
+class TagOut(msgspec.Struct):
+    id: str
+    name: str
+    user_id: UUID
+    meta: None = None
+
+
+class TagIn(msgspec.Struct):
+    name: str
+
+
+class TaggedIn(msgspec.Struct):
+    name: str
+    skip: Annotated[int, msgspec.Meta(ge=0)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=CHATS_MAX)] = 50
+
+
+class FolderIn(msgspec.Struct):
+    folder_id: UUID | None = None  # null: out of any
+
+
+class ChatListController(Controller):
+    """Lists are as old as their projection, some milliseconds. ``at_least``, a position such as every command answers with:
+    not before the list holds what happened until then.
+    """
+
+    path = "/api/v1/chats"
+    tags = ("chats",)
+
+    @get(["/", "/list"])
+    async def list_chats(
+        self,
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        page: Page = None,
+        include_pinned: FromQuery[bool] = False,
+        include_folders: FromQuery[bool] = False,
+        at_least: FromQuery[int | None] = None,
+    ) -> list[ChatListOut]:
+        """The caller's chats, the one that changed last first, without those in the archive. ``page`` counts from 1 and holds 60."""
+        chosen = ChatFilter(archived=False, pinned=None if include_pinned else False, in_folder=None if include_folders else False)
+        return await listed(history, principal, chosen, page, at_least)
+
+    @get("/pinned")
+    async def pinned(
+        self,
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        page: Page = None,
+        at_least: FromQuery[int | None] = None,
+    ) -> list[ChatListOut]:
+        """Those that are pinned."""
+        return await listed(history, principal, ChatFilter(archived=False, pinned=True), page, at_least)
+
+    @get("/archived")
+    async def archived(
+        self,
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        page: Page = None,
+        at_least: FromQuery[int | None] = None,
+    ) -> list[ChatListOut]:
+        """Those in the archive."""
+        return await listed(history, principal, ChatFilter(archived=True), page, at_least)
+
+    @get(["/folder/{folder_id:uuid}", "/folder/{folder_id:uuid}/list"])
+    async def in_folder(
+        self,
+        folder_id: FromPath[UUID],
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        page: Page = None,
+        at_least: FromQuery[int | None] = None,
+    ) -> list[ChatListOut]:
+        """Those in one folder."""
+        return await listed(history, principal, ChatFilter(archived=False, folder_id=folder_id), page, at_least)
+
+    @post("/tags", status_code=200)
+    async def tagged(
+        self, data: JSONBody[TaggedIn], principal: NamedDependency[Principal], history: NamedDependency[SkipValidation[History]]
+    ) -> list[ChatListOut]:
+        """Those with one tag."""
+        chosen = ChatFilter(archived=False, tag=tag_id(data.name))
+        return [shown(one) for one in await history.listed(principal.user_id, chosen, offset=data.skip, limit=data.limit)]
+
+    @get("/all/tags")
+    async def all_tags(
+        self,
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        at_least: FromQuery[int | None] = None,
+    ) -> list[TagOut]:
+        """Every tag on a chat of the caller's."""
+        await require_position(history, at_least)
+        return tags_out(await history.tags(principal.user_id), principal)
+
+    @delete("/", status_code=200)
+    async def delete_all(
+        self,
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        runs: NamedDependency[Runs],
+        log: NamedDependency[SkipValidation[EventLog]],
+        history: NamedDependency[SkipValidation[History]],
+    ) -> bool:
+        """Delete all chats of one's own. The log keeps what they said."""
+        async for chat_id in own_chats(history, principal, ALL, await log.head()):
+            await delete_chat(chats, runs, principal, chat_id)
+        return True
+
+    @post("/archive/all", status_code=200)
+    async def archive_all(
+        self,
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        log: NamedDependency[SkipValidation[EventLog]],
+        history: NamedDependency[SkipValidation[History]],
+    ) -> bool:
+        """Put all chats of one's own into the archive."""
+        async for chat_id in own_chats(history, principal, ChatFilter(archived=False), await log.head()):
+            await chats.handle(ArchiveChat(chat_id=chat_id, by=principal.user_id, archived=True), actor=actor_of(principal))
+        return True
+
+    @post("/unarchive/all", status_code=200)
+    async def unarchive_all(
+        self,
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        log: NamedDependency[SkipValidation[EventLog]],
+        history: NamedDependency[SkipValidation[History]],
+    ) -> bool:
+        """Take all chats of one's own out of it."""
+        async for chat_id in own_chats(history, principal, ChatFilter(archived=True), await log.head()):
+            await chats.handle(ArchiveChat(chat_id=chat_id, by=principal.user_id, archived=False), actor=actor_of(principal))
+        return True
+
+    @get("/{chat_id:str}/pinned")
+    async def is_pinned(
+        self, chat_id: FromPath[str], principal: NamedDependency[Principal], history: NamedDependency[SkipValidation[History]]
+    ) -> bool:
+        """Whether this one is pinned."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        return (await readable(history, principal, known_id)).pinned
+
+    @post("/{chat_id:str}/pin", status_code=200)
+    async def pin(
+        self,
+        chat_id: FromPath[str],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Pin it, or unpin it if it is."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        return answered(known_id, await handled(chats, PinChat(chat_id=known_id, by=principal.user_id, pinned=None), principal, key))
+
+    @post("/{chat_id:str}/archive", status_code=200)
+    async def archive(
+        self,
+        chat_id: FromPath[str],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Put it into the archive, and out of its folder; or take it out of the archive if it is there."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        return answered(known_id, await handled(chats, ArchiveChat(chat_id=known_id, by=principal.user_id, archived=None), principal, key))
+
+    @post("/{chat_id:str}/folder", status_code=200)
+    async def move(
+        self,
+        chat_id: FromPath[str],
+        data: JSONBody[FolderIn],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        key: NamedDependency[CommandKey | None],
+    ) -> CommandOut:
+        """Put it into a folder, or with null out of any."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        command = MoveChat(chat_id=known_id, by=principal.user_id, folder_id=data.folder_id)
+        return answered(known_id, await handled(chats, command, principal, key))
+
+    @get("/{chat_id:str}/tags")
+    async def tags_of(
+        self, chat_id: FromPath[str], principal: NamedDependency[Principal], history: NamedDependency[SkipValidation[History]]
+    ) -> list[TagOut]:
+        """The tags of one chat."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        return tags_out((await readable(history, principal, known_id)).tags, principal)
+
+    @post("/{chat_id:str}/tags", status_code=200)
+    async def tag(
+        self,
+        chat_id: FromPath[str],
+        data: JSONBody[TagIn],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
+        key: NamedDependency[CommandKey | None],
+    ) -> list[TagOut]:
+        """Add a tag. Answers with all of the chat."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        await handled(chats, TagChat(chat_id=known_id, by=principal.user_id, name=data.name, present=True), principal, key)
+        return tags_out((await readable(history, principal, known_id)).tags, principal)
+
+    @delete("/{chat_id:str}/tags", status_code=200)
+    async def untag(
+        self,
+        chat_id: FromPath[str],
+        data: JSONBody[TagIn],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
+    ) -> list[TagOut]:
+        """Take a tag off. Answers with those that are left."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        await handled(chats, TagChat(chat_id=known_id, by=principal.user_id, name=data.name, present=False), principal, None)
+        return tags_out((await readable(history, principal, known_id)).tags, principal)
+
+    @delete("/{chat_id:str}/tags/all", status_code=200)
+    async def untag_all(
+        self,
+        chat_id: FromPath[str],
+        principal: NamedDependency[Principal],
+        chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
+    ) -> bool:
+        """Take all of them off."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        names = (await readable(history, principal, known_id)).tags
+        commands = [TagChat(chat_id=known_id, by=principal.user_id, name=name, present=False) for name in names]
+        if commands:
+            await chats.handle_all(commands, actor=actor_of(principal))
+        return True
+
+
+async def handled(chats: Chats, command: ChatCommand, principal: Principal, key: CommandKey | None) -> Appended:
+    return await chats.handle(command, actor=actor_of(principal), key=key)
+
+
+async def listed(history: History, principal: Principal, chosen: ChatFilter, page: int | None, at_least: int | None) -> list[ChatListOut]:
+    await require_position(history, at_least)
+    offset, limit = ((page - 1) * PAGE_CHATS, PAGE_CHATS) if page is not None else (0, CHATS_MAX)
+    return [shown(one) for one in await history.listed(principal.user_id, chosen, offset=offset, limit=limit)]
+
+
+async def own_chats(history: History, principal: Principal, chosen: ChatFilter, head: int) -> AsyncIterator[UUID]:
+    """All of them, at most ``CHATS_MAX``, as of ``head`` or later. One that is gone meanwhile, or is somebody else's, is passed over."""
+    await require_position(history, head)
+    for one in await history.listed(principal.user_id, chosen, offset=0, limit=CHATS_MAX):
+        try:
+            view = await readable(history, principal, one.chat_id)
+        except ChatNotFound:
+            continue
+        if view.owner_id == principal.user_id:
+            yield one.chat_id
+
+
+async def require_position(history: History, at_least: int | None) -> None:
+    """Raises ``ProjectionBehind`` if lists do not hold everything up to there in time."""
+    if at_least is not None and not await history.reached(at_least, AT_LEAST_WAIT_S):
+        raise ProjectionBehind(at_least)
+
+
+def shown(one: ListedChat) -> ChatListOut:
+    updated_at, created_at = int(one.updated_at.timestamp()), int(one.created_at.timestamp())
+    return ChatListOut(one.chat_id, one.title, updated_at, created_at, one.pinned, one.archived, one.folder_id)
+
+
+def tags_out(names: Sequence[str], principal: Principal) -> list[TagOut]:
+    return [TagOut(tag_id(name), name, principal.user_id) for name in names]

@@ -1,0 +1,75 @@
+"""What readers ask of projections. An adapter satisfies a port by shape; each has an in-memory twin that folds the log instead."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID
+
+import msgspec
+
+from domain.chat import tag_id
+from projections.chat import ChatView
+
+
+class ListedChat(msgspec.Struct, frozen=True):
+    chat_id: UUID
+    title: str
+    created_at: datetime
+    updated_at: datetime
+    pinned: bool = False
+    archived: bool = False
+    folder_id: UUID | None = None
+
+
+class ChatFilter(msgspec.Struct, frozen=True):
+    """Which of a person's chats; None: whatever it is. What others share with them is in no folder, not pinned and not archived."""
+
+    pinned: bool | None = None
+    archived: bool | None = None
+    in_folder: bool | None = None  # in any
+    folder_id: UUID | None = None  # in this one
+    tag: str | None = None  # its id, see ``domain.chat.tag_id``
+
+    def takes(self, chat: ChatView, user_id: UUID) -> bool:
+        is_own = user_id == chat.owner_id
+        return (
+            self.pinned in (None, is_own and chat.pinned)
+            and self.archived in (None, is_own and chat.archived)
+            and self.in_folder in (None, is_own and chat.folder_id is not None)
+            and (self.folder_id is None or (is_own and chat.folder_id == self.folder_id))
+            and (self.tag is None or (is_own and self.tag in map(tag_id, chat.tags)))
+        )
+
+
+ALL: Final = ChatFilter()
+
+
+class History(Protocol):
+    async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
+        """The whole chat as of version ``at``, or as it is now; of version 0 if there is none.
+
+        Never behind what was committed before the call, and exact to the last token.
+        """
+        ...
+
+    async def branch(
+        self, chat_id: UUID, *, at: int | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int
+    ) -> tuple[ChatView, list[str]]:
+        """The same chat with some of its messages only, and the ids of one branch, from the oldest to the newest.
+
+        ``limit`` at most: up from ``leaf``, or from what stands above ``above``, or from the current message. The view may hold
+        others, too. Raises ``MessageNotFound`` if ``leaf`` or ``above`` was not there then.
+        """
+        ...
+
+    async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
+        """The chats in this person's list, the one that changed last first. As of the projection's checkpoint: see ``reached``."""
+        ...
+
+    async def tags(self, user_id: UUID) -> Sequence[str]:
+        """The names of all tags on this person's chats, in order of their ids; of several with one id the first by name."""
+        ...
+
+    async def reached(self, position: int, timeout_s: float) -> bool:
+        """Wait until lists and searches hold everything up to ``position``; False if they do not in time."""
+        ...

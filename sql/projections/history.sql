@@ -1,0 +1,60 @@
+-- The projection `history` (projections/history.py): all chats as rows. Made in a schema of its own, and thrown away with it:
+-- whenever this file changes, the next start makes it anew and replays the log. Fold 1: to be raised when the same events make other rows.
+
+CREATE TABLE chats (
+    chat_id        uuid        NOT NULL,
+    version        integer     NOT NULL, -- these tables hold the chat as of this version
+    position       bigint      NOT NULL,
+    owner_id       uuid,
+    listed         boolean     NOT NULL,
+    deleted        boolean     NOT NULL,
+    title          text        NOT NULL,
+    folder_id      uuid,
+    pinned         boolean     NOT NULL,
+    archived       boolean     NOT NULL,
+    tags           text[]      NOT NULL, -- as they were named
+    tag_ids        text[]      NOT NULL, -- what makes two of them the same one, in the same order
+    readers        uuid[]      NOT NULL, -- besides the owner
+    created_at     timestamptz,
+    updated_at     timestamptz NOT NULL,
+    current_id     uuid,
+    messages_count integer     NOT NULL,
+    state          json        NOT NULL,
+    CONSTRAINT chats_pkey PRIMARY KEY (chat_id)
+);
+CREATE INDEX chats_owner_key ON chats (owner_id, position DESC) WHERE listed AND NOT deleted;
+CREATE INDEX chats_readers_key ON chats USING gin (readers) WHERE NOT deleted;
+
+-- One row for each state of each message, valid from version `since` until before `until`.
+CREATE TABLE messages (
+    chat_id    uuid    NOT NULL,
+    message_id uuid    NOT NULL,
+    since      integer NOT NULL,
+    until      integer,
+    ordinal    integer NOT NULL, -- the version that added the message: siblings stand in this order
+    parent_id  uuid,
+    is_open    boolean NOT NULL, -- an answer that is being generated: what followed its start is in the log
+    role       text    NOT NULL,
+    body       json    NOT NULL,
+    CONSTRAINT messages_pkey PRIMARY KEY (chat_id, message_id, since)
+);
+CREATE INDEX messages_parent_key ON messages (chat_id, parent_id) WHERE parent_id IS NOT NULL;
+
+-- Which message a chat was looked at from, from each version on.
+CREATE TABLE currents (
+    chat_id    uuid    NOT NULL,
+    version    integer NOT NULL,
+    message_id uuid,
+    CONSTRAINT currents_pkey PRIMARY KEY (chat_id, version)
+);
+
+-- What searches look through: the text of each message as it is now. No stemming: nobody knows which language it is in.
+CREATE TABLE texts (
+    chat_id    uuid     NOT NULL,
+    message_id uuid     NOT NULL,
+    ordinal    integer  NOT NULL,
+    content    text     NOT NULL,
+    words      tsvector NOT NULL GENERATED ALWAYS AS (to_tsvector('simple', content)) STORED,
+    CONSTRAINT texts_pkey PRIMARY KEY (chat_id, message_id)
+);
+CREATE INDEX texts_words_key ON texts USING gin (words);

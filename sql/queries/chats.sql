@@ -1,0 +1,68 @@
+-- Reads of chats: rows of the projection `history`, and what stands in the log above them. What is read together is read in one snapshot.
+
+-- name: chat_head
+-- $1 uuid: a chat. The newest version in the log, and the row, whose columns are null where there is none yet.
+SELECT (SELECT e.version FROM events AS e
+         WHERE e.stream_id = $1 AND EXISTS (SELECT FROM streams AS s WHERE s.stream_id = $1 AND s.kind = 'chat')
+         ORDER BY e.version DESC LIMIT 1) AS newest,
+       c.chat_id, c.version, c.position, c.owner_id, c.listed, c.deleted, c.title, c.folder_id, c.pinned, c.archived, c.tags, c.tag_ids, c.readers,
+       c.created_at, c.updated_at, c.current_id, c.messages_count, c.state::text
+  FROM (SELECT) AS one LEFT JOIN stenograph_history.chats AS c ON c.chat_id = $1;
+
+-- name: chat_facts
+-- $1 uuid, $2 int: a chat, a version. What happened to the chat itself until then, and the event of that version.
+SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e
+ WHERE e.stream_id = $1 AND e.version <= $2 AND e.type <> 'message_delta' AND e.message_id IS NULL
+UNION ALL
+SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e
+ WHERE e.stream_id = $1 AND e.version = $2 AND e.message_id IS NOT NULL
+ ORDER BY version;
+
+-- name: chat_current
+-- $1 uuid, $2 int: a chat, a version. Which message it was looked at from.
+SELECT message_id FROM stenograph_history.currents WHERE chat_id = $1 AND version <= $2 ORDER BY version DESC LIMIT 1;
+
+-- name: chat_messages
+-- $1 uuid, $2 int: a chat, a version. All its messages as they were then.
+SELECT chat_id, message_id, since, until, ordinal, parent_id, is_open, role, body::text
+  FROM stenograph_history.messages
+ WHERE chat_id = $1 AND since <= $2 AND (until IS NULL OR until > $2)
+ ORDER BY ordinal;
+
+-- name: chat_some_messages
+-- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. $4 uuid[]: messages whose children are wanted.
+SELECT m.chat_id, m.message_id, m.since, m.until, m.ordinal, m.parent_id, m.is_open, m.role, m.body::text
+  FROM stenograph_history.messages AS m
+ WHERE m.chat_id = $1 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
+   AND (m.message_id = ANY ($3::uuid[]) OR m.parent_id = ANY ($4::uuid[]));
+
+-- name: chat_branch
+-- $1 uuid, $2 int: a chat, a version. $3 uuid: a message. $4 int: how many at most. That message and those above it.
+WITH RECURSIVE branch (message_id, since, parent_id, depth) AS (
+    SELECT m.message_id, m.since, m.parent_id, 1
+      FROM stenograph_history.messages AS m
+     WHERE m.chat_id = $1 AND m.message_id = $3 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
+    UNION ALL
+    SELECT m.message_id, m.since, m.parent_id, b.depth + 1
+      FROM branch AS b JOIN stenograph_history.messages AS m
+        ON m.chat_id = $1 AND m.message_id = b.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
+     WHERE b.depth < $4
+)
+SELECT m.chat_id, m.message_id, m.since, m.until, m.ordinal, m.parent_id, m.is_open, m.role, m.body::text
+  FROM branch AS b JOIN stenograph_history.messages AS m ON m.chat_id = $1 AND m.message_id = b.message_id AND m.since = b.since;
+
+-- name: chat_said
+-- $1 uuid: a chat. $2 uuid[], $3 int[]: messages, and the versions that began them. $4 int: until. Everything about them in between.
+SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM unnest($2::uuid[], $3::integer[]) AS wanted(message_id, after)
+  JOIN events AS e ON e.stream_id = $1 AND e.version > wanted.after AND e.version <= $4 AND e.message_id = wanted.message_id
+ ORDER BY e.version;
+
+-- name: chat_children
+-- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. Which stood below each then, in the order in which they were added.
+SELECT parent_id, message_id, ordinal
+  FROM stenograph_history.messages
+ WHERE chat_id = $1 AND parent_id = ANY ($3::uuid[]) AND since <= $2 AND (until IS NULL OR until > $2)
+ ORDER BY ordinal;

@@ -1,0 +1,74 @@
+-- name: projections
+SELECT name, position, moved_at, paused, owner, lease_until >= clock_timestamp() AS is_owned, failed_position, failure FROM projections ORDER BY name;
+
+-- name: take_projection
+-- $1 text: its name. $2 uuid: who wants it. $3 float: for how many seconds. The database's clock alone counts. $4 text: of the file
+-- that made its tables: a server of another version, which knows other tables, must not write these.
+UPDATE projections SET owner = $2, lease_until = clock_timestamp() + make_interval(secs => $3)
+ WHERE name = $1 AND sha256 = $4 AND NOT paused AND failed_position IS NULL AND (owner IS NULL OR owner = $2 OR lease_until < clock_timestamp())
+RETURNING position;
+
+-- name: move_checkpoint!
+-- $1 text: the projection. $2 bigint, $3 bigint: from and to. $4 uuid, $5 float: its owner, and the lease that this renews.
+-- An owner that was thought dead moves nothing: somebody else has the row, or the position is another one.
+UPDATE projections SET position = $3, moved_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => $5)
+ WHERE name = $1 AND position = $2 AND owner = $4 AND NOT paused AND failed_position IS NULL;
+
+-- name: leave_projection!
+UPDATE projections SET owner = NULL, lease_until = NULL WHERE name = $1 AND owner = $2;
+
+-- name: fail_projection!
+-- $3 bigint: the position of the event. $4 text: what is wrong with it.
+UPDATE projections SET failed_position = $3, failure = $4, owner = NULL, lease_until = NULL WHERE name = $1 AND owner = $2;
+
+-- name: pause_projection
+UPDATE projections SET paused = true, owner = NULL, lease_until = NULL WHERE name = $1 RETURNING name;
+
+-- name: resume_projection
+-- Also after a failure: it tries the same event again.
+UPDATE projections SET paused = false, failed_position = NULL, failure = NULL WHERE name = $1 RETURNING name;
+
+-- name: retry_failed_projection!
+-- Code that was mended may do what the code before it could not: each start tries once more.
+UPDATE projections SET failed_position = NULL, failure = NULL WHERE name = $1 AND failed_position IS NOT NULL;
+
+-- name: read_for_projection
+-- $1 bigint, $2 bigint: positions, after and until. $3 text[]: kinds of streams. $4 int: rows at most.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.position > $1 AND e.position <= $2 AND e.type <> 'message_delta' AND s.kind = ANY ($3::text[])
+ ORDER BY e.position
+ LIMIT $4;
+
+-- name: projection_position
+SELECT position, failure FROM projections WHERE name = $1;
+
+-- name: projection
+SELECT sha256, position FROM projections WHERE name = $1;
+
+-- name: begin_rebuild!
+INSERT INTO projections (name, sha256) VALUES ($1, $2)
+    ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, position = 0, owner = NULL, lease_until = NULL,
+                                     paused = false, failed_position = NULL, failure = NULL;
+
+-- name: lock_projection
+-- Until the end of the transaction its checkpoint stands still: whoever would move it waits.
+SELECT position FROM projections WHERE name = $1 FOR UPDATE;
+
+-- name: bound_lock_waits
+SELECT set_config('lock_timeout', $1, true);
+
+-- name: put_projection_in_place!
+UPDATE projections SET position = $2, sha256 = $3, moved_at = clock_timestamp(), owner = NULL, lease_until = NULL,
+                       failed_position = NULL, failure = NULL
+ WHERE name = $1;
+
+-- name: forget_projection!
+DELETE FROM projections WHERE name = $1;
+
+-- name: projection_tables
+-- $1 text: a schema.
+SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r' ORDER BY relname;
+
+-- name: digest_of_table
+SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM {table} AS t;

@@ -1,0 +1,404 @@
+"""A chat read from its rows and its tail is the chat folded from its events: at every version, wherever the projector stands."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings, strategies
+
+from adapters.memory.history import MemoryHistory
+from adapters.memory.log import MemoryLog
+from adapters.migrate import schema_of
+from adapters.postgres.history import PostgresHistory
+from adapters.postgres.log import PostgresLog
+from adapters.projector import Build, connect
+from commands.ports import AppendRequest, StreamAppend
+from domain.chat import (
+    BlockOpened,
+    BranchSelected,
+    ChatArchived,
+    ChatCreated,
+    ChatDeleted,
+    ChatMoved,
+    ChatPinned,
+    ChatRenamed,
+    ChatShared,
+    ChatTagged,
+    ChatUnshared,
+    GenerationCancelled,
+    GenerationFailed,
+    MessageAdded,
+    MessageDeleted,
+    MessageDelta,
+    MessageRated,
+    MessageStarted,
+)
+from domain.errors import MessageNotFound
+from domain.event import Actor, Emitted, Event
+from domain.stream import Stream
+from domain.user import ChatListed
+from projections.chat import ChatView, view
+from projections.history import History
+from projections.ports import ChatFilter
+from tests.domain.histories import NODE, OWNER, UNHURRIED, ended, histories
+from tests.domain.histories import History as Random
+
+
+def itself(chat: ChatView) -> Any:
+    """All but the messages."""
+    sent = shown(chat)
+    chat_only = {key: value for key, value in sent["chat"].items() if key not in ("history", "messages")}
+    del sent["open"]  # of the past, only of the messages that a page holds
+    return sent | {"chat": chat_only, "current_id": chat.current_id}
+
+
+# One database for all of them: each history is a chat of its own. Shrinking one takes minutes, and says little more.
+IN_ONE_WORLD = settings(
+    UNHURRIED,
+    max_examples=40,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[*UNHURRIED.suppress_health_check, HealthCheck.function_scoped_fixture],
+)
+
+
+class World:
+    """A log, its projector, and a reader, on one loop of their own."""
+
+    def __init__(self, dsn: str) -> None:
+        self.runner = asyncio.Runner()
+        self.dsn = dsn
+        self.run(self._start())
+
+    def run(self, work: Any) -> Any:
+        return self.runner.run(work)
+
+    async def _start(self) -> None:
+        self.log = PostgresLog(self.dsn, lambda _: None)
+        await self.log.start()
+        self.history = PostgresHistory(self.log.reader)
+        self.connection = await connect(self.dsn, schema_of("history"))
+        self.build = Build(self.connection, History(), "history", uuid4(), 3600)
+        assert await self.build.take()
+
+    async def append(self, events: Any) -> UUID:
+        chat_id = uuid4()
+        await self.log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)], Actor(OWNER, "Me", "user")))
+        return chat_id
+
+    async def project(self, until: int, events_max: int) -> None:
+        while self.build.position < until:
+            await self.build.advance(events_max, until)
+
+    async def folded(self, chat_id: UUID) -> list[ChatView]:
+        """The chat at each of its versions, from its events alone."""
+        stored = await self.log.read(Stream("chat", chat_id), limit=100_000)
+        return [view(stored[:version]) for version in range(len(stored) + 1)]
+
+    def close(self) -> None:
+        async def close() -> None:
+            await self.connection.close()
+            await self.log.close()
+
+        self.run(close())
+        self.runner.close()
+
+
+@pytest.fixture
+def world(database: str) -> Iterator[World]:
+    made = World(database)
+    yield made
+    made.close()
+
+
+def shown(chat: ChatView) -> Any:
+    """As it is sent, and what is not sent and yet must be right."""
+    sent = msgspec.json.decode(msgspec.json.encode(chat.shown()))
+    return sent | {"listed": chat.listed, "deleted": chat.deleted, "open": chat.open, "position": chat.position, "at": chat.updated_at}
+
+
+@settings(IN_ONE_WORLD)
+@given(history=histories(steps_max=40), data=strategies.data())
+def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random, data: strategies.DataObject) -> None:
+    events_max = data.draw(strategies.sampled_from([1, 2, 3, 200]), "batch")
+    versions = range(len(history.events) + 1)
+    stops = data.draw(strategies.lists(strategies.sampled_from(versions), max_size=3).map(sorted), "the projector stops after")
+
+    async def check() -> None:
+        head = await world.log.head()
+        await world.project(head, 200)
+        chat_id = await world.append(history.events)
+        folds = await world.folded(chat_id)
+        for stop in [*stops, len(history.events)]:
+            await world.project(head + stop, events_max)
+            for version in versions:
+                expected = folds[version]
+                read = await world.history.chat(chat_id, at=version)
+                assert shown(read) == shown(expected), f"version {version} after {stop}"
+                assert read.messages_count == len(expected.messages)
+                await check_branch(chat_id, expected, version)
+
+    async def check_branch(chat_id: UUID, expected: ChatView, version: int) -> None:
+        page, ids = await world.history.branch(chat_id, at=version, limit=3)
+        whole = expected.branch(expected.current_id)
+        assert ids == whole[-3:]
+        assert itself(page) == itself(expected)
+        messages = expected.shown()["chat"]["history"]["messages"]
+        partial = page.shown()["chat"]["history"]["messages"]
+        for one in ids:
+            assert msgspec.json.encode(partial[one], order="sorted") == msgspec.json.encode(messages[one], order="sorted")
+        if len(whole) > 3:
+            _, older = await world.history.branch(chat_id, at=version, above=UUID(ids[0]), limit=3)
+            assert older == whole[:-3][-3:]
+
+    world.run(check())
+
+
+Q, A, B, C, D = (UUID(int=number) for number in range(1, 6))
+CREATED = Event(None, ChatCreated(OWNER, "a title"))
+
+
+def asked(message_id: UUID, parent_id: UUID | None = None, text: str = "hello") -> Event[Any]:
+    return Event(message_id, MessageAdded(parent_id, "user", text))
+
+
+def started(message_id: UUID, parent_id: UUID) -> Event[Any]:
+    return Event(message_id, MessageStarted(parent_id, "demo", "demo", UUID(int=9), NODE))
+
+
+def block(message_id: UUID, index: int, type_: Any) -> Event[Any]:
+    return Event(message_id, BlockOpened(index, type_))
+
+
+def said(message_id: UUID, index: int, *pieces: str) -> list[Event[Any]]:
+    return [Event(message_id, MessageDelta(index, piece)) for piece in pieces]
+
+
+def emitted(message_id: UUID, description: str) -> Event[Any]:
+    return Event(message_id, Emitted("status", {"description": description}))
+
+
+TALKS: dict[str, list[Event[Any]]] = {
+    "it thinks before it speaks": [
+        CREATED,
+        asked(Q),
+        started(A, Q),
+        block(A, 0, "reasoning"),
+        *said(A, 0, "h", "m"),
+        block(A, 1, "text"),
+        *said(A, 1, "Hel", "lo"),
+        Event(A, ended("Hello")),
+        Event(A, MessageRated(1, "good")),
+    ],
+    "two at once, one fails": [
+        CREATED,
+        asked(Q),
+        started(A, Q),
+        started(B, Q),
+        emitted(A, "searching"),
+        block(A, 0, "text"),
+        block(B, 0, "tool_call"),
+        *said(A, 0, "1"),
+        *said(B, 0, "{"),
+        emitted(A, "found"),
+        *said(A, 0, "2"),
+        *said(B, 0, "}"),
+        Event(B, GenerationFailed("provider_idle", "silent", "")),
+        Event(A, MessageRated(-1)),
+        *said(A, 0, "3"),
+        Event(A, ended("123")),
+    ],
+    "what is deleted takes its children, and theirs move up": [
+        CREATED,
+        asked(Q),
+        asked(A, Q),
+        asked(B, A),
+        asked(C, B),
+        started(D, C),
+        block(D, 0, "text"),
+        *said(D, 0, "x"),
+        Event(A, MessageDeleted()),
+        Event(B, MessageDeleted()),
+        *said(D, 0, "y"),
+        Event(C, BranchSelected()),
+        Event(D, GenerationCancelled(OWNER, "xy")),
+        Event(C, MessageDeleted()),
+    ],
+}
+
+
+@pytest.mark.parametrize("events_max", [1, 3, 100])
+@pytest.mark.parametrize("talk", TALKS)
+def test_a_talk_is_read_as_it_was_at_every_version_wherever_the_projector_stands(world: World, talk: str, events_max: int) -> None:
+    async def check() -> None:
+        for stop in range(len(TALKS[talk])):
+            head = await world.log.head()
+            chat_id = await world.append(TALKS[talk])
+            folds = await world.folded(chat_id)
+            for until in (head + stop, head + len(TALKS[talk])):
+                await world.project(until, events_max)
+                for version, expected in enumerate(folds):
+                    assert shown(await world.history.chat(chat_id, at=version)) == shown(expected), f"version {version} after {stop}"
+                    page, ids = await world.history.branch(chat_id, at=version, limit=100)
+                    assert ids == expected.branch(expected.current_id)
+                    assert itself(page) == itself(expected)
+                    for message_id in (Q, A, B, C, D):
+                        if str(message_id) not in expected.messages:
+                            with pytest.raises(MessageNotFound):
+                                await world.history.branch(chat_id, at=version, leaf=message_id, limit=100)
+
+    world.run(check())
+
+
+def test_an_answer_that_is_over_costs_its_readers_no_tokens(world: World) -> None:
+    """Its text is in its row; and a chat that nobody projects yet is read all the same."""
+
+    async def check() -> None:
+        chat_id = await world.append(
+            [CREATED, asked(Q), started(A, Q), block(A, 0, "text"), *said(A, 0, *"Hello"), Event(A, ended("Hello"))]
+        )
+        before = await world.history.chat(chat_id)
+        await world.project(10, 100)
+        assert shown(await world.history.chat(chat_id)) == shown(before)
+        rows = await (await world.connection.execute("SELECT since, until, is_open FROM messages WHERE message_id = $1", (A,))).fetchall()
+        assert sorted(rows) == [(3, 10, True), (10, None, False)]
+
+    world.run(check())
+
+
+def test_a_message_that_was_not_there_then_has_no_branch(world: World) -> None:
+    async def check() -> None:
+        chat_id = await world.append([CREATED, asked(Q), asked(A, Q)])
+        for stop in (0, 3):
+            await world.project(stop, 100)
+            for at, named in ((2, A), (None, B)):
+                with pytest.raises(MessageNotFound):
+                    await world.history.branch(chat_id, at=at, leaf=named, limit=1)
+            _, ids = await world.history.branch(chat_id, at=2, leaf=Q, limit=1)
+            assert ids == [str(Q)]
+
+    world.run(check())
+
+
+def test_access_that_was_taken_is_gone_for_whoever_reads_next_however_late_the_projector_is(world: World) -> None:
+    async def check() -> None:
+        friend = uuid4()
+        for fact in (ChatUnshared(friend), ChatDeleted()):
+            head = await world.log.head()
+            shared: list[Event[Any]] = [CREATED, Event(None, ChatShared(friend, "read")), asked(Q)]
+            chat_id = await world.append(shared)
+            await world.project(head + len(shared), 100)
+            page, _ = await world.history.branch(chat_id, limit=0)
+            assert page.may_read(friend)
+            await world.log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), [Event(None, fact)], len(shared))]))
+            page, _ = await world.history.branch(chat_id, limit=0)
+            assert not page.may_read(friend), "the row does not know of it yet, the tail does"
+
+    world.run(check())
+
+
+@pytest.mark.parametrize(
+    "content", [{"blob": "nothex"}, {"blob": 5}, {"blob": "ab" * 32}, {"text": "x"}, [1, {"text": 2}], 5, None, "\ufffe" * 3]
+)
+def test_whatever_a_client_calls_content_is_projected(world: World, content: Any) -> None:
+    async def check() -> None:
+        chat_id = await world.append([CREATED, Event(Q, MessageAdded(None, "user", content)), asked(A, Q)])
+        before = shown(await world.history.chat(chat_id))
+        await world.project(3, 100)
+        assert shown(await world.history.chat(chat_id)) == before
+
+    world.run(check())
+
+
+def test_nobody_reads_a_chat_that_is_none(world: World) -> None:
+    async def check() -> None:
+        user = Stream("user", uuid4())
+        await world.log.append(AppendRequest([StreamAppend(user, [Event(None, ChatListed(uuid4()))], 0)]))
+        for nobody in (uuid4(), user.id):
+            assert (await world.history.chat(nobody)).version == 0
+            view_, ids = await world.history.branch(nobody, limit=5)
+            assert (view_.version, ids) == (0, [])
+
+    world.run(check())
+
+
+# ------------------------------------------------------------------------------------------------------------ the list
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
+def place(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, Any, Any, Any]]:
+    """A runner, a log, its history, and what brings the history up to the log's head."""
+    if request.param == "postgres":
+        world = request.getfixturevalue("world")
+
+        async def project() -> None:
+            await world.project(await world.log.head(), 100)
+
+        yield world.runner, world.log, world.history, project
+        return
+    log = MemoryLog(lambda _: None)
+
+    async def nothing() -> None: ...
+
+    with asyncio.Runner() as runner:
+        yield runner, log, MemoryHistory(log), nothing
+
+
+def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) -> None:
+    runner, log, history, project = place
+
+    async def check() -> None:
+        friend = uuid4()
+        chats = [uuid4() for _ in range(5)]
+        for number, chat_id in enumerate(chats):
+            made = Event(None, ChatCreated(OWNER, f"chat {number}", listed=number != 4))
+            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), [made], 0)]))
+
+        async def then(number: int, fact: Any, version: int) -> Any:
+            return await log.append(AppendRequest([StreamAppend(Stream("chat", chats[number]), [Event(None, fact)], version)]))
+
+        await then(1, ChatRenamed("renamed"), 1)
+        await then(2, ChatDeleted(), 1)
+        shared = await then(3, ChatShared(friend, "read"), 1)
+        await project()
+        assert await history.reached(shared.position, 0)
+        mine = await history.listed(OWNER, offset=0, limit=10)
+        assert [(one.chat_id, one.title) for one in mine] == [(chats[3], "chat 3"), (chats[1], "renamed"), (chats[0], "chat 0")]
+        assert await history.listed(OWNER, offset=1, limit=1) == mine[1:2]
+        assert [one.chat_id for one in await history.listed(friend, offset=0, limit=10)] == [chats[3]]
+        events = await log.read(Stream("chat", chats[1]), limit=10)
+        assert (mine[1].created_at, mine[1].updated_at) == (events[0].at, events[1].at)
+        await then(3, ChatUnshared(friend), 2)
+        folder = uuid4()
+        for version, fact in enumerate((ChatPinned(), ChatTagged("To Do"), ChatTagged("x"), ChatMoved(folder)), 1):
+            await then(0, fact, version)
+        await then(1, ChatArchived(), 2)
+        await then(1, ChatTagged("to do"), 3)
+        await project()
+        expected = {
+            ChatFilter(): [1, 0, 3],
+            ChatFilter(pinned=True): [0],
+            ChatFilter(pinned=False): [1, 3],
+            ChatFilter(archived=True): [1],
+            ChatFilter(archived=False): [0, 3],
+            ChatFilter(in_folder=True): [0],
+            ChatFilter(in_folder=False): [1, 3],
+            ChatFilter(folder_id=folder): [0],
+            ChatFilter(folder_id=uuid4()): [],
+            ChatFilter(tag="to_do"): [1, 0],
+            ChatFilter(tag="to_do", archived=False): [0],
+            ChatFilter(tag="To Do"): [],
+        }
+        for chosen, numbers in expected.items():
+            found = await history.listed(OWNER, chosen, offset=0, limit=10)
+            assert [chats.index(one.chat_id) for one in found] == numbers, chosen
+        [pinned] = await history.listed(OWNER, ChatFilter(pinned=True), offset=0, limit=10)
+        assert (pinned.pinned, pinned.archived, pinned.folder_id) == (True, False, folder)
+        assert list(await history.tags(OWNER)) == ["To Do", "x"]
+        assert list(await history.tags(friend)) == []
+        assert await history.listed(friend, offset=0, limit=10) == []
+        assert not await history.reached(10_000, 0)
+
+    runner.run(check())

@@ -1,0 +1,373 @@
+"""Who writes a projection, what a failure leaves behind, and what a rebuild does beside the live one."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from adapters import projector as projecting
+from adapters import rebuild as rebuilding
+from adapters.migrate import schema_of
+from adapters.postgres.history import PostgresHistory
+from adapters.postgres.log import PostgresLog
+from adapters.projections import listed, pause, resume
+from adapters.projector import Build, CheckpointMoved, Poisoned, Projector, connect
+from adapters.rebuild import Done, RebuildFailed, rebuild
+from commands.ports import AppendRequest, StreamAppend
+from domain.chat import BlockOpened, ChatCreated, ChatRenamed, MessageAdded, MessageDelta, MessageEdited, MessageStarted
+from domain.event import Event, Stored
+from domain.stream import Stream
+from projections.history import History
+from projections.projection import Projecting
+from tests.domain.histories import NODE, OWNER, ended
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60
+WORKER = """
+import asyncio, sys
+from uuid import uuid4
+from adapters.projector import Projector
+from projections.history import History
+async def main():
+    projector = Projector(sys.argv[1], History(), uuid4(), lease_s=0.5)
+    projector.start()
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+class Refusing(History):
+    """As it should be, but for one title that it stumbles over."""
+
+    def __init__(self) -> None:
+        self.is_mended = False
+
+    def project(self, events: Sequence[Stored]) -> Projecting:
+        if not self.is_mended and any(b'"poison"' in event.data for event in events):
+            raise ValueError("what is this?")
+        return (yield from super().project(events))
+
+
+@pytest.fixture
+async def log(database: str) -> AsyncIterator[PostgresLog]:
+    made = PostgresLog(database, lambda _: None)
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def talk(log: PostgresLog, *, title: str = "a title", words: int = 5, edits: int = 0) -> UUID:
+    chat_id, q, a = uuid4(), uuid4(), uuid4()
+    said = [f"word{number} " for number in range(words)]
+    events: list[Event[Any]] = [
+        Event(None, ChatCreated(OWNER, title)),
+        Event(q, MessageAdded(None, "user", "hello")),
+        Event(a, MessageStarted(q, "demo", "demo", uuid4(), NODE)),
+        Event(a, BlockOpened(0, "text")),
+        *[Event(a, MessageDelta(0, word)) for word in said],
+        Event(a, ended("".join(said))),
+        *[Event(q, MessageEdited({"content": f"hello {number}"})) for number in range(edits)],
+    ]
+    await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)]))
+    return chat_id
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not is_so():  # noqa: ASYNC110  # what another process did has no event here
+            await asyncio.sleep(0.01)
+
+
+def position(dsn: str) -> int:
+    return listed(dsn)[0][0].position
+
+
+@contextlib.asynccontextmanager
+async def build_of(dsn: str, *, lease_s: float = 60, projection: History | None = None) -> AsyncIterator[Build]:
+    connection = await connect(dsn, schema_of("history"))
+    try:
+        yield Build(connection, projection or History(), "history", uuid4(), lease_s)
+    finally:
+        await connection.close()
+
+
+async def assert_right(dsn: str) -> None:
+    """The live rows are those of a fresh build."""
+    built = await rebuild(dsn, History(), lambda _: None)
+    assert (built.compared, built.differing) == (True, {})
+
+
+async def test_it_keeps_up_with_the_log(database: str, log: PostgresLog) -> None:
+    projector = Projector(database, History(), uuid4())
+    projector.start()
+    for number in range(3):
+        chat_id = await talk(log)
+        stored = await log.read(Stream("chat", chat_id), limit=100)
+        for event in stored:
+            projector.observe(event)
+        head = await log.head()
+        assert await PostgresHistory(log.reader).reached(head, PATIENCE_S)
+        assert len(await PostgresHistory(log.reader).listed(OWNER, offset=0, limit=10)) == number + 1
+    figures = {name: value for _, name, _, value in projector.figures()}
+    assert figures["stenograph_projection_history_owned"] == 1
+    assert figures["stenograph_projection_history_lag_events"] == 0
+    await projector.close()
+    assert not listed(database)[0][0].is_owned, "the lease is given back"
+    await assert_right(database)
+
+
+async def test_one_process_writes_it_and_the_next_one_takes_over(database: str, log: PostgresLog) -> None:
+    first, second = (Projector(database, History(), uuid4(), lease_s=3) for _ in range(2))
+    first.start()
+    await until(lambda: first.owns)
+    second.start()
+    await talk(log)
+    await until(lambda: second.position > 0)
+    assert not second.owns
+    await first.close()
+    await until(lambda: second.owns)
+    await talk(log)
+    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    await second.close()
+    await assert_right(database)
+
+
+async def test_an_owner_that_was_thought_dead_moves_nothing(database: str, log: PostgresLog) -> None:
+    await talk(log)
+    head = await log.head()
+    async with build_of(database, lease_s=2) as late, build_of(database) as next_one:
+        assert await late.take()
+        assert not await next_one.take()
+        await asyncio.sleep(2.1)
+        assert await next_one.take()
+        with pytest.raises(CheckpointMoved):
+            await late.advance(100, head)
+        await next_one.advance(100, head)
+        with pytest.raises(CheckpointMoved):
+            await late.advance(100, head)
+        assert not await late.take()
+    await assert_right(database)
+
+
+async def test_an_owner_that_hangs_in_the_middle_of_a_batch_holds_nobody_up_for_ever(
+    database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after SIGSTOP: it has moved the checkpoint, not committed, and says nothing more."""
+    monkeypatch.setitem(projecting.SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    await talk(log)
+    connection = await connect(database, schema_of("history"))
+    hung = Build(connection, History(), "history", uuid4(), 0.1)
+    assert await hung.take()
+    await connection.execute("BEGIN")
+    await connection.execute("UPDATE projections SET position = 3")
+    projector = Projector(database, History(), uuid4(), lease_s=0.3)
+    projector.start()
+    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    await projector.close()
+    await connection.close()
+    await assert_right(database)
+
+
+async def test_tables_of_another_version_are_not_written(database: str, log: PostgresLog) -> None:
+    await talk(log)
+    with psycopg.connect(database, autocommit=True) as newer:
+        newer.execute("UPDATE projections SET sha256 = 'another'")
+    async with build_of(database) as older:
+        assert not await older.take()
+
+
+async def test_whoever_runs_the_server_is_told_that_it_is_far_behind(database: str) -> None:
+    projector = Projector(database, History(), uuid4())
+    assert projector.warning is None
+    projector.head = 1_000_000
+    assert projector.warning == "projection history is 1,000,000 events behind: lists are as old"
+
+
+async def test_a_bad_event_stops_it_where_it_stands_and_after_a_fix_it_goes_on(database: str, log: PostgresLog) -> None:
+    good = await talk(log)
+    bad = await talk(log, title="poison")
+    other = await talk(log)
+    before = [event.position for event in await log.read(Stream("chat", good), limit=100)][-1]
+    refusing = Refusing()
+    projector = Projector(database, refusing, uuid4(), lease_s=0.3)
+    projector.start()
+    await until(lambda: projector.failure is not None)
+    assert projector.failure is not None
+    assert "ValueError: what is this?" in projector.failure
+    [state], _ = listed(database)
+    assert (state.failed_position, state.position, state.failure) == (before + 1, before, "ValueError: what is this?")
+    history = PostgresHistory(log.reader)
+    assert (await history.chat(bad)).title == "poison", "reads are exact all the same"
+    assert len(await history.listed(OWNER, offset=0, limit=10)) == 1
+    assert not await history.reached(before + 1, 0.05)
+    refusing.is_mended = True
+    assert resume(database, "history")
+    assert await history.reached(await log.head(), PATIENCE_S)
+    await until(lambda: projector.failure is None)
+    assert {one.chat_id for one in await history.listed(OWNER, offset=0, limit=10)} == {good, bad, other}
+    await projector.close()
+    await assert_right(database)
+
+
+async def test_a_start_tries_a_bad_event_once_more(database: str, log: PostgresLog) -> None:
+    await talk(log, title="poison")
+    refusing = Projector(database, Refusing(), uuid4())
+    refusing.start()
+    await until(lambda: refusing.failure is not None)
+    await refusing.close()
+    mended = Projector(database, History(), uuid4())
+    mended.start()
+    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    await mended.close()
+    assert listed(database)[0][0].failure is None
+
+
+async def test_paused_it_stands_still_until_it_is_resumed(database: str, log: PostgresLog) -> None:
+    projector = Projector(database, History(), uuid4(), lease_s=0.3)
+    projector.start()
+    await until(lambda: projector.owns)
+    assert pause(database, "history")
+    chat_id = await talk(log)
+    for event in await log.read(Stream("chat", chat_id), limit=100):
+        projector.observe(event)
+    await until(lambda: not projector.owns)
+    history = PostgresHistory(log.reader)
+    assert not await history.reached(await log.head(), 0.5)
+    assert (await history.chat(chat_id)).messages_count == 2
+    assert resume(database, "history")
+    assert await history.reached(await log.head(), PATIENCE_S)
+    await projector.close()
+    assert not pause(database, "nothing of that name")
+
+
+async def test_it_goes_on_when_its_connection_is_lost(database: str, log: PostgresLog) -> None:
+    projector = Projector(database, History(), uuid4(), lease_s=0.3)
+    projector.start()
+    for _ in range(3):
+        await talk(log)
+        assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+        with psycopg.connect(database, autocommit=True) as killer:
+            killer.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'stenograph projector%'")
+    await projector.close()
+    await assert_right(database)
+
+
+async def test_killed_at_any_moment_its_rows_are_those_of_its_checkpoint(database: str, log: PostgresLog) -> None:
+    for _ in range(300):
+        await talk(log, words=3, edits=3)
+    head, history = await log.head(), PostgresHistory(log.reader)
+    places = []
+    while position(database) < head:
+        worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, database, cwd=ROOT, stderr=subprocess.DEVNULL)
+        was = position(database)
+        with contextlib.suppress(TimeoutError):  # the last one may be killed when it has nothing left to do
+            async with asyncio.timeout(5):
+                while position(database) == was:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        await asyncio.sleep(random.uniform(0, 0.05))
+        worker.send_signal(signal.SIGKILL)
+        await worker.wait()
+        places.append(position(database))
+    assert await history.reached(head, 0)
+    assert len(places) > 2, "it was killed on its way"
+    await assert_right(database)
+
+
+# -------------------------------------------------------------------------------------------------------------- rebuild
+
+
+async def test_one_that_was_interrupted_goes_on_where_it_was(database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuilding, "BATCH_EVENTS", 5)
+    monkeypatch.setattr(rebuilding, "LEASE_S", 0.1)
+    for _ in range(10):
+        await talk(log)
+    async with build_of(database) as live:
+        assert await live.take()
+        await live.advance(1000, await log.head())
+    seen: list[Done] = []
+
+    def interrupted(done: Done) -> None:
+        seen.append(done)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await rebuild(database, History(), interrupted)
+    await asyncio.sleep(0.2)  # the one that was interrupted has its lease for a moment
+    again: list[Done] = []
+    built = await rebuild(database, History(), again.append)
+    assert again[0].position > seen[-1].position
+    assert (built.position, built.compared, built.differing) == (await log.head(), True, {})
+    assert [one.name for one in listed(database)[0]] == ["history"]
+
+
+async def test_a_rebuild_says_what_was_different_and_puts_it_right(database: str, log: PostgresLog) -> None:
+    chat_id = await talk(log)
+    async with build_of(database) as live:
+        assert await live.take()
+        await live.advance(1000, await log.head())
+    with psycopg.connect(database, autocommit=True) as tamperer:
+        tamperer.execute("UPDATE stenograph_history.chats SET title = 'forged'")
+        tamperer.execute("DELETE FROM stenograph_history.texts")
+    built = await rebuild(database, History(), lambda _: None)
+    assert built.differing == {"chats": (1, 1), "texts": (0, 2)}
+    assert (await PostgresHistory(log.reader).chat(chat_id)).title == "a title"
+    await assert_right(database)
+
+
+async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(database: str, log: PostgresLog) -> None:
+    projector = Projector(database, History(), uuid4(), lease_s=0.5)
+    projector.start()
+    history = PostgresHistory(log.reader)
+    chats = [await talk(log) for _ in range(5)]
+    is_over = False
+
+    async def write() -> None:
+        number = 0
+        while not is_over:
+            number += 1
+            chat_id = chats[number % len(chats)]
+            version = await log.version(Stream("chat", chat_id))
+            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), [Event(None, ChatRenamed(f"{number}"))], version)]))
+            projector.wake()
+            assert (await history.chat(chat_id)).title == f"{number}"
+
+    writing = asyncio.create_task(write())
+    for _ in range(3):
+        built = await rebuild(database, History(), lambda _: None)
+        assert built.differing == {}
+    is_over = True
+    await writing
+    assert await history.reached(await log.head(), PATIENCE_S)
+    await projector.close()
+    await assert_right(database)
+
+
+async def test_two_rebuilds_do_not_meet(database: str, log: PostgresLog) -> None:
+    await talk(log)
+    rebuilding.begin(database, "history")
+    connection = await connect(database, schema_of("history_rebuild"), role=None)
+    assert await Build(connection, History(), "history_rebuild", uuid4(), 60).take()
+    with pytest.raises(RebuildFailed, match="another process is rebuilding"):
+        await rebuild(database, History(), lambda _: None)
+    await connection.close()
+
+
+async def test_a_rebuild_stops_before_a_bad_event_and_leaves_the_live_one_alone(database: str, log: PostgresLog) -> None:
+    await talk(log)
+    await talk(log, title="poison")
+    with pytest.raises(Poisoned) as stopped:
+        await rebuild(database, Refusing(), lambda _: None)
+    assert "what is this?" in str(stopped.value)
+    assert position(database) == 0
