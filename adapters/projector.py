@@ -12,11 +12,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import psycopg
 import structlog
 from asyncpg.pgproto.pgproto import UUID as FastUUID
-from psycopg import errors, sql
+from psycopg import errors, pq, sql
 from psycopg.adapt import Dumper, Loader
+from psycopg.types.string import ByteaBinaryLoader
 
 from adapters.migrate import projection_sha256, schema_of
 from adapters.postgres.connection import APP_ROLE
@@ -82,15 +84,12 @@ class Poisoned(Exception):
         super().__init__(f"the event at position {position} can't be projected: {reason}")
 
 
-class _AsItIs(Loader):
-    def load(self, data: Any) -> bytes:
-        return bytes(data)
-
-
 # asyncpg's UUID is one, made and written in C: with Python's own, two ids of an event cost more than everything else about it.
 class _UuidLoader(Loader):
+    format = pq.Format.BINARY
+
     def load(self, data: Any) -> UUID:
-        return FastUUID(bytes(data).decode())  # type: ignore[no-any-return]
+        return FastUUID(bytes(data))  # type: ignore[no-any-return]
 
 
 class _UuidDumper(Dumper):
@@ -115,7 +114,7 @@ async def connect(dsn: str, schema: str, *, role: str | None = APP_ROLE) -> "psy
     )
     try:
         connection.prepare_threshold = 0
-        connection.adapters.register_loader("json", _AsItIs)
+        connection.adapters.register_loader("json", ByteaBinaryLoader)  # JSON is bytes: what is stored is not decoded here
         connection.adapters.register_loader("uuid", _UuidLoader)
         connection.adapters.register_dumper(FastUUID, _UuidDumper)
         if role is not None:
@@ -133,15 +132,28 @@ def stored(row: Sequence[Any]) -> Stored:
     return Stored(row[0], Stream(row[1], row[2]), *row[3:])
 
 
+class Lane(msgspec.Struct, frozen=True):
+    """Some of the streams, so that several may build at the same time: each stream is in one lane of ``of``."""
+
+    index: int
+    of: int
+
+
+WHOLE: Final = Lane(0, 1)
+
+
 class Build:
     """The tables of one projection, as far as they are built: the live ones, or those beside them."""
 
-    def __init__(self, connection: "psycopg.AsyncConnection[Any]", projection: Projection, name: str, owner: UUID, lease_s: float) -> None:
+    def __init__(
+        self, connection: "psycopg.AsyncConnection[Any]", projection: Projection, name: str, owner: UUID, lease_s: float, lane: Lane = WHOLE
+    ) -> None:
         self._connection = connection
         self._projection = projection
         self._name = name
         self._owner = owner
         self._lease_s = lease_s
+        self._lane = lane
         self._sha256 = projection_sha256(projection.name)
         self.position = 0
         self.events = 0  # that were projected
@@ -185,11 +197,11 @@ class Build:
         self.events += events
 
     def _asked(self, until: int, events_max: int) -> tuple[Any, ...]:
-        return self.position, until, list(self._projection.kinds), events_max
+        return self.position, until, list(self._projection.kinds), events_max, self._lane.index, self._lane.of
 
     async def _advance(self, events_max: int, until: int) -> tuple[int, int]:
         async with self._connection.transaction(), self._connection.cursor() as cursor:
-            await cursor.execute(READ, self._asked(until, events_max))
+            await cursor.execute(READ, self._asked(until, events_max), binary=True)
             events = [stored(row) for row in await cursor.fetchall()]
             position = events[-1].position if len(events) == events_max else until
             # Before anything else is written: who may not write waits for no table, and holds none that a swap waits for.
@@ -211,7 +223,7 @@ class Build:
             except StopIteration as made:
                 writes: list[Write] = made.value
                 return writes
-            await cursor.execute(text(asked.query), asked.arguments)
+            await cursor.execute(text(asked.query), asked.arguments, binary=True)
             rows = await cursor.fetchall()
             match asked:
                 case Rows():

@@ -96,10 +96,11 @@ class ChatView:
                 extra = others_keys(added.fields)
                 if added.client_id is not None:
                     extra["client_id"] = added.client_id
-                self._add(stored, added.parent_id, {**extra, "role": added.role, "content": added.content, "done": True})
+                extra["role"], extra["content"], extra["done"] = added.role, added.content, True
                 actor = decode_actor(stored.actor)
                 if actor is not None:
-                    self.messages[str(stored.message_id)]["user_id"] = str(actor.id)
+                    extra["user_id"] = str(actor.id)
+                self._add(stored, added.parent_id, extra)
             case MessageStarted() as start:
                 extra = dict(start.fields)
                 if start.client_id is not None:
@@ -195,17 +196,14 @@ class ChatView:
                 pass  # nothing that a reader of the chat sees
 
     def _add(self, stored: Stored, parent_id: UUID | None, message: Message) -> None:
-        message_id = str(stored.message_id)
-        parent = self.messages.get(str(parent_id)) if parent_id is not None else None
-        self.messages[message_id] = {
-            **message,
-            "id": message_id,
-            "parentId": str(parent_id) if parent_id is not None else None,
-            "childrenIds": [],
-            "timestamp": int(stored.at.timestamp()),
-        }
+        message_id = message["id"] = str(stored.message_id)
+        above = message["parentId"] = str(parent_id) if parent_id is not None else None
+        message["childrenIds"] = []
+        message["timestamp"] = int(stored.at.timestamp())
+        self.messages[message_id] = message
         self.ordinals[message_id] = stored.version
         self.messages_count += 1
+        parent = self.messages.get(above) if above is not None else None
         if parent is not None:
             parent["childrenIds"].append(message_id)
         self.current_id = message_id

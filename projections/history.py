@@ -33,14 +33,14 @@ _decoder = msgspec.json.Decoder()
 
 
 class MessageRow(msgspec.Struct, frozen=True):
-    """One state of one message, as in the table ``messages``, in the order of its columns."""
+    """One state of one message, as in the table ``messages``, in the order of its columns. Ids are texts, as in a view."""
 
-    chat_id: UUID
-    message_id: UUID
+    chat_id: str
+    message_id: str
     since: int  # the version that led to it
     until: int | None  # the version that ended it; None: it holds
     ordinal: int  # the version that added the message
-    parent_id: UUID | None
+    parent_id: str | None
     is_open: bool
     role: str
     body: str  # JSON: the message, but for its place in the tree
@@ -99,10 +99,10 @@ def head_of(chat_id: UUID, chat: ChatView) -> tuple[Any, ...]:
         chat.archived,
         chat.tags,
         [tag_id(name) for name in chat.tags],
-        [UUID(user_id) for user_id in chat.grants],
+        list(chat.grants),
         chat.created_at,
         chat.updated_at,
-        UUID(chat.current_id) if chat.current_id is not None else None,
+        chat.current_id,
         chat.messages_count,
         _encoder.encode(HeadState(chat.fields, chat.grants, chat.open)).decode(),
     )
@@ -113,13 +113,12 @@ def load(chat: ChatView, rows: Iterable[MessageRow]) -> None:
     added: list[tuple[int, str, str | None]] = []
     own: dict[str, list[str]] = {}
     for row in rows:
-        message_id = str(row.message_id)
+        message_id, parent_id = row.message_id, row.parent_id
         if message_id in chat.messages:
             continue
         message: Message = _decoder.decode(row.body)
         for block in message.get("blocks", ()):
             block["text"] = [block["text"]] if block["text"] else []
-        parent_id = str(row.parent_id) if row.parent_id is not None else None
         children = own[message_id] = list[str]()
         message["id"], message["parentId"], message["childrenIds"] = message_id, parent_id, children
         chat.messages[message_id] = message
@@ -142,7 +141,9 @@ def load_children(chat: ChatView, parents: Iterable[UUID], rows: Iterable[Sequen
 
 def body_of(message: Message) -> str:
     """JSON of a message without its place in the tree."""
-    body = {key: value for key, value in message.items() if key not in PLACE}
+    body = message.copy()
+    for key in PLACE:
+        del body[key]
     if "blocks" in body:
         body["blocks"] = [{**block, "text": "".join(block["text"])} for block in body["blocks"]]
     return _encoder.encode(body).decode()
@@ -153,6 +154,7 @@ class History:
 
     name = "history"
     kinds: frozenset[Kind] = frozenset({"chat"})
+    by_stream = True
 
     def project(self, events: Sequence[Stored]) -> Projecting:
         by_chat: dict[UUID, list[Stored]] = defaultdict(list)
@@ -164,7 +166,7 @@ class History:
 
         # Answers that began before this batch and end in it: their rows hold their beginning alone.
         begun = [(chat.chat_id, *answer) for chat in chats for answer in chat.begun()]
-        of_chat = {chat.chat_id: chat for chat in chats}
+        of_chat = {chat.id: chat for chat in chats}
         known = [(chat.chat_id, message_id) for chat in chats for message_id in chat.known_before()]
         if known:
             parents = [(chat.chat_id, message_id) for chat in chats for message_id in chat.deleted()]
@@ -172,7 +174,7 @@ class History:
                 of_chat[row[0]].rows_before.append(MessageRow(*row))
         if begun:
             for event in (yield Events("history_message_events", columns(begun, 4))):
-                of_chat[event.stream.id].said.append(event)
+                of_chat[str(event.stream.id)].said.append(event)
         # What was thought, or asked of a tool, stands in deltas and nowhere else. Page by page: there may be very many.
         for chat in chats:
             for message_id, after, until in chat.with_several_blocks():
@@ -193,6 +195,7 @@ class ChangingChat:
 
     def __init__(self, chat_id: UUID, view: ChatView, events: Sequence[Stored]) -> None:
         self.chat_id = chat_id
+        self.id = str(chat_id)  # Postgres takes an id as text, and to write it as one costs less than to look at it as an id
         self.view = view
         self.events = events
         self.is_new = view.version == 0
@@ -201,10 +204,9 @@ class ChangingChat:
         self.spoken: dict[UUID, dict[int, list[str]]] = {}  # the texts of their blocks, where these say more than the content
         # What comes of it:
         self.rows: list[MessageRow] = []
-        self.closed: list[tuple[UUID, UUID, int, int]] = []
-        self.currents: list[tuple[UUID, int, UUID | None]] = []
+        self.closed: list[tuple[str, str, int, int]] = []
+        self.currents: list[tuple[str, int, str | None]] = []
         self.changed: set[str] = set()  # the messages whose text may be another one now
-        self._ids: dict[str, UUID] = {}  # to read an id costs more than to look it up
         self._newest: dict[str, MessageRow] = {}  # the state of each message
         self._index: dict[str, int] = {}  # where in ``rows`` that is, if it is there
 
@@ -245,7 +247,7 @@ class ChangingChat:
     def change(self) -> None:
         view = self.view
         load(view, self.rows_before)
-        self._newest = {str(row.message_id): row for row in self.rows_before}
+        self._newest = {row.message_id: row for row in self.rows_before}
         known_version = view.version
         for event in sorted((*self.said, *self.events), key=version_of):
             if event.version <= known_version:
@@ -253,16 +255,13 @@ class ChangingChat:
                 continue
             current_id = view.current_id
             view.touched.clear()
-            if event.message_id is not None:
-                self._ids[str(event.message_id)] = event.message_id
-                if event.type in ENDS:
-                    self._speak(event.message_id)
+            if event.message_id is not None and event.type in ENDS:
+                self._speak(event.message_id)
             view.apply(event)
             for message_id in view.touched:
                 self._change(message_id, event.version)
             if view.current_id != current_id:
-                looked_at = self._id(view.current_id) if view.current_id is not None else None
-                self.currents.append((self.chat_id, event.version, looked_at))
+                self.currents.append((self.id, event.version, view.current_id))
 
     def _speak(self, message_id: UUID) -> None:
         """Put the texts of its blocks into an answer that is about to end."""
@@ -281,8 +280,10 @@ class ChangingChat:
                 self.changed.add(message_id)
             return
         is_open = message_id in self.view.open
-        parent_id = self._id(message["parentId"]) if message["parentId"] is not None else None
+        parent_id = message["parentId"]
         if before is not None and before.is_open and is_open:
+            if before.parent_id == parent_id:
+                return
             body = before.body  # what was said since is read from the log
         else:
             body = body_of(message)
@@ -292,30 +293,24 @@ class ChangingChat:
                 return
             self._close(message_id, before, version)
         ordinal = self.view.ordinals[message_id]
-        row = MessageRow(self.chat_id, self._id(message_id), version, None, ordinal, parent_id, is_open, str(message["role"]), body)
+        row = MessageRow(self.id, message_id, version, None, ordinal, parent_id, is_open, str(message["role"]), body)
         self._newest[message_id] = row
         self._index[message_id] = len(self.rows)
         self.rows.append(row)
 
-    def _id(self, text: str) -> UUID:
-        found = self._ids.get(text)
-        if found is None:
-            found = self._ids[text] = UUID(text)
-        return found
-
     def _close(self, message_id: str, row: MessageRow, version: int) -> None:
         index = self._index.pop(message_id, None)
         if index is None:
-            self.closed.append((self.chat_id, row.message_id, row.since, version))
+            self.closed.append((self.id, row.message_id, row.since, version))
         else:
             self.rows[index] = msgspec.structs.replace(row, until=version)
 
     def texts(self) -> Iterable[tuple[str, tuple[Any, ...]]]:
         """``(statement, row)`` for the text of each message that changed, as searches find it."""
-        before = {str(row.message_id) for row in self.rows_before if not row.is_open}
+        before = {row.message_id for row in self.rows_before if not row.is_open}
         for message_id in self.changed:
             row = self._newest.get(message_id)
-            key = (self.chat_id, self._id(message_id))
+            key = (self.id, message_id)
             if row is None:
                 if message_id in before:
                     yield "history_drop_text", key

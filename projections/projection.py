@@ -42,6 +42,7 @@ class Projection(Protocol):
 
     name: str
     kinds: frozenset[Kind]  # of the streams that it reads
+    by_stream: bool  # what comes of a stream depends on that stream alone: several lanes, each with its own streams, may build at once
 
     def project(self, events: Sequence[Stored]) -> Projecting:
         """The writes of one batch: events of ``kinds`` in the order of the log, without deltas. Never an empty one."""

@@ -5,7 +5,6 @@ its last token. Of the past it is the rows that were valid then.
 """
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -13,7 +12,7 @@ from uuid import UUID
 from adapters.postgres.log import VERSION_MAX, Reader
 from adapters.postgres.queries import text
 from domain.codec import decode_event
-from domain.errors import MessageNotFound
+from domain.errors import LogUnavailable, MessageNotFound
 from domain.event import Stored
 from domain.stream import Stream
 from projections.chat import ChatView
@@ -42,6 +41,8 @@ class PostgresHistory:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # for the checkpoint to be at a position
+        self._looking: asyncio.Task[None] | None = None
 
     async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
         async def read(connection: Any) -> ChatView:
@@ -74,14 +75,40 @@ class PostgresHistory:
         rows = await self._reader.fetch(LOG_HEAD)
         if not rows or rows[0]["position"] < position:
             return False  # there is no such position yet
-        deadline = time.monotonic() + timeout_s
-        while True:
-            rows = await self._reader.fetch(POSITION, History.name)
-            if rows and rows[0]["position"] >= position:
-                return True
-            if time.monotonic() >= deadline:
-                return False
-            await asyncio.sleep(LOOK_S)
+        if await self._position() >= position:
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append((position, waiter))
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.remove((position, waiter))
+        return True
+
+    async def _look(self) -> None:
+        """At the checkpoint, for all who wait for it."""
+        try:
+            while self._waiting:
+                reached = await self._position()
+                for position, waiter in self._waiting:
+                    if position <= reached and not waiter.done():
+                        waiter.set_result(None)
+                await asyncio.sleep(LOOK_S)
+        except LogUnavailable as error:
+            for _, waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_exception(error)
+        finally:
+            self._looking = None
+
+    async def _position(self) -> int:
+        rows = await self._reader.fetch(POSITION, History.name)
+        return rows[0]["position"] if rows else 0
 
 
 class Reading:
@@ -132,7 +159,7 @@ class Reading:
         if not touched:
             await self._apply([])  # what happened to the chat itself
             return
-        deleted = {event.message_id for event in self._tail if event.type == "message_deleted"}
+        deleted = {str(event.message_id) for event in self._tail if event.type == "message_deleted"}
         rows = await self._connection.fetch(SOME_MESSAGES, self._chat_id, self._rows_version, list(touched), list(deleted))
         above = {row["parent_id"] for row in rows if row["message_id"] in deleted} - {None} - {row["message_id"] for row in rows}
         if above:
@@ -167,13 +194,13 @@ class Reading:
     def _loaded(self, rows: Iterable[Any]) -> list[MessageRow]:
         """Those rows that were not in the view yet: now they are."""
         known = self.view.messages.keys() | self._gone
-        new = [row for row in (MessageRow(*row) for row in rows) if str(row.message_id) not in known]
+        new = [row for row in (MessageRow(*row) for row in rows) if row.message_id not in known]
         load(self.view, new)
         return new
 
     async def _children(self, rows: Sequence[MessageRow]) -> None:
         """All children of what was loaded, also of those that were not."""
-        ids = [row.message_id for row in rows]
+        ids = [UUID(row.message_id) for row in rows]
         load_children(self.view, ids, await self._connection.fetch(CHILDREN, self._chat_id, self._rows_version, ids))
 
     async def _apply(self, loaded: Sequence[MessageRow]) -> None:
@@ -195,7 +222,7 @@ class Reading:
 
     async def _say(self, rows: Sequence[MessageRow]) -> None:
         """What the answers among these rows had said by then that were open then."""
-        asked = {row.message_id: row.ordinal for row in rows if row.is_open}
+        asked = {UUID(row.message_id): row.ordinal for row in rows if row.is_open}
         self.view.open |= {str(message_id): ordinal for message_id, ordinal in asked.items()}
         for event in await self._said(asked):
             again(self.view, event)

@@ -26,14 +26,14 @@ SELECT message_id FROM stenograph_history.currents WHERE chat_id = $1 AND versio
 
 -- name: chat_messages
 -- $1 uuid, $2 int: a chat, a version. All its messages as they were then.
-SELECT chat_id, message_id, since, until, ordinal, parent_id, is_open, role, body::text
+SELECT chat_id::text, message_id::text, since, until, ordinal, parent_id::text, is_open, role, body::text
   FROM stenograph_history.messages
  WHERE chat_id = $1 AND since <= $2 AND (until IS NULL OR until > $2)
  ORDER BY ordinal;
 
 -- name: chat_some_messages
 -- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. $4 uuid[]: messages whose children are wanted.
-SELECT m.chat_id, m.message_id, m.since, m.until, m.ordinal, m.parent_id, m.is_open, m.role, m.body::text
+SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.parent_id::text, m.is_open, m.role, m.body::text
   FROM stenograph_history.messages AS m
  WHERE m.chat_id = $1 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
    AND (m.message_id = ANY ($3::uuid[]) OR m.parent_id = ANY ($4::uuid[]));
@@ -50,7 +50,7 @@ WITH RECURSIVE branch (message_id, since, parent_id, depth) AS (
         ON m.chat_id = $1 AND m.message_id = b.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
      WHERE b.depth < $4
 )
-SELECT m.chat_id, m.message_id, m.since, m.until, m.ordinal, m.parent_id, m.is_open, m.role, m.body::text
+SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.parent_id::text, m.is_open, m.role, m.body::text
   FROM branch AS b JOIN stenograph_history.messages AS m ON m.chat_id = $1 AND m.message_id = b.message_id AND m.since = b.since;
 
 -- name: chat_said

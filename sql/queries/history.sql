@@ -9,11 +9,11 @@ SELECT chat_id, version, position, owner_id, listed, deleted, title, folder_id, 
 
 -- name: history_touched
 -- $1 uuid[], $2 uuid[]: chats and a message of each. $3 uuid[], $4 uuid[]: the same, of messages whose children are wanted.
-SELECT m.chat_id, m.message_id, m.since, m.until, m.ordinal, m.parent_id, m.is_open, m.role, m.body::text
+SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.parent_id::text, m.is_open, m.role, m.body::text
   FROM unnest($1::uuid[], $2::uuid[]) AS wanted(chat_id, message_id) JOIN messages AS m USING (chat_id, message_id)
  WHERE m.until IS NULL
 UNION
-SELECT m.chat_id, m.message_id, m.since, m.until, m.ordinal, m.parent_id, m.is_open, m.role, m.body::text
+SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.parent_id::text, m.is_open, m.role, m.body::text
   FROM unnest($3::uuid[], $4::uuid[]) AS wanted(chat_id, parent_id) JOIN messages AS m USING (chat_id, parent_id)
  WHERE m.until IS NULL AND m.parent_id IS NOT NULL;
 

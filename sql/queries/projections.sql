@@ -34,22 +34,26 @@ UPDATE projections SET failed_position = NULL, failure = NULL WHERE name = $1 AN
 
 -- name: read_for_projection
 -- $1 bigint, $2 bigint: positions, after and until. $3 text[]: kinds of streams. $4 int: rows at most.
+-- $5 int, $6 int: only the streams of one lane of so many, from 0; every stream is in one of them.
 SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
   FROM events AS e JOIN streams AS s USING (stream_id)
  WHERE e.position > $1 AND e.position <= $2 AND e.type <> 'message_delta' AND s.kind = ANY ($3::text[])
+   AND ($6::integer = 1 OR (uuid_hash(e.stream_id) & 2147483647) % $6 = $5::integer)
  ORDER BY e.position
  LIMIT $4;
 
 -- name: projection_position
 SELECT position, failure FROM projections WHERE name = $1;
 
--- name: projection
-SELECT sha256, position FROM projections WHERE name = $1;
+-- name: rebuilds
+-- $1 text: how their names begin: the lanes of a rebuild that was begun.
+SELECT name, sha256 FROM projections WHERE starts_with(name, $1);
+
+-- name: forget_rebuilds!
+DELETE FROM projections WHERE starts_with(name, $1);
 
 -- name: begin_rebuild!
-INSERT INTO projections (name, sha256) VALUES ($1, $2)
-    ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, position = 0, owner = NULL, lease_until = NULL,
-                                     paused = false, failed_position = NULL, failure = NULL;
+INSERT INTO projections (name, sha256) VALUES ($1, $2);
 
 -- name: lock_projection
 -- Until the end of the transaction its checkpoint stands still: whoever would move it waits.
@@ -62,9 +66,6 @@ SELECT set_config('lock_timeout', $1, true);
 UPDATE projections SET position = $2, sha256 = $3, moved_at = clock_timestamp(), owner = NULL, lease_until = NULL,
                        failed_position = NULL, failure = NULL
  WHERE name = $1;
-
--- name: forget_projection!
-DELETE FROM projections WHERE name = $1;
 
 -- name: projection_tables
 -- $1 text: a schema.
