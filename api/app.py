@@ -36,10 +36,11 @@ from adapters.tail import Tail
 from api.activity import Seen
 from api.authentication import provide_any_principal, provide_principal
 from api.auths import AuthsController
-from api.chat_list import ChatListController
+from api.chat_list import ChatListController, provide_my_folders
 from api.chats import ChatsController
 from api.completions import CompletionsController
 from api.errors import HANDLERS
+from api.folders import FoldersController
 from api.idempotency import provide_key
 from api.live import Live
 from api.models import ModelsController, OpenAIController
@@ -56,6 +57,7 @@ from api.ws import WebSockets
 from commands.account import Accounts
 from commands.chat import Chats
 from commands.completion import Completions
+from commands.folder import FolderTrees
 from commands.runs import Keeper, Runs
 from domain.errors import LogUnavailable
 from domain.event import Stored
@@ -151,6 +153,7 @@ async def assemble(
 
     hub = Hub(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
     chats = Chats(log, kept_max=settings.folds_kept_max)
+    folders = FolderTrees(log)
     runs = Runs(chats, log)
     providers = Providers(connections(settings))
     secret = (settings.secret or "").encode() or await credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
@@ -165,7 +168,7 @@ async def assemble(
         token_lifetime_s=settings.token_lifetime_s,
     )
     live = Live(hub, accounts, chats, late.fresh)
-    snapshot = snapshots(log, history, log)
+    snapshot = snapshots(log, history, log, folders)
     reads = Reads(accounts)
     seen = Seen(log)
     # In this order: what ends access is known before it is acted on.
@@ -182,6 +185,7 @@ async def assemble(
         history=history,
         accounts=accounts,
         chats=chats,
+        folders=folders,
         runs=runs,
         keeper=Keeper(log, log, log, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
         completions=Completions(log, log, chats, runs, providers, node_id=node_id, clock=time.monotonic),
@@ -212,12 +216,14 @@ def create_app(system: System) -> Litestar:
         "chats": given(system.chats),
         "completions": given(system.completions),
         "epoch": given(system.epoch.epoch),
+        "folders": given(system.folders),
         "history": given(system.history),
         "hub": given(system.hub),
         "key": Provide(provide_key),
         "live": given(system.live),
         "log": given(system.log),
         "models": given(system.providers),
+        "my_folders": Provide(provide_my_folders),
         "nodes": given(system.log),
         "principal": Provide(provide_principal),
         "readiness": given(system.readiness),
@@ -231,6 +237,7 @@ def create_app(system: System) -> Litestar:
             UsersController,
             ChatListController,
             ChatsController,
+            FoldersController,
             CompletionsController,
             TasksController,
             ModelsController,

@@ -1,6 +1,7 @@
 """The list of one's chats, and what sorts it: pins, the archive, folders, tags."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -14,14 +15,18 @@ from api.history import readable
 from api.ids import bound_id
 from commands.account import Principal
 from commands.chat import Chats
+from commands.folder import FolderTrees
 from commands.ports import Appended, CommandKey, EventLog
 from commands.runs import Runs
 from domain.chat import ArchiveChat, ChatCommand, MoveChat, PinChat, TagChat, tag_id
 from domain.errors import ChatNotFound, ProjectionBehind
+from domain.folder import Folders
 from projections.ports import ALL, ChatFilter, History, ListedChat
 
 PAGE_CHATS: Final = 60
 CHATS_MAX: Final = 10_000  # of a list without pages
+OWN_CHATS_PAGE: Final = 1000  # of all of somebody's chats, while each of them is changed
+OWN_CHATS_AT_ONCE: Final = 16  # their appends share a commit
 AT_LEAST_WAIT_S: Final = 10.0
 
 Page = Annotated[int | None, QueryParameter(ge=1, required=False)]
@@ -55,7 +60,7 @@ class TaggedIn(msgspec.Struct):
 
 
 class FolderIn(msgspec.Struct):
-    folder_id: UUID | None = None  # null: out of any
+    folder_id: str | None = None  # null: out of any
 
 
 class ChatListController(Controller):
@@ -71,6 +76,7 @@ class ChatListController(Controller):
         self,
         principal: NamedDependency[Principal],
         history: NamedDependency[SkipValidation[History]],
+        my_folders: NamedDependency[SkipValidation[Folders]],
         page: Page = None,
         include_pinned: FromQuery[bool] = False,
         include_folders: FromQuery[bool] = False,
@@ -78,49 +84,73 @@ class ChatListController(Controller):
     ) -> list[ChatListOut]:
         """The caller's chats, the one that changed last first, without those in the archive. ``page`` counts from 1 and holds 60."""
         chosen = ChatFilter(archived=False, pinned=None if include_pinned else False, in_folder=None if include_folders else False)
-        return await listed(history, principal, chosen, page, at_least)
+        return await listed(history, my_folders, principal, chosen, page, at_least)
 
     @get("/pinned")
     async def pinned(
         self,
         principal: NamedDependency[Principal],
         history: NamedDependency[SkipValidation[History]],
+        my_folders: NamedDependency[SkipValidation[Folders]],
         page: Page = None,
         at_least: FromQuery[int | None] = None,
     ) -> list[ChatListOut]:
         """Those that are pinned."""
-        return await listed(history, principal, ChatFilter(archived=False, pinned=True), page, at_least)
+        return await listed(history, my_folders, principal, ChatFilter(archived=False, pinned=True), page, at_least)
 
     @get("/archived")
     async def archived(
         self,
         principal: NamedDependency[Principal],
         history: NamedDependency[SkipValidation[History]],
+        my_folders: NamedDependency[SkipValidation[Folders]],
         page: Page = None,
         at_least: FromQuery[int | None] = None,
     ) -> list[ChatListOut]:
         """Those in the archive."""
-        return await listed(history, principal, ChatFilter(archived=True), page, at_least)
+        return await listed(history, my_folders, principal, ChatFilter(archived=True), page, at_least)
 
-    @get(["/folder/{folder_id:uuid}", "/folder/{folder_id:uuid}/list"])
+    @get("/folder/{folder_id:str}")
     async def in_folder(
         self,
-        folder_id: FromPath[UUID],
+        folder_id: FromPath[str],
         principal: NamedDependency[Principal],
         history: NamedDependency[SkipValidation[History]],
+        my_folders: NamedDependency[SkipValidation[Folders]],
         page: Page = None,
         at_least: FromQuery[int | None] = None,
     ) -> list[ChatListOut]:
-        """Those in one folder."""
-        return await listed(history, principal, ChatFilter(archived=False, folder_id=folder_id), page, at_least)
+        """Those in one folder and in all below it."""
+        known_id, _ = bound_id(principal.user_id, folder_id)
+        chosen = ChatFilter(archived=False, in_folder=True, folder_ids=frozenset(my_folders.subtree(known_id)))
+        return await listed(history, my_folders, principal, chosen, page, at_least)
+
+    @get("/folder/{folder_id:str}/list")
+    async def directly_in_folder(
+        self,
+        folder_id: FromPath[str],
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        my_folders: NamedDependency[SkipValidation[Folders]],
+        page: Page = 1,
+        at_least: FromQuery[int | None] = None,
+    ) -> list[ChatListOut]:
+        """Those in one folder, without those in the folders below it; always in pages."""
+        known_id, _ = bound_id(principal.user_id, folder_id)
+        chosen = ChatFilter(archived=False, in_folder=True, folder_ids=frozenset({known_id} & my_folders.by_id.keys()))
+        return await listed(history, my_folders, principal, chosen, page, at_least)
 
     @post("/tags", status_code=200)
     async def tagged(
-        self, data: JSONBody[TaggedIn], principal: NamedDependency[Principal], history: NamedDependency[SkipValidation[History]]
+        self,
+        data: JSONBody[TaggedIn],
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        my_folders: NamedDependency[SkipValidation[Folders]],
     ) -> list[ChatListOut]:
         """Those with one tag."""
         chosen = ChatFilter(archived=False, tag=tag_id(data.name))
-        return [shown(one) for one in await history.listed(principal.user_id, chosen, offset=data.skip, limit=data.limit)]
+        return [shown(one, my_folders) for one in await history.listed(principal.user_id, chosen, offset=data.skip, limit=data.limit)]
 
     @get("/all/tags")
     async def all_tags(
@@ -143,8 +173,11 @@ class ChatListController(Controller):
         history: NamedDependency[SkipValidation[History]],
     ) -> bool:
         """Delete all chats of one's own. The log keeps what they said."""
-        async for chat_id in own_chats(history, principal, ALL, await log.head()):
+
+        async def delete_one(chat_id: UUID) -> None:
             await delete_chat(chats, runs, principal, chat_id)
+
+        await for_own_chats(history, principal, ALL, await log.head(), delete_one)
         return True
 
     @post("/archive/all", status_code=200)
@@ -156,8 +189,7 @@ class ChatListController(Controller):
         history: NamedDependency[SkipValidation[History]],
     ) -> bool:
         """Put all chats of one's own into the archive."""
-        async for chat_id in own_chats(history, principal, ChatFilter(archived=False), await log.head()):
-            await chats.handle(ArchiveChat(chat_id=chat_id, by=principal.user_id, archived=True), actor=actor_of(principal))
+        await archive_all(chats, history, principal, await log.head(), archived=True)
         return True
 
     @post("/unarchive/all", status_code=200)
@@ -169,8 +201,7 @@ class ChatListController(Controller):
         history: NamedDependency[SkipValidation[History]],
     ) -> bool:
         """Take all chats of one's own out of it."""
-        async for chat_id in own_chats(history, principal, ChatFilter(archived=True), await log.head()):
-            await chats.handle(ArchiveChat(chat_id=chat_id, by=principal.user_id, archived=False), actor=actor_of(principal))
+        await archive_all(chats, history, principal, await log.head(), archived=False)
         return True
 
     @get("/{chat_id:str}/pinned")
@@ -212,11 +243,14 @@ class ChatListController(Controller):
         data: JSONBody[FolderIn],
         principal: NamedDependency[Principal],
         chats: NamedDependency[Chats],
+        folders: NamedDependency[FolderTrees],
         key: NamedDependency[CommandKey | None],
     ) -> CommandOut:
-        """Put it into a folder, or with null out of any."""
+        """Put it into a folder of one's own, or with null out of any."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        command = MoveChat(chat_id=known_id, by=principal.user_id, folder_id=data.folder_id)
+        folder_id = bound_id(principal.user_id, data.folder_id)[0] if data.folder_id else None
+        await folders.require(principal.user_id, folder_id, key)
+        command = MoveChat(chat_id=known_id, by=principal.user_id, folder_id=folder_id)
         return answered(known_id, await handled(chats, command, principal, key))
 
     @get("/{chat_id:str}/tags")
@@ -277,22 +311,51 @@ async def handled(chats: Chats, command: ChatCommand, principal: Principal, key:
     return await chats.handle(command, actor=actor_of(principal), key=key)
 
 
-async def listed(history: History, principal: Principal, chosen: ChatFilter, page: int | None, at_least: int | None) -> list[ChatListOut]:
+async def provide_my_folders(principal: NamedDependency[Principal], folders: NamedDependency[FolderTrees]) -> Folders:
+    """The caller's own, as they are now: which of the folders that chats name are there."""
+    _, known = await folders.of(principal.user_id)
+    return known
+
+
+async def listed(
+    history: History, my_folders: Folders, principal: Principal, chosen: ChatFilter, page: int | None, at_least: int | None
+) -> list[ChatListOut]:
     await require_position(history, at_least)
     offset, limit = ((page - 1) * PAGE_CHATS, PAGE_CHATS) if page is not None else (0, CHATS_MAX)
-    return [shown(one) for one in await history.listed(principal.user_id, chosen, offset=offset, limit=limit)]
+    if chosen.folder_ids is None:
+        chosen = msgspec.structs.replace(chosen, folder_ids=frozenset(my_folders.by_id))
+    return [shown(one, my_folders) for one in await history.listed(principal.user_id, chosen, offset=offset, limit=limit)]
 
 
-async def own_chats(history: History, principal: Principal, chosen: ChatFilter, head: int) -> AsyncIterator[UUID]:
-    """All of them, at most ``CHATS_MAX``, as of ``head`` or later. One that is gone meanwhile, or is somebody else's, is passed over."""
+async def archive_all(chats: Chats, history: History, principal: Principal, head: int, *, archived: bool) -> None:
+    async def archive_one(chat_id: UUID) -> None:
+        await chats.handle(ArchiveChat(chat_id=chat_id, by=principal.user_id, archived=archived), actor=actor_of(principal))
+
+    await for_own_chats(history, principal, ChatFilter(archived=not archived), head, archive_one)
+
+
+async def for_own_chats(
+    history: History, principal: Principal, chosen: ChatFilter, head: int, act: Callable[[UUID], Awaitable[None]]
+) -> None:
+    """``act`` on each of the caller's own chats as of ``head`` or later, however many, the one that changed last last.
+
+    One that is gone meanwhile is passed over.
+
+    Raises ``ProjectionBehind``, before anything is done, and what ``act`` raises, after some of it: to be repeated.
+    """
     await require_position(history, head)
-    for one in await history.listed(principal.user_id, chosen, offset=0, limit=CHATS_MAX):
-        try:
-            view = await readable(history, principal, one.chat_id)
-        except ChatNotFound:
-            continue
-        if view.owner_id == principal.user_id:
-            yield one.chat_id
+    after = 0
+    while True:
+        page = await history.own(principal.user_id, chosen, after=after, limit=OWN_CHATS_PAGE)
+        for start in range(0, len(page), OWN_CHATS_AT_ONCE):
+            some = page[start : start + OWN_CHATS_AT_ONCE]
+            done = await asyncio.gather(*(act(chat_id) for _, chat_id in some), return_exceptions=True)
+            for failure in done:
+                if isinstance(failure, BaseException) and not isinstance(failure, ChatNotFound):
+                    raise failure
+        if len(page) < OWN_CHATS_PAGE:
+            return
+        after, _ = page[-1]
 
 
 async def require_position(history: History, at_least: int | None) -> None:
@@ -301,9 +364,10 @@ async def require_position(history: History, at_least: int | None) -> None:
         raise ProjectionBehind(at_least)
 
 
-def shown(one: ListedChat) -> ChatListOut:
+def shown(one: ListedChat, my_folders: Folders) -> ChatListOut:
+    folder_id = one.folder_id if one.folder_id in my_folders.by_id else None  # one that is gone, or never was, is none
     updated_at, created_at = int(one.updated_at.timestamp()), int(one.created_at.timestamp())
-    return ChatListOut(one.chat_id, one.title, updated_at, created_at, one.pinned, one.archived, one.folder_id)
+    return ChatListOut(one.chat_id, one.title, updated_at, created_at, one.pinned, one.archived, folder_id)
 
 
 def tags_out(names: Sequence[str], principal: Principal) -> list[TagOut]:

@@ -4,7 +4,7 @@ Where the reference answers a command with the whole chat, this answers with the
 long chat costs no more to edit than a short one (docs/deviations.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid4
 
@@ -16,9 +16,10 @@ from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 from api.history import HistoryController, require_reader, version_at
 from api.idempotency import expected_version, new_id
 from api.ids import bound_id
-from api.reading import resolve_blobs
+from api.reading import leave_gone_folder, resolve_blobs
 from commands.account import Principal
 from commands.chat import Chats
+from commands.folder import FolderTrees
 from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.runs import Runs
 from domain.chat import (
@@ -46,7 +47,7 @@ DEFAULT_TITLE: Final = "New Chat"
 
 class NewChatIn(msgspec.Struct):
     chat: dict[str, Any] = {}
-    folder_id: UUID | None = None
+    folder_id: str | None = None
 
 
 class UpdateChatIn(msgspec.Struct):
@@ -115,6 +116,7 @@ class ChatsController(HistoryController):
         principal: NamedDependency[Principal],
         chats: NamedDependency[Chats],
         history: NamedDependency[SkipValidation[History]],
+        folders: NamedDependency[FolderTrees],
         key: NamedDependency[CommandKey | None],
     ) -> dict[str, Any]:
         """Make a chat. Everything in ``chat`` is kept; messages are added by their own route or by a completion."""
@@ -123,9 +125,11 @@ class ChatsController(HistoryController):
         chat_id = made if given else new_id(principal, key, made, "chat")
         known = {"id", "title", "history", "messages"}
         fields = {name: value for name, value in data.chat.items() if name not in known}
+        folder_id = bound_id(principal.user_id, data.folder_id)[0] if data.folder_id else None
         command = CreateChat(
-            chat_id=chat_id, by=principal.user_id, title=title_of(data.chat), folder_id=data.folder_id, client_id=client_id, fields=fields
+            chat_id=chat_id, by=principal.user_id, title=title_of(data.chat), folder_id=folder_id, client_id=client_id, fields=fields
         )
+        await folders.require(principal.user_id, folder_id, key)
         appended = await chats.handle(command, actor=actor_of(principal), key=key)
         view = await history.chat(chat_id, at=appended.versions[0])
         return {"id": chat_id, **view.shown(), "position": appended.position}
@@ -138,6 +142,7 @@ class ChatsController(HistoryController):
         history: NamedDependency[SkipValidation[History]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
+        folders: NamedDependency[FolderTrees],
         epoch: NamedDependency[UUID],
         at: FromQuery[str | None] = None,
     ) -> dict[str, Any]:
@@ -150,6 +155,8 @@ class ChatsController(HistoryController):
         view = await history.chat(known_id, at=version)
         require_reader(view if version is None else None, principal, known_id)
         await resolve_blobs(blobs, known_id, view)
+        if version is None:
+            await leave_gone_folder(folders, view)
         return {"id": known_id, **view.shown()}
 
     @post("/{chat_id:str}", status_code=200)
@@ -308,11 +315,11 @@ class ChatsController(HistoryController):
         return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key))
 
 
-async def delete_chat(chats: Chats, runs: Runs, principal: Principal, chat_id: UUID) -> None:
-    """Stop what runs in it, then delete it. Raises what ``decide`` raises."""
+async def delete_chat(chats: Chats, runs: Runs, principal: Principal, chat_id: UUID, only_from: Collection[UUID] | None = None) -> None:
+    """Stop what runs in it, then delete it; with ``only_from`` only if it is in one of these folders. Raises what ``decide`` raises."""
     for _ in range(DELETE_ATTEMPTS_MAX):
         try:
-            await chats.handle(DeleteChat(chat_id=chat_id, by=principal.user_id), actor=actor_of(principal))
+            await chats.handle(DeleteChat(chat_id=chat_id, by=principal.user_id, only_from=only_from), actor=actor_of(principal))
         except GenerationOpen as still_open:
             await runs.stop(chat_id, still_open.message_id, principal.user_id)
         else:

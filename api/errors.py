@@ -40,6 +40,10 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.ModelNotFound: Answer(400, 1008),
     errors.UserNotFound: Answer(400, 1008),  # as in the reference
     errors.TaskNotFound: Answer(404, 1008),
+    errors.FolderNotFound: Answer(404, 1008),
+    errors.FolderExists: Answer(409, 1008),
+    errors.FolderNameTaken: Answer(400, 1008),  # as in the reference
+    errors.FolderCycle: Answer(400, 1008),
     errors.ChatExists: Answer(409, 1008),
     errors.MessageExists: Answer(409, 1008),
     errors.ParentNotFound: Answer(400, 1008),

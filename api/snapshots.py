@@ -4,11 +4,15 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from api.reading import resolve_blobs
+from api.folders import shown as shown_folder
+from api.reading import leave_gone_folder, resolve_blobs
 from commands.account import Principal
+from commands.aggregate import decoded
+from commands.folder import FolderTrees
 from commands.ports import Blobs, EventLog
 from domain.codec import decode_event
 from domain.errors import StreamNotFound
+from domain.folder import NO_FOLDERS, fold
 from domain.stream import Stream
 from domain.user import NOBODY, evolve, shown
 from projections.ports import History
@@ -16,18 +20,25 @@ from projections.ports import History
 USER_EVENTS_MAX = 100_000
 
 
-def snapshots(log: EventLog, history: History, blobs: Blobs) -> Callable[[Stream, Principal], Awaitable[tuple[int, bytes]]]:
+def snapshots(
+    log: EventLog, history: History, blobs: Blobs, folders: FolderTrees
+) -> Callable[[Stream, Principal], Awaitable[tuple[int, bytes]]]:
     async def snapshot(stream: Stream, principal: Principal) -> tuple[int, bytes]:
         match stream.kind:
             case "chat":
                 view = await history.chat(stream.id)
                 await resolve_blobs(blobs, stream.id, view)
+                await leave_gone_folder(folders, view)
                 return view.version, msgspec.json.encode({"id": stream.id, **view.shown()})
             case "user":
                 account, version = NOBODY, 0
-                for stored in await log.read(stream, limit=USER_EVENTS_MAX, without_deltas=True):
+                events = await log.read(stream, limit=USER_EVENTS_MAX, without_deltas=True)
+                for stored in events:
                     account, version = evolve(account, decode_event(stored), stored.version), stored.version
-                return version, msgspec.json.encode({"id": stream.id, **shown(account)})
+                times = {stored.version: stored.at for stored in events}
+                by_id = fold(NO_FOLDERS, decoded(events)).by_id
+                known = [shown_folder(stream.id, folder_id, folder, times, version) for folder_id, folder in by_id.items()]
+                return version, msgspec.json.encode({"id": stream.id, **shown(account), "folders": known})
             case _:
                 raise StreamNotFound(stream)
 

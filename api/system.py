@@ -32,6 +32,7 @@ from api.ws import WebSockets
 from commands.account import Accounts
 from commands.chat import Chats
 from commands.completion import Completions
+from commands.folder import FolderTrees
 from commands.runs import Keeper, Runs
 from domain.event import Stored
 
@@ -56,6 +57,7 @@ class System:
     history: PostgresHistory | MemoryHistory
     accounts: Accounts
     chats: Chats
+    folders: FolderTrees
     runs: Runs
     keeper: Keeper
     completions: Completions

@@ -245,10 +245,16 @@ class Client:
         found = answer.get("data", []) if isinstance(answer, dict) else answer
         return list(found)
 
-    async def chats(self, page: int | None = None) -> list[dict[str, Any]]:
-        """The chats of this account, newest first; ``page`` counts from 1."""
-        query: dict[str, Any] = {"include_pinned": True, "include_folders": True}
-        return list(await self.http.get("/api/v1/chats/", **query, **({} if page is None else {"page": page})))
+    async def chats(self, page: int | None = None, *, folder_id: str | None = None) -> list[dict[str, Any]]:
+        """The chats of this account, or of one folder and those below it, newest first; ``page`` counts from 1."""
+        query: dict[str, Any] = {} if page is None else {"page": page}
+        if folder_id is not None:
+            return list(await self.http.get(f"/api/v1/chats/folder/{folder_id}", **query))
+        return list(await self.http.get("/api/v1/chats/", include_pinned=True, include_folders=True, **query))
+
+    async def folders(self) -> list[dict[str, Any]]:
+        """The folders of this account; ``parent_id`` says how they stand in each other."""
+        return list(await self.http.get("/api/v1/folders/"))
 
     async def new_chat(self, title: str | None = None, **keys: Any) -> dict[str, Any]:
         """A chat, with its ``id`` and ``version``. Other keys (models, params …) are kept."""

@@ -3,7 +3,7 @@
 An adapter satisfies a port by shape. Each has an in-memory twin (``adapters/memory``), and one contract suite runs against both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -98,6 +98,10 @@ class EventLog(Protocol):
 
     async def version_at(self, stream: Stream, at: datetime) -> int:
         """The newest version that was written at ``at`` or before; 0 if none was."""
+        ...
+
+    async def times(self, stream: Stream, versions: Collection[int]) -> Mapping[int, datetime]:
+        """When these versions were written; one that is not there is left out."""
         ...
 
     async def head(self) -> int:

@@ -4,7 +4,7 @@ Read the facts first (they are what the log holds for ever), then ``decide``: on
 what decisions read. A token is one ``MessageDelta``; what it costs does not grow with the chat.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, assert_never
 from uuid import UUID
 
@@ -290,6 +290,7 @@ class MoveChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
     folder_id: UUID | None
+    only_from: Collection[UUID] | None = None  # only if it is in one of these folders; None: wherever it is
 
 
 class TagChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,6 +312,7 @@ class ShareChat(msgspec.Struct, frozen=True, kw_only=True):
 class DeleteChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
+    only_from: Collection[UUID] | None = None  # as of ``MoveChat``: who deletes a folder deletes nothing that was taken out of it meanwhile
 
 
 class SelectBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -480,6 +482,8 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return [] if pinned == chat.pinned else [Event(None, ChatUnpinned() if chat.pinned else ChatPinned())]
         case ArchiveChat():
             return archive_chat(chat, command)
+        case MoveChat(only_from=folders) | DeleteChat(only_from=folders) if folders is not None and chat.folder_id not in folders:
+            return []
         case MoveChat(folder_id=folder_id):
             return [] if folder_id == chat.folder_id else [Event(None, ChatMoved(folder_id))]
         case TagChat():

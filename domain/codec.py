@@ -13,10 +13,11 @@ import msgspec
 from domain.chat import CHAT_TYPES, MessageEnded, Timings
 from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, Stored
+from domain.folder import FOLDER_TYPES
 from domain.stream import Kind
 from domain.user import USER_TYPES
 
-TYPES: Final[Mapping[str, Mapping[str, type[Any]]]] = {"chat": CHAT_TYPES, "user": USER_TYPES, "channel": {}}
+TYPES: Final[Mapping[str, Mapping[str, type[Any]]]] = {"chat": CHAT_TYPES, "user": {**USER_TYPES, **FOLDER_TYPES}, "channel": {}}
 NAMES: Final[Mapping[type[Any], str]] = {fact: name for table in TYPES.values() for name, fact in table.items()}
 EVENT_BYTES_MAX: Final = 256 * 1024
 EMITTED_NAME: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")

@@ -5,6 +5,7 @@
     │   ├── BadStreamName, BadCursor, BadRequest, ContentRefused
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
+    │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
     │   ├── ClaimTaken               something that must be unique is somebody else's already
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
@@ -208,6 +209,42 @@ class DeltaGap(Refusal):
     def __init__(self, message_id: UUID, *, expected_seq: int, received_seq: int) -> None:
         self.message_id, self.expected_seq, self.received_seq = message_id, expected_seq, received_seq
         super().__init__(f"message {message_id}: expected delta {expected_seq}, received {received_seq}")
+
+
+class FolderNotFound(Refusal):
+    """No such folder among the caller's: somebody else's is not told apart from one that is not there."""
+
+    code = "folder_not_found"
+
+    def __init__(self, folder_id: UUID | str) -> None:
+        self.folder_id = folder_id
+        super().__init__(f"no folder {folder_id} among yours")
+
+
+class FolderExists(Refusal):
+    code = "folder_exists"
+
+    def __init__(self, folder_id: UUID) -> None:
+        self.folder_id = folder_id
+        super().__init__(f"folder {folder_id} exists already")
+
+
+class FolderNameTaken(Refusal):
+    """Names are told apart without regard to case."""
+
+    code = "folder_name_taken"
+
+    def __init__(self, name: str, folder_id: UUID) -> None:
+        self.name, self.folder_id = name, folder_id
+        super().__init__(f"Folder already exists: {name} ({folder_id}) is in the same place")
+
+
+class FolderCycle(Refusal):
+    code = "folder_cycle"
+
+    def __init__(self, folder_id: UUID, parent_id: UUID | None) -> None:
+        self.folder_id, self.parent_id = folder_id, parent_id
+        super().__init__(f"folder {folder_id} cannot be moved into {parent_id}, which is itself or below it")
 
 
 class ClaimTaken(Refusal):

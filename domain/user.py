@@ -4,7 +4,6 @@ Password and key hashes are not here: a log that is replayed, exported and read 
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, Final, Literal, assert_never, get_args
 from uuid import UUID
@@ -13,7 +12,19 @@ import msgspec
 
 from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, UserNotFound
 from domain.event import Actor, Emitted, Event
+from domain.fields import differing
+from domain.folder import (
+    FolderCollapsed,
+    FolderConfigured,
+    FolderCreated,
+    FolderDeleted,
+    FolderExpanded,
+    FolderFact,
+    FolderMoved,
+    FolderRenamed,
+)
 from domain.idmap import IdMap
+from domain.name import require_name
 from domain.stream import parse_stream
 
 UserRole = Literal["admin", "user", "auditor", "analyst", "pending"]
@@ -101,6 +112,7 @@ UserFact = (
     | ChatListed
     | ChatUnlisted
     | LastReadAt
+    | FolderFact
     | Emitted
 )
 UserEvent = Event[UserFact]
@@ -129,9 +141,6 @@ PROFILE_BYTES_MAX: Final = 64 * 1024
 VERSION_MAX: Final = 2**31 - 1
 # A picture is shown by other people's browsers: nothing that runs, such as a script or an SVG.
 PICTURE: Final = re.compile(r"/[\w./-]{0,200}|https?://\S{1,2000}|data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*")
-# Characters that a name may not hold: controls, surrogates, line ends, and what turns the direction of other people's text.
-NAME_REFUSED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-TURNS_TEXT: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 # ------------------------------------------------------------------------------------------------------------- commands
 # ``by`` is who asks, with the role they have; None is the server itself, which the rules of access do not bind. Commands
@@ -266,7 +275,7 @@ def decide(account: Account, command: UserCommand) -> list[UserEvent]:
         raise AccountInactive("this account was deactivated")
     match command:
         case RenameUser(name=name):
-            require_name(name)
+            require_name(name, NAME_CHARACTERS_MAX)
             return [] if name == account.name else [Event(None, UserRenamed(name))]
         case ChangeProfile(fields=fields):
             require_profile({**account.fields, **fields})
@@ -307,7 +316,7 @@ def require_self_or_admin(command: GuardedCommand) -> None:
 def create_user(account: Account, command: CreateUser) -> list[UserEvent]:
     if account.email:
         raise BadRequest(f"user {command.user_id} exists already")
-    require_name(command.name)
+    require_name(command.name, NAME_CHARACTERS_MAX)
     require_profile(command.fields)
     return [Event(None, UserCreated(command.name, command.email, command.role, command.fields))]
 
@@ -349,13 +358,6 @@ def mark_read(account: Account, command: MarkRead) -> list[UserEvent]:
     return [Event(None, LastReadAt(command.stream, command.version))] if command.version > known else []
 
 
-def require_name(name: str) -> None:
-    visible = any(unicodedata.category(character)[0] in "LNPS" for character in name)
-    clean = all(unicodedata.category(character) not in NAME_REFUSED and character not in TURNS_TEXT for character in name)
-    if not visible or not clean or len(name) > NAME_CHARACTERS_MAX:
-        raise BadRequest(f"expected a name of 1 to {NAME_CHARACTERS_MAX} visible characters without control characters")
-
-
 def require_profile(fields: Mapping[str, Any]) -> None:
     picture = fields.get("profile_image_url")
     if picture is not None and not (isinstance(picture, str) and PICTURE.fullmatch(picture)):
@@ -363,12 +365,6 @@ def require_profile(fields: Mapping[str, Any]) -> None:
     size = len(msgspec.json.encode(fields))
     if size > PROFILE_BYTES_MAX:
         raise BadRequest(f"a profile holds at most {PROFILE_BYTES_MAX} bytes, this one has {size}")
-
-
-def differing(known: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
-    """What of ``sent`` is not so already. Compared as JSON: in Python 1 and true are the same."""
-    encode = msgspec.json.encode
-    return {key: value for key, value in sent.items() if key not in known or encode(known[key]) != encode(value)}
 
 
 # --------------------------------------------------------------------------------------------------------------- evolve
@@ -400,6 +396,10 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
         case LastReadAt():
             return read_on(account, event.data)
         case PasswordChanged() | ChatListed() | ChatUnlisted() | Emitted():
+            return account
+        case FolderCreated() | FolderRenamed() | FolderMoved() | FolderConfigured():
+            return account  # domain/folder.py makes something of them
+        case FolderExpanded() | FolderCollapsed() | FolderDeleted():
             return account
         case _:
             assert_never(event.data)

@@ -26,8 +26,8 @@ class ChatFilter(msgspec.Struct, frozen=True):
 
     pinned: bool | None = None
     archived: bool | None = None
-    in_folder: bool | None = None  # in any
-    folder_id: UUID | None = None  # in this one
+    in_folder: bool | None = None  # in one of ``folder_ids``
+    folder_ids: frozenset[UUID] | None = None  # the folders that count; None: whatever a chat names as its folder
     tag: str | None = None  # its id, see ``domain.chat.tag_id``
 
     def takes(self, chat: ChatView, user_id: UUID) -> bool:
@@ -35,10 +35,12 @@ class ChatFilter(msgspec.Struct, frozen=True):
         return (
             self.pinned in (None, is_own and chat.pinned)
             and self.archived in (None, is_own and chat.archived)
-            and self.in_folder in (None, is_own and chat.folder_id is not None)
-            and (self.folder_id is None or (is_own and chat.folder_id == self.folder_id))
+            and self.in_folder in (None, is_own and self.counts(chat.folder_id))
             and (self.tag is None or (is_own and self.tag in map(tag_id, chat.tags)))
         )
+
+    def counts(self, folder_id: UUID | None) -> bool:
+        return folder_id is not None and (self.folder_ids is None or folder_id in self.folder_ids)
 
 
 ALL: Final = ChatFilter()
@@ -64,6 +66,14 @@ class History(Protocol):
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
         """The chats in this person's list, the one that changed last first. As of the projection's checkpoint: see ``reached``."""
+        ...
+
+    async def own(self, user_id: UUID, chosen: ChatFilter = ALL, *, after: int, limit: int) -> Sequence[tuple[int, UUID]]:
+        """``(position, chat_id)`` of the chats in this person's list that are their own, the one that changed last last.
+
+        In pages, for whoever changes each of them: ``after`` is the position of the last one of the page before, 0 at first. What
+        changes meanwhile only moves on, so none is missed. As of the projection's checkpoint: see ``reached``.
+        """
         ...
 
     async def tags(self, user_id: UUID) -> Sequence[str]:

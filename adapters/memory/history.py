@@ -40,6 +40,14 @@ class MemoryHistory:
         chats.sort(reverse=True, key=lambda one: one[0])
         return [listed for _, listed in chats[offset : offset + limit]]
 
+    async def own(self, user_id: UUID, chosen: ChatFilter = ALL, *, after: int, limit: int) -> Sequence[tuple[int, UUID]]:
+        found: list[tuple[int, UUID]] = []
+        for stream in self._log.streams("chat"):
+            chat = await self.chat(stream.id)
+            if chat.owner_id == user_id and chat.is_listed_for(user_id) and chosen.takes(chat, user_id):
+                found.append((chat.position, stream.id))
+        return [one for one in sorted(found) if one[0] > after][:limit]
+
     async def tags(self, user_id: UUID) -> Sequence[str]:
         chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]
         names = {name for chat in chats if chat.owner_id == user_id and chat.is_listed_for(user_id) for name in chat.tags}

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -127,6 +127,9 @@ class MemoryLog:
 
     async def version_at(self, stream: Stream, at: datetime) -> int:
         return sum(event.at <= at for event in self._streams.get(stream, ()))
+
+    async def times(self, stream: Stream, versions: Collection[int]) -> Mapping[int, datetime]:
+        return {event.version: event.at for event in self._streams.get(stream, ()) if event.version in versions}
 
     async def head(self) -> int:
         return len(self.events)

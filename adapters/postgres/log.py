@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -26,6 +26,7 @@ READ_MESSAGE: Final = text("read_message")
 READ_LOG: Final = text("read_log")
 STREAM_VERSION: Final = text("stream_version")
 VERSION_AT: Final = text("version_at")
+VERSION_TIMES: Final = text("version_times")
 LOG_HEAD: Final = text("log_head")
 FIND_COMMAND: Final = text("find_command")
 FIND_CLAIM: Final = text("find_claim")
@@ -168,6 +169,9 @@ class PostgresLog:
         rows = await self.reader.fetch(VERSION_AT, stream.id, stream.kind, at)
         version: int = rows[0][0]
         return version
+
+    async def times(self, stream: Stream, versions: Collection[int]) -> Mapping[int, datetime]:
+        return {row[0]: row[1] for row in await self.reader.fetch(VERSION_TIMES, stream.id, stream.kind, list(versions))}
 
     async def head(self) -> int:
         return _first(await self.reader.fetch(LOG_HEAD))

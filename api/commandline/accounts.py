@@ -8,6 +8,7 @@ import rich_click as click
 
 from api.commandline.place import (
     FIRST_CONTACT_RETRY_S,
+    Failed,
     Place,
     admit,
     options,
@@ -107,16 +108,31 @@ def models(place: Place) -> None:
 
 @click.command()
 @click.option("--page", type=click.IntRange(min=1), default=1, show_default=True, help="Of 60 chats each.")
+@click.option("--folder", help="Only those in this folder and below it: its name, with case as you like, or its id.")
 @options
-def chats(place: Place, page: int) -> None:
+def chats(place: Place, page: int, folder: str | None) -> None:
     """List your chats, the one that changed last first."""
 
     async def work(client: Client) -> None:
-        for chat in await client.chats(page):
+        folder_id = await folder_named(client, folder) if folder is not None else None
+        for chat in await client.chats(page, folder_id=folder_id):
             changed = datetime.fromtimestamp(chat["updated_at"]).astimezone()
             click.echo(f"{chat['id']}  {click.style(f'{changed:%Y-%m-%d %H:%M}', dim=True)}  {chat['title']}")
 
     run(with_client(place, work))
+
+
+async def folder_named(client: Client, name: str) -> str:
+    """The id of the folder. Raises ``Failed`` with what there is instead, if there is none or more than one of the name."""
+    folders = await client.folders()
+    found = [one for one in folders if one["id"] == name.lower() or one["name"].casefold() == name.strip().casefold()]
+    if len(found) == 1:
+        return str(found[0]["id"])
+    names = {one["id"]: one["name"] for one in folders}
+    lines = [f"  {one['id']}  {one['name']}" + (f"  in {names[one['parent_id']]}" if one["parent_id"] else "") for one in found or folders]
+    if found:
+        raise Failed("\n".join([f"Several folders are named {name}. Give the id of one:", *lines]))
+    raise Failed("\n".join([f"You have no folder {name}. You have:", *lines]) if folders else f"You have no folder {name}, and no other.")
 
 
 @click.group()

@@ -1,24 +1,37 @@
 -- name: listed_chats
 -- $1 uuid: the person. $2 int: offset. $3 int: rows at most. Then what is wanted, null for whatever it is: $4 boolean: pinned,
--- $5 boolean: archived, $6 boolean: in a folder, $7 uuid: in this one, $8 text: a tag's id. What others share with them is none of it.
+-- $5 boolean: archived, $6 boolean: in a folder, $7 uuid[]: of these alone, $8 text: a tag's id. What others share with them is none of it.
 SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
   FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, position
            FROM stenograph_history.chats
           WHERE owner_id = $1 AND listed AND NOT deleted
             AND ($4::boolean IS NULL OR pinned = $4)
             AND ($5::boolean IS NULL OR archived = $5)
-            AND ($6::boolean IS NULL OR (folder_id IS NOT NULL) = $6)
-            AND ($7::uuid IS NULL OR folder_id = $7)
+            AND ($6::boolean IS NULL OR (folder_id IS NOT NULL AND ($7::uuid[] IS NULL OR folder_id = ANY($7))) = $6)
             AND ($8::text IS NULL OR tag_ids @> ARRAY[$8])
           ORDER BY position DESC LIMIT $2::integer + $3::integer)
         UNION ALL
         (SELECT chat_id, title, created_at, updated_at, false, false, NULL, position
            FROM stenograph_history.chats
           WHERE readers @> ARRAY[$1::uuid] AND NOT deleted
-            AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $7 IS NULL AND $8 IS NULL
+            AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $8 IS NULL
           ORDER BY position DESC LIMIT $2::integer + $3::integer)) AS chats
  ORDER BY position DESC
 OFFSET $2
+ LIMIT $3;
+
+-- name: own_chats
+-- $1 uuid: the person. $2 bigint: above this position. $3 int: rows at most. $4 to $8 as above. The one that changed last comes last:
+-- whoever changes each of them misses none, since what changes meanwhile only moves on. And they stay in this order among each other.
+SELECT position, chat_id
+  FROM stenograph_history.chats
+ WHERE owner_id = $1 AND listed AND NOT deleted
+   AND position > $2
+   AND ($4::boolean IS NULL OR pinned = $4)
+   AND ($5::boolean IS NULL OR archived = $5)
+   AND ($6::boolean IS NULL OR (folder_id IS NOT NULL AND ($7::uuid[] IS NULL OR folder_id = ANY($7))) = $6)
+   AND ($8::text IS NULL OR tag_ids @> ARRAY[$8])
+ ORDER BY position
  LIMIT $3;
 
 -- name: chat_tags

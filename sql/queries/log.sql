@@ -48,6 +48,13 @@ SELECT version FROM events
  ORDER BY version DESC
  LIMIT 1;
 
+-- name: version_times
+-- $1 uuid, $2 text: the stream's id and kind. $3 int[]: versions.
+SELECT version, recorded_at
+  FROM events
+ WHERE stream_id = $1 AND version = ANY($3::integer[])
+   AND EXISTS (SELECT FROM streams AS s WHERE s.stream_id = $1 AND s.kind = $2);
+
 -- name: version_at
 -- $1 uuid, $2 text: the stream's id and kind. $3 timestamptz. Time never runs against versions, so this halves what is left.
 WITH RECURSIVE halved (low, high) AS (

@@ -385,8 +385,11 @@ def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) 
             ChatFilter(archived=False): [0, 3],
             ChatFilter(in_folder=True): [0],
             ChatFilter(in_folder=False): [1, 3],
-            ChatFilter(folder_id=folder): [0],
-            ChatFilter(folder_id=uuid4()): [],
+            ChatFilter(in_folder=True, folder_ids=frozenset({folder, uuid4()})): [0],
+            ChatFilter(in_folder=True, folder_ids=frozenset({uuid4()})): [],
+            ChatFilter(in_folder=True, folder_ids=frozenset()): [],
+            ChatFilter(in_folder=False, folder_ids=frozenset({folder})): [1, 3],
+            ChatFilter(in_folder=False, folder_ids=frozenset({uuid4()})): [1, 0, 3],
             ChatFilter(tag="to_do"): [1, 0],
             ChatFilter(tag="to_do", archived=False): [0],
             ChatFilter(tag="To Do"): [],
@@ -394,6 +397,11 @@ def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) 
         for chosen, numbers in expected.items():
             found = await history.listed(OWNER, chosen, offset=0, limit=10)
             assert [chats.index(one.chat_id) for one in found] == numbers, chosen
+            own = await history.own(OWNER, chosen, after=0, limit=10)
+            assert [chats.index(chat_id) for _, chat_id in own] == numbers[::-1], chosen
+            pages = [await history.own(OWNER, chosen, after=after, limit=1) for after, _ in [(0, None), *own]]
+            assert [one for page in pages for one in page] == own, "page by page"
+        assert await history.own(friend, after=0, limit=10) == []
         [pinned] = await history.listed(OWNER, ChatFilter(pinned=True), offset=0, limit=10)
         assert (pinned.pinned, pinned.archived, pinned.folder_id) == (True, False, folder)
         assert list(await history.tags(OWNER)) == ["To Do", "x"]

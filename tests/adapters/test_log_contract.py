@@ -591,3 +591,5 @@ async def test_a_time_leads_to_the_newest_version_that_was_there_then(log: Log) 
     assert await log.version_at(stream, events[-1].at + timedelta(days=1)) == 7
     assert await log.version_at(a_stream(), events[-1].at) == 0
     assert await log.version_at(Stream("user", stream.id), events[-1].at) == 0
+    assert await log.times(stream, {2, 7, 8}) == {2: events[1].at, 7: events[6].at}
+    assert await log.times(Stream("user", stream.id), {1}) == await log.times(stream, ()) == {}

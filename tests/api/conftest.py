@@ -13,7 +13,8 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from api.app import create_app, in_memory
+from adapters.postgres.epoch import current_epoch
+from api.app import create_app, in_memory, on_postgres
 from api.serve import Server, config, listen
 from api.settings import Settings
 from api.system import System
@@ -148,8 +149,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
-    system = await in_memory(settings)
+async def running(settings: Settings, dsn: str | None = None) -> AsyncIterator[Running]:
+    """On the in-memory log, or on the database at ``dsn``."""
+    system = await (in_memory(settings) if dsn is None else on_postgres(settings, dsn, await current_epoch(dsn)))
     await system.start()
     listening = listen("127.0.0.1", 0)
     server = Server(config(settings, create_app(system)))

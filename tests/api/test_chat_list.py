@@ -9,8 +9,6 @@ from tests.api.conftest import Running, User
 
 pytestmark = pytest.mark.anyio
 
-FOLDER = "0190a000-0000-7000-8000-00000000000f"
-
 
 async def titles(user: User, path: str = "/", **query: Any) -> list[str]:
     answer = await user.get(f"/api/v1/chats{path}", **query)
@@ -22,6 +20,12 @@ async def did(user: User, path: str, body: Any = None) -> Any:
     answer = await user.post(f"/api/v1/chats{path}", body)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+async def new_folder(user: User, name: str = "Work", **more: Any) -> str:
+    answer = await user.post("/api/v1/folders/", {"name": name, **more})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
 
 
 async def test_a_pin_takes_a_chat_out_of_the_list_and_into_that_of_pins(server: Running) -> None:
@@ -46,13 +50,13 @@ async def test_asked_twice_with_one_key_a_toggle_turns_once(server: Running) -> 
 
 async def test_the_archive_keeps_chats_out_of_every_other_list(server: Running) -> None:
     ada = await server.sign_up()
-    plans = await ada.new_chat("Plans")
+    plans, folder = await ada.new_chat("Plans"), await new_folder(ada)
     await ada.new_chat("Notes")
-    await did(ada, f"/{plans}/folder", {"folder_id": FOLDER})
+    await did(ada, f"/{plans}/folder", {"folder_id": folder})
     await did(ada, f"/{plans}/tags", {"name": "work"})
     await did(ada, f"/{plans}/archive")
     assert (await titles(ada), await titles(ada, "/archived")) == (["Notes"], ["Plans"])
-    assert await titles(ada, f"/folder/{FOLDER}") == [], "it left its folder"
+    assert await titles(ada, f"/folder/{folder}") == [], "it left its folder"
     assert [chat["title"] for chat in await did(ada, "/tags", {"name": "work"})] == []
     await did(ada, f"/{plans}/archive")
     assert (await titles(ada), await titles(ada, "/archived")) == (["Plans", "Notes"], [])
@@ -65,7 +69,7 @@ async def test_all_go_into_the_archive_and_out_of_it_and_others_stay(server: Run
     theirs = await bob.new_chat("Bob's")
     await did(bob, f"/{theirs}/access", {"user_id": ada.id, "permission": "write"})
     assert await did(ada, "/archive/all") is True
-    assert (await titles(ada), await titles(ada, "/archived")) == (["Bob's"], ["One", "Two"]), "the one that went in last first"
+    assert (await titles(ada), await titles(ada, "/archived")) == (["Bob's"], ["Two", "One"]), "in the order in which they were listed"
     assert await did(ada, "/unarchive/all") is True
     assert len(await titles(ada)) == 3
     assert (await ada.http.delete("/api/v1/chats/")).json() is True
@@ -74,14 +78,14 @@ async def test_all_go_into_the_archive_and_out_of_it_and_others_stay(server: Run
 
 async def test_a_folder_holds_what_was_put_into_it(server: Running) -> None:
     ada = await server.sign_up()
-    plans = await ada.new_chat("Plans")
+    plans, folder = await ada.new_chat("Plans"), await new_folder(ada)
     await ada.new_chat("Notes")
-    await did(ada, f"/{plans}/folder", {"folder_id": FOLDER})
+    await did(ada, f"/{plans}/folder", {"folder_id": folder})
     assert (await titles(ada), await titles(ada, include_folders=True)) == (["Notes"], ["Plans", "Notes"])
-    for path in (f"/folder/{FOLDER}", f"/folder/{FOLDER}/list"):
+    for path in (f"/folder/{folder}", f"/folder/{folder}/list"):
         assert await titles(ada, path, page=1) == ["Plans"]
     await did(ada, f"/{plans}/folder", {"folder_id": None})
-    assert (await titles(ada), await titles(ada, f"/folder/{FOLDER}")) == (["Plans", "Notes"], [])
+    assert (await titles(ada), await titles(ada, f"/folder/{folder}")) == (["Plans", "Notes"], [])
 
 
 async def test_two_names_of_one_tag_are_one_tag(server: Running) -> None:
@@ -115,7 +119,7 @@ async def test_what_sorts_a_chat_is_its_owners(server: Running) -> None:
     ada, bob = await server.sign_up(), await server.sign_up("Bob")
     chat_id = await ada.new_chat("Plans")
     await did(ada, f"/{chat_id}/access", {"user_id": bob.id, "permission": "write"})
-    for path, body in (("pin", None), ("archive", None), ("folder", {"folder_id": FOLDER}), ("tags", {"name": "x"})):
+    for path, body in (("pin", None), ("archive", None), ("folder", {"folder_id": None}), ("tags", {"name": "x"})):
         for user in (bob, await server.sign_up(f"Nobody-{path}")):
             refused = await user.post(f"/api/v1/chats/{chat_id}/{path}", body)
             assert (refused.status_code, refused.json()["code"]) == (401, "chat_not_found"), path

@@ -135,6 +135,26 @@ async def test_one_question_one_answer(shell: Shell) -> None:
     assert [line.split()[-3:] for line in (await shell.run("chats")).out.splitlines()] == [["What", "is", "this?"]]
 
 
+async def test_the_chats_of_one_folder(server: Running, shell: Shell) -> None:
+    ada = await server.sign_up()
+    token = ("--token", ada.token)
+    assert "no folder Work, and no other" in (await shell.run("chats", "--folder", "Work", *token)).err
+    ids: list[str] = []
+    for name, parent_id in (("Work", None), ("Home", None), ("Plans", 0), ("Plans", 1)):
+        body = {"name": name, "parent_id": ids[parent_id] if parent_id is not None else None}
+        ids.append((await ada.post("/api/v1/folders/", body)).json()["id"])
+    await ada.post("/api/v1/chats/new", {"chat": {"title": "Tasks"}, "folder_id": ids[2]})
+    await ada.new_chat("Elsewhere")
+    for folder in ("work", ids[0], ids[2]):
+        done = await shell.run("chats", "--folder", folder, *token)
+        assert [line.split()[-1] for line in done.out.splitlines()] == ["Tasks"], done.err
+    done = await shell.run("chats", "--folder", "plans", *token)
+    assert done.code == 1
+    assert all(part in done.err for part in ("Several folders", f"{ids[2]}  Plans  in Work", f"{ids[3]}  Plans  in Home"))
+    done = await shell.run("chats", "--folder", "none", *token)
+    assert (done.code, "You have no folder none. You have:" in done.err, "Home" in done.err) == (1, True, True)
+
+
 async def test_a_question_from_a_pipe_in_a_chat_that_is_there(shell: Shell) -> None:
     await shell.sign_in()
     await shell.answer("First")

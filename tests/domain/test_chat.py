@@ -272,6 +272,16 @@ def test_a_chat_is_moved_into_a_folder_and_out_of_it() -> None:
     given(CREATED).when(into).then(MOVED).when(into).then().when(out).then(Event(None, ChatMoved(None))).when(out).then()
 
 
+def test_a_chat_is_taken_out_of_some_folders_only() -> None:
+    for folders in ([FOLDER], frozenset({FOLDER, OTHER})):
+        given(CREATED, MOVED).when(MoveChat(chat_id=CHAT, by=OWNER, folder_id=None, only_from=folders)).then(Event(None, ChatMoved(None)))
+        given(CREATED, MOVED).when(DeleteChat(chat_id=CHAT, by=OWNER, only_from=folders)).then(DELETED)
+    for events, elsewhere in (((CREATED, MOVED), [OTHER]), ((CREATED, MOVED), []), ((CREATED,), [FOLDER]), (STREAMING, [FOLDER])):
+        given(*events).when(MoveChat(chat_id=CHAT, by=OWNER, folder_id=None, only_from=elsewhere)).then()
+        given(*events).when(DeleteChat(chat_id=CHAT, by=OWNER, only_from=elsewhere)).then()
+    given(CREATED, MOVED).when(DeleteChat(chat_id=CHAT, by=READER, only_from=[FOLDER])).then_raises(ChatNotFound)
+
+
 def test_a_chat_is_tagged_and_untagged() -> None:
     tag, untag = (TagChat(chat_id=CHAT, by=OWNER, name="x", present=present) for present in (True, False))
     given(CREATED).when(tag).then(TAGGED).when(tag).then().when(untag).then(UNTAGGED).when(untag).then()
