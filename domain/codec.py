@@ -20,6 +20,7 @@ from domain.user import USER_TYPES
 TYPES: Final[Mapping[str, Mapping[str, type[Any]]]] = {"chat": CHAT_TYPES, "user": {**USER_TYPES, **FOLDER_TYPES}, "channel": {}}
 NAMES: Final[Mapping[type[Any], str]] = {fact: name for table in TYPES.values() for name, fact in table.items()}
 EVENT_BYTES_MAX: Final = 256 * 1024
+NESTING_MAX: Final = 100  # deeper JSON may be more than some reader's stack can take, and what is stored must be readable for ever
 EMITTED_NAME: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
 
 # (kind, old name) -> from the stored JSON to the name and JSON of today.
@@ -31,10 +32,14 @@ _decoders: Final[Mapping[type[Any], msgspec.json.Decoder[Any]]] = {fact: msgspec
 _open: Final = frozenset(fact for fact in NAMES if "fields" in fact.__struct_fields__)
 _known: Final = {fact: frozenset(fact.__struct_fields__) - {"fields"} for fact in _open}
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def encode(fact: Any) -> tuple[str, bytes]:
-    """The fact's type and JSON. Raises ``ContentRefused`` for text that Postgres cannot hold, ``BadRequest`` for a bad emitted name."""
+    """The fact's type and JSON.
+
+    Raises ``ContentRefused`` for text that Postgres cannot hold, ``BadRequest`` for a bad emitted name or JSON that is nested too deep.
+    """
     kind = type(fact)
     try:
         if kind is Emitted:
@@ -45,9 +50,29 @@ def encode(fact: Any) -> tuple[str, bytes]:
             name, data = NAMES[kind], _encoder.encode(_flat(fact) if kind in _open else fact)
     except UnicodeEncodeError:
         raise ContentRefused("a lone surrogate") from None
+    except RecursionError:
+        raise _too_deep() from None
     if b"\\u0000" in data and _NUL.search(data):
         raise ContentRefused("U+0000")
+    if data.count(b"{") + data.count(b"[") > NESTING_MAX and nesting(data) > NESTING_MAX:
+        raise _too_deep()
     return name, data
+
+
+def nesting(data: bytes) -> int:
+    """How deep JSON is nested; 0 for a string or a number."""
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", data):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"expected JSON that is nested at most {NESTING_MAX} deep")
 
 
 def decode(kind: Kind, name: str, data: bytes) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import given, strategies
 
 from domain import codec
 from domain.chat import ChatCreated, ChatRenamed, GenerationCancelled, MessageAdded, MessageDelta, MessageEdited
-from domain.codec import TYPES, decode, decode_actor, decode_event, encode, encode_actor
+from domain.codec import NESTING_MAX, TYPES, decode, decode_actor, decode_event, encode, encode_actor, nesting
 from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, Stored
 from domain.stream import Kind, Stream
@@ -176,6 +176,26 @@ def test_text_is_refused_if_and_only_if_it_holds_u0000(text: str, backslashes: i
 def test_a_lone_surrogate_is_refused_wherever_it_stands(fact: Any) -> None:
     with pytest.raises(ContentRefused):
         encode(fact)
+
+
+def nested(depth: int) -> Any:
+    value: Any = "[{"
+    for number in range(depth):
+        value = [value] if number % 2 else {"a key": value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [NESTING_MAX + 1, 500, 5_000])
+def test_what_is_nested_too_deep_for_some_reader_is_refused(depth: int) -> None:
+    with pytest.raises(BadRequest, match="nested at most 100 deep"):
+        encode(Emitted("log", nested(depth)))
+
+
+def test_what_is_nested_as_deep_as_it_may_be_is_kept() -> None:
+    _, data = encode(Emitted("log", nested(NESTING_MAX)))
+    assert nesting(data) == NESTING_MAX
+    wide = [{"a": ["}"]}] * 500
+    assert nesting(encode(Emitted("log", wide))[1]) == 3
 
 
 # -------------------------------------------------------------------------------------------------------- emitted names
