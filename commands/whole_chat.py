@@ -4,6 +4,7 @@ To do it again changes nothing: the ids come from the source's, so what is there
 taken up where it stopped.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -28,6 +29,7 @@ REFERRED_BYTES_MIN: Final = 1024  # a reference is a tenth of that
 BLOB_BYTES_MAX: Final = 64 * 1024 * 1024
 ATTEMPTS_MAX: Final = 5
 PAGE_EVENTS: Final = 2_000
+TURN_EVENTS: Final = 200
 JSON: Final = "application/json"
 
 Outcome = Literal["imported", "there"]
@@ -94,7 +96,10 @@ class WholeChats:
         answering: UUID | None = None
         for step in steps_of(chat):
             message_id, fact = step.event.message_id, step.event.data
-            name, data = encoded(chat, step)
+            try:
+                name, data = encode(fact)
+            except ContentRefused as refusal:
+                raise ImportRefused(chat.name, refused_key(step), f"text must be Unicode without {refusal.what}") from None
             if len(data) > FACT_BYTES_MAX:
                 name, data = await self._with_references(chat, step)
             events.append(Event(message_id, Encoded(name, data)))
@@ -106,6 +111,8 @@ class WholeChats:
                 answering = None
             if answering is None:
                 cuts.append(len(events))
+            if len(events) % TURN_EVENTS == 0:
+                await asyncio.sleep(0)  # a long chat is not to hold up whoever else runs on this loop
         return Prepared(chat, events, cuts, size)
 
     async def _with_references(self, chat: WholeChat, step: Step) -> tuple[str, bytes]:
@@ -235,13 +242,6 @@ def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Encoded
         end = before = cut
         size += added
     yield one.events[start:]
-
-
-def encoded(chat: WholeChat, step: Step) -> tuple[str, bytes]:
-    try:
-        return encode(step.event.data)
-    except ContentRefused as refusal:
-        raise ImportRefused(chat.name, refused_key(step), f"text must be Unicode without {refusal.what}") from None
 
 
 def refused_key(step: Step) -> str:
