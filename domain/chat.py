@@ -5,6 +5,7 @@ what decisions read. A token is one ``MessageDelta``; what it costs does not gro
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Literal, assert_never
 from uuid import UUID
 
@@ -92,6 +93,15 @@ class ChatUnshared(msgspec.Struct, frozen=True):
 
 class ChatDeleted(msgspec.Struct, frozen=True):
     pass
+
+
+class ChatImported(msgspec.Struct, frozen=True):
+    """What stands before it came from elsewhere, and is whole now: the chat appears in its owner's list with this event."""
+
+    source: str  # "open-webui", "chat" for a copy of one of ours …
+    source_id: str  # what the source calls it
+    created_at: datetime | None = None  # as the source says; None: when it was written here
+    updated_at: datetime | None = None
 
 
 class BranchSelected(msgspec.Struct, frozen=True):
@@ -201,6 +211,7 @@ ChatFact = (
     | ChatShared
     | ChatUnshared
     | ChatDeleted
+    | ChatImported
     | BranchSelected
     | MessageAdded
     | MessageEdited
@@ -232,6 +243,7 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "chat_shared": ChatShared,
     "chat_unshared": ChatUnshared,
     "chat_deleted": ChatDeleted,
+    "chat_imported": ChatImported,
     "chat_branch_selected": BranchSelected,
     "message_added": MessageAdded,
     "message_edited": MessageEdited,
@@ -706,6 +718,8 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
         case ChatDeleted():
             return changed(chat, deleted=True)
+        case ChatImported():
+            return changed(chat, listed=True)
         case MessageEdited() | MessageRated() | ChatConfigured() | Emitted():
             return chat
         case _:

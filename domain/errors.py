@@ -8,6 +8,7 @@
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
     │   ├── ClaimTaken               something that must be unique is somebody else's already
+    │   ├── ImportRefused            a chat from elsewhere that cannot be taken: names the chat and the key
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
     │   ├── CommandMismatch          an idempotency key came back with another body
     │   └── CursorGone               a cursor of another history, or from the future
@@ -269,6 +270,16 @@ class CursorGone(Refusal):
     def __init__(self, cursor: str, *, epoch: UUID, head: int) -> None:
         self.cursor, self.epoch, self.head = cursor, epoch, head
         super().__init__(f"cursor {cursor[:100]!r} is not of this history, which is at {epoch}:{head}")
+
+
+class ImportRefused(Refusal):
+    """``chat`` and ``key`` are the source's own names; the key is a path, such as ``history.messages.ID.parentId``."""
+
+    code = "import_refused"
+
+    def __init__(self, chat: str, key: str, reason: str) -> None:
+        self.chat, self.key, self.reason = chat, key, reason
+        super().__init__(f"chat {chat[:200]}: {key[:200]}: {reason}")
 
 
 class BeforeFirstEvent(Refusal):
