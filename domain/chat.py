@@ -12,6 +12,7 @@ import msgspec
 
 from domain.errors import (
     BadRequest,
+    ChatChanged,
     ChatExists,
     ChatNotFound,
     DeltaGap,
@@ -361,6 +362,16 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
     data: Any
 
 
+class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing by itself: what is decided with it holds only if these messages are as they were at version ``since``."""
+
+    chat_id: UUID
+    by: UUID
+    since: int
+    message_ids: Sequence[UUID] = ()
+    settings: bool = False  # the title and the chat's other keys, too
+
+
 class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
@@ -407,6 +418,7 @@ ChatCommand = (
     | DeleteMessage
     | RateMessage
     | Emit
+    | ExpectUnchanged
     | StartGeneration
     | AppendParts
     | EndGeneration
@@ -422,6 +434,7 @@ class Node(msgspec.Struct, frozen=True):
     role: str
     children: tuple[UUID, ...] = ()
     deleted: bool = False
+    changed_version: int = 0  # of the newest event that changed what it says; the deltas of an open answer do not count
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -442,6 +455,7 @@ class Chat(msgspec.Struct, frozen=True):
     pinned: bool = False
     archived: bool = False
     folder_id: UUID | None = None
+    settings_version: int = 0  # of the newest event that changed the title or the chat's other keys
     tags: frozenset[str] = frozenset()
     grants: Mapping[UUID, Permission] = {}
     messages: IdMap[Node] = IdMap()
@@ -509,6 +523,9 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             if name in RESERVED:
                 raise BadRequest(f"expected an emitted type that is not one of the log's own, received {name!r}")
             return [Event(message_id, Emitted(name, data))]
+        case ExpectUnchanged():
+            require_unchanged(chat, command)
+            return []
         case StartGeneration():
             return start_generation(chat, command)
         case EndGeneration(message_id=message_id, outcome=outcome):
@@ -547,6 +564,15 @@ def existing(chat: Chat, message_id: UUID) -> Node:
     if node is None or node.deleted:
         raise MessageNotFound(message_id)
     return node
+
+
+def require_unchanged(chat: Chat, command: ExpectUnchanged) -> None:
+    if command.settings and chat.settings_version > command.since:
+        raise ChatChanged(None, seen=command.since, current=chat.settings_version)
+    for message_id in command.message_ids:
+        node = existing(chat, message_id)
+        if node.changed_version > command.since:
+            raise ChatChanged(message_id, seen=command.since, current=node.changed_version)
 
 
 def require_place(chat: Chat, message_id: UUID, parent_id: UUID | None) -> None:
@@ -667,21 +693,21 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
         case MessageStarted() as start:
             assert event.message_id is not None
             opened = {**chat.open_generations, event.message_id: Generation(start.task_id, start.node_id, version)}
-            return changed(with_message(chat, event.message_id, start.parent_id, "assistant"), open_generations=opened)
+            return changed(with_message(chat, event.message_id, start.parent_id, "assistant", version), open_generations=opened)
         case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted():
             still_open = {one: generation for one, generation in chat.open_generations.items() if one != event.message_id}
-            return changed(chat, open_generations=still_open)
+            return changed(said(chat, event.message_id, version), open_generations=still_open)
         case MessageAdded(parent_id=parent_id, role=role):
             assert event.message_id is not None
-            return with_message(chat, event.message_id, parent_id, role)
+            return with_message(chat, event.message_id, parent_id, role, version)
         case MessageDeleted():
-            return without_message(chat, event.message_id)
+            return without_message(chat, event.message_id, version)
         case BranchSelected():
             return changed(chat, current_id=event.message_id)
         case ChatCreated() as made:
             return changed(chat, owner_id=made.owner_id, title=made.title, listed=made.listed, folder_id=made.folder_id)
         case ChatRenamed(title=title):
-            return changed(chat, title=title)
+            return changed(chat, title=title, settings_version=version)
         case ChatPinned():
             return changed(chat, pinned=True)
         case ChatUnpinned():
@@ -702,8 +728,10 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
         case ChatDeleted():
             return changed(chat, deleted=True)
-        case MessageEdited() | MessageRated() | ChatConfigured() | Emitted():
-            return chat
+        case MessageEdited() | MessageRated() | Emitted():
+            return said(chat, event.message_id, version)
+        case ChatConfigured():
+            return changed(chat, settings_version=version)
         case _:
             assert_never(event.data)
 
@@ -729,20 +757,28 @@ def advanced(chat: Chat, message_id: UUID | None, deltas: int, blocks: int) -> C
     return msgspec.structs.replace(chat, open_generations={**chat.open_generations, message_id: ahead})
 
 
-def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str) -> Chat:
-    messages = chat.messages.with_(message_id, Node(parent_id, role))
+def said(chat: Chat, message_id: UUID | None, version: int) -> Chat:
+    """With the version noted that changed what the message says."""
+    node = chat.messages.get(message_id) if message_id is not None else None
+    if message_id is None or node is None:
+        return chat
+    return changed(chat, messages=chat.messages.with_(message_id, msgspec.structs.replace(node, changed_version=version)))
+
+
+def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str, version: int) -> Chat:
+    messages = chat.messages.with_(message_id, Node(parent_id, role, changed_version=version))
     parent = messages.get(parent_id) if parent_id is not None else None
     if parent_id is not None and parent is not None:
         messages = messages.with_(parent_id, msgspec.structs.replace(parent, children=(*parent.children, message_id)))
     return changed(chat, messages=messages, current_id=message_id)
 
 
-def without_message(chat: Chat, message_id: UUID | None) -> Chat:
+def without_message(chat: Chat, message_id: UUID | None, version: int) -> Chat:
     """Without one message: what stood below it now stands below what it answered, in its place among its siblings."""
     node = chat.messages.get(message_id) if message_id is not None else None
     if message_id is None or node is None or node.deleted:
         return chat
-    messages = chat.messages.with_(message_id, Node(node.parent_id, node.role, deleted=True))
+    messages = chat.messages.with_(message_id, Node(node.parent_id, node.role, deleted=True, changed_version=version))
     for child_id in node.children:
         child = messages.get(child_id)
         assert child is not None  # a child is written down by the same event that adds it

@@ -6,6 +6,8 @@
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
+    │   ├── ChatChanged              a message, or the chat itself, is not as the caller last saw it
+    │   ├── EditConflict             two people changed the same of a message: both versions of it are named
     │   ├── ClaimTaken               something that must be unique is somebody else's already
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
     │   ├── CommandMismatch          an idempotency key came back with another body
@@ -22,7 +24,8 @@ A class is named for the fact, carries its numbers as attributes and puts both s
 and meant for programs; ``api/errors.py`` alone knows which HTTP status or close code goes with it.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 from uuid import UUID
 
 
@@ -208,6 +211,30 @@ class DeltaGap(Refusal):
     def __init__(self, message_id: UUID, *, expected_seq: int, received_seq: int) -> None:
         self.message_id, self.expected_seq, self.received_seq = message_id, expected_seq, received_seq
         super().__init__(f"message {message_id}: expected delta {expected_seq}, received {received_seq}")
+
+
+class ChatChanged(Refusal):
+    code = "chat_changed"
+
+    def __init__(self, message_id: UUID | None, *, seen: int, current: int) -> None:
+        self.message_id, self.seen, self.current = message_id, seen, current
+        what = f"message {message_id}" if message_id is not None else "the chat's title or settings"
+        super().__init__(f"{what}: expected as of version {seen}, changed at version {current}")
+
+
+class EditConflict(Refusal):
+    """Nothing was written. ``conflicts``: of each message both versions, with what differs and where the server's stands."""
+
+    code = "edit_conflict"
+
+    def __init__(self, conflicts: Sequence[Mapping[str, Any]], *, expected: int | None, current: int) -> None:
+        self.conflicts, self.expected, self.current = conflicts, expected, current
+        named = ", ".join(str(one["message_id"] or "the chat itself") for one in conflicts[:5])
+        more = f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+        read = f"version {expected}" if expected is not None else "the copy"
+        super().__init__(
+            f"somebody else changed what this copy changes, after {read} and before version {current}: {named}{more}; nothing was saved"
+        )
 
 
 class ClaimTaken(Refusal):
