@@ -5,6 +5,7 @@ what decisions read. A token is one ``MessageDelta``; what it costs does not gro
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Literal, assert_never
 from uuid import UUID
 
@@ -93,6 +94,15 @@ class ChatUnshared(msgspec.Struct, frozen=True):
 
 class ChatDeleted(msgspec.Struct, frozen=True):
     pass
+
+
+class ChatImported(msgspec.Struct, frozen=True):
+    """What stands before it came from elsewhere, and is whole now: the chat appears in its owner's list with this event."""
+
+    source: str  # "open-webui", "chat" for a copy of one of ours …
+    source_id: str  # what the source calls it
+    created_at: datetime | None = None  # as the source says; None: when it was written here
+    updated_at: datetime | None = None
 
 
 class BranchSelected(msgspec.Struct, frozen=True):
@@ -202,6 +212,7 @@ ChatFact = (
     | ChatShared
     | ChatUnshared
     | ChatDeleted
+    | ChatImported
     | BranchSelected
     | MessageAdded
     | MessageEdited
@@ -233,6 +244,7 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "chat_shared": ChatShared,
     "chat_unshared": ChatUnshared,
     "chat_deleted": ChatDeleted,
+    "chat_imported": ChatImported,
     "chat_branch_selected": BranchSelected,
     "message_added": MessageAdded,
     "message_edited": MessageEdited,
@@ -728,6 +740,8 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
         case ChatDeleted():
             return changed(chat, deleted=True)
+        case ChatImported():
+            return changed(chat, listed=True)
         case MessageEdited() | MessageRated() | Emitted():
             return said(chat, event.message_id, version)
         case ChatConfigured():

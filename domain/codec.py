@@ -12,7 +12,7 @@ import msgspec
 
 from domain.chat import CHAT_TYPES, MessageEnded, Timings
 from domain.errors import BadRequest, ContentRefused
-from domain.event import Actor, Emitted, Event, Stored
+from domain.event import Actor, Emitted, Encoded, Event, Stored
 from domain.stream import Kind
 from domain.user import USER_TYPES
 
@@ -35,6 +35,8 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 def encode(fact: Any) -> tuple[str, bytes]:
     """The fact's type and JSON. Raises ``ContentRefused`` for text that Postgres cannot hold, ``BadRequest`` for a bad emitted name."""
     kind = type(fact)
+    if kind is Encoded:
+        return fact.name, fact.data
     try:
         if kind is Emitted:
             if not EMITTED_NAME.fullmatch(fact.name):

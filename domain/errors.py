@@ -9,6 +9,7 @@
     │   ├── ChatChanged              a message, or the chat itself, is not as the caller last saw it
     │   ├── EditConflict             two people changed the same of a message: both versions of it are named
     │   ├── ClaimTaken               something that must be unique is somebody else's already
+    │   ├── ImportRefused            a chat from elsewhere that cannot be taken: names the chat and the key
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
     │   ├── CommandMismatch          an idempotency key came back with another body
     │   └── CursorGone               a cursor of another history, or from the future
@@ -259,6 +260,16 @@ class CursorGone(Refusal):
     def __init__(self, cursor: str, *, epoch: UUID, head: int) -> None:
         self.cursor, self.epoch, self.head = cursor, epoch, head
         super().__init__(f"cursor {cursor[:100]!r} is not of this history, which is at {epoch}:{head}")
+
+
+class ImportRefused(Refusal):
+    """``chat`` and ``key`` are the source's own names; the key is a path, such as ``history.messages.ID.parentId``."""
+
+    code = "import_refused"
+
+    def __init__(self, chat: str, key: str, reason: str) -> None:
+        self.chat, self.key, self.reason = chat, key, reason
+        super().__init__(f"chat {chat[:200]}: {key[:200]}: {reason}")
 
 
 class BeforeFirstEvent(Refusal):

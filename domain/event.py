@@ -54,6 +54,13 @@ class Recorded(msgspec.Struct, Generic[Fact], frozen=True):
     event: Event[Fact]
 
 
+class Encoded(msgspec.Struct, frozen=True):
+    """A fact as its stored type and JSON, for who has encoded it already. The codec passes it on as it is."""
+
+    name: str
+    data: bytes
+
+
 # What an emitter may send besides our own types (docs/protocol.md §2): kept as given, under its own name.
 class Emitted(msgspec.Struct, frozen=True):
     name: str

@@ -20,6 +20,7 @@ from domain.chat import (
     ChatConfigured,
     ChatCreated,
     ChatDeleted,
+    ChatImported,
     ChatMoved,
     ChatPinned,
     ChatRenamed,
@@ -150,7 +151,8 @@ class ChatView:
                 self._remove(str(message_id))
             case MessageRated(rating=rating, comment=comment):
                 if message is not None:
-                    message["annotation"] = {"rating": rating, "comment": comment}
+                    known = message.get("annotation")  # an imported one says more
+                    message["annotation"] = {**(known if isinstance(known, dict) else {}), "rating": rating, "comment": comment}
             case BranchSelected():
                 self.current_id = message_id
             case Emitted(name=name, data=data):
@@ -191,6 +193,10 @@ class ChatView:
                 self.grants.pop(str(user_id), None)
             case ChatDeleted():
                 self.deleted = True
+            case ChatImported() as imported:
+                self.listed = True
+                self.created_at = imported.created_at or self.created_at
+                self.updated_at = imported.updated_at or self.updated_at
             case _:
                 pass  # nothing that a reader of the chat sees
 
@@ -202,7 +208,7 @@ class ChatView:
             "id": message_id,
             "parentId": str(parent_id) if parent_id is not None else None,
             "childrenIds": [],
-            "timestamp": int(stored.at.timestamp()),
+            "timestamp": timestamp_of(message) or int(stored.at.timestamp()),
         }
         self.ordinals[message_id] = stored.version
         self.messages_count += 1
@@ -267,6 +273,12 @@ class ChatView:
             "access": dict(self.grants),
             "version": self.version,
         }
+
+
+def timestamp_of(message: Message) -> int | float | None:
+    """When the message was said, where whoever added it knew that: an import, or a client with a clock of its own."""
+    timestamp = message.get("timestamp")
+    return timestamp if isinstance(timestamp, int | float) and not isinstance(timestamp, bool) else None
 
 
 def view(events: Iterable[Stored]) -> ChatView:

@@ -1,6 +1,7 @@
 """``History`` without rows: every question is answered from the events themselves. What the rows must agree with."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from adapters.memory.log import MemoryLog
@@ -32,13 +33,14 @@ class MemoryHistory:
         return chat, ids[-limit:]
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        chats: list[tuple[int, ListedChat]] = []
+        chats: list[tuple[datetime, int, ListedChat]] = []
         for stream in self._log.streams("chat"):
             chat = await self.chat(stream.id)
             if chat.is_listed_for(user_id) and chosen.takes(chat, user_id):
-                chats.append((chat.position, listed_chat(stream.id, chat, user_id)))
-        chats.sort(reverse=True, key=lambda one: one[0])
-        return [listed for _, listed in chats[offset : offset + limit]]
+                assert chat.updated_at is not None  # it has an event
+                chats.append((chat.updated_at, chat.position, listed_chat(stream.id, chat, user_id)))
+        chats.sort(reverse=True, key=lambda one: one[:2])
+        return [listed for _, _, listed in chats[offset : offset + limit]]
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]

@@ -116,7 +116,8 @@ class Reading:
         for event in self._stored(await self._connection.fetch(FACTS, self._chat_id, self._until)):
             if event.message_id is None:
                 view.apply(event)
-            view.version, view.position, view.updated_at = event.version, event.position, event.at
+            else:
+                view.version, view.position, view.updated_at = event.version, event.position, event.at
         current_id = await self._connection.fetchval(CURRENT, self._chat_id, self._until)
         view.current_id = str(current_id) if current_id is not None else None
         self.view = view

@@ -1,6 +1,7 @@
 -- name: listed_chats
 -- $1 uuid: the person. $2 int: offset. $3 int: rows at most. Then what is wanted, null for whatever it is: $4 boolean: pinned,
 -- $5 boolean: archived, $6 boolean: in a folder, $7 uuid: in this one, $8 text: a tag's id. What others share with them is none of it.
+-- By time, and not by position alone: an imported chat stands where it stood in the list that it comes from.
 SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
   FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, position
            FROM stenograph_history.chats
@@ -10,14 +11,14 @@ SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
             AND ($6::boolean IS NULL OR (folder_id IS NOT NULL) = $6)
             AND ($7::uuid IS NULL OR folder_id = $7)
             AND ($8::text IS NULL OR tag_ids @> ARRAY[$8])
-          ORDER BY position DESC LIMIT $2::integer + $3::integer)
+          ORDER BY updated_at DESC, position DESC LIMIT $2::integer + $3::integer)
         UNION ALL
         (SELECT chat_id, title, created_at, updated_at, false, false, NULL, position
            FROM stenograph_history.chats
           WHERE readers @> ARRAY[$1::uuid] AND NOT deleted
             AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $7 IS NULL AND $8 IS NULL
-          ORDER BY position DESC LIMIT $2::integer + $3::integer)) AS chats
- ORDER BY position DESC
+          ORDER BY updated_at DESC, position DESC LIMIT $2::integer + $3::integer)) AS chats
+ ORDER BY updated_at DESC, position DESC
 OFFSET $2
  LIMIT $3;
 

@@ -11,6 +11,7 @@ than the newest file. The older files stay, and stay readable.
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Union
 from uuid import UUID
@@ -43,7 +44,14 @@ def sample(annotation: Any, name: str) -> Any:
     if hasattr(annotation, "__struct_fields__"):
         hints = typing.get_type_hints(annotation)
         return annotation(**{field: sample(hints[field], field) for field in annotation.__struct_fields__})
-    known: dict[Any, Any] = {UUID: UUID("01900000-0000-7000-8000-00000000000a"), str: f"{name} “ü” \\ 🦉", int: 7, bool: True, float: 1.5}
+    known: dict[Any, Any] = {
+        UUID: UUID("01900000-0000-7000-8000-00000000000a"),
+        str: f"{name} “ü” \\ 🦉",
+        int: 7,
+        bool: True,
+        float: 1.5,
+        datetime: datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC),
+    }
     return known.get(annotation, [{"type": "text", "text": "any JSON"}])
 
 

@@ -1,6 +1,7 @@
 """Random histories of chats that could have happened: each fact is what ``decide`` answered to some command on the state before it."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -41,8 +42,10 @@ from domain.chat import (
     Timings,
     decide,
     evolve,
+    fold,
 )
 from domain.errors import Refusal
+from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, steps_of
 
 # No test of ours asserts a time, so hypothesis shall not either: a busy machine is no bug.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -72,9 +75,12 @@ class History(NamedTuple):
 
 @strategies.composite
 def histories(draw: DrawFn, *, steps_max: int = 30) -> History:
-    """Begins with a chat of ``OWNER``; refused commands leave nothing behind."""
+    """Begins with a chat of ``OWNER``, made here or imported whole; refused commands leave nothing behind."""
     created = CreateChat(chat_id=CHAT, by=OWNER, title=draw(TEXTS), listed=draw(strategies.booleans()), fields=draw(UNKNOWN_KEYS))
     state, events = EMPTY, list[ChatEvent]()
+    if draw(strategies.integers(0, 3)) == 0:
+        events = [step.event for step in steps_of(draw(whole_chats()))]
+        state = fold(EMPTY, enumerate(events, 1))
     steps = draw(strategies.integers(0, steps_max))
     for command in [created, *draw(strategies.lists(commands(), min_size=steps, max_size=steps))]:
         is_fitted = draw(strategies.integers(0, 5)) > 0
@@ -86,6 +92,43 @@ def histories(draw: DrawFn, *, steps_max: int = 30) -> History:
             events.append(event)
             state = evolve(state, event, len(events))
     return History(events, state)
+
+
+@strategies.composite
+def whole_chats(draw: DrawFn, *, messages_max: int = 8) -> WholeChat:
+    """A chat from elsewhere: a tree of messages in any order, some of them answers with their chunks."""
+    ids = MESSAGES[: draw(strategies.integers(0, messages_max))]
+    messages = []
+    for number, message_id in enumerate(ids):
+        parent_id = draw(strategies.none() | strategies.sampled_from(ids[:number])) if number else None
+        is_streamed = draw(strategies.booleans())
+        messages.append(
+            WholeMessage(
+                message_id,
+                parent_id,
+                "assistant" if is_streamed else draw(strategies.sampled_from(["user", "assistant", "system"])),
+                draw(TEXTS),
+                draw(strategies.none() | strategies.just(f"m{number}")),
+                draw(UNKNOWN_KEYS | strategies.fixed_dictionaries({"timestamp": strategies.integers(1, 2**31)})),
+                draw(strategies.sampled_from([None, None, 1, 0, -1])),
+                draw(strategies.none() | TEXTS),
+                Streamed("demo", draw(strategies.lists(PIECES, max_size=4)), 1.5, 2.5) if is_streamed else None,
+                f"messages.{number}",
+            )
+        )
+    times = strategies.none() | strategies.just(datetime(2020, 5, 4, tzinfo=UTC))
+    return WholeChat(
+        chat_id=CHAT,
+        owner_id=OWNER,
+        title=draw(TEXTS),
+        origin=Origin("test", "original", draw(times), draw(times)),
+        messages=draw(strategies.permutations(messages)),
+        current_id=draw(strategies.none() | strategies.sampled_from(ids)) if ids else None,
+        fields=draw(UNKNOWN_KEYS),
+        tags=draw(strategies.lists(strategies.sampled_from(["x", "X", "y", "none", ""]), max_size=3)),
+        pinned=draw(strategies.booleans()),
+        archived=draw(strategies.booleans()),
+    )
 
 
 def fitted(state: Chat, command: ChatCommand) -> ChatCommand:
