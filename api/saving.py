@@ -178,7 +178,7 @@ class Saving:
             await resolve_blobs(self._blobs, chat_id, state)
             states.append(shown_message(state.messages[str(message_id)]))
             actor = decode_actor(event.actor)
-            if actor is not None and actor.id == self._actor.id:
+            if actor is None or actor.id == self._actor.id:  # what the server made of its own answer concerns nobody else
                 own = states[-1]
         return Read(own if own is not None else states[0] if states else None, states=states)
 

@@ -92,6 +92,19 @@ class ChatUnshared(msgspec.Struct, frozen=True):
     user_id: UUID
 
 
+class ChatSnapshotShared(msgspec.Struct, frozen=True):
+    """Whoever has the link may see the chat as it was at ``version``: everyone who is signed in, or these people."""
+
+    share_id: UUID
+    version: int
+    everyone: bool = True
+    user_ids: Sequence[UUID] = ()
+
+
+class ChatSnapshotUnshared(msgspec.Struct, frozen=True):
+    share_id: UUID
+
+
 class ChatDeleted(msgspec.Struct, frozen=True):
     pass
 
@@ -211,6 +224,8 @@ ChatFact = (
     | ChatUntagged
     | ChatShared
     | ChatUnshared
+    | ChatSnapshotShared
+    | ChatSnapshotUnshared
     | ChatDeleted
     | ChatImported
     | BranchSelected
@@ -243,6 +258,8 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "chat_untagged": ChatUntagged,
     "chat_shared": ChatShared,
     "chat_unshared": ChatUnshared,
+    "chat_snapshot_shared": ChatSnapshotShared,
+    "chat_snapshot_unshared": ChatSnapshotUnshared,
     "chat_deleted": ChatDeleted,
     "chat_imported": ChatImported,
     "chat_branch_selected": BranchSelected,
@@ -319,6 +336,27 @@ class ShareChat(msgspec.Struct, frozen=True, kw_only=True):
     by: UUID
     user_id: UUID
     permission: Permission | None
+
+
+class ShareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Share the chat as of ``version``. Where a snapshot is shared already, its link stays, and shows this version."""
+
+    chat_id: UUID
+    by: UUID
+    share_id: UUID  # of a new link; nobody can guess it
+    version: int
+
+
+class SetSnapshotAccess(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    everyone: bool
+    user_ids: Sequence[UUID]
+
+
+class UnshareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
 
 
 class DeleteChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -423,6 +461,9 @@ ChatCommand = (
     | MoveChat
     | TagChat
     | ShareChat
+    | ShareSnapshot
+    | SetSnapshotAccess
+    | UnshareSnapshot
     | DeleteChat
     | SelectBranch
     | AddMessage
@@ -457,6 +498,16 @@ class Generation(msgspec.Struct, frozen=True):
     blocks: int = 0
 
 
+class Share(msgspec.Struct, frozen=True):
+    """The link to a snapshot."""
+
+    share_id: UUID
+    version: int  # what it shows
+    everyone: bool
+    user_ids: frozenset[UUID]
+    shared_version: int  # of the event that said so
+
+
 class Chat(msgspec.Struct, frozen=True):
     """Holds only what a decision reads."""
 
@@ -470,6 +521,7 @@ class Chat(msgspec.Struct, frozen=True):
     settings_version: int = 0  # of the newest event that changed the title or the chat's other keys
     tags: frozenset[str] = frozenset()
     grants: Mapping[UUID, Permission] = {}
+    share: Share | None = None
     messages: IdMap[Node] = IdMap()
     current_id: UUID | None = None
     open_generations: Mapping[UUID, Generation] = {}  # a handful; closed ones are not kept here
@@ -479,6 +531,13 @@ class Chat(msgspec.Struct, frozen=True):
 
     def may_write(self, user_id: UUID) -> bool:
         return not self.deleted and (user_id == self.owner_id or self.grants.get(user_id) == "write")
+
+    def may_see_snapshot(self, share_id: UUID, user_id: UUID) -> bool:
+        """Whether this link is there, and for them. Whoever may read the chat may see what was shared of it."""
+        share = self.share
+        if share is None or share.share_id != share_id or self.deleted:
+            return False
+        return share.everyone or user_id in share.user_ids or self.may_read(user_id)
 
 
 EMPTY: Final = Chat()
@@ -512,6 +571,12 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return tag_chat(chat, command)
         case ShareChat():
             return share_chat(chat, command)
+        case ShareSnapshot():
+            return share_snapshot(chat, command)
+        case SetSnapshotAccess():
+            return set_snapshot_access(chat, command)
+        case UnshareSnapshot():
+            return [] if chat.share is None else [Event(None, ChatSnapshotUnshared(chat.share.share_id))]
         case DeleteChat():
             for message_id in chat.open_generations:
                 raise GenerationOpen(message_id)
@@ -559,6 +624,11 @@ def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> lis
     return events
 
 
+OWNERS_COMMANDS: Final = (
+    ShareChat | ShareSnapshot | SetSnapshotAccess | UnshareSnapshot | DeleteChat | PinChat | ArchiveChat | MoveChat | TagChat
+)
+
+
 def require_access(chat: Chat, command: ChatCommand) -> None:
     """Raises ``ChatNotFound`` also where the chat exists but is not the caller's: ids must not be probed."""
     if chat.owner_id is None or chat.deleted:
@@ -566,8 +636,7 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
     by = getattr(command, "by", None)
     if by is None:
         return
-    owner_only = isinstance(command, ShareChat | DeleteChat | PinChat | ArchiveChat | MoveChat | TagChat)
-    if by != chat.owner_id if owner_only else not chat.may_write(by):
+    if by != chat.owner_id if isinstance(command, OWNERS_COMMANDS) else not chat.may_write(by):
         raise ChatNotFound(command.chat_id)
 
 
@@ -632,6 +701,24 @@ def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
     if command.permission is None:
         return [Event(None, ChatUnshared(command.user_id))]
     return [Event(None, ChatShared(command.user_id, command.permission))]
+
+
+def share_snapshot(chat: Chat, command: ShareSnapshot) -> list[ChatEvent]:
+    known = chat.share
+    if known is None:
+        return [Event(None, ChatSnapshotShared(command.share_id, command.version))]
+    if command.version in (known.version, known.shared_version):
+        return []  # nothing has happened since but the sharing
+    return [Event(None, ChatSnapshotShared(known.share_id, command.version, known.everyone, sorted(known.user_ids)))]
+
+
+def set_snapshot_access(chat: Chat, command: SetSnapshotAccess) -> list[ChatEvent]:
+    known = chat.share
+    if known is None:
+        raise BadRequest("expected a chat of which a snapshot is shared: POST …/share makes the link")
+    if (known.everyone, known.user_ids) == (command.everyone, frozenset(command.user_ids)):
+        return []
+    return [Event(None, ChatSnapshotShared(known.share_id, known.version, command.everyone, sorted(set(command.user_ids))))]
 
 
 def add_message(chat: Chat, command: AddMessage) -> list[ChatEvent]:
@@ -738,6 +825,11 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return changed(chat, grants={**chat.grants, user_id: permission})
         case ChatUnshared(user_id=user_id):
             return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
+        case ChatSnapshotShared() as shared:
+            share = Share(shared.share_id, shared.version, shared.everyone, frozenset(shared.user_ids), version)
+            return changed(chat, share=share)
+        case ChatSnapshotUnshared():
+            return changed(chat, share=None)
         case ChatDeleted():
             return changed(chat, deleted=True)
         case ChatImported():

@@ -21,6 +21,17 @@ class ListedChat(msgspec.Struct, frozen=True):
     folder_id: UUID | None = None
 
 
+class SharedChat(msgspec.Struct, frozen=True):
+    """A chat of which a snapshot is shared."""
+
+    chat_id: UUID
+    title: str
+    share_id: UUID
+    version: int  # what the link shows
+    created_at: int  # seconds since 1970: of the link
+    updated_at: int
+
+
 class ChatFilter(msgspec.Struct, frozen=True):
     """Which of a person's chats; None: whatever it is. What others share with them is in no folder, not pinned and not archived."""
 
@@ -64,6 +75,10 @@ class History(Protocol):
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
         """The chats in this person's list, the one that changed last first. As of the projection's checkpoint: see ``reached``."""
+        ...
+
+    async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
+        """The chats of this person's of which a snapshot is shared, the one that was shared last first."""
         ...
 
     async def tags(self, user_id: UUID) -> Sequence[str]:

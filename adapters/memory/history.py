@@ -9,7 +9,7 @@ from domain.chat import tag_id
 from domain.errors import MessageNotFound
 from domain.stream import Stream
 from projections.chat import ChatView, view
-from projections.ports import ALL, ChatFilter, ListedChat
+from projections.ports import ALL, ChatFilter, ListedChat, SharedChat
 
 
 class MemoryHistory:
@@ -41,6 +41,16 @@ class MemoryHistory:
                 chats.append((chat.updated_at, chat.position, listed_chat(stream.id, chat, user_id)))
         chats.sort(reverse=True, key=lambda one: one[:2])
         return [listed for _, _, listed in chats[offset : offset + limit]]
+
+    async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
+        chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
+        found = [
+            SharedChat(chat_id, chat.title, UUID(share["share_id"]), share["version"], share["created_at"], share["updated_at"])
+            for chat_id, chat in chats
+            if chat.owner_id == user_id and not chat.deleted and (share := chat.share) is not None
+        ]
+        found.sort(key=lambda one: (-one.updated_at, one.chat_id))
+        return found[offset : offset + limit]
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]

@@ -18,7 +18,7 @@ from domain.event import Stored
 from domain.stream import Stream
 from projections.chat import ChatView
 from projections.history import ADDITIONS, ENDS, History, MessageRow, again, load, load_children, view_of
-from projections.ports import ALL, ChatFilter, ListedChat
+from projections.ports import ALL, ChatFilter, ListedChat, SharedChat
 
 HEAD: Final = text("chat_head")
 FACTS: Final = text("chat_facts")
@@ -31,6 +31,7 @@ SAID: Final = text("chat_said")
 TAIL: Final = text("read_stream_without_deltas")
 LISTED: Final = text("listed_chats")
 TAGS: Final = text("chat_tags")
+SHARED: Final = text("shared_chats")
 POSITION: Final = text("projection_position")
 LOG_HEAD: Final = text("log_head")
 
@@ -66,6 +67,9 @@ class PostgresHistory:
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
         wanted = (chosen.pinned, chosen.archived, chosen.in_folder, chosen.folder_id, chosen.tag)
         return [ListedChat(*row) for row in await self._reader.fetch(LISTED, user_id, offset, limit, *wanted)]
+
+    async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
+        return [SharedChat(*row) for row in await self._reader.fetch(SHARED, user_id, offset, limit)]
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]
