@@ -163,8 +163,8 @@ class Saving:
         return await asyncio.to_thread(merging) if len(copy.messages) > THREAD_MESSAGES else merging()
 
     async def _states(self, chat_id: UUID, message_id: UUID) -> Read:
-        """Every state that a message was in, and which of them this person had read at least: the one they left it in, or the first."""
-        view, states, own = ChatView(), list[Message](), None
+        """Every state that a message was in, and what this person had read of it at least: each key as they set it, or as it was first."""
+        view, states, known = ChatView(), list[Message](), dict[str, Any]()
         for event in await self._log.read_message(Stream("chat", chat_id), message_id, after=0):
             if event.type == "message_deleted":
                 break
@@ -176,11 +176,14 @@ class Saving:
             state = ChatView()
             state.messages = {str(message_id): dict(view.messages[str(message_id)])}
             await resolve_blobs(self._blobs, chat_id, state)
-            states.append(shown_message(state.messages[str(message_id)]))
+            shown_now = shown_message(state.messages[str(message_id)])
             actor = decode_actor(event.actor)
-            if actor is None or actor.id == self._actor.id:  # what the server made of its own answer concerns nobody else
-                own = states[-1]
-        return Read(own if own is not None else states[0] if states else None, states=states)
+            # What the server made of its own answer is nobody else's edit.
+            if not states or actor is None or actor.id == self._actor.id:
+                before = states[-1] if states else {}
+                known |= {key: value for key, value in shown_now.items() if key not in before or not same_json(value, before[key])}
+            states.append(shown_now)
+        return Read(known if states else None, states=states)
 
     async def _commands(
         self, chat_id: UUID, copy: Copy, now: ChatView, base: ChatView | None, settings: Mapping[str, Any], merged: Merged
