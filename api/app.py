@@ -39,6 +39,7 @@ from api.auths import AuthsController
 from api.chat_list import ChatListController, provide_my_folders
 from api.chats import ChatsController
 from api.completions import CompletionsController
+from api.copies import CopiesController
 from api.errors import HANDLERS
 from api.folders import FoldersController
 from api.idempotency import provide_key
@@ -47,6 +48,7 @@ from api.models import ModelsController, OpenAIController
 from api.ops import Gauges, OpsController
 from api.reads import Reads
 from api.settings import Settings
+from api.sharing import SharingController
 from api.snapshots import snapshots
 from api.streams import StreamsController
 from api.system import System
@@ -238,6 +240,8 @@ def create_app(system: System) -> Litestar:
             ChatListController,
             ChatsController,
             FoldersController,
+            SharingController,
+            CopiesController,
             CompletionsController,
             TasksController,
             ModelsController,

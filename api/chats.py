@@ -17,6 +17,7 @@ from api.history import HistoryController, require_reader, version_at
 from api.idempotency import expected_version, new_id
 from api.ids import bound_id
 from api.reading import leave_gone_folder, resolve_blobs
+from api.saving import Saving, parsed
 from commands.account import Principal
 from commands.chat import Chats
 from commands.folder import FolderTrees
@@ -52,6 +53,7 @@ class NewChatIn(msgspec.Struct):
 
 class UpdateChatIn(msgspec.Struct):
     chat: dict[str, Any]
+    version: int | None = None  # of the chat that was read before it was changed
 
 
 class MessageIn(msgspec.Struct):
@@ -167,19 +169,35 @@ class ChatsController(HistoryController):
         request: Request[Any, Any, Any],
         principal: NamedDependency[Principal],
         chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
+        log: NamedDependency[SkipValidation[EventLog]],
+        blobs: NamedDependency[SkipValidation[Blobs]],
         key: NamedDependency[CommandKey | None],
-    ) -> CommandOut:
-        """Rename the chat or change its own keys (models, params …), by shallow merge. Messages have routes of their own."""
+    ) -> CommandOut | dict[str, Any]:
+        """Rename the chat or change its own keys (models, params …), by shallow merge.
+
+        With ``history`` a whole saved chat: merged by message, never in place of what is there, and answered with the whole chat.
+        ``version`` (or ``If-Match``) says what was read before. 409 ``edit_conflict`` where somebody else changed the same since.
+        """
         known_id, _ = bound_id(principal.user_id, chat_id)
+        if "title" in data.chat:
+            title_of(data.chat)
+        if "history" in data.chat:
+            base = read_version(request, data)
+            saving = Saving(chats, history, log, blobs, actor_of(principal))
+            saved = await saving.save(known_id, parsed(data.chat, principal.user_id, base), key)
+            view = await history.chat(known_id, at=saved.appended.versions[0])
+            await resolve_blobs(blobs, known_id, view)
+            return {"id": known_id, **view.shown(), "position": saved.appended.position, "kept": saved.kept}
         commands: list[ChatCommand] = []
         if "title" in data.chat:
             commands.append(RenameChat(chat_id=known_id, by=principal.user_id, title=title_of(data.chat)))
-        fields = {name: value for name, value in data.chat.items() if name not in ("id", "title", "history", "messages", "tags")}
+        fields = {name: value for name, value in data.chat.items() if name not in ("id", "title", "messages", "tags")}
         if fields:
             commands.append(ConfigureChat(chat_id=known_id, by=principal.user_id, fields=fields))
         if not commands:
-            raise BadRequest("expected a chat with a title or other keys of its own; messages have routes of their own")
-        appended = await chats.handle_all(commands, actor=actor_of(principal), key=key, expected_version=expected_version(request))
+            raise BadRequest("expected a chat with a title, other keys of its own, or a history")
+        appended = await chats.handle_all(commands, actor=actor_of(principal), key=key, expected_version=read_version(request, data))
         return answered(known_id, appended)
 
     @delete("/{chat_id:str}", status_code=200)
@@ -313,6 +331,14 @@ class ChatsController(HistoryController):
         known_id, _ = bound_id(principal.user_id, chat_id)
         command = ShareChat(chat_id=known_id, by=principal.user_id, user_id=data.user_id, permission=data.permission)
         return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key))
+
+
+def read_version(request: Request[Any, Any, Any], data: UpdateChatIn) -> int | None:
+    """Which version of the chat the caller had read. Raises ``BadRequest`` where header and body differ."""
+    given = expected_version(request)
+    if given is not None and data.version is not None and given != data.version:
+        raise BadRequest(f"expected one version, received {given} in If-Match and {data.version} in the body")
+    return given if given is not None else data.version
 
 
 async def delete_chat(chats: Chats, runs: Runs, principal: Principal, chat_id: UUID, only_from: Collection[UUID] | None = None) -> None:

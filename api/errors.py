@@ -51,6 +51,8 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.GenerationNotOpen: Answer(409, 1008),
     errors.GenerationOpen: Answer(409, 1008),
     errors.DeltaGap: Answer(409, 1008),
+    errors.ChatChanged: Answer(409, 1008),
+    errors.EditConflict: Answer(409, 1008),
     errors.ClaimTaken: Answer(400, 1008),  # a known e-mail address: 400 in the reference
     errors.CommandMismatch: Answer(422, 1008),
     errors.CursorGone: Answer(410, 1008),
@@ -83,6 +85,8 @@ def members(error: errors.StenographError) -> dict[str, Any]:
     match error:
         case errors.ConcurrencyConflict(expected=expected, current=current):
             return {"expected": expected, "current": current}
+        case errors.EditConflict(conflicts=conflicts, expected=expected, current=current):
+            return {"expected": expected, "current": current, "conflicts": conflicts}
         case errors.CursorGone(epoch=epoch, head=head):
             return {"epoch": str(epoch), "head": head}
         case errors.DeltaGap(expected_seq=expected, received_seq=received):

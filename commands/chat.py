@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from commands.aggregate import Aggregate
-from commands.ports import ANY, EXISTS, Appended, CommandKey, EventLog, StreamAppend
+from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
 from domain.chat import (
     EMPTY,
     BlockOpened,
@@ -49,6 +49,7 @@ class Chats:
         *,
         actor: Actor | None = None,
         key: CommandKey | None = None,
+        claims: Sequence[Claim] = (),
         expected_version: int | None = None,
         attempts_max: int | None = 32,
     ) -> Coroutine[Any, Any, Appended]:
@@ -58,6 +59,7 @@ class Chats:
             lambda chat: decide(chat, command),
             actor=actor,
             command=key,
+            claims=claims,
             also=partial(in_lists, command=command) if type(command) in CHANGES_LISTS else None,
             expected_version=expected_version,
             attempts_max=attempts_max,

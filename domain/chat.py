@@ -13,6 +13,7 @@ import msgspec
 
 from domain.errors import (
     BadRequest,
+    ChatChanged,
     ChatExists,
     ChatNotFound,
     DeltaGap,
@@ -89,6 +90,19 @@ class ChatShared(msgspec.Struct, frozen=True):
 
 class ChatUnshared(msgspec.Struct, frozen=True):
     user_id: UUID
+
+
+class ChatSnapshotShared(msgspec.Struct, frozen=True):
+    """Whoever has the link may see the chat as it was at ``version``: everyone who is signed in, or these people."""
+
+    share_id: UUID
+    version: int
+    everyone: bool = True
+    user_ids: Sequence[UUID] = ()
+
+
+class ChatSnapshotUnshared(msgspec.Struct, frozen=True):
+    share_id: UUID
 
 
 class ChatDeleted(msgspec.Struct, frozen=True):
@@ -210,6 +224,8 @@ ChatFact = (
     | ChatUntagged
     | ChatShared
     | ChatUnshared
+    | ChatSnapshotShared
+    | ChatSnapshotUnshared
     | ChatDeleted
     | ChatImported
     | BranchSelected
@@ -242,6 +258,8 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "chat_untagged": ChatUntagged,
     "chat_shared": ChatShared,
     "chat_unshared": ChatUnshared,
+    "chat_snapshot_shared": ChatSnapshotShared,
+    "chat_snapshot_unshared": ChatSnapshotUnshared,
     "chat_deleted": ChatDeleted,
     "chat_imported": ChatImported,
     "chat_branch_selected": BranchSelected,
@@ -321,6 +339,27 @@ class ShareChat(msgspec.Struct, frozen=True, kw_only=True):
     permission: Permission | None
 
 
+class ShareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Share the chat as of ``version``. Where a snapshot is shared already, its link stays, and shows this version."""
+
+    chat_id: UUID
+    by: UUID
+    share_id: UUID  # of a new link; nobody can guess it
+    version: int
+
+
+class SetSnapshotAccess(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    everyone: bool
+    user_ids: Sequence[UUID]
+
+
+class UnshareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+
+
 class DeleteChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
@@ -375,6 +414,16 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
     data: Any
 
 
+class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing by itself: what is decided with it holds only if these messages are as they were at version ``since``."""
+
+    chat_id: UUID
+    by: UUID
+    since: int
+    message_ids: Sequence[UUID] = ()
+    settings: bool = False  # the title and the chat's other keys, too
+
+
 class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
@@ -414,6 +463,9 @@ ChatCommand = (
     | MoveChat
     | TagChat
     | ShareChat
+    | ShareSnapshot
+    | SetSnapshotAccess
+    | UnshareSnapshot
     | DeleteChat
     | SelectBranch
     | AddMessage
@@ -421,6 +473,7 @@ ChatCommand = (
     | DeleteMessage
     | RateMessage
     | Emit
+    | ExpectUnchanged
     | StartGeneration
     | AppendParts
     | EndGeneration
@@ -436,6 +489,7 @@ class Node(msgspec.Struct, frozen=True):
     role: str
     children: tuple[UUID, ...] = ()
     deleted: bool = False
+    changed_version: int = 0  # of the newest event that changed what it says; the deltas of an open answer do not count
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -444,6 +498,16 @@ class Generation(msgspec.Struct, frozen=True):
     started_version: int  # of its message_start: its deltas stand above
     deltas: int = 0
     blocks: int = 0
+
+
+class Share(msgspec.Struct, frozen=True):
+    """The link to a snapshot."""
+
+    share_id: UUID
+    version: int  # what it shows
+    everyone: bool
+    user_ids: frozenset[UUID]
+    shared_version: int  # of the event that said so
 
 
 class Chat(msgspec.Struct, frozen=True):
@@ -456,8 +520,10 @@ class Chat(msgspec.Struct, frozen=True):
     pinned: bool = False
     archived: bool = False
     folder_id: UUID | None = None
+    settings_version: int = 0  # of the newest event that changed the title or the chat's other keys
     tags: frozenset[str] = frozenset()
     grants: Mapping[UUID, Permission] = {}
+    share: Share | None = None
     messages: IdMap[Node] = IdMap()
     current_id: UUID | None = None
     open_generations: Mapping[UUID, Generation] = {}  # a handful; closed ones are not kept here
@@ -467,6 +533,13 @@ class Chat(msgspec.Struct, frozen=True):
 
     def may_write(self, user_id: UUID) -> bool:
         return not self.deleted and (user_id == self.owner_id or self.grants.get(user_id) == "write")
+
+    def may_see_snapshot(self, share_id: UUID, user_id: UUID) -> bool:
+        """Whether this link is there, and for them. Whoever may read the chat may see what was shared of it."""
+        share = self.share
+        if share is None or share.share_id != share_id or self.deleted:
+            return False
+        return share.everyone or user_id in share.user_ids or self.may_read(user_id)
 
 
 EMPTY: Final = Chat()
@@ -502,6 +575,12 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return tag_chat(chat, command)
         case ShareChat():
             return share_chat(chat, command)
+        case ShareSnapshot():
+            return share_snapshot(chat, command)
+        case SetSnapshotAccess():
+            return set_snapshot_access(chat, command)
+        case UnshareSnapshot():
+            return [] if chat.share is None else [Event(None, ChatSnapshotUnshared(chat.share.share_id))]
         case DeleteChat():
             for message_id in chat.open_generations:
                 raise GenerationOpen(message_id)
@@ -525,6 +604,9 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             if name in RESERVED:
                 raise BadRequest(f"expected an emitted type that is not one of the log's own, received {name!r}")
             return [Event(message_id, Emitted(name, data))]
+        case ExpectUnchanged():
+            require_unchanged(chat, command)
+            return []
         case StartGeneration():
             return start_generation(chat, command)
         case EndGeneration(message_id=message_id, outcome=outcome):
@@ -546,6 +628,11 @@ def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> lis
     return events
 
 
+OWNERS_COMMANDS: Final = (
+    ShareChat | ShareSnapshot | SetSnapshotAccess | UnshareSnapshot | DeleteChat | PinChat | ArchiveChat | MoveChat | TagChat
+)
+
+
 def require_access(chat: Chat, command: ChatCommand) -> None:
     """Raises ``ChatNotFound`` also where the chat exists but is not the caller's: ids must not be probed."""
     if chat.owner_id is None or chat.deleted:
@@ -553,8 +640,7 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
     by = getattr(command, "by", None)
     if by is None:
         return
-    owner_only = isinstance(command, ShareChat | DeleteChat | PinChat | ArchiveChat | MoveChat | TagChat)
-    if by != chat.owner_id if owner_only else not chat.may_write(by):
+    if by != chat.owner_id if isinstance(command, OWNERS_COMMANDS) else not chat.may_write(by):
         raise ChatNotFound(command.chat_id)
 
 
@@ -563,6 +649,15 @@ def existing(chat: Chat, message_id: UUID) -> Node:
     if node is None or node.deleted:
         raise MessageNotFound(message_id)
     return node
+
+
+def require_unchanged(chat: Chat, command: ExpectUnchanged) -> None:
+    if command.settings and chat.settings_version > command.since:
+        raise ChatChanged(None, seen=command.since, current=chat.settings_version)
+    for message_id in command.message_ids:
+        node = existing(chat, message_id)
+        if node.changed_version > command.since:
+            raise ChatChanged(message_id, seen=command.since, current=node.changed_version)
 
 
 def require_place(chat: Chat, message_id: UUID, parent_id: UUID | None) -> None:
@@ -610,6 +705,24 @@ def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
     if command.permission is None:
         return [Event(None, ChatUnshared(command.user_id))]
     return [Event(None, ChatShared(command.user_id, command.permission))]
+
+
+def share_snapshot(chat: Chat, command: ShareSnapshot) -> list[ChatEvent]:
+    known = chat.share
+    if known is None:
+        return [Event(None, ChatSnapshotShared(command.share_id, command.version))]
+    if command.version in (known.version, known.shared_version):
+        return []  # nothing has happened since but the sharing
+    return [Event(None, ChatSnapshotShared(known.share_id, command.version, known.everyone, sorted(known.user_ids)))]
+
+
+def set_snapshot_access(chat: Chat, command: SetSnapshotAccess) -> list[ChatEvent]:
+    known = chat.share
+    if known is None:
+        raise BadRequest("expected a chat of which a snapshot is shared: POST …/share makes the link")
+    if (known.everyone, known.user_ids) == (command.everyone, frozenset(command.user_ids)):
+        return []
+    return [Event(None, ChatSnapshotShared(known.share_id, known.version, command.everyone, sorted(set(command.user_ids))))]
 
 
 def add_message(chat: Chat, command: AddMessage) -> list[ChatEvent]:
@@ -683,21 +796,21 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
         case MessageStarted() as start:
             assert event.message_id is not None
             opened = {**chat.open_generations, event.message_id: Generation(start.task_id, start.node_id, version)}
-            return changed(with_message(chat, event.message_id, start.parent_id, "assistant"), open_generations=opened)
+            return changed(with_message(chat, event.message_id, start.parent_id, "assistant", version), open_generations=opened)
         case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted():
             still_open = {one: generation for one, generation in chat.open_generations.items() if one != event.message_id}
-            return changed(chat, open_generations=still_open)
+            return changed(said(chat, event.message_id, version), open_generations=still_open)
         case MessageAdded(parent_id=parent_id, role=role):
             assert event.message_id is not None
-            return with_message(chat, event.message_id, parent_id, role)
+            return with_message(chat, event.message_id, parent_id, role, version)
         case MessageDeleted():
-            return without_message(chat, event.message_id)
+            return without_message(chat, event.message_id, version)
         case BranchSelected():
             return changed(chat, current_id=event.message_id)
         case ChatCreated() as made:
             return changed(chat, owner_id=made.owner_id, title=made.title, listed=made.listed, folder_id=made.folder_id)
         case ChatRenamed(title=title):
-            return changed(chat, title=title)
+            return changed(chat, title=title, settings_version=version)
         case ChatPinned():
             return changed(chat, pinned=True)
         case ChatUnpinned():
@@ -716,12 +829,19 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return changed(chat, grants={**chat.grants, user_id: permission})
         case ChatUnshared(user_id=user_id):
             return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
+        case ChatSnapshotShared() as shared:
+            share = Share(shared.share_id, shared.version, shared.everyone, frozenset(shared.user_ids), version)
+            return changed(chat, share=share)
+        case ChatSnapshotUnshared():
+            return changed(chat, share=None)
         case ChatDeleted():
             return changed(chat, deleted=True)
         case ChatImported():
             return changed(chat, listed=True)
-        case MessageEdited() | MessageRated() | ChatConfigured() | Emitted():
-            return chat
+        case MessageEdited() | MessageRated() | Emitted():
+            return said(chat, event.message_id, version)
+        case ChatConfigured():
+            return changed(chat, settings_version=version)
         case _:
             assert_never(event.data)
 
@@ -747,20 +867,28 @@ def advanced(chat: Chat, message_id: UUID | None, deltas: int, blocks: int) -> C
     return msgspec.structs.replace(chat, open_generations={**chat.open_generations, message_id: ahead})
 
 
-def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str) -> Chat:
-    messages = chat.messages.with_(message_id, Node(parent_id, role))
+def said(chat: Chat, message_id: UUID | None, version: int) -> Chat:
+    """With the version noted that changed what the message says."""
+    node = chat.messages.get(message_id) if message_id is not None else None
+    if message_id is None or node is None:
+        return chat
+    return changed(chat, messages=chat.messages.with_(message_id, msgspec.structs.replace(node, changed_version=version)))
+
+
+def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str, version: int) -> Chat:
+    messages = chat.messages.with_(message_id, Node(parent_id, role, changed_version=version))
     parent = messages.get(parent_id) if parent_id is not None else None
     if parent_id is not None and parent is not None:
         messages = messages.with_(parent_id, msgspec.structs.replace(parent, children=(*parent.children, message_id)))
     return changed(chat, messages=messages, current_id=message_id)
 
 
-def without_message(chat: Chat, message_id: UUID | None) -> Chat:
+def without_message(chat: Chat, message_id: UUID | None, version: int) -> Chat:
     """Without one message: what stood below it now stands below what it answered, in its place among its siblings."""
     node = chat.messages.get(message_id) if message_id is not None else None
     if message_id is None or node is None or node.deleted:
         return chat
-    messages = chat.messages.with_(message_id, Node(node.parent_id, node.role, deleted=True))
+    messages = chat.messages.with_(message_id, Node(node.parent_id, node.role, deleted=True, changed_version=version))
     for child_id in node.children:
         child = messages.get(child_id)
         assert child is not None  # a child is written down by the same event that adds it

@@ -7,6 +7,8 @@
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
+    │   ├── ChatChanged              a message, or the chat itself, is not as the caller last saw it
+    │   ├── EditConflict             two people changed the same of a message: both versions of it are named
     │   ├── ClaimTaken               something that must be unique is somebody else's already
     │   ├── ImportRefused            a chat from elsewhere that cannot be taken: names the chat and the key
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
@@ -24,7 +26,8 @@ A class is named for the fact, carries its numbers as attributes and puts both s
 and meant for programs; ``api/errors.py`` alone knows which HTTP status or close code goes with it.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 from uuid import UUID
 
 
@@ -246,6 +249,30 @@ class FolderCycle(Refusal):
     def __init__(self, folder_id: UUID, parent_id: UUID | None) -> None:
         self.folder_id, self.parent_id = folder_id, parent_id
         super().__init__(f"folder {folder_id} cannot be moved into {parent_id}, which is itself or below it")
+
+
+class ChatChanged(Refusal):
+    code = "chat_changed"
+
+    def __init__(self, message_id: UUID | None, *, seen: int, current: int) -> None:
+        self.message_id, self.seen, self.current = message_id, seen, current
+        what = f"message {message_id}" if message_id is not None else "the chat's title or settings"
+        super().__init__(f"{what}: expected as of version {seen}, changed at version {current}")
+
+
+class EditConflict(Refusal):
+    """Nothing was written. ``conflicts``: of each message both versions, with what differs and where the server's stands."""
+
+    code = "edit_conflict"
+
+    def __init__(self, conflicts: Sequence[Mapping[str, Any]], *, expected: int | None, current: int) -> None:
+        self.conflicts, self.expected, self.current = conflicts, expected, current
+        named = ", ".join(str(one["message_id"] or "the chat itself") for one in conflicts[:5])
+        more = f" and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+        read = f"version {expected}" if expected is not None else "the copy"
+        super().__init__(
+            f"somebody else changed what this copy changes, after {read} and before version {current}: {named}{more}; nothing was saved"
+        )
 
 
 class ClaimTaken(Refusal):

@@ -25,6 +25,8 @@ from domain.chat import (
     ChatPinned,
     ChatRenamed,
     ChatShared,
+    ChatSnapshotShared,
+    ChatSnapshotUnshared,
     ChatTagged,
     ChatUnarchived,
     ChatUnpinned,
@@ -68,6 +70,7 @@ class ChatView:
         self.deleted = False
         self.tags: list[str] = []
         self.grants: dict[str, str] = {}
+        self.share: dict[str, Any] | None = None  # the link to a snapshot of it: share_id, version, created_at, updated_at
         self.created_at: datetime | None = None
         self.updated_at: datetime | None = None
         self.messages: dict[str, Message] = {}
@@ -95,6 +98,9 @@ class ChatView:
                     message["blocks"].append({"index": opened.index, "type": opened.type, "name": opened.name, "id": opened.id, "text": []})
             case MessageAdded() as added:
                 extra = others_keys(added.fields)
+                blocks = blocks_of(added.fields)
+                if blocks:
+                    extra["blocks"] = blocks
                 if added.client_id is not None:
                     extra["client_id"] = added.client_id
                 extra["role"], extra["content"], extra["done"] = added.role, added.content, True
@@ -192,6 +198,11 @@ class ChatView:
                 self.grants[str(user_id)] = permission
             case ChatUnshared(user_id=user_id):
                 self.grants.pop(str(user_id), None)
+            case ChatSnapshotShared() as shared:
+                made_at = self.share["created_at"] if self.share is not None else seconds(at)
+                self.share = {"share_id": str(shared.share_id), "version": shared.version, "created_at": made_at, "updated_at": seconds(at)}
+            case ChatSnapshotUnshared():
+                self.share = None
             case ChatDeleted():
                 self.deleted = True
             case ChatImported() as imported:
@@ -233,6 +244,11 @@ class ChatView:
         if self.current_id == message_id:
             self.current_id = message["parentId"]
 
+    def without(self, message_ids: Iterable[str]) -> None:
+        """Leave these messages out, as if they had been deleted."""
+        for message_id in message_ids:
+            self._remove(message_id)
+
     def may_read(self, user_id: UUID) -> bool:
         return not self.deleted and (user_id == self.owner_id or str(user_id) in self.grants)
 
@@ -263,7 +279,7 @@ class ChatView:
             "chat": chat,
             "created_at": seconds(self.created_at),
             "updated_at": seconds(self.updated_at),
-            "share_id": None,
+            "share_id": self.share["share_id"] if self.share is not None else None,
             "archived": self.archived,
             "pinned": self.pinned,
             "meta": {"tags": list(self.tags)},
@@ -319,6 +335,17 @@ def emitted(message: Message, name: str, data: Any) -> None:
 
 def others_keys(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key not in OWN_KEYS}
+
+
+def blocks_of(fields: Mapping[str, Any]) -> list[Message]:
+    """What an answer was made of, where a copy of it says so; nothing for what is none of ours."""
+    blocks = fields.get("blocks")
+    made: list[Message] = []
+    for index, block in enumerate(blocks if isinstance(blocks, list) else ()):
+        if not isinstance(block, dict) or block.get("index") != index or not isinstance(block.get("text"), str):
+            return []
+        made.append({**block, "text": [block["text"]] if block["text"] else []})
+    return made
 
 
 def listed(value: Any) -> list[Any]:

@@ -52,6 +52,7 @@ class HeadState(msgspec.Struct):
     fields: dict[str, Any] = {}
     grants: dict[str, str] = {}
     open: dict[str, int] = {}
+    share: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 def view_of(head: Sequence[Any]) -> ChatView:
@@ -81,6 +82,7 @@ def view_of(head: Sequence[Any]) -> ChatView:
     chat.current_id = str(current_id) if current_id is not None else None
     known = msgspec.json.decode(state, type=HeadState)
     chat.fields, chat.grants, chat.open = known.fields, known.grants, known.open
+    chat.share = known.share if known.share is not msgspec.UNSET else None
     return chat
 
 
@@ -104,7 +106,7 @@ def head_of(chat_id: UUID, chat: ChatView) -> tuple[Any, ...]:
         chat.updated_at,
         chat.current_id,
         chat.messages_count,
-        _encoder.encode(HeadState(chat.fields, chat.grants, chat.open)).decode(),
+        _encoder.encode(HeadState(chat.fields, chat.grants, chat.open, chat.share if chat.share is not None else msgspec.UNSET)).decode(),
     )
 
 

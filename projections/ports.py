@@ -21,6 +21,17 @@ class ListedChat(msgspec.Struct, frozen=True):
     folder_id: UUID | None = None
 
 
+class SharedChat(msgspec.Struct, frozen=True):
+    """A chat of which a snapshot is shared."""
+
+    chat_id: UUID
+    title: str
+    share_id: UUID
+    version: int  # what the link shows
+    created_at: int  # seconds since 1970: of the link
+    updated_at: int
+
+
 class ChatFilter(msgspec.Struct, frozen=True):
     """Which of a person's chats; None: whatever it is. What others share with them is in no folder, not pinned and not archived."""
 
@@ -74,6 +85,10 @@ class History(Protocol):
         In pages, for whoever changes each of them: ``after`` is the position of the last one of the page before, 0 at first. What
         changes meanwhile only moves on, so none is missed. As of the projection's checkpoint: see ``reached``.
         """
+        ...
+
+    async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
+        """The chats of this person's of which a snapshot is shared, the one that was shared last first."""
         ...
 
     async def tags(self, user_id: UUID) -> Sequence[str]:

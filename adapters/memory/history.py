@@ -9,7 +9,7 @@ from domain.chat import tag_id
 from domain.errors import MessageNotFound
 from domain.stream import Stream
 from projections.chat import ChatView, view
-from projections.ports import ALL, ChatFilter, ListedChat
+from projections.ports import ALL, ChatFilter, ListedChat, SharedChat
 
 
 class MemoryHistory:
@@ -49,6 +49,16 @@ class MemoryHistory:
             if chat.owner_id == user_id and chat.is_listed_for(user_id) and chosen.takes(chat, user_id):
                 found.append((chat.position, stream.id))
         return [one for one in sorted(found) if one[0] > after][:limit]
+
+    async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
+        chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
+        found = [
+            SharedChat(chat_id, chat.title, UUID(share["share_id"]), share["version"], share["created_at"], share["updated_at"])
+            for chat_id, chat in chats
+            if chat.owner_id == user_id and not chat.deleted and (share := chat.share) is not None
+        ]
+        found.sort(key=lambda one: (-one.updated_at, one.chat_id))
+        return found[offset : offset + limit]
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]

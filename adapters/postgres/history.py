@@ -17,7 +17,7 @@ from domain.event import Stored
 from domain.stream import Stream
 from projections.chat import ChatView
 from projections.history import ADDITIONS, ENDS, History, MessageRow, again, load, load_children, view_of
-from projections.ports import ALL, ChatFilter, ListedChat
+from projections.ports import ALL, ChatFilter, ListedChat, SharedChat
 
 HEAD: Final = text("chat_head")
 FACTS: Final = text("chat_facts")
@@ -31,6 +31,7 @@ TAIL: Final = text("read_stream_without_deltas")
 LISTED: Final = text("listed_chats")
 OWN: Final = text("own_chats")
 TAGS: Final = text("chat_tags")
+SHARED: Final = text("shared_chats")
 POSITION: Final = text("projection_position")
 LOG_HEAD: Final = text("log_head")
 
@@ -70,6 +71,9 @@ class PostgresHistory:
 
     async def own(self, user_id: UUID, chosen: ChatFilter = ALL, *, after: int, limit: int) -> Sequence[tuple[int, UUID]]:
         return [(row["position"], row["chat_id"]) for row in await self._reader.fetch(OWN, user_id, after, limit, *wanted(chosen))]
+
+    async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
+        return [SharedChat(*row) for row in await self._reader.fetch(SHARED, user_id, offset, limit)]
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]

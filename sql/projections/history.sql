@@ -23,6 +23,7 @@ CREATE TABLE chats (
     CONSTRAINT chats_pkey PRIMARY KEY (chat_id)
 );
 CREATE INDEX chats_owner_key ON chats (owner_id, updated_at DESC, position DESC) WHERE listed AND NOT deleted;
+CREATE INDEX chats_shared_key ON chats (owner_id) WHERE (state -> 'share') IS NOT NULL AND NOT deleted;
 CREATE INDEX chats_readers_key ON chats USING gin (readers) WHERE NOT deleted;
 
 -- One row for each state of each message, valid from version `since` until before `until`.

@@ -41,3 +41,13 @@ SELECT DISTINCT ON (tagged.id) tagged.name
   FROM stenograph_history.chats AS c, unnest(c.tags, c.tag_ids) AS tagged(name, id)
  WHERE c.owner_id = $1 AND c.listed AND NOT c.deleted
  ORDER BY tagged.id, tagged.name COLLATE "C";
+
+-- name: shared_chats
+-- $1 uuid: the person. $2 int: offset. $3 int: rows at most.
+SELECT c.chat_id, c.title, (c.state -> 'share' ->> 'share_id')::uuid, (c.state -> 'share' ->> 'version')::integer,
+       (c.state -> 'share' ->> 'created_at')::bigint, (c.state -> 'share' ->> 'updated_at')::bigint
+  FROM stenograph_history.chats AS c
+ WHERE c.owner_id = $1 AND NOT c.deleted AND (c.state -> 'share') IS NOT NULL
+ ORDER BY (c.state -> 'share' ->> 'updated_at')::bigint DESC, c.chat_id
+OFFSET $2
+ LIMIT $3;
