@@ -40,6 +40,7 @@ from api.chat_list import ChatListController
 from api.chats import ChatsController
 from api.completions import CompletionsController
 from api.errors import HANDLERS
+from api.exports import ExportsController
 from api.idempotency import provide_key
 from api.live import Live
 from api.models import ModelsController, OpenAIController
@@ -231,6 +232,7 @@ def create_app(system: System) -> Litestar:
             UsersController,
             ChatListController,
             ChatsController,
+            ExportsController,
             CompletionsController,
             TasksController,
             ModelsController,

@@ -12,7 +12,7 @@ import msgspec
 
 from domain.chat import CHAT_TYPES, MessageEnded, Timings
 from domain.errors import BadRequest, ContentRefused
-from domain.event import Actor, Emitted, Event, Stored
+from domain.event import Actor, Emitted, Event, Stored, Verbatim
 from domain.stream import Kind
 from domain.user import USER_TYPES
 
@@ -40,13 +40,21 @@ def encode(fact: Any) -> tuple[str, bytes]:
             if not EMITTED_NAME.fullmatch(fact.name):
                 raise BadRequest(f"expected an event type like [a-z][a-z0-9_:.-]{{0,63}}, received {fact.name[:80]!r}")
             name, data = fact.name, _encoder.encode(fact.data)
+        elif kind is Verbatim:
+            name, data = fact.name, fact.data
         else:
             name, data = NAMES[kind], _encoder.encode(_flat(fact) if kind in _open else fact)
     except UnicodeEncodeError:
         raise ContentRefused("a lone surrogate") from None
-    if b"\\u0000" in data and _NUL.search(data):
-        raise ContentRefused("U+0000")
+    if b"\\u0000" in data:
+        refuse_nul(data)
     return name, data
+
+
+def refuse_nul(data: bytes) -> None:
+    """Raises ``ContentRefused`` for JSON with U+0000 in it."""
+    if _NUL.search(data):
+        raise ContentRefused("U+0000")
 
 
 def decode(kind: Kind, name: str, data: bytes) -> Any:

@@ -26,6 +26,13 @@ class Event(msgspec.Struct, Generic[Fact], frozen=True):
     data: Fact
 
 
+class Verbatim(msgspec.Struct, frozen=True):
+    """A fact as the bytes that another log holds of it, for a restore: they are stored as they are. Whoever makes one has checked them."""
+
+    name: str
+    data: bytes
+
+
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """One row of the log. ``data`` and ``actor`` are JSON, the very bytes that were written: they are sent as they are.
 

@@ -26,6 +26,7 @@ READ_MESSAGE: Final = text("read_message")
 READ_LOG: Final = text("read_log")
 STREAM_VERSION: Final = text("stream_version")
 VERSION_AT: Final = text("version_at")
+ORIGINAL_TIMES: Final = text("original_times")
 LOG_HEAD: Final = text("log_head")
 FIND_COMMAND: Final = text("find_command")
 FIND_CLAIM: Final = text("find_claim")
@@ -168,6 +169,9 @@ class PostgresLog:
         rows = await self.reader.fetch(VERSION_AT, stream.id, stream.kind, at)
         version: int = rows[0][0]
         return version
+
+    async def original_times(self, stream: Stream, *, after: int, until: int) -> Mapping[int, datetime]:
+        return {row[0]: row[1] for row in await self.reader.fetch(ORIGINAL_TIMES, stream.id, after, until)}
 
     async def head(self) -> int:
         return _first(await self.reader.fetch(LOG_HEAD))
