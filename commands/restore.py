@@ -127,7 +127,8 @@ class Restore:
         *,
         now: datetime,
         owner_id: UUID | None = None,
-        progressed: Callable[[Restored], None] = lambda _: None,
+        done: Restored | None = None,
+        progressed: Callable[[], None] = lambda: None,
     ) -> None:
         self._log, self._blobs, self._nodes = log, blobs, nodes
         self._now_us = microseconds(now)
@@ -141,7 +142,7 @@ class Restore:
         self._in_flight: deque[tuple[asyncio.Task[None], frozenset[Stream]]] = deque()
         self._lost: set[Stream] = set()  # chats of which an append was refused
         self._nodes_seen: set[UUID] = set()
-        self.done = Restored()
+        self.done = done if done is not None else Restored()  # kept up to date, also where it ends early
 
     async def run(self, lines: Iterable[bytes]) -> Restored:
         """All lines, one after the other. Raises ``LogUnavailable``; ``done`` says how far it got all the same."""
@@ -151,7 +152,7 @@ class Restore:
                 if not raw.isspace():
                     await self._line(raw)
                 if self.done.lines % 1000 == 0:
-                    self._progressed(self.done)
+                    self._progressed()
             await self._finish_chat()
             await self._send()
         except BaseException:
@@ -198,7 +199,7 @@ class Restore:
                 self.done.chats_whole -= 1
             kept = f"versions 1 to {chat.version} of it are kept" if chat.version else "nothing of it is restored"
             if stream is None or stream == chat.stream:
-                reason += f". {kept[:1].upper()}{kept[1:]}; mend the file and import it again"
+                reason += f". {kept[:1].upper()}{kept[1:]}; once that is mended, import the file again"
         self.done.refuse(f"{where}: {reason}")
 
     async def _begin_chat(self, stream: Stream) -> None:
@@ -419,7 +420,7 @@ class Restore:
     async def _settle(self) -> None:
         task, _ = self._in_flight.popleft()
         await task
-        self._progressed(self.done)
+        self._progressed()
 
     async def _drain(self) -> None:
         while self._in_flight:
