@@ -41,6 +41,7 @@ from api.chats import ChatsController
 from api.completions import CompletionsController
 from api.copies import CopiesController
 from api.errors import HANDLERS
+from api.exports import ExportsController
 from api.folders import FoldersController
 from api.idempotency import provide_key
 from api.live import Live
@@ -242,6 +243,7 @@ def create_app(system: System) -> Litestar:
             FoldersController,
             SharingController,
             CopiesController,
+            ExportsController,
             CompletionsController,
             TasksController,
             ModelsController,

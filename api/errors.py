@@ -38,6 +38,7 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.MessageNotFound: Answer(404, 1008),
     errors.BeforeFirstEvent: Answer(404, 1008),
     errors.ImportRefused: Answer(400, 1008),
+    errors.BadLine: Answer(400, 1008),
     errors.ModelNotFound: Answer(400, 1008),
     errors.UserNotFound: Answer(400, 1008),  # as in the reference
     errors.TaskNotFound: Answer(404, 1008),

@@ -145,9 +145,11 @@ class Http:
                     raise refusal
             attempt += 1
 
-    async def open_stream(self, path: str, params: Mapping[str, str | int], *, read_timeout_s: float) -> httpx.Response:
+    async def open_stream(
+        self, path: str, params: Mapping[str, str | int], *, read_timeout_s: float, accept: str = "text/event-stream"
+    ) -> httpx.Response:
         """An answer that goes on. The caller closes it. Raises ``ApiError``, ``ServerUnreachable``; one attempt."""
-        headers = {"accept": "text/event-stream", "cache-control": "no-store"}
+        headers = {"accept": accept, "cache-control": "no-store"}
         token = await self.credentials.current()
         if token is not None:
             headers["authorization"] = f"Bearer {token}"

@@ -17,12 +17,20 @@ ANY: Final = -1  # expected version: whatever the stream is at
 EXISTS: Final = -2  # expected version: the stream has at least one event
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """Of an event that is restored: who caused it, as JSON, and when it was recorded first."""
+
+    actor: bytes | None
+    at: datetime  # UTC
+
+
 class StreamAppend(msgspec.Struct, frozen=True):
     """What one request adds to one stream. ``expected`` is the number of events the caller has seen, 0 for a new stream."""
 
     stream: Stream
     events: Sequence[Event[Any]]
     expected: int
+    origins: Sequence[Origin] = ()  # one for each event where they are restored: they stand for the request's actor and for now
 
 
 class CommandKey(msgspec.Struct, frozen=True):
@@ -97,7 +105,11 @@ class EventLog(Protocol):
         ...
 
     async def version_at(self, stream: Stream, at: datetime) -> int:
-        """The newest version that was written at ``at`` or before; 0 if none was."""
+        """The newest version that was written at ``at`` or before; 0 if none was. Restored events count from when they were first."""
+        ...
+
+    async def original_times(self, stream: Stream, *, after: int, until: int) -> Mapping[int, datetime]:
+        """When restored events with ``after < version <= until`` were recorded first. The others were when they say themselves."""
         ...
 
     async def times(self, stream: Stream, versions: Collection[int]) -> Mapping[int, datetime]:

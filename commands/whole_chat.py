@@ -16,7 +16,7 @@ from commands.ports import EXISTS, Appended, AppendRequest, Blobs, EventLog, Str
 from domain.chat import ChatConfigured, ChatFact, MessageEnded
 from domain.codec import EVENT_BYTES_MAX, encode
 from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, UserNotFound
-from domain.event import Actor, Encoded, Event
+from domain.event import Actor, Event, Verbatim
 from domain.stream import Stream
 from domain.user import ChatListed
 from domain.whole_chat import Step, WholeChat, steps_of
@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
     """A chat as the events of its stream, encoded, with the indexes after which it may be cut."""
 
     chat: WholeChat
-    events: Sequence[Event[Encoded]]
+    events: Sequence[Event[Verbatim]]
     cuts: Sequence[int]
     bytes: int
 
@@ -90,7 +90,7 @@ class WholeChats:
 
     async def prepare(self, chat: WholeChat) -> Prepared:
         """Its events, encoded, with what is too large for them put into blobs. Raises ``ImportRefused``."""
-        events: list[Event[Encoded]] = []
+        events: list[Event[Verbatim]] = []
         cuts: list[int] = []
         size = 0
         answering: UUID | None = None
@@ -102,7 +102,7 @@ class WholeChats:
                 raise ImportRefused(chat.name, refused_key(step), f"text must be Unicode without {refusal.what}") from None
             if len(data) > FACT_BYTES_MAX:
                 name, data = await self._with_references(chat, step)
-            events.append(Event(message_id, Encoded(name, data)))
+            events.append(Event(message_id, Verbatim(name, data)))
             size += len(data)
             # An answer is never cut: whoever looks for answers that a dead server left open would find it.
             if name == "message_start":
@@ -224,7 +224,7 @@ def bundles(prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
         yield bundle
 
 
-def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Encoded]]]:
+def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Verbatim]]]:
     """What is missing after ``version``, in requests' sizes."""
     if one.fits_one:
         yield one.events[version:]

@@ -12,7 +12,7 @@ import msgspec
 
 from domain.chat import CHAT_TYPES, MessageEnded, Timings
 from domain.errors import BadRequest, ContentRefused
-from domain.event import Actor, Emitted, Encoded, Event, Stored
+from domain.event import Actor, Emitted, Event, Stored, Verbatim
 from domain.folder import FOLDER_TYPES
 from domain.stream import Kind
 from domain.user import USER_TYPES
@@ -41,7 +41,7 @@ def encode(fact: Any) -> tuple[str, bytes]:
     Raises ``ContentRefused`` for text that Postgres cannot hold, ``BadRequest`` for a bad emitted name or JSON that is nested too deep.
     """
     kind = type(fact)
-    if kind is Encoded:
+    if kind is Verbatim:
         return fact.name, fact.data
     try:
         if kind is Emitted:
@@ -54,8 +54,8 @@ def encode(fact: Any) -> tuple[str, bytes]:
         raise ContentRefused("a lone surrogate") from None
     except RecursionError:
         raise _too_deep() from None
-    if b"\\u0000" in data and _NUL.search(data):
-        raise ContentRefused("U+0000")
+    if b"\\u0000" in data:
+        refuse_nul(data)
     if data.count(b"{") + data.count(b"[") > NESTING_MAX and nesting(data) > NESTING_MAX:
         raise _too_deep()
     return name, data
@@ -75,6 +75,12 @@ def nesting(data: bytes) -> int:
 
 def _too_deep() -> BadRequest:
     return BadRequest(f"expected JSON that is nested at most {NESTING_MAX} deep")
+
+
+def refuse_nul(data: bytes) -> None:
+    """Raises ``ContentRefused`` for JSON with U+0000 in it."""
+    if _NUL.search(data):
+        raise ContentRefused("U+0000")
 
 
 def decode(kind: Kind, name: str, data: bytes) -> Any:

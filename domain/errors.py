@@ -12,6 +12,7 @@
     │   ├── ClaimTaken               something that must be unique is somebody else's already
     │   ├── ImportRefused            a chat from elsewhere that cannot be taken: names the chat and the key
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
+    │   ├── BadLine                  a line of a file that cannot be restored
     │   ├── CommandMismatch          an idempotency key came back with another body
     │   └── CursorGone               a cursor of another history, or from the future
     ├── ConcurrencyConflict          the stream moved on between reading and appending; nothing was written
@@ -315,6 +316,16 @@ class BeforeFirstEvent(Refusal):
     def __init__(self, stream: object, at: object) -> None:
         self.stream, self.at = stream, at
         super().__init__(f"expected a time at which {stream} was there, received {at}, before its first event")
+
+
+class BadLine(Refusal):
+    """Its text says which key is wrong. ``where`` says where the line stands, once that is known."""
+
+    code = "bad_line"
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        self.reason, self.where = reason, where
+        super().__init__(f"{where}: {reason}" if where else reason)
 
 
 class ConcurrencyConflict(StenographError):

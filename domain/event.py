@@ -26,6 +26,15 @@ class Event(msgspec.Struct, Generic[Fact], frozen=True):
     data: Fact
 
 
+class Verbatim(msgspec.Struct, frozen=True):
+    """A fact as its stored type and JSON, for who has them already: from another log, or encoded before. They are stored as they are,
+    and whoever makes one has checked them.
+    """
+
+    name: str
+    data: bytes
+
+
 class Stored(msgspec.Struct, frozen=True, gc=False):
     """One row of the log. ``data`` and ``actor`` are JSON, the very bytes that were written: they are sent as they are.
 
@@ -52,13 +61,6 @@ class Recorded(msgspec.Struct, Generic[Fact], frozen=True):
     at: datetime
     actor: Actor | None
     event: Event[Fact]
-
-
-class Encoded(msgspec.Struct, frozen=True):
-    """A fact as its stored type and JSON, for who has encoded it already. The codec passes it on as it is."""
-
-    name: str
-    data: bytes
 
 
 # What an emitter may send besides our own types (docs/protocol.md §2): kept as given, under its own name.

@@ -273,10 +273,14 @@ class ChatView:
             "history": {"messages": messages, "currentId": self.current_id},
             "messages": [messages[message_id] for message_id in self.branch(self.current_id)],
         }
+        head = self.shown_head()
+        return {"user_id": head.pop("user_id"), "title": head.pop("title"), "chat": chat, **head}
+
+    def shown_head(self) -> dict[str, Any]:
+        """The same without what is in it."""
         return {
             "user_id": str(self.owner_id),
             "title": self.title,
-            "chat": chat,
             "created_at": seconds(self.created_at),
             "updated_at": seconds(self.updated_at),
             "share_id": self.share["share_id"] if self.share is not None else None,

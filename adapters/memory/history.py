@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from adapters.memory.log import MemoryLog
 from domain.chat import tag_id
 from domain.errors import MessageNotFound
@@ -19,7 +21,10 @@ class MemoryHistory:
     async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
         stream = Stream("chat", chat_id)
         newest = await self._log.version(stream)
-        return view(await self._log.read(stream, until=newest if at is None else at, limit=newest))
+        events = await self._log.read(stream, until=newest if at is None else at, limit=newest)
+        times = await self._log.original_times(stream, after=0, until=newest)
+        # What readers see of a restored event is when it was recorded first.
+        return view(msgspec.structs.replace(event, at=times.get(event.version, event.at)) if times else event for event in events)
 
     async def branch(
         self, chat_id: UUID, *, at: int | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int

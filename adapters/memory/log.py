@@ -30,6 +30,7 @@ class MemoryLog:
         self._claims: dict[tuple[str, str], Stream] = {}
         self._active: dict[UUID, datetime] = {}
         self._blobs: dict[tuple[Stream, bytes], bytes] = {}
+        self._originals: dict[tuple[Stream, int], datetime] = {}
         self._beats: dict[UUID, NodeBeat] = {}
 
     @property
@@ -82,9 +83,13 @@ class MemoryLog:
         versions: list[int] = []
         for append, rows in zip(request.appends, encoded, strict=True):
             stream_events = self._streams.setdefault(append.stream, [])
-            for message_id, name, data in rows:
+            for number, (message_id, name, data) in enumerate(rows):
                 position, version = len(self.events) + 1, len(stream_events) + 1
-                event = Stored(position, append.stream, version, name, message_id, actor, data, at)
+                origin = append.origins[number] if append.origins else None
+                if origin is not None:
+                    self._originals[append.stream, version] = origin.at
+                caused = origin.actor if origin is not None else actor
+                event = Stored(position, append.stream, version, name, message_id, caused, data, at)
                 self._kinds[append.stream.id] = append.stream.kind
                 stream_events.append(event)
                 self.events.append(event)
@@ -126,7 +131,10 @@ class MemoryLog:
         return len(self._streams.get(stream, ()))
 
     async def version_at(self, stream: Stream, at: datetime) -> int:
-        return sum(event.at <= at for event in self._streams.get(stream, ()))
+        return sum(self._originals.get((stream, event.version), event.at) <= at for event in self._streams.get(stream, ()))
+
+    async def original_times(self, stream: Stream, *, after: int, until: int) -> Mapping[int, datetime]:
+        return {version: at for (of, version), at in self._originals.items() if of == stream and after < version <= until}
 
     async def times(self, stream: Stream, versions: Collection[int]) -> Mapping[int, datetime]:
         return {event.version: event.at for event in self._streams.get(stream, ()) if event.version in versions}

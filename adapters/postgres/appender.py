@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -20,7 +20,7 @@ import structlog
 
 from adapters.postgres.connection import FAILURES, outcome_unknown, passes, refuses_data
 from adapters.postgres.queries import text
-from commands.ports import Appended, AppendRequest, CommandKey
+from commands.ports import Appended, AppendRequest, CommandKey, StreamAppend
 from domain.codec import EVENT_BYTES_MAX, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, LogUnavailable, Overloaded, StenographError
 from domain.event import Stored
@@ -47,6 +47,7 @@ class Waiting:
 
     __slots__ = (
         "actor",
+        "actors",
         "asked_before",
         "bytes",
         "command",
@@ -56,6 +57,7 @@ class Waiting:
         "events",
         "keys",
         "message_ids",
+        "originals",
         "request",
         "types",
     )
@@ -70,6 +72,12 @@ class Waiting:
         self.message_ids: list[UUID | None] = []
         self.datas: list[bytes] = []
         self.counts: list[int] = []  # how many of them each append has
+        # Of requests that restore something: each event's own actor, and when it was recorded first.
+        self.actors: list[bytes | None] | None = None
+        self.originals: list[datetime | None] = []
+        is_restored = any(append.origins for append in request.appends)
+        if is_restored:
+            self.actors = []
         size = 0
         command = request.command
         # What a batch holds once. An id's number, because it is hashed faster than the id.
@@ -86,6 +94,8 @@ class Waiting:
                 self.datas.append(data)
                 size += length
             self.counts.append(len(append.events))
+            if self.actors is not None:
+                self._take_origins(append, self.actors)
             if append.expected < 0 and command is None:
                 # What was asked at an exact version is recognised by it; everything else needs a key to be asked again by.
                 command = CommandKey(NOBODY, uuid4().hex, b"")
@@ -100,6 +110,12 @@ class Waiting:
         self.bytes = size
         self.events = len(self.datas)
         self.keys = keys
+
+    def _take_origins(self, append: StreamAppend, actors: list[bytes | None]) -> None:
+        if append.origins and len(append.origins) != len(append.events):
+            raise BadRequest(f"expected an origin for each of {len(append.events)} events, received {len(append.origins)}")
+        actors += [origin.actor for origin in append.origins] or [self.actor] * len(append.events)
+        self.originals += [origin.at for origin in append.origins] or [None] * len(append.events)
 
 
 class Lane:
@@ -308,14 +324,15 @@ class Appender:
             match outcomes[index]:
                 case 0:
                     position = positions[index] - one.events
-                    actor, types, message_ids, datas = one.actor, one.types, one.message_ids, one.datas
+                    types, message_ids, datas = one.types, one.message_ids, one.datas
+                    actors = one.actors or [one.actor] * one.events
                     number = 0
                     for append, count, version in zip(one.request.appends, one.counts, after, strict=True):
                         stream = append.stream
                         for at_version in range(version - count + 1, version + 1):
                             position += 1
                             committed.append(
-                                Stored(position, stream, at_version, types[number], message_ids[number], actor, datas[number], at)
+                                Stored(position, stream, at_version, types[number], message_ids[number], actors[number], datas[number], at)
                             )
                             number += 1
                     answer = one.command.answer if one.command is not None else b"null"
@@ -392,6 +409,7 @@ def call_arguments(batch: Sequence[Waiting]) -> tuple[str, ...]:
     message_ids: list[str] = []
     actors: list[bytes] = []
     datas: list[bytes] = []
+    originals: list[str] = []
     touch = 0
     for number, one in enumerate(batch, 1):
         command = one.command
@@ -417,7 +435,14 @@ def call_arguments(batch: Sequence[Waiting]) -> tuple[str, ...]:
         types += one.types
         message_ids += map(_id, one.message_ids)
         datas += one.datas
-        actors += [one.actor or b""] * one.events
+        if one.actors is None:
+            actors += [one.actor or b""] * one.events
+        else:
+            actors += [actor or b"" for actor in one.actors]
+            originals += ["NULL"] * (len(datas) - one.events - len(originals))
+            originals += [at.astimezone(UTC).isoformat() if at is not None else "NULL" for at in one.originals]
+    if originals:
+        originals += ["NULL"] * (len(datas) - len(originals))
     return (
         *map(_array, commands),
         *map(_array, claims),
@@ -432,6 +457,7 @@ def call_arguments(batch: Sequence[Waiting]) -> tuple[str, ...]:
         _array(message_ids),
         SEPARATOR.join(actors).decode(),
         SEPARATOR.join(datas).decode(),
+        _array(originals),
     )
 
 

@@ -27,6 +27,7 @@ READ_LOG: Final = text("read_log")
 STREAM_VERSION: Final = text("stream_version")
 VERSION_AT: Final = text("version_at")
 VERSION_TIMES: Final = text("version_times")
+ORIGINAL_TIMES: Final = text("original_times")
 LOG_HEAD: Final = text("log_head")
 FIND_COMMAND: Final = text("find_command")
 FIND_CLAIM: Final = text("find_claim")
@@ -172,6 +173,9 @@ class PostgresLog:
 
     async def times(self, stream: Stream, versions: Collection[int]) -> Mapping[int, datetime]:
         return {row[0]: row[1] for row in await self.reader.fetch(VERSION_TIMES, stream.id, stream.kind, list(versions))}
+
+    async def original_times(self, stream: Stream, *, after: int, until: int) -> Mapping[int, datetime]:
+        return {row[0]: row[1] for row in await self.reader.fetch(ORIGINAL_TIMES, stream.id, after, until)}
 
     async def head(self) -> int:
         return _first(await self.reader.fetch(LOG_HEAD))

@@ -12,6 +12,7 @@ from client import ENDS, Event
 
 COLOURS: Final = ("green", "yellow", "magenta", "blue", "cyan")
 LINE_CHARACTERS: Final = 80
+EXCERPT_CHARACTERS: Final = 40
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Lanes:
 
     def __init__(self) -> None:
         self._open: dict[str, Lane] = {}
-        self._names: dict[str, str] = {}
+        self._tree = Tree()
+        self._names = self._tree.names
         self._count = 0
         self._running: str | None = None  # the answer whose pieces come as they are
         self._mid_line = False
@@ -54,7 +56,7 @@ class Lanes:
                 if self._open:
                     self._running = None
                 self._open[message_id] = lane
-                yield Part(f"── {self._names[message_id]} answers\n", lane.number)
+                yield Part(f"── {self._names[message_id]} answers{self._tree.placed(message_id, data.get('parent_id'))}\n", lane.number)
                 if len(self._open) == 1:
                     self._running = message_id
             case "content_block" if message_id in self._open:
@@ -64,14 +66,23 @@ class Lanes:
                     yield from self._write(message_id, f"→ {data.get('name') or 'tool'} ", dim=True)
             case "message_delta" if message_id in self._open:
                 kind = self._open[message_id].kinds.get(data["index"], "text")
+                if kind == "text":
+                    self._tree.said(message_id, data["text"])
                 yield from self._write(message_id, data["text"], dim=kind != "text")
             case ended if ended in ENDS and message_id in self._open:
                 yield from self._end(message_id, event)
             case _:
-                said = about(event, self._names)
+                said = about(event, self._tree)
                 if said:
                     yield from self._break()
                     yield Part(f"── {said}\n", None, True)
+
+    def so_far(self) -> Iterator[Part]:
+        """Who is writing, for somebody who begins to look now."""
+        self._mid_line = False
+        for message_id, lane in self._open.items():
+            lane.waiting = ""
+            yield Part(f"── {self._names[message_id]} is answering …\n", lane.number)
 
     def rest(self) -> Iterator[Part]:
         """What was said and is not written yet, where the events end before the answers do."""
@@ -135,11 +146,65 @@ def ending(event: Event) -> str:
             return "was interrupted: its server was lost"
 
 
-def about(event: Event, names: dict[str, str]) -> str:
+class Tree:
+    """What is known of the messages so far: what to call them, how they begin, and what stands below what."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self._words: dict[str, str] = {}
+        self._children: dict[str | None, list[str]] = {}
+        self._newest: str | None = None
+
+    def named(self, message_id: str | None, *, quoted: bool = False) -> str:
+        name = self.names.get(message_id or "", f"message {(message_id or '')[-4:]}")
+        words = " ".join(self._words.get(message_id or "", "").split())
+        short = f"{words[:EXCERPT_CHARACTERS]}…" if len(words) > EXCERPT_CHARACTERS else words
+        return f"{name} (“{short}”)" if quoted and short else name
+
+    def said(self, message_id: str, text: str) -> None:
+        """The beginning is enough."""
+        known = self._words.get(message_id, "")
+        if len(known) <= EXCERPT_CHARACTERS:
+            self._words[message_id] = known + text[: EXCERPT_CHARACTERS + 1]
+
+    def changed(self, message_id: str, text: str) -> None:
+        self._words[message_id] = text[: 2 * EXCERPT_CHARACTERS]
+
+    def placed(self, message_id: str, parent_id: str | None) -> str:
+        """Where a new message stands, where that is not simply below the newest one; "" where it is."""
+        beside = self._children.setdefault(parent_id, [])
+        is_branch = bool(beside)
+        is_next = parent_id == self._newest
+        beside.append(message_id)
+        self._newest = message_id
+        if is_branch:
+            return f", {ordinal(len(beside))} " + (f"below {self.named(parent_id, quoted=True)}" if parent_id else "beginning of the chat")
+        return "" if is_next or parent_id not in self.names else f", below {self.named(parent_id, quoted=True)}"
+
+    def deleted(self, message_id: str) -> int:
+        """How many messages stood directly below it: they now stand below what it answered."""
+        below = self._children.pop(message_id, [])
+        for siblings in self._children.values():
+            if message_id in siblings:
+                siblings.remove(message_id)
+                siblings.extend(below)
+                break
+        return len(below)
+
+    def turned(self, message_id: str) -> None:
+        self._newest = message_id
+
+
+def ordinal(number: int) -> str:
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"the {number}{ending}"
+
+
+def about(event: Event, tree: Tree) -> str:
     """A line about what is no answer; "" for what a reader of the conversation need not see."""
     data = event.data if isinstance(event.data, dict) else {}
     who = event.user.name if event.user is not None else "the server"
-    name = names.get(event.message_id or "", f"message {(event.message_id or '')[-4:]}")
+    message_id = event.message_id or ""
     match event.type:
         case "chat_created":
             return f"{who} began “{data.get('title')}”"
@@ -147,25 +212,40 @@ def about(event: Event, names: dict[str, str]) -> str:
             return f"{who} named it “{data.get('title')}”"
         case "chat_deleted":
             return f"{who} deleted the chat"
+        case "chat_archived" | "chat_unarchived" | "chat_pinned" | "chat_unpinned":
+            return f"{who} {event.type.removeprefix('chat_')} the chat"
+        case "chat_tagged" | "chat_untagged":
+            return f"{who} {event.type.removeprefix('chat_')} it “{data.get('name')}”"
         case "chat_branch_selected":
-            return f"{who} turned to {name}"
-        case "message_added" if data.get("role") != "user":
-            model = data.get("model") or (data.get("fields") or {}).get("model") or data.get("role")
-            names[event.message_id or ""] = f"{model} {(event.message_id or '')[-4:]}"
-            return f"{model}, brought by {who}: {text_of(data.get('content'))}"
+            tree.turned(message_id)
+            return f"{who} turned to {tree.named(message_id, quoted=True)}"
         case "message_added":
-            names[event.message_id or ""] = f"{who}'s message {(event.message_id or '')[-4:]}"
-            return f"{who}: {text_of(data.get('content'))}"
+            is_own = data.get("role") == "user"
+            model = data.get("model") or (data.get("fields") or {}).get("model") or data.get("role")
+            name = f"{who}'s message {message_id[-4:]}" if is_own else f"{model} {message_id[-4:]}"
+            text = text_of(data.get("content"))
+            place = tree.placed(message_id, data.get("parent_id"))
+            tree.names[message_id] = name
+            tree.changed(message_id, text)
+            said = f"{who}{place}" if is_own else f"{model}, brought by {who}{place}"
+            return f"{said}: {text}"
         case "message_edited":
             fields = data.get("fields", data)
-            changed = text_of(fields["content"]) if "content" in fields else ", ".join(fields)
-            return f"{who} edited {name}: {changed}"
+            edited = f"{who} edited {tree.named(message_id, quoted=True)}"
+            if "content" not in fields:
+                return f"{edited}: {', '.join(fields)}"
+            text = text_of(fields["content"])
+            tree.changed(message_id, text)
+            return f"{edited}: {text}"
         case "message_deleted":
-            return f"{who} deleted {name}"
+            below = tree.deleted(message_id)
+            moved = f"; {below} below it moved up" if below else ""
+            return f"{who} deleted {tree.named(message_id, quoted=True)}{moved}"
         case "message_rated":
-            return f"{who} rated {name}: {data.get('rating')}"
+            comment = f" (“{data['comment']}”)" if data.get("comment") else ""
+            return f"{who} rated {tree.named(message_id)}: {data.get('rating')}{comment}"
         case "status" if data.get("description"):
-            return f"{name}: {data['description']}"
+            return f"{tree.named(message_id)}: {data['description']}"
         case _:
             return ""
 

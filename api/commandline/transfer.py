@@ -1,50 +1,21 @@
-"""``steno export`` and ``steno import``: a chat as JSON Lines, and back as a chat of one's own.
-
-Export writes every event, each with the seconds since the one before (``interval_s``). Import does what a person could do through the
-API: a new chat, its messages as they were at the end (texts, models, edits, ratings, the branch), not the tokens one by one.
-"""
+"""``steno export``: a chat as a file, or as an operator every chat of the database."""
 
 import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import rich_click as click
 
 from api.commandline.place import Failed, Place, chat_stream, options, run, with_client
 from api.commandline.progress import Progress
-from client import ENDS, Client, ClientError, Event
-
-# -------------------------------------------------------------------------------------------------------------- export
-
-
-class Line(msgspec.Struct, frozen=True):
-    """One line of an export."""
-
-    stream: str
-    epoch: str
-    version: int
-    position: int
-    at: datetime
-    interval_s: float  # since the event before; 0 for the first
-    type: str
-    data: Any
-    message_id: str | None = None
-    user: Mapping[str, Any] | None = None
-
-
-def line_of(event: Event, before: datetime | None) -> Line:
-    interval_s = (event.at - before).total_seconds() if before is not None else 0.0
-    user = msgspec.to_builtins(event.user) if event.user is not None else None
-    return Line(
-        event.stream, event.epoch, event.version, event.position, event.at, interval_s, event.type, event.data, event.message_id, user
-    )
+from api.commandline.projections import database
+from api.commandline.server import data_option
+from client import Client
+from client.export import export_bytes, export_lines
 
 
 @contextlib.contextmanager
@@ -61,205 +32,123 @@ def whole_file(path: Path) -> Iterator[Any]:
 
 
 @click.command()
-@click.argument("chat")
+@click.argument("chat", required=False)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write. Default: standard output.")
+@click.option(
+    "--format",
+    "chosen",
+    type=click.Choice(["jsonl", "markdown", "html", "open-webui"]),
+    help="JSON Lines, a transcript to read, or the JSON that Open WebUI imports. Default: by the file's ending, else jsonl.",
+)
+@click.option("--at", metavar="CURSOR|TIME", help="As it was then: `epoch:version`, or a time in ISO 8601.")
+@click.option(
+    "--branch", metavar="MESSAGE|all", help="Of a transcript: the branch that ends in MESSAGE, or all of them. Default: the current one."
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="Every chat of the database, for its operator: straight from Postgres, without a server."
+)
+@click.option("--user", metavar="EMAIL", help="With --all: only the chats of this person.")
+@data_option
 @options
-def export(place: Place, chat: str, output: Path | None) -> None:
-    """Write every event of CHAT (an id, or `last`) as JSON Lines, each with the seconds since the one before."""
+def export(
+    place: Place,
+    chat: str | None,
+    output: Path | None,
+    chosen: str | None,
+    at: str | None,
+    branch: str | None,
+    everything: bool,
+    user: str | None,
+    data: Path | None,
+) -> None:
+    """Write CHAT (an id, or `last`) to a file: as JSON Lines, every event with the seconds since the one before, or as a transcript.
 
-    async def write(client: Client, file: Any) -> int:
+    `steno replay FILE` plays JSON Lines back, `steno import FILE` restores them.
+    """
+    kind = chosen or by_ending(output)
+    if everything == (chat is not None):
+        raise click.UsageError("name a CHAT, or say --all")
+    if everything and (kind != "jsonl" or at is not None or branch is not None):
+        raise click.UsageError("--all writes JSON Lines of everything: it goes with -o, --user and --data alone")
+    if not everything and (user is not None or data is not None):
+        raise click.UsageError("--user and --data go with --all")
+    if kind == "jsonl" and branch is not None:
+        raise click.UsageError("--branch is for transcripts: JSON Lines hold every event")
+    with destination(output) as write:
+        if everything:
+            said = write_everything(write, user, data)
+        else:
+            assert chat is not None
+            said = write_chat(place, write, chat, kind, at, branch)
+    if output is not None:
+        click.echo(f"{said} in {output}", err=True)
+
+
+def by_ending(output: Path | None) -> str:
+    """What a file of that name holds, as far as its ending says so."""
+    endings = {".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html"}
+    return endings.get(output.suffix.lower() if output is not None else "", "jsonl")
+
+
+Write = Callable[[bytes], object]
+
+
+@contextlib.contextmanager
+def destination(output: Path | None) -> Iterator[Write]:
+    """Where to write: a file that is whole or not there, or standard output."""
+    try:
+        if output is None:
+            yield sys.stdout.buffer.write
+            sys.stdout.buffer.flush()
+        else:
+            with whole_file(output) as file:
+                yield file.write
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. What is still buffered must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:
+        raise Failed(f"{output or 'The output'} cannot be written: {error.strerror or error}") from None
+
+
+def write_chat(place: Place, write: Write, chat: str, kind: str, at: str | None, branch: str | None) -> str:
+    async def work(client: Client) -> str:
         stream = await chat_stream(client, chat)
+        if not stream.startswith("chat/"):
+            raise Failed(f"Only chats can be exported, this is {stream}.")
+        chat_id = stream.removeprefix("chat/")
+        if kind != "jsonl":
+            return f"{await copied(export_bytes(client.http, chat_id, kind, at=at, branch=branch), write):,} bytes"
         head = (await client.page(stream, "now", limit=1)).head
-        before: datetime | None = None
         count = 0
-        with Progress("Exporting", head) as progress:
-            async for event in client.events(stream):
-                file.write(msgspec.json.encode(line_of(event, before)) + b"\n")
-                before = event.at
+        with Progress("Exporting", head, unit="events") as progress:
+            async for line in export_lines(client.http, chat_id, at=at):
+                write(line)
                 count += 1
                 progress.advance()
-        return count
+        return f"{count:,} lines"
 
-    async def work(client: Client) -> None:
-        if output is None:
-            await write(client, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-            return
-        with whole_file(output) as file:
-            count = await write(client, file)
-        click.echo(f"{count} events in {output}", err=True)
-
-    try:
-        run(with_client(place, work))
-    except OSError as error:
-        raise Failed(f"{output} cannot be written: {error.strerror or error}") from None
+    return run(with_client(place, work))
 
 
-# -------------------------------------------------------------------------------------------------------------- import
+async def copied(pieces: AsyncIterator[bytes], write: Write) -> int:
+    size = 0
+    async for piece in pieces:
+        write(piece)
+        size += len(piece)
+    return size
 
 
-@dataclass
-class Message:
-    """One message as it was at the end."""
+def write_everything(write: Write, email: str | None, data: Path | None) -> str:
+    from adapters.postgres.export import WholeExport as whole  # only here: it brings a driver with it
+    from commands.account import normal_email
 
-    id: str
-    role: str
-    content: Any
-    parent_id: str | None
-    fields: dict[str, Any] = field(default_factory=dict)
-    rating: tuple[int, str | None] | None = None
-    deleted: bool = False
-    blocks: dict[int, str] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)  # the text of its text blocks, for an answer whose end is not in the file
-
-
-@dataclass
-class Imported:
-    """A chat folded from its lines. Pure."""
-
-    title: str = "Imported chat"
-    keys: dict[str, Any] = field(default_factory=dict)
-    messages: dict[str, Message] = field(default_factory=dict)
-    current_id: str | None = None
-
-    def apply(self, line: Line) -> None:
-        data = line.data if isinstance(line.data, dict) else {}
-        fields = dict(data.get("fields") or {})
-        known = self.messages.get(line.message_id or "")
-        match line.type:
-            case "chat_created":
-                self.title = str(data.get("title") or self.title)
-                self.keys |= fields or others(data, {"owner_id", "title", "folder_id", "client_id", "listed", "fields"})
-            case "chat_renamed":
-                self.title = str(data.get("title") or self.title)
-            case "chat_configured":
-                self.keys |= fields or data
-            case "message_added" if line.message_id is not None:
-                extra = fields or others(data, {"parent_id", "role", "content", "client_id", "fields"})
-                self._add(Message(line.message_id, str(data.get("role", "user")), data.get("content", ""), data.get("parent_id"), extra))
-            case "message_start" if line.message_id is not None:
-                self._add(Message(line.message_id, "assistant", "", data.get("parent_id"), {"model": data.get("model"), **fields}))
-            case "chat_branch_selected":
-                self.current_id = line.message_id
-            case _ if known is not None:
-                self._change(known, line.type, data, fields)
-            case _:
-                pass
-
-    def _add(self, message: Message) -> None:
-        self.messages[message.id] = message
-        self.current_id = message.id
-
-    def _change(self, message: Message, kind: str, data: dict[str, Any], fields: dict[str, Any]) -> None:
-        match kind:
-            case "content_block":
-                message.blocks[data["index"]] = data["type"]
-            case "message_delta" if message.blocks.get(data["index"], "text") == "text":
-                message.said.append(data["text"])
-                message.content = "".join(message.said)
-            case ended if ended in ENDS:
-                if isinstance(data.get("content"), str):
-                    message.content = data["content"]
-                if ended != "message_end":
-                    message.fields["state"] = ended
-                elif data.get("usage") is not None:
-                    message.fields["usage"] = data["usage"]
-            case "message_edited":
-                changed = fields or data
-                message.content = changed.pop("content", message.content)
-                message.fields |= changed
-            case "message_deleted":
-                message.deleted = True
-                if self.current_id == message.id:
-                    self.current_id = message.parent_id
-            case "message_rated":
-                message.rating = (int(data.get("rating", 0)), data.get("comment"))
-            case _:
-                pass
-
-    def kept(self) -> list[Message]:
-        """What is left, parents first."""
-        return [message for message in self.messages.values() if not message.deleted]
-
-    def parent_of(self, message: Message) -> str | None:
-        """The nearest one above that is left."""
-        at = message.parent_id
-        while at is not None:
-            above = self.messages.get(at)
-            if above is None:
-                return None
-            if not above.deleted:
-                return at
-            at = above.parent_id
-        return None
-
-
-def others(data: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name not in known}
-
-
-def fold(lines: Iterable[bytes]) -> Imported:
-    """Raises ``Failed`` with the line that is none, or for a file of something else."""
-    imported = Imported()
-    version = 0
-    for number, raw in enumerate(lines, 1):
-        if not raw.strip():
-            continue
-        try:
-            line = msgspec.json.decode(raw, type=Line)
-        except msgspec.DecodeError as error:
-            raise Failed(f"Line {number} is not an event that `steno export` wrote: {error}") from None
-        if not line.stream.startswith("chat/"):
-            raise Failed(f"Line {number} is of {line.stream}: only chats can be imported.")
-        if line.version != version + 1:
-            raise Failed(f"Line {number}: expected version {version + 1}, found {line.version}. The file is not complete.")
-        version = line.version
-        imported.apply(line)
-    if not version:
-        raise Failed("The file is empty.")
-    return imported
-
-
-async def send(client: Client, imported: Imported) -> str:
-    """Make the chat. Returns its id."""
-    chat_id = str((await client.new_chat(imported.title, **imported.keys))["id"])
-    kept = imported.kept()
-    try:
-        with Progress("Importing", len(kept)) as progress:
-            for message in kept:
-                await client.add_message(
-                    chat_id,
-                    message.role,
-                    message.content,
-                    message_id=message.id,
-                    parent_id=imported.parent_of(message),
-                    fields=message.fields,
-                )
-                if message.rating is not None:
-                    rating, comment = message.rating
-                    await client.http.post(f"/api/v1/chats/{chat_id}/messages/{message.id}/rating", {"rating": rating, "comment": comment})
-                progress.advance()
-            if imported.current_id is not None and kept and imported.current_id != kept[-1].id:
-                await client.http.post(f"/api/v1/chats/{chat_id}/branch", {"message_id": imported.current_id})
-    except ClientError:
-        click.secho(f"The chat {chat_id} holds what was imported before this:", fg="red", err=True)
-        raise
-    return chat_id
-
-
-@click.command("import")
-@click.argument("file", type=click.File("rb"))
-@options
-def import_(place: Place, file: Any) -> None:
-    """Make a new chat of your own from FILE, which `steno export` wrote (`-`: standard input).
-
-    Its messages come as they were at the end: texts, models, edits, ratings, branches. Times, and who wrote, are yours and now.
-    """
-    imported = fold(file)
-
-    async def work(client: Client) -> None:
-        chat_id = await send(client, imported)
-        click.echo(f"{len(imported.kept())} messages in chat {chat_id}", err=True)
-        click.echo(chat_id)
-
-    run(with_client(place, work))
+    with database(data) as dsn, whole(dsn) as source:
+        owner_id = source.owner(normal_email(email)) if email is not None else None
+        if email is not None and owner_id is None:
+            raise Failed(f"Nobody here has the address {email}.")
+        with Progress("Exporting", source.total(), unit="events") as progress:
+            for lines in source.lines(owner_id):
+                write(lines)
+                progress.reached(source.events)
+        return f"{source.events:,} events of {source.chats:,} chats"

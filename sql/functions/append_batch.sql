@@ -6,6 +6,7 @@
 --   p_claim_*    one thing that a request claims as unique
 --   p_touch_*    one stream that a request appends to, in the order of its answer; expected: n exactly, -1 any, -2 at least one
 --   p_type …     one event, in order: of which touch, and its number within that touch
+--   p_original   when it was recorded first, for events that are restored; null for others, empty where no event is
 -- A batch holds at most one request for each stream, command key and claim: the caller lets the second one wait.
 -- p_asked_before: the same call was made before and its outcome is not known. Then a request without a command whose touches
 -- expected version n and find these very events at n+1… was written by that call. One with a command is known by that alone.
@@ -41,6 +42,7 @@ CREATE OR REPLACE PROCEDURE append_batch(
     p_message_id       uuid[],
     p_actor            json[],
     p_data             json[],
+    p_original         timestamptz[],
     INOUT outcomes     smallint[] DEFAULT NULL,
     INOUT positions    bigint[] DEFAULT NULL,
     INOUT versions     integer[] DEFAULT NULL,
@@ -170,6 +172,12 @@ BEGIN
           FROM unnest(p_event_touch, p_event_number, p_type, p_message_id, p_actor, p_data)
                WITH ORDINALITY AS e(touch, in_touch, type, message_id, actor, data, number)
          WHERE outcomes[p_touch_request[e.touch]] = 0;
+    END IF;
+    IF cardinality(p_original) > 0 THEN
+        INSERT INTO originals (stream_id, version, recorded_at)
+        SELECT p_touch_stream[e.touch], heads[e.touch] + e.in_touch, e.at
+          FROM unnest(p_event_touch, p_event_number, p_original) AS e(touch, in_touch, at)
+         WHERE e.at IS NOT NULL AND outcomes[p_touch_request[e.touch]] = 0;
     END IF;
 
     FOR touch IN 1 .. cardinality(heads) LOOP

@@ -11,12 +11,12 @@ SELECT (SELECT e.version FROM events AS e
 
 -- name: chat_facts
 -- $1 uuid, $2 int: a chat, a version. What happened to the chat itself until then, and the event of that version.
-SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
-  FROM events AS e
+SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
+  FROM events AS e LEFT JOIN originals AS o USING (stream_id, version)
  WHERE e.stream_id = $1 AND e.version <= $2 AND e.type <> 'message_delta' AND e.message_id IS NULL
 UNION ALL
-SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
-  FROM events AS e
+SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at)
+  FROM events AS e LEFT JOIN originals AS o USING (stream_id, version)
  WHERE e.stream_id = $1 AND e.version = $2 AND e.message_id IS NOT NULL
  ORDER BY version;
 
@@ -55,10 +55,20 @@ SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.paren
 
 -- name: chat_said
 -- $1 uuid: a chat. $2 uuid[], $3 int[]: messages, and the versions that began them. $4 int: until. Everything about them in between.
-SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
   FROM unnest($2::uuid[], $3::integer[]) AS wanted(message_id, after)
   JOIN events AS e ON e.stream_id = $1 AND e.version > wanted.after AND e.version <= $4 AND e.message_id = wanted.message_id
+  LEFT JOIN originals AS o ON o.stream_id = $1 AND o.version = e.version
  ORDER BY e.version;
+
+-- name: chat_tail
+-- $1 uuid: a chat. $2 int: the version that its row holds. $3 int: until which. $4 int: rows at most. Without tokens.
+-- What readers see of a restored event is when it was recorded first.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id) LEFT JOIN originals AS o USING (stream_id, version)
+ WHERE e.stream_id = $1 AND e.version > $2 AND e.version <= $3 AND e.type <> 'message_delta'
+ ORDER BY e.version
+ LIMIT $4;
 
 -- name: chat_children
 -- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. Which stood below each then, in the order in which they were added.

@@ -19,10 +19,11 @@ SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.paren
 
 -- name: history_message_events
 -- $1 uuid[], $2 uuid[]: chats and a message of each. $3 int[], $4 int[]: after which version, and until which.
-SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at)
   FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[]) AS wanted(stream_id, message_id, after, until)
   JOIN events AS e ON e.stream_id = wanted.stream_id AND e.version > wanted.after AND e.version <= wanted.until
-                  AND e.message_id = wanted.message_id AND e.type <> 'message_delta';
+                  AND e.message_id = wanted.message_id AND e.type <> 'message_delta'
+  LEFT JOIN originals AS o ON o.stream_id = e.stream_id AND o.version = e.version;
 
 -- name: history_deltas
 -- $1 uuid, $2 uuid: a chat, a message. $3 int, $4 int: after which version, and until which. $5 int: rows at most.

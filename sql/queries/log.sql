@@ -57,16 +57,23 @@ SELECT version, recorded_at
 
 -- name: version_at
 -- $1 uuid, $2 text: the stream's id and kind. $3 timestamptz. Time never runs against versions, so this halves what is left.
+-- A restored event counts from when it was recorded first.
 WITH RECURSIVE halved (low, high) AS (
     SELECT 0, coalesce((SELECT version FROM events
                          WHERE stream_id = $1 AND EXISTS (SELECT FROM streams AS s WHERE s.stream_id = $1 AND s.kind = $2)
                          ORDER BY version DESC LIMIT 1), 0)
     UNION ALL
-    SELECT CASE WHEN e.recorded_at <= $3 THEN e.version ELSE low END, CASE WHEN e.recorded_at <= $3 THEN high ELSE e.version - 1 END
+    SELECT CASE WHEN coalesce(o.recorded_at, e.recorded_at) <= $3 THEN e.version ELSE low END,
+           CASE WHEN coalesce(o.recorded_at, e.recorded_at) <= $3 THEN high ELSE e.version - 1 END
       FROM halved JOIN events AS e ON e.stream_id = $1 AND e.version = (low + high + 1) / 2
+      LEFT JOIN originals AS o ON o.stream_id = $1 AND o.version = e.version
      WHERE low < high
 )
 SELECT low AS version FROM halved WHERE low >= high;
+
+-- name: original_times
+-- $1 uuid: a stream. $2 int, $3 int: after which version, and until which. When its restored events were recorded first.
+SELECT version, recorded_at FROM originals WHERE stream_id = $1 AND version > $2 AND version <= $3;
 
 -- name: log_head
 SELECT position FROM events ORDER BY position DESC LIMIT 1;
@@ -92,7 +99,7 @@ CALL append_batch($1, $2,
                   $8::text::integer[], $9::text::text[], $10::text::text[], $11::text::uuid[],
                   $12::text::integer[], $13::text::uuid[], $14::text::text[], $15::text::integer[], $16::text::integer[],
                   $17::text::integer[], $18::text::integer[], $19::text::text[], $20::text::uuid[],
-                  string_to_array($21, E'\x1e', '')::json[], string_to_array($22, E'\x1e')::json[]);
+                  string_to_array($21, E'\x1e', '')::json[], string_to_array($22, E'\x1e')::json[], $23::text::timestamptz[]);
 
 -- name: notify
 -- $1 text: the channel. $2 text: the payload, under 8,000 bytes.

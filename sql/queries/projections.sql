@@ -35,8 +35,9 @@ UPDATE projections SET failed_position = NULL, failure = NULL WHERE name = $1 AN
 -- name: read_for_projection
 -- $1 bigint, $2 bigint: positions, after and until. $3 text[]: kinds of streams. $4 int: rows at most.
 -- $5 int, $6 int: only the streams of one lane of so many, from 0; every stream is in one of them.
-SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
-  FROM events AS e JOIN streams AS s USING (stream_id)
+-- What readers see of a restored event is when it was recorded first.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at)
+  FROM events AS e JOIN streams AS s USING (stream_id) LEFT JOIN originals AS o USING (stream_id, version)
  WHERE e.position > $1 AND e.position <= $2 AND e.type <> 'message_delta' AND s.kind = ANY ($3::text[])
    AND ($6::integer = 1 OR (uuid_hash(e.stream_id) & 2147483647) % $6 = $5::integer)
  ORDER BY e.position

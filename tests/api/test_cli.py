@@ -241,23 +241,50 @@ async def test_replay_plays_what_was_said(shell: Shell) -> None:
     assert said not in (await shell.run("replay", "last", "--speed", "0", "--until", "6")).out
 
 
-async def test_what_is_exported_can_be_imported(shell: Shell, tmp_path: Path) -> None:
+async def test_an_export_is_played_without_a_server(shell: Shell, tmp_path: Path) -> None:
     await shell.sign_in()
     said = await shell.answer("Hello")
     file = tmp_path / "chat.jsonl"
     assert (await shell.run("export", "last", "-o", str(file))).code == 0
-    done = await shell.run("import", str(file))
-    assert done.code == 0, done.err
-    (question, answer) = [event["data"] for event in await shell.exported() if event["type"] == "message_added"]
-    assert (question["content"], question["role"]) == ("Hello", "user")
-    assert (answer["content"] + "\n", answer["role"]) == (said, "assistant")
-    assert len((await shell.run("chats")).out.splitlines()) == 2
+    played = await shell.run("replay", str(file), "--speed", "0", at="http://127.0.0.1:9")
+    assert played.code == 0, played.err
+    assert said in played.out
+    assert played.out == (await shell.run("replay", "last", "--speed", "0")).out
+    refused = await shell.run("replay", str(file), "--until", "1999-01-01")
+    assert (refused.code, "The first event is version 1" in refused.err) == (1, True)
+    file.write_bytes(file.read_bytes()[:-20])
+    broken = await shell.run("replay", str(file), "--speed", "0")
+    assert (broken.code, "Line " in broken.err, "not JSON" in broken.err) == (1, True, True)
 
 
-async def test_a_file_of_something_else_is_not_imported(shell: Shell) -> None:
+async def test_a_transcript_by_the_ending_of_its_file(shell: Shell, tmp_path: Path) -> None:
     await shell.sign_in()
-    done = await shell.run("import", "-", stdin="hello\n")
-    assert (done.code, "Line 1" in done.err) == (1, True)
+    said = await shell.answer("Hello")
+    for name, begins in {"chat.md": "# Hello", "chat.html": "<!doctype html>"}.items():
+        done = await shell.run("export", "last", "-o", str(tmp_path / name))
+        assert done.code == 0, done.err
+        text = (tmp_path / name).read_text()
+        assert text.startswith(begins)
+        assert said.strip() in text
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["last", "--all"], ["--all", "--format", "html"], ["last", "--user", "a@b.c"], ["last", "--branch", "all"]]
+)
+async def test_an_export_of_nothing_in_particular(shell: Shell, words: list[str]) -> None:
+    done = await shell.run("export", *words)
+    assert done.code == 2
+
+
+async def test_over_a_line_that_breaks_off_an_export_is_whole(server: Running, shell: Shell, tmp_path: Path) -> None:
+    await shell.sign_in()
+    await shell.answer("Hello")
+    plain = (await shell.run("export", "last")).out
+    async with bad_line(server.url, [100_000, *[4000] * 3]) as line:
+        done = await shell.run("export", "last", "-o", str(tmp_path / "a"), "--email", EMAIL, "--password", PASSWORD, at=line.url)
+        assert done.code == 0, done.err
+        assert line.cuts > 1
+    assert (tmp_path / "a").read_text() == plain
 
 
 async def test_an_admin_adds_a_user_and_a_user_does_not(shell: Shell, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What the command line shows, from events to text: pure."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,11 +9,10 @@ import pytest
 
 from api.commandline.lanes import Lanes
 from api.commandline.place import Failed
-from api.commandline.replay import Pace
+from api.commandline.replay import Pace, Point, play
 from api.commandline.screen import RECONNECTING, Screen, Wrap
 from api.commandline.tail import line_of as tail_line
 from api.commandline.talk import Talk
-from api.commandline.transfer import fold, line_of
 from client import Event, State, User
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -148,10 +147,69 @@ def test_edits_deletes_and_ends_are_shown() -> None:
         "Ann began “T”",
         "Ann: Why? [image_url]",
         "demo 00a1 was stopped",
-        "edited Ann's message 00c3: How?",
-        "deleted Ann's message 00c3",
+        "edited Ann's message 00c3 (“Why? [image_url]”): How?",
+        "deleted Ann's message 00c3 (“How?”); 1 below it moved up",
     ):
         assert said in text
+
+
+def test_branches_are_shown_where_they_begin() -> None:
+    other = "0190aaaa-0000-7000-8000-0000000000d4"
+    text = written(
+        ("message_added", Q, {"role": "user", "content": "Why?", "parent_id": None}),
+        start(A),
+        end(A),
+        start(B, "other"),
+        end(B),
+        ("chat_branch_selected", A, {}),
+        ("message_added", other, {"role": "user", "content": "And then?", "parent_id": A}),
+    )
+    assert "── other 00b2 answers, the 2nd below Ann's message 00c3 (“Why?”)\n" in text
+    assert "── Ann turned to demo 00a1\n── Ann: And then?\n" in text
+
+
+async def played(events: Sequence[Event], capsys: pytest.CaptureFixture[str], **points: Any) -> tuple[int, str]:
+    async def given() -> AsyncIterator[Event]:
+        for event in events:
+            yield event
+
+    shown = await play(given(), Pace(0, 0), **points)
+    return shown, capsys.readouterr().out
+
+
+TALK = (start(A), block(A), delta(A, "one "), delta(A, "two "), delta(A, "three"), end(A))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("until", [4, AT + timedelta(seconds=4), AT + timedelta(seconds=4.5)])
+async def test_a_replay_ends_at_a_version_or_a_time(until: Point, capsys: pytest.CaptureFixture[str]) -> None:
+    shown, text = await played(happened(*TALK), capsys, until=until)
+    assert shown == 4
+    assert "one two" in text
+    assert "three" not in text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("since", [4, AT + timedelta(seconds=4), AT + timedelta(seconds=3.5)])
+async def test_a_replay_begins_at_a_version_or_a_time_and_says_who_is_writing(since: Point, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text = await played(happened(*TALK), capsys, since=since)
+    assert text == "── demo 00a1 is answering …\ntwo three\n── demo 00a1 has ended (stop, 1 tokens, 1.5 s)\n"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ({"until": AT - timedelta(days=1)}, "The first event is version 1"),
+        ({"since": 7}, "the last event is version 6"),
+        ({"since": AT + timedelta(days=1)}, "the last event is version 6"),
+        ({"since": 5, "until": 3}, "the last event is version 3"),
+    ],
+)
+async def test_a_time_at_which_there_is_nothing_to_play(points: dict[str, Point], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Failed) as failed:
+        await played(happened(*TALK), capsys, **points)
+    assert said in failed.value.message
 
 
 def test_the_pace_is_the_original_one() -> None:
@@ -174,70 +232,3 @@ def test_a_line_of_tail_says_who_and_what() -> None:
     assert "Ann" in line
     assert "message_added" in line
     assert 'role="user"  content="Hello"' in line
-
-
-# ------------------------------------------------------------------------------------------------------ export, import
-
-
-def exported(events: Sequence[Event]) -> list[bytes]:
-    befores = [None, *(event.at for event in events)]
-    return [msgspec.json.encode(line_of(event, before)) + b"\n" for event, before in zip(events, befores, strict=False)]
-
-
-def test_an_export_holds_the_intervals() -> None:
-    lines = [msgspec.json.decode(line) for line in exported(happened(start(A), end(A)))]
-    assert [line["interval_s"] for line in lines] == [0.0, 1.0]
-
-
-def test_a_chat_is_folded_to_what_it_was_at_the_end() -> None:
-    imported = fold(
-        exported(
-            happened(
-                ("chat_created", None, {"title": "Old", "owner_id": "u", "models": ["demo"]}),
-                ("chat_renamed", None, {"title": "New"}),
-                ("message_added", Q, {"parent_id": None, "role": "user", "content": "Why?", "mood": "curious"}),
-                start(A),
-                block(A),
-                delta(A, "Bec"),
-                ("interrupted", A, {"content": "Because", "node_id": "n"}),
-                ("message_rated", A, {"rating": 1, "comment": "yes"}),
-                start(B),
-                ("message_edited", A, {"content": "Therefore"}),
-                ("message_deleted", B, {}),
-            )
-        )
-    )
-    assert (imported.title, imported.keys, imported.current_id) == ("New", {"models": ["demo"]}, Q)
-    question, answer = imported.kept()
-    assert (question.content, question.fields) == ("Why?", {"mood": "curious"})
-    assert (answer.role, answer.content, answer.rating, answer.parent_id) == ("assistant", "Therefore", (1, "yes"), Q)
-    assert answer.fields["state"] == "interrupted"
-
-
-def test_what_hung_below_a_deleted_message_hangs_below_the_next_one_up() -> None:
-    imported = fold(
-        exported(
-            happened(
-                ("message_added", Q, {"parent_id": None, "role": "user", "content": "1"}),
-                ("message_added", A, {"parent_id": Q, "role": "assistant", "content": "2"}),
-                ("message_added", B, {"parent_id": A, "role": "user", "content": "3"}),
-                ("message_deleted", A, {}),
-            )
-        )
-    )
-    assert [imported.parent_of(message) for message in imported.kept()] == [None, Q]
-
-
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        ([], "empty"),
-        ([b"{}\n"], "Line 1 is not an event"),
-        ([b"no json\n"], "Line 1 is not an event"),
-        (exported(happened(start(A), end(A)))[1:], "expected version 1, found 2"),
-    ],
-)
-def test_a_file_of_something_else_is_refused_in_words(lines: list[bytes], said: str) -> None:
-    with pytest.raises(Failed) as failed:
-        fold(lines)
-    assert said in failed.value.message

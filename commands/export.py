@@ -1,0 +1,44 @@
+"""A chat's events as the lines of an export (docs/json-lines.md), page by page: a long chat takes no more memory than a short one."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from commands.ports import Blobs, EventLog
+from domain.jsonlines import encode_blob, encode_event, microseconds, references
+from domain.stream import Stream
+
+PAGE_EVENTS: Final = 200  # of 256 KiB at most
+
+
+async def lines(log: EventLog, blobs: Blobs, stream: Stream, *, after: int, until: int) -> AsyncIterator[bytes]:
+    """The events with ``after < version <= until``, some of them at a time, and before them the content that they refer to."""
+    name = str(stream).encode()
+    before_us: int | None = None
+    if after:
+        [last_read] = await log.read(stream, after=after - 1, until=after, limit=1)
+        times = await log.original_times(stream, after=after - 1, until=after)
+        before_us = microseconds(times.get(after, last_read.at))
+    kept: set[str] = set()
+    while after < until:
+        page = await log.read(stream, after=after, until=until, limit=PAGE_EVENTS)
+        if not page:
+            return
+        last = page[-1].version
+        times = await log.original_times(stream, after=after, until=last)
+        made: list[bytes] = []
+        for event in page:
+            for digest in references(event.data):
+                if digest in kept:
+                    continue
+                kept.add(digest)
+                content = await blobs.get(stream, digest)
+                if content is not None:
+                    yield b"".join(made)
+                    made.clear()
+                    yield encode_blob(name, content)
+            at_us = microseconds(times.get(event.version, event.at))
+            message_id = str(event.message_id) if event.message_id is not None else None
+            made.append(encode_event(name, event.version, at_us, before_us, event.type, message_id, event.actor, event.data))
+            before_us = at_us
+        yield b"".join(made)
+        after = last
