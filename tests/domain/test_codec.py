@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
-from domain import codec
 from domain.chat import ChatCreated, ChatRenamed, GenerationCancelled, MessageAdded, MessageDelta, MessageEdited
 from domain.codec import TYPES, decode, decode_actor, decode_event, encode, encode_actor
 from domain.errors import BadRequest, ContentRefused
@@ -192,19 +191,7 @@ def test_any_other_name_is_refused(name: str) -> None:
         encode(Emitted(name, None))
 
 
-# ------------------------------------------------------------------------------------------------------------ upcasters
-
-
-def test_an_old_type_becomes_the_new_event_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def from_first_form(data: bytes) -> tuple[str, bytes]:
-        old = msgspec.json.decode(data)
-        return "message_delta", msgspec.json.encode({"index": old["block"], "text": old["token"]})
-
-    monkeypatch.setattr(codec, "UPCASTERS", {("chat", "token"): from_first_form})
-    stored = Stored(1, Stream("chat", A), 1, "token", A, None, b'{"block":2,"token":"Hi"}', datetime.now(UTC))
-    assert decode_event(stored) == Event(A, MessageDelta(2, "Hi"))
-    assert stored.data == b'{"block":2,"token":"Hi"}'
-    assert decode("user", "token", b"1") == Emitted("token", 1)  # of its own kind only
+# ---------------------------------------------------------------------------------------------------------------- actor
 
 
 def test_an_actor_is_read_as_it_was_written() -> None:
