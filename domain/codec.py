@@ -61,12 +61,16 @@ class Decoder:
 
     def decode(self, kind: Kind, name: str, data: bytes) -> Any:
         """The fact. Raises ``msgspec.DecodeError`` where the bytes are not of its type: the log was tampered with."""
+        return self.reader(kind, name)(data)
+
+    def reader(self, kind: Kind, name: str) -> Callable[[bytes], Any]:
+        """What decodes the data of one type: looked up once, where many of it follow each other."""
         reader = self._readers.get((kind, name))
         if reader is None:
             reader = self._reader(kind, name)
             if len(self._readers) < READERS_KEPT_MAX:
                 self._readers[kind, name] = reader
-        return reader(data)
+        return reader
 
     def decode_event(self, stored: Stored) -> Event[Any]:
         return Event(stored.message_id, self.decode(stored.stream.kind, stored.type, stored.data))

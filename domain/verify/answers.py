@@ -6,7 +6,7 @@ Memory is what the answers hold that are open at the same place of the log.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -159,5 +159,5 @@ def sha256_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def shown(blocks: list[tuple[int, str]]) -> str:
+def shown(blocks: Sequence[tuple[int, str]]) -> str:
     return ", ".join(f"{index} {type_}" for index, type_ in blocks) or "none"

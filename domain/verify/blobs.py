@@ -33,7 +33,7 @@ class Blobs:
         self._references: dict[tuple[bytes, bytes], Reference] = {}
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        for entry, fact in zip(batch.entries, batch.facts, strict=True):
+        for entry, fact in batch.but_deltas:
             content = fact.fields.get("content") if isinstance(fact, MessageEdited) else getattr(fact, "content", None)
             reference = blob_ref(content) if isinstance(fact, (MessageAdded, MessageEdited, *ENDS)) else None
             if reference is None:

@@ -20,8 +20,9 @@ from domain.chat import (
     MessageRated,
     MessageStarted,
 )
-from domain.codec import DECODER, EMITTED_NAME, decode_actor
+from domain.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
 from domain.event import Emitted
+from domain.stream import Kind
 from domain.verify.finding import Batch, Entry, Finding, found
 
 # What is about a message, and nothing without one.
@@ -44,30 +45,40 @@ OF_A_MESSAGE: Final = frozenset(
 )
 EMITTING: Final = frozenset({"chat", "channel"})  # kinds of streams that plugins write to, under names that they choose
 
-Decode = Callable[[Any, str, bytes], Any]
 
-
-def batch_of(entries: Sequence[Entry], decode: Decode = DECODER.decode) -> Batch:
-    """The entries with their facts. All checks decode once."""
+def batch_of(entries: Sequence[Entry], decoder: Decoder = DECODER) -> Batch:
+    """The entries with their facts: decoded once for all checks."""
     facts: list[Any] = []
+    but_deltas: list[tuple[Entry, Any]] = []
+    kind: Kind | None = None
+    name = ""
+    read: Callable[[bytes], Any] = no_stream
     for entry in entries:
+        if entry.type is not name or entry.kind is not kind:  # a token mostly follows a token, here or in another chat
+            kind, name = entry.kind, entry.type
+            read = decoder.reader(kind, name) if kind is not None else no_stream
         try:
-            facts.append(decode(entry.kind, entry.type, entry.data))
-        except Exception:  # noqa: BLE001  # whatever stands there: ``Facts`` asks again, and says so
-            facts.append(None)
-    return Batch(entries, facts)
+            fact = read(entry.data)
+        except Exception:  # noqa: BLE001  # whatever stands there, ``Facts`` asks again and says it
+            fact = None
+        facts.append(fact)
+        if type(fact) is not MessageDelta or entry.actor is not None or entry.message_id is None:
+            but_deltas.append((entry, fact))
+    return Batch(entries, facts, but_deltas)
+
+
+def no_stream(_: bytes) -> Any:
+    raise LookupError("no stream")
 
 
 class Facts:
     name = "facts"
 
-    def __init__(self, decode: Decode = DECODER.decode) -> None:
-        self._decode = decode
+    def __init__(self, decoder: Decoder = DECODER) -> None:
+        self._decoder = decoder
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        for entry, fact in zip(batch.entries, batch.facts, strict=True):
-            if type(fact) is MessageDelta and entry.actor is None and entry.message_id is not None:
-                continue  # nearly all of them
+        for entry, fact in batch.but_deltas:
             if fact is None:
                 yield found(self, entry, self._why(entry))
             elif entry.message_id is None and type(fact) in OF_A_MESSAGE and entry.kind == "chat":
@@ -84,7 +95,7 @@ class Facts:
         if entry.kind is None:
             return f"expected a stream {UUID(bytes=entry.stream_id)}, found none"
         try:
-            self._decode(entry.kind, entry.type, entry.data)
+            self._decoder.decode(entry.kind, entry.type, entry.data)
         except Exception as error:  # noqa: BLE001  # an upcast that is not total raises whatever it likes
             return f"expected the data of a {entry.type}: {error}"
         raise AssertionError("what could not be decoded can be now")

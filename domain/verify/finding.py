@@ -6,15 +6,17 @@ from uuid import UUID
 
 import msgspec
 
+from domain.stream import Kind
 
-class Entry(NamedTuple):
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One row of the log, nearly as Postgres sends it: millions of ids and times are compared here, and few are ever shown."""
 
     position: int
     version: int
     stream_id: bytes  # 16
     at_us: int  # microseconds, from whatever moment; only compared
-    kind: str | None  # of the stream; None: there is no such stream
+    kind: Kind | None  # of the stream; None: there is no such stream
     message_id: bytes | None  # 16
     actor: bytes | None
     type: str
@@ -30,6 +32,7 @@ class Batch(NamedTuple):
 
     entries: Sequence[Entry]
     facts: Sequence[Any]
+    but_deltas: Sequence[tuple[Entry, Any]]  # the two without the deltas of answers, which are nearly all
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +56,4 @@ class Check(Protocol):
 
 def found(check: Check, entry: Entry, text: str) -> Finding:
     message_id = UUID(bytes=entry.message_id) if entry.message_id is not None else None
-    return Finding(
-        check=check.name, position=entry.position, text=text, stream=entry.stream, version=entry.version, message_id=message_id
-    )
+    return Finding(check=check.name, position=entry.position, text=text, stream=entry.stream, version=entry.version, message_id=message_id)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from domain.codec import DECODER
+from domain.codec import DECODER, Decoder
 from domain.verify.answers import Answers
 from domain.verify.blobs import Blobs
-from domain.verify.facts import Decode, Facts, batch_of
+from domain.verify.facts import Facts, batch_of
 from domain.verify.finding import Check, Entry, Finding
 from domain.verify.order import Positions, RisingPositions, Times, Versions
 
@@ -30,16 +30,16 @@ class Report(msgspec.Struct, frozen=True):
 class Verifying:
     """Takes the log in order. ``first`` is the position that it begins with; with ``of_stream`` only one stream is read, by version."""
 
-    def __init__(self, *, first: int = 1, of_stream: bool = False, decode: Decode = DECODER.decode) -> None:
+    def __init__(self, *, first: int = 1, of_stream: bool = False, decoder: Decoder = DECODER) -> None:
         is_partial = first > 1
-        self._decode = decode
+        self._decoder = decoder
         self.blobs = Blobs()
         self._answers = Answers(is_partial=is_partial)
         self._checks: tuple[Check, ...] = (
             RisingPositions() if of_stream else Positions(first),
             Versions(is_partial=is_partial),
             Times(),
-            Facts(decode),
+            Facts(decoder),
             self._answers,
             self.blobs,
         )
@@ -51,7 +51,7 @@ class Verifying:
     def take(self, entries: Sequence[Entry]) -> None:
         """The next entries; not none."""
         self.events += len(entries)
-        batch = batch_of(entries, self._decode)
+        batch = batch_of(entries, self._decoder)
         for check in self._checks:
             self.add(check.take(batch))
 

@@ -86,4 +86,6 @@ class Times:
         for before, entry in pairwise(entries):
             if entry.at_us < before.at_us:
                 earlier_s = (before.at_us - entry.at_us) / 1e6
-                yield found(self, entry, f"expected a time not before that of position {before.position}, found one {earlier_s:g} s earlier")
+                yield found(
+                    self, entry, f"expected a time not before that of position {before.position}, found one {earlier_s:g} s earlier"
+                )

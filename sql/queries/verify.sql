@@ -57,12 +57,13 @@ SELECT a.attname, coalesce(a.attnum = ANY (i.indkey), false)
  ORDER BY a.attnum;
 
 -- name: verify_differing_rows
--- Rows that the live table ({live}) and the one that was built beside it ({built}) do not have in common, by their key, and of
--- each column that differs what it is and what it should be. Values as text: no two types compare in the same way.
-SELECT coalesce(l.key, b.key), l.key IS NOT NULL, b.key IS NOT NULL, l.row, b.row
-  FROM (SELECT json_build_array({key})::text AS key, to_json(t)::text AS row FROM {live} AS t
-         WHERE NOT EXISTS (SELECT FROM {built} AS o WHERE o::text = t::text AND {same_key})) AS l
-  FULL JOIN (SELECT json_build_array({key})::text AS key, to_json(t)::text AS row FROM {built} AS t
-         WHERE NOT EXISTS (SELECT FROM {live} AS o WHERE o::text = t::text AND {same_key})) AS b USING (key)
+-- Rows that the live table and the one that was built beside it do not have in common: key, what the live one has, what it should have.
+-- Compared as text, since not every type has an equality. Each is looked up by its key.
+SELECT coalesce(l.key, b.key), l.line, b.line, count(*) OVER ()
+  FROM (SELECT json_build_array({key})::text AS key, row_to_json(t)::text AS line FROM {live} AS t
+         WHERE NOT EXISTS (SELECT FROM {built} AS o WHERE {same_key} AND o::text = t::text)) AS l
+  FULL JOIN
+       (SELECT json_build_array({key})::text AS key, row_to_json(t)::text AS line FROM {built} AS t
+         WHERE NOT EXISTS (SELECT FROM {live} AS o WHERE {same_key} AND o::text = t::text)) AS b USING (key)
  ORDER BY 1
  LIMIT {most};

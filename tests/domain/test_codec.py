@@ -12,7 +12,7 @@ from hypothesis import given, strategies
 from domain.chat import ChatCreated, ChatRenamed, GenerationCancelled, MessageAdded, MessageDelta, MessageEdited
 from domain.codec import TYPES, decode, decode_actor, decode_event, encode, encode_actor
 from domain.errors import BadRequest, ContentRefused
-from domain.event import Actor, Emitted, Event, Stored
+from domain.event import Actor, Emitted, Stored
 from domain.stream import Kind, Stream
 from tests.domain.golden import FOLDER, facts, files_of
 from tests.domain.histories import FEW, JSON, TEXTS, UNHURRIED, History, histories
