@@ -114,7 +114,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], d
         # It waits for the checkpoint, which is held here.
         holder.execute("SELECT FROM projections FOR UPDATE")
         command = [sys.executable, "-m", "api.cli", "verify", "--projections"]
-        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with psycopg.connect(database, autocommit=True) as looker:
             query = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             while looker.execute(query).fetchone() is None:
