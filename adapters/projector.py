@@ -23,6 +23,7 @@ from psycopg.types.string import ByteaBinaryLoader
 from adapters.migrate import projection_sha256, schema_of
 from adapters.postgres.connection import APP_ROLE
 from adapters.postgres.queries import text
+from domain.codec import today
 from domain.event import Stored
 from domain.stream import Stream
 from projections.projection import Events, Projection, Rows, Write
@@ -129,7 +130,7 @@ async def connect(dsn: str, schema: str, *, role: str | None = APP_ROLE) -> "psy
 
 
 def stored(row: Sequence[Any]) -> Stored:
-    return Stored(row[0], Stream(row[1], row[2]), *row[3:])
+    return today(Stored(row[0], Stream(row[1], row[2]), *row[3:]))
 
 
 class Lane(msgspec.Struct, frozen=True):

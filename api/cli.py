@@ -1,6 +1,6 @@
 """``steno``: the command line. What the commands do is in ``api/commandline/``.
 
-Exit codes: 0 done, 1 failed, 2 not understood, 130 ended by Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 not understood, 130 ended by Ctrl-C. Of ``verify``: 1 damage found, 2 could not be verified.
 """
 
 from importlib import metadata
@@ -16,13 +16,14 @@ from api.commandline.replay import replay
 from api.commandline.restoring import import_
 from api.commandline.tail import tail
 from api.commandline.transfer import export
+from api.commandline.verify import verify
 
 click.rich_click.USE_MARKDOWN = True
 click.rich_click.COMMAND_GROUPS = {
     "steno": [
         {"name": "Talk", "commands": ["chat", "chats", "models"]},
         {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
-        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "projections", "epoch"]},
+        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "projections", "verify", "epoch"]},
     ]
 }
 
@@ -66,6 +67,7 @@ for command in (
     server.serve,
     server.epoch,
     projections,
+    verify,
     accounts.login,
     accounts.logout,
     accounts.whoami,

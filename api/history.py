@@ -15,6 +15,7 @@ from api.streams import bounded, placed
 from api.wire import encode_event
 from commands.account import Principal
 from commands.ports import Blobs, EventLog
+from domain.codec import today
 from domain.errors import BeforeFirstEvent, ChatNotFound
 from domain.stream import Stream
 from projections.chat import ChatView, shown_message
@@ -108,10 +109,11 @@ class HistoryController(Controller):
         made: list[ChangeOut] = []
         for event in page:
             event_out = ChangeOut(msgspec.Raw(encode_event(event)))
-            if event.type in CHANGES:
+            is_change = today(event).type in CHANGES
+            if is_change:
                 event_out.before = copy_of(view, event.message_id)
             view.apply(event)
-            if event.type in CHANGES:
+            if is_change:
                 event_out.after = copy_of(view, event.message_id)
             made.append(event_out)
         last = page[-1].version if len(page) == limit or len(page) < len(found) else place.head

@@ -48,16 +48,21 @@ def run(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def database(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """The database of the settings, migrated: its owner's URL, and the embedded server where that is what it is."""
+def database(settings: Settings, *, as_it_is: bool = False) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """The database of the settings, migrated: its owner's URL, and the embedded server where that is what it is.
+
+    ``as_it_is``: it is only to be looked at, and not brought up to date.
+    """
     if settings.database_url is not None:
         settings.data.mkdir(parents=True, exist_ok=True)
-        migrate(settings.database_url)
+        if not as_it_is:
+            migrate(settings.database_url)
         yield settings.database_url, None
         return
     # It makes the data folder itself: root's must let its system user in.
     with EmbeddedPostgres(settings.data) as embedded:
-        migrate(embedded.dsn)
+        if not as_it_is:
+            migrate(embedded.dsn)
         yield embedded.dsn, embedded
 
 

@@ -1,7 +1,7 @@
 """Facts to stored bytes and back. One table per stream kind maps the names in the log to classes.
 
 Decoding tolerates unknown fields: an older server may read what a newer one wrote. A class with ``fields`` keeps them.
-Bytes that are stored never change: an old type becomes the new event here, while it is decoded (``UPCASTERS``).
+Bytes that are stored never change: an old type becomes the new event here, while it is decoded (``upcasting.py``).
 """
 
 import re
@@ -15,6 +15,7 @@ from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, Stored, Verbatim
 from domain.folder import FOLDER_TYPES
 from domain.stream import Kind
+from domain.upcasting import UPCASTS, Upcasts, chain
 from domain.user import USER_TYPES
 
 TYPES: Final[Mapping[str, Mapping[str, type[Any]]]] = {"chat": CHAT_TYPES, "user": {**USER_TYPES, **FOLDER_TYPES}, "channel": {}}
@@ -23,8 +24,7 @@ EVENT_BYTES_MAX: Final = 256 * 1024
 NESTING_MAX: Final = 100  # deeper JSON may be more than some reader's stack can take, and what is stored must be readable for ever
 EMITTED_NAME: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
 
-# (kind, old name) -> from the stored JSON to the name and JSON of today.
-UPCASTERS: Final[Mapping[tuple[str, str], Callable[[bytes], tuple[str, bytes]]]] = {}
+READERS_KEPT_MAX: Final = 4096  # emitters make up names as they like
 
 _encoder = msgspec.json.Encoder()
 _actor_decoder = msgspec.json.Decoder(Actor)
@@ -83,23 +83,73 @@ def refuse_nul(data: bytes) -> None:
         raise ContentRefused("U+0000")
 
 
-def decode(kind: Kind, name: str, data: bytes) -> Any:
-    """The fact. Raises ``msgspec.ValidationError`` where the bytes are not of its type: the log was tampered with."""
-    upcaster = UPCASTERS.get((kind, name))
-    if upcaster is not None:
-        name, data = upcaster(data)
-    fact = TYPES[kind].get(name)
-    if fact is None:
-        return Emitted(name, msgspec.json.decode(data))
-    if fact in _open:
+class Decoder:
+    """Stored bytes to facts of today, by one table of upcasts."""
+
+    def __init__(self, upcasts: Upcasts) -> None:
+        """Raises ``EndlessUpcast``."""
+        self._upcasts = upcasts
+        self._readers: dict[tuple[str, str], Callable[[bytes], Any]] = {}
+        for kind, name in upcasts:
+            chain(upcasts, kind, name)
+
+    def decode(self, kind: Kind, name: str, data: bytes) -> Any:
+        """The fact. Raises ``msgspec.DecodeError`` where the bytes are not of its type: the log was tampered with."""
+        return self.reader(kind, name)(data)
+
+    def reader(self, kind: Kind, name: str) -> Callable[[bytes], Any]:
+        """What decodes the data of one type: looked up once, where many of it follow each other."""
+        reader = self._readers.get((kind, name))
+        if reader is None:
+            reader = self._reader(kind, name)
+            if len(self._readers) < READERS_KEPT_MAX:
+                self._readers[kind, name] = reader
+        return reader
+
+    def decode_event(self, stored: Stored) -> Event[Any]:
+        return Event(stored.message_id, self.decode(stored.stream.kind, stored.type, stored.data))
+
+    def today(self, stored: Stored) -> Stored:
+        """The same event under today's name, for whoever chooses by names before it decodes. Never sent, hashed or exported."""
+        if (stored.stream.kind, stored.type) not in self._upcasts:
+            return stored
+        name, steps = chain(self._upcasts, stored.stream.kind, stored.type)
+        data = msgspec.json.decode(stored.data)
+        for step in steps:
+            data = step(data)
+        return msgspec.structs.replace(stored, type=name, data=_encoder.encode(data))
+
+    def _reader(self, kind: Kind, name: str) -> Callable[[bytes], Any]:
+        today, steps = chain(self._upcasts, kind, name)
+        fact = TYPES[kind].get(today)
+        if not steps:
+            return _emitted(today) if fact is None else _plain(fact) if fact not in _open else _with_fields(fact)
+
+        def upcasted(data: bytes) -> Any:
+            old = msgspec.json.decode(data)
+            for step in steps:
+                old = step(old)
+            if fact is None:
+                return Emitted(today, old)
+            return _unflat(fact, old) if fact in _open else msgspec.convert(old, fact)
+
+        return upcasted
+
+
+def _plain(fact: type[Any]) -> Callable[[bytes], Any]:
+    return _decoders[fact].decode
+
+
+def _with_fields(fact: type[Any]) -> Callable[[bytes], Any]:
+    def read(data: bytes) -> Any:
         flat = msgspec.json.decode(data)
-        if not flat.keys() <= _known[fact]:
-            return _unflat(fact, flat)
-    return _decoders[fact].decode(data)
+        return _decoders[fact].decode(data) if not isinstance(flat, dict) or flat.keys() <= _known[fact] else _unflat(fact, flat)
+
+    return read
 
 
-def decode_event(stored: Stored) -> Event[Any]:
-    return Event(stored.message_id, decode(stored.stream.kind, stored.type, stored.data))
+def _emitted(name: str) -> Callable[[bytes], Any]:
+    return lambda data: Emitted(name, msgspec.json.decode(data))
 
 
 def encode_actor(actor: Actor) -> bytes:
@@ -108,6 +158,12 @@ def encode_actor(actor: Actor) -> bytes:
 
 def decode_actor(actor: bytes | None) -> Actor | None:
     return _actor_decoder.decode(actor) if actor is not None else None
+
+
+DECODER: Final = Decoder(UPCASTS)
+decode = DECODER.decode
+decode_event = DECODER.decode_event
+today = DECODER.today
 
 
 def _flat(fact: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from adapters.postgres.log import VERSION_MAX, Reader
 from adapters.postgres.queries import text
-from domain.codec import decode_event
+from domain.codec import decode_event, today
 from domain.errors import LogUnavailable, MessageNotFound
 from domain.event import Stored
 from domain.stream import Stream
@@ -248,7 +248,7 @@ class Reading:
 
     def _stored(self, rows: Iterable[Any]) -> list[Stored]:
         stream = Stream("chat", self._chat_id)
-        return [Stored(row[0], stream, *tuple(row)[3:]) for row in rows]
+        return [today(Stored(row[0], stream, *tuple(row)[3:])) for row in rows]
 
 
 def refers_to(event: Stored) -> set[UUID]:

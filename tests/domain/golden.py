@@ -5,9 +5,11 @@ A log is for ever, so a file is written once and never changed. After a new type
     python -m tests.domain.golden
 
 adds what is missing and prints it: ``TYPE.1.json`` for a new type, the next number where a fact of today is stored as other bytes
-than the newest file. The older files stay, and stay readable.
+than the newest file. The older files stay, and stay readable. ``tests/golden/SHA256SUMS`` names all there ever were: a line of it is
+never changed or taken out, so that a file which is changed or gone is seen.
 """
 
+import hashlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from domain.codec import TYPES, encode
 from domain.event import Emitted
 
 FOLDER = Path(__file__).parents[1] / "golden"
+SUMS = FOLDER / "SHA256SUMS"
 
 
 def facts() -> Iterator[tuple[str, str, Any]]:
@@ -60,6 +63,15 @@ def files_of(kind: str, name: str) -> list[Path]:
     return sorted((FOLDER / kind).glob(f"{name}.*.json"), key=lambda path: int(path.name.split(".")[-2]))
 
 
+def sums() -> dict[str, str]:
+    """The sha256 of each file there ever was, by its path."""
+    return {path: sha256 for sha256, path in (line.split("  ") for line in SUMS.read_text().splitlines())}
+
+
+def sha256_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def main() -> None:
     for kind, name, fact in facts():
         files = files_of(kind, name)
@@ -69,6 +81,10 @@ def main() -> None:
             added.parent.mkdir(parents=True, exist_ok=True)
             added.write_bytes(data)
             print(added.relative_to(FOLDER.parents[1]))  # noqa: T201  # a command says what it did
+    known = sums()
+    for file in FOLDER.glob("*/*.json"):
+        known.setdefault(str(file.relative_to(FOLDER)), sha256_of(file))
+    SUMS.write_text("".join(f"{known[path]}  {path}\n" for path in sorted(known)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Random histories of chats that could have happened: each fact is what ``decide`` answered to some command on the state before it."""
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ def histories(draw: DrawFn, *, steps_max: int = 30) -> History:
     for command in [created, *draw(strategies.lists(commands(), min_size=steps, max_size=steps))]:
         is_fitted = draw(strategies.integers(0, 5)) > 0
         try:
-            decided = decide(state, fitted(state, command) if is_fitted else command)
+            decided = decide(state, truthful(events, fitted(state, command) if is_fitted else command))
         except Refusal:
             continue
         for event in decided:
@@ -132,6 +133,33 @@ def whole_chats(draw: DrawFn, *, messages_max: int = 8) -> WholeChat:
         pinned=draw(strategies.booleans()),
         archived=draw(strategies.booleans()),
     )
+
+
+def truthful(events: Sequence[ChatEvent], command: ChatCommand) -> ChatCommand:
+    """An end that says what was streamed. One that was cut off may say more, or keeps its text elsewhere."""
+    if not isinstance(command, EndGeneration):
+        return command
+    of_answer = [event.data for event in events if event.message_id == command.message_id]
+    blocks: list[tuple[Any, list[str]]] = []
+    deltas = 0
+    for fact in of_answer:
+        if isinstance(fact, BlockOpened):
+            blocks.append((fact.type, []))
+        elif isinstance(fact, MessageDelta) and fact.index < len(blocks):
+            blocks[fact.index][1].append(fact.text)
+            deltas += 1
+    said = "".join("".join(pieces) for type_, pieces in blocks if type_ == "text")
+    sums = [BlockSum(index, type_, sha256("".join(pieces))) for index, (type_, pieces) in enumerate(blocks)]
+    outcome = command.outcome
+    if isinstance(outcome, MessageEnded):
+        outcome = MessageEnded(said, sums, sha256(said), outcome.finish_reason, outcome.usage, outcome.timings, deltas)
+    else:
+        outcome = structs.replace(outcome, content=said + (outcome.content if len(outcome.content) > 6 else ""))
+    return structs.replace(command, outcome=outcome)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fitted(state: Chat, command: ChatCommand) -> ChatCommand:

@@ -1,0 +1,186 @@
+"""Compares a projection's rows with those of a fresh replay: built beside, as a rebuild does it, looked at in one snapshot, and dropped.
+
+The live projection goes on meanwhile. It stands still for the moment in which the replay reaches its checkpoint and the snapshot is taken.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+import sql as our_sql
+from adapters.migrate import create_projection, projection_sha256, schema_of
+from adapters.postgres.queries import text
+from adapters.projections import listed
+from adapters.projector import Build, Poisoned, connect
+from adapters.rebuild import BATCH_EVENTS, LEASE_S
+from domain.verify.finding import Finding
+from domain.verify.log import LISTED_MAX
+from projections.projection import Projection
+
+SUFFIX: Final = "_verify"
+CHECK: Final = "projections"
+NEAR_POSITIONS: Final = 10_000  # behind the live one: the rest is replayed while its checkpoint is held
+LOCK_TIMEOUT: Final = "10s"
+VALUE_CHARACTERS_MAX: Final = 300
+
+PROJECTION: Final = text("verify_projection")
+BEGIN: Final = text("begin_rebuild")
+FORGET: Final = text("forget_projection")
+LOCK: Final = text("lock_projection")
+BOUND_LOCK_WAITS: Final = text("bound_lock_waits")
+TABLES: Final = text("projection_tables")
+DIGEST: Final = text("digest_of_table")
+COLUMNS: Final = text("verify_columns")
+DIFFERING: Final = text("verify_differing_rows")
+
+
+class NotCompared(Exception):
+    """In words: why it can't be compared now. Nothing is wrong with it."""
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    position: int
+    until: int
+    events: int  # that were projected
+
+
+class Compared(msgspec.Struct, frozen=True):
+    name: str
+    position: int  # the checkpoint that it was compared at
+    count: int  # of findings
+    findings: list[Finding]  # at most ``LISTED_MAX``
+
+
+async def verify_projection(dsn: str, projection: Projection, progressed: Callable[[Replayed], None]) -> Compared:
+    """Raises ``NotCompared``. An event that can't be projected is a finding."""
+    beside = projection.name + SUFFIX
+    begin(dsn, projection.name, beside)
+    try:
+        async with await connect(dsn, schema_of(beside), role=None) as connection:
+            build = Build(connection, projection, beside, uuid4(), LEASE_S)
+            if not await build.take():
+                raise NotCompared(f"another process is verifying {projection.name}")
+            try:
+                return await compare(dsn, projection.name, build, progressed)
+            except Poisoned as error:
+                reason = f"{projection.name} can't be replayed: {error}"
+                return Compared(projection.name, build.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
+    finally:
+        drop(dsn, beside)
+
+
+def begin(dsn: str, name: str, beside: str) -> None:
+    """Empty tables beside the live ones. What one that was killed left there goes."""
+    others = {one.name: one for one in listed(dsn)[0]}
+    if beside in others and others[beside].is_owned:
+        raise NotCompared(f"another process is verifying {name}; if it died, try again in {LEASE_S:g} s")
+    tables = (our_sql.folder() / "projections" / f"{name}.sql").read_bytes()
+    with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
+        create_projection(connection, beside, tables, is_there=beside in others)
+        cursor.execute(BEGIN, (beside, projection_sha256(name)))
+
+
+def drop(dsn: str, beside: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema_of(beside))))
+        cursor.execute(FORGET, (beside,))
+
+
+async def compare(dsn: str, name: str, build: Build, progressed: Callable[[Replayed], None]) -> Compared:
+    async with (
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as holder,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as reader,
+    ):
+        await reader.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await reader.set_read_only(True)
+        while (live := await checkpoint(holder, name)) - build.position > NEAR_POSITIONS:
+            await advance(build, live, progressed)
+        async with reader.transaction():
+            async with holder.transaction():
+                await holder.execute(BOUND_LOCK_WAITS, (LOCK_TIMEOUT,))
+                await holder.execute(LOCK, (name,))
+                live = await checkpoint(holder, name)
+                while build.position < live:
+                    await advance(build, live, progressed)
+                await checkpoint(reader, name)  # the first statement takes the snapshot
+            findings: list[Finding] = []
+            count = 0
+            for (table,) in await (await reader.execute(TABLES, (schema_of(name),))).fetchall():
+                if await digest(reader, schema_of(name), table) == await digest(reader, schema_of(name + SUFFIX), table):
+                    continue
+                more, some = await differences(reader, name, table, LISTED_MAX)
+                count += more
+                findings += some[: LISTED_MAX - len(findings)]
+    return Compared(name, live, count, findings)
+
+
+async def checkpoint(connection: "psycopg.AsyncConnection[Any]", name: str) -> int:
+    row = await (await connection.execute(PROJECTION, (name,))).fetchone()
+    if row is None:
+        raise NotCompared(f"there are no tables of {name} yet: a server makes them at its start")
+    if row[0] != projection_sha256(name):
+        raise NotCompared(f"the tables of {name} are those of another version: a server of this one makes them anew at its start")
+    position: int = row[1]
+    return position
+
+
+async def advance(build: Build, until: int, progressed: Callable[[Replayed], None]) -> None:
+    before = build.position
+    await build.advance(BATCH_EVENTS, until)
+    if build.position == before:
+        raise NotCompared(f"the log ends before position {until}, which the projection has reached")
+    progressed(Replayed(build.position, until, build.events))
+
+
+async def digest(connection: "psycopg.AsyncConnection[Any]", schema: str, table: str) -> Any:
+    query = sql.SQL(DIGEST).format(table=sql.Identifier(schema, table))
+    return await (await connection.execute(query.as_string())).fetchone()
+
+
+async def differences(connection: "psycopg.AsyncConnection[Any]", name: str, table: str, most: int) -> tuple[int, list[Finding]]:
+    """How many rows are not as they should be, and a finding for each of the first ones."""
+    columns = await (await connection.execute(COLUMNS, (schema_of(name), table))).fetchall()
+    keys = [column for column, is_key in columns if is_key]
+    query = sql.SQL(DIFFERING).format(
+        live=sql.Identifier(schema_of(name), table),
+        built=sql.Identifier(schema_of(name + SUFFIX), table),
+        key=sql.SQL(", ").join(sql.Identifier("t", key) for key in keys),
+        same_key=sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier("o", key), sql.Identifier("t", key)) for key in keys),
+        most=sql.Literal(most),
+    )
+    rows = await (await connection.execute(query.as_string())).fetchall()
+    names = [column for column, _ in columns]
+    findings = [difference(f"{name}.{table}", keys, names, *row[:3]) for row in rows]
+    return rows[0][3] if rows else 0, findings
+
+
+def difference(table: str, keys: Sequence[str], columns: Sequence[str], key: str, live: str | None, built: str | None) -> Finding:
+    """What one row is and what it should be, as JSON; None: it isn't there."""
+    values = msgspec.json.decode(key)
+    where = f"{table} ({', '.join(f'{name} {shown(value)}' for name, value in zip(keys, values, strict=True))})"
+    known = msgspec.json.decode(live or built or "{}")
+    position = known.get("position")
+    position = position if isinstance(position, int) else None
+    if live is None or built is None:
+        what = "expected this row, found none" if live is None else "expected no such row, found one"
+        return Finding(check=CHECK, position=position, text=f"{where}: {what}: {shortened(live or built or '')}")
+    different = list(cells(columns, msgspec.json.decode(live), msgspec.json.decode(built)))
+    return Finding(check=CHECK, position=position, text=f"{where}: {'; '.join(different) or 'other bytes of the same JSON'}")
+
+
+def cells(columns: Sequence[str], live: dict[str, Any], built: dict[str, Any]) -> Iterator[str]:
+    for column in columns:
+        if live.get(column) != built.get(column):
+            yield f"{column}: expected {shown(built.get(column))}, found {shown(live.get(column))}"
+
+
+def shown(value: Any) -> str:
+    return shortened(msgspec.json.encode(value).decode())
+
+
+def shortened(value: str) -> str:
+    return value if len(value) <= VALUE_CHARACTERS_MAX else value[:VALUE_CHARACTERS_MAX] + "…"

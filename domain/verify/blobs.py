@@ -1,0 +1,69 @@
+"""Content by reference: what events refer to is there, and is what its name says."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from uuid import UUID
+
+from domain.chat import MessageAdded, MessageEdited
+from domain.verify.answers import ENDS, blob_ref
+from domain.verify.finding import Batch, Entry, Finding, found
+
+
+class StoredBlob(NamedTuple):
+    """One row, as Postgres sums it up."""
+
+    stream_id: bytes
+    sha256: bytes  # under which it is stored
+    content_sha256: bytes  # which it has
+    size_bytes: int
+
+
+class Reference(NamedTuple):
+    entry: Entry  # the first one
+    size_bytes: int
+    is_ours: bool  # a person's message may hold anything, also what only looks like a reference
+
+
+class Blobs:
+    """Keeps the references, which are few, until ``compare`` is given what there is."""
+
+    name = "blobs"
+
+    def __init__(self) -> None:
+        self._references: dict[tuple[bytes, bytes], Reference] = {}
+
+    def take(self, batch: Batch) -> Iterator[Finding]:
+        for entry, fact in batch.but_deltas:
+            content = fact.fields.get("content") if isinstance(fact, MessageEdited) else getattr(fact, "content", None)
+            reference = blob_ref(content) if isinstance(fact, (MessageAdded, MessageEdited, *ENDS)) else None
+            if reference is None:
+                continue
+            try:
+                sha256 = bytes.fromhex(reference.blob)
+            except ValueError:
+                sha256 = b""
+            is_ours = isinstance(fact, ENDS)
+            if len(sha256) == 32:
+                known = self._references.get((entry.stream_id, sha256))
+                if known is None or (is_ours and not known.is_ours):
+                    self._references[entry.stream_id, sha256] = Reference(entry, reference.size_bytes, is_ours)
+            elif is_ours:
+                yield found(self, entry, f"expected the sha256 of a blob, found {reference.blob[:80]!r}")
+
+    def compare(self, stored: StoredBlob) -> Iterator[Finding]:
+        """Once for each blob that there is."""
+        reference = self._references.pop((stored.stream_id, stored.sha256), None)
+        if stored.content_sha256 != stored.sha256:
+            text = f"expected blob {stored.sha256.hex()} to have this sha256, found content with {stored.content_sha256.hex()}"
+            if reference is not None:
+                yield found(self, reference.entry, text)
+            else:  # a crash may leave a blob that no event refers to
+                yield Finding(check=self.name, position=None, text=f"{text}, in the stream {UUID(bytes=stored.stream_id)}")
+        elif reference is not None and reference.is_ours and stored.size_bytes != reference.size_bytes:
+            yield found(self, reference.entry, f"expected a blob of {reference.size_bytes} bytes, found {stored.size_bytes}")
+
+    def left(self) -> Iterator[Finding]:
+        """After all blobs: what is referred to and is not there."""
+        for (_, sha256), reference in self._references.items():
+            if reference.is_ours:
+                yield found(self, reference.entry, f"expected a blob {sha256.hex()}, found none")

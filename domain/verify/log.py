@@ -1,0 +1,69 @@
+"""All checks of the log together, and the report that comes of them."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from domain.codec import DECODER, Decoder
+from domain.verify.answers import Answers
+from domain.verify.blobs import Blobs
+from domain.verify.facts import Facts, batch_of
+from domain.verify.finding import Check, Entry, Finding
+from domain.verify.order import Positions, RisingPositions, Times, Versions
+
+LISTED_MAX = 20  # findings that are kept of each check; all are counted
+
+
+class Report(msgspec.Struct, frozen=True):
+    head: int  # the log's last position, when it began
+    events: int  # that were read
+    open_answers: int  # that had not ended: their text can't be compared yet
+    counts: dict[str, int]  # of findings, of each check
+    first_bad_position: int | None
+    findings: list[Finding]  # by position; at most ``LISTED_MAX`` of each check
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.counts
+
+
+class Verifying:
+    """Takes the log in order. ``first`` is the position that it begins with; with ``of_stream`` only one stream is read, by version."""
+
+    def __init__(self, *, first: int = 1, of_stream: bool = False, decoder: Decoder = DECODER) -> None:
+        is_partial = first > 1
+        self._decoder = decoder
+        self.blobs = Blobs()
+        self._answers = Answers(is_partial=is_partial)
+        self._checks: tuple[Check, ...] = (
+            RisingPositions() if of_stream else Positions(first),
+            Versions(is_partial=is_partial),
+            Times(),
+            Facts(decoder),
+            self._answers,
+            self.blobs,
+        )
+        self.events = 0
+        self._counts: dict[str, int] = {}
+        self._listed: list[Finding] = []
+        self._first_bad: int | None = None
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """The next entries; not none."""
+        self.events += len(entries)
+        batch = batch_of(entries, self._decoder)
+        for check in self._checks:
+            self.add(check.take(batch))
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Also what was found elsewhere."""
+        for finding in findings:
+            count = self._counts[finding.check] = self._counts.get(finding.check, 0) + 1
+            if finding.position is not None and (self._first_bad is None or finding.position < self._first_bad):
+                self._first_bad = finding.position
+            if count <= LISTED_MAX:
+                self._listed.append(finding)
+
+    def report(self, head: int) -> Report:
+        by_position = sorted(self._listed, key=lambda finding: (finding.position is None, finding.position or 0))
+        return Report(head, self.events, self._answers.open_count, dict(self._counts), self._first_bad, by_position)

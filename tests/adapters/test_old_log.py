@@ -1,0 +1,106 @@
+"""What 0.1.0 wrote is read, verified, projected, replayed and folded by today's code, and is the same to its readers."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import msgspec
+import psycopg
+import pytest
+
+from adapters.postgres.history import PostgresHistory
+from adapters.postgres.log import PostgresLog
+from adapters.rebuild import rebuild
+from adapters.verify import verify
+from adapters.verify_projections import verify_projection
+from commands.chat import Chats
+from domain import user
+from domain.codec import decode_event
+from domain.event import Emitted
+from domain.stream import Stream
+from domain.user import UserRole
+from projections.chat import view
+from projections.history import History
+from tests.adapters.old_log import chats, put_in
+
+pytestmark = pytest.mark.anyio
+MANY = 10_000
+
+
+@pytest.fixture
+async def log(database: str) -> AsyncIterator[PostgresLog]:
+    put_in(database)
+    made = PostgresLog(database, lambda _: None)
+    await made.start()
+    yield made
+    await made.close()
+
+
+def test_no_chat_of_it_is_without_its_reading() -> None:
+    assert [path.name for _, path in chats() if not path.exists()] == []
+
+
+async def test_it_is_whole(database: str, log: PostgresLog) -> None:
+    report = verify(database, lambda _: None)
+    assert (report.findings, report.events) == ([], 289)
+
+
+async def test_its_chats_are_what_they_were(log: PostgresLog) -> None:
+    for chat_id, path in chats():
+        events = await log.read(Stream("chat", chat_id), limit=MANY)
+        assert msgspec.json.decode(msgspec.json.encode(view(events).shown())) == msgspec.json.decode(path.read_bytes())
+
+
+async def test_projected_they_are_the_same_at_every_version(database: str, log: PostgresLog) -> None:
+    built = await rebuild(database, History(), lambda _: None)
+    assert built.position == await log.head()
+    history = PostgresHistory(log.reader)
+    for chat_id, path in chats():
+        assert msgspec.json.decode(msgspec.json.encode((await history.chat(chat_id)).shown())) == msgspec.json.decode(path.read_bytes())
+        events = await log.read(Stream("chat", chat_id), limit=MANY)
+        for at in range(1, len(events) + 1, 7):
+            assert (await history.chat(chat_id, at=at)).shown() == view(events[:at]).shown()
+    assert (await verify_projection(database, History(), lambda _: None)).findings == []
+
+
+async def test_commands_go_on_with_its_streams(log: PostgresLog) -> None:
+    for chat_id, _ in chats():
+        version, chat = await Chats(log).state(chat_id)
+        assert version == await log.version(Stream("chat", chat_id))
+        assert chat.owner_id is not None
+        assert chat.open_generations == {}
+
+
+async def test_its_people_are_who_they_were(log: PostgresLog) -> None:
+    known: dict[str, tuple[UserRole | None, bool]] = {}
+    for stored in await log.read_log(limit=MANY):
+        if stored.type == "user_created":
+            account = user.NOBODY
+            for event in await log.read(stored.stream, limit=MANY):
+                account = user.evolve(account, decode_event(event), event.version)
+            known[account.name] = (account.role, account.active)
+    assert known == {"Ada 🦉": ("admin", True), "Bobby": ("analyst", True), "Eve": ("user", False)}
+
+
+async def test_what_a_newer_server_wrote_is_passed_over(database: str, log: PostgresLog) -> None:
+    """Fields that nobody knows in any fact, and in a chat also types that nobody knows."""
+    chat_id = next(chat_id for chat_id, _ in chats())
+    stream = Stream("chat", chat_id)
+    before = view(await log.read(stream, limit=MANY))
+    put(database, chat_id, before.version + 1, "chat_renamed", '{"title":"renamed","why":{"a":[1]}}', None)
+    put(database, chat_id, before.version + 2, "chat_coloured", '{"colour":"red"}', None)
+    put(database, chat_id, before.version + 3, "message_praised", '{"by":"everybody"}', uuid4())
+    after = view(await log.read(stream, limit=MANY))
+    assert (after.title, after.version, after.messages) == ("renamed", before.version + 3, before.messages)
+    await rebuild(database, History(), lambda _: None)
+    assert (await PostgresHistory(log.reader).chat(chat_id)).shown() == after.shown()
+    assert isinstance(decode_event((await log.read(stream, after=before.version + 2, limit=1))[0]).data, Emitted)
+    assert verify(database, lambda _: None).findings == []
+
+
+def put(dsn: str, chat_id: UUID, version: int, type_: str, data: str, message_id: UUID | None) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO events (position, stream_id, version, type, message_id, data, recorded_at)"
+            " SELECT max(position) + 1, %s, %s, %s, %s, %s, max(recorded_at) FROM events",
+            (chat_id, version, type_, message_id, data),
+        )
