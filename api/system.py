@@ -65,6 +65,7 @@ class System:
     seen: Seen
     sockets: WebSockets
     projectors: list[Projector] = field(default_factory=list)
+    worker: int | None = None  # which of several processes that share an address, from 1
     draining: bool = False
     another_history: asyncio.Event = field(default_factory=asyncio.Event)
     _memory: asyncio.Task[None] | None = None
@@ -145,6 +146,7 @@ class System:
         warnings += [one.warning for one in self.projectors if one.warning is not None]
         fresh = self.fresh()
         return {
+            **({} if self.worker is None else {"worker": self.worker}),
             "ready": fresh and not self.draining,
             "database": fresh,
             "draining": self.draining,
