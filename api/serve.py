@@ -26,7 +26,7 @@ from api.figures import Everyones, Told, of_parent
 from api.logging import configure
 from api.settings import Settings
 from api.system import EPOCH_FILE, FAREWELL_S, System
-from api.workers import ENDING, Place, Workers
+from api.workers import ALL_DRAINED, ENDING, Place, Workers
 from api.ws_protocol import FramedProtocol
 
 log = structlog.get_logger("serve")
@@ -168,10 +168,18 @@ async def serve(
         else:
             ending.append(asyncio.create_task(end_in_order(system, server)))
 
+    everywhere = asyncio.Event()
+
+    async def drained_here() -> None:
+        assert place is not None
+        place.drained()
+        await everywhere.wait()
+
     def orphaned() -> None:
         """The parent is gone. Whoever starts the next one wants the address at once."""
         assert place is not None
         log.warning("parent_gone")
+        everywhere.set()  # each for itself
         loop.remove_reader(place.lifeline)
         for one in server.servers:
             one.close()
@@ -185,6 +193,8 @@ async def serve(
         announce(settings, listening)
     else:
         loop.add_signal_handler(signal.SIGTERM, end)  # all others are the parent's
+        loop.add_signal_handler(ALL_DRAINED, everywhere.set)
+        system.drained_here = drained_here
         loop.add_reader(place.lifeline, orphaned)
         place.ready()
     if told is not None:

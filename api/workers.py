@@ -27,6 +27,9 @@ STEADY_S: Final = 30.0  # who has lived so long after it was ready dies for a ne
 FAILED_STARTS_MAX: Final = 5  # of each, in a row, before the parent gives up where none of them serves
 KILL_AFTER_ASKED_TWICE_S: Final = 10.0
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ALL_DRAINED: Final = signal.SIGUSR1  # to the workers: no answer runs in any of them any more
+READY: Final = b"r"
+DRAINED: Final = b"d"
 
 
 class Place(NamedTuple):
@@ -34,12 +37,19 @@ class Place(NamedTuple):
 
     number: int  # from 1; whoever is started again keeps it
     lifeline: int  # a file that ends when the parent does
-    channel: int  # where it says that it is ready
+    channel: int  # where it says how far it is
 
     def ready(self) -> None:
         """It takes connections now."""
+        self._say(READY)
+
+    def drained(self) -> None:
+        """No answer runs here any more. ``ALL_DRAINED`` comes back when that is so everywhere."""
+        self._say(DRAINED)
+
+    def _say(self, what: bytes) -> None:
         with contextlib.suppress(OSError):  # nobody is there to hear it: the lifeline says so too
-            os.write(self.channel, b"r")
+            os.write(self.channel, what)
 
 
 class Worker:
@@ -48,8 +58,9 @@ class Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.pid: int | None = None
-        self.channel = -1  # where it says that it is ready; it ends with the worker
+        self.channel = -1  # where it says how far it is; it ends with the worker
         self.ready_at: float | None = None
+        self.drained = False
         self.start_at = 0.0
         self.starts = 0
         self.failures = 0  # in a row
@@ -187,16 +198,27 @@ class Workers:
 
     def _look_at(self, worker: Worker) -> None:
         """It has said something, or it is gone."""
-        if os.read(worker.channel, 1):
-            worker.ready_at = time.monotonic()
-            log.info("worker_ready", worker=worker.number, pid=worker.pid)
-            if not self._announced:
-                self._announced = True
-                self._ready()
-            return
-        assert worker.pid is not None
-        _, status = os.waitpid(worker.pid, 0)
-        self._ended(worker, os.waitstatus_to_exitcode(status))
+        match os.read(worker.channel, 1):
+            case said if said == READY:
+                worker.ready_at = time.monotonic()
+                log.info("worker_ready", worker=worker.number, pid=worker.pid)
+                if not self._announced:
+                    self._announced = True
+                    self._ready()
+            case said if said == DRAINED:
+                worker.drained = True
+                self._tell_that_all_are_drained()
+            case _:
+                assert worker.pid is not None
+                _, status = os.waitpid(worker.pid, 0)
+                self._ended(worker, os.waitstatus_to_exitcode(status))
+
+    def _tell_that_all_are_drained(self) -> None:
+        """Sockets stay open until then: what runs in one process is followed through all."""
+        living = [worker for worker in self._workers if worker.pid is not None]
+        if self._stopping and all(worker.drained for worker in living):
+            for worker in living:
+                self._send(worker, ALL_DRAINED)
 
     def _ended(self, worker: Worker, code: int) -> None:
         pid, worker.pid = worker.pid, None
@@ -208,6 +230,7 @@ class Workers:
             self._stop(f"worker {worker.number} ended with {code}")
         if self._stopping:
             log.info("worker_ended", worker=worker.number, pid=pid, how=_how(code))
+            self._tell_that_all_are_drained()
         else:
             pause_s = worker.pause_s(now_s)
             worker.start_at = now_s + pause_s
@@ -245,7 +268,7 @@ class Workers:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         os.close(channel_end)
         worker.pid, worker.channel = pid, channel
-        worker.ready_at = None
+        worker.ready_at, worker.drained = None, False
         worker.starts += 1
         self._selector.register(channel, selectors.EVENT_READ, worker)
         self._changed(self._workers)
@@ -261,7 +284,7 @@ class Workers:
                     os.close(worker.channel)
             self._selector.close()  # ours of it: the parent's goes on
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            for number in (signal.SIGINT, signal.SIGHUP):
+            for number in (signal.SIGINT, signal.SIGHUP, ALL_DRAINED):
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             structlog.contextvars.bind_contextvars(worker=place.number)

@@ -5,9 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.api.conftest import Running, User
+from tests.api.conftest import Running, User, on_one_and_two
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_one_and_two]
 
 FOLDER = "0190a000-0000-7000-8000-00000000000f"
 
