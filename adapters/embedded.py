@@ -54,6 +54,7 @@ SOCKET_PATH_BYTES_MAX = 107  # sun_path is 108 bytes with its final NUL, see uni
 LOG_BYTES_MAX = 16 * 1024 * 1024  # beyond it a start moves the log aside, once
 POLL_INTERVAL_S = 0.01
 IMMEDIATE_STOP_TIMEOUT_S = 5.0
+CONNECTIONS_MAX = 100
 
 SERVER_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -62,7 +63,6 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "synchronous_commit": "on",
     "full_page_writes": "on",
     "shared_buffers": "128MB",
-    "max_connections": "100",
     "max_wal_size": "2GB",
     "jit": "off",
     "timezone": "UTC",
@@ -97,10 +97,14 @@ class EmbeddedPostgres:
     Usable as a context manager, synchronous or not. Not for use by two threads at once.
     """
 
-    def __init__(self, data_folder: Path, *, start_timeout_s: float = 120.0, stop_timeout_s: float = 30.0) -> None:
-        """``start_timeout_s`` covers crash recovery too; ``stop_timeout_s`` covers the last checkpoint."""
+    def __init__(
+        self, data_folder: Path, *, connections_max: int = CONNECTIONS_MAX, start_timeout_s: float = 120.0, stop_timeout_s: float = 30.0
+    ) -> None:
+        """``connections_max`` counts where this call starts the server. ``start_timeout_s`` covers crash recovery too; ``stop_timeout_s``
+        covers the last checkpoint."""
         self._data = data_folder.absolute()
         self._cluster = self._data / "postgres"
+        self._connections_max = connections_max
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._users: IO[bytes] | None = None  # holds the shared lock while it is open
@@ -146,6 +150,12 @@ class EmbeddedPostgres:
                 _log.info("embedded_postgres_left_to_others", data=str(self._data))
                 return
             self._stop_server()
+
+    def forget(self) -> None:
+        """In a forked child: the use that was begun before is the parent's, and lasts as long as the parent's. Begin another."""
+        if self._users is not None:
+            self._users.close()  # the lock is on what parent and child share: it is let go when both have closed it
+            self._users = self._dsn = self._child = None
 
     def ensure_running(self) -> bool:
         """Start the server again if it has died. True if it was this call that did so. The ``dsn`` stays the same."""
@@ -258,7 +268,11 @@ class EmbeddedPostgres:
             log_file.replace(log_file.with_suffix(".log.1"))
         socket_folder = self._socket_folder(account)
         self._forget_reused_pids(socket_folder)
-        settings = {**SERVER_SETTINGS, "unix_socket_directories": str(socket_folder)}
+        settings = {
+            **SERVER_SETTINGS,
+            "max_connections": str(self._connections_max),
+            "unix_socket_directories": str(socket_folder),
+        }
         options = [f"--{name}={value}" for name, value in settings.items()]
         with _open_private(log_file) as log:
             log_offset = log.tell()

@@ -20,12 +20,13 @@ from adapters.memory.bell import MemoryBell
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
+from adapters.postgres.appender import LANES
 from adapters.postgres.bell import Bell
 from adapters.postgres.connection import connect
 from adapters.postgres.credentials import PostgresCredentials
 from adapters.postgres.epoch import Epoch, why_another
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import READERS_MAX, PostgresLog
 from adapters.projector import Projector
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
@@ -71,6 +72,9 @@ from projections.projection import Projection
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
 PROJECTIONS: Sequence[Projection] = (History(),)
+# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and one for each projection.
+CONNECTIONS_LEAST = 1 + LANES + 2 + len(PROJECTIONS)
+CONNECTIONS_MOST = READERS_MAX + LANES + 2 + len(PROJECTIONS)
 
 
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
@@ -201,12 +205,17 @@ async def assemble(
     return late.system
 
 
-def create_app(system: System) -> Litestar:
-    """The routes on the parts."""
+def registry_of(system: System) -> CollectorRegistry:
+    """The figures of this process."""
     registry = CollectorRegistry()
     registry.register(Gauges(system.figures))
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    return registry
+
+
+def create_app(system: System, registry: CollectorRegistry | None = None) -> Litestar:
+    """The routes on the parts. ``registry`` is what ``/metrics`` shows: this process's figures, unless it is another."""
 
     def given(part: object) -> Provide:
         return Provide(lambda: part, sync_to_thread=False)
@@ -230,7 +239,7 @@ def create_app(system: System) -> Litestar:
         "nodes": given(system.log),
         "principal": Provide(provide_principal),
         "readiness": given(system.readiness),
-        "registry": given(registry),
+        "registry": given(registry or registry_of(system)),
         "runs": given(system.runs),
         "user_list": given(system.log),
     }

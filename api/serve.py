@@ -1,7 +1,8 @@
-"""``steno serve``: a database, its migrations, and one server process that ends in good order."""
+"""``steno serve``: a database, its migrations, and one server process that ends in good order, or several (``api/workers.py``)."""
 
 import asyncio
 import contextlib
+import functools
 import gc
 import signal
 import socket
@@ -13,14 +14,19 @@ from uuid import UUID
 import structlog
 import uvicorn
 import uvloop
+from prometheus_client import CollectorRegistry
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.board import Board
+from adapters.embedded import CONNECTIONS_MAX, EmbeddedPostgres
 from adapters.migrate import migrate
+from adapters.postgres.capacity import require_connections
 from adapters.postgres.epoch import current_epoch, remembered
-from api.app import create_app, on_postgres
+from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres, registry_of
+from api.figures import Everyones, Told, of_parent
 from api.logging import configure
 from api.settings import Settings
-from api.system import EPOCH_FILE, System
+from api.system import EPOCH_FILE, FAREWELL_S, System
+from api.workers import ALL_DRAINED, ENDING, Place, Workers
 from api.ws_protocol import FramedProtocol
 
 log = structlog.get_logger("serve")
@@ -29,6 +35,8 @@ BACKLOG = 2048
 GRACE_S = 5
 GC_THRESHOLDS = (100_000, 20, 50)
 EXIT_ANOTHER_HISTORY = 75  # EX_TEMPFAIL of sysexits.h: start it again
+CONNECTIONS_OF_OTHERS = 20  # an operator's, a rebuild's, a backup's
+ENDS_WITHIN_S = GRACE_S + FAREWELL_S + 20  # beyond the drain, before a worker is killed: its last appends may hold on for a while
 
 
 class Server(uvicorn.Server):
@@ -40,11 +48,49 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``."""
+    """Serve until SIGTERM, SIGINT or SIGHUP.
+
+    Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``.
+    """
     configure(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
     with contextlib.closing(listening), database(settings) as (dsn, embedded):
-        uvloop.run(serve(settings, dsn, listening, embedded))
+        require_connections(dsn, settings.workers, least=CONNECTIONS_LEAST, most=CONNECTIONS_MOST)
+        if settings.workers == 1:
+            uvloop.run(serve(settings, dsn, listening, embedded))
+        else:
+            run_workers(settings, listening, embedded)
+
+
+def run_workers(settings: Settings, listening: socket.socket, embedded: EmbeddedPostgres | None) -> None:
+    """The parent of several processes: the socket and the database are there, and it only keeps them."""
+    board = Board(settings.workers + 1)
+    # What is loaded now is shared by all: a collection in one of them would copy every page it looks at.
+    gc.collect()
+    gc.freeze()
+    workers = Workers(
+        settings.workers,
+        functools.partial(work, settings, listening, embedded, board),
+        stop_within_s=settings.drain_s + ENDS_WITHIN_S,
+        ready=functools.partial(announce, settings, listening),
+        changed=functools.partial(of_parent, board),
+        ending=listening.close,  # ours of it: those that finish their work still answer on theirs
+        ends_all=frozenset({EXIT_ANOTHER_HISTORY}),
+    )
+    code = workers.run()
+    if code != 0:
+        sys.exit(code)
+
+
+def work(settings: Settings, listening: socket.socket, parents: EmbeddedPostgres | None, board: Board, place: Place) -> None:
+    """One of several processes. It uses the embedded Postgres in its own name, so that Postgres lives as long as any of them."""
+    if settings.database_url is not None:
+        uvloop.run(serve(settings, settings.database_url, listening, None, place, board))
+        return
+    if parents is not None:
+        parents.forget()
+    with embedded_of(settings) as embedded:
+        uvloop.run(serve(settings, embedded.dsn, listening, embedded, place, board))
 
 
 @contextlib.contextmanager
@@ -60,10 +106,17 @@ def database(settings: Settings, *, as_it_is: bool = False) -> Iterator[tuple[st
         yield settings.database_url, None
         return
     # It makes the data folder itself: root's must let its system user in.
-    with EmbeddedPostgres(settings.data) as embedded:
+    with embedded_of(settings) as embedded:
         if not as_it_is:
             migrate(embedded.dsn)
         yield embedded.dsn, embedded
+
+
+def embedded_of(settings: Settings) -> EmbeddedPostgres:
+    """The Postgres of the data folder, with room for all server processes."""
+    return EmbeddedPostgres(
+        settings.data, connections_max=max(CONNECTIONS_MAX, settings.workers * CONNECTIONS_MOST + CONNECTIONS_OF_OTHERS)
+    )
 
 
 def new_epoch(settings: Settings) -> UUID:
@@ -87,12 +140,26 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def serve(settings: Settings, dsn: str, listening: socket.socket, embedded: EmbeddedPostgres | None) -> None:
+async def serve(
+    settings: Settings,
+    dsn: str,
+    listening: socket.socket,
+    embedded: EmbeddedPostgres | None,
+    place: Place | None = None,
+    board: Board | None = None,
+) -> None:
+    """One process, until it is told to end. ``place`` and ``board`` where it is one of several."""
     known = remembered(settings.data / EPOCH_FILE)
     system = await on_postgres(settings, dsn, await current_epoch(dsn, known))
+    registry = registry_of(system)
+    told: Told | None = None
+    if place is not None and board is not None:
+        system.worker = place.number
+        told, registry = Told(board, place.number, registry), CollectorRegistry()
+        registry.register(Everyones(board, told))
     await system.start()
     keeping = asyncio.create_task(embedded.keep_running()) if embedded is not None else None
-    server = Server(config(settings, create_app(system)))
+    server = Server(config(settings, create_app(system, registry)))
     # What is there now stays, and tokens leave no cycles: looking for garbage among them was a fifth of an append's cost.
     gc.collect()
     gc.freeze()
@@ -106,10 +173,39 @@ async def serve(settings: Settings, dsn: str, listening: socket.socket, embedded
         else:
             ending.append(asyncio.create_task(end_in_order(system, server)))
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+    everywhere = asyncio.Event()
+
+    async def drained_here() -> None:
+        assert place is not None
+        place.drained()
+        await everywhere.wait()
+
+    def orphaned() -> None:
+        """The parent is gone. Whoever starts the next one wants the address at once."""
+        assert place is not None
+        log.warning("parent_gone")
+        everywhere.set()  # each for itself
+        loop.remove_reader(place.lifeline)
+        for one in server.servers:
+            one.close()
+        listening.close()
+        end()
+
+    if place is None:
+        for number in ENDING:
+            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
+                loop.add_signal_handler(number, end)
+        announce(settings, listening)
+    else:
+        loop.add_signal_handler(signal.SIGTERM, end)  # all others are the parent's
+        loop.add_signal_handler(ALL_DRAINED, everywhere.set)
+        system.drained_here = drained_here
+        loop.add_reader(place.lifeline, orphaned)
+        place.ready()
+    if told is not None:
+        told.tell()
+        told.start()
     watching = asyncio.create_task(end_with_history(system, server))
-    announce(settings, listening)
     try:
         await server.serve(sockets=[listening])
     finally:

@@ -5,7 +5,7 @@ Only wiring and order of start and stop live here; ``api/app.py`` constructs the
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -34,11 +34,13 @@ from commands.chat import Chats
 from commands.completion import Completions
 from commands.folder import FolderTrees
 from commands.runs import Keeper, Runs
+from domain.errors import LogUnavailable
 from domain.event import Stored
 
 log = structlog.get_logger("server")
 
 REMEMBER_S: Final = 10.0
+OTHERS_END_S: Final = 2.0  # to write the ends of answers that did not finish in time
 FAREWELL_S: Final = 3.0  # for what is written last and lost without harm: a Postgres that is away keeps nobody from ending
 EPOCH_FILE: Final = "epoch.json"
 
@@ -67,6 +69,8 @@ class System:
     seen: Seen
     sockets: WebSockets
     projectors: list[Projector] = field(default_factory=list)
+    worker: int | None = None  # which of several processes that share an address, from 1
+    drained_here: Callable[[], Awaitable[None]] | None = None  # says so to the others, and returns when it is so everywhere
     draining: bool = False
     another_history: asyncio.Event = field(default_factory=asyncio.Event)
     _memory: asyncio.Task[None] | None = None
@@ -109,7 +113,14 @@ class System:
             return
         self.draining = True
         log.info("draining", runs=len(self.runs), within_s=self.settings.drain_s)
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self.settings.drain_s
         await self.runs.drain(self.settings.drain_s)
+        if self.drained_here is not None:
+            with contextlib.suppress(TimeoutError, LogUnavailable):
+                async with asyncio.timeout_at(until_s + OTHERS_END_S):
+                    await self.drained_here()
+                    await self.tail.reached(await self.log.head())  # whoever follows here what ended there sees its end
         await self.sockets.go_away()
 
     async def stop(self) -> None:
@@ -147,6 +158,7 @@ class System:
         warnings += [one.warning for one in self.projectors if one.warning is not None]
         fresh = self.fresh()
         return {
+            **({} if self.worker is None else {"worker": self.worker}),
             "ready": fresh and not self.draining,
             "database": fresh,
             "draining": self.draining,

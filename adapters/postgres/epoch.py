@@ -5,6 +5,7 @@ this server last saw of the same epoch (a snapshot put back under the same serve
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -100,6 +101,6 @@ async def remember(file: Path, known: Known) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
-    half = file.with_suffix(".new")
+    half = file.with_suffix(f".{os.getpid()}.new")  # several processes of a server remember in one place
     half.write_bytes(content)
     half.replace(file)

@@ -42,6 +42,7 @@ NOTE_ACTIVE: Final = text("note_active")
 LAST_ACTIVE: Final = text("last_active")
 
 T = TypeVar("T")
+READERS_MAX: Final = 8  # connections
 READ_TIMEOUT_S: Final = 10.0
 READ_ATTEMPTS_MAX: Final = 6
 READ_RETRY_FIRST_S: Final = 0.05
@@ -51,7 +52,7 @@ VERSION_MAX: Final = 2**31 - 1  # of the column; whoever asks for more asks for 
 class Reader:
     """Queries through a pool. A connection that fails is replaced and the query asked again: reading twice is harmless."""
 
-    def __init__(self, dsn: str, *, connections_max: int = 8, statement_cache: int = 100) -> None:
+    def __init__(self, dsn: str, *, connections_max: int = READERS_MAX, statement_cache: int = 100) -> None:
         self._dsn = dsn
         self._connections_max = connections_max
         self._statement_cache = statement_cache

@@ -26,7 +26,7 @@ data_option = click.option("--data", type=click.Path(file_okay=False, path_type=
 @click.command()
 @click.option("--host", help="The address to listen on (STENO_HOST); `0.0.0.0` lets other machines in.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="The port (STENO_PORT).")
-@click.option("--workers", type=click.IntRange(1), help="Server processes (STENO_WORKERS).")
+@click.option("--workers", type=click.IntRange(1, 64), help="Server processes on this machine (STENO_WORKERS).")
 @data_option
 def serve(host: str | None, port: int | None, workers: int | None, data: Path | None) -> None:
     """Run the server: its own Postgres in the data folder, unless DATABASE_URL names another.
@@ -36,11 +36,12 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})
     from adapters.embedded_host import EmbeddedPostgresError  # only here: no other command needs a server
     from adapters.migrate import MigrationError
+    from adapters.postgres.capacity import TooFewConnections
     from api.serve import run
 
     try:
         run(settings)
-    except (EmbeddedPostgresError, MigrationError) as error:
+    except (EmbeddedPostgresError, MigrationError, TooFewConnections) as error:
         raise Failed(f"The database cannot be used: {error}") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

@@ -16,3 +16,13 @@ SELECT s.stream_id, s.message_id, (s.data ->> 'task_id')::uuid AS task_id, (s.da
    AND NOT EXISTS (SELECT FROM events AS e
                     WHERE e.position > s.position AND e.stream_id = s.stream_id AND e.version > s.version
                       AND e.message_id = s.message_id AND e.type IN ('message_end', 'error', 'cancelled', 'interrupted'));
+
+-- name: connection_capacity
+-- How many connections this user may have in this database, were nobody else there; and how many others there are now.
+-- reserved_connections is of PostgreSQL 16 and newer.
+SELECT least(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+             - coalesce(current_setting('reserved_connections', true)::int, 0),
+             nullif(r.rolconnlimit, -1), nullif(d.datconnlimit, -1)) AS room,
+       (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS taken
+  FROM pg_roles AS r, pg_database AS d
+ WHERE r.rolname = session_user AND d.datname = current_database();

@@ -1,9 +1,15 @@
-"""A real server on a free port, on the in-memory log, in the test's own event loop."""
+"""A real server on a free port, on the in-memory log, in the test's own event loop.
+
+A module that carries ``on_one_and_two`` says the same of two servers on one Postgres behind a balancer: each request and each socket
+goes to the other one than the last, so what is written at one is read and followed at the other.
+"""
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +24,10 @@ from api.app import create_app, in_memory, on_postgres
 from api.serve import Server, config, listen
 from api.settings import Settings
 from api.system import System
+from tests.api.turns import by_turns
 
 WAIT_S = 10  # nothing is measured by it: it only ends a test that hangs
+LISTS = re.compile(r"/api/v1/chats/(?![0-9a-f-]{36})")
 
 
 @dataclass
@@ -113,19 +121,42 @@ class Running:
     """The server, and people to use it."""
 
     url: str
-    system: System
+    systems: Sequence[System]
     clients: contextlib.AsyncExitStack
     users: int = 0
 
     @property
+    def system(self) -> System:
+        """The only one."""
+        (system,) = self.systems
+        return system
+
+    async def settled(self) -> None:
+        """Every server knows, and every list holds, what is in the log now."""
+        for system in self.systems:
+            head = await system.log.head()
+            await system.tail.reached(head)
+            assert await system.history.reached(head, WAIT_S)
+
+    async def _settled_for_lists(self, request: httpx.Request) -> None:
+        """Lists are as old as their projection; everything else is what was written last, wherever."""
+        if LISTS.match(request.url.path):
+            await self.settled()
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        if len(self.systems) > 1:  # a connection for each request, or all of one person would go to one server
+            options |= {"limits": httpx.Limits(max_keepalive_connections=0), "event_hooks": {"request": [self._settled_for_lists]}}
+        return httpx.AsyncClient(base_url=self.url, timeout=WAIT_S, **options)
+
+    @property
     def epoch(self) -> str:
-        return str(self.system.epoch.epoch)
+        return str(self.systems[0].epoch.epoch)
 
     async def sign_up(self, name: str = "Ada") -> User:
         """Somebody new; the first one is the admin."""
         self.users += 1
         email = f"{name.lower()}{self.users}@example.org"
-        http = await self.clients.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=WAIT_S))
+        http = await self.clients.enter_async_context(self.client())
         answer = await http.post("/api/v1/auths/signup", json={"name": name, "email": email, "password": "correct horse"})
         assert answer.status_code == 200, answer.text
         session = answer.json()
@@ -148,21 +179,44 @@ class Running:
         return f"{self.epoch}:{version}"
 
 
+Serving = Callable[[Settings], AbstractAsyncContextManager[Running]]
+on_one_and_two = pytest.mark.parametrize(
+    "serving", ["one", pytest.param("two", marks=pytest.mark.postgres)], ids=["one server", "two servers"], indirect=True
+)
+
+
 @contextlib.asynccontextmanager
 async def running(settings: Settings, dsn: str | None = None) -> AsyncIterator[Running]:
     """On the in-memory log, or on the database at ``dsn``."""
     system = await (in_memory(settings) if dsn is None else on_postgres(settings, dsn, await current_epoch(dsn)))
+    async with served(system) as url, contextlib.AsyncExitStack() as clients:
+        yield Running(url, [system], clients)
+
+
+@contextlib.asynccontextmanager
+async def two_running(settings: Settings, dsn: str) -> AsyncIterator[Running]:
+    epoch = await current_epoch(dsn)
+    systems = [await on_postgres(settings, dsn, epoch) for _ in range(2)]
+    async with contextlib.AsyncExitStack() as servers:
+        urls = [await servers.enter_async_context(served(system)) for system in systems]
+        url = await servers.enter_async_context(by_turns(urls))
+        async with contextlib.AsyncExitStack() as clients:
+            yield Running(url, systems, clients)
+
+
+@contextlib.asynccontextmanager
+async def served(system: System) -> AsyncIterator[str]:
+    """Its address, for as long as it lasts."""
     await system.start()
     listening = listen("127.0.0.1", 0)
-    server = Server(config(settings, create_app(system)))
+    server = Server(config(system.settings, create_app(system)))
     serving = asyncio.create_task(server.serve(sockets=[listening]))
-    async with contextlib.AsyncExitStack() as clients:
-        try:
-            while not server.started:  # noqa: ASYNC110  # nothing there offers an event
-                await asyncio.sleep(0.001)
-            yield Running(f"http://127.0.0.1:{listening.getsockname()[1]}", system, clients)
-        finally:
-            server.should_exit = True
+    try:
+        while not server.started:  # noqa: ASYNC110  # nothing there offers an event
+            await asyncio.sleep(0.001)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
     await serving
     await system.stop()
     listening.close()
@@ -174,6 +228,15 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def server(settings: Settings) -> AsyncIterator[Running]:
-    async with running(settings) as made:
+def serving(request: pytest.FixtureRequest) -> Serving:
+    """What makes a server with settings of the test's own: one, unless the module carries ``on_one_and_two``."""
+    if getattr(request, "param", "one") == "one":
+        return running
+    database = request.getfixturevalue("database")
+    return lambda settings: two_running(settings, database)
+
+
+@pytest.fixture
+async def server(settings: Settings, serving: Serving) -> AsyncIterator[Running]:
+    async with serving(settings) as made:
         yield made

@@ -5,9 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.api.conftest import Running, User
+from tests.api.conftest import Running, User, on_one_and_two
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_one_and_two]
 
 
 async def titles(user: User, path: str = "/", **query: Any) -> list[str]:

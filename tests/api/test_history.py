@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Running, User
+from tests.api.conftest import Running, User, on_one_and_two
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_one_and_two]
 
 
 async def talk(user: User, length: int) -> tuple[str, list[str]]:

@@ -11,17 +11,18 @@ import pytest
 
 from api.settings import Settings
 from client import Client, CursorGone, EpochChanged, Event, NotFound, Snapshot, SubscriptionRefused
-from tests.api.conftest import Running, running
+from tests.api.conftest import Running, Serving, on_one_and_two, serving
 from tests.client.line import bad_line
 from tests.client.world import WAIT_S, one, soon
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_one_and_two]
+__all__ = ["serving"]  # a fixture
 ELSEWHERE = "0190bbbb-0000-7000-8000-000000000002"
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20)) as made:
+async def server(tmp_path: Path, serving: Serving) -> AsyncIterator[Running]:  # that fixture
+    async with serving(Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20)) as made:
         yield made
 
 

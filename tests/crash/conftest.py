@@ -19,14 +19,23 @@ from tests.crash.processes import ServerProcess, postmaster
 StartServer = Callable[..., ServerProcess]
 
 
+on_one_and_two = pytest.mark.parametrize("workers", [1, 2], ids=["one process", "two processes"], indirect=True)
+
+
 @pytest.fixture
-def new_server(open_folder: Path) -> Iterator[StartServer]:
+def workers(request: pytest.FixtureRequest) -> int:
+    """How many processes each server is: a module that carries ``on_one_and_two`` says the same of a server of two."""
+    return int(getattr(request, "param", 1))
+
+
+@pytest.fixture
+def new_server(open_folder: Path, workers: int) -> Iterator[StartServer]:
     """Makes servers: ``new_server(dsn)`` on a database, ``new_server(data=folder)`` with the folder's own Postgres."""
     made: list[ServerProcess] = []
 
     def make(dsn: str | None = None, *, data: Path | None = None, log_folder: Path | None = None, **settings: object) -> ServerProcess:
         folder = data or open_folder / f"server-{uuid4().hex[:8]}"
-        server = ServerProcess(folder, dsn, log_folder=log_folder or open_folder, **settings)
+        server = ServerProcess(folder, dsn, log_folder=log_folder or open_folder, **{"workers": workers, **settings})
         made.append(server)
         return server
 

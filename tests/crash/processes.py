@@ -1,6 +1,7 @@
 """The processes that these tests kill: servers of ours, and the Postgres of a data folder."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -60,6 +61,7 @@ class ServerProcess:
             self._environment["DATABASE_URL"] = dsn
         if "hold_s" in settings:
             self._environment["CRASH_HOLD_S"] = str(settings["hold_s"])
+        self.processes = int(str(given.get("workers", 1)))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,29 +76,47 @@ class ServerProcess:
             )
 
     async def start(self) -> "ServerProcess":
-        """Returns once it is ready."""
+        """Returns once it is ready, with all its processes."""
         self.spawn()
-        async with httpx.AsyncClient(base_url=self.url) as http:
+        limits = httpx.Limits(max_keepalive_connections=0)  # each time whoever takes it
+        async with httpx.AsyncClient(base_url=self.url, limits=limits) as http:
             deadline = time.monotonic() + START_TIMEOUT_S
             while True:
                 assert self._process is not None and self._process.poll() is None, f"the server ended:\n{self.said()}"
                 assert time.monotonic() < deadline, f"the server was not ready within {START_TIMEOUT_S} s:\n{self.said()}"
                 try:
-                    if (await http.get("/ready", timeout=2)).status_code == 200:
+                    if (await http.get("/ready", timeout=2)).status_code == 200 and (
+                        self.processes == 1
+                        or (await http.get("/metrics", timeout=2)).text.count("\nstenograph_worker_silent_seconds{") == self.processes
+                    ):
                         return self
                 except httpx.HTTPError:
                     pass
                 await asyncio.sleep(POLL_S)
 
+    def workers(self) -> list[int]:
+        """The pids of its processes below the parent; none where it is a single one."""
+        return [pid for pid in children_of(self.pid) if not command_of(pid).endswith(b"postgres")] if self.processes > 1 else []
+
     def signal(self, number: signal.Signals) -> None:
+        """To whoever was started; what stops and goes on is the whole of it."""
         assert self._process is not None
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in self.workers():
+                os.kill(pid, number)
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """``kill -9``, also of one that was stopped."""
+        """``kill -9`` of the whole of it, also of one that was stopped."""
         if self._process is not None and self._process.poll() is None:
+            workers = self.workers()
             self._process.kill()
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait()
+            while any(lives(pid) for pid in workers):  # the address is theirs as well
+                time.sleep(POLL_S)
 
     async def ended(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Its exit code."""
@@ -113,6 +133,27 @@ class ServerProcess:
 
     def said(self, characters: int = 12000) -> str:
         return self.log_file.read_text(errors="replace")[-characters:] if self.log_file.exists() else ""
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+    except OSError:
+        return b""
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def postmaster(data: Path) -> int | None:

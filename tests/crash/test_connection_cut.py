@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from tests.crash.conftest import StartServer
+from tests.crash.conftest import StartServer, on_one_and_two
 from tests.crash.proxy import proxied
 from tests.crash.support import Log, Tab, all_ended, metric, people, tabs, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, on_one_and_two]
 
 CHATS = 10
 

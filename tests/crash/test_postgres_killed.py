@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from adapters.embedded import EmbeddedPostgres
-from tests.crash.conftest import StartServer
+from tests.crash.conftest import StartServer, on_one_and_two
 from tests.crash.processes import kill_postgres, postgres_gone, postmaster
 from tests.crash.support import Log, Tab, all_ended, metric, people, tabs, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, on_one_and_two]
 
 CHATS = 10
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from api.serve import EXIT_ANOTHER_HISTORY
-from tests.crash.conftest import StartServer, copy_folder
+from tests.crash.conftest import StartServer, copy_folder, on_one_and_two
 from tests.crash.processes import kill_postgres, postgres_gone
 from tests.crash.support import Tab, all_ended, people, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, on_one_and_two]
 
 
 def put_back(copy: Path, data: Path) -> None:

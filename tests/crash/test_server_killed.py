@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.conftest import StartServer
+from tests.crash.conftest import StartServer, on_one_and_two
 from tests.crash.processes import postmaster
 from tests.crash.support import Log, Tab, User, all_ended, closed, people, tabs, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, on_one_and_two]
 
 CHATS = 20
 # Some have ended when it is killed, most have not, and those as fast as it goes are caught in mid-flight.

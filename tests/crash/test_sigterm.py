@@ -7,11 +7,11 @@ import time
 import psycopg
 import pytest
 
-from tests.crash.conftest import StartServer
+from tests.crash.conftest import StartServer, on_one_and_two
 from tests.crash.proxy import proxied
 from tests.crash.support import Log, Tab, people, tabs, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, on_one_and_two]
 
 DRAIN_S = 3
 
@@ -23,9 +23,11 @@ def nodes(dsn: str) -> int:
     return int(row[0])
 
 
-async def test_answers_finish_or_are_interrupted_and_every_socket_is_told_when_to_come_back(new_server: StartServer, database: str) -> None:
+async def test_answers_finish_or_are_interrupted_and_every_socket_is_told_when_to_come_back(
+    new_server: StartServer, database: str, workers: int
+) -> None:
     server = await new_server(database, drain_s=DRAIN_S).start()
-    assert nodes(database) == 1
+    assert nodes(database) == workers
     async with people(server.url, "ada") as (ada,):
         short, long = await ada.chats(2)
         streams = [f"chat/{short}", f"chat/{long}"]
