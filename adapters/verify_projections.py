@@ -5,18 +5,15 @@ The live projection goes on meanwhile. It stands still for the moment in which t
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
-from uuid import uuid4
 
 import msgspec
 import psycopg
 from psycopg import sql
 
-import sql as our_sql
-from adapters.migrate import create_projection, projection_sha256, schema_of
+from adapters.beside import LEASE_S, Beside, Busy, Done, beside, drop
+from adapters.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
-from adapters.projections import listed
-from adapters.projector import Build, Poisoned, connect
-from adapters.rebuild import BATCH_EVENTS, LEASE_S
+from adapters.projector import Poisoned
 from domain.verify.finding import Finding
 from domain.verify.log import LISTED_MAX
 from projections.projection import Projection
@@ -28,8 +25,6 @@ LOCK_TIMEOUT: Final = "10s"
 VALUE_CHARACTERS_MAX: Final = 300
 
 PROJECTION: Final = text("verify_projection")
-BEGIN: Final = text("begin_rebuild")
-FORGET: Final = text("forget_projection")
 LOCK: Final = text("lock_projection")
 BOUND_LOCK_WAITS: Final = text("bound_lock_waits")
 TABLES: Final = text("projection_tables")
@@ -42,12 +37,6 @@ class NotCompared(Exception):
     """In words: why it can't be compared now. Nothing is wrong with it."""
 
 
-class Replayed(msgspec.Struct, frozen=True):
-    position: int
-    until: int
-    events: int  # that were projected
-
-
 class Compared(msgspec.Struct, frozen=True):
     name: str
     position: int  # the checkpoint that it was compared at
@@ -55,57 +44,39 @@ class Compared(msgspec.Struct, frozen=True):
     findings: list[Finding]  # at most ``LISTED_MAX``
 
 
-async def verify_projection(dsn: str, projection: Projection, progressed: Callable[[Replayed], None]) -> Compared:
+async def verify_projection(dsn: str, projection: Projection, progressed: Callable[[Done], None]) -> Compared:
     """Raises ``NotCompared``. An event that can't be projected is a finding."""
-    beside = projection.name + SUFFIX
-    begin(dsn, projection.name, beside)
+    name = projection.name + SUFFIX
     try:
-        async with await connect(dsn, schema_of(beside), role=None) as connection:
-            build = Build(connection, projection, beside, uuid4(), LEASE_S)
-            if not await build.take():
-                raise NotCompared(f"another process is verifying {projection.name}")
-            try:
-                return await compare(dsn, projection.name, build, progressed)
-            except Poisoned as error:
-                reason = f"{projection.name} can't be replayed: {error}"
-                return Compared(projection.name, build.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
-    finally:
-        drop(dsn, beside)
+        drop(dsn, name)  # what one that was killed left there
+        try:
+            async with beside(dsn, projection, name, progressed) as built:
+                try:
+                    return await compare(dsn, projection.name, built)
+                except Poisoned as error:
+                    reason = f"{projection.name} can't be replayed: {error}"
+                    return Compared(projection.name, built.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
+        finally:
+            drop(dsn, name)
+    except Busy:
+        raise NotCompared(f"another process is verifying {projection.name}; if it died, try again in {LEASE_S:g} s") from None
 
 
-def begin(dsn: str, name: str, beside: str) -> None:
-    """Empty tables beside the live ones. What one that was killed left there goes."""
-    others = {one.name: one for one in listed(dsn)[0]}
-    if beside in others and others[beside].is_owned:
-        raise NotCompared(f"another process is verifying {name}; if it died, try again in {LEASE_S:g} s")
-    tables = (our_sql.folder() / "projections" / f"{name}.sql").read_bytes()
-    with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        create_projection(connection, beside, tables, is_there=beside in others)
-        cursor.execute(BEGIN, (beside, projection_sha256(name)))
-
-
-def drop(dsn: str, beside: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema_of(beside))))
-        cursor.execute(FORGET, (beside,))
-
-
-async def compare(dsn: str, name: str, build: Build, progressed: Callable[[Replayed], None]) -> Compared:
+async def compare(dsn: str, name: str, built: Beside) -> Compared:
     async with (
         await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as holder,
         await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as reader,
     ):
         await reader.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
         await reader.set_read_only(True)
-        while (live := await checkpoint(holder, name)) - build.position > NEAR_POSITIONS:
-            await advance(build, live, progressed)
+        while (live := await checkpoint(holder, name)) - built.position > NEAR_POSITIONS:
+            await built.catch_up(live)
         async with reader.transaction():
             async with holder.transaction():
                 await holder.execute(BOUND_LOCK_WAITS, (LOCK_TIMEOUT,))
                 await holder.execute(LOCK, (name,))
                 live = await checkpoint(holder, name)
-                while build.position < live:
-                    await advance(build, live, progressed)
+                await built.catch_up(live)
                 await checkpoint(reader, name)  # the first statement takes the snapshot
             findings: list[Finding] = []
             count = 0
@@ -126,14 +97,6 @@ async def checkpoint(connection: "psycopg.AsyncConnection[Any]", name: str) -> i
         raise NotCompared(f"the tables of {name} are those of another version: a server of this one makes them anew at its start")
     position: int = row[1]
     return position
-
-
-async def advance(build: Build, until: int, progressed: Callable[[Replayed], None]) -> None:
-    before = build.position
-    await build.advance(BATCH_EVENTS, until)
-    if build.position == before:
-        raise NotCompared(f"the log ends before position {until}, which the projection has reached")
-    progressed(Replayed(build.position, until, build.events))
 
 
 async def digest(connection: "psycopg.AsyncConnection[Any]", schema: str, table: str) -> Any:

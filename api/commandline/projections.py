@@ -62,8 +62,9 @@ def rebuild(name: str, data: Path | None) -> None:
     """
     import gc
 
+    from adapters.beside import Done
     from adapters.projector import CheckpointMoved, Poisoned
-    from adapters.rebuild import Done, RebuildFailed
+    from adapters.rebuild import RebuildFailed
     from adapters.rebuild import rebuild as build
     from api.app import PROJECTIONS
 

@@ -102,7 +102,8 @@ def verified(dsn: str, first: int, stream: Stream | None) -> "Report":
 
 def compared_projections(dsn: str) -> "tuple[list[Compared], list[str]]":
     """What was compared, and in words what could not be."""
-    from adapters.verify_projections import NotCompared, Replayed, verify_projection
+    from adapters.beside import Done
+    from adapters.verify_projections import NotCompared, verify_projection
     from api.app import PROJECTIONS
 
     compared: list[Compared] = []
@@ -110,8 +111,8 @@ def compared_projections(dsn: str) -> "tuple[list[Compared], list[str]]":
     for projection in PROJECTIONS:
         with Progress(f"Replaying {projection.name}", 0, unit="events") as bar:
 
-            def progressed(done: Replayed, bar: Progress = bar) -> None:
-                bar.reached(done.position, done.until)
+            def progressed(done: Done, bar: Progress = bar) -> None:
+                bar.reached(done.position, done.head)
 
             try:
                 compared.append(asyncio.run(verify_projection(dsn, projection, progressed)))

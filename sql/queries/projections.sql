@@ -46,14 +46,14 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
 -- name: projection_position
 SELECT position, failure FROM projections WHERE name = $1;
 
--- name: rebuilds
--- $1 text: how their names begin: the lanes of a rebuild that was begun.
+-- name: builds_beside
+-- $1 text: how their names begin: the lanes of a build beside the live one that was begun.
 SELECT name, sha256 FROM projections WHERE starts_with(name, $1);
 
--- name: forget_rebuilds!
+-- name: forget_beside!
 DELETE FROM projections WHERE starts_with(name, $1);
 
--- name: begin_rebuild!
+-- name: begin_beside!
 INSERT INTO projections (name, sha256) VALUES ($1, $2);
 
 -- name: lock_projection

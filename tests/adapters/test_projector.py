@@ -14,14 +14,15 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from adapters import beside as building
 from adapters import projector as projecting
-from adapters import rebuild as rebuilding
+from adapters.beside import Done
 from adapters.migrate import schema_of
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
 from adapters.projections import listed, pause, resume
 from adapters.projector import Build, CheckpointMoved, Poisoned, Projector, connect
-from adapters.rebuild import Done, RebuildFailed, rebuild
+from adapters.rebuild import RebuildFailed, rebuild
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat import BlockOpened, ChatCreated, ChatRenamed, MessageAdded, MessageDelta, MessageEdited, MessageStarted
 from domain.event import Event, Stored
@@ -288,8 +289,8 @@ async def test_killed_at_any_moment_its_rows_are_those_of_its_checkpoint(databas
 
 
 async def test_one_that_was_interrupted_goes_on_where_it_was(database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuilding, "BATCH_EVENTS", 5)
-    monkeypatch.setattr(rebuilding, "LEASE_S", 0.1)
+    monkeypatch.setattr(building, "BATCH_EVENTS", 5)
+    monkeypatch.setattr(building, "LEASE_S", 0.1)
     for _ in range(10):
         await talk(log)
     async with build_of(database) as live:
@@ -359,7 +360,7 @@ async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(data
 
 async def test_two_rebuilds_do_not_meet(database: str, log: PostgresLog) -> None:
     await talk(log)
-    lane, name = list(rebuilding.begin(database, History()).items())[-1]
+    lane, name = list(building.begin(database, History(), "history_rebuild").items())[-1]
     connection = await connect(database, schema_of("history_rebuild"), role=None)
     assert await Build(connection, History(), name, uuid4(), 60, lane).take()
     with pytest.raises(RebuildFailed, match="another process is rebuilding"):
