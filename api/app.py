@@ -45,6 +45,7 @@ from api.live import Live
 from api.models import ModelsController, OpenAIController
 from api.ops import Gauges, OpsController
 from api.reads import Reads
+from api.search import NoFolders, SearchController
 from api.settings import Settings
 from api.snapshots import snapshots
 from api.streams import StreamsController
@@ -212,6 +213,7 @@ def create_app(system: System) -> Litestar:
         "chats": given(system.chats),
         "completions": given(system.completions),
         "epoch": given(system.epoch.epoch),
+        "folder_names": given(NoFolders()),
         "history": given(system.history),
         "hub": given(system.hub),
         "key": Provide(provide_key),
@@ -230,6 +232,7 @@ def create_app(system: System) -> Litestar:
             AuthsController,
             UsersController,
             ChatListController,
+            SearchController,
             ChatsController,
             CompletionsController,
             TasksController,

@@ -112,14 +112,16 @@ class ChatListController(Controller):
         at_least: FromQuery[int | None] = None,
     ) -> list[ChatListOut]:
         """Those in one folder."""
-        return await listed(history, principal, ChatFilter(archived=False, folder_id=folder_id), page, at_least)
+        return await listed(
+            history, principal, ChatFilter(archived=False, in_folder=True, folder_ids=frozenset({folder_id})), page, at_least
+        )
 
     @post("/tags", status_code=200)
     async def tagged(
         self, data: JSONBody[TaggedIn], principal: NamedDependency[Principal], history: NamedDependency[SkipValidation[History]]
     ) -> list[ChatListOut]:
         """Those with one tag."""
-        chosen = ChatFilter(archived=False, tag=tag_id(data.name))
+        chosen = ChatFilter(archived=False, tags=(tag_id(data.name),))
         return [shown(one) for one in await history.listed(principal.user_id, chosen, offset=data.skip, limit=data.limit)]
 
     @get("/all/tags")

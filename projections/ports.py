@@ -9,6 +9,7 @@ import msgspec
 
 from domain.chat import tag_id
 from projections.chat import ChatView
+from projections.search import Phrase
 
 
 class ListedChat(msgspec.Struct, frozen=True):
@@ -21,24 +22,38 @@ class ListedChat(msgspec.Struct, frozen=True):
     folder_id: UUID | None = None
 
 
+class FoundChat(msgspec.Struct, frozen=True):
+    """A chat in which something was found, by a message or, where no message has it, by its title."""
+
+    chat: ListedChat
+    message_id: UUID | None  # the newest message that has all that was looked for; None: the title has it
+    snippet: str  # of that message or the title, as plain text
+
+
 class ChatFilter(msgspec.Struct, frozen=True):
-    """Which of a person's chats; None: whatever it is. What others share with them is in no folder, not pinned and not archived."""
+    """Which of a person's chats; None: whatever it is. What others share with them is in no folder, not pinned, not archived, untagged."""
 
     pinned: bool | None = None
     archived: bool | None = None
-    in_folder: bool | None = None  # in any
-    folder_id: UUID | None = None  # in this one
-    tag: str | None = None  # its id, see ``domain.chat.tag_id``
+    in_folder: bool | None = None  # in one of ``folder_ids``
+    folder_ids: frozenset[UUID] | None = None  # the folders that count; None: whatever a chat names as its folder
+    tags: tuple[str, ...] = ()  # with all of these, by their ids: see ``domain.chat.tag_id``
+    tagged: bool | None = None  # with any
+    shared: bool | None = None  # with others, or by others
 
     def takes(self, chat: ChatView, user_id: UUID) -> bool:
         is_own = user_id == chat.owner_id
         return (
             self.pinned in (None, is_own and chat.pinned)
             and self.archived in (None, is_own and chat.archived)
-            and self.in_folder in (None, is_own and chat.folder_id is not None)
-            and (self.folder_id is None or (is_own and chat.folder_id == self.folder_id))
-            and (self.tag is None or (is_own and self.tag in map(tag_id, chat.tags)))
+            and self.in_folder in (None, is_own and self.counts(chat.folder_id))
+            and (not self.tags or (is_own and set(self.tags) <= set(map(tag_id, chat.tags))))
+            and self.tagged in (None, is_own and bool(chat.tags))
+            and self.shared in (None, not is_own or bool(chat.grants))
         )
+
+    def counts(self, folder_id: UUID | None) -> bool:
+        return folder_id is not None and (self.folder_ids is None or folder_id in self.folder_ids)
 
 
 ALL: Final = ChatFilter()
@@ -66,10 +81,25 @@ class History(Protocol):
         """The chats in this person's list, the one that changed last first. As of the projection's checkpoint: see ``reached``."""
         ...
 
+    async def search(
+        self, user_id: UUID, phrases: Sequence[Phrase], chosen: ChatFilter = ALL, *, offset: int, limit: int
+    ) -> Sequence[FoundChat]:
+        """Those of them whose title, or one of whose messages, has all of ``phrases``; the same order, and as of the same moment.
+
+        An answer is found once it has ended, a deleted message not any more, a chat's unlisted owner finds nothing in it.
+        """
+        ...
+
     async def tags(self, user_id: UUID) -> Sequence[str]:
         """The names of all tags on this person's chats, in order of their ids; of several with one id the first by name."""
         ...
 
     async def reached(self, position: int, timeout_s: float) -> bool:
         """Wait until lists and searches hold everything up to ``position``; False if they do not in time."""
+        ...
+
+
+class FolderNames(Protocol):
+    async def folder_ids_named(self, user_id: UUID, name: str) -> Sequence[UUID]:
+        """This person's folders of that name, as the reference system compares names, and all folders below them."""
         ...

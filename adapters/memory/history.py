@@ -1,14 +1,18 @@
 """``History`` without rows: every question is answered from the events themselves. What the rows must agree with."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from domain.chat import tag_id
 from domain.errors import MessageNotFound
 from domain.stream import Stream
-from projections.chat import ChatView, view
-from projections.ports import ALL, ChatFilter, ListedChat
+from projections.chat import ChatView, blob_of, text_of, view
+from projections.history import TEXT_CHARACTERS_MAX, plain_text
+from projections.ports import ALL, ChatFilter, FoundChat, ListedChat
+from projections.search import Phrase, matches, snippet
+from projections.words import words
 
 
 class MemoryHistory:
@@ -32,13 +36,31 @@ class MemoryHistory:
         return chat, ids[-limit:]
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        chats: list[tuple[int, ListedChat]] = []
-        for stream in self._log.streams("chat"):
-            chat = await self.chat(stream.id)
-            if chat.is_listed_for(user_id) and chosen.takes(chat, user_id):
-                chats.append((chat.position, listed_chat(stream.id, chat, user_id)))
-        chats.sort(reverse=True, key=lambda one: one[0])
-        return [listed for _, listed in chats[offset : offset + limit]]
+        chats = await self._chosen(user_id, chosen)
+        return [listed_chat(chat_id, chat, user_id) for chat_id, chat in chats[offset : offset + limit]]
+
+    async def search(
+        self, user_id: UUID, phrases: Sequence[Phrase], chosen: ChatFilter = ALL, *, offset: int, limit: int
+    ) -> Sequence[FoundChat]:
+        found: list[FoundChat] = []
+        for chat_id, chat in await self._chosen(user_id, chosen) if phrases else []:
+            whole = sorted(chat.messages.keys() - chat.open.keys(), key=chat.ordinals.__getitem__)
+            texts = [(UUID(one), await self._text(chat_id, text_of(chat.messages[one]))) for one in whole]
+            hits = [(one, text) for one, text in [(None, chat.title), *texts] if matches(phrases, words(text))]
+            if hits:
+                hit_id, text = hits[-1]
+                found.append(FoundChat(listed_chat(chat_id, chat, user_id), hit_id, snippet(text, phrases)))
+        return found[offset : offset + limit]
+
+    async def _text(self, chat_id: UUID, content: Any) -> str:
+        blob = blob_of(content)
+        kept = await self._log.get(Stream("chat", chat_id), blob) if blob is not None else None
+        return (kept.decode() if kept is not None else plain_text(content))[:TEXT_CHARACTERS_MAX]
+
+    async def _chosen(self, user_id: UUID, chosen: ChatFilter) -> list[tuple[UUID, ChatView]]:
+        chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
+        mine = [(chat_id, chat) for chat_id, chat in chats if chat.is_listed_for(user_id) and chosen.takes(chat, user_id)]
+        return sorted(mine, reverse=True, key=lambda one: one[1].position)
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]

@@ -12,13 +12,15 @@ from uuid import UUID
 
 from adapters.postgres.log import VERSION_MAX, Reader
 from adapters.postgres.queries import text
+from adapters.postgres.search import LISTED, Searching, listing
 from domain.codec import decode_event
 from domain.errors import MessageNotFound
 from domain.event import Stored
 from domain.stream import Stream
 from projections.chat import ChatView
 from projections.history import ADDITIONS, ENDS, History, MessageRow, again, load, load_children, view_of
-from projections.ports import ALL, ChatFilter, ListedChat
+from projections.ports import ALL, ChatFilter, FoundChat, ListedChat
+from projections.search import Phrase
 
 HEAD: Final = text("chat_head")
 FACTS: Final = text("chat_facts")
@@ -29,7 +31,6 @@ BRANCH: Final = text("chat_branch")
 CHILDREN: Final = text("chat_children")
 SAID: Final = text("chat_said")
 TAIL: Final = text("read_stream_without_deltas")
-LISTED: Final = text("listed_chats")
 TAGS: Final = text("chat_tags")
 POSITION: Final = text("projection_position")
 LOG_HEAD: Final = text("log_head")
@@ -64,8 +65,15 @@ class PostgresHistory:
         return await self._reader.snapshot(read)
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        wanted = (chosen.pinned, chosen.archived, chosen.in_folder, chosen.folder_id, chosen.tag)
-        return [ListedChat(*row) for row in await self._reader.fetch(LISTED, user_id, offset, limit, *wanted)]
+        return [ListedChat(*row) for row in await self._reader.fetch(LISTED, *listing(user_id, chosen, offset, limit))]
+
+    async def search(
+        self, user_id: UUID, phrases: Sequence[Phrase], chosen: ChatFilter = ALL, *, offset: int, limit: int
+    ) -> Sequence[FoundChat]:
+        async def read(connection: Any) -> Sequence[FoundChat]:
+            return await Searching(connection, user_id, phrases, chosen).page(offset, limit)
+
+        return await self._reader.snapshot(read) if phrases else []
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]

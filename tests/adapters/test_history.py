@@ -385,11 +385,11 @@ def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) 
             ChatFilter(archived=False): [0, 3],
             ChatFilter(in_folder=True): [0],
             ChatFilter(in_folder=False): [1, 3],
-            ChatFilter(folder_id=folder): [0],
-            ChatFilter(folder_id=uuid4()): [],
-            ChatFilter(tag="to_do"): [1, 0],
-            ChatFilter(tag="to_do", archived=False): [0],
-            ChatFilter(tag="To Do"): [],
+            ChatFilter(in_folder=True, folder_ids=frozenset({folder})): [0],
+            ChatFilter(in_folder=True, folder_ids=frozenset({uuid4()})): [],
+            ChatFilter(tags=("to_do",)): [1, 0],
+            ChatFilter(tags=("to_do",), archived=False): [0],
+            ChatFilter(tags=("To Do",)): [],
         }
         for chosen, numbers in expected.items():
             found = await history.listed(OWNER, chosen, offset=0, limit=10)
