@@ -25,7 +25,8 @@ FOUND: Final = text("found_texts")
 
 SAMPLE_CHATS: Final = 100
 SAMPLE_TEXTS: Final = 30  # of each
-WALKED_TEXTS_MAX: Final = 10_000  # that are expected to be looked at: beyond it the index is asked
+WALKED_TEXTS_MAX: Final = 4_000  # that are expected to be looked at for a page: beyond it the index is asked …
+FREQUENT: Final = 1 / 3  # … unless this share of all texts has it: the index would name too many
 
 
 class Said(msgspec.Struct):
@@ -56,7 +57,8 @@ class Searching:
         seen, hits = sum(row["seen"] for row in sample), sum(row["hits"] for row in sample)
         is_all = len(newest) < SAMPLE_CHATS
         known = {row["chat_id"]: row["ordinal"] for row in sample if row["hits"] or row["seen"] < SAMPLE_TEXTS}
-        if (is_all and len(known) == len(newest)) or hits * WALKED_TEXTS_MAX >= seen * (offset + limit) > 0:
+        is_near = hits * WALKED_TEXTS_MAX >= seen * (offset + limit)
+        if (is_all and len(known) == len(newest)) or (hits and (is_near or hits >= seen * FREQUENT)):
             found = await self._walk(newest, known, offset + limit)
             page = found[offset : offset + limit]
         else:
@@ -94,6 +96,8 @@ class Searching:
         return [(chat, ordinals[chat.chat_id]) for chat in chats]
 
     async def _shown(self, page: Sequence[tuple[ListedChat, int]]) -> list[FoundChat]:
+        if not page:
+            return []
         rows = await self._connection.fetch(
             FOUND, [chat.chat_id for chat, _ in page], [ordinal for _, ordinal in page], TEXT_CHARACTERS_MAX
         )

@@ -264,7 +264,9 @@ def test_rows_and_events_give_the_same_for_random_histories_and_searches(
 ) -> None:
     chosen = data.draw(FILTERS, "filter")
     # Small, so that each of the ways is taken with what little there is.
-    sample_chats, sample_texts, walked = data.draw(strategies.sampled_from([(100, 30, 10_000), (1, 1, 10_000), (2, 1, 0)]), "sizes")
+    sample_chats, sample_texts, walked = data.draw(
+        strategies.sampled_from([(100, 30, 10_000), (1, 1, 10_000), (2, 1, 0), (1, 2, 0)]), "sizes"
+    )
 
     async def check() -> None:
         log = MemoryLog(lambda _: None)
@@ -290,6 +292,7 @@ def test_rows_and_events_give_the_same_for_random_histories_and_searches(
         patch.setattr(postgres_search, "SAMPLE_CHATS", sample_chats)
         patch.setattr(postgres_search, "SAMPLE_TEXTS", sample_texts)
         patch.setattr(postgres_search, "WALKED_TEXTS_MAX", walked)
+        patch.setattr(postgres_search, "FREQUENT", 2.0 if walked == 0 else 1 / 3)
         world.run(check())
 
 
