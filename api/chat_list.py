@@ -24,7 +24,9 @@ PAGE_CHATS: Final = 60
 CHATS_MAX: Final = 10_000  # of a list without pages
 AT_LEAST_WAIT_S: Final = 10.0
 
-Page = Annotated[int | None, QueryParameter(ge=1, required=False)]
+PAGE_MAX: Final = 1_000_000
+
+Page = Annotated[int | None, QueryParameter(ge=1, le=PAGE_MAX, required=False)]
 
 
 class ChatListOut(msgspec.Struct):

@@ -9,12 +9,12 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter, SkipValidation
 
-from api.chat_list import PAGE_CHATS, ChatListOut, require_position, shown
+from api.chat_list import PAGE_CHATS, PAGE_MAX, ChatListOut, require_position, shown
 from commands.account import Principal
 from projections.ports import ChatFilter, FolderNames, History, ListedChat
 from projections.search import Search, parsed
 
-Page = Annotated[int, QueryParameter(ge=1, le=1_000_000, required=False)]
+Page = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX, required=False)]
 
 
 class FoundChatOut(ChatListOut, kw_only=True):
