@@ -49,6 +49,7 @@ from api.live import Live
 from api.models import ModelsController, OpenAIController
 from api.ops import Gauges, OpsController
 from api.reads import Reads
+from api.search import SearchController
 from api.settings import Settings
 from api.sharing import SharingController
 from api.snapshots import snapshots
@@ -248,6 +249,7 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
             AuthsController,
             UsersController,
             ChatListController,
+            SearchController,
             ChatsController,
             FoldersController,
             SharingController,

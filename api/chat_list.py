@@ -29,7 +29,9 @@ OWN_CHATS_PAGE: Final = 1000  # of all of somebody's chats, while each of them i
 OWN_CHATS_AT_ONCE: Final = 16  # their appends share a commit
 AT_LEAST_WAIT_S: Final = 10.0
 
-Page = Annotated[int | None, QueryParameter(ge=1, required=False)]
+PAGE_MAX: Final = 1_000_000
+
+Page = Annotated[int | None, QueryParameter(ge=1, le=PAGE_MAX, required=False)]
 
 
 class ChatListOut(msgspec.Struct):
@@ -149,7 +151,7 @@ class ChatListController(Controller):
         my_folders: NamedDependency[SkipValidation[Folders]],
     ) -> list[ChatListOut]:
         """Those with one tag."""
-        chosen = ChatFilter(archived=False, tag=tag_id(data.name))
+        chosen = ChatFilter(archived=False, tags=(tag_id(data.name),))
         return [shown(one, my_folders) for one in await history.listed(principal.user_id, chosen, offset=data.skip, limit=data.limit)]
 
     @get("/all/tags")

@@ -27,6 +27,7 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.BadStreamName: Answer(400, 1008),
     errors.BadCursor: Answer(400, 1008),
     errors.BadRequest: Answer(400, 1008),
+    errors.BadSearch: Answer(400, 1008),
     errors.ContentRefused: Answer(400, 1008),
     errors.NotAuthenticated: Answer(401, 4401),
     errors.WrongCredentials: Answer(400, 4401),  # at sign-in; 400 in the reference

@@ -16,7 +16,10 @@ from bench.host import Host, hosting
 from bench.machine import facts
 from bench.report import Report, show
 
-NAMES: Final = ("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start", "two")
+NAMES: Final = (
+    *("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start", "two"),
+    *("projections", "read", "search", "import", "verify"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -256,6 +256,13 @@ class Client:
         """The folders of this account; ``parent_id`` says how they stand in each other."""
         return list(await self.http.get("/api/v1/folders/"))
 
+    async def search(self, text: str, page: int = 1) -> list[dict[str, Any]]:
+        """The chats in which it is found, the one that changed last first, with a ``snippet`` and the ``message_id`` of the newest hit.
+
+        Raises ``ApiError``: 400 for a token with a value that it does not have.
+        """
+        return list(await self.http.get("/api/v1/chats/search", text=text, page=page))
+
     async def new_chat(self, title: str | None = None, **keys: Any) -> dict[str, Any]:
         """A chat, with its ``id`` and ``version``. Other keys (models, params …) are kept."""
         return dict(await self.http.post("/api/v1/chats/new", {"chat": {**({} if title is None else {"title": title}), **keys}}))

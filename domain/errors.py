@@ -2,7 +2,7 @@
 
     StenographError
     ├── Refusal                      the answer is no; asking again the same way gives the same no
-    │   ├── BadStreamName, BadCursor, BadRequest, ContentRefused
+    │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
@@ -66,6 +66,12 @@ class BadRequest(Refusal):
     """The request cannot mean anything: its text says what was expected and what came."""
 
     code = "bad_request"
+
+
+class BadSearch(Refusal):
+    """What somebody looks for can't be looked for: a token with a value that it does not have, or too much text."""
+
+    code = "bad_search"
 
 
 class ContentRefused(Refusal):

@@ -20,6 +20,7 @@ from domain.event import Stored
 from domain.stream import Kind
 from projections.chat import ChatView, Message, blob_of, text_of
 from projections.projection import Events, Projecting, Rows, Write
+from projections.words import of_owner, vector, words
 
 # Where a row says it elsewhere than in its body.
 PLACE: Final = ("id", "parentId", "childrenIds")
@@ -27,6 +28,7 @@ ADDITIONS: Final = frozenset({"message_added", "message_start"})
 DELTAS_PER_PAGE: Final = 500
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 TEXT_CHARACTERS_MAX: Final = 100_000  # of one message, for searches; Postgres indexes at most 1 MB of words
+TITLE_ORDINAL: Final = 0  # where a message's words stand by its ordinal, from 1
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
@@ -189,6 +191,10 @@ class History:
 
         for chat in chats:
             chat.change()
+        blobs = [(chat.chat_id, blob) for chat in chats for blob in chat.blobs()]
+        if blobs:
+            for chat_id, blob, content in (yield Rows("history_blobs", (*columns(blobs, 2), TEXT_CHARACTERS_MAX))):
+                of_chat[str(chat_id)].read[blob] = content
         return written(chats)
 
 
@@ -201,6 +207,8 @@ class ChangingChat:
         self.view = view
         self.events = events
         self.is_new = view.version == 0
+        self.title_before = view.title
+        self.read: dict[str, str] = {}  # what stands in blobs
         self.rows_before: list[MessageRow] = []  # of the messages that the events touch
         self.said: list[Stored] = []  # what is read again of the answers that end here, but for their deltas
         self.spoken: dict[UUID, dict[int, list[str]]] = {}  # the texts of their blocks, where these say more than the content
@@ -307,23 +315,32 @@ class ChangingChat:
         else:
             self.rows[index] = msgspec.structs.replace(row, until=version)
 
+    def blobs(self) -> set[str]:
+        """The blobs in which the text of a message stands that changed."""
+        found = {blob_of(self._text(message_id)) for message_id in self.changed if message_id in self.view.messages}
+        return found - {None}  # type: ignore[return-value]
+
     def texts(self) -> Iterable[tuple[str, tuple[Any, ...]]]:
-        """``(statement, row)`` for the text of each message that changed, as searches find it."""
-        before = {row.message_id for row in self.rows_before if not row.is_open}
+        """``(statement, row)`` for the words of each message that changed, as searches find it, and of the title."""
+        view = self.view
+        more = (of_owner(view.owner_id),) if view.owner_id is not None else ()
+        if self.is_new or view.title != self.title_before:
+            put = "history_copy_texts" if self.is_new else "history_put_text"
+            yield put, (self.id, TITLE_ORDINAL, None, vector(words(view.title), *more))
+        before = {row.message_id: row.ordinal for row in self.rows_before if not row.is_open}
         for message_id in self.changed:
             row = self._newest.get(message_id)
-            key = (self.id, message_id)
             if row is None:
                 if message_id in before:
-                    yield "history_drop_text", key
+                    yield "history_drop_text", (self.id, before[message_id])
             elif not row.is_open:
-                content = text_of(self.view.messages[message_id])
-                blob = blob_of(content)
-                if blob is not None:
-                    yield "history_put_text_of_blob", (*key, row.ordinal, blob, TEXT_CHARACTERS_MAX)
-                else:
-                    put = "history_put_text" if message_id in before else "history_copy_texts"
-                    yield put, (*key, row.ordinal, words_of(content)[:TEXT_CHARACTERS_MAX])
+                content = self._text(message_id)
+                text = self.read.get(blob_of(content) or "") or plain_text(content)[:TEXT_CHARACTERS_MAX]
+                put = "history_put_text" if message_id in before else "history_copy_texts"
+                yield put, (self.id, row.ordinal, row.message_id, vector(words(text), *more))
+
+    def _text(self, message_id: str) -> Any:
+        return text_of(self.view.messages[message_id])
 
 
 def written(chats: Sequence[ChangingChat]) -> list[Write]:
@@ -356,7 +373,7 @@ def again(view: ChatView, event: Stored) -> None:
     view.version, view.position, view.updated_at = version, position, at
 
 
-def words_of(content: Any) -> str:
+def plain_text(content: Any) -> str:
     """The text of a message's content: a string, or what is text among its parts."""
     if isinstance(content, str):
         return content

@@ -9,6 +9,7 @@ import msgspec
 
 from domain.chat import tag_id
 from projections.chat import ChatView
+from projections.search import Phrase
 
 
 class ListedChat(msgspec.Struct, frozen=True):
@@ -32,14 +33,24 @@ class SharedChat(msgspec.Struct, frozen=True):
     updated_at: int
 
 
+class FoundChat(msgspec.Struct, frozen=True):
+    """A chat in which something was found, by a message or, where no message has it, by its title."""
+
+    chat: ListedChat
+    message_id: UUID | None  # the newest message that has all that was looked for; None: the title has it
+    snippet: str  # of that message or the title, as plain text
+
+
 class ChatFilter(msgspec.Struct, frozen=True):
-    """Which of a person's chats; None: whatever it is. What others share with them is in no folder, not pinned and not archived."""
+    """Which of a person's chats; None: whatever it is. What others share with them is in no folder, not pinned, not archived, untagged."""
 
     pinned: bool | None = None
     archived: bool | None = None
     in_folder: bool | None = None  # in one of ``folder_ids``
     folder_ids: frozenset[UUID] | None = None  # the folders that count; None: whatever a chat names as its folder
-    tag: str | None = None  # its id, see ``domain.chat.tag_id``
+    tags: tuple[str, ...] = ()  # with all of these, by their ids: see ``domain.chat.tag_id``
+    tagged: bool | None = None  # with any
+    shared: bool | None = None  # with others, or by others
 
     def takes(self, chat: ChatView, user_id: UUID) -> bool:
         is_own = user_id == chat.owner_id
@@ -47,7 +58,9 @@ class ChatFilter(msgspec.Struct, frozen=True):
             self.pinned in (None, is_own and chat.pinned)
             and self.archived in (None, is_own and chat.archived)
             and self.in_folder in (None, is_own and self.counts(chat.folder_id))
-            and (self.tag is None or (is_own and self.tag in map(tag_id, chat.tags)))
+            and (not self.tags or (is_own and set(self.tags) <= set(map(tag_id, chat.tags))))
+            and self.tagged in (None, is_own and bool(chat.tags))
+            and self.shared in (None, not is_own or bool(chat.grants))
         )
 
     def counts(self, folder_id: UUID | None) -> bool:
@@ -89,6 +102,15 @@ class History(Protocol):
 
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
         """The chats of this person's of which a snapshot is shared, the one that was shared last first."""
+        ...
+
+    async def search(
+        self, user_id: UUID, phrases: Sequence[Phrase], chosen: ChatFilter = ALL, *, offset: int, limit: int
+    ) -> Sequence[FoundChat]:
+        """Those of them whose title, or one of whose messages, has all of ``phrases``; the same order, and as of the same moment.
+
+        An answer is found once it has ended, a deleted message not any more, a chat's unlisted owner finds nothing in it.
+        """
         ...
 
     async def tags(self, user_id: UUID) -> Sequence[str]:

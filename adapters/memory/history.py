@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -10,8 +11,11 @@ from adapters.memory.log import MemoryLog
 from domain.chat import tag_id
 from domain.errors import MessageNotFound
 from domain.stream import Stream
-from projections.chat import ChatView, view
-from projections.ports import ALL, ChatFilter, ListedChat, SharedChat
+from projections.chat import ChatView, blob_of, text_of, view
+from projections.history import TEXT_CHARACTERS_MAX, plain_text
+from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
+from projections.search import Phrase, matches, snippet
+from projections.words import words
 
 
 class MemoryHistory:
@@ -38,21 +42,12 @@ class MemoryHistory:
         return chat, ids[-limit:]
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        chats: list[tuple[datetime, int, ListedChat]] = []
-        for stream in self._log.streams("chat"):
-            chat = await self.chat(stream.id)
-            if chat.is_listed_for(user_id) and chosen.takes(chat, user_id):
-                assert chat.updated_at is not None  # it has an event
-                chats.append((chat.updated_at, chat.position, listed_chat(stream.id, chat, user_id)))
-        chats.sort(reverse=True, key=lambda one: one[:2])
-        return [listed for _, _, listed in chats[offset : offset + limit]]
+        chats = await self._chosen(user_id, chosen)
+        return [listed_chat(chat_id, chat, user_id) for chat_id, chat in chats[offset : offset + limit]]
 
     async def own(self, user_id: UUID, chosen: ChatFilter = ALL, *, after: int, limit: int) -> Sequence[tuple[int, UUID]]:
-        found: list[tuple[int, UUID]] = []
-        for stream in self._log.streams("chat"):
-            chat = await self.chat(stream.id)
-            if chat.owner_id == user_id and chat.is_listed_for(user_id) and chosen.takes(chat, user_id):
-                found.append((chat.position, stream.id))
+        chats = await self._chosen(user_id, chosen)
+        found = [(chat.position, chat_id) for chat_id, chat in chats if chat.owner_id == user_id]
         return [one for one in sorted(found) if one[0] > after][:limit]
 
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
@@ -65,6 +60,29 @@ class MemoryHistory:
         found.sort(key=lambda one: (-one.updated_at, one.chat_id))
         return found[offset : offset + limit]
 
+    async def search(
+        self, user_id: UUID, phrases: Sequence[Phrase], chosen: ChatFilter = ALL, *, offset: int, limit: int
+    ) -> Sequence[FoundChat]:
+        found: list[FoundChat] = []
+        for chat_id, chat in await self._chosen(user_id, chosen) if phrases else []:
+            whole = sorted(chat.messages.keys() - chat.open.keys(), key=chat.ordinals.__getitem__)
+            texts = [(UUID(one), await self._text(chat_id, text_of(chat.messages[one]))) for one in whole]
+            hits = [(one, text) for one, text in [(None, chat.title), *texts] if matches(phrases, words(text))]
+            if hits:
+                hit_id, text = hits[-1]
+                found.append(FoundChat(listed_chat(chat_id, chat, user_id), hit_id, snippet(text, phrases)))
+        return found[offset : offset + limit]
+
+    async def _text(self, chat_id: UUID, content: Any) -> str:
+        blob = blob_of(content)
+        kept = await self._log.get(Stream("chat", chat_id), blob) if blob is not None else None
+        return (kept.decode() if kept is not None else plain_text(content))[:TEXT_CHARACTERS_MAX]
+
+    async def _chosen(self, user_id: UUID, chosen: ChatFilter) -> list[tuple[UUID, ChatView]]:
+        chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
+        mine = [(chat_id, chat) for chat_id, chat in chats if chat.is_listed_for(user_id) and chosen.takes(chat, user_id)]
+        return sorted(mine, reverse=True, key=changed_last)
+
     async def tags(self, user_id: UUID) -> Sequence[str]:
         chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]
         names = {name for chat in chats if chat.owner_id == user_id and chat.is_listed_for(user_id) for name in chat.tags}
@@ -75,6 +93,12 @@ class MemoryHistory:
 
     async def reached(self, position: int, timeout_s: float) -> bool:  # there is nothing to wait for
         return position <= await self._log.head()
+
+
+def changed_last(one: tuple[UUID, ChatView]) -> tuple[datetime, int]:
+    _, chat = one
+    assert chat.updated_at is not None  # it has an event
+    return chat.updated_at, chat.position
 
 
 def listed_chat(chat_id: UUID, chat: ChatView, user_id: UUID) -> ListedChat:

@@ -11,13 +11,15 @@ from uuid import UUID
 
 from adapters.postgres.log import VERSION_MAX, Reader
 from adapters.postgres.queries import text
+from adapters.postgres.search import LISTED, Searching, listing, marks
 from domain.codec import decode_event, today
 from domain.errors import LogUnavailable, MessageNotFound
 from domain.event import Stored
 from domain.stream import Stream
 from projections.chat import ChatView
 from projections.history import ADDITIONS, ENDS, History, MessageRow, again, load, load_children, view_of
-from projections.ports import ALL, ChatFilter, ListedChat, SharedChat
+from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
+from projections.search import Phrase
 
 HEAD: Final = text("chat_head")
 FACTS: Final = text("chat_facts")
@@ -28,7 +30,6 @@ BRANCH: Final = text("chat_branch")
 CHILDREN: Final = text("chat_children")
 SAID: Final = text("chat_said")
 TAIL: Final = text("chat_tail")
-LISTED: Final = text("listed_chats")
 OWN: Final = text("own_chats")
 TAGS: Final = text("chat_tags")
 SHARED: Final = text("shared_chats")
@@ -67,10 +68,18 @@ class PostgresHistory:
         return await self._reader.snapshot(read)
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        return [ListedChat(*row) for row in await self._reader.fetch(LISTED, user_id, offset, limit, *wanted(chosen))]
+        return [ListedChat(*row) for row in await self._reader.fetch(LISTED, *listing(user_id, chosen, offset, limit))]
+
+    async def search(
+        self, user_id: UUID, phrases: Sequence[Phrase], chosen: ChatFilter = ALL, *, offset: int, limit: int
+    ) -> Sequence[FoundChat]:
+        async def read(connection: Any) -> Sequence[FoundChat]:
+            return await Searching(connection, user_id, phrases, chosen).page(offset, limit)
+
+        return await self._reader.snapshot(read) if phrases else []
 
     async def own(self, user_id: UUID, chosen: ChatFilter = ALL, *, after: int, limit: int) -> Sequence[tuple[int, UUID]]:
-        return [(row["position"], row["chat_id"]) for row in await self._reader.fetch(OWN, user_id, after, limit, *wanted(chosen))]
+        return [(row["position"], row["chat_id"]) for row in await self._reader.fetch(OWN, user_id, after, limit, *marks(chosen))]
 
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
         return [SharedChat(*row) for row in await self._reader.fetch(SHARED, user_id, offset, limit)]
@@ -116,12 +125,6 @@ class PostgresHistory:
     async def _position(self) -> int:
         rows = await self._reader.fetch(POSITION, History.name)
         return rows[0]["position"] if rows else 0
-
-
-def wanted(chosen: ChatFilter) -> tuple[Any, ...]:
-    """$4 to $8 of the lists' queries."""
-    folder_ids = list(chosen.folder_ids) if chosen.folder_ids is not None else None
-    return chosen.pinned, chosen.archived, chosen.in_folder, folder_ids, chosen.tag
 
 
 class Reading:

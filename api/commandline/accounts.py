@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import unicodedata
 from datetime import datetime
 
 import rich_click as click
@@ -109,15 +110,29 @@ def models(place: Place) -> None:
 @click.command()
 @click.option("--page", type=click.IntRange(min=1), default=1, show_default=True, help="Of 60 chats each.")
 @click.option("--folder", help="Only those in this folder and below it: its name, with case as you like, or its id.")
+@click.option(
+    "--search",
+    "text",
+    help='Only those in which this is found: words, "phrases", tag:NAME, folder:NAME, pinned:true, archived:true, shared:true.',
+)
 @options
-def chats(place: Place, page: int, folder: str | None) -> None:
+def chats(place: Place, page: int, folder: str | None, text: str | None) -> None:
     """List your chats, the one that changed last first."""
 
     async def work(client: Client) -> None:
         folder_id = await folder_named(client, folder) if folder is not None else None
-        for chat in await client.chats(page, folder_id=folder_id):
+        if text is None:
+            found = await client.chats(page, folder_id=folder_id)
+        else:
+            found = await client.search(text if folder_id is None else f"{text} folder:{folder_id} ", page)
+        for chat in found:
             changed = datetime.fromtimestamp(chat["updated_at"]).astimezone()
-            click.echo(f"{chat['id']}  {click.style(f'{changed:%Y-%m-%d %H:%M}', dim=True)}  {chat['title']}")
+            title = printable(chat["title"])
+            click.echo(f"{chat['id']}  {click.style(f'{changed:%Y-%m-%d %H:%M}', dim=True)}  {title}")
+            if chat.get("message_id") is not None:  # else it is the title that was found
+                click.echo(f"    {printable(chat['snippet'])}")
+        if not found:
+            click.secho("No more chats." if page > 1 else "No chat yet." if text is None else "Nothing is found.", dim=True, err=True)
 
     run(with_client(place, work))
 
@@ -133,6 +148,11 @@ async def folder_named(client: Client, name: str) -> str:
     if found:
         raise Failed("\n".join([f"Several folders are named {name}. Give the id of one:", *lines]))
     raise Failed("\n".join([f"You have no folder {name}. You have:", *lines]) if folders else f"You have no folder {name}, and no other.")
+
+
+def printable(text: str) -> str:
+    """On one line, and without what would steer the terminal: others may have written it."""
+    return "".join(" " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character for character in text)
 
 
 @click.group()

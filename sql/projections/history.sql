@@ -24,7 +24,7 @@ CREATE TABLE chats (
 );
 CREATE INDEX chats_owner_key ON chats (owner_id, updated_at DESC, position DESC) WHERE listed AND NOT deleted;
 CREATE INDEX chats_shared_key ON chats (owner_id) WHERE (state -> 'share') IS NOT NULL AND NOT deleted;
-CREATE INDEX chats_readers_key ON chats USING gin (readers) WHERE NOT deleted;
+CREATE INDEX chats_readers_key ON chats USING gin (readers) WHERE NOT deleted AND readers <> '{}'; -- most have none, and all are rewritten
 
 -- One row for each state of each message, valid from version `since` until before `until`.
 CREATE TABLE messages (
@@ -49,13 +49,15 @@ CREATE TABLE currents (
     CONSTRAINT currents_pkey PRIMARY KEY (chat_id, version)
 );
 
--- What searches look through: the text of each message as it is now. No stemming: nobody knows which language it is in.
+-- What searches look through: the words of each message that is whole, as it is now, and of each title (projections/words.py). Those of
+-- a chat that its owner has in their list hold one more word, which names the owner: what one person finds is then one look into the
+-- index, however much of the same others said.
 CREATE TABLE texts (
     chat_id    uuid     NOT NULL,
-    message_id uuid     NOT NULL,
-    ordinal    integer  NOT NULL,
-    content    text     NOT NULL,
-    words      tsvector NOT NULL GENERATED ALWAYS AS (to_tsvector('simple', content)) STORED,
-    CONSTRAINT texts_pkey PRIMARY KEY (chat_id, message_id)
+    ordinal    integer  NOT NULL, -- of the message, which is its key here: the newest stand together; 0: the title
+    message_id uuid,
+    words      tsvector NOT NULL,
+    CONSTRAINT texts_pkey PRIMARY KEY (chat_id, ordinal)
 );
-CREATE INDEX texts_words_key ON texts USING gin (words);
+-- What is new waits in a list that every search reads, too: it is kept short.
+CREATE INDEX texts_words_key ON texts USING gin (words) WITH (gin_pending_list_limit = 256);

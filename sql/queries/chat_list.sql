@@ -1,6 +1,7 @@
 -- name: listed_chats
 -- $1 uuid: the person. $2 int: offset. $3 int: rows at most. Then what is wanted, null for whatever it is: $4 boolean: pinned,
--- $5 boolean: archived, $6 boolean: in a folder, $7 uuid[]: of these alone, $8 text: a tag's id. What others share with them is none of it.
+-- $5 boolean: archived, $6 boolean: in a folder, $7 uuid[]: of these alone, $8 text[]: with all of these tags, by their ids,
+-- $9 boolean: with any tag, $10 boolean: shared, $11 uuid[]: one of these chats. What others share with them has none of the owner's marks.
 -- By time, and not by position alone: an imported chat stands where it stood in the list that it comes from.
 SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
   FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, position
@@ -8,21 +9,25 @@ SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
           WHERE owner_id = $1 AND listed AND NOT deleted
             AND ($4::boolean IS NULL OR pinned = $4)
             AND ($5::boolean IS NULL OR archived = $5)
-            AND ($6::boolean IS NULL OR (folder_id IS NOT NULL AND ($7::uuid[] IS NULL OR folder_id = ANY($7))) = $6)
-            AND ($8::text IS NULL OR tag_ids @> ARRAY[$8])
+            AND ($6::boolean IS NULL OR (folder_id IS NOT NULL AND ($7::uuid[] IS NULL OR folder_id = ANY ($7))) = $6)
+            AND ($8::text[] IS NULL OR tag_ids @> $8)
+            AND ($9::boolean IS NULL OR (tag_ids <> '{}') = $9)
+            AND ($10::boolean IS NULL OR (readers <> '{}') = $10)
+            AND ($11::uuid[] IS NULL OR chat_id = ANY ($11))
           ORDER BY updated_at DESC, position DESC LIMIT $2::integer + $3::integer)
         UNION ALL
         (SELECT chat_id, title, created_at, updated_at, false, false, NULL, position
            FROM stenograph_history.chats
-          WHERE readers @> ARRAY[$1::uuid] AND NOT deleted
-            AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $8 IS NULL
+          WHERE readers @> ARRAY[$1::uuid] AND readers <> '{}' AND NOT deleted
+            AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $8 IS NULL AND $9 IS NOT TRUE AND $10 IS NOT FALSE
+            AND ($11::uuid[] IS NULL OR chat_id = ANY ($11))
           ORDER BY updated_at DESC, position DESC LIMIT $2::integer + $3::integer)) AS chats
  ORDER BY updated_at DESC, position DESC
 OFFSET $2
  LIMIT $3;
 
 -- name: own_chats
--- $1 uuid: the person. $2 bigint: above this position. $3 int: rows at most. $4 to $8 as above. The one that changed last comes last:
+-- $1 uuid: the person. $2 bigint: above this position. $3 int: rows at most. $4 to $10 as above. The one that changed last comes last:
 -- whoever changes each of them misses none, since what changes meanwhile only moves on. And they stay in this order among each other.
 SELECT position, chat_id
   FROM stenograph_history.chats
@@ -31,7 +36,9 @@ SELECT position, chat_id
    AND ($4::boolean IS NULL OR pinned = $4)
    AND ($5::boolean IS NULL OR archived = $5)
    AND ($6::boolean IS NULL OR (folder_id IS NOT NULL AND ($7::uuid[] IS NULL OR folder_id = ANY($7))) = $6)
-   AND ($8::text IS NULL OR tag_ids @> ARRAY[$8])
+   AND ($8::text[] IS NULL OR tag_ids @> $8)
+   AND ($9::boolean IS NULL OR (tag_ids <> '{}') = $9)
+   AND ($10::boolean IS NULL OR (readers <> '{}') = $10)
  ORDER BY position
  LIMIT $3;
 

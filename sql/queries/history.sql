@@ -54,19 +54,19 @@ UPDATE chats
        messages_count = $17, state = $18::text::json
  WHERE chat_id = $1;
 
+-- name: history_blobs
+-- $1 uuid[], $2 text[]: chats, and the sha256, in hex, of a blob of each. $3 int: so many characters of it at most.
+SELECT b.stream_id, encode(b.sha256, 'hex'), left(convert_from(b.content, 'UTF8'), $3)
+  FROM unnest($1::uuid[], $2::text[]) AS wanted(stream_id, sha256) JOIN blobs AS b
+    ON b.stream_id = wanted.stream_id AND b.sha256 = decode(wanted.sha256, 'hex');
+
 -- name: history_copy_texts!
-COPY texts (chat_id, message_id, ordinal, content) FROM STDIN;
+COPY texts (chat_id, ordinal, message_id, words) FROM STDIN;
 
 -- name: history_put_text!
--- $1 uuid, $2 uuid: chat and message. $3 int: its ordinal. $4 text.
-INSERT INTO texts (chat_id, message_id, ordinal, content) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (chat_id, message_id) DO UPDATE SET content = excluded.content;
-
--- name: history_put_text_of_blob!
--- $4 text: the blob's sha256 in hex. $5 int: so many characters of it at most.
-INSERT INTO texts (chat_id, message_id, ordinal, content)
-SELECT $1, $2, $3, left(convert_from(b.content, 'UTF8'), $5) FROM blobs AS b WHERE b.stream_id = $1 AND b.sha256 = decode($4, 'hex')
-    ON CONFLICT (chat_id, message_id) DO UPDATE SET content = excluded.content;
+-- $1 uuid, $2 int: chat, and the message's ordinal; 0: the title. $3 uuid: the message. $4 text: its words, as a tsvector is written.
+INSERT INTO texts (chat_id, ordinal, message_id, words) VALUES ($1, $2, $3, $4::text::tsvector)
+    ON CONFLICT (chat_id, ordinal) DO UPDATE SET words = excluded.words;
 
 -- name: history_drop_text!
-DELETE FROM texts WHERE chat_id = $1 AND message_id = $2;
+DELETE FROM texts WHERE chat_id = $1 AND ordinal = $2;

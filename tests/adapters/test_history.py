@@ -390,9 +390,9 @@ def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) 
             ChatFilter(in_folder=True, folder_ids=frozenset()): [],
             ChatFilter(in_folder=False, folder_ids=frozenset({folder})): [1, 3],
             ChatFilter(in_folder=False, folder_ids=frozenset({uuid4()})): [1, 0, 3],
-            ChatFilter(tag="to_do"): [1, 0],
-            ChatFilter(tag="to_do", archived=False): [0],
-            ChatFilter(tag="To Do"): [],
+            ChatFilter(tags=("to_do",)): [1, 0],
+            ChatFilter(tags=("to_do",), archived=False): [0],
+            ChatFilter(tags=("To Do",)): [],
         }
         for chosen, numbers in expected.items():
             found = await history.listed(OWNER, chosen, offset=0, limit=10)

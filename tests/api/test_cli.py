@@ -155,6 +155,21 @@ async def test_the_chats_of_one_folder(server: Running, shell: Shell) -> None:
     assert (done.code, "You have no folder none. You have:" in done.err, "Home" in done.err) == (1, True, True)
 
 
+async def test_chats_are_searched_and_what_is_found_cannot_steer_the_terminal(shell: Shell) -> None:
+    await shell.sign_in()
+    await shell.answer("What is a \x1b]0;needle\x07?")
+    await shell.answer("Something else")
+    done = await shell.run("chats", "--search", "needle")
+    [title, snippet] = done.out.splitlines()
+    assert "What is a" in title
+    assert snippet.startswith("    ")
+    assert "needle" in snippet
+    assert not set("\x1b\x07") & set(done.out)
+    assert (await shell.run("chats", "--search", "haystack")).err == "Nothing is found.\n"
+    refused = await shell.run("chats", "--search", "pinned:maybe")
+    assert (refused.code, "received pinned:maybe" in refused.err) == (1, True)
+
+
 async def test_a_question_from_a_pipe_in_a_chat_that_is_there(shell: Shell) -> None:
     await shell.sign_in()
     await shell.answer("First")

@@ -1,0 +1,161 @@
+"""What readers see: made again from the whole log, and kept up to date beside a server that streams.
+
+``python -m bench.projections DSN`` is one rebuild in a process of its own; it prints its figures as JSON.
+"""
+
+import asyncio
+import gc
+import json
+import resource
+import sys
+import time
+from typing import Any, Final
+
+import msgspec
+import psycopg
+
+from adapters.rebuild import Done, rebuild
+from bench.answers import Answers, by_server
+from bench.dataset import standard
+from bench.host import ROOT, Host
+from bench.report import Line, percentile
+from bench.seed import Seeding
+from projections.history import History
+
+CHATS: Final = 50
+PER_S: Final = 50.0
+TOKENS_EACH: Final = 100  # so that answers keep beginning and ending: a token alone moves no row
+ROUNDS: Final = 4
+LOOK_S: Final = 0.003  # between two looks at the checkpoint
+EARLY: Final = 0.1  # of the log, after which memory should grow no more
+# When each event that moves a row was committed, and when the checkpoint was first seen there: by the clock of the database.
+LOOK: Final = "SELECT extract(epoch FROM clock_timestamp())::float8, position FROM projections WHERE name = 'history'"
+MOVING: Final = """
+    SELECT e.position, extract(epoch FROM e.recorded_at)::float8 FROM events AS e JOIN streams AS s USING (stream_id)
+     WHERE e.position > %s AND e.type <> 'message_delta' AND s.kind = 'chat' ORDER BY e.position
+"""
+
+
+class Rebuild(msgspec.Struct):
+    position: int
+    events: int  # that were projected: all but the tokens
+    took_s: float
+    early_mb: float  # most memory used until ``EARLY`` of the log
+    peak_mb: float
+    differing: list[str]
+
+
+async def run(host: Host) -> list[Line]:
+    return [*await rebuilding(host), *await lagging(host)]
+
+
+async def rebuilding(host: Host) -> list[Line]:
+    with standard(host) as data:
+        first = await rebuilt(data.dsn)
+        again = await rebuilt(data.dsn)  # beside tables that hold the same: the two are compared
+    return [
+        Line(
+            what="rebuild of all projections",
+            measured=first.position / first.took_s,
+            unit="events/s",
+            at_least=60_000,
+            note=f"{first.position:,} events in {first.took_s:.1f} s",
+        ),
+        Line(
+            what="the same, counting only what is no token",
+            measured=first.events / first.took_s,
+            unit="events/s",
+            at_least=15_000,
+            note=f"{first.events:,} events",
+        ),
+        Line(
+            what="memory of the rebuild, most of it",
+            measured=first.peak_mb,
+            unit="MB",
+            raw=first.early_mb,
+            ratio_at_most=1.25,
+            note=f"raw is here what it took until {EARLY:.0%} of the log",
+        ),
+        Line(
+            what="again, and compared with the rows of the first",
+            measured=again.position / again.took_s,
+            unit="events/s",
+            note=f"tables that differ: {', '.join(again.differing) or 'none'}",
+        ),
+    ]
+
+
+async def rebuilt(dsn: str) -> Rebuild:
+    """Rebuild the projection ``history`` in a process of its own."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.projections", dsn, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
+    said, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the rebuild ended with {process.returncode}")
+    return msgspec.json.decode(said, type=Rebuild)
+
+
+async def lagging(host: Host) -> list[Line]:
+    """How long after its commit an event is in the rows, while ``CHATS`` answers at a time stream."""
+    count, tokens, rounds = (4, 20, 1) if host.quick else (CHATS, TOKENS_EACH, ROUNDS)
+    dsn = host.database()
+    async with Seeding(dsn) as seeding:
+        chats = await seeding.chats(await seeding.people(count))
+        before = await seeding.log.head()
+    _, provider_port = host.listening("provider", ["-m", "bench.provider"])
+    server = host.server(dsn, provider_port=provider_port)
+    looks: list[tuple[float, int]] = []
+    looking = asyncio.create_task(look(dsn, looks))
+    turns: list[Answers] = []
+    for _ in range(rounds):
+        turns.append(await by_server(server, chats, tokens=tokens, per_s=PER_S, within_s=tokens / PER_S))
+    with psycopg.connect(dsn) as connection:
+        moving = connection.execute(MOVING, (before,)).fetchall()
+    while looks[-1][1] < moving[-1][0]:
+        await asyncio.sleep(LOOK_S)
+    looking.cancel()
+    late = lags_ms(looks, moving)
+    rate = sum(answers.tokens for answers in turns) / sum(answers.seconds for answers in turns)
+    note = f"{len(late):,} events that move a row, beside {rate:,.0f} tokens/s; a look every {1000 * LOOK_S:g} ms"
+    return [
+        Line(what="from an event's commit to its row, p50", measured=percentile(late, 0.5), unit="ms", note=note),
+        Line(what="from an event's commit to its row, p99", measured=percentile(late, 0.99), unit="ms", at_most=100),
+    ]
+
+
+async def look(dsn: str, looks: list[tuple[float, int]]) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        while True:
+            row = await (await connection.execute(LOOK)).fetchone()
+            assert row is not None
+            looks.append(row)
+            await asyncio.sleep(LOOK_S)
+
+
+def lags_ms(looks: list[tuple[float, int]], moving: list[tuple[int, float]]) -> list[float]:
+    """For each ``(position, committed)`` the milliseconds until the first of ``(seen, checkpoint)`` that is there."""
+    found = []
+    seen = iter(looks)
+    at_s, checkpoint = next(seen)
+    for position, committed_s in moving:
+        while checkpoint < position:
+            at_s, checkpoint = next(seen)
+        found.append(1000 * max(0.0, at_s - committed_s))
+    return found
+
+
+def main(dsn: str) -> None:
+    gc.set_threshold(100_000, 20, 50)  # as the command does
+    peaks: list[tuple[float, float]] = []
+
+    def progressed(done: Done) -> None:
+        peaks.append((done.position / max(1, done.head), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+    started_s = time.monotonic()
+    built: Any = asyncio.run(rebuild(dsn, History(), progressed))
+    took_s = time.monotonic() - started_s
+    early_mb = next((mb for share, mb in peaks if share > EARLY), peaks[0][1])
+    print(json.dumps(msgspec.to_builtins(Rebuild(built.position, built.events, took_s, early_mb, peaks[-1][1], list(built.differing)))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
