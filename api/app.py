@@ -41,6 +41,7 @@ from api.chats import ChatsController
 from api.completions import CompletionsController
 from api.errors import HANDLERS
 from api.idempotency import provide_key
+from api.importing import ImportController
 from api.live import Live
 from api.models import ModelsController, OpenAIController
 from api.ops import Gauges, OpsController
@@ -231,6 +232,7 @@ def create_app(system: System) -> Litestar:
             UsersController,
             ChatListController,
             ChatsController,
+            ImportController,
             CompletionsController,
             TasksController,
             ModelsController,

@@ -16,7 +16,8 @@ from bench.host import Host, hosting
 from bench.machine import facts
 from bench.report import Report, show
 
-NAMES: Final = ("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start")
+NAMES: Final = ("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start", "import")
+MODULES: Final = {"import": "importing"}  # where a name is no module's
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +48,7 @@ def end(number: int, _: object) -> NoReturn:
 
 def measured(name: str, host: Host) -> Report:
     """One benchmark. A figure that misses its target is a result, not a failure: only what breaks is raised."""
-    module = importlib.import_module(f"bench.{name.replace('-', '_')}")
+    module = importlib.import_module(f"bench.{MODULES.get(name, name.replace('-', '_'))}")
     started = time.monotonic()
     try:
         lines = uvloop.run(module.run(host))

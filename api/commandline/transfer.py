@@ -247,15 +247,12 @@ async def send(client: Client, imported: Imported) -> str:
     return chat_id
 
 
-@click.command("import")
-@click.argument("file", type=click.File("rb"))
-@options
-def import_(place: Place, file: Any) -> None:
-    """Make a new chat of your own from FILE, which `steno export` wrote (`-`: standard input).
+def import_lines(place: Place, lines: Iterable[bytes]) -> None:
+    """Make a new chat of one's own from what `steno export` wrote.
 
-    Its messages come as they were at the end: texts, models, edits, ratings, branches. Times, and who wrote, are yours and now.
+    Its messages come as they were at the end: texts, models, edits, ratings, branches. Times, and who wrote, are the caller's and now.
     """
-    imported = fold(file)
+    imported = fold(lines)
 
     async def work(client: Client) -> None:
         chat_id = await send(client, imported)

@@ -237,7 +237,7 @@ async def test_what_is_exported_can_be_imported(shell: Shell, tmp_path: Path) ->
 async def test_a_file_of_something_else_is_not_imported(shell: Shell) -> None:
     await shell.sign_in()
     done = await shell.run("import", "-", stdin="hello\n")
-    assert (done.code, "Line 1" in done.err) == (1, True)
+    assert (done.code, "neither a chat export" in done.err) == (1, True)
 
 
 async def test_an_admin_adds_a_user_and_a_user_does_not(shell: Shell, tmp_path: Path) -> None:
