@@ -4,6 +4,7 @@ It is ``steno import`` in a process of its own on a fresh database, as an operat
 """
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -105,12 +106,8 @@ async def imported(host: Host, dsn: str, file: Path) -> Imported:
     process = host.process(log.stem, command, environment)
     peak_mb = 0.0
     while process.ended() is None:
-        try:
+        with contextlib.suppress(RuntimeError, OSError):  # it may have ended just now
             peak_mb = max(peak_mb, process.peak_rss_mb())
-        except (RuntimeError, OSError):  # it has just ended
-            break
-        await asyncio.sleep(LOOK_S)
-    while process.ended() is None:
         await asyncio.sleep(LOOK_S)
     seconds = time.monotonic() - began
     said = log.read_text()
