@@ -13,7 +13,7 @@ from adapters.postgres.log import PostgresLog
 async def writing(dsn: str, *, batch_events_max: int) -> AsyncIterator[PostgresLog]:
     """With a bell, so that servers see what is written at once. Nothing is left waiting at the end."""
     bell = Bell(uuid4(), lambda: connect(dsn, application="bell of a command"), rung=lambda _: None, signalled=lambda _: None)
-    log = PostgresLog(dsn, lambda events: bell.ring(max(event.position for event in events)), batch_events_max=batch_events_max)
+    log = PostgresLog(dsn, lambda events: bell.ring(events[-1].position), batch_events_max=batch_events_max)
     await bell.start()
     try:
         await log.start()

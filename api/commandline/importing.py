@@ -1,6 +1,5 @@
 """``steno import``: chats from elsewhere into the log, as the operator, with or without a server that runs on it meanwhile."""
 
-import asyncio
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -59,8 +58,10 @@ def import_(place: Place, file: IO[bytes], format_: str, user: str | None, strea
         raise Failed("--stream-answers is for chitchat: in other formats nobody knows how the answers came.")
     source = chitchat_source(read, streams=stream_answers) if found == "chitchat" else open_webui_source(read)
     total = size_of(file)
+    import uvloop  # only here, as with all that reaches the database: most commands need none of it
+
     with database(data) as dsn:
-        summary = asyncio.run(into(dsn, source, user, read, total))
+        summary = uvloop.run(into(dsn, source, user, read, total))
     report(summary, source.broken)
 
 
