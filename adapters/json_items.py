@@ -117,7 +117,7 @@ class Window:
             if held > ITEM_BYTES_MAX or not self.more(max(READ_BYTES, held)):
                 if TRUNCATED in error:
                     raise NotJson(self.before + len(self.data), self.offset, "the file ends in the middle of an item")
-                raise NotJson(where, self.offset, f"this is no JSON: {reason}")
+                raise NotJson(where, self.offset, f"this is no JSON: {reason}; and the file ends in the middle of this item")
 
     def expect(self, wanted: bytes) -> bytes:
         """One of these bytes is next: it is passed over."""
@@ -144,11 +144,11 @@ def end_of(data: memoryview) -> tuple[int, str | None]:
                 _raw.decode(found)
                 return len(bytes(found).rstrip()), None
         return 0, str(error)
-    return len(data), None
+    return len(bytes(data).rstrip()), None
 
 
 def items(read: Callable[[int], bytes], *, members: bool = False) -> Iterator[Item]:
-    """The elements of an array; of an object its members, or with ``members`` False the object itself as the only item.
+    """The elements of an array; of an object its members, or with ``members`` False the object itself, and those that follow it.
 
     ``read(n)`` gives some of the next bytes of the file, empty at its end. Raises ``NotJson`` where the file is cut off or no
     JSON: what came before is whole.
@@ -163,7 +163,8 @@ def items(read: Callable[[int], bytes], *, members: bool = False) -> Iterator[It
     if first == b"":
         raise NotJson(0, 0, "the file is empty")
     if first == b"{" and not members:
-        yield whole(window)
+        while window.peek():  # newer servers write a chat a line
+            yield whole(window)
     elif first in (b"[", b"{"):
         yield from inside(window, is_object=first == b"{")
     else:

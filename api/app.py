@@ -45,6 +45,7 @@ from api.errors import HANDLERS
 from api.exports import ExportsController
 from api.folders import FoldersController
 from api.idempotency import provide_key
+from api.importing import ImportController
 from api.live import Live
 from api.models import ModelsController, OpenAIController
 from api.ops import Gauges, OpsController
@@ -255,6 +256,7 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
             SharingController,
             CopiesController,
             ExportsController,
+            ImportController,
             CompletionsController,
             TasksController,
             ModelsController,

@@ -10,10 +10,10 @@ import rich_click as click
 
 from api.commandline import accounts, server
 from api.commandline.chat import chat
+from api.commandline.importing import import_
 from api.commandline.place import Failed
 from api.commandline.projections import projections
 from api.commandline.replay import replay
-from api.commandline.restoring import import_
 from api.commandline.tail import tail
 from api.commandline.transfer import export
 from api.commandline.verify import verify

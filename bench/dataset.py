@@ -1,7 +1,7 @@
 """The standard log: the real conversations of the PyPI package ``chitchat-dataset``, their answers streamed word by word.
 
 ``python -m bench.dataset FOLDER`` makes it in an embedded Postgres in that folder, once: some minutes. Benchmarks find it there by
-``STENO_BENCH_DATA``; without that they make one of their own each time. As root the folder must be one that others may enter, since
+``BENCH_DATASET``; without that they make one of their own each time. As root the folder must be one that others may enter, since
 Postgres runs as a system user: ``/var/lib/…`` or ``/tmp/…``, not below ``/root``.
 
 The first person has all conversations (7,168 chats, 258,145 messages) and one chat of 10,000 messages; more people have the same
@@ -98,8 +98,8 @@ class Dataset(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def standard(host: Host) -> Iterator[Dataset]:
-    """The standard log for a run: the one of ``STENO_BENCH_DATA``, or one of its own. Small where the run is quick."""
-    kept = os.environ.get("STENO_BENCH_DATA")
+    """The standard log for a run: the one of ``BENCH_DATASET``, or one of its own. Small where the run is quick."""
+    kept = os.environ.get("BENCH_DATASET")
     folder = Path(kept) / "quick" if kept and host.quick else Path(kept or host.folder / "dataset")
     events = QUICK_EVENTS if host.quick else EVENTS_MIN
     with hosted(folder, events_min=events) as dataset:
@@ -146,11 +146,11 @@ Conversations = Sequence[tuple[str, bytes]]
 
 def conversations_of(source: Path | None = None) -> Conversations:
     """``(id, JSON)`` of every conversation, from ``dataset.json``, from a wheel that holds it, or from the installed package."""
-    where = source or (Path(os.environ["STENO_CHITCHAT"]) if "STENO_CHITCHAT" in os.environ else installed())
+    where = source or (Path(os.environ["BENCH_CHITCHAT"]) if "BENCH_CHITCHAT" in os.environ else installed())
     if where is None:
         raise SystemExit(
             f"The conversations are not here. Either:  pip install {PACKAGE.replace('_', '-')}\n"
-            f"or name a {DATA.rpartition('/')[2]}, or a wheel of the package, in STENO_CHITCHAT."
+            f"or name a {DATA.rpartition('/')[2]}, or a wheel of the package, in BENCH_CHITCHAT."
         )
     try:
         if where.suffix == ".whl":
@@ -241,14 +241,14 @@ def one_long_chat(conversations: Conversations, owner_id: UUID, messages_min: in
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.dataset", description="Make the standard log of the benchmarks.")
-    parser.add_argument("folder", type=Path, help="where: to be named in STENO_BENCH_DATA afterwards")
+    parser.add_argument("folder", type=Path, help="where: to be named in BENCH_DATASET afterwards")
     parser.add_argument("--events", type=int, default=EVENTS_MIN, help="at least so many (default: %(default)s)")
     parser.add_argument("--source", type=Path, help="a dataset.json, or a wheel that holds it (default: the installed package)")
     asked = parser.parse_args(arguments)
     with hosted(asked.folder.absolute(), events_min=asked.events, source=asked.source) as dataset:
         facts = dataset.facts
         print(f"{facts.events:,} events, {facts.chats:,} chats of {len(facts.people)} people; imported in {facts.import_s:,} s.")
-        print(f"Benchmarks find it with:  export STENO_BENCH_DATA={asked.folder.absolute()}")
+        print(f"Benchmarks find it with:  export BENCH_DATASET={asked.folder.absolute()}")
     return 0
 
 

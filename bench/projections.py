@@ -14,8 +14,9 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from adapters.rebuild import Done, rebuild
-from bench.answers import Answers, by_server
+from adapters.beside import Done
+from adapters.rebuild import rebuild
+from bench.answers import by_server
 from bench.dataset import standard
 from bench.host import ROOT, Host
 from bench.report import Line, percentile
@@ -105,12 +106,10 @@ async def lagging(host: Host) -> list[Line]:
     server = host.server(dsn, provider_port=provider_port)
     looks: list[tuple[float, int]] = []
     looking = asyncio.create_task(look(dsn, looks))
-    turns: list[Answers] = []
-    for _ in range(rounds):
-        turns.append(await by_server(server, chats, tokens=tokens, per_s=PER_S, within_s=tokens / PER_S))
+    turns = [await by_server(server, chats, tokens=tokens, per_s=PER_S, within_s=tokens / PER_S) for _ in range(rounds)]
     with psycopg.connect(dsn) as connection:
         moving = connection.execute(MOVING, (before,)).fetchall()
-    while looks[-1][1] < moving[-1][0]:
+    while looks[-1][1] < moving[-1][0]:  # noqa: ASYNC110  # another process moves it
         await asyncio.sleep(LOOK_S)
     looking.cancel()
     late = lags_ms(looks, moving)

@@ -77,11 +77,11 @@ async def lists(http: Http, data: Dataset, calls: int) -> list[Line]:
     last = max(1, len(first) // PAGE)
     chance = random.Random(2)
     pages = [1, last, *(chance.randint(1, last) for _ in range(calls))]
-    asked = await took_ms(calls, lambda call: http.get(f"/api/v1/chats/?page={pages[call]}"))
+    asked = await took_ms(calls, lambda call: http.get(f"/api/v1/chats/?include_pinned=true&include_folders=true&page={pages[call]}"))
     connection = await connect(data.dsn, application="bench")
     try:
         statement = text("listed_chats")
-        wanted = (False, False, False, None, None)
+        wanted = (None, False, None, None, None, None, None, None)
         raw = await took_ms(calls, lambda call: connection.fetch(statement, person.id, (pages[call] - 1) * PAGE, PAGE, *wanted))
     finally:
         await connection.close()

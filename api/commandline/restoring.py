@@ -1,8 +1,7 @@
-"""``steno import FILE.jsonl``: chats back from the JSON Lines of an export, exactly as they were, straight into the database."""
+"""``steno import`` of JSON Lines: chats back from the JSON Lines of an export, exactly as they were, straight into the database."""
 
 import asyncio
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -11,23 +10,24 @@ import rich_click as click
 from api.commandline.place import Failed
 from api.commandline.progress import Progress
 from api.commandline.projections import database
-from api.commandline.server import data_option
 from commands.restore import Restored
 from domain.errors import LogUnavailable, UserNotFound
 
 
-def restore_file(file: IO[bytes], *, email: str | None, data: Path | None) -> None:
-    """Restore every chat of the file and say what came of it. Raises ``Failed`` where something of it was not restored."""
+def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_bytes: Callable[[], int], size_bytes: int) -> None:
+    """Restore every chat of the file and say what came of it. Raises ``Failed`` where something of it was not restored.
+
+    ``size_bytes`` is 0 where nobody knows, as of a pipe; ``read_bytes`` says how many of them are read.
+    """
     from adapters.restore import restore  # only here: it brings a driver with it
 
     done = Restored()
     ended = ""
     with database(data) as dsn, Progress("Restoring", 0, unit="lines") as bar:
-        size_bytes = os.fstat(file.fileno()).st_size if file.seekable() else 0
 
         def progressed() -> None:
-            read_bytes = file.tell() if size_bytes else 0
-            bar.reached(done.lines, round(done.lines * size_bytes / read_bytes) if read_bytes else None)
+            read = read_bytes()
+            bar.reached(done.lines, round(done.lines * size_bytes / read) if read and size_bytes else None)
 
         try:
             asyncio.run(restore(dsn, file, done, email=email, progressed=progressed))
@@ -57,15 +57,3 @@ def problems_of(done: Restored) -> Iterator[str]:
         yield f"{problem[:1].upper()}{problem[1:]}" + ("" if problem.endswith(".") else ".")
     if done.problems_count > len(done.problems):
         yield f"… and {done.problems_count - len(done.problems):,} more."
-
-
-@click.command("import")
-@click.argument("file", type=click.File("rb"))
-@click.option("--user", metavar="EMAIL", help="Who gets the chats whose owner has no account here.")
-@data_option
-def import_(file: IO[bytes], user: str | None, data: Path | None) -> None:
-    """Restore the chats of FILE, which `steno export` wrote (`-`: standard input), into the database, exactly as they were.
-
-    A server may run meanwhile. What is there already stays as it is, so it can be interrupted and repeated.
-    """
-    restore_file(file, email=user, data=data)

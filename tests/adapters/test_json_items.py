@@ -96,3 +96,8 @@ def test_no_more_is_held_than_the_largest_item(monkeypatch: pytest.MonkeyPatch) 
     assert len(read(b"[" + b",".join([b'"' + b"x" * 1000 + b'"'] * 50) + b"]", 1 << 8)) == 50
     _, error = broken(b'[["' + b"x" * 100_000 + b'"]]')
     assert "more than 4,096 bytes" in str(error)
+
+
+def test_objects_one_after_the_other_are_an_item_each() -> None:
+    assert [item.raw for item in read(b'{"a":1}\n{"b":2}\n', 2)] == [b'{"a":1}', b'{"b":2}']
+    assert broken(b'{"a":1}\n{"b":')[0] == [b'{"a":1}']
