@@ -49,6 +49,7 @@ from api.reads import Reads
 from api.settings import Settings
 from api.sharing import SharingController
 from api.snapshots import snapshots
+from api.statistics import StatisticsController
 from api.streams import StreamsController
 from api.system import System
 from api.tasks import TasksController
@@ -235,6 +236,7 @@ def create_app(system: System) -> Litestar:
             ChatsController,
             SharingController,
             CopiesController,
+            StatisticsController,
             CompletionsController,
             TasksController,
             ModelsController,

@@ -9,6 +9,7 @@ import msgspec
 
 from domain.chat import tag_id
 from projections.chat import ChatView
+from projections.statistics import CountedChat
 
 
 class ListedChat(msgspec.Struct, frozen=True):
@@ -79,6 +80,15 @@ class History(Protocol):
 
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
         """The chats of this person's of which a snapshot is shared, the one that was shared last first."""
+        ...
+
+    async def counted(
+        self, user_id: UUID, *, offset: int, limit: int, oldest_first: bool = False, since: datetime | None = None
+    ) -> tuple[Sequence[CountedChat], int]:
+        """This person's own chats with what statistics count of their messages, by when they changed; and how many there are in all.
+
+        ``since``: only those that changed after it.
+        """
         ...
 
     async def tags(self, user_id: UUID) -> Sequence[str]:

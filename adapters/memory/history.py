@@ -10,6 +10,7 @@ from domain.errors import MessageNotFound
 from domain.stream import Stream
 from projections.chat import ChatView, view
 from projections.ports import ALL, ChatFilter, ListedChat, SharedChat
+from projections.statistics import CountedChat, counted_chat
 
 
 class MemoryHistory:
@@ -51,6 +52,19 @@ class MemoryHistory:
         ]
         found.sort(key=lambda one: (-one.updated_at, one.chat_id))
         return found[offset : offset + limit]
+
+    async def counted(
+        self, user_id: UUID, *, offset: int, limit: int, oldest_first: bool = False, since: datetime | None = None
+    ) -> tuple[Sequence[CountedChat], int]:
+        chats: list[tuple[datetime, int, CountedChat]] = []
+        for stream in self._log.streams("chat"):
+            chat = await self.chat(stream.id)
+            if chat.owner_id == user_id and chat.is_listed_for(user_id):
+                counted = counted_chat(stream.id, chat)
+                if since is None or counted.updated_at > since:
+                    chats.append((counted.updated_at, chat.position, counted))
+        chats.sort(reverse=not oldest_first, key=lambda one: one[:2])
+        return [counted for _, _, counted in chats[offset : offset + limit]], len(chats)
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]
