@@ -98,7 +98,7 @@ class ChatSnapshotShared(msgspec.Struct, frozen=True):
     share_id: UUID
     version: int
     everyone: bool = True
-    user_ids: Sequence[UUID] = ()
+    user_ids: Sequence[UUID] = []
 
 
 class ChatSnapshotUnshared(msgspec.Struct, frozen=True):
