@@ -4,6 +4,7 @@ To do it again changes nothing: the ids come from the source's, so what is there
 taken up where it stopped.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -27,6 +28,7 @@ FACT_BYTES_MAX: Final = 128 * 1024  # above it the largest values become blobs, 
 REFERRED_BYTES_MIN: Final = 1024  # a reference is a tenth of that
 BLOB_BYTES_MAX: Final = 64 * 1024 * 1024
 ATTEMPTS_MAX: Final = 5
+TURN_EVENTS: Final = 200
 PAGE_EVENTS: Final = 2_000
 JSON: Final = "application/json"
 
@@ -92,7 +94,9 @@ class WholeChats:
         cuts: list[int] = []
         size = 0
         answering: UUID | None = None
-        for step in steps_of(chat):
+        for number, step in enumerate(steps_of(chat), 1):
+            if number % TURN_EVENTS == 0:
+                await asyncio.sleep(0)  # a long chat is encoded in everybody's time
             message_id, fact = step.event.message_id, step.event.data
             name, data = encoded(chat, step)
             if len(data) > FACT_BYTES_MAX:
