@@ -34,6 +34,7 @@ from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import Connection, Providers
 from adapters.tail import Tail
 from api.activity import Seen
+from api.all_chats import AllChatsController
 from api.authentication import provide_any_principal, provide_principal
 from api.auths import AuthsController
 from api.chat_list import ChatListController
@@ -237,6 +238,7 @@ def create_app(system: System) -> Litestar:
             SharingController,
             CopiesController,
             StatisticsController,
+            AllChatsController,
             CompletionsController,
             TasksController,
             ModelsController,
