@@ -35,6 +35,7 @@ from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import Connection, Providers
 from adapters.tail import Tail
 from api.activity import Seen
+from api.all_chats import AllChatsController
 from api.authentication import provide_any_principal, provide_principal
 from api.auths import AuthsController
 from api.chat_list import ChatListController, provide_my_folders
@@ -54,6 +55,7 @@ from api.search import SearchController
 from api.settings import Settings
 from api.sharing import SharingController
 from api.snapshots import snapshots
+from api.statistics import StatisticsController
 from api.streams import StreamsController
 from api.system import System
 from api.tasks import TasksController
@@ -257,6 +259,8 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
             CopiesController,
             ExportsController,
             ImportController,
+            StatisticsController,
+            AllChatsController,
             CompletionsController,
             TasksController,
             ModelsController,

@@ -21,6 +21,7 @@ State = TypeVar("State")
 ATTEMPTS_MAX: Final = 32
 PAGE_EVENTS: Final = 10_000
 OUTLINE_EVENTS: Final = 2_000  # some 20 ms of folding
+MANY_EVENTS: Final = 100  # of one append: from so many on they are folded at once
 ANSWER_TYPES: Final = ("message_delta", "content_block")  # what an outline leaves out
 
 
@@ -229,9 +230,13 @@ class Aggregate(Generic[State]):
                 if appended.repeated:
                     return appended
                 if kept.version == version:  # a reader may have refreshed past us while we waited for the commit
-                    for event in events:
-                        version += 1
-                        state = self._evolve(state, event, version)
+                    if len(events) < MANY_EVENTS:
+                        for event in events:
+                            version += 1
+                            state = self._evolve(state, event, version)
+                    else:
+                        state = self._fold(state, enumerate(events, version + 1))
+                        version += len(events)
                     kept.version, kept.state = version, state
                 return appended
             raise TooManyLostRaces(stream, attempt)

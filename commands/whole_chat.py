@@ -94,12 +94,16 @@ class WholeChats:
         cuts: list[int] = []
         size = 0
         answering: UUID | None = None
-        for step in steps_of(chat):
+        for number, step in enumerate(steps_of(chat), 1):
+            if number % TURN_EVENTS == 0:
+                await asyncio.sleep(0)  # a long chat is encoded in everybody's time
             message_id, fact = step.event.message_id, step.event.data
             try:
                 name, data = encode(fact)
             except ContentRefused as refusal:
                 raise ImportRefused(chat.name, refused_key(step), f"text must be Unicode without {refusal.what}") from None
+            except BadRequest as refusal:
+                raise ImportRefused(chat.name, refused_key(step), str(refusal)) from None
             if len(data) > FACT_BYTES_MAX:
                 name, data = await self._with_references(chat, step)
             events.append(Event(message_id, Verbatim(name, data)))
@@ -111,8 +115,6 @@ class WholeChats:
                 answering = None
             if answering is None:
                 cuts.append(len(events))
-            if len(events) % TURN_EVENTS == 0:
-                await asyncio.sleep(0)  # a long chat is not to hold up whoever else runs on this loop
         return Prepared(chat, events, cuts, size)
 
     async def _with_references(self, chat: WholeChat, step: Step) -> tuple[str, bytes]:
@@ -245,11 +247,11 @@ def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Verbati
 
 
 def refused_key(step: Step) -> str:
-    """Which of a fact's keys holds the text that cannot be stored."""
+    """Which of a fact's keys holds what cannot be stored."""
     for key, value in values_of(step.event.data).items():
         try:
             encode(ChatConfigured({key: value}))
-        except ContentRefused:
+        except (ContentRefused, BadRequest):
             return f"{step.key}.{key}"
     return step.key
 

@@ -98,7 +98,7 @@ class ChatSnapshotShared(msgspec.Struct, frozen=True):
     share_id: UUID
     version: int
     everyone: bool = True
-    user_ids: Sequence[UUID] = ()
+    user_ids: Sequence[UUID] = []
 
 
 class ChatSnapshotUnshared(msgspec.Struct, frozen=True):
@@ -617,9 +617,14 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             assert_never(command)
 
 
+MANY: Final = 100  # from so many commands on, copying the tree once costs less than a part of it for each
+
+
 def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> list[ChatEvent]:
     """The events of several commands, each decided on what the ones before it lead to. All or none."""
     events: list[ChatEvent] = []
+    if len(commands) >= MANY:
+        chat = changed(chat, messages=chat.messages.thawed())  # nobody sees what lies between
     for command in commands:
         for event in decide(chat, command):
             version += 1

@@ -10,6 +10,7 @@ import msgspec
 from domain.chat import tag_id
 from projections.chat import ChatView
 from projections.search import Phrase
+from projections.statistics import CountedChat
 
 
 class ListedChat(msgspec.Struct, frozen=True):
@@ -110,6 +111,15 @@ class History(Protocol):
         """Those of them whose title, or one of whose messages, has all of ``phrases``; the same order, and as of the same moment.
 
         An answer is found once it has ended, a deleted message not any more, a chat's unlisted owner finds nothing in it.
+        """
+        ...
+
+    async def counted(
+        self, user_id: UUID, *, offset: int, limit: int, oldest_first: bool = False, since: datetime | None = None
+    ) -> tuple[Sequence[CountedChat], int]:
+        """This person's own chats with what statistics count of their messages, by when they changed; and how many there are in all.
+
+        ``since``: only those that changed after it.
         """
         ...
 

@@ -15,6 +15,7 @@ from projections.chat import ChatView, blob_of, text_of, view
 from projections.history import TEXT_CHARACTERS_MAX, plain_text
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase, matches, snippet
+from projections.statistics import CountedChat, counted_chat
 from projections.words import words
 
 
@@ -72,6 +73,13 @@ class MemoryHistory:
                 hit_id, text = hits[-1]
                 found.append(FoundChat(listed_chat(chat_id, chat, user_id), hit_id, snippet(text, phrases)))
         return found[offset : offset + limit]
+
+    async def counted(
+        self, user_id: UUID, *, offset: int, limit: int, oldest_first: bool = False, since: datetime | None = None
+    ) -> tuple[Sequence[CountedChat], int]:
+        chats = [counted_chat(chat_id, chat) for chat_id, chat in await self._chosen(user_id, ALL) if chat.owner_id == user_id]
+        chats = [one for one in chats if since is None or one.updated_at > since]
+        return (chats[::-1] if oldest_first else chats)[offset : offset + limit], len(chats)
 
     async def _text(self, chat_id: UUID, content: Any) -> str:
         blob = blob_of(content)

@@ -6,8 +6,11 @@ its last token. Of the past it is the rows that were valid then.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from adapters.postgres.log import VERSION_MAX, Reader
 from adapters.postgres.queries import text
@@ -20,6 +23,7 @@ from projections.chat import ChatView
 from projections.history import ADDITIONS, ENDS, History, MessageRow, again, load, load_children, view_of
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase
+from projections.statistics import CountedChat, CountedMessage, tags_of
 
 HEAD: Final = text("chat_head")
 FACTS: Final = text("chat_facts")
@@ -33,6 +37,9 @@ TAIL: Final = text("chat_tail")
 OWN: Final = text("own_chats")
 TAGS: Final = text("chat_tags")
 SHARED: Final = text("shared_chats")
+COUNTED_CHATS: Final = text("counted_chats")
+COUNTED_TOTAL: Final = text("counted_chats_total")
+COUNTED_MESSAGES: Final = text("counted_messages")
 POSITION: Final = text("projection_position")
 LOG_HEAD: Final = text("log_head")
 
@@ -83,6 +90,17 @@ class PostgresHistory:
 
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
         return [SharedChat(*row) for row in await self._reader.fetch(SHARED, user_id, offset, limit)]
+
+    async def counted(
+        self, user_id: UUID, *, offset: int, limit: int, oldest_first: bool = False, since: datetime | None = None
+    ) -> tuple[Sequence[CountedChat], int]:
+        chats = await self._reader.fetch(COUNTED_CHATS, user_id, offset, limit, oldest_first, since)
+        total = await self._reader.fetch(COUNTED_TOTAL, user_id, since)
+        messages: dict[UUID, list[CountedMessage]] = {chat["chat_id"]: [] for chat in chats}
+        for chat_id, *columns, tags in await self._reader.fetch(COUNTED_MESSAGES, list(messages)):
+            columns.append(tags_of(msgspec.json.decode(tags)) if tags is not None else None)
+            messages[chat_id].append(CountedMessage(*columns))
+        return [CountedChat(*(*chat, messages[chat["chat_id"]])) for chat in chats], total[0]["count"]
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]

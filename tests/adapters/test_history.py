@@ -26,6 +26,8 @@ from domain.chat import (
     ChatPinned,
     ChatRenamed,
     ChatShared,
+    ChatSnapshotShared,
+    ChatSnapshotUnshared,
     ChatTagged,
     ChatUnshared,
     GenerationCancelled,
@@ -43,6 +45,7 @@ from domain.user import ChatListed
 from projections.chat import ChatView, view
 from projections.history import History
 from projections.ports import ChatFilter
+from projections.statistics import counted_chat, statistics
 from tests.domain.histories import NODE, OWNER, UNHURRIED, ended, histories
 from tests.domain.histories import History as Random
 
@@ -408,5 +411,80 @@ def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) 
         assert list(await history.tags(friend)) == []
         assert await history.listed(friend, offset=0, limit=10) == []
         assert not await history.reached(10_000, 0)
+
+    runner.run(check())
+
+
+# ---------------------------------------------------------------------------------------------- shares and statistics
+
+
+def test_the_shared_ones_are_listed_the_one_shared_last_first(place: Any) -> None:
+    runner, log, history, project = place
+
+    async def check() -> None:
+        chats = [uuid4() for _ in range(4)]
+        links = [uuid4() for _ in range(4)]
+        for number, (chat_id, link) in enumerate(zip(chats, links, strict=True)):
+            events: list[Event[Any]] = [Event(None, ChatCreated(OWNER, f"chat {number}")), Event(None, ChatSnapshotShared(link, 1))]
+            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)]))
+        await log.append(AppendRequest([StreamAppend(Stream("chat", chats[1]), [Event(None, ChatSnapshotUnshared(links[1]))], 2)]))
+        await log.append(AppendRequest([StreamAppend(Stream("chat", chats[2]), [Event(None, ChatDeleted())], 2)]))
+        await log.append(AppendRequest([StreamAppend(Stream("chat", chats[3]), [Event(None, ChatSnapshotShared(links[3], 2))], 2)]))
+        await project()
+        found = await history.shared(OWNER, offset=0, limit=10)
+        assert {(one.chat_id, one.share_id, one.version) for one in found} == {(chats[0], links[0], 1), (chats[3], links[3], 2)}
+        assert [one.updated_at for one in found] == sorted((one.updated_at for one in found), reverse=True)
+        assert len(await history.shared(OWNER, offset=1, limit=10)) == 1
+        assert list(await history.shared(uuid4(), offset=0, limit=10)) == []
+
+    runner.run(check())
+
+
+CONTENTS: list[Any] = [
+    "Grüße",
+    [{"type": "text", "text": "ab"}, {"type": "image"}, 5],
+    {"blob": "ab" * 32, "size_bytes": 9},
+    {"a": 1},
+    None,
+    5,
+]
+ANNOTATIONS: list[Any] = [None, {"rating": 1, "tags": ["x", 5]}, {"rating": "1", "tags": 3}, {"rating": 1.5}, "good", {"rating": True}]
+
+
+def test_statistics_are_counted_from_rows_as_from_the_events(place: Any) -> None:
+    runner, log, history, project = place
+
+    async def check() -> None:
+        first, second, third = (uuid4() for _ in range(3))
+        events: list[Event[Any]] = [CREATED, Event(None, ChatTagged("x"))]
+        ids = [UUID(int=number) for number in range(20, 20 + len(CONTENTS))]
+        for number, (message_id, content, annotation) in enumerate(zip(ids, CONTENTS, ANNOTATIONS, strict=True)):
+            fields = {"model": "m" if number else 7, "timestamp": 100 + number * 1.5 if number != 2 else "late", "annotation": annotation}
+            role: Any = "assistant" if number % 2 else "user"
+            events.append(Event(message_id, MessageAdded(ids[number - 1] if number else None, role, content, None, fields)))
+        events += [started(A, ids[0]), block(A, 0, "text"), *said(A, 0, "so far")]
+        await log.append(AppendRequest([StreamAppend(Stream("chat", first), events, 0)]))
+        others = [CREATED, asked(Q), started(A, Q), block(A, 0, "text"), *said(A, 0, "Hello"), Event(A, ended("Hello")), asked(B, A)]
+        await log.append(AppendRequest([StreamAppend(Stream("chat", second), others, 0)]))
+        await log.append(AppendRequest([StreamAppend(Stream("chat", third), [CREATED, Event(None, ChatDeleted())], 0)]))
+        await project()
+        found, total = await history.counted(OWNER, offset=0, limit=10)
+        assert total == 2
+        assert [one.chat_id for one in found] == [second, first]
+        for one in found:
+            stored = await log.read(Stream("chat", one.chat_id), limit=1000)
+            folded = counted_chat(one.chat_id, view(stored))
+            assert one == msgspec.structs.replace(folded, tags=one.tags)
+            assert list(one.tags) == list(folded.tags)
+        assert [message.length for message in found[1].messages] == [5, 2, 9, 0, 0, 0, 0]
+        assert [message.rating for message in found[1].messages[:3]] == [None, 1, None]
+        known = statistics(found[0])
+        assert (known.message_count, known.models, known.history_message_count) == (3, {"demo": 1}, 3)
+        assert (known.average_assistant_message_content_length, known.average_user_message_content_length) == (5, 5)
+        oldest, _ = await history.counted(OWNER, offset=0, limit=1, oldest_first=True)
+        assert [one.chat_id for one in oldest] == [first]
+        later, total = await history.counted(OWNER, offset=0, limit=10, since=found[1].updated_at)
+        assert ([one.chat_id for one in later], total) == ([second], 1)
+        assert await history.counted(uuid4(), offset=0, limit=10) == ([], 0)
 
     runner.run(check())
