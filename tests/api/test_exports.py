@@ -236,3 +236,28 @@ async def test_an_export_that_fails_in_the_middle_has_no_clean_end(server: Runni
     monkeypatch.setattr(server.system.log, "read", away)
     with pytest.raises(httpx.RemoteProtocolError):
         await user.get(f"/api/v1/chats/{chat_id}/export")
+
+
+async def test_what_open_webui_takes_is_imported_here_as_the_same_tree(server: Running) -> None:
+    pytest.importorskip("api.importing")
+    ada, bob = await server.sign_up("Ada"), await server.sign_up("Bob")
+    chat_id, *_ = await talked(server, ada)
+    chats = json.loads(await export(ada, chat_id, format="open-webui"))
+    answer = await bob.post("/api/v1/chats/import", {"chats": chats})
+    assert answer.status_code == 200, answer.text
+    there = chats[0]["chat"]
+    here = (await bob.get(f"/api/v1/chats/{answer.json()[0]['id']}")).json()["chat"]
+    assert here["title"] == there["title"]
+
+    def tree(chat: Any) -> list[Any]:
+        """What each branch says, whatever its messages are called."""
+        messages = chat["history"]["messages"]
+
+        def below(message_id: str) -> Any:
+            message = messages[message_id]
+            return (message["role"], message["content"], [below(child) for child in message["childrenIds"]])
+
+        return [below(one) for one in messages if messages[one]["parentId"] is None]
+
+    assert tree(here) == tree(there)
+    assert [message["content"] for message in here["messages"]] == [message["content"] for message in there["messages"]]
