@@ -19,13 +19,18 @@ import msgspec
 from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes, Origin, StreamAppend
 from domain.chat import (
     BlockOpened,
+    BranchSelected,
     ChatCreated,
     ChatDeleted,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
+    MessageAdded,
+    MessageDeleted,
     MessageDelta,
+    MessageEdited,
     MessageEnded,
+    MessageRated,
     MessageStarted,
 )
 from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, decode, decode_actor, refuse_nul
@@ -41,6 +46,22 @@ REQUESTS_IN_FLIGHT: Final = 4
 KNOWN_PAGE: Final = 200
 PROBLEMS_KEPT: Final = 20
 NOTHING: Final = b"null"
+OF_A_MESSAGE: Final = frozenset(
+    {
+        BlockOpened,
+        BranchSelected,
+        GenerationCancelled,
+        GenerationFailed,
+        GenerationInterrupted,
+        MessageAdded,
+        MessageDeleted,
+        MessageDelta,
+        MessageEdited,
+        MessageEnded,
+        MessageRated,
+        MessageStarted,
+    }
+)
 
 
 @dataclass
@@ -104,12 +125,14 @@ class ChatInFile:
 
     def __init__(self, stream: Stream, existing: int) -> None:
         self.stream = stream
+        self.name = str(stream)
         self.existing = existing  # the log's version when the first line was read
         self.version = 0  # of the last good line
         self.at_us: int | None = None
         self.owner_id: UUID | None = None
         self.listed = False
         self.owner_replaced = False
+        self.messages: set[UUID] | None = set()  # None: the file begins in the middle, and what is above is not known
         self.answers: dict[UUID, Said] = {}
         self.open: dict[UUID, UUID] = {}  # answers without an end, and the nodes that wrote them
         self.known: deque[tuple[Stored, int]] = deque()  # events of the log that lines are to be compared with, with their times
@@ -168,7 +191,7 @@ class Restore:
         line: EventLine | BlobLine | None = None
         try:
             line = parse_line(raw)
-            stream = stream_of(line)
+            stream = self._chat.stream if self._chat is not None and line.stream == self._chat.name else stream_of(line)
             if self._chat is None or self._chat.stream != stream:
                 await self._begin_chat(stream)
             chat = self._chat
@@ -265,10 +288,10 @@ class Restore:
         [last] = await self._log.read(chat.stream, after=version - 1, until=version, limit=1)
         times = await self._log.original_times(chat.stream, after=version - 1, until=version)
         chat.version, chat.at_us = version, microseconds(times.get(version, last.at))
-        if version == 1 or chat.owner_id is None:
-            [first] = await self._log.read(chat.stream, until=1, limit=1)
-            made = decode("chat", first.type, first.data)
-            chat.owner_id, chat.listed = getattr(made, "owner_id", None), getattr(made, "listed", False)
+        chat.messages = None
+        [first] = await self._log.read(chat.stream, until=1, limit=1)
+        made = decode("chat", first.type, first.data)
+        chat.owner_id, chat.listed = getattr(made, "owner_id", None), getattr(made, "listed", False)
 
     def _checked_time(self, chat: ChatInFile, line: EventLine) -> int:
         at_us = line.at_us
@@ -332,7 +355,15 @@ class Restore:
         """What the answers of the chat say, and whether their ends say so too."""
         message_id = line.message_id
         if message_id is None:
+            if type(fact) in OF_A_MESSAGE:
+                raise BadLine(f"{line.type} is about a message - at `$.message_id`")
             return
+        if type(fact) in (MessageAdded, MessageStarted) and chat.messages is not None:
+            if message_id in chat.messages:
+                raise BadLine(f"message {message_id} is in the chat already - at `$.message_id`")
+            if fact.parent_id is not None and fact.parent_id not in chat.messages:
+                raise BadLine(f"the parent {fact.parent_id} is not in the chat above this line - at `$.data.parent_id`")
+            chat.messages.add(message_id)
         match fact:
             case MessageStarted(node_id=node_id):
                 chat.answers[message_id] = Said()

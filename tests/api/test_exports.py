@@ -5,9 +5,12 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import httpx
 import pytest
 
 from api.transcript_html import piece
+from commands.export import PAGE_EVENTS
+from domain.errors import LogUnavailable
 from tests.api.conftest import Running, User
 
 pytestmark = pytest.mark.anyio
@@ -216,3 +219,45 @@ async def test_somebody_elses_chat_looks_like_none(server: Running) -> None:
         refused = await bob.get(f"/api/v1/chats/{chat_id}/export", format=format_)
         absent = await bob.get("/api/v1/chats/00000000-0000-4000-8000-000000000000/export", format=format_)
         assert (refused.status_code, refused.json()["code"]) == (absent.status_code, absent.json()["code"]) == (401, "chat_not_found")
+
+
+async def test_an_export_that_fails_in_the_middle_has_no_clean_end(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = await server.sign_up()
+    chat_id = await user.new_chat()
+    for number in range(PAGE_EVENTS + 1):
+        await user.add(chat_id, str(number))
+    read = server.system.log.read
+
+    async def away(*words: Any, **options: Any) -> Any:
+        if options.get("after", 0) >= PAGE_EVENTS:
+            raise LogUnavailable("away")
+        return await read(*words, **options)
+
+    monkeypatch.setattr(server.system.log, "read", away)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await user.get(f"/api/v1/chats/{chat_id}/export")
+
+
+async def test_what_open_webui_takes_is_imported_here_as_the_same_tree(server: Running) -> None:
+    pytest.importorskip("api.importing")
+    ada, bob = await server.sign_up("Ada"), await server.sign_up("Bob")
+    chat_id, *_ = await talked(server, ada)
+    chats = json.loads(await export(ada, chat_id, format="open-webui"))
+    answer = await bob.post("/api/v1/chats/import", {"chats": chats})
+    assert answer.status_code == 200, answer.text
+    there = chats[0]["chat"]
+    here = (await bob.get(f"/api/v1/chats/{answer.json()[0]['id']}")).json()["chat"]
+    assert here["title"] == there["title"]
+
+    def tree(chat: Any) -> list[Any]:
+        """What each branch says, whatever its messages are called."""
+        messages = chat["history"]["messages"]
+
+        def below(message_id: str) -> Any:
+            message = messages[message_id]
+            return (message["role"], message["content"], [below(child) for child in message["childrenIds"]])
+
+        return [below(one) for one in messages if messages[one]["parentId"] is None]
+
+    assert tree(here) == tree(there)
+    assert [message["content"] for message in here["messages"]] == [message["content"] for message in there["messages"]]
