@@ -16,7 +16,7 @@ from bench.host import Host, hosting
 from bench.machine import facts
 from bench.report import Report, show
 
-NAMES: Final = ("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start")
+NAMES: Final = ("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start", "verify")
 
 
 def main(arguments: list[str] | None = None) -> int:
