@@ -15,7 +15,7 @@ import sql as our_sql
 from adapters.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projections import listed
-from adapters.projector import Build, Poisoned, connect
+from adapters.projector import Build, CheckpointMoved, Poisoned, connect
 from adapters.rebuild import BATCH_EVENTS, LEASE_S
 from domain.verify.finding import Finding
 from domain.verify.log import LISTED_MAX
@@ -66,6 +66,8 @@ async def verify_projection(dsn: str, projection: Projection, progressed: Callab
                 raise NotCompared(f"another process is verifying {projection.name}")
             try:
                 return await compare(dsn, projection.name, build, progressed)
+            except CheckpointMoved:
+                raise NotCompared(f"another process took the tables beside {projection.name} over") from None
             except Poisoned as error:
                 reason = f"{projection.name} can't be replayed: {error}"
                 return Compared(projection.name, build.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
