@@ -13,7 +13,7 @@ from psycopg import sql
 from adapters.beside import LEASE_S, Beside, Busy, Done, beside, drop
 from adapters.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
-from adapters.projector import Poisoned
+from adapters.projector import CheckpointMoved, Poisoned
 from domain.verify.finding import Finding
 from domain.verify.log import LISTED_MAX
 from projections.projection import Projection
@@ -58,6 +58,8 @@ async def verify_projection(dsn: str, projection: Projection, progressed: Callab
                     return Compared(projection.name, built.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
         finally:
             drop(dsn, name)
+    except CheckpointMoved:
+        raise NotCompared(f"another process took the tables beside {projection.name} over") from None
     except Busy:
         raise NotCompared(f"another process is verifying {projection.name}; if it died, try again in {LEASE_S:g} s") from None
 

@@ -64,6 +64,10 @@ class Process:
         if self._child.poll() is not None:
             raise RuntimeError(f"{self.kind} ended with {self._child.returncode}:\n{self._log.read_text()[-2000:]}")
 
+    def ended(self) -> int | None:
+        """Its exit code, once it has one."""
+        return self._child.poll()
+
     def stop(self) -> None:
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)

@@ -3,6 +3,7 @@
 Signing up a hundred people would take longer than the benchmark: hashing a password is slow on purpose.
 """
 
+import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -86,7 +87,8 @@ class Seeding:
             events.append(Event(answer, MessageStarted(question, "bench", "bench", task_id, node_id)))
             events.append(Event(answer, BlockOpened(0, "text")))
             events += [Event(answer, MessageDelta(0, " word"))] * deltas
-            ended = MessageEnded(text, [BlockSum(0, "text", "0" * 64)], "0" * 64, "stop", None, Timings(1.0, 2.0), deltas)
+            sha256 = hashlib.sha256(text.encode()).hexdigest()
+            ended = MessageEnded(text, [BlockSum(0, "text", sha256)], sha256, "stop", None, Timings(1.0, 2.0), deltas)
             events.append(Event(answer, ended))
             asked.append(question)
             parent = answer

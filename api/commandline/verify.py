@@ -54,6 +54,7 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
     settings = settings_with({"data": data})
     if settings.database_url is None and not (settings.data / "postgres").is_dir():
         raise NotVerified(f"There is no database in {settings.data}. Name the data folder:  steno verify --data FOLDER")
+    from adapters.embedded_host import EmbeddedPostgresError
     from api import serve  # only here: it brings the server's parts with it
     from api.logging import configure
 
@@ -64,6 +65,8 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
             report = verified(dsn, first, stream)
             took_s = time.monotonic() - began_s
             compared, notes = compared_projections(dsn) if with_projections else ([], [])
+    except EmbeddedPostgresError as error:
+        raise NotVerified(f"The database can't be used: {error}") from None
     except Exception as error:
         # By its module, since only adapters may import a driver: what it raises says what an operator can put right.
         if type(error).__module__.partition(".")[0] == "psycopg":
@@ -73,6 +76,8 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
     show(report, took_s, compared, notes)
     if not report.is_whole or any(one.count for one in compared):
         sys.exit(DAMAGED)
+    if notes:
+        sys.exit(NOT_VERIFIED)
 
 
 def stream_of(name: str) -> Stream:

@@ -30,7 +30,6 @@ OF_A_MESSAGE: Final = frozenset(
     {
         BlockOpened,
         BranchSelected,
-        Emitted,
         GenerationCancelled,
         GenerationFailed,
         GenerationInterrupted,

@@ -124,3 +124,11 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], d
     with psycopg.connect(database) as looker:
         assert looker.execute("SELECT name FROM projections").fetchall() == [("history",)]
         assert looker.execute("SELECT to_regnamespace('stenograph_history_verify')").fetchone() == (None,)
+
+
+def test_a_view_that_can_not_be_compared_is_said_so(steno: Steno, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE projections SET sha256 = 'another'")
+    code, said = steno("--projections")
+    assert code == 2
+    assert "history was not compared: the tables of history are those of another version" in said

@@ -1,0 +1,86 @@
+"""``steno verify`` of a long log, alone and with ``--projections``, beside a rebuild of all projections in the same run."""
+
+import contextlib
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from bench.host import ROOT, Host
+from bench.report import Line
+from bench.seed import Seeding
+
+CONVERSATIONS: Final = 1_000
+MESSAGES: Final = 60  # of each: questions and streamed answers by turns
+DELTAS: Final = 95  # of each answer: 3 million events in all
+WAIT_S: Final = 3600.0
+VERIFY: Final = ("-m", "api.cli", "verify", "--json")
+REBUILD: Final = ("-m", "api.cli", "projections", "rebuild", "history")
+
+
+async def run(host: Host) -> list[Line]:
+    dsn = host.database()
+    events = await a_log(host, dsn)
+    steno = Steno(host, dsn)
+    rebuilt_s, rebuilt_mb, _ = steno.run("rebuild", REBUILD)
+    _, log_mb, said = steno.run("verify", VERIFY)
+    log_s = said["took_s"]
+    both_s, both_mb, with_views = steno.run("verify-all", (*VERIFY, "--projections"))
+    assert said["ok"] and with_views["ok"], "the log of the benchmark is not whole"
+    assert said["events"] == events
+    return [
+        Line(what=f"the log, {events:,} events", measured=events / log_s, unit="events/s", at_least=80_000),
+        Line(what="the log: peak memory", measured=log_mb, unit="MB", note=f"{CONVERSATIONS if not host.quick else 4:,} streams"),
+        Line(
+            what="with --projections, but for the log's own part",
+            measured=both_s - with_views["took_s"],
+            unit="s",
+            raw=rebuilt_s,
+            ratio_at_most=1.0,
+            note="raw: a rebuild of all projections, from the start of its process to its end",
+        ),
+        Line(what="with --projections, all of it", measured=both_s, unit="s", raw=rebuilt_s),
+        Line(what="with --projections: peak memory", measured=both_mb, unit="MB", raw=rebuilt_mb),
+    ]
+
+
+async def a_log(host: Host, dsn: str) -> int:
+    """Fill the database; the events that it has then."""
+    conversations, messages, deltas = (4, 6, 5) if host.quick else (CONVERSATIONS, MESSAGES, DELTAS)
+    async with Seeding(dsn) as seeding:
+        [person] = await seeding.people(1)
+        for chat in await seeding.chats([person] * conversations):
+            await seeding.conversation(chat, 1, messages, deltas=deltas)
+        return await seeding.log.head()
+
+
+class Steno:
+    """The command as an operator runs it: a process of its own."""
+
+    def __init__(self, host: Host, dsn: str) -> None:
+        self._host = host
+        self._environment = {"DATABASE_URL": dsn, "STENO_DATA": str(host.folder / "data"), "PYTHONPATH": str(ROOT)}
+
+    def run(self, kind: str, command: tuple[str, ...]) -> tuple[float, float, Any]:
+        """How long it took, its peak memory in MB, and what it said."""
+        said = self._host.folder / f"{kind}.log"
+        said.unlink(missing_ok=True)
+        started_s = time.monotonic()
+        process = self._host.process(kind, list(command), self._environment)
+        peak_mb = 0.0
+        while (code := process.ended()) is None:
+            with contextlib.suppress(RuntimeError, OSError):  # it has ended between the two looks
+                peak_mb = max(peak_mb, process.peak_rss_mb())
+            time.sleep(0.05)
+            if time.monotonic() - started_s > WAIT_S:
+                raise RuntimeError(f"{kind} did not end within {WAIT_S:g} s")
+        took_s = time.monotonic() - started_s
+        if code != 0:
+            raise RuntimeError(f"{kind} ended with {code}:\n{said.read_text()[-2000:]}")
+        return took_s, peak_mb, answer(said)
+
+
+def answer(said: Path) -> Any:
+    found = re.search(r"^\{.*\}$", said.read_text(), re.MULTILINE)
+    return json.loads(found[0]) if found else None
