@@ -99,8 +99,9 @@ async def go(processes: Sequence[Server], chats: Sequence[Chat], *, tokens: int,
     try:
         for number, chat in enumerate(chats):
             writer, other = processes[number % len(processes)], processes[(number + 1) % len(processes)]
-            asking.append(await Http.open(writer.port, chat.owner.token))
-            head = (await asking[-1].get(f"/api/v1/streams/chat/{chat.id}/events?after=now&limit=1"))["head"]
+            http = await Http.open(writer.port, chat.owner.token)
+            head = (await http.get(f"/api/v1/streams/chat/{chat.id}/events?after=now&limit=1"))["head"]
+            http.close()
             for socket, server in ((here[number], writer), (there[number], other)):
                 await socket.open(server.port, chat.owner.token)
                 socket.subscribe(chat.stream, f"{server.epoch}:{head}")
@@ -108,7 +109,10 @@ async def go(processes: Sequence[Server], chats: Sequence[Chat], *, tokens: int,
 
         async def begin(number: int, after_s: float) -> None:
             await asyncio.sleep(after_s)
-            await ask_for(asking[number], str(chats[number].id), tokens, per_s)
+            # Opened now: to bring all followers in may take longer than a server keeps a connection that asks nothing.
+            http = await Http.open(processes[number % len(processes)].port, chats[number].owner.token)
+            asking.append(http)
+            await ask_for(http, str(chats[number].id), tokens, per_s)
 
         started_ns = time.monotonic_ns()
         await asyncio.gather(*(begin(number, after_s) for number, after_s in enumerate(phases(len(chats), within_s))))

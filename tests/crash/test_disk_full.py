@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from adapters.embedded import EmbeddedPostgres
-from tests.crash.conftest import StartServer, copy_folder, on_one_and_two, stop_postgres
+from tests.crash.conftest import StartServer, copy_folder, stop_postgres
 from tests.crash.support import Log, Tab, all_ended, metric, people, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow, on_one_and_two]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ROOM_MIB = 128
 HOLD_S = 3

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.adapters.providers.scripted import END, LAST, SSE_HEAD, Peer, Server, chunk, event, said, serving, whole
-from tests.crash.conftest import StartServer, on_one_and_two
+from tests.crash.conftest import StartServer
 from tests.crash.processes import ServerProcess
 from tests.crash.support import Log, Tab, all_ended, people, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow, on_one_and_two]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 IDLE_S = 1.5
 SOME = ("One ", "two ", "three ")
