@@ -2,7 +2,7 @@
 that it is time to end, and waits until all have ended.
 
 The parent serves nobody and holds no connection to Postgres. It is synchronous and has one thread, so that it can fork at any
-moment; each worker makes a loop of its own. Why it is not uvicorn's: docs/decisions/0030-several-processes.md.
+moment; each worker makes a loop of its own. Why it is not uvicorn's: docs/decisions/0021-several-processes.md.
 """
 
 import contextlib

@@ -55,10 +55,6 @@ class Process:
     def pid(self) -> int:
         return self._child.pid
 
-    def ended(self) -> int | None:
-        """The exit code; None while it runs."""
-        return self._child.poll()
-
     def check(self) -> None:
         """Raises ``RuntimeError`` with its last words if it has ended."""
         if self._child.poll() is not None:

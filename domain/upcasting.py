@@ -2,7 +2,7 @@
 
 A type whose *meaning* changes gets a new name (a new field only needs a default), and its old name an ``Upcast`` here: the name that
 came after it, and a total, pure function from the old JSON to that of the newer one. Each change adds one step; a fact that is several
-changes old goes through all of them. How to change a type, step by step: docs/decisions/0007-evolution.md.
+changes old goes through all of them. How to change a type, step by step: docs/decisions/0009-evolution.md.
 """
 
 from collections.abc import Callable, Mapping
