@@ -28,6 +28,8 @@ LEASE_S: Final = 30.0
 BUILDS_BESIDE: Final = text("builds_beside")
 BEGIN: Final = text("begin_beside")
 FORGET: Final = text("forget_beside")
+FOR_READERS: Final = b"-- For readers:\n"  # in the file of a projection's tables: what follows is made last
+INDEX_MEMORY: Final = "SET maintenance_work_mem TO '128MB'"
 
 
 class Busy(Exception):
@@ -43,7 +45,10 @@ class Done(msgspec.Struct, frozen=True):
 class Beside:
     """``position`` is where all lanes are once ``catch_up`` has returned."""
 
-    def __init__(self, builds: Sequence[Build], progressed: Callable[[Done], None]) -> None:
+    def __init__(self, dsn: str, projection: Projection, name: str, builds: Sequence[Build], progressed: Callable[[Done], None]) -> None:
+        self._dsn = dsn
+        self._projection = projection
+        self._schema = schema_of(name)
         self._builds = builds
         self._progressed = progressed
 
@@ -66,6 +71,13 @@ class Beside:
                 lane.cancel()
             await asyncio.wait(lanes)
 
+    async def prepare_for_readers(self) -> None:
+        """Make the indexes that only readers use."""
+        _, indexes = parts(self._projection)
+        async with await connect(self._dsn, self._schema, role=None) as connection:
+            await connection.execute(INDEX_MEMORY, prepare=False)
+            await connection.execute(indexes, prepare=False)
+
     async def _catch_up(self, build: Build, until: int | None) -> None:
         while True:
             head = until if until is not None else await build.head()
@@ -86,7 +98,7 @@ async def beside(dsn: str, projection: Projection, name: str, progressed: Callab
             if not await builds[-1].take():
                 raise Busy
         try:
-            yield Beside(builds, progressed)
+            yield Beside(dsn, projection, name, builds, progressed)
         finally:
             for build in builds:
                 with contextlib.suppress(psycopg.Error):  # a lease that nobody gives back runs out
@@ -101,12 +113,18 @@ def begin(dsn: str, projection: Projection, name: str) -> dict[Lane, str]:
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
         known: dict[str, str] = dict(cursor.execute(BUILDS_BESIDE, (name,)).fetchall())
         if known != dict.fromkeys(lanes.values(), sha256):
-            tables = (our_sql.folder() / "projections" / f"{projection.name}.sql").read_bytes()
+            tables, _ = parts(projection)
             create_projection(connection, name, tables, is_there=bool(known))
             cursor.execute(FORGET, (name,))
             for lane_name in lanes.values():
                 cursor.execute(BEGIN, (lane_name, sha256))
     return lanes
+
+
+def parts(projection: Projection) -> tuple[bytes, bytes]:
+    """What makes the projection's tables, and what makes the indexes that only readers use."""
+    tables, _, indexes = (our_sql.folder() / "projections" / f"{projection.name}.sql").read_bytes().partition(FOR_READERS)
+    return tables, indexes
 
 
 def drop(dsn: str, name: str) -> None:

@@ -40,6 +40,7 @@ async def rebuild(dsn: str, projection: Projection, progressed: Callable[[Done],
     try:
         async with beside(dsn, projection, projection.name + SUFFIX, progressed) as built:
             await built.catch_up()
+            await built.prepare_for_readers()
             for attempt in range(SWAP_ATTEMPTS_MAX):
                 try:
                     return await swap(dsn, projection.name, built)

@@ -1,4 +1,4 @@
-"""A whole chat saved by a client: merged by message with what the server holds, never in its place (docs/decisions/0030)."""
+"""A whole chat saved by a client: merged by message with what the server holds, never in its place (docs/decisions/0012)."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,29 +1,22 @@
 """A full-text search over 250,000 messages, by HTTP: where one person has said them all, and where they are many people's.
 
-``measured`` takes any log whose people said English sentences; without the standard one, ``seeded`` makes up a log.
+The log is the standard one (``bench/dataset.py``).
 """
 
-import asyncio
-import random
 import time
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
-from uuid import UUID, uuid4
 
 import psycopg
 
 from adapters.postgres.queries import text as query_of
 from adapters.rebuild import rebuild
+from bench.dataset import standard
 from bench.host import Host
 from bench.http import Http
 from bench.report import Line, percentile
-from bench.seed import Person, Seeding
-from commands.ports import AppendRequest, StreamAppend
-from domain.chat import ChatCreated, MessageAdded
-from domain.event import Actor, Event
-from domain.stream import Stream
+from bench.seed import Person
 from projections.history import History
 
 SEARCHES: Final = {
@@ -41,19 +34,11 @@ SEARCHES: Final = {
 }
 ROUNDS: Final = 30
 AT_MOST_MS: Final = 50
-CHATS: Final = 7_000
-MESSAGES: Final = 36  # of each chat
-PEOPLE: Final = 200  # the second half of the log is theirs: the first has most, the last next to nothing
-BEGINNINGS: Final = ("t", "chri", "zo", "mo", "al", "ki")
-WORDS: Final = (
-    "the you i to a and is it of that do in like have for my what so are was not me but they really know think good movie about"
-    " zebra christmas"
-)
 
 
 async def run(host: Host) -> list[Line]:
-    dsn, people = await seeded(host)
-    return await measured(host, dsn, people)
+    with standard(host) as data:
+        return await measured(host, data.dsn, data.people())
 
 
 async def measured(host: Host, dsn: str, people: Sequence[Person]) -> list[Line]:
@@ -98,37 +83,3 @@ async def projected(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE stenograph_history.texts")  # as autovacuum does some minutes after so many rows
         connection.execute("VACUUM ANALYZE stenograph_history.chats")
-
-
-async def seeded(host: Host) -> tuple[str, list[Person]]:
-    """Half of the chats are the first person's, the others are everybody's, some very much and most very little."""
-    chats = 40 if host.quick else CHATS
-    dsn = host.database()
-    rng = random.Random(1)  # the same log each time
-    vocabulary = WORDS.split() + [f"{rng.choice(BEGINNINGS)}{number}" for number in range(5_000)]
-    weights = list(accumulate(1 / (rank + 2) for rank in range(len(vocabulary))))
-    shares = list(accumulate(1 / (rank + 1) for rank in range(PEOPLE - 1)))
-    async with Seeding(dsn) as seeding:
-        people = await seeding.people(3 if host.quick else PEOPLE)
-
-        async def chat(owner: Person) -> None:
-            texts = [" ".join(rng.choices(vocabulary, cum_weights=weights, k=rng.randint(3, 25))) for _ in range(MESSAGES)]
-            await seeding.log.append(
-                AppendRequest([StreamAppend(Stream("chat", uuid4()), conversation(owner, texts), 0)], Actor(owner.id, owner.name, "user"))
-            )
-
-        for at in range(0, chats, 20):
-            await asyncio.gather(*(chat(people[0]) for _ in range(min(20, chats - at))))
-            others = rng.choices(people[1:], cum_weights=shares[: len(people) - 1], k=min(20, chats - at))
-            await asyncio.gather(*(chat(owner) for owner in others))
-    return dsn, people
-
-
-def conversation(owner: Person, texts: Sequence[str]) -> list[Event[Any]]:
-    events: list[Event[Any]] = [Event(None, ChatCreated(owner.id, texts[0]))]
-    parent_id: UUID | None = None
-    for text in texts:
-        message_id = uuid4()
-        events.append(Event(message_id, MessageAdded(parent_id, "user", text)))
-        parent_id = message_id
-    return events

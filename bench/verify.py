@@ -7,31 +7,31 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from bench.dataset import Dataset, standard
 from bench.host import ROOT, Host
 from bench.report import Line
-from bench.seed import Seeding
 
-CONVERSATIONS: Final = 1_000
-MESSAGES: Final = 60  # of each: questions and streamed answers by turns
-DELTAS: Final = 95  # of each answer: 3 million events in all
 WAIT_S: Final = 3600.0
 VERIFY: Final = ("-m", "api.cli", "verify", "--json")
 REBUILD: Final = ("-m", "api.cli", "projections", "rebuild", "history")
 
 
 async def run(host: Host) -> list[Line]:
-    dsn = host.database()
-    events = await a_log(host, dsn)
-    steno = Steno(host, dsn)
+    with standard(host) as data:
+        return verified(host, data)
+
+
+def verified(host: Host, data: Dataset) -> list[Line]:
+    steno = Steno(host, data.dsn)
     rebuilt_s, rebuilt_mb, _ = steno.run("rebuild", REBUILD)
     _, log_mb, said = steno.run("verify", VERIFY)
     log_s = said["took_s"]
     both_s, both_mb, with_views = steno.run("verify-all", (*VERIFY, "--projections"))
     assert said["ok"] and with_views["ok"], "the log of the benchmark is not whole"
-    assert said["events"] == events
+    events = said["events"]
     return [
         Line(what=f"the log, {events:,} events", measured=events / log_s, unit="events/s", at_least=80_000),
-        Line(what="the log: peak memory", measured=log_mb, unit="MB", note=f"{CONVERSATIONS if not host.quick else 4:,} streams"),
+        Line(what="the log: peak memory", measured=log_mb, unit="MB", note=f"{data.facts.chats:,} chats"),
         Line(
             what="with --projections, but for the log's own part",
             measured=both_s - with_views["took_s"],
@@ -43,16 +43,6 @@ async def run(host: Host) -> list[Line]:
         Line(what="with --projections, all of it", measured=both_s, unit="s", raw=rebuilt_s),
         Line(what="with --projections: peak memory", measured=both_mb, unit="MB", raw=rebuilt_mb),
     ]
-
-
-async def a_log(host: Host, dsn: str) -> int:
-    """Fill the database; the events that it has then."""
-    conversations, messages, deltas = (4, 6, 5) if host.quick else (CONVERSATIONS, MESSAGES, DELTAS)
-    async with Seeding(dsn) as seeding:
-        [person] = await seeding.people(1)
-        for chat in await seeding.chats([person] * conversations):
-            await seeding.conversation(chat, 1, messages, deltas=deltas)
-        return await seeding.log.head()
 
 
 class Steno:

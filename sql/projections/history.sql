@@ -22,9 +22,6 @@ CREATE TABLE chats (
     state          json        NOT NULL,
     CONSTRAINT chats_pkey PRIMARY KEY (chat_id)
 );
-CREATE INDEX chats_owner_key ON chats (owner_id, updated_at DESC, position DESC) WHERE listed AND NOT deleted;
-CREATE INDEX chats_shared_key ON chats (owner_id) WHERE (state -> 'share') IS NOT NULL AND NOT deleted;
-CREATE INDEX chats_readers_key ON chats USING gin (readers) WHERE NOT deleted AND readers <> '{}'; -- most have none, and all are rewritten
 
 -- One row for each state of each message, valid from version `since` until before `until`.
 CREATE TABLE messages (
@@ -59,5 +56,12 @@ CREATE TABLE texts (
     words      tsvector NOT NULL,
     CONSTRAINT texts_pkey PRIMARY KEY (chat_id, ordinal)
 );
+
+-- For readers:
+-- the projection itself needs none of these, so a build beside the live one makes them at its end: all at once is several times quicker.
+CREATE INDEX IF NOT EXISTS chats_owner_key ON chats (owner_id, updated_at DESC, position DESC) WHERE listed AND NOT deleted;
+CREATE INDEX IF NOT EXISTS chats_shared_key ON chats (owner_id) WHERE (state -> 'share') IS NOT NULL AND NOT deleted;
+-- Most chats have no other readers, and all are rewritten.
+CREATE INDEX IF NOT EXISTS chats_readers_key ON chats USING gin (readers) WHERE NOT deleted AND readers <> '{}';
 -- What is new waits in a list that every search reads, too: it is kept short.
-CREATE INDEX texts_words_key ON texts USING gin (words) WITH (gin_pending_list_limit = 256);
+CREATE INDEX IF NOT EXISTS texts_words_key ON texts USING gin (words) WITH (gin_pending_list_limit = 256);
