@@ -9,12 +9,14 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
 
 from api.chats import actor_of
+from api.ids import bound_id
 from commands import open_webui
 from commands.account import Principal
 from commands.chat import Chats
 from commands.ports import Blobs, EventLog
 from commands.whole_chat import Added, Outcome, Prepared, WholeChats
 from domain.errors import BadRequest, ImportRefused
+from domain.folder import Folders
 from domain.stream import Stream
 
 
@@ -60,6 +62,7 @@ class ImportController(Controller):
         chats: NamedDependency[Chats],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
+        my_folders: NamedDependency[SkipValidation[Folders]],
     ) -> list[ImportedOut] | ImportedOut:
         """Import chats as one's own. All of them are looked through first: where one is refused, none is written. Safe to repeat."""
         if not isinstance(data.chats, list | None) or (data.chats is None and data.chat is None):
@@ -70,7 +73,7 @@ class ImportController(Controller):
             else [{key: value for key, value in msgspec.structs.asdict(data).items() if key != "chats"}]
         )
         whole_chats = WholeChats(log, blobs, chats)
-        prepared = [await whole_chats.prepare(whole_chat(row, principal.user_id, number)) for number, row in enumerate(rows, 1)]
+        prepared = [await whole_chats.prepare(whole_chat(row, principal.user_id, number, my_folders)) for number, row in enumerate(rows, 1)]
         repeated = len({one.chat.chat_id for one in prepared}) < len(prepared)
         if repeated:
             raise BadRequest("expected each chat once, found two with the same id")
@@ -79,15 +82,11 @@ class ImportController(Controller):
         return made if data.chats is not None else made[0]
 
 
-def whole_chat(row: dict[str, Any], owner_id: UUID, number: int) -> Any:
-    """A folder that has an id of ours is the chat's folder here; any other is only kept as what the source said."""
-    folder_id: UUID | None = None
-    try:
-        if row.get("folder_id") is not None:
-            folder_id = UUID(str(row["folder_id"]))
-    except ValueError:
-        pass
-    return open_webui.whole_chat(row, owner_id, name=f"number {number}", folder_id=folder_id)
+def whole_chat(row: dict[str, Any], owner_id: UUID, number: int, folders: Folders) -> Any:
+    """A folder of the caller's is the chat's folder here; any other is only kept as what the source said."""
+    given = row.get("folder_id") if isinstance(row, dict) else None
+    folder_id = bound_id(owner_id, given)[0] if isinstance(given, str) and given else None
+    return open_webui.whole_chat(row, owner_id, name=f"number {number}", folder_id=folder_id if folder_id in folders.by_id else None)
 
 
 async def answer(log: EventLog, one: Prepared, outcome: Added | ImportRefused) -> ImportedOut:

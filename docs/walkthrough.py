@@ -42,6 +42,7 @@ CUT_AFTER_DELTAS = 4  # a small model may say little
 ASKED_MAX = 5  # how often a question whose answer is over before the cut is followed by another
 ANSWER_TOKENS_MAX = 48  # a small model on two cores is slow
 READY_S = 60
+SECOND_PART = "# Walkthrough, second part"  # docs/walkthrough_log.py makes it
 LEASE_S = "3"
 
 
@@ -356,7 +357,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "walkthrough.md")
     given = parser.parse_args()
     text = asyncio.run(walk(given.model_url, given.model))
-    given.output.write_text(text)
+    _, mark, second = given.output.read_text().partition(SECOND_PART) if given.output.exists() else ("", "", "")
+    given.output.write_text(text + ("\n" + mark + second if mark else ""))
     json.dump({"written": str(given.output)}, sys.stdout)
 
 
