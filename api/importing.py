@@ -82,7 +82,7 @@ class ImportController(Controller):
         return made if data.chats is not None else made[0]
 
 
-def whole_chat(row: dict[str, Any], owner_id: UUID, number: int, folders: Folders) -> Any:
+def whole_chat(row: Any, owner_id: UUID, number: int, folders: Folders) -> Any:
     """A folder of the caller's is the chat's folder here; any other is only kept as what the source said."""
     given = row.get("folder_id") if isinstance(row, dict) else None
     folder_id = bound_id(owner_id, given)[0] if isinstance(given, str) and given else None

@@ -77,3 +77,13 @@ async def test_what_is_kept_by_reference_is_shown_whole(server: Running) -> None
     chat = (await ada.get(f"/api/v1/chats/{made['id']}")).json()["chat"]
     question = next(one for one in chat["history"]["messages"].values() if one["role"] == "user")
     assert (question["files"], question["content"], chat["files"]) == (files, "x" * 200_000, files)
+
+
+async def test_a_chat_comes_into_a_folder_of_ones_own_alone(server: Running) -> None:
+    ada, bob = await server.sign_up("Ada"), await server.sign_up("Bob")
+    mine = (await ada.post("/api/v1/folders/", {"name": "Work"})).json()["id"]
+    theirs = (await bob.post("/api/v1/folders/", {"name": "Work"})).json()["id"]
+    folders = [mine, theirs, "work", None]
+    made = (await ada.post(IMPORT, {"chats": [numbered(number, folder_id=folder) for number, folder in enumerate(folders)]})).json()
+    assert [one["folder_id"] for one in made] == [mine, None, None, None]
+    assert [one["id"] for one in (await ada.get(f"/api/v1/chats/folder/{mine}")).json()] == [made[0]["id"]]
