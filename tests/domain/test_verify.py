@@ -177,7 +177,7 @@ def test_rows_that_changed_places_are_named() -> None:
     entries = log_of(*ANSWER)
     six, seven = entries[6], entries[7]
     swapped = [*entries[:6], replace(seven, position=7), replace(six, position=8), entries[8]]
-    assert named(verified(swapped))[:3] == [("versions", 7), ("times", 8), ("versions", 8)]
+    assert named(verified(swapped))[:3] == [("versions", 7), ("versions", 8), ("times", 8)]
     data_only = [*entries[:6], replace(six, data=seven.data), replace(seven, data=six.data), entries[8]]
     assert {position for _, position in named(verified(data_only))} == {9}
 
