@@ -1,6 +1,7 @@
 """Searches: both histories find the same, in the order of the list, and nobody finds what is not theirs to read."""
 
 import asyncio
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
@@ -299,3 +300,42 @@ def test_rows_and_events_give_the_same_for_random_histories_and_searches(
 def bare(found: FoundChat) -> Any:
     """Without times: each log has its own."""
     return found.chat.chat_id, found.chat.title, found.chat.pinned, found.chat.archived, found.message_id, found.snippet
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("sample_chats", "sample_texts", "walked", "frequent"),
+    [(100, 30, 10_000, 0.3), (1, 1, 10_000, 0.3), (3, 2, 10_000, 0.3), (1, 1, 0, 2.0), (3, 2, 0, 2.0), (2, 30, 0, 0.3)],
+)
+def test_every_way_finds_the_same_page(
+    world: World, monkeypatch: pytest.MonkeyPatch, sample_chats: int, sample_texts: int, walked: int, frequent: float
+) -> None:
+    for name, value in (("CHATS", sample_chats), ("TEXTS", sample_texts)):
+        monkeypatch.setattr(postgres_search, f"SAMPLE_{name}", value)
+    monkeypatch.setattr(postgres_search, "WALKED_TEXTS_MAX", walked)
+    monkeypatch.setattr(postgres_search, "FREQUENT", frequent)
+    rng = random.Random(1)  # the same chats each time
+
+    def sentence() -> str:
+        return " ".join(rng.choices(["the", "the", "cat", "dog", "世界", "don't", "doner"], k=rng.randint(0, 4)))
+
+    async def check() -> None:
+        log = MemoryLog(lambda _: None)
+        twin = MemoryHistory(log)
+        for number in range(16):
+            owner = OWNER if number % 4 else READER
+            events: list[Event[Any]] = [Event(None, ChatCreated(owner, sentence()))]
+            events += [said(UUID(int=one), sentence()) for one in range(1, rng.randint(1, 7))]
+            events += [Event(None, ChatShared(OWNER, "read"))] if number % 8 == 0 else []
+            chat_id = await world.append(events)
+            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)]))
+        await world.project(await world.log.head(), 100)
+        for text in ("the ", "cat ", "cat dog ", '"the cat"', "世", "do", "don't ", "d", "zebra ", "the zebra "):
+            phrases = parsed(text).phrases or ()
+            for user_id in (OWNER, READER):
+                for offset, limit in ((0, 60), (0, 2), (2, 2), (1, 5), (50, 5)):
+                    found = await world.history.search(user_id, phrases, offset=offset, limit=limit)
+                    expected = await twin.search(user_id, phrases, offset=offset, limit=limit)
+                    assert [bare(one) for one in found] == [bare(one) for one in expected], (text, user_id, offset)
+
+    world.run(check())
