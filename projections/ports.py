@@ -27,7 +27,7 @@ class ChatFilter(msgspec.Struct, frozen=True):
     pinned: bool | None = None
     archived: bool | None = None
     in_folder: bool | None = None  # in one of ``folder_ids``
-    folder_ids: frozenset[UUID] | None = None  # the folders that count; None: whatever a chat names as its folder
+    folder_ids: frozenset[UUID] | None = None  # those that ``in_folder`` means, nothing by itself; None: any that a chat names
     tag: str | None = None  # its id, see ``domain.chat.tag_id``
 
     def takes(self, chat: ChatView, user_id: UUID) -> bool:
