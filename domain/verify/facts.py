@@ -87,7 +87,7 @@ class Facts:
             if entry.actor is not None:
                 try:
                     decode_actor(entry.actor)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     yield found(self, entry, f"expected an actor: {error}")
 
     def _why(self, entry: Entry) -> str:
