@@ -15,6 +15,7 @@ import msgspec
 import psycopg
 
 from adapters.beside import Done
+from adapters.postgres.queries import text
 from adapters.rebuild import rebuild
 from bench.answers import by_server
 from bench.dataset import standard
@@ -93,6 +94,18 @@ async def rebuilt(dsn: str) -> Rebuild:
     if process.returncode:
         raise RuntimeError(f"the rebuild ended with {process.returncode}")
     return msgspec.json.decode(said, type=Rebuild)
+
+
+async def projected(dsn: str) -> None:
+    """Rows for everything that the log holds, and what autovacuum does some minutes after so many."""
+    with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
+        known = connection.execute(text("projection_position"), (History.name,)).fetchone()
+        head = connection.execute(text("log_head")).fetchone()
+    if known is None or (head is not None and known[0] < head[0]):
+        await rebuilt(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE stenograph_history.texts")
+        connection.execute("VACUUM ANALYZE stenograph_history.chats")
 
 
 async def lagging(host: Host) -> list[Line]:

@@ -12,40 +12,28 @@ from adapters.postgres.queries import text
 from bench.dataset import Dataset, standard
 from bench.host import Host
 from bench.http import Http
-from bench.projections import rebuilt
 from bench.report import Line, percentile
 
 CALLS: Final = 60
 PAGE: Final = 60
 WARM: Final = 3
-BEHIND: Final = """
-    SELECT coalesce((SELECT max(position) FROM events), 0) - (SELECT position FROM projections WHERE name = 'history')
-"""
 VERSION: Final = "SELECT max(version) FROM events WHERE stream_id = %s"
 
 
 async def run(host: Host) -> list[Line]:
     calls = 5 if host.quick else CALLS
     with standard(host) as data:
+        await projected(data.dsn)
         with psycopg.connect(data.dsn) as connection:
-            behind, versions = (
-                number(connection, query, *arguments) for query, *arguments in ((BEHIND,), (VERSION, data.facts.long_chat_id))
-            )
-        if behind:
-            await rebuilt(data.dsn)
+            row = connection.execute(VERSION, (data.facts.long_chat_id,)).fetchone()
+        assert row is not None
         server = host.server(data.dsn)
         http = await Http.open(server.port, data.people()[0].token)
         try:
-            return [*await long_chat(http, data, server.epoch, versions, calls), *await lists(http, data, calls)]
+            return [*await long_chat(http, data, server.epoch, row[0], calls), *await lists(http, data, calls)]
         finally:
             http.close()
             server.process.stop()
-
-
-def number(connection: "psycopg.Connection[Any]", query: str, *arguments: Any) -> int:
-    row = connection.execute(query, arguments).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 async def long_chat(http: Http, data: Dataset, epoch: str, versions: int, calls: int) -> list[Line]:

@@ -8,16 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlencode
 
-import psycopg
-
-from adapters.postgres.queries import text as query_of
-from adapters.rebuild import rebuild
 from bench.dataset import standard
 from bench.host import Host
 from bench.http import Http
+from bench.projections import projected
 from bench.report import Line, percentile
 from bench.seed import Person
-from projections.history import History
 
 SEARCHES: Final = {
     "a frequent word": "the ",
@@ -71,15 +67,3 @@ async def searched(http: Http, text: str, rounds: int) -> tuple[int, list[float]
         await http.get(path)
         took.append((time.perf_counter() - started) * 1000)
     return found, took
-
-
-async def projected(dsn: str) -> None:
-    """Raises ``RebuildFailed``."""
-    with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
-        known = connection.execute(query_of("projection_position"), (History.name,)).fetchone()
-        head = connection.execute(query_of("log_head")).fetchone()
-    if known is None or (head is not None and known[0] < head[0]):
-        await rebuild(dsn, History(), lambda _: None)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE stenograph_history.texts")  # as autovacuum does some minutes after so many rows
-        connection.execute("VACUUM ANALYZE stenograph_history.chats")

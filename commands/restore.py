@@ -18,19 +18,16 @@ import msgspec
 
 from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes, Origin, StreamAppend
 from domain.chat import (
+    OF_A_MESSAGE,
     BlockOpened,
-    BranchSelected,
     ChatCreated,
     ChatDeleted,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
     MessageAdded,
-    MessageDeleted,
     MessageDelta,
-    MessageEdited,
     MessageEnded,
-    MessageRated,
     MessageStarted,
 )
 from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, decode, decode_actor, refuse_nul
@@ -46,22 +43,6 @@ REQUESTS_IN_FLIGHT: Final = 4
 KNOWN_PAGE: Final = 200
 PROBLEMS_KEPT: Final = 20
 NOTHING: Final = b"null"
-OF_A_MESSAGE: Final = frozenset(
-    {
-        BlockOpened,
-        BranchSelected,
-        GenerationCancelled,
-        GenerationFailed,
-        GenerationInterrupted,
-        MessageAdded,
-        MessageDeleted,
-        MessageDelta,
-        MessageEdited,
-        MessageEnded,
-        MessageRated,
-        MessageStarted,
-    }
-)
 
 
 @dataclass

@@ -275,6 +275,23 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "cancelled": GenerationCancelled,
     "interrupted": GenerationInterrupted,
 }
+# What is about a message, and nothing without one.
+OF_A_MESSAGE: Final = frozenset(
+    {
+        BlockOpened,
+        BranchSelected,
+        GenerationCancelled,
+        GenerationFailed,
+        GenerationInterrupted,
+        MessageAdded,
+        MessageDeleted,
+        MessageDelta,
+        MessageEdited,
+        MessageEnded,
+        MessageRated,
+        MessageStarted,
+    }
+)
 # Names that the protocol keeps for itself, also where no class writes them yet.
 RESERVED: Final = frozenset(CHAT_TYPES) | {"call", "call_answered", "call_expired", "filter_applied", "action_ran"}
 

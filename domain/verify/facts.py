@@ -7,41 +7,14 @@ from uuid import UUID
 import msgspec
 
 from domain.chat import (
-    BlockOpened,
-    BranchSelected,
-    GenerationCancelled,
-    GenerationFailed,
-    GenerationInterrupted,
-    MessageAdded,
-    MessageDeleted,
+    OF_A_MESSAGE,
     MessageDelta,
-    MessageEdited,
-    MessageEnded,
-    MessageRated,
-    MessageStarted,
 )
 from domain.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
 from domain.event import Emitted
 from domain.stream import Kind
 from domain.verify.finding import Batch, Entry, Finding, found
 
-# What is about a message, and nothing without one.
-OF_A_MESSAGE: Final = frozenset(
-    {
-        BlockOpened,
-        BranchSelected,
-        GenerationCancelled,
-        GenerationFailed,
-        GenerationInterrupted,
-        MessageAdded,
-        MessageDeleted,
-        MessageDelta,
-        MessageEdited,
-        MessageEnded,
-        MessageRated,
-        MessageStarted,
-    }
-)
 EMITTING: Final = frozenset({"chat", "channel"})  # kinds of streams that plugins write to, under names that they choose
 
 
