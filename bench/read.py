@@ -12,6 +12,7 @@ from adapters.postgres.queries import text
 from bench.dataset import Dataset, standard
 from bench.host import Host
 from bench.http import Http
+from bench.projections import projected
 from bench.report import Line, percentile
 
 CALLS: Final = 60
