@@ -1,14 +1,19 @@
 """A projection built beside the live one, in a schema of its own: for a rebuild, which puts it in its place, or to compare the two.
 
-It is built in lanes, each with its own share of the streams, its own connection and its own checkpoint: while Postgres writes what
-one of them made, the other makes the next.
+It is built in lanes, each with its own share of the streams, its own connection and its own checkpoint. Where there is much to do
+each lane is a process of its own; they share the lease of whoever began them.
 """
 
 import asyncio
 import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
-from uuid import uuid4
+from typing import Any, Final
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -18,12 +23,15 @@ import sql as our_sql
 from adapters.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projections import listed
-from adapters.projector import Build, Lane, connect
+from adapters.projector import Build, CheckpointMoved, Lane, connect
 from projections.projection import Projection
 
 BATCH_EVENTS: Final = 5_000
 LANES: Final = 2  # more are slower where there are two cores
 LEASE_S: Final = 30.0
+FAR_POSITIONS: Final = 200_000  # that are to be projected: beyond it a process pays, which takes half a second to start
+LOOK_S: Final = 0.1  # between two looks at the processes
+GC_THRESHOLDS: Final = (100_000, 20, 50)  # rows make no cycles: looking for them takes a tenth of the time
 
 BUILDS_BESIDE: Final = text("builds_beside")
 BEGIN: Final = text("begin_beside")
@@ -45,31 +53,60 @@ class Done(msgspec.Struct, frozen=True):
 class Beside:
     """``position`` is where all lanes are once ``catch_up`` has returned."""
 
-    def __init__(self, dsn: str, projection: Projection, name: str, builds: Sequence[Build], progressed: Callable[[Done], None]) -> None:
+    def __init__(self, dsn: str, projection: Projection, name: str, lanes: "Sequence[Running]", progressed: Callable[[Done], None]) -> None:
         self._dsn = dsn
         self._projection = projection
         self._schema = schema_of(name)
-        self._builds = builds
+        self._lanes = lanes
         self._progressed = progressed
 
     @property
     def position(self) -> int:
-        return max(build.position for build in self._builds)
+        return max(lane.position for lane in self._lanes)
 
     @property
     def events(self) -> int:
         """That were projected by this try."""
-        return sum(build.events for build in self._builds)
+        return sum(lane.events for lane in self._lanes)
 
     async def catch_up(self, until: int | None = None) -> None:
         """To ``until``, or to the head of the log. Raises what ``Build.advance`` raises."""
-        lanes = [asyncio.create_task(self._catch_up(build, until)) for build in self._builds]
+        head = until if until is not None else await self._lanes[0].build.head()
+        if len(self._lanes) > 1 and head - min(lane.position for lane in self._lanes) > FAR_POSITIONS:
+            await self._in_processes(head)
+        tasks = [asyncio.create_task(self._catch_up(lane.build, until)) for lane in self._lanes]
         try:
-            await asyncio.gather(*lanes)
+            await asyncio.gather(*tasks)
         finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.wait(lanes)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _in_processes(self, head: int) -> None:
+        """Whatever ends one of them is met again by who goes on here, and is said there."""
+        for lane in self._lanes:
+            lane.begin_process(self._dsn, self._projection, self._schema, head)
+        try:
+            while any(lane.is_alive for lane in self._lanes):
+                await asyncio.sleep(LOOK_S)
+                self._say(head)
+        finally:
+            for lane in self._lanes:
+                lane.end_process()
+        for lane in self._lanes:
+            if not await lane.build.take():
+                raise CheckpointMoved
+
+    async def _catch_up(self, build: Build, until: int | None) -> None:
+        while True:
+            head = until if until is not None else await build.head()
+            if build.position >= head:
+                return
+            await build.advance(BATCH_EVENTS, head)
+            self._say(head)
+
+    def _say(self, head: int) -> None:
+        self._progressed(Done(sum(lane.position for lane in self._lanes) // len(self._lanes), head, self.events))
 
     async def prepare_for_readers(self) -> None:
         """Make the indexes that only readers use."""
@@ -78,31 +115,79 @@ class Beside:
             await connection.execute(INDEX_MEMORY, prepare=False)
             await connection.execute(indexes, prepare=False)
 
-    async def _catch_up(self, build: Build, until: int | None) -> None:
-        while True:
-            head = until if until is not None else await build.head()
-            if build.position >= head:
-                return
-            await build.advance(BATCH_EVENTS, head)
-            self._progressed(Done(sum(one.position for one in self._builds) // len(self._builds), head, self.events))
+
+class Running:
+    """One lane. Its process, while there is one, says in shared memory how far it is."""
+
+    def __init__(self, build: Build, name: str, owner: UUID, lane: Lane) -> None:
+        self.build = build
+        self._name, self._owner, self._lane = name, owner, lane
+        self._process: Any = None
+        self._context = multiprocessing.get_context("spawn")
+        self._position: Any = self._context.Value("q", 0)
+        self._events: Any = self._context.Value("q", 0)
+
+    @property
+    def position(self) -> int:
+        return max(self.build.position, int(self._position.value))
+
+    @property
+    def events(self) -> int:
+        return self.build.events + int(self._events.value)
+
+    @property
+    def is_alive(self) -> bool:
+        return bool(self._process.is_alive())
+
+    def begin_process(self, dsn: str, projection: Projection, schema: str, until: int) -> None:
+        begun = (dsn, projection, schema, self._name, self._owner, self._lane, until, self._position, self._events)
+        self._process = self._context.Process(target=run_lane, args=begun, daemon=True)
+        self._process.start()
+
+    def end_process(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def run_lane(
+    dsn: str, projection: Projection, schema: str, name: str, owner: UUID, lane: Lane, until: int, position: Any, events: Any
+) -> None:
+    """The process of one lane."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who began it is interrupted, too, and ends it
+    gc.set_threshold(*GC_THRESHOLDS)
+    beginner = os.getppid()
+
+    async def run() -> None:
+        async with await connect(dsn, schema, role=None) as connection:
+            build = Build(connection, projection, name, owner, LEASE_S, lane)
+            if await build.take():
+                while build.position < until and os.getppid() == beginner:
+                    await build.advance(BATCH_EVENTS, until)
+                    position.value, events.value = build.position, build.events
+
+    try:
+        asyncio.run(run())
+    except Exception:  # noqa: BLE001  # see ``Beside._in_processes``
+        sys.exit(1)
 
 
 @contextlib.asynccontextmanager
 async def beside(dsn: str, projection: Projection, name: str, progressed: Callable[[Done], None]) -> AsyncIterator[Beside]:
     """Build ``projection`` in the schema of ``name``; see ``begin``. Raises ``Busy``."""
     async with contextlib.AsyncExitStack() as stack:
-        builds: list[Build] = []
+        lanes: list[Running] = []
         for lane, lane_name in begin(dsn, projection, name).items():
             connection = await stack.enter_async_context(await connect(dsn, schema_of(name), role=None))
-            builds.append(Build(connection, projection, lane_name, uuid4(), LEASE_S, lane))
-            if not await builds[-1].take():
+            owner = uuid4()
+            lanes.append(Running(Build(connection, projection, lane_name, owner, LEASE_S, lane), lane_name, owner, lane))
+            if not await lanes[-1].build.take():
                 raise Busy
         try:
-            yield Beside(dsn, projection, name, builds, progressed)
+            yield Beside(dsn, projection, name, lanes, progressed)
         finally:
-            for build in builds:
+            for running in lanes:
                 with contextlib.suppress(psycopg.Error):  # a lease that nobody gives back runs out
-                    await build.leave()
+                    await running.build.leave()
 
 
 def begin(dsn: str, projection: Projection, name: str) -> dict[Lane, str]:

@@ -130,7 +130,7 @@ class Writer:
         row = await self._connection.fetchrow(
             CALL, len(chats), False, *["{}"] * 9,
             requests, ids, array(["chat"] * len(chats)), text([chat.version for chat in chats]), text(counts),
-            text(touches), text(in_touch), array(types), array(messages), "", b"\x1e".join(datas).decode(),
+            text(touches), text(in_touch), array(types), array(messages), "", b"\x1e".join(datas).decode(), "{}",
         )  # fmt: skip
         at = row["recorded"].isoformat(timespec="microseconds").encode()
         position = row["positions"][0] - counts[0]

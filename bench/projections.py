@@ -6,9 +6,12 @@
 import asyncio
 import gc
 import json
+import multiprocessing
+import os
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -155,18 +158,28 @@ def lags_ms(looks: list[tuple[float, int]], moving: list[tuple[int, float]]) -> 
     return found
 
 
+def memory_mb() -> float:
+    """Of this process and those of its lanes."""
+    pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
+    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20 for pid in pids)
+
+
 def main(dsn: str) -> None:
     gc.set_threshold(100_000, 20, 50)  # as the command does
     peaks: list[tuple[float, float]] = []
 
     def progressed(done: Done) -> None:
-        peaks.append((done.position / max(1, done.head), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        peaks.append((done.position / max(1, done.head), memory_mb()))
 
     started_s = time.monotonic()
     built: Any = asyncio.run(rebuild(dsn, History(), progressed))
     took_s = time.monotonic() - started_s
-    early_mb = next((mb for share, mb in peaks if share > EARLY), peaks[0][1])
-    print(json.dumps(msgspec.to_builtins(Rebuild(built.position, built.events, took_s, early_mb, peaks[-1][1], list(built.differing)))))
+    early_mb = max(mb for share, mb in peaks if share <= EARLY or mb == peaks[0][1])
+    print(
+        json.dumps(
+            msgspec.to_builtins(Rebuild(built.position, built.events, took_s, early_mb, max(mb for _, mb in peaks), list(built.differing)))
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
 from adapters.projections import listed, pause, resume
 from adapters.projector import Build, CheckpointMoved, Poisoned, Projector, connect
-from adapters.rebuild import RebuildFailed, rebuild
+from adapters.rebuild import RebuildFailed, Rebuilt, rebuild
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat import BlockOpened, ChatCreated, ChatRenamed, MessageAdded, MessageDelta, MessageEdited, MessageStarted
 from domain.event import Event, Stored
@@ -356,6 +356,24 @@ async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(data
     assert await history.reached(await log.head(), PATIENCE_S)
     await projector.close()
     await assert_right(database)
+
+
+async def test_a_long_one_is_built_by_processes(database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "FAR_POSITIONS", 0)
+    for _ in range(10):
+        await talk(log)
+    async with build_of(database) as live:
+        assert await live.take()
+        await live.advance(1000, await log.head())
+        events = live.events
+    seen: list[Done] = []
+    built = await rebuild(database, History(), seen.append)
+    assert built == Rebuilt(await log.head(), events, compared=True, differing={})
+    assert seen[-1] == Done(built.position, built.position, events)
+    await assert_right(database)
+    await talk(log, title="poison")
+    with pytest.raises(Poisoned, match="what is this"):
+        await rebuild(database, Refusing(), lambda _: None)
 
 
 async def test_two_rebuilds_do_not_meet(database: str, log: PostgresLog) -> None:
