@@ -49,7 +49,7 @@ async def test_an_empty_text_lists_what_is_not_in_the_archive(server: Running) -
 
 async def test_tokens_and_words_go_together(server: Running) -> None:
     ada = await server.sign_up()
-    folder = "0190a000-0000-7000-8000-00000000000f"
+    folder = (await ada.post("/api/v1/folders/", {"name": "Of Cats"})).json()["id"]
     both, one, none = [await ada.new_chat(title) for title in ("Cat both", "Cat one", "Cat none")]
     for chat_id, tag in ((both, "To Do"), (both, "work"), (one, "work")):
         await ada.post(f"/api/v1/chats/{chat_id}/tags", {"name": tag})
@@ -63,7 +63,8 @@ async def test_tokens_and_words_go_together(server: Running) -> None:
     assert await titles(ada, "tag:unknown") == []
     assert await titles(ada, "pinned:true cat") == ["Cat one"]
     assert await titles(ada, "cat pinned:false see") == []
-    assert await titles(ada, f"folder:{folder}") == ["Cat both"]
+    for named in (folder, "of_cats", '"of cats"'):
+        assert await titles(ada, f"folder:{named}") == ["Cat both"], named
     assert await titles(ada, "folder:nowhere cat") == []
     assert await titles(ada, "shared:true") == []
 
