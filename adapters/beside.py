@@ -172,22 +172,30 @@ def run_lane(
 
 
 @contextlib.asynccontextmanager
-async def beside(dsn: str, projection: Projection, name: str, progressed: Callable[[Done], None]) -> AsyncIterator[Beside]:
-    """Build ``projection`` in the schema of ``name``; see ``begin``. Raises ``Busy``."""
-    async with contextlib.AsyncExitStack() as stack:
-        lanes: list[Running] = []
-        for lane, lane_name in begin(dsn, projection, name).items():
-            connection = await stack.enter_async_context(await connect(dsn, schema_of(name), role=None))
-            owner = uuid4()
-            lanes.append(Running(Build(connection, projection, lane_name, owner, LEASE_S, lane), lane_name, owner, lane))
-            if not await lanes[-1].build.take():
-                raise Busy
-        try:
-            yield Beside(dsn, projection, name, lanes, progressed)
-        finally:
-            for running in lanes:
-                with contextlib.suppress(psycopg.Error):  # a lease that nobody gives back runs out
-                    await running.build.leave()
+async def beside(
+    dsn: str, projection: Projection, name: str, progressed: Callable[[Done], None], *, keep: bool = True
+) -> AsyncIterator[Beside]:
+    """Build ``projection`` in the schema of ``name``; with ``keep`` what is built stays there for the next try. Raises ``Busy``."""
+    is_ours = False
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            lanes: list[Running] = []
+            for lane, lane_name in begin(dsn, projection, name).items():
+                connection = await stack.enter_async_context(await connect(dsn, schema_of(name), role=None))
+                owner = uuid4()
+                lanes.append(Running(Build(connection, projection, lane_name, owner, LEASE_S, lane), lane_name, owner, lane))
+                if not await lanes[-1].build.take():
+                    raise Busy
+            is_ours = True
+            try:
+                yield Beside(dsn, projection, name, lanes, progressed)
+            finally:
+                for running in lanes:
+                    with contextlib.suppress(psycopg.Error):  # one that was cut off: its lease runs out
+                        await running.build.leave()
+    finally:
+        if is_ours and not keep:
+            drop(dsn, name)
 
 
 def begin(dsn: str, projection: Projection, name: str) -> dict[Lane, str]:
@@ -212,12 +220,15 @@ def parts(projection: Projection) -> tuple[bytes, bytes]:
     return tables, indexes
 
 
-def drop(dsn: str, name: str) -> None:
-    """What is built there goes, if anything is. Raises ``Busy`` if somebody builds it now."""
-    lanes = [one for one in listed(dsn)[0] if one.name.startswith(f"{name}_")]
-    if any(one.is_owned for one in lanes):
+def require_idle(dsn: str, name: str) -> None:
+    """Raises ``Busy`` if somebody builds there now."""
+    if any(one.is_owned and one.name.startswith(f"{name}_") for one in listed(dsn)[0]):
         raise Busy
+
+
+def drop(dsn: str, name: str) -> None:
+    """What is built there goes, if anything is."""
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        if lanes:
+        if cursor.execute(BUILDS_BESIDE, (name,)).fetchone() is not None:
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema_of(name))))
-        cursor.execute(FORGET, (name,))
+            cursor.execute(FORGET, (name,))

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from adapters.beside import LEASE_S, Beside, Busy, Done, beside, drop
+from adapters.beside import LEASE_S, Beside, Busy, Done, beside, drop, require_idle
 from adapters.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projector import CheckpointMoved, Poisoned
@@ -48,16 +48,14 @@ async def verify_projection(dsn: str, projection: Projection, progressed: Callab
     """Raises ``NotCompared``. An event that can't be projected is a finding."""
     name = projection.name + SUFFIX
     try:
+        require_idle(dsn, name)
         drop(dsn, name)  # what one that was killed left there
-        try:
-            async with beside(dsn, projection, name, progressed) as built:
-                try:
-                    return await compare(dsn, projection.name, built)
-                except Poisoned as error:
-                    reason = f"{projection.name} can't be replayed: {error}"
-                    return Compared(projection.name, built.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
-        finally:
-            drop(dsn, name)
+        async with beside(dsn, projection, name, progressed, keep=False) as built:
+            try:
+                return await compare(dsn, projection.name, built)
+            except Poisoned as error:
+                reason = f"{projection.name} can't be replayed: {error}"
+                return Compared(projection.name, built.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
     except CheckpointMoved:
         raise NotCompared(f"another process took the tables beside {projection.name} over") from None
     except Busy:
