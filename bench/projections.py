@@ -27,9 +27,10 @@ from bench.report import Line, percentile
 from bench.seed import Seeding
 from projections.history import History
 
-CHATS: Final = 50
+CHATS: Final = 80  # with the pauses between the turns some 2,500 tokens/s
 PER_S: Final = 50.0
-TOKENS_EACH: Final = 100  # so that answers keep beginning and ending: a token alone moves no row
+TOKENS_EACH: Final = 150  # so that answers keep beginning and ending: a token alone moves no row
+WITHIN_S: Final = 2.0
 ROUNDS: Final = 4
 LOOK_S: Final = 0.003  # between two looks at the checkpoint
 EARLY: Final = 0.1  # of the log, after which memory should grow no more
@@ -122,7 +123,7 @@ async def lagging(host: Host) -> list[Line]:
     server = host.server(dsn, provider_port=provider_port)
     looks: list[tuple[float, int]] = []
     looking = asyncio.create_task(look(dsn, looks))
-    turns = [await by_server(server, chats, tokens=tokens, per_s=PER_S, within_s=tokens / PER_S) for _ in range(rounds)]
+    turns = [await by_server(server, chats, tokens=tokens, per_s=PER_S, within_s=WITHIN_S) for _ in range(rounds)]
     with psycopg.connect(dsn) as connection:
         moving = connection.execute(MOVING, (before,)).fetchall()
     while looks[-1][1] < moving[-1][0]:  # noqa: ASYNC110  # another process moves it
