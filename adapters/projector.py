@@ -48,6 +48,7 @@ INTERVAL_S: Final = 0.02  # between two batches of a server that keeps up
 BATCH_TIMEOUT_S: Final = 30.0
 IDLE_S: Final = 1.0  # without news: tokens alone move no row, and so wake nobody
 LEASE_S: Final = 5.0
+CLOSE_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.1
 RETRY_MOST_S: Final = 5.0
 FAILURE_CHARACTERS_MAX: Final = 2000
@@ -265,9 +266,12 @@ class Projector:
         self._task = asyncio.create_task(self._run(), name=f"projector {self.name}")
 
     async def close(self) -> None:
-        if self._task is not None:
+        """Give the lease back. Where Postgres does not answer that takes some times ``CLOSE_S``: the driver has to be told again, each
+        time that it waits for something, that nobody else does.
+        """
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=CLOSE_S)
 
     def wake(self) -> None:
         self._news.set()
