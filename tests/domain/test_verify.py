@@ -166,7 +166,7 @@ def test_a_byte_that_is_changed_in_what_the_hashes_cover_is_found(history: Histo
 def test_rows_that_are_missing_are_named() -> None:
     entries = log_of(*ANSWER)
     one = verified([*entries[:6], *entries[7:]])
-    assert named(one) == [("positions", 7), ("versions", 8), ("answers", 9), ("answers", 9), ("answers", 9), ("answers", 9)]
+    assert named(one) == [("positions", 7), ("versions", 8), ("answers", 9), ("answers", 9), ("answers", 9)]
     assert one.findings[0].text == "position 7 is missing"
     assert one.first_bad_position == 7
     assert verified([*entries[:1], *entries[4:]]).findings[0].text == "positions 2 to 4 are missing"
