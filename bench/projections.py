@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from adapters.beside import Done
+from adapters.beside import GC_THRESHOLDS, Done
 from adapters.postgres.queries import text
 from adapters.rebuild import rebuild
 from bench.answers import by_server
@@ -166,7 +166,7 @@ def memory_mb() -> float:
 
 
 def main(dsn: str) -> None:
-    gc.set_threshold(100_000, 20, 50)  # as the command does
+    gc.set_threshold(*GC_THRESHOLDS)  # as the command does
     peaks: list[tuple[float, float]] = []
 
     def progressed(done: Done) -> None:

@@ -62,7 +62,7 @@ def rebuild(name: str, data: Path | None) -> None:
     """
     import gc
 
-    from adapters.beside import Done
+    from adapters.beside import GC_THRESHOLDS, Done
     from adapters.projector import CheckpointMoved, Poisoned
     from adapters.rebuild import RebuildFailed
     from adapters.rebuild import rebuild as build
@@ -71,7 +71,7 @@ def rebuild(name: str, data: Path | None) -> None:
     found = {one.name: one for one in PROJECTIONS}.get(name)
     if found is None:
         raise Failed(f"There is no projection {name}. There are: {', '.join(one.name for one in PROJECTIONS)}")
-    gc.set_threshold(100_000, 20, 50)  # rows make no cycles: looking for them takes a tenth of the time
+    gc.set_threshold(*GC_THRESHOLDS)
     with database(data) as dsn, Progress(f"Rebuilding {name}", 0, unit="events") as bar:
 
         def progressed(done: Done) -> None:
