@@ -53,6 +53,7 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.GenerationNotOpen: Answer(409, 1008),
     errors.GenerationOpen: Answer(409, 1008),
     errors.DeltaGap: Answer(409, 1008),
+    errors.BlockGap: Answer(409, 1008),
     errors.ChatChanged: Answer(409, 1008),
     errors.EditConflict: Answer(409, 1008),
     errors.ClaimTaken: Answer(400, 1008),  # a known e-mail address: 400 in the reference
@@ -93,6 +94,8 @@ def members(error: errors.StenographError) -> dict[str, Any]:
             return {"epoch": str(epoch), "head": head}
         case errors.DeltaGap(expected_seq=expected, received_seq=received):
             return {"expected_seq": expected, "received_seq": received}
+        case errors.BlockGap(open_blocks=blocks, received_index=received):
+            return {"open_blocks": blocks, "received_index": received}
         case _:
             return {}
 

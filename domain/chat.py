@@ -13,6 +13,7 @@ import msgspec
 
 from domain.errors import (
     BadRequest,
+    BlockGap,
     ChatChanged,
     ChatExists,
     ChatNotFound,
@@ -794,14 +795,19 @@ def append_parts(chat: Chat, command: AppendParts) -> list[ChatEvent]:
         raise GenerationNotOpen(command.message_id)  # also how a server that was thought dead learns that it must stop
     if command.seq > generation.deltas:
         raise DeltaGap(command.message_id, expected_seq=generation.deltas, received_seq=command.seq)
-    seq, events = command.seq, list[ChatEvent]()
+    seq, blocks, events = command.seq, generation.blocks, list[ChatEvent]()
     for part in command.parts:
         if isinstance(part, MessageDelta):
+            if part.index >= blocks:
+                raise BlockGap(command.message_id, open_blocks=blocks, received_index=part.index)
             if seq >= generation.deltas:  # below: a run that asks again resends its last deltas; that is no failure
                 events.append(Event(command.message_id, part))
             seq += 1
-        elif part.index >= generation.blocks:
+        elif part.index >= blocks:
+            if part.index > blocks:
+                raise BlockGap(command.message_id, open_blocks=blocks, received_index=part.index)
             events.append(Event(command.message_id, part))
+            blocks += 1
     return events
 
 

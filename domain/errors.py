@@ -6,7 +6,8 @@
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
-    │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen, DeltaGap
+    │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen
+    │   ├── DeltaGap, BlockGap       a part of an answer that came out of turn
     │   ├── ChatChanged              a message, or the chat itself, is not as the caller last saw it
     │   ├── EditConflict             two people changed the same of a message: both versions of it are named
     │   ├── ClaimTaken               something that must be unique is somebody else's already
@@ -220,6 +221,16 @@ class DeltaGap(Refusal):
     def __init__(self, message_id: UUID, *, expected_seq: int, received_seq: int) -> None:
         self.message_id, self.expected_seq, self.received_seq = message_id, expected_seq, received_seq
         super().__init__(f"message {message_id}: expected delta {expected_seq}, received {received_seq}")
+
+
+class BlockGap(Refusal):
+    """A delta for a block that is not open, or a block opened out of turn."""
+
+    code = "block_gap"
+
+    def __init__(self, message_id: UUID, *, open_blocks: int, received_index: int) -> None:
+        self.message_id, self.open_blocks, self.received_index = message_id, open_blocks, received_index
+        super().__init__(f"message {message_id}: {open_blocks} blocks are open, received a part of block {received_index}")
 
 
 class FolderNotFound(Refusal):

@@ -63,6 +63,7 @@ RAISED: dict[str, tuple[Exception, int, dict[str, Any], dict[str, str]]] = {
     "conflict": (errors.ConcurrencyConflict("chat/1", expected=3, current=5), 409, {"expected": 3, "current": 5}, {}),
     "races": (errors.TooManyLostRaces("chat/1", 32), 409, {"code": "too_many_lost_races"}, {}),
     "gap": (errors.DeltaGap(A, expected_seq=3, received_seq=5), 409, {"expected_seq": 3, "received_seq": 5}, {}),
+    "block": (errors.BlockGap(A, open_blocks=1, received_index=4), 409, {"open_blocks": 1, "received_index": 4}, {}),
     "gone": (errors.CursorGone("x", epoch=A, head=7), 410, {"epoch": str(A), "head": 7}, {}),
     "reused": (errors.CommandMismatch("k"), 422, {"code": "idempotency_key_reused"}, {}),
     "attempts": (errors.TooManyAttempts(17), 429, {"code": "too_many_attempts"}, {"retry-after": "17"}),

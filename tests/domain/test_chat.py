@@ -64,6 +64,7 @@ from domain.chat import (
 )
 from domain.errors import (
     BadRequest,
+    BlockGap,
     ChatExists,
     ChatNotFound,
     DeltaGap,
@@ -592,6 +593,13 @@ def test_a_delta_ahead_of_its_turn_is_refused() -> None:
     assert (refused.expected_seq, refused.received_seq) == (1, 5)
 
 
+@pytest.mark.parametrize("ahead", [[delta("!", 1)], [BlockOpened(2, "text")], [BlockOpened(1, "text"), delta("!", 2)]])
+def test_a_delta_goes_into_an_open_block_and_blocks_open_in_order(ahead: list[BlockOpened | MessageDelta]) -> None:
+    refused = given(*STREAMING).when(parts(A, 1, *ahead)).then_raises(BlockGap)
+    assert isinstance(refused, BlockGap)
+    assert refused.code == "block_gap"
+
+
 def test_deltas_are_counted_for_each_generation_by_itself() -> None:
     events = (CREATED, started(A), started(B), opened(A), said(A, "a"), said(A, "b"), opened(B), said(B, "c"))
     given(*events).when(parts(A, 2, delta("d"))).then(said(A, "d"))
@@ -614,7 +622,7 @@ def test_a_generation_that_never_began_has_no_tokens_and_no_end() -> None:
 
 
 def test_the_end_of_one_answer_is_not_the_end_of_its_neighbour() -> None:
-    given(CREATED, started(A), started(B), over(A)).when(parts(B, 0, delta("x"))).then(said(B, "x"))
+    given(CREATED, started(A), started(B), opened(B), over(A)).when(parts(B, 0, delta("x"))).then(said(B, "x"))
 
 
 # --------------------------------------------------------------------------------------------------------------- evolve
