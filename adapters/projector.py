@@ -8,7 +8,7 @@ what makes it right is that the checkpoint moves by compare-and-set: an owner th
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,14 +26,13 @@ from adapters.postgres.queries import text
 from domain.codec import today
 from domain.event import Stored
 from domain.stream import Stream
-from projections.projection import Events, Projection, Rows, Write
+from projections.projection import Ask, Events, Projecting, Projection, Rows, Write
 
 log = structlog.get_logger("projector")
 
 UUID_OID: Final = psycopg.adapters.types["uuid"].oid
 
 TAKE: Final = text("take_projection")
-MOVE: Final = text("move_checkpoint")
 LEAVE: Final = text("leave_projection")
 FAIL: Final = text("fail_projection")
 RETRY_FAILED: Final = text("retry_failed_projection")
@@ -42,6 +41,7 @@ POSITION: Final = text("projection_position")
 LOG_HEAD: Final = text("log_head")
 
 BATCH_EVENTS: Final = 50  # of a server: some milliseconds of the loop that tokens go through, too
+PIPED_EVENTS_MAX: Final = 100  # of a batch: beyond it the rows are many, and COPY pays
 WINDOW_POSITIONS: Final = 50_000  # tokens are passed over by Postgres; this bounds how long one look takes
 BEHIND_EVENTS: Final = 10_000  # beyond it whoever runs the server is told
 INTERVAL_S: Final = 0.02  # between two batches of a server that keeps up
@@ -202,45 +202,63 @@ class Build:
         return self.position, until, list(self._projection.kinds), events_max, self._lane.index, self._lane.of
 
     async def _advance(self, events_max: int, until: int) -> tuple[int, int]:
-        async with self._connection.transaction(), self._connection.cursor() as cursor:
-            await cursor.execute(READ, self._asked(until, events_max), binary=True)
-            events = [stored(row) for row in await cursor.fetchall()]
+        is_piped = events_max <= PIPED_EVENTS_MAX
+        async with piped(self._connection) if is_piped else self._connection.transaction():
+            (rows,) = await self._answers([Rows("read_for_projection", self._asked(until, events_max))])
+            events = [stored(row) for row in rows]
             position = events[-1].position if len(events) == events_max else until
-            # Before anything else is written: who may not write waits for no table, and holds none that a swap waits for.
-            await cursor.execute(MOVE, (self._name, self.position, position, self._owner, self._lease_s))
-            if cursor.rowcount != 1:
+            projecting = self._projection.project(events)
+            asks, writes = step(projecting, None) if events else ([], [])
+            # Before anything else is looked at or written: who may not write waits for no table, and holds none that a swap waits for.
+            moving = Rows("move_checkpoint", (self._name, self.position, position, self._owner, self._lease_s))
+            moved, *answers = await self._answers([moving, *asks])
+            if not moved:
                 raise CheckpointMoved
-            if events:
-                for write in await self._projected(cursor, events):
-                    await self._write(cursor, write)
+            while asks:
+                asks, writes = step(projecting, answers)
+                answers = await self._answers(asks)
+            async with self._connection.cursor() as cursor:
+                for write in writes:
+                    if write.copy is None or is_piped:
+                        await cursor.executemany(text(write.statement), write.rows)
+                    else:
+                        await copy(cursor, text(write.copy), write.rows)
         return position, len(events)
 
-    async def _projected(self, cursor: "psycopg.AsyncCursor[Any]", events: Sequence[Stored]) -> list[Write]:
-        """Answer what the projection asks until it says what is to be written."""
-        projecting = self._projection.project(events)
-        answer: Any = None
-        while True:
-            try:
-                asked = projecting.send(answer)
-            except StopIteration as made:
-                writes: list[Write] = made.value
-                return writes
-            await cursor.execute(text(asked.query), asked.arguments, binary=True)
-            rows = await cursor.fetchall()
-            match asked:
-                case Rows():
-                    answer = rows
-                case Events():
-                    answer = [stored(row) for row in rows]
+    async def _answers(self, asks: Sequence[Ask]) -> list[list[Any]]:
+        """What Postgres says, in one round trip where the connection is a pipeline."""
+        cursors = [await self._connection.execute(text(ask.query), ask.arguments, binary=True) for ask in asks]
+        answers = [await cursor.fetchall() for cursor in cursors]
+        return [[stored(row) for row in rows] if isinstance(ask, Events) else rows for ask, rows in zip(asks, answers, strict=True)]
 
-    async def _write(self, cursor: "psycopg.AsyncCursor[Any]", write: Write) -> None:
-        statement = text(write.statement)
-        if not statement.startswith("COPY"):
-            await cursor.executemany(statement, write.rows)
-            return
-        async with cursor.copy(statement) as copy:
-            for row in write.rows:
-                await copy.write_row(row)
+
+def step(projecting: Projecting, answers: Sequence[Any] | None) -> tuple[Sequence[Ask], list[Write]]:
+    """What a projection asks next, or what it writes when it asks no more."""
+    try:
+        return (projecting.send(answers) if answers is not None else next(projecting)), []
+    except StopIteration as made:
+        return [], made.value
+
+
+@contextlib.asynccontextmanager
+async def piped(connection: "psycopg.AsyncConnection[Any]") -> AsyncIterator[None]:
+    """A transaction that waits for Postgres only where an answer is asked for, and once at its end: a server's loop is full of tokens,
+    and each turn that is waited for is a turn behind all of them.
+    """
+    try:
+        async with connection.pipeline():
+            await connection.execute("BEGIN")
+            yield
+            await connection.execute("COMMIT")
+    finally:
+        if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            await connection.rollback()
+
+
+async def copy(cursor: "psycopg.AsyncCursor[Any]", statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    async with cursor.copy(statement) as copying:
+        for row in rows:
+            await copying.write_row(row)
 
 
 class Projector:
@@ -349,14 +367,15 @@ class Projector:
         self.failure = None
         while True:
             self._news.clear()
-            self.head = max(self.head, await build.head())
+            if self.head <= build.position:  # nobody has told of anything newer
+                self.head = max(self.head, await build.head())
             while build.position < self.head:
                 began_s = time.monotonic()
                 async with asyncio.timeout(BATCH_TIMEOUT_S):
                     await build.advance(BATCH_EVENTS, self.head)
                 self.position = build.position
                 # Also when there is much to catch up with, half of the time is everybody else's.
-                await asyncio.sleep(max(INTERVAL_S if build.position == self.head else 0, time.monotonic() - began_s))
+                await asyncio.sleep(INTERVAL_S if build.position == self.head else time.monotonic() - began_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(IDLE_S, self._lease_s / 3)):
                     await self._news.wait()

@@ -164,7 +164,7 @@ class History:
         by_chat: dict[UUID, list[Stored]] = defaultdict(list)
         for event in events:
             by_chat[event.stream.id].append(event)
-        heads = yield Rows("history_chats", (list(by_chat),))
+        (heads,) = yield [Rows("history_chats", (list(by_chat),))]
         views = {head[0]: view_of(head) for head in heads}
         chats = [ChangingChat(chat_id, views.get(chat_id) or ChatView(), own) for chat_id, own in by_chat.items()]
 
@@ -174,16 +174,17 @@ class History:
         known = [(chat.chat_id, message_id) for chat in chats for message_id in chat.known_before()]
         if known:
             parents = [(chat.chat_id, message_id) for chat in chats for message_id in chat.deleted()]
-            for row in (yield Rows("history_touched", (*columns(known, 2), *columns(parents, 2)))):
+            touched = Rows("history_touched", (*columns(known, 2), *columns(parents, 2)))
+            rows, *said = yield [touched, *([Events("history_message_events", columns(begun, 4))] if begun else [])]
+            for row in rows:
                 of_chat[row[0]].rows_before.append(MessageRow(*row))
-        if begun:
-            for event in (yield Events("history_message_events", columns(begun, 4))):
+            for event in said[0] if said else ():
                 of_chat[str(event.stream.id)].said.append(event)
         # What was thought, or asked of a tool, stands in deltas and nowhere else. Page by page: there may be very many.
         for chat in chats:
             for message_id, after, until in chat.with_several_blocks():
                 while True:
-                    deltas = yield Events("history_deltas", (chat.chat_id, message_id, after, until, DELTAS_PER_PAGE))
+                    (deltas,) = yield [Events("history_deltas", (chat.chat_id, message_id, after, until, DELTAS_PER_PAGE))]
                     chat.heard(deltas)
                     if len(deltas) < DELTAS_PER_PAGE:
                         break
@@ -193,7 +194,8 @@ class History:
             chat.change()
         blobs = [(chat.chat_id, blob) for chat in chats for blob in chat.blobs()]
         if blobs:
-            for chat_id, blob, content in (yield Rows("history_blobs", (*columns(blobs, 2), TEXT_CHARACTERS_MAX))):
+            (contents,) = yield [Rows("history_blobs", (*columns(blobs, 2), TEXT_CHARACTERS_MAX))]
+            for chat_id, blob, content in contents:
                 of_chat[str(chat_id)].read[blob] = content
         return written(chats)
 
@@ -325,7 +327,7 @@ class ChangingChat:
         view = self.view
         more = (of_owner(view.owner_id),) if view.owner_id is not None else ()
         if self.is_new or view.title != self.title_before:
-            put = "history_copy_texts" if self.is_new else "history_put_text"
+            put = "history_add_text" if self.is_new else "history_put_text"
             yield put, (self.id, TITLE_ORDINAL, None, vector(words(view.title), *more))
         before = {row.message_id: row.ordinal for row in self.rows_before if not row.is_open}
         for message_id in self.changed:
@@ -336,7 +338,7 @@ class ChangingChat:
             elif not row.is_open:
                 content = self._text(message_id)
                 text = self.read.get(blob_of(content) or "") or plain_text(content)[:TEXT_CHARACTERS_MAX]
-                put = "history_put_text" if message_id in before else "history_copy_texts"
+                put = "history_put_text" if message_id in before else "history_add_text"
                 yield put, (self.id, row.ordinal, row.message_id, vector(words(text), *more))
 
     def _text(self, message_id: str) -> Any:
@@ -355,11 +357,13 @@ def written(chats: Sequence[ChangingChat]) -> list[Write]:
     ]
     all_writes = [
         Write("history_close_messages", [closed for chat in chats for closed in chat.closed]),
-        Write("history_copy_messages", rows),
-        Write("history_copy_currents", [current for chat in chats for current in chat.currents]),
-        Write("history_copy_chats", [head_of(chat.chat_id, chat.view) for chat in chats if chat.is_new]),
+        Write("history_add_message", rows, copy="history_copy_messages"),
+        Write("history_add_current", [current for chat in chats for current in chat.currents], copy="history_copy_currents"),
+        Write("history_add_chat", [head_of(chat.chat_id, chat.view) for chat in chats if chat.is_new], copy="history_copy_chats"),
         Write("history_put_chat", [head_of(chat.chat_id, chat.view) for chat in chats if not chat.is_new]),
-        *[Write(statement, rows) for statement, rows in texts.items()],
+        Write("history_add_text", texts["history_add_text"], copy="history_copy_texts"),
+        Write("history_put_text", texts["history_put_text"]),
+        Write("history_drop_text", texts["history_drop_text"]),
     ]
     return [write for write in all_writes if write.rows]
 

@@ -27,14 +27,19 @@ class Events(msgspec.Struct, frozen=True):
     arguments: tuple[Any, ...]
 
 
+Ask = Rows | Events
+
+
 class Write(msgspec.Struct, frozen=True):
-    """A named statement, and the rows that it is run for, one after the other. A ``COPY`` takes all of them at once."""
+    """A named statement, and the rows that it is run for, one after the other."""
 
     statement: str
     rows: Sequence[tuple[Any, ...]]
+    copy: str | None = None  # a named ``COPY`` that does the same, for very many rows
 
 
-Projecting = Generator[Rows | Events, Any, list[Write]]
+# What it asks together is answered together, in the same order.
+Projecting = Generator[Sequence[Ask], Sequence[Any], list[Write]]
 
 
 class Projection(Protocol):

@@ -37,11 +37,23 @@ SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor
 -- $1 uuid, $2 uuid, $3 int: a row of a message. $4 int: the version that ended it.
 UPDATE messages SET until = $4 WHERE chat_id = $1 AND message_id = $2 AND since = $3;
 
+-- name: history_add_message!
+INSERT INTO messages (chat_id, message_id, since, until, ordinal, parent_id, is_open, role, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::json);
+
 -- name: history_copy_messages!
 COPY messages (chat_id, message_id, since, until, ordinal, parent_id, is_open, role, body) FROM STDIN;
 
+-- name: history_add_current!
+INSERT INTO currents (chat_id, version, message_id) VALUES ($1, $2, $3);
+
 -- name: history_copy_currents!
 COPY currents (chat_id, version, message_id) FROM STDIN;
+
+-- name: history_add_chat!
+INSERT INTO chats (chat_id, version, position, owner_id, listed, deleted, title, folder_id, pinned, archived, tags, tag_ids, readers,
+                   created_at, updated_at, current_id, messages_count, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text[], $12::text[], $13::uuid[], $14, $15, $16, $17, $18::text::json);
 
 -- name: history_copy_chats!
 COPY chats (chat_id, version, position, owner_id, listed, deleted, title, folder_id, pinned, archived, tags, tag_ids, readers,
@@ -59,6 +71,9 @@ UPDATE chats
 SELECT b.stream_id, encode(b.sha256, 'hex'), left(convert_from(b.content, 'UTF8'), $3)
   FROM unnest($1::uuid[], $2::text[]) AS wanted(stream_id, sha256) JOIN blobs AS b
     ON b.stream_id = wanted.stream_id AND b.sha256 = decode(wanted.sha256, 'hex');
+
+-- name: history_add_text!
+INSERT INTO texts (chat_id, ordinal, message_id, words) VALUES ($1, $2, $3, $4::text::tsvector);
 
 -- name: history_copy_texts!
 COPY texts (chat_id, ordinal, message_id, words) FROM STDIN;

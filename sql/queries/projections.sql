@@ -8,11 +8,12 @@ UPDATE projections SET owner = $2, lease_until = clock_timestamp() + make_interv
  WHERE name = $1 AND sha256 = $4 AND NOT paused AND failed_position IS NULL AND (owner IS NULL OR owner = $2 OR lease_until < clock_timestamp())
 RETURNING position;
 
--- name: move_checkpoint!
+-- name: move_checkpoint
 -- $1 text: the projection. $2 bigint, $3 bigint: from and to. $4 uuid, $5 float: its owner, and the lease that this renews.
 -- An owner that was thought dead moves nothing: somebody else has the row, or the position is another one.
 UPDATE projections SET position = $3, moved_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => $5)
- WHERE name = $1 AND position = $2 AND owner = $4 AND NOT paused AND failed_position IS NULL;
+ WHERE name = $1 AND position = $2 AND owner = $4 AND NOT paused AND failed_position IS NULL
+RETURNING position;
 
 -- name: leave_projection!
 UPDATE projections SET owner = NULL, lease_until = NULL WHERE name = $1 AND owner = $2;
