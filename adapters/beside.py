@@ -20,10 +20,10 @@ import psycopg
 from psycopg import sql
 
 import sql as our_sql
+from adapters.build import Build, CheckpointMoved, Lane, connect
 from adapters.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projections import listed
-from adapters.projector import Build, CheckpointMoved, Lane, connect
 from projections.projection import Projection
 
 BATCH_EVENTS: Final = 5_000

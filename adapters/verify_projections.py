@@ -11,9 +11,9 @@ import psycopg
 from psycopg import sql
 
 from adapters.beside import LEASE_S, Beside, Busy, Done, beside, drop, require_idle
+from adapters.build import CheckpointMoved, Poisoned
 from adapters.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
-from adapters.projector import CheckpointMoved, Poisoned
 from domain.verify.finding import Finding
 from domain.verify.log import LISTED_MAX
 from projections.projection import Projection

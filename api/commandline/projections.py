@@ -63,7 +63,7 @@ def rebuild(name: str, data: Path | None) -> None:
     import gc
 
     from adapters.beside import GC_THRESHOLDS, Done
-    from adapters.projector import CheckpointMoved, Poisoned
+    from adapters.build import CheckpointMoved, Poisoned
     from adapters.rebuild import RebuildFailed
     from adapters.rebuild import rebuild as build
     from api.app import PROJECTIONS

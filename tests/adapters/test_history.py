@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
+from adapters.build import Build, connect
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.migrate import schema_of
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
-from adapters.projector import Build, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat import (
     BlockOpened,

@@ -15,13 +15,14 @@ import psycopg
 import pytest
 
 from adapters import beside as building
-from adapters import projector as projecting
+from adapters import build as batches
 from adapters.beside import Done
+from adapters.build import Build, CheckpointMoved, Poisoned, connect
 from adapters.migrate import schema_of
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
 from adapters.projections import listed, pause, resume
-from adapters.projector import Build, CheckpointMoved, Poisoned, Projector, connect
+from adapters.projector import Projector
 from adapters.rebuild import RebuildFailed, Rebuilt, rebuild
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat import BlockOpened, ChatCreated, ChatRenamed, MessageAdded, MessageDelta, MessageEdited, MessageStarted
@@ -165,7 +166,7 @@ async def test_an_owner_that_hangs_in_the_middle_of_a_batch_holds_nobody_up_for_
     database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after SIGSTOP: it has moved the checkpoint, not committed, and says nothing more."""
-    monkeypatch.setitem(projecting.SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    monkeypatch.setitem(batches.SETTINGS, "idle_in_transaction_session_timeout", "1s")
     await talk(log)
     connection = await connect(database, schema_of("history"))
     hung = Build(connection, History(), "history", uuid4(), 0.1)

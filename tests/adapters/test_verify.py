@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from adapters.build import Build, connect
 from adapters.migrate import schema_of
 from adapters.postgres.log import PostgresLog
 from adapters.projections import listed
-from adapters.projector import Build, connect
 from adapters.verify import NoSuchStream, Verified, verify
 from adapters.verify_projections import Compared, NotCompared, verify_projection
 from commands.ports import AppendRequest, StreamAppend
