@@ -41,7 +41,7 @@ from api.auths import AuthsController
 from api.chat_list import ChatListController
 from api.chats import ChatsController
 from api.completions import CompletionsController
-from api.copies import CopiesController
+from api.copies import CopiesController, provide_copying
 from api.errors import HANDLERS
 from api.exports import ExportsController
 from api.folders import FoldersController
@@ -233,6 +233,7 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
         "caller": Provide(provide_any_principal),
         "chats": given(system.chats),
         "completions": given(system.completions),
+        "copying": Provide(provide_copying, sync_to_thread=False),
         "epoch": given(system.epoch.epoch),
         "folders": given(system.folders),
         "history": given(system.history),
