@@ -16,8 +16,9 @@ from api.reading import resolve_blobs
 from commands.account import Principal
 from commands.chat import Chats
 from commands.ports import Blobs, Claim, CommandKey, EventLog
-from domain.chat import Chat, SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
+from domain.chat import Chat
 from domain.errors import BadRequest, ChatNotFound
+from domain.sharing import SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
 from domain.stream import Stream
 from projections.chat import ChatView
 from projections.ports import History

@@ -27,8 +27,6 @@ from domain.chat import (
     ChatPinned,
     ChatRenamed,
     ChatShared,
-    ChatSnapshotShared,
-    ChatSnapshotUnshared,
     ChatTagged,
     ChatUnshared,
     GenerationCancelled,
@@ -41,6 +39,7 @@ from domain.chat import (
 )
 from domain.errors import MessageNotFound
 from domain.event import Actor, Emitted, Event
+from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
 from domain.stream import Stream
 from domain.user import ChatListed
 from projections.chat import ChatView, view
