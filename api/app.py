@@ -179,8 +179,9 @@ async def assemble(
         default_role=settings.default_role,
         signup_enabled=settings.signup_enabled,
         token_lifetime_s=settings.token_lifetime_s,
+        processes=settings.workers,
     )
-    live = Live(hub, accounts, chats, late.fresh)
+    live = Live(hub, accounts, chats, late.fresh, connections_per_user_max=settings.connections_per_user_max)
     snapshot = snapshots(log, history, log, folders)
     reads = Reads(accounts)
     seen = Seen(log)

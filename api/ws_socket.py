@@ -226,8 +226,9 @@ class Socket:
 
     async def _welcome(self, principal: Principal) -> bool:
         server = self.server
-        if server.live.count(principal.user_id) >= server.settings.connections_per_user_max:
-            self.close(Close(4409, f"an account has at most {server.settings.connections_per_user_max} connections"))
+        connections_max = server.live.connections_per_user_max
+        if server.live.count(principal.user_id) >= connections_max:
+            self.close(Close(4409, f"an account has at most {connections_max} connections"))
             return False
         self.principal = principal
         self.connection.authenticated = True
