@@ -63,16 +63,17 @@ class Lists:
 
     async def _last_read_at(self, chats: Sequence[ListedChat], *, fresh: bool) -> Mapping[UUID, int | None]:
         account = await self._accounts.account(self.user_id, fresh=fresh)
-        read = {one.chat_id: account.read_version(one.chat_id) for one in chats}
-        times = await self.history.times({one.chat_id: read[one.chat_id] for one in chats if 0 < read[one.chat_id] < one.version})
+        versions = {one.chat_id: account.read_version(one.chat_id) for one in chats}
+        times = await self.history.times({one.chat_id: versions[one.chat_id] for one in chats if 0 < versions[one.chat_id] < one.version})
         read_at: dict[UUID, int | None] = {}
         for one in chats:
-            updated_at, known = int(one.updated_at.timestamp()), times.get(one.chat_id)
-            if known is not None:
-                # Two events of one second: the later one is unread all the same.
-                read_at[one.chat_id] = min(int(known.timestamp()), updated_at - 1)
-            else:
-                read_at[one.chat_id] = updated_at if read[one.chat_id] else None
+            version, updated_at = versions[one.chat_id], int(one.updated_at.timestamp())
+            if version == 0:
+                read_at[one.chat_id] = None
+            elif version >= one.version:
+                read_at[one.chat_id] = updated_at
+            else:  # of two events of one second the later one is unread all the same
+                read_at[one.chat_id] = min(int(times[one.chat_id].timestamp()), updated_at - 1)
         return read_at
 
     def _shown(self, one: ListedChat, read_at: int | None) -> ChatListOut:

@@ -62,3 +62,10 @@ OFFSET $2
 -- name: archived_chats_count
 -- $1 uuid: the person.
 SELECT count(*) FROM stenograph_history.chats WHERE owner_id = $1 AND listed AND NOT deleted AND archived;
+
+-- name: chat_times
+-- $1 uuid[], $2 int[]: chats, a version of each. When each was written; a restored one, when it was first.
+SELECT e.stream_id AS chat_id, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
+  FROM unnest($1::uuid[], $2::integer[]) AS wanted(stream_id, version)
+  JOIN events AS e USING (stream_id, version)
+  LEFT JOIN originals AS o USING (stream_id, version);

@@ -76,10 +76,3 @@ SELECT parent_id, message_id, ordinal
   FROM stenograph_history.messages
  WHERE chat_id = $1 AND parent_id = ANY ($3::uuid[]) AND since <= $2 AND (until IS NULL OR until > $2)
  ORDER BY ordinal;
-
--- name: chat_times
--- $1 uuid[], $2 int[]: chats, a version of each. When each was written; a restored one, when it was first.
-SELECT e.stream_id AS chat_id, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
-  FROM unnest($1::uuid[], $2::integer[]) AS wanted(stream_id, version)
-  JOIN events AS e USING (stream_id, version)
-  LEFT JOIN originals AS o USING (stream_id, version);
