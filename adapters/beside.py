@@ -6,7 +6,6 @@ each lane is a process of its own; they share the lease of whoever began them.
 
 import asyncio
 import contextlib
-import gc
 import multiprocessing
 import os
 import signal
@@ -21,6 +20,7 @@ from psycopg import sql
 
 import sql as our_sql
 from adapters.build import Build, CheckpointMoved, Lane, connect
+from adapters.collector import collect_seldom
 from adapters.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projections import listed
@@ -31,7 +31,6 @@ LANES: Final = 2  # more are slower where there are two cores
 LEASE_S: Final = 30.0
 FAR_POSITIONS: Final = 200_000  # that are to be projected: beyond it a process pays, which takes half a second to start
 LOOK_S: Final = 0.1  # between two looks at the processes
-GC_THRESHOLDS: Final = (100_000, 20, 50)  # rows make no cycles: looking for them takes a tenth of the time
 
 BUILDS_BESIDE: Final = text("builds_beside")
 BEGIN: Final = text("begin_beside")
@@ -154,7 +153,7 @@ def run_lane(
 ) -> None:
     """The process of one lane."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who began it is interrupted, too, and ends it
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     beginner = os.getppid()
 
     async def run() -> None:

@@ -10,10 +10,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 from litestar.response import Stream
 
-from api.chat_list import CHATS_MAX, PAGE_CHATS, ChatListOut, Page, require_position, shown
 from api.history import READS_EVERYTHING
+from api.lists import CHATS_MAX, ChatListOut, Lists, Page, require_position
 from api.reading import resolve_blobs
-from commands.account import Principal
+from commands.account import Accounts, Principal
 from commands.folder import FolderTrees
 from commands.ports import Blobs, EventLog, UserList
 from domain.errors import Forbidden
@@ -70,14 +70,14 @@ class AllChatsController(Controller):
         user_id: FromPath[UUID],
         principal: NamedDependency[Principal],
         history: NamedDependency[SkipValidation[History]],
+        accounts: NamedDependency[Accounts],
         folders: NamedDependency[FolderTrees],
         page: Page = None,
     ) -> list[ChatListOut]:
         """The list of one person, those in the archive too, for admins and auditors."""
         require_reader_of_everything(principal)
-        offset = ((page or 1) - 1) * PAGE_CHATS
         _, known = await folders.of(user_id)
-        return [shown(one, known) for one in await history.listed(user_id, ALL, offset=offset, limit=PAGE_CHATS)]
+        return await Lists(history, accounts, user_id, known).page(ALL, page or 1, None)
 
 
 def require_reader_of_everything(principal: Principal) -> None:

@@ -38,19 +38,21 @@ from api.activity import Seen
 from api.all_chats import AllChatsController
 from api.authentication import provide_any_principal, provide_principal
 from api.auths import AuthsController
-from api.chat_list import ChatListController, provide_my_folders
+from api.chat_list import ChatListController
 from api.chats import ChatsController
 from api.completions import CompletionsController
-from api.copies import CopiesController
+from api.copies import CopiesController, provide_copying
 from api.errors import HANDLERS
 from api.exports import ExportsController
 from api.folders import FoldersController
 from api.idempotency import provide_key
 from api.importing import ImportController
+from api.lists import provide_my_folders, provide_my_lists
 from api.live import Live
 from api.models import ModelsController, OpenAIController
 from api.ops import Gauges, OpsController
-from api.reads import Reads
+from api.params import ParamsController
+from api.reads import Reads, ReadsController
 from api.search import SearchController
 from api.settings import Settings
 from api.sharing import SharingController
@@ -177,8 +179,9 @@ async def assemble(
         default_role=settings.default_role,
         signup_enabled=settings.signup_enabled,
         token_lifetime_s=settings.token_lifetime_s,
+        processes=settings.workers,
     )
-    live = Live(hub, accounts, chats, late.fresh)
+    live = Live(hub, accounts, chats, late.fresh, connections_per_user_max=settings.connections_per_user_max)
     snapshot = snapshots(log, history, log, folders)
     reads = Reads(accounts)
     seen = Seen(log)
@@ -231,6 +234,7 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
         "caller": Provide(provide_any_principal),
         "chats": given(system.chats),
         "completions": given(system.completions),
+        "copying": Provide(provide_copying, sync_to_thread=False),
         "epoch": given(system.epoch.epoch),
         "folders": given(system.folders),
         "history": given(system.history),
@@ -240,9 +244,11 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
         "log": given(system.log),
         "models": given(system.providers),
         "my_folders": Provide(provide_my_folders),
+        "my_lists": Provide(provide_my_lists, sync_to_thread=False),
         "nodes": given(system.log),
         "principal": Provide(provide_principal),
         "readiness": given(system.readiness),
+        "reads": given(system.reads),
         "registry": given(registry or registry_of(system)),
         "runs": given(system.runs),
         "user_list": given(system.log),
@@ -257,6 +263,8 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
             FoldersController,
             SharingController,
             CopiesController,
+            ParamsController,
+            ReadsController,
             ExportsController,
             ImportController,
             StatisticsController,

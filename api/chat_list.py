@@ -8,40 +8,23 @@ from uuid import UUID
 import msgspec
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from api.chats import CommandOut, actor_of, answered, delete_chat
 from api.history import readable
 from api.ids import bound_id
+from api.lists import CHATS_MAX, ChatListOut, Lists, Page, require_position
 from commands.account import Principal
 from commands.chat import Chats
 from commands.folder import FolderTrees
 from commands.ports import Appended, CommandKey, EventLog
 from commands.runs import Runs
 from domain.chat import ArchiveChat, ChatCommand, MoveChat, PinChat, TagChat, tag_id
-from domain.errors import ChatNotFound, ProjectionBehind
-from domain.folder import Folders
-from projections.ports import ALL, ChatFilter, History, ListedChat
+from domain.errors import ChatNotFound
+from projections.ports import ALL, ChatFilter, History
 
-PAGE_CHATS: Final = 60
-CHATS_MAX: Final = 10_000  # of a list without pages
 OWN_CHATS_PAGE: Final = 1000  # of all of somebody's chats, while each of them is changed
 OWN_CHATS_AT_ONCE: Final = 16  # their appends share a commit
-AT_LEAST_WAIT_S: Final = 10.0
-
-PAGE_MAX: Final = 1_000_000
-
-Page = Annotated[int | None, QueryParameter(ge=1, le=PAGE_MAX, required=False)]
-
-
-class ChatListOut(msgspec.Struct):
-    id: UUID
-    title: str
-    updated_at: int  # seconds since 1970
-    created_at: int
-    pinned: bool
-    archived: bool
-    folder_id: UUID | None
 
 
 class TagOut(msgspec.Struct):
@@ -76,9 +59,7 @@ class ChatListController(Controller):
     @get(["/", "/list"])
     async def list_chats(
         self,
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        my_folders: NamedDependency[SkipValidation[Folders]],
+        my_lists: NamedDependency[SkipValidation[Lists]],
         page: Page = None,
         include_pinned: FromQuery[bool] = False,
         include_folders: FromQuery[bool] = False,
@@ -86,73 +67,74 @@ class ChatListController(Controller):
     ) -> list[ChatListOut]:
         """The caller's chats, the one that changed last first, without those in the archive. ``page`` counts from 1 and holds 60."""
         chosen = ChatFilter(archived=False, pinned=None if include_pinned else False, in_folder=None if include_folders else False)
-        return await listed(history, my_folders, principal, chosen, page, at_least)
+        return await my_lists.page(chosen, page, at_least)
 
     @get("/pinned")
     async def pinned(
         self,
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        my_folders: NamedDependency[SkipValidation[Folders]],
+        my_lists: NamedDependency[SkipValidation[Lists]],
         page: Page = None,
         at_least: FromQuery[int | None] = None,
     ) -> list[ChatListOut]:
         """Those that are pinned."""
-        return await listed(history, my_folders, principal, ChatFilter(archived=False, pinned=True), page, at_least)
+        return await my_lists.page(ChatFilter(archived=False, pinned=True), page, at_least)
 
     @get("/archived")
     async def archived(
         self,
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        my_folders: NamedDependency[SkipValidation[Folders]],
+        my_lists: NamedDependency[SkipValidation[Lists]],
         page: Page = None,
         at_least: FromQuery[int | None] = None,
     ) -> list[ChatListOut]:
         """Those in the archive."""
-        return await listed(history, my_folders, principal, ChatFilter(archived=True), page, at_least)
+        return await my_lists.page(ChatFilter(archived=True), page, at_least)
+
+    @get("/archived/count")
+    async def archived_count(
+        self,
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        at_least: FromQuery[int | None] = None,
+    ) -> int:
+        """How many those are."""
+        await require_position(history, at_least)
+        return await history.archived_count(principal.user_id)
 
     @get("/folder/{folder_id:str}")
     async def in_folder(
         self,
         folder_id: FromPath[str],
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        my_folders: NamedDependency[SkipValidation[Folders]],
+        my_lists: NamedDependency[SkipValidation[Lists]],
         page: Page = None,
         at_least: FromQuery[int | None] = None,
     ) -> list[ChatListOut]:
         """Those in one folder and in all below it."""
-        known_id, _ = bound_id(principal.user_id, folder_id)
-        chosen = ChatFilter(archived=False, in_folder=True, folder_ids=frozenset(my_folders.subtree(known_id)))
-        return await listed(history, my_folders, principal, chosen, page, at_least)
+        known_id, _ = bound_id(my_lists.user_id, folder_id)
+        chosen = ChatFilter(archived=False, in_folder=True, folder_ids=frozenset(my_lists.folders.subtree(known_id)))
+        return await my_lists.page(chosen, page, at_least)
 
     @get("/folder/{folder_id:str}/list")
     async def directly_in_folder(
         self,
         folder_id: FromPath[str],
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        my_folders: NamedDependency[SkipValidation[Folders]],
+        my_lists: NamedDependency[SkipValidation[Lists]],
         page: Page = 1,
         at_least: FromQuery[int | None] = None,
     ) -> list[ChatListOut]:
         """Those in one folder, without those in the folders below it; always in pages."""
-        known_id, _ = bound_id(principal.user_id, folder_id)
-        chosen = ChatFilter(archived=False, in_folder=True, folder_ids=frozenset({known_id} & my_folders.by_id.keys()))
-        return await listed(history, my_folders, principal, chosen, page, at_least)
+        known_id, _ = bound_id(my_lists.user_id, folder_id)
+        chosen = ChatFilter(archived=False, in_folder=True, folder_ids=frozenset({known_id} & my_lists.folders.by_id.keys()))
+        return await my_lists.page(chosen, page, at_least)
 
     @post("/tags", status_code=200)
     async def tagged(
         self,
         data: JSONBody[TaggedIn],
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        my_folders: NamedDependency[SkipValidation[Folders]],
+        my_lists: NamedDependency[SkipValidation[Lists]],
     ) -> list[ChatListOut]:
         """Those with one tag."""
         chosen = ChatFilter(archived=False, tags=(tag_id(data.name),))
-        return [shown(one, my_folders) for one in await history.listed(principal.user_id, chosen, offset=data.skip, limit=data.limit)]
+        return await my_lists.part(chosen, data.skip, data.limit)
 
     @get("/all/tags")
     async def all_tags(
@@ -313,22 +295,6 @@ async def handled(chats: Chats, command: ChatCommand, principal: Principal, key:
     return await chats.handle(command, actor=actor_of(principal), key=key)
 
 
-async def provide_my_folders(principal: NamedDependency[Principal], folders: NamedDependency[FolderTrees]) -> Folders:
-    """The caller's own, as they are now: which of the folders that chats name are there."""
-    _, known = await folders.of(principal.user_id)
-    return known
-
-
-async def listed(
-    history: History, my_folders: Folders, principal: Principal, chosen: ChatFilter, page: int | None, at_least: int | None
-) -> list[ChatListOut]:
-    await require_position(history, at_least)
-    offset, limit = ((page - 1) * PAGE_CHATS, PAGE_CHATS) if page is not None else (0, CHATS_MAX)
-    if chosen.folder_ids is None:
-        chosen = msgspec.structs.replace(chosen, folder_ids=frozenset(my_folders.by_id))
-    return [shown(one, my_folders) for one in await history.listed(principal.user_id, chosen, offset=offset, limit=limit)]
-
-
 async def archive_all(chats: Chats, history: History, principal: Principal, head: int, *, archived: bool) -> None:
     async def archive_one(chat_id: UUID) -> None:
         await chats.handle(ArchiveChat(chat_id=chat_id, by=principal.user_id, archived=archived), actor=actor_of(principal))
@@ -358,18 +324,6 @@ async def for_own_chats(
         if len(page) < OWN_CHATS_PAGE:
             return
         after, _ = page[-1]
-
-
-async def require_position(history: History, at_least: int | None) -> None:
-    """Raises ``ProjectionBehind`` if lists do not hold everything up to there in time."""
-    if at_least is not None and not await history.reached(at_least, AT_LEAST_WAIT_S):
-        raise ProjectionBehind(at_least)
-
-
-def shown(one: ListedChat, my_folders: Folders) -> ChatListOut:
-    folder_id = one.folder_id if one.folder_id in my_folders.by_id else None  # one that is gone, or never was, is none
-    updated_at, created_at = int(one.updated_at.timestamp()), int(one.created_at.timestamp())
-    return ChatListOut(one.chat_id, one.title, updated_at, created_at, one.pinned, one.archived, folder_id)
 
 
 def tags_out(names: Sequence[str], principal: Principal) -> list[TagOut]:

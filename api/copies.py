@@ -1,8 +1,9 @@
 """A new chat out of one that is there: all of it, a snapshot that was shared, or one branch up to a message."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
@@ -20,8 +21,7 @@ from commands.account import Principal
 from commands.chat import Chats
 from commands.ports import Blobs, CommandKey, EventLog
 from commands.whole_chat import WholeChats
-from domain.errors import BadRequest, ChatNotFound
-from domain.stream import Stream
+from domain.errors import BadRequest, ChatNotFound, CommandMismatch
 from domain.whole_chat import Origin, WholeChat, WholeMessage
 from projections.chat import ChatView, Message, shown_message
 from projections.ports import History
@@ -49,6 +49,96 @@ class CopyOut(msgspec.Struct):
     position: int
 
 
+class Source(NamedTuple):
+    """What is copied. ``original_id`` is what the copy calls it: a chat, or the link that led to it."""
+
+    chat_id: UUID
+    original_id: UUID
+    view: ChatView
+    ids: Sequence[str]  # of the messages that go along
+    title: str  # of the copy
+    leaf: str | None = None  # the message that the copy is looked at from; None: as in the chat
+
+
+class Copying:
+    """Copies chats for one person, as one request asks."""
+
+    def __init__(self, chats: Chats, log: EventLog, history: History, blobs: Blobs, principal: Principal, key: CommandKey | None) -> None:
+        self._chats = chats
+        self._log = log
+        self._history = history
+        self._blobs = blobs
+        self._principal = principal
+        self._key = key
+
+    async def clone(self, chat_id: UUID, title: str | None) -> CopyOut:
+        return await self._copy("clone", partial(self._whole, chat_id, title))
+
+    async def clone_shared(self, share_id: str) -> CopyOut:
+        return await self._copy("clone shared", partial(self._shared, share_id))
+
+    async def fork(self, chat_id: UUID, leaf: UUID | None) -> CopyOut:
+        return await self._copy("fork", partial(self._branch, chat_id, leaf))
+
+    async def _whole(self, chat_id: UUID, title: str | None) -> Source:
+        await readable(self._history, self._principal, chat_id)
+        view = await self._history.chat(chat_id)
+        return Source(chat_id, chat_id, view, list(view.messages), title or f"Clone of {view.title}")
+
+    async def _shared(self, share_id: str) -> Source:
+        chat_id, chat = await shared_for(self._chats, self._log, self._principal, share_id)
+        view = await snapshot(self._history, self._blobs, chat_id, chat)
+        return Source(chat_id, UUID(share_id), view, list(view.messages), f"Clone of {view.title}")
+
+    async def _branch(self, chat_id: UUID, leaf: UUID | None) -> Source:
+        await readable(self._history, self._principal, chat_id)
+        view, ids = await self._history.branch(chat_id, leaf=leaf, limit=BRANCH_MESSAGES_MAX)
+        if not ids:
+            raise BadRequest("expected a chat with messages, this one has none to fork")
+        return Source(chat_id, chat_id, view, ids, f"{view.title} (fork)", leaf=ids[-1])
+
+    async def _copy(self, what: str, read: Callable[[], Awaitable[Source]]) -> CopyOut:
+        """Make the chat, or answer as the first time. Raises ``CommandMismatch``, ``ChatNotFound`` and what ``WholeChats.add`` raises."""
+        made_id = new_id(self._principal, self._key, uuid4(), what)
+        known = await self._first_answer(made_id)
+        if known is not None:
+            return known
+        source = await read()
+        view = source.view
+        view.messages = {one: view.messages[one] for one in source.ids}
+        await resolve_blobs(self._blobs, source.chat_id, view)
+        made = await asyncio.to_thread(whole_chat, made_id, self._principal.user_id, source)
+        command = msgspec.structs.replace(self._key, answer=msgspec.json.encode(made.title)) if self._key is not None else None
+        whole_chats = WholeChats(self._log, self._blobs, self._chats)
+        added = await whole_chats.add(made, actor=actor_of(self._principal), command=command)
+        if added.outcome == "imported":
+            return CopyOut(made_id, made.title, added.version, added.position)
+        # The same request, or another one with the same key, was being answered at the same time.
+        known = await self._first_answer(made_id)
+        if known is None:
+            raise ChatNotFound(made_id)
+        return known
+
+    async def _first_answer(self, made_id: UUID) -> CopyOut | None:
+        known = await self._log.find_command(self._key.actor_id, self._key.key) if self._key is not None else None
+        if self._key is None or known is None:
+            return None
+        if known.request_hash != self._key.request_hash:
+            raise CommandMismatch(self._key.key)
+        return CopyOut(made_id, msgspec.json.decode(known.appended.answer, type=str), known.appended.versions[0], known.appended.position)
+
+
+def provide_copying(
+    chats: NamedDependency[Chats],
+    log: NamedDependency[SkipValidation[EventLog]],
+    history: NamedDependency[SkipValidation[History]],
+    blobs: NamedDependency[SkipValidation[Blobs]],
+    principal: NamedDependency[Principal],
+    key: NamedDependency[CommandKey | None],
+) -> Copying:
+    return Copying(chats, log, history, blobs, principal, key)
+
+
 class CopiesController(Controller):
     path = "/api/v1/chats"
     tags = ("chats",)
@@ -59,97 +149,44 @@ class CopiesController(Controller):
         chat_id: FromPath[str],
         data: JSONBody[CloneIn],
         principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        log: NamedDependency[SkipValidation[EventLog]],
-        history: NamedDependency[SkipValidation[History]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-        key: NamedDependency[CommandKey | None],
+        copying: NamedDependency[SkipValidation[Copying]],
     ) -> CopyOut:
         """A chat of one's own with all that stands in this one, which one must be allowed to read."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        await readable(history, principal, known_id)
-        view = await history.chat(known_id)
-        copying = Copying(WholeChats(log, blobs, chats), log, blobs, principal, key)
-        return await copying.copy(known_id, known_id, view, list(view.messages), data.title or f"Clone of {view.title}", "clone")
+        return await copying.clone(known_id, data.title)
 
     @post("/{share_id:str}/clone/shared", status_code=200)
-    async def clone_shared(
-        self,
-        share_id: FromPath[str],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        log: NamedDependency[SkipValidation[EventLog]],
-        history: NamedDependency[SkipValidation[History]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-        key: NamedDependency[CommandKey | None],
-    ) -> CopyOut:
+    async def clone_shared(self, share_id: FromPath[str], copying: NamedDependency[SkipValidation[Copying]]) -> CopyOut:
         """A chat of one's own out of a snapshot that one may see."""
-        chat_id, chat = await shared_for(chats, log, principal, share_id)
-        view = await snapshot(history, blobs, chat_id, chat)
-        copying = Copying(WholeChats(log, blobs, chats), log, blobs, principal, key)
-        return await copying.copy(chat_id, UUID(share_id), view, list(view.messages), f"Clone of {view.title}", "clone shared")
+        return await copying.clone_shared(share_id)
 
     @post("/{chat_id:str}/fork", status_code=200)
     async def fork(
         self,
         chat_id: FromPath[str],
         principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        log: NamedDependency[SkipValidation[EventLog]],
-        history: NamedDependency[SkipValidation[History]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-        key: NamedDependency[CommandKey | None],
+        copying: NamedDependency[SkipValidation[Copying]],
         data: JSONBody[ForkIn | None] = None,
     ) -> CopyOut:
         """A chat of one's own with the branch up to ``message_id``. An answer that is running goes along with what it has said so far."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        await readable(history, principal, known_id)
         named = data.message_id if data is not None else None
-        leaf = bound_id(principal.user_id, named)[0] if named else None
-        view, ids = await history.branch(known_id, leaf=leaf, limit=BRANCH_MESSAGES_MAX)
-        if not ids:
-            raise BadRequest("expected a chat with messages, this one has none to fork")
-        copying = Copying(WholeChats(log, blobs, chats), log, blobs, principal, key)
-        return await copying.copy(known_id, known_id, view, ids, f"{view.title} (fork)", "fork", leaf=ids[-1])
+        return await copying.fork(known_id, bound_id(principal.user_id, named)[0] if named else None)
 
 
-class Copying:
-    """Copies one chat for one person."""
-
-    def __init__(self, whole_chats: WholeChats, log: EventLog, blobs: Blobs, principal: Principal, key: CommandKey | None) -> None:
-        self._whole_chats = whole_chats
-        self._log = log
-        self._blobs = blobs
-        self._principal = principal
-        self._key = key
-
-    async def copy(
-        self, chat_id: UUID, original_id: UUID, view: ChatView, ids: list[str], title: str, what: str, *, leaf: str | None = None
-    ) -> CopyOut:
-        """Make the chat. ``original_id`` is what the copy calls its source: a chat, or the link that led to it."""
-        view.messages = {one: view.messages[one] for one in ids}
-        await resolve_blobs(self._blobs, chat_id, view)
-        made_id = new_id(self._principal, self._key, uuid4(), what)
-        made = await asyncio.to_thread(whole_chat, made_id, self._principal.user_id, original_id, view, title, leaf)
-        added = await self._whole_chats.add(made, actor=actor_of(self._principal))
-        version = await self._log.version(Stream("chat", made_id))
-        if version == 0:
-            raise ChatNotFound(made_id)
-        return CopyOut(made_id, made.title, version, added.position or await self._log.head())
-
-
-def whole_chat(made_id: UUID, owner_id: UUID, original_id: UUID, view: ChatView, title: str, leaf: str | None) -> WholeChat:
+def whole_chat(made_id: UUID, owner_id: UUID, source: Source) -> WholeChat:
     """Pins, folder and tags are their owner's own, and go along only where that is who copies."""
+    view, original_id = source.view, str(source.original_id)
     is_own = view.owner_id == owner_id
-    current = leaf or view.current_id
+    current = source.leaf or view.current_id
     current_id = UUID(current) if current is not None and current in view.messages else None
     fields = {key: value for key, value in view.fields.items() if key != "client_id"}
-    fields |= {"originalChatId": str(original_id), "branchPointMessageId": current}
+    fields |= {"originalChatId": original_id, "branchPointMessageId": current}
     return WholeChat(
         chat_id=made_id,
         owner_id=owner_id,
-        title=title[:TITLE_CHARACTERS_MAX],
-        origin=Origin(SOURCE, str(original_id)),
+        title=source.title[:TITLE_CHARACTERS_MAX],
+        origin=Origin(SOURCE, original_id),
         messages=list(copies(view)),
         current_id=current_id,
         folder_id=view.folder_id if is_own else None,

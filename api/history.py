@@ -1,5 +1,6 @@
 """A chat's past over HTTP: as it was at a version or a time, page by page, and what each edit and delete changed."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -17,6 +18,7 @@ from commands.account import Principal
 from commands.ports import Blobs, EventLog
 from domain.codec import today
 from domain.errors import BeforeFirstEvent, ChatNotFound
+from domain.event import Stored
 from domain.stream import Stream
 from projections.chat import ChatView, shown_message
 from projections.ports import History
@@ -105,7 +107,7 @@ class HistoryController(Controller):
         place = placed(after, epoch, head.version)
         view = await history.chat(known_id, at=place.after)
         found = await log.read(Stream("chat", known_id), after=place.after, until=place.head, limit=limit, without_deltas=True)
-        page = bounded(found)
+        page = await as_first_recorded(log, bounded(found))
         made: list[ChangeOut] = []
         for event in page:
             event_out = ChangeOut(msgspec.Raw(encode_event(event)))
@@ -118,6 +120,14 @@ class HistoryController(Controller):
             made.append(event_out)
         last = page[-1].version if len(page) == limit or len(page) < len(found) else place.head
         return ChangesOut(epoch, place.head, made, f"{epoch}:{last}")
+
+
+async def as_first_recorded(log: EventLog, page: Sequence[Stored]) -> Sequence[Stored]:
+    """Events of one stream; those that were restored with the time they had first, as whoever reads the chat sees it."""
+    if not page:
+        return page
+    times = await log.original_times(page[0].stream, after=page[0].version - 1, until=page[-1].version)
+    return [msgspec.structs.replace(event, at=times.get(event.version, event.at)) for event in page] if times else page
 
 
 def copy_of(view: ChatView, message_id: UUID | None) -> dict[str, Any] | None:

@@ -8,10 +8,9 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter, SkipValidation
 
-from api.chat_list import PAGE_CHATS, PAGE_MAX, ChatListOut, require_position, shown
-from commands.account import Principal
+from api.lists import PAGE_CHATS, PAGE_MAX, ChatListOut, Lists, require_position
 from domain.folder import Folders, folder_ids_named
-from projections.ports import ChatFilter, History, ListedChat
+from projections.ports import ChatFilter
 from projections.search import Search, parsed
 
 Page = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX, required=False)]
@@ -29,9 +28,7 @@ class SearchController(Controller):
     @get("/")
     async def search(
         self,
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        my_folders: NamedDependency[SkipValidation[Folders]],
+        my_lists: NamedDependency[SkipValidation[Lists]],
         text: FromQuery[str] = "",
         page: Page = 1,
         at_least: FromQuery[int | None] = None,
@@ -43,13 +40,14 @@ class SearchController(Controller):
         `false`, say which chats; those in the archive are left out unless they are asked for. An empty text lists all.
         """
         search = parsed(text)
-        await require_position(history, at_least)
-        chosen = chosen_by(search, my_folders)
+        chosen = chosen_by(search, my_lists.folders)
         offset = (page - 1) * PAGE_CHATS
         if search.phrases is None:
-            return [found(one, my_folders) for one in await history.listed(principal.user_id, chosen, offset=offset, limit=PAGE_CHATS)]
-        hits = await history.search(principal.user_id, search.phrases, chosen, offset=offset, limit=PAGE_CHATS)
-        return [found(hit.chat, my_folders, hit.snippet, hit.message_id) for hit in hits]
+            return [found(one) for one in await my_lists.part(chosen, offset, PAGE_CHATS, at_least)]
+        await require_position(my_lists.history, at_least)
+        hits = await my_lists.history.search(my_lists.user_id, search.phrases, chosen, offset=offset, limit=PAGE_CHATS)
+        listed = await my_lists.shown([hit.chat for hit in hits], fresh=at_least is not None)
+        return [found(one, hit.snippet, hit.message_id) for one, hit in zip(listed, hits, strict=True)]
 
 
 def chosen_by(search: Search, folders: Folders) -> ChatFilter:
@@ -70,5 +68,5 @@ def chosen_by(search: Search, folders: Folders) -> ChatFilter:
     )
 
 
-def found(chat: ListedChat, folders: Folders, snippet: str | None = None, message_id: UUID | None = None) -> FoundChatOut:
-    return FoundChatOut(**msgspec.structs.asdict(shown(chat, folders)), snippet=snippet, message_id=message_id)
+def found(chat: ChatListOut, snippet: str | None = None, message_id: UUID | None = None) -> FoundChatOut:
+    return FoundChatOut(**msgspec.structs.asdict(chat), snippet=snippet, message_id=message_id)

@@ -17,6 +17,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from adapters.board import Board
+from adapters.collector import collect_seldom
 from adapters.embedded import CONNECTIONS_MAX, EmbeddedPostgres
 from adapters.migrate import migrate
 from adapters.postgres.capacity import require_connections
@@ -33,7 +34,6 @@ log = structlog.get_logger("serve")
 
 BACKLOG = 2048
 GRACE_S = 5
-GC_THRESHOLDS = (100_000, 20, 50)
 EXIT_ANOTHER_HISTORY = 75  # EX_TEMPFAIL of sysexits.h: start it again
 CONNECTIONS_OF_OTHERS = 20  # an operator's, a rebuild's, a backup's
 ENDS_WITHIN_S = GRACE_S + FAREWELL_S + 20  # beyond the drain, before a worker is killed: its last appends may hold on for a while
@@ -163,7 +163,7 @@ async def serve(
     # What is there now stays, and tokens leave no cycles: looking for garbage among them was a fifth of an append's cost.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     loop = asyncio.get_running_loop()
     ending: list[asyncio.Task[None]] = []
 

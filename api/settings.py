@@ -100,7 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     frame_in_bytes: Annotated[Bytes, Meta(description="The largest frame a client may send.")] = 64 * KIB
     frame_out_bytes: Annotated[Bytes, Meta(description="The size at which a frame to a client is full.")] = 512 * KIB
     subscriptions_max: Annotated[int, Meta(ge=1, description="Streams that one connection may follow.")] = 1000
-    connections_per_user_max: Annotated[int, Meta(ge=1, description="Live connections that one account may have.")] = 32
+    connections_per_user_max: Annotated[int, Meta(ge=1, description="Live connections that one account may have to one process.")] = 32
     ping_interval_s: Annotated[Seconds, Meta(description="How often a connection is asked whether it still lives.")] = 25.0
     pong_timeout_s: Annotated[Seconds, Meta(description="How long its answer may take.")] = 20.0
     outbound_buffer_bytes: Annotated[Bytes, Meta(description="What may wait for one slow reader before it is served from the log.")] = MIB

@@ -8,16 +8,17 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
-from api.chat_list import PAGE_CHATS, Page, require_position
 from api.chats import CommandOut, actor_of, answered
 from api.history import READS_EVERYTHING
 from api.ids import bound_id
+from api.lists import PAGE_CHATS, Page, require_position
 from api.reading import resolve_blobs
 from commands.account import Principal
 from commands.chat import Chats
 from commands.ports import Blobs, Claim, CommandKey, EventLog
-from domain.chat import Chat, SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
+from domain.chat import Chat
 from domain.errors import BadRequest, ChatNotFound
+from domain.sharing import SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
 from domain.stream import Stream
 from projections.chat import ChatView
 from projections.ports import History

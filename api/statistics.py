@@ -11,9 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from litestar.response import Stream
 
-from api.chat_list import require_position
 from api.history import require_reader
 from api.ids import bound_id
+from api.lists import require_position
 from commands.account import Principal
 from projections.ports import History
 from projections.statistics import CountedChat, Statistics, counted_chat, statistics

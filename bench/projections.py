@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import gc
 import json
 import multiprocessing
 import os
@@ -17,7 +16,8 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from adapters.beside import GC_THRESHOLDS, Done
+from adapters.beside import Done
+from adapters.collector import collect_seldom
 from adapters.postgres.queries import text
 from adapters.rebuild import rebuild
 from bench.answers import by_server
@@ -166,7 +166,7 @@ def memory_mb() -> float:
 
 
 def main(dsn: str) -> None:
-    gc.set_threshold(*GC_THRESHOLDS)  # as the command does
+    collect_seldom()  # as the command does
     peaks: list[tuple[float, float]] = []
 
     def progressed(done: Done) -> None:

@@ -78,6 +78,7 @@ GUESSES_OF_ONE_FROM_ONE_PLACE: Final = 10
 GUESSES_FROM_ONE_PLACE: Final = 60
 GUESSES_OF_ONE: Final = 100
 SIGN_UPS_FROM_ONE_PLACE: Final = 100
+LEAST_OF_ONE_PROCESS: Final = 5  # a person's attempts may all reach one of many processes
 
 
 class Standing:
@@ -133,10 +134,14 @@ class SignedIn(msgspec.Struct, frozen=True):
 
 
 class Attempts:
-    """How often something was tried within a minute. In memory, bounded, and of this process alone: a brake on guessing, not a wall."""
+    """How often something was tried within a minute. In memory, bounded, and of this process alone: a brake on guessing, not a wall.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    One of several ``processes`` on one address lets through its part of each limit, so that all together keep it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, processes: int = 1) -> None:
         self._clock = clock
+        self._processes = processes
         self._tried: OrderedDict[str, tuple[float, int]] = OrderedDict()  # by when their minute began
 
     def count(self, *limits: tuple[str, int]) -> None:
@@ -149,7 +154,7 @@ class Attempts:
             del self._tried[name]
         for name, limit in limits:
             since_s, tries = self._tried.get(name, (now_s, 0))
-            if tries >= limit:
+            if tries >= min(limit, max(LEAST_OF_ONE_PROCESS, -(-limit // self._processes))):
                 raise TooManyAttempts(max(1, round(ATTEMPTS_WINDOW_S - (now_s - since_s))))
         for name, _ in limits:
             since_s, tries = self._tried.get(name, (now_s, 0))
@@ -179,6 +184,7 @@ class Accounts:
         signup_enabled: bool = True,
         token_lifetime_s: int = 7 * 86_400,
         known_max: int = KNOWN_ACCOUNTS_MAX,
+        processes: int = 1,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
@@ -195,7 +201,7 @@ class Accounts:
         self._standings: WeakValueDictionary[UUID, Standing] = WeakValueDictionary()
         self._recent: OrderedDict[UUID, Standing] = OrderedDict()  # keeps those that nobody holds
         self._keys: OrderedDict[bytes, tuple[UUID, UUID]] = OrderedDict()
-        self._attempts = Attempts()
+        self._attempts = Attempts(processes=processes)
 
     # ------------------------------------------------------------------------------------------------- who is calling
 

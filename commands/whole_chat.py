@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from commands.chat import Chats
-from commands.ports import EXISTS, Appended, AppendRequest, Blobs, EventLog, StreamAppend
+from commands.ports import EXISTS, Appended, AppendRequest, Blobs, CommandKey, EventLog, StreamAppend
 from domain.chat import ChatConfigured, ChatFact, MessageEnded
 from domain.codec import EVENT_BYTES_MAX, encode
 from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, UserNotFound
@@ -58,6 +58,7 @@ class Added(NamedTuple):
     outcome: Outcome
     events: int
     position: int  # of the newest event of it that is known; 0 where it was there
+    version: int = 0  # of the chat after it; 0 where it was there
 
 
 class WholeChats:
@@ -68,9 +69,12 @@ class WholeChats:
         self._blobs = blobs
         self._chats = chats
 
-    async def add(self, chat: WholeChat, *, actor: Actor | None) -> Added:
-        """One chat. Raises ``ImportRefused``, ``UserNotFound`` where its owner is nobody, and what ``EventLog.append`` raises."""
-        return await self._add_one(await self.prepare(chat), actor)
+    async def add(self, chat: WholeChat, *, actor: Actor | None, command: CommandKey | None = None) -> Added:
+        """One chat. ``command`` is remembered once all of it is there.
+
+        Raises ``ImportRefused``, ``UserNotFound`` where its owner is nobody, and what ``EventLog.append`` raises.
+        """
+        return await self._add_one(await self.prepare(chat), actor, command)
 
     async def add_all(self, prepared: Sequence[Prepared], *, actor: Actor | None) -> list[Added | ImportRefused]:
         """Chats of one owner, as many of them in one request as it takes. One outcome each; a chat that is refused leaves the others."""
@@ -147,9 +151,12 @@ class WholeChats:
             appended = await self._log.append(AppendRequest([*appends, listed(bundle)], actor))
         except (ConcurrencyConflict, BadRequest):
             return None
-        return [Added("imported", len(one.events), appended.position) for one in bundle]
+        return [
+            Added("imported", len(one.events), appended.position, version)
+            for one, version in zip(bundle, appended.versions[: len(bundle)], strict=True)
+        ]
 
-    async def _add_one(self, one: Prepared, actor: Actor | None) -> Added:
+    async def _add_one(self, one: Prepared, actor: Actor | None, command: CommandKey | None = None) -> Added:
         is_there = await self._is_there(one)
         for _ in range(ATTEMPTS_MAX):
             if is_there:
@@ -162,12 +169,12 @@ class WholeChats:
                 await self._require_same(one, state_version)
                 version = state_version
             try:
-                appended = await self._append_rest(one, version, actor)
+                appended = await self._append_rest(one, version, actor, command)
             except ConcurrencyConflict as conflict:
                 if conflict.expected == EXISTS:
                     raise UserNotFound(one.chat.owner_id) from None
                 continue  # somebody else imports it at the same time
-            return Added("imported", len(one.events) - version, appended.position)
+            return Added("imported", len(one.events) - version, appended.position, appended.versions[0])
         raise ImportRefused(one.chat.name, "id", "somebody else is importing this chat at the same time")
 
     async def _is_there(self, one: Prepared) -> bool:
@@ -186,15 +193,16 @@ class WholeChats:
                 raise ImportRefused(one.chat.name, "id", "an import of this chat was interrupted, and the chat is another one now")
             version = page[-1].version
 
-    async def _append_rest(self, one: Prepared, version: int, actor: Actor | None) -> Appended:
+    async def _append_rest(self, one: Prepared, version: int, actor: Actor | None, command: CommandKey | None) -> Appended:
         pieces = list(pieces_after(one, version))
         appended: Appended | None = None
         for number, events in enumerate(pieces, 1):
             appends = [StreamAppend(one.stream, events, version)]
-            if number == len(pieces):
+            is_last = number == len(pieces)
+            if is_last:
                 appends.append(listed([one]))
             try:
-                appended = await self._log.append(AppendRequest(appends, actor))
+                appended = await self._log.append(AppendRequest(appends, actor, command if is_last else None))
             except BadRequest as refusal:  # Postgres, or a stream of another kind under this id
                 raise ImportRefused(one.chat.name, "id", str(refusal)) from None
             version += len(events)

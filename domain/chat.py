@@ -1,7 +1,8 @@
 """What can happen in a chat, and what is refused.
 
 Read the facts first (they are what the log holds for ever), then ``decide``: one function a command. ``Chat`` keeps only
-what decisions read. A token is one ``MessageDelta``; what it costs does not grow with the chat.
+what decisions read. A token is one ``MessageDelta``; what it costs does not grow with the chat. The link to a snapshot, which a chat
+may have, is ``domain/sharing.py``'s.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain import sharing
 from domain.errors import (
     BadRequest,
     BlockGap,
@@ -26,6 +28,17 @@ from domain.errors import (
 )
 from domain.event import Emitted, Event
 from domain.idmap import IdMap
+from domain.sharing import (
+    SHARING_TYPES,
+    ChatSnapshotShared,
+    ChatSnapshotUnshared,
+    SetSnapshotAccess,
+    Share,
+    ShareSnapshot,
+    SharingCommand,
+    SharingFact,
+    UnshareSnapshot,
+)
 
 TAG_CHARACTERS_MAX: Final = 100
 
@@ -91,19 +104,6 @@ class ChatShared(msgspec.Struct, frozen=True):
 
 class ChatUnshared(msgspec.Struct, frozen=True):
     user_id: UUID
-
-
-class ChatSnapshotShared(msgspec.Struct, frozen=True):
-    """Whoever has the link may see the chat as it was at ``version``: everyone who is signed in, or these people."""
-
-    share_id: UUID
-    version: int
-    everyone: bool = True
-    user_ids: Sequence[UUID] = []
-
-
-class ChatSnapshotUnshared(msgspec.Struct, frozen=True):
-    share_id: UUID
 
 
 class ChatDeleted(msgspec.Struct, frozen=True):
@@ -225,8 +225,7 @@ ChatFact = (
     | ChatUntagged
     | ChatShared
     | ChatUnshared
-    | ChatSnapshotShared
-    | ChatSnapshotUnshared
+    | SharingFact
     | ChatDeleted
     | ChatImported
     | BranchSelected
@@ -259,8 +258,7 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "chat_untagged": ChatUntagged,
     "chat_shared": ChatShared,
     "chat_unshared": ChatUnshared,
-    "chat_snapshot_shared": ChatSnapshotShared,
-    "chat_snapshot_unshared": ChatSnapshotUnshared,
+    **SHARING_TYPES,
     "chat_deleted": ChatDeleted,
     "chat_imported": ChatImported,
     "chat_branch_selected": BranchSelected,
@@ -355,27 +353,6 @@ class ShareChat(msgspec.Struct, frozen=True, kw_only=True):
     by: UUID
     user_id: UUID
     permission: Permission | None
-
-
-class ShareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Share the chat as of ``version``. Where a snapshot is shared already, its link stays, and shows this version."""
-
-    chat_id: UUID
-    by: UUID
-    share_id: UUID  # of a new link; nobody can guess it
-    version: int
-
-
-class SetSnapshotAccess(msgspec.Struct, frozen=True, kw_only=True):
-    chat_id: UUID
-    by: UUID
-    everyone: bool
-    user_ids: Sequence[UUID]
-
-
-class UnshareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    chat_id: UUID
-    by: UUID
 
 
 class DeleteChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -481,9 +458,7 @@ ChatCommand = (
     | MoveChat
     | TagChat
     | ShareChat
-    | ShareSnapshot
-    | SetSnapshotAccess
-    | UnshareSnapshot
+    | SharingCommand
     | DeleteChat
     | SelectBranch
     | AddMessage
@@ -518,16 +493,6 @@ class Generation(msgspec.Struct, frozen=True):
     blocks: int = 0
 
 
-class Share(msgspec.Struct, frozen=True):
-    """The link to a snapshot."""
-
-    share_id: UUID
-    version: int  # what it shows
-    everyone: bool
-    user_ids: frozenset[UUID]
-    shared_version: int  # of the event that said so
-
-
 class Chat(msgspec.Struct, frozen=True):
     """Holds only what a decision reads."""
 
@@ -554,10 +519,9 @@ class Chat(msgspec.Struct, frozen=True):
 
     def may_see_snapshot(self, share_id: UUID, user_id: UUID) -> bool:
         """Whether this link is there, and for them. Whoever may read the chat may see what was shared of it."""
-        share = self.share
-        if share is None or share.share_id != share_id or self.deleted:
+        if self.share is None or self.share.share_id != share_id or self.deleted:
             return False
-        return share.everyone or user_id in share.user_ids or self.may_read(user_id)
+        return self.share.shows(user_id) or self.may_read(user_id)
 
 
 EMPTY: Final = Chat()
@@ -593,12 +557,8 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return tag_chat(chat, command)
         case ShareChat():
             return share_chat(chat, command)
-        case ShareSnapshot():
-            return share_snapshot(chat, command)
-        case SetSnapshotAccess():
-            return set_snapshot_access(chat, command)
-        case UnshareSnapshot():
-            return [] if chat.share is None else [Event(None, ChatSnapshotUnshared(chat.share.share_id))]
+        case ShareSnapshot() | SetSnapshotAccess() | UnshareSnapshot():
+            return [Event(None, fact) for fact in sharing.decide(chat.share, command)]
         case DeleteChat():
             for message_id in chat.open_generations:
                 raise GenerationOpen(message_id)
@@ -651,9 +611,7 @@ def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> lis
     return events
 
 
-OWNERS_COMMANDS: Final = (
-    ShareChat | ShareSnapshot | SetSnapshotAccess | UnshareSnapshot | DeleteChat | PinChat | ArchiveChat | MoveChat | TagChat
-)
+OWNERS_COMMANDS: Final = ShareChat | SharingCommand | DeleteChat | PinChat | ArchiveChat | MoveChat | TagChat
 
 
 def require_access(chat: Chat, command: ChatCommand) -> None:
@@ -728,24 +686,6 @@ def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
     if command.permission is None:
         return [Event(None, ChatUnshared(command.user_id))]
     return [Event(None, ChatShared(command.user_id, command.permission))]
-
-
-def share_snapshot(chat: Chat, command: ShareSnapshot) -> list[ChatEvent]:
-    known = chat.share
-    if known is None:
-        return [Event(None, ChatSnapshotShared(command.share_id, command.version))]
-    if command.version in (known.version, known.shared_version):
-        return []  # nothing has happened since but the sharing
-    return [Event(None, ChatSnapshotShared(known.share_id, command.version, known.everyone, sorted(known.user_ids)))]
-
-
-def set_snapshot_access(chat: Chat, command: SetSnapshotAccess) -> list[ChatEvent]:
-    known = chat.share
-    if known is None:
-        raise BadRequest("expected a chat of which a snapshot is shared: POST …/share makes the link")
-    if (known.everyone, known.user_ids) == (command.everyone, frozenset(command.user_ids)):
-        return []
-    return [Event(None, ChatSnapshotShared(known.share_id, known.version, command.everyone, sorted(set(command.user_ids))))]
 
 
 def add_message(chat: Chat, command: AddMessage) -> list[ChatEvent]:
@@ -857,11 +797,8 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return changed(chat, grants={**chat.grants, user_id: permission})
         case ChatUnshared(user_id=user_id):
             return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
-        case ChatSnapshotShared() as shared:
-            share = Share(shared.share_id, shared.version, shared.everyone, frozenset(shared.user_ids), version)
-            return changed(chat, share=share)
-        case ChatSnapshotUnshared():
-            return changed(chat, share=None)
+        case ChatSnapshotShared() | ChatSnapshotUnshared():
+            return changed(chat, share=sharing.evolve(event.data, version))
         case ChatDeleted():
             return changed(chat, deleted=True)
         case ChatImported():

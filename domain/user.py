@@ -98,6 +98,12 @@ class LastReadAt(msgspec.Struct, frozen=True):
     version: int
 
 
+class MarkedUnread(msgspec.Struct, frozen=True):
+    """As if nothing of it had been read, until something is read again."""
+
+    stream: str  # kind/uuid
+
+
 UserFact = (
     UserCreated
     | UserRenamed
@@ -112,6 +118,7 @@ UserFact = (
     | ChatListed
     | ChatUnlisted
     | LastReadAt
+    | MarkedUnread
     | FolderFact
     | Emitted
 )
@@ -131,6 +138,7 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
     "chat_listed": ChatListed,
     "chat_unlisted": ChatUnlisted,
     "last_read_at": LastReadAt,
+    "marked_unread": MarkedUnread,
 }
 
 NAME_CHARACTERS_MAX: Final = 200
@@ -139,6 +147,7 @@ REVOKED_TOKENS_MAX: Final = 1000
 SETTINGS_BYTES_MAX: Final = 256 * 1024
 PROFILE_BYTES_MAX: Final = 64 * 1024
 VERSION_MAX: Final = 2**31 - 1
+MANY_READ_MAX: Final = 1000  # streams of one command: some 100 KiB of events
 # A picture is shown by other people's browsers: nothing that runs, such as a script or an SVG.
 PICTURE: Final = re.compile(r"/[\w./-]{0,200}|https?://\S{1,2000}|data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*")
 
@@ -215,8 +224,18 @@ class MarkRead(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+class MarkManyRead(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: UUID
+    versions: Mapping[str, int]  # by stream, ``MANY_READ_MAX`` at most
+
+
+class MarkUnread(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: UUID
+    stream: str
+
+
 GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword
-UserCommand = CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | ChangeSettings | MarkRead
+UserCommand = CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | ChangeSettings | MarkRead | MarkManyRead | MarkUnread
 
 # ---------------------------------------------------------------------------------------------------------------- state
 
@@ -233,7 +252,12 @@ class Account(msgspec.Struct, frozen=True):
     api_keys: Mapping[UUID, str] = {}
     fields: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
-    read_versions: IdMap[tuple[str, int]] = IdMap()  # by the stream's uuid: its name, and the furthest version that was read
+    read_versions: IdMap[tuple[str, int]] = IdMap()  # by the stream's uuid: its name, and how far it was read; 0: marked unread
+
+    def read_version(self, stream_id: UUID) -> int:
+        """The furthest version of this stream that was read; 0: none."""
+        _, version = self.read_versions.get(stream_id) or ("", 0)
+        return version
 
 
 NOBODY: Final = Account()
@@ -301,8 +325,14 @@ def decide(account: Account, command: UserCommand) -> list[UserEvent]:
             return [Event(None, ApiKeyRevoked(key_id))] if key_id in account.api_keys else []
         case ChangeSettings(fields=fields):
             return change_settings(account, fields)
-        case MarkRead():
-            return mark_read(account, command)
+        case MarkRead(stream=stream, version=version):
+            return mark_read(account, stream, version)
+        case MarkManyRead(versions=versions):
+            if len(versions) > MANY_READ_MAX:
+                raise BadRequest(f"at most {MANY_READ_MAX} streams are marked at once, received {len(versions)}")
+            return [event for stream, version in versions.items() for event in mark_read(account, stream, version)]
+        case MarkUnread(stream=stream):
+            return [Event(None, MarkedUnread(stream))] if account.read_version(parse_stream(stream).id) else []
         case _:
             assert_never(command)
 
@@ -349,13 +379,12 @@ def change_settings(account: Account, fields: Mapping[str, Any]) -> list[UserEve
     return [Event(None, SettingsChanged(changes))] if changes else []
 
 
-def mark_read(account: Account, command: MarkRead) -> list[UserEvent]:
-    stream_id = parse_stream(command.stream).id
-    if not 0 < command.version <= VERSION_MAX:
-        raise BadRequest(f"expected a version from 1 to {VERSION_MAX}, received {command.version}")
-    _, known = account.read_versions.get(stream_id) or ("", 0)
+def mark_read(account: Account, stream: str, version: int) -> list[UserEvent]:
+    stream_id = parse_stream(stream).id
+    if not 0 < version <= VERSION_MAX:
+        raise BadRequest(f"expected a version from 1 to {VERSION_MAX}, received {version}")
     # It only moves forward: two tabs that read at different places agree on the further one.
-    return [Event(None, LastReadAt(command.stream, command.version))] if command.version > known else []
+    return [Event(None, LastReadAt(stream, version))] if version > account.read_version(stream_id) else []
 
 
 def require_profile(fields: Mapping[str, Any]) -> None:
@@ -393,8 +422,10 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
             return changed(account, api_keys={one: name for one, name in account.api_keys.items() if one != key_id})
         case SettingsChanged(fields=fields):
             return changed(account, settings={**account.settings, **fields})
-        case LastReadAt():
-            return read_on(account, event.data)
+        case LastReadAt(stream=stream, version=version):
+            return read_until(account, stream, version)
+        case MarkedUnread(stream=stream):
+            return read_until(account, stream, 0)
         case PasswordChanged() | ChatListed() | ChatUnlisted() | Emitted():
             return account
         case FolderCreated() | FolderRenamed() | FolderMoved() | FolderConfigured():
@@ -405,12 +436,12 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
             assert_never(event.data)
 
 
-def read_on(account: Account, read: LastReadAt) -> Account:
+def read_until(account: Account, stream: str, version: int) -> Account:
     try:
-        stream_id = parse_stream(read.stream).id
+        stream_id = parse_stream(stream).id
     except BadStreamName:
         return account  # of a kind that this server does not know
-    return changed(account, read_versions=account.read_versions.with_(stream_id, (read.stream, read.version)))
+    return changed(account, read_versions=account.read_versions.with_(stream_id, (stream, version)))
 
 
 def changed(account: Account, **fields: Any) -> Account:

@@ -25,8 +25,6 @@ from domain.chat import (
     ChatPinned,
     ChatRenamed,
     ChatShared,
-    ChatSnapshotShared,
-    ChatSnapshotUnshared,
     ChatTagged,
     ChatUnarchived,
     ChatUnpinned,
@@ -45,6 +43,7 @@ from domain.chat import (
 )
 from domain.codec import decode_actor, decode_event
 from domain.event import Emitted, Stored
+from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
 
 Message = dict[str, Any]
 # Shown under the message, newest first, as the reference system keeps them.

@@ -1,6 +1,6 @@
 """What readers ask of projections. An adapter satisfies a port by shape; each has an in-memory twin that folds the log instead."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
@@ -21,6 +21,7 @@ class ListedChat(msgspec.Struct, frozen=True):
     pinned: bool = False
     archived: bool = False
     folder_id: UUID | None = None
+    version: int = 0
 
 
 class SharedChat(msgspec.Struct, frozen=True):
@@ -101,6 +102,10 @@ class History(Protocol):
         """
         ...
 
+    async def archived_count(self, user_id: UUID) -> int:
+        """How many of this person's own chats are in the archive."""
+        ...
+
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
         """The chats of this person's of which a snapshot is shared, the one that was shared last first."""
         ...
@@ -121,6 +126,10 @@ class History(Protocol):
 
         ``since``: only those that changed after it.
         """
+        ...
+
+    async def times(self, versions: Mapping[UUID, int]) -> Mapping[UUID, datetime]:
+        """When each of these chats came to that version; of a restored one when it did so first. What is not there is left out."""
         ...
 
     async def tags(self, user_id: UUID) -> Sequence[str]:

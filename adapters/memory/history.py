@@ -1,6 +1,6 @@
 """``History`` without rows: every question is answered from the events themselves. What the rows must agree with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,6 +51,9 @@ class MemoryHistory:
         found = [(chat.position, chat_id) for chat_id, chat in chats if chat.owner_id == user_id]
         return [one for one in sorted(found) if one[0] > after][:limit]
 
+    async def archived_count(self, user_id: UUID) -> int:
+        return len(await self._chosen(user_id, ChatFilter(archived=True)))
+
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
         chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
         found = [
@@ -91,6 +94,15 @@ class MemoryHistory:
         mine = [(chat_id, chat) for chat_id, chat in chats if chat.is_listed_for(user_id) and chosen.takes(chat, user_id)]
         return sorted(mine, reverse=True, key=changed_last)
 
+    async def times(self, versions: Mapping[UUID, int]) -> Mapping[UUID, datetime]:
+        found: dict[UUID, datetime] = {}
+        for chat_id, version in versions.items():
+            stream = Stream("chat", chat_id)
+            first = await self._log.original_times(stream, after=version - 1, until=version)
+            for at in (first or await self._log.times(stream, [version])).values():
+                found[chat_id] = at
+        return found
+
     async def tags(self, user_id: UUID) -> Sequence[str]:
         chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]
         names = {name for chat in chats if chat.owner_id == user_id and chat.is_listed_for(user_id) for name in chat.tags}
@@ -121,4 +133,5 @@ def listed_chat(chat_id: UUID, chat: ChatView, user_id: UUID) -> ListedChat:
         is_own and chat.pinned,
         is_own and chat.archived,
         chat.folder_id if is_own else None,
+        chat.version,
     )

@@ -5,7 +5,7 @@ its last token. Of the past it is the rows that were valid then.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -36,6 +36,8 @@ SAID: Final = text("chat_said")
 TAIL: Final = text("chat_tail")
 OWN: Final = text("own_chats")
 TAGS: Final = text("chat_tags")
+TIMES: Final = text("chat_times")
+ARCHIVED_COUNT: Final = text("archived_chats_count")
 SHARED: Final = text("shared_chats")
 COUNTED_CHATS: Final = text("counted_chats")
 COUNTED_TOTAL: Final = text("counted_chats_total")
@@ -88,6 +90,11 @@ class PostgresHistory:
     async def own(self, user_id: UUID, chosen: ChatFilter = ALL, *, after: int, limit: int) -> Sequence[tuple[int, UUID]]:
         return [(row["position"], row["chat_id"]) for row in await self._reader.fetch(OWN, user_id, after, limit, *marks(chosen))]
 
+    async def archived_count(self, user_id: UUID) -> int:
+        rows = await self._reader.fetch(ARCHIVED_COUNT, user_id)
+        count: int = rows[0]["count"]
+        return count
+
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
         return [SharedChat(*row) for row in await self._reader.fetch(SHARED, user_id, offset, limit)]
 
@@ -101,6 +108,10 @@ class PostgresHistory:
             columns.append(tags_of(msgspec.json.decode(tags)) if tags is not None else None)
             messages[chat_id].append(CountedMessage(*columns))
         return [CountedChat(*(*chat, messages[chat["chat_id"]])) for chat in chats], total[0]["count"]
+
+    async def times(self, versions: Mapping[UUID, int]) -> Mapping[UUID, datetime]:
+        rows = await self._reader.fetch(TIMES, list(versions), list(versions.values())) if versions else []
+        return {row["chat_id"]: row["recorded_at"] for row in rows}
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
         return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]

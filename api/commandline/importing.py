@@ -10,6 +10,7 @@ from uuid import UUID
 
 import rich_click as click
 
+from adapters.collector import collect_seldom
 from api.commandline.place import Failed
 from api.commandline.progress import Progress
 from api.commandline.projections import database
@@ -19,7 +20,6 @@ from api.commandline.server import data_option
 FORMATS: Final = ("auto", "open-webui", "chitchat", "jsonl")
 SNIFFED_BYTES: Final = 64 * 1024
 REFUSALS_SHOWN: Final = 20
-GC_THRESHOLDS: Final = (100_000, 20, 50)
 LINE: Final = re.compile(rb'\s*\{[^\n]*"stream"\s*:\s*"[a-z]+/[^\n]*"version"\s*:')
 CHITCHAT: Final = re.compile(rb'\s*\{\s*"[^"]+"\s*:\s*\{\s*"(?:messages|ratings|start|prompt)"\s*:')
 EXIT_REFUSED: Final = 1
@@ -164,14 +164,12 @@ def broken_off(error: Any) -> str:
 
 async def into(dsn: str, source: Source, email: str | None, reading: Reading, total: int) -> Any:
     """Import everything for one person. Returns the summary."""
-    import gc
-
     from adapters.postgres.writing import writing
     from commands.chat import Chats
     from commands.importing import Importing, Summary
     from commands.whole_chat import REQUEST_EVENTS_MAX, WholeChats
 
-    gc.set_threshold(*GC_THRESHOLDS)  # chats make no cycles: looking for them takes a tenth of the time
+    collect_seldom()
     async with writing(dsn, batch_events_max=REQUEST_EVENTS_MAX) as log:
         owner = await owner_of(log, email)
         with Progress("Importing", total or 1, unit="bytes") as bar:

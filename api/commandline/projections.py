@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from adapters.collector import collect_seldom
 from api.commandline.place import Failed
 from api.commandline.progress import Progress
 from api.commandline.server import data_option, settings_with
@@ -60,9 +61,7 @@ def rebuild(name: str, data: Path | None) -> None:
 
     It can be interrupted, and goes on where it was when it is asked again. Readers notice nothing.
     """
-    import gc
-
-    from adapters.beside import GC_THRESHOLDS, Done
+    from adapters.beside import Done
     from adapters.build import CheckpointMoved, Poisoned
     from adapters.rebuild import RebuildFailed
     from adapters.rebuild import rebuild as build
@@ -71,7 +70,7 @@ def rebuild(name: str, data: Path | None) -> None:
     found = {one.name: one for one in PROJECTIONS}.get(name)
     if found is None:
         raise Failed(f"There is no projection {name}. There are: {', '.join(one.name for one in PROJECTIONS)}")
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     with database(data) as dsn, Progress(f"Rebuilding {name}", 0, unit="events") as bar:
 
         def progressed(done: Done) -> None:

@@ -1,7 +1,6 @@
 """``steno verify``: is the log as it was written, and are the views what it says?"""
 
 import asyncio
-import gc
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import rich_click as click
 
+from adapters.collector import collect_seldom
 from api.commandline.place import Failed
 from api.commandline.progress import Progress
 from api.commandline.server import data_option, settings_with
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DAMAGED: Final = 1
 NOT_VERIFIED: Final = 2
-GC_THRESHOLDS: Final = (100_000, 20, 50)  # rows make no cycles: looking for them takes a tenth of the time
 
 
 class NotVerified(Failed):
@@ -50,7 +49,7 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
     if with_projections and (first > 1 or name is not None):
         raise click.UsageError("--projections compares whole views: it goes with neither --from nor --stream.")
     stream = stream_of(name) if name is not None else None
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     settings = settings_with({"data": data})
     if settings.database_url is None and not (settings.data / "postgres").is_dir():
         raise NotVerified(f"There is no database in {settings.data}. Name the data folder:  steno verify --data FOLDER")

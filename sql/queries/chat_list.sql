@@ -3,8 +3,8 @@
 -- $5 boolean: archived, $6 boolean: in a folder, $7 uuid[]: of these alone, $8 text[]: with all of these tags, by their ids,
 -- $9 boolean: with any tag, $10 boolean: shared, $11 uuid[]: one of these chats. What others share with them has none of the owner's marks.
 -- By time, and not by position alone: an imported chat stands where it stood in the list that it comes from.
-SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
-  FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, position
+SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, version
+  FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, version, position
            FROM stenograph_history.chats
           WHERE owner_id = $1 AND listed AND NOT deleted
             AND ($4::boolean IS NULL OR pinned = $4)
@@ -16,7 +16,7 @@ SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id
             AND ($11::uuid[] IS NULL OR chat_id = ANY ($11))
           ORDER BY updated_at DESC, position DESC LIMIT $2::integer + $3::integer)
         UNION ALL
-        (SELECT chat_id, title, created_at, updated_at, false, false, NULL, position
+        (SELECT chat_id, title, created_at, updated_at, false, false, NULL, version, position
            FROM stenograph_history.chats
           WHERE readers @> ARRAY[$1::uuid] AND readers <> '{}' AND NOT deleted
             AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $8 IS NULL AND $9 IS NOT TRUE AND $10 IS NOT FALSE
@@ -58,3 +58,14 @@ SELECT c.chat_id, c.title, (c.state -> 'share' ->> 'share_id')::uuid, (c.state -
  ORDER BY (c.state -> 'share' ->> 'updated_at')::bigint DESC, c.chat_id
 OFFSET $2
  LIMIT $3;
+
+-- name: archived_chats_count
+-- $1 uuid: the person.
+SELECT count(*) FROM stenograph_history.chats WHERE owner_id = $1 AND listed AND NOT deleted AND archived;
+
+-- name: chat_times
+-- $1 uuid[], $2 int[]: chats, a version of each. When each was written; a restored one, when it was first.
+SELECT e.stream_id AS chat_id, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
+  FROM unnest($1::uuid[], $2::integer[]) AS wanted(stream_id, version)
+  JOIN events AS e USING (stream_id, version)
+  LEFT JOIN originals AS o USING (stream_id, version);

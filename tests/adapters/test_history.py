@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +16,7 @@ from adapters.memory.log import MemoryLog
 from adapters.migrate import schema_of
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
-from commands.ports import AppendRequest, StreamAppend
+from commands.ports import AppendRequest, Origin, StreamAppend
 from domain.chat import (
     BlockOpened,
     BranchSelected,
@@ -26,8 +27,6 @@ from domain.chat import (
     ChatPinned,
     ChatRenamed,
     ChatShared,
-    ChatSnapshotShared,
-    ChatSnapshotUnshared,
     ChatTagged,
     ChatUnshared,
     GenerationCancelled,
@@ -40,6 +39,7 @@ from domain.chat import (
 )
 from domain.errors import MessageNotFound
 from domain.event import Actor, Emitted, Event
+from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
 from domain.stream import Stream
 from domain.user import ChatListed
 from projections.chat import ChatView, view
@@ -405,12 +405,32 @@ def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) 
             pages = [await history.own(OWNER, chosen, after=after, limit=1) for after, _ in [(0, None), *own]]
             assert [one for page in pages for one in page] == own, "page by page"
         assert await history.own(friend, after=0, limit=10) == []
+        assert [await history.archived_count(one) for one in (OWNER, friend)] == [1, 0]
         [pinned] = await history.listed(OWNER, ChatFilter(pinned=True), offset=0, limit=10)
+        assert pinned.version == 5
         assert (pinned.pinned, pinned.archived, pinned.folder_id) == (True, False, folder)
         assert list(await history.tags(OWNER)) == ["To Do", "x"]
         assert list(await history.tags(friend)) == []
         assert await history.listed(friend, offset=0, limit=10) == []
         assert not await history.reached(10_000, 0)
+
+    runner.run(check())
+
+
+def test_when_a_chat_came_to_a_version_of_a_restored_one_when_it_did_so_first(place: Any) -> None:
+    runner, log, history, _ = place
+
+    async def check() -> None:
+        here, restored = uuid4(), uuid4()
+        made: list[Event[Any]] = [Event(None, ChatCreated(OWNER, "a chat")), Event(None, ChatRenamed("renamed"))]
+        await log.append(AppendRequest([StreamAppend(Stream("chat", here), made, 0)]))
+        times = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2)]
+        origins = [Origin(None, at) for at in times]
+        await log.append(AppendRequest([StreamAppend(Stream("chat", restored), made, 0, origins)]))
+        events = await log.read(Stream("chat", here), limit=10)
+        assert await history.times({here: 2, restored: 1, uuid4(): 1}) == {here: events[1].at, restored: times[0]}
+        assert await history.times({here: 3, restored: 2}) == {restored: times[1]}
+        assert await history.times({}) == {}
 
     runner.run(check())
 

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from api.settings import Settings
@@ -70,6 +71,14 @@ async def test_who_guesses_passwords_is_slowed_down(server: Running) -> None:
     ]
     assert statuses[:10] == [400] * 10
     assert statuses[10:] == [429] * 2
+
+
+async def test_one_of_several_workers_lets_through_its_part_of_the_guesses(settings: Settings) -> None:
+    async with running(msgspec.structs.replace(settings, workers=2)) as server:
+        user = await server.sign_up()
+        guess = {"email": user.email, "password": "incorrect horse"}
+        statuses = [(await user.post("/api/v1/auths/signin", guess)).status_code for _ in range(6)]
+        assert statuses == [400] * 5 + [429]
 
 
 async def test_without_a_token_nothing_is_shown(server: Running) -> None:

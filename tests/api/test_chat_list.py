@@ -56,6 +56,7 @@ async def test_the_archive_keeps_chats_out_of_every_other_list(server: Running) 
     await did(ada, f"/{plans}/tags", {"name": "work"})
     await did(ada, f"/{plans}/archive")
     assert (await titles(ada), await titles(ada, "/archived")) == (["Notes"], ["Plans"])
+    assert (await ada.get("/api/v1/chats/archived/count")).json() == 1
     assert await titles(ada, f"/folder/{folder}") == [], "it left its folder"
     assert [chat["title"] for chat in await did(ada, "/tags", {"name": "work"})] == []
     await did(ada, f"/{plans}/archive")

@@ -1,12 +1,13 @@
 """Clones and forks: a chat of one's own out of another, with all that stood in it."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from tests.api.conftest import Running, User
+from tests.api.conftest import Running, User, on_one_and_two
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_one_and_two]
 
 
 async def read(user: User, chat_id: str) -> dict[str, Any]:
@@ -124,11 +125,46 @@ async def test_what_an_answer_was_made_of_goes_along(server: Running) -> None:
     assert clone["chat"]["history"]["messages"][answer_id]["blocks"] == blocks
 
 
-async def test_a_clone_that_is_asked_for_again_is_the_same_one(server: Running) -> None:
+async def test_a_copy_that_is_asked_for_again_is_the_same_one(server: Running) -> None:
+    user = await server.sign_up()
+    chat_id = await user.new_chat("Plans")
+    await user.add(chat_id, "one")
+    for number, route in enumerate(("clone", "fork"), 1):
+        path, key = f"/api/v1/chats/{chat_id}/{route}", {"idempotency-key": route}
+        first = (await user.post(path, {}, **key)).json()
+        await user.post(f"/api/v1/chats/{first['id']}", {"chat": {"title": "renamed"}})
+        await user.add(chat_id, "more")
+        assert (await user.post(path, {}, **key)).json() == first
+        assert len((await user.get("/api/v1/chats/")).json()) == 1 + number
+
+
+async def test_a_key_that_comes_back_with_another_body_is_refused(server: Running) -> None:
     user = await server.sign_up()
     chat_id = await user.new_chat()
-    path = f"/api/v1/chats/{chat_id}/clone"
-    first = (await user.post(path, {}, **{"idempotency-key": "k"})).json()
-    again = (await user.post(path, {}, **{"idempotency-key": "k"})).json()
-    assert (again["id"], again["version"]) == (first["id"], first["version"])
+    root = (await user.add(chat_id, "root"))["message_id"]
+    leaf = (await user.add(chat_id, "leaf", root))["message_id"]
+    share_id = (await user.post(f"/api/v1/chats/{chat_id}/share")).json()["share_id"]
+    asked: list[tuple[str, str, Any, Any]] = [
+        ("clone", chat_id, {"title": "A"}, {"title": "B"}),
+        ("fork", chat_id, {"message_id": leaf}, {"message_id": root}),
+        ("clone/shared", share_id, None, {}),
+    ]
+    for route, source_id, first, other in asked:
+        path, key = f"/api/v1/chats/{source_id}/{route}", {"idempotency-key": route}
+        assert (await user.post(path, first, **key)).status_code == 200
+        for again, body in ((path, other), (f"/api/v1/chats/{chat_id}/pin", None)):
+            refused = await user.post(again, body, **key)
+            assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_key_reused"), route
+    assert len((await user.get("/api/v1/chats/")).json()) == 4
+
+
+async def test_a_key_that_is_in_use_by_two_requests_at_once_makes_one_copy(server: Running) -> None:
+    user = await server.sign_up()
+    chat_id = await user.new_chat()
+    await user.add(chat_id, "one")
+    path, key = f"/api/v1/chats/{chat_id}/clone", {"idempotency-key": "k"}
+    answers = await asyncio.gather(*(user.post(path, {"title": title}, **key) for title in ("A", "A", "B", "A", "B")))
+    made = [one.json()["title"] for one in answers if one.status_code == 200]
+    refused = [one.json()["code"] for one in answers if one.status_code == 422]
+    assert (len(set(made)), set(refused), len(made) + len(refused)) == (1, {"idempotency_key_reused"}, 5)
     assert len((await user.get("/api/v1/chats/")).json()) == 2

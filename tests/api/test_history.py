@@ -1,11 +1,16 @@
 """A chat's past over HTTP: as it was at a version or a time, page by page, with what each change changed."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
+from commands.ports import AppendRequest, Origin, StreamAppend
+from domain.chat import ChatCreated, MessageAdded, MessageEdited
+from domain.event import Event
+from domain.stream import Stream
 from tests.api.conftest import Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
@@ -153,3 +158,27 @@ async def test_a_list_waits_for_what_the_caller_has_just_done(server: Running) -
     assert [chat["id"] for chat in listed.json()] == [made["id"]]
     never = await ada.get("/api/v1/chats/", at_least=made["position"] + 1000)
     assert (never.status_code, never.json()["code"]) == (503, "projection_behind")
+
+
+async def test_the_changes_of_a_restored_chat_are_told_with_their_first_times(server: Running) -> None:
+    ada = await server.sign_up()
+    chat_id, message_id = uuid4(), uuid4()
+    facts: list[Event[Any]] = [
+        Event(None, ChatCreated(UUID(ada.id), "a chat")),
+        Event(message_id, MessageAdded(None, "user", "one")),
+        Event(message_id, MessageEdited({"content": "two"})),
+        Event(message_id, MessageEdited({"content": "three"})),
+    ]
+    times = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
+    origins = [Origin(None, at) for at in times]
+    await server.systems[0].log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), facts, 0, origins)]))
+    first = (await ada.get(f"/api/v1/chats/{chat_id}/events", limit=2)).json()
+    rest = (await ada.get(f"/api/v1/chats/{chat_id}/events", after=first["next"])).json()
+    changes = first["events"] + rest["events"]
+    assert [datetime.fromisoformat(one["event"]["at"]) for one in changes] == times
+    edited_at = [int(at.timestamp()) for at in times[2:]]
+    assert [one["after"]["edited_at"] for one in rest["events"]] == edited_at
+    assert [one["before"].get("edited_at") for one in rest["events"]] == [None, edited_at[0]]
+    await ada.post(f"/api/v1/chats/{chat_id}/messages/{message_id}", {"content": "four"})
+    [newest] = (await ada.get(f"/api/v1/chats/{chat_id}/events", after=rest["next"])).json()["events"]
+    assert datetime.fromisoformat(newest["event"]["at"]) > times[-1], "what happened here has the time that it has"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.chat_list import PAGE_CHATS
+from api.lists import PAGE_CHATS
 from tests.api.conftest import Running, User
 
 pytestmark = pytest.mark.anyio

@@ -184,16 +184,16 @@ async def test_who_hangs_up_without_reading_is_let_go_too(server: Running) -> No
     await until(lambda: followers(server) == 0)
 
 
-async def test_an_account_has_a_bounded_number_of_live_requests(server: Running) -> None:
-    server.system.live.connections_per_user_max = 1
-    user = await server.sign_up()
-    chat_id = await user.new_chat()
-    path = f"/api/v1/streams/chat/{chat_id}/events"
-    async with streaming(user, f"{path}?after=now") as answer:
-        await EventStream(answer).until("event: caught_up")
-        refused = await user.get(path, after="now", live="long-poll")
-        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-        assert (await user.get(path, after="start")).status_code == 200
+async def test_an_account_has_a_bounded_number_of_live_requests(settings: Settings) -> None:
+    async with running(msgspec.structs.replace(settings, connections_per_user_max=1)) as server:
+        user = await server.sign_up()
+        chat_id = await user.new_chat()
+        path = f"/api/v1/streams/chat/{chat_id}/events"
+        async with streaming(user, f"{path}?after=now") as answer:
+            await EventStream(answer).until("event: caught_up")
+            refused = await user.get(path, after="now", live="long-poll")
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert (await user.get(path, after="start")).status_code == 200
 
 
 async def test_a_filtered_long_poll_waits_for_what_is_wanted(server: Running) -> None:

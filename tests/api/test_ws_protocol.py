@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import tests.api.conftest
 from api.serve import config
 from api.settings import Settings
-from api.ws import Joined, Socket
 from api.ws_protocol import AsgiWire, payload_of, text_frame
+from api.ws_socket import Joined, Socket
 from domain.stream import parse_stream
 from tests.api.conftest import WAIT_S, Running, User, Wire, running
 

@@ -16,6 +16,7 @@ from adapters.postgres.log import PostgresLog
 from commands.account import (
     ATTEMPTS_KEPT_MAX,
     GUESSES_OF_ONE_FROM_ONE_PLACE,
+    LEAST_OF_ONE_PROCESS,
     PASSWORD_CHARACTERS,
     Accounts,
     Attempts,
@@ -582,6 +583,17 @@ async def test_attempts_are_counted_within_a_minute() -> None:
     attempts.count(("bob", 3))
     clock.now_s = 60
     attempts.count(("ada", 3))
+
+
+@pytest.mark.parametrize(
+    ("limit", "processes", "of_one"), [(100, 1, 100), (100, 4, 25), (10, 3, 5), (10, 64, LEAST_OF_ONE_PROCESS), (3, 64, 3)]
+)
+async def test_one_of_several_processes_lets_its_part_through_and_a_person_a_few(limit: int, processes: int, of_one: int) -> None:
+    attempts = Attempts(Clock(), processes=processes)
+    for _ in range(of_one):
+        attempts.count(("ada", limit))
+    with pytest.raises(TooManyAttempts):
+        attempts.count(("ada", limit))
 
 
 async def test_an_attempt_that_is_refused_counts_for_nothing_else() -> None:

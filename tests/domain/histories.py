@@ -37,18 +37,16 @@ from domain.chat import (
     RateMessage,
     RenameChat,
     SelectBranch,
-    SetSnapshotAccess,
     ShareChat,
-    ShareSnapshot,
     StartGeneration,
     TagChat,
     Timings,
-    UnshareSnapshot,
     decide,
     evolve,
     fold,
 )
 from domain.errors import Refusal
+from domain.sharing import SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
 from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, steps_of
 
 # No test of ours asserts a time, so hypothesis shall not either: a busy machine is no bug.

@@ -41,6 +41,7 @@ from domain.chat import (
     EditMessage,
     Emit,
     EndGeneration,
+    ExpectUnchanged,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -65,6 +66,7 @@ from domain.chat import (
 from domain.errors import (
     BadRequest,
     BlockGap,
+    ChatChanged,
     ChatExists,
     ChatNotFound,
     DeltaGap,
@@ -687,3 +689,38 @@ def test_the_open_generations_are_those_that_began_and_did_not_end(history: Hist
                 del counted[event.message_id]
     known = {one: [g.started_version, g.deltas, g.blocks] for one, g in history.state.open_generations.items()}
     assert known == counted
+
+
+# -------------------------------------------------------------------------------- several at once, and what they expect
+
+
+def expect(since: int, *message_ids: UUID, settings: bool = False) -> ExpectUnchanged:
+    return ExpectUnchanged(chat_id=CHAT, by=OWNER, since=since, message_ids=message_ids, settings=settings)
+
+
+def test_what_is_expected_to_be_unchanged_is_refused_if_it_is_not() -> None:
+    edited: Any = Event(Q, MessageEdited({"content": "x"}))
+    given(CREATED, asked(Q)).when(expect(2, Q)).then()
+    given(CREATED, asked(Q), edited).when(expect(2, Q)).then_raises(ChatChanged)
+    given(CREATED, asked(Q), edited).when(expect(3, Q)).then()
+    given(CREATED, asked(Q)).when(expect(2, A)).then_raises(MessageNotFound)
+    given(CREATED, Event(None, ChatConfigured({"a": 1}))).when(expect(1, settings=True)).then_raises(ChatChanged)
+    given(CREATED, Event(None, ChatConfigured({"a": 1}))).when(expect(1)).then()
+
+
+def test_tokens_change_nothing_that_anybody_expected() -> None:
+    more: Any = [Event(A, BlockOpened(1, "text")), Event(A, MessageDelta(1, "more"))]
+    given(*STREAMING, *more).when(expect(3, Q, A)).then()
+
+
+def test_many_commands_lead_to_what_they_lead_to_one_by_one() -> None:
+    chat = fold([CREATED])
+    ids = [UUID(int=1000 + number) for number in range(150)]
+    adds = [
+        AddMessage(chat_id=CHAT, by=OWNER, message_id=one, parent_id=above, role="user", content="x")
+        for one, above in zip(ids, [None, *ids], strict=False)
+    ]
+    many = decide_all(chat, adds, 1)
+    assert [event.message_id for event in many] == ids
+    assert many[:50] == decide_all(chat, adds[:50], 1)
+    assert len(chat.messages) == 0, "the state that they were decided on is as it was"

@@ -14,6 +14,7 @@ from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden,
 from domain.event import Actor, Emitted, Event
 from domain.user import (
     API_KEYS_MAX,
+    MANY_READ_MAX,
     NOBODY,
     PROFILE_BYTES_MAX,
     REVOKED_TOKENS_MAX,
@@ -32,7 +33,10 @@ from domain.user import (
     CreateUser,
     DeactivateUser,
     LastReadAt,
+    MarkedUnread,
+    MarkManyRead,
     MarkRead,
+    MarkUnread,
     PasswordChanged,
     ProfileChanged,
     RenameUser,
@@ -138,6 +142,8 @@ def every_command(by: Actor | None) -> list[UserCommand]:
         RevokeApiKey(user_id=ME, key_id=K),
         ChangeSettings(user_id=ME, fields={"a": 1}),
         MarkRead(user_id=ME, stream=CHAT, version=1),
+        MarkManyRead(user_id=ME, versions={CHAT: 2, f"chat/{UUID(int=98)}": 1}),
+        MarkUnread(user_id=ME, stream=CHAT),
     ]
 
 
@@ -323,6 +329,24 @@ def test_what_was_read_only_moves_forward() -> None:
     given(CREATED, read).when(MarkRead(user_id=ME, stream=f"chat/{UUID(int=98)}", version=4)).then(LastReadAt(f"chat/{UUID(int=98)}", 4))
 
 
+def test_what_was_read_can_be_marked_unread_and_read_again() -> None:
+    read, unread = happened(LastReadAt(CHAT, 5)), happened(MarkedUnread(CHAT))
+    given(CREATED, read).when(MarkUnread(user_id=ME, stream=CHAT)).then(MarkedUnread(CHAT))
+    given(CREATED, read, unread).when(MarkUnread(user_id=ME, stream=CHAT)).then()
+    given(CREATED).when(MarkUnread(user_id=ME, stream=CHAT)).then()
+    given(CREATED).when(MarkUnread(user_id=ME, stream="chat/7")).then_raises(BadStreamName)
+    given(CREATED, read, unread).when(MarkRead(user_id=ME, stream=CHAT, version=1)).then(LastReadAt(CHAT, 1))
+
+
+def test_of_many_that_are_marked_read_those_are_told_that_move_forward() -> None:
+    first, second, third = (f"chat/{UUID(int=number)}" for number in (97, 98, 99))
+    had = [happened(LastReadAt(first, 5)), happened(LastReadAt(second, 5))]
+    everything = MarkManyRead(user_id=ME, versions={first: 5, second: 6, third: 1})
+    given(CREATED, *had).when(everything).then(LastReadAt(second, 6), LastReadAt(third, 1))
+    many = {f"chat/{UUID(int=number)}": 1 for number in range(MANY_READ_MAX + 1)}
+    given(CREATED).when(MarkManyRead(user_id=ME, versions=many)).then_raises(BadRequest)
+
+
 @pytest.mark.parametrize("version", [0, -1, VERSION_MAX + 1, 10**30])
 def test_a_version_that_cannot_be_is_refused(version: int) -> None:
     given(CREATED).when(MarkRead(user_id=ME, stream=CHAT, version=version)).then_raises(BadRequest)
@@ -333,7 +357,10 @@ def test_a_stream_that_cannot_be_is_refused() -> None:
 
 
 def test_history_is_never_refused() -> None:
-    odd = [happened(fact) for fact in (LastReadAt("planet/7", 1), ChatListed(T), ChatUnlisted(T), ApiKeyRevoked(K), Emitted("x", 1))]
+    odd = [
+        happened(fact)
+        for fact in (LastReadAt("planet/7", 1), MarkedUnread("planet/7"), ChatListed(T), ChatUnlisted(T), ApiKeyRevoked(K), Emitted("x", 1))
+    ]
     assert fold([CREATED, *odd]) == fold([CREATED])
 
 

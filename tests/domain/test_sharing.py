@@ -1,30 +1,19 @@
-"""Links to snapshots, and what is decided only as long as nobody has changed something since."""
+"""Links to snapshots."""
 
 from typing import Any
 from uuid import UUID
 
 from domain.chat import (
     EMPTY,
-    AddMessage,
-    BlockOpened,
-    ChatConfigured,
     ChatDeleted,
     ChatShared,
-    ChatSnapshotShared,
-    ChatSnapshotUnshared,
-    ExpectUnchanged,
-    MessageDelta,
-    MessageEdited,
-    SetSnapshotAccess,
-    ShareSnapshot,
-    UnshareSnapshot,
-    decide_all,
     fold,
 )
-from domain.errors import BadRequest, ChatChanged, ChatNotFound, MessageNotFound
+from domain.errors import BadRequest, ChatNotFound
 from domain.event import Event
+from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared, SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
 from tests.domain.histories import CHAT, OWNER, READER, STRANGER, WRITER
-from tests.domain.test_chat import CREATED, STREAMING, A, Q, asked, given
+from tests.domain.test_chat import CREATED, Q, asked, given
 
 LINK, OTHER = UUID(int=0x5A), UUID(int=0x5B)
 SHARED: Any = Event(None, ChatSnapshotShared(LINK, 1))
@@ -36,10 +25,6 @@ def share(version: int, by: UUID = OWNER) -> ShareSnapshot:
 
 def allow(*user_ids: UUID, everyone: bool = False, by: UUID = OWNER) -> SetSnapshotAccess:
     return SetSnapshotAccess(chat_id=CHAT, by=by, everyone=everyone, user_ids=user_ids)
-
-
-def expect(since: int, *message_ids: UUID, settings: bool = False) -> ExpectUnchanged:
-    return ExpectUnchanged(chat_id=CHAT, by=OWNER, since=since, message_ids=message_ids, settings=settings)
 
 
 def test_a_snapshot_is_shared_with_everyone_who_has_the_link() -> None:
@@ -84,31 +69,3 @@ def test_who_may_see_a_snapshot() -> None:
     open_to_all = fold(chat, [(3, SHARED)])
     assert open_to_all.may_see_snapshot(LINK, STRANGER)
     assert not fold(open_to_all, [(4, Event(None, ChatDeleted()))]).may_see_snapshot(LINK, OWNER)
-
-
-def test_what_is_expected_to_be_unchanged_is_refused_if_it_is_not() -> None:
-    edited: Any = Event(Q, MessageEdited({"content": "x"}))
-    given(CREATED, asked(Q)).when(expect(2, Q)).then()
-    given(CREATED, asked(Q), edited).when(expect(2, Q)).then_raises(ChatChanged)
-    given(CREATED, asked(Q), edited).when(expect(3, Q)).then()
-    given(CREATED, asked(Q)).when(expect(2, A)).then_raises(MessageNotFound)
-    given(CREATED, Event(None, ChatConfigured({"a": 1}))).when(expect(1, settings=True)).then_raises(ChatChanged)
-    given(CREATED, Event(None, ChatConfigured({"a": 1}))).when(expect(1)).then()
-
-
-def test_tokens_change_nothing_that_anybody_expected() -> None:
-    more: Any = [Event(A, BlockOpened(1, "text")), Event(A, MessageDelta(1, "more"))]
-    given(*STREAMING, *more).when(expect(3, Q, A)).then()
-
-
-def test_many_commands_lead_to_what_they_lead_to_one_by_one() -> None:
-    chat = fold(EMPTY, [(1, CREATED)])
-    ids = [UUID(int=1000 + number) for number in range(150)]
-    adds = [
-        AddMessage(chat_id=CHAT, by=OWNER, message_id=one, parent_id=above, role="user", content="x")
-        for one, above in zip(ids, [None, *ids], strict=False)
-    ]
-    many = decide_all(chat, adds, 1)
-    assert [event.message_id for event in many] == ids
-    assert many[:50] == decide_all(chat, adds[:50], 1)
-    assert len(chat.messages) == 0, "the state that they were decided on is as it was"
