@@ -7,6 +7,8 @@ Memory is what the answers hold that are open at the same place of the log.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
@@ -21,9 +23,11 @@ from domain.chat import (
     MessageEnded,
     MessageStarted,
 )
-from domain.verify.finding import Batch, Entry, Finding, found
+from domain.verify.finding import Batch, Entry, Finding, Head, Rows, found
 
 ENDS: Final = (MessageEnded, GenerationFailed, GenerationCancelled, GenerationInterrupted)
+_index: Final = attrgetter("index")
+_text: Final = attrgetter("text")
 OF_AN_ANSWER: Final = frozenset({MessageStarted, BlockOpened, MessageDelta, *ENDS})
 
 
@@ -44,6 +48,15 @@ class Answer:
         self.deltas = 0
         self.is_damaged = False  # a part of it can't be read, and was named: its end says nothing new
 
+    def goes_on(self, deltas: Sequence[MessageDelta]) -> bool:
+        """Take what was streamed to one block of it. False, and nothing is taken, if it is not one block, or none that is there."""
+        index = deltas[0].index
+        if not 0 <= index < len(self.blocks) or (len(deltas) > 1 and len(set(map(_index, deltas))) > 1):
+            return False
+        self.blocks[index][1].extend(map(_text, deltas))
+        self.deltas += len(deltas)
+        return True
+
 
 class Answers:
     """``is_partial``: what is read begins in the middle, so answers whose beginning is not seen are passed over."""
@@ -59,46 +72,52 @@ class Answers:
         return len(self._open)
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        answers = self._open
-        for entry, fact in zip(batch.entries, batch.facts, strict=True):
-            kind = type(fact)
+        for head, begin, facts in batch.spans:
+            kind = type(facts[0])
             if kind is MessageDelta:
-                answer = answers.get(entry.stream_id + (entry.message_id or b""))
-                if answer is not None and fact.index < len(answer.blocks):
-                    answer.blocks[fact.index][1].append(fact.text)
-                    answer.deltas += 1
-                elif answer is not None:
-                    answer.is_damaged = True
-                    yield found(self, entry, f"expected a block below {len(answer.blocks)}, found a delta of block {fact.index}")
-                elif not self._is_partial:
-                    yield self._outside(entry)
+                answer = self._open.get(head.stream_id + (head.message_id or b""))
+                if answer is None or not answer.goes_on(facts):
+                    yield from self._wrong_deltas(batch.rows, head, begin, facts)
             elif kind in OF_AN_ANSWER:
-                yield from self._turn(entry, fact)
-            elif fact is None and entry.message_id is not None:
-                answer = answers.get(entry.stream_id + entry.message_id)
+                for at, fact in enumerate(facts, begin):
+                    yield from self._turn(batch.rows, head, at, fact)
+            elif kind is NoneType and head.message_id is not None:
+                answer = self._open.get(head.stream_id + head.message_id)
                 if answer is not None:
                     answer.is_damaged = True
 
-    def _turn(self, entry: Entry, fact: Any) -> Iterator[Finding]:
-        key = entry.stream_id + (entry.message_id or b"")
+    def _wrong_deltas(self, rows: Rows, head: Head, begin: int, deltas: Sequence[MessageDelta]) -> Iterator[Finding]:
+        """Some of them, or all; those that are right are taken."""
+        answer = self._open.get(head.stream_id + (head.message_id or b""))
+        for at, delta in enumerate(deltas, begin):
+            if answer is None:
+                if not self._is_partial:
+                    yield self._outside(rows.entry(head, at))
+            elif not answer.goes_on((delta,)):
+                answer.is_damaged = True
+                text = f"expected a block below {len(answer.blocks)}, found a delta of block {delta.index}"
+                yield found(self, rows.entry(head, at), text)
+
+    def _turn(self, rows: Rows, head: Head, at: int, fact: Any) -> Iterator[Finding]:
+        key = head.stream_id + (head.message_id or b"")
         answer = self._open.get(key)
         if isinstance(fact, MessageStarted):
             if answer is not None:
-                yield found(self, entry, "expected an answer that is not open, found its second beginning")
+                yield found(self, rows.entry(head, at), "expected an answer that is not open, found its second beginning")
             self._open[key] = Answer()
         elif answer is None:
             if not self._is_partial:
-                yield self._outside(entry)
+                yield self._outside(rows.entry(head, at))
         elif isinstance(fact, BlockOpened):
             if fact.index != len(answer.blocks):
                 answer.is_damaged = True
-                yield found(self, entry, f"expected block {len(answer.blocks)} to open, found block {fact.index}")
+                yield found(self, rows.entry(head, at), f"expected block {len(answer.blocks)} to open, found block {fact.index}")
             answer.blocks.append((fact.type, []))
         else:
             del self._open[key]
             if not answer.is_damaged:
                 for text in wrong(answer, fact):
-                    yield found(self, entry, text)
+                    yield found(self, rows.entry(head, at), text)
 
     def _outside(self, entry: Entry) -> Finding:
         return found(self, entry, f"expected an open answer, found a {entry.type} before its beginning or after its end")

@@ -28,7 +28,7 @@ from domain.stream import Kind
 from domain.upcasting import Upcast
 from domain.user import UserCreated
 from domain.verify.blobs import StoredBlob
-from domain.verify.finding import Entry, Finding
+from domain.verify.finding import Entry, Finding, Head, Rows
 from domain.verify.log import LISTED_MAX, Report, Verifying
 from tests.domain.histories import FEW, NODE, OWNER, History, histories, sha256
 
@@ -73,12 +73,23 @@ ANSWER: list[Event[Any]] = [
 ]
 
 
+def rows_of(entries: Sequence[Entry]) -> Rows:
+    """As they are read: those with the same head are one run."""
+    runs: list[tuple[Head, int, int]] = []
+    for at, one in enumerate(entries):
+        head = Head(one.stream_id, one.kind, one.message_id, one.type, one.actor)
+        begin = runs.pop()[1] if runs and runs[-1][0] == head else at
+        runs.append((head, begin, at + 1))
+    positions, versions, times_us, data = zip(*((one.position, one.version, one.at_us, one.data) for one in entries), strict=True)
+    return Rows(positions, versions, times_us, data, runs)
+
+
 def verified(
     entries: Sequence[Entry], *, size: int = 3, first: int = 1, of_stream: bool = False, blobs: Sequence[StoredBlob] = (), **more: Any
 ) -> Report:
     verifying = Verifying(first=first, of_stream=of_stream, **more)
     for at in range(0, len(entries), size):
-        verifying.take(entries[at : at + size])
+        verifying.take(rows_of(entries[at : at + size]))
     for blob in blobs:
         verifying.add(verifying.blobs.compare(blob))
     verifying.add(verifying.blobs.left())
