@@ -5,13 +5,13 @@ A row is taken apart here and not by the driver: it would make an object of each
 
 import select
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from struct import Struct
 from typing import Any, Final
 
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg.pq.abc import PGconn
 
 from adapters.postgres.queries import text
 from domain.stream import KINDS, Stream
@@ -42,8 +42,12 @@ NAMES_KEPT_MAX: Final = 1_000  # emitters make up names as they like
 HEADER_BYTES: Final = 19
 TRAILER: Final = b"\xff\xff"
 LENGTH_BYTES: Final = 4
+UUID_BYTES: Final = 16
+KIND_BYTES: Final = 4
+HEAD_COLUMNS: Final = 5
 NULL: Final = -1
 _numbers: Final = Struct("!2x4xq4xi4xq")  # position, version, time: the columns before ``head_of``
+_usual: Final = Struct("!i16si4si16si")  # stream, its kind, message, length of the type: nearly all are in a chat and about a message
 _length: Final = Struct("!i")
 NO_HEAD: Final = _length.pack(NULL)  # no row goes on with this: each has a stream
 
@@ -93,36 +97,41 @@ def read(
         first=sql.Literal(first), last=sql.Literal(last), stream_id=sql.Literal(stream.id if stream is not None else None)
     )
     with connection.cursor() as cursor, cursor.copy(query) as copy:
-        yield from batches(sent(connection), rows_max)
+        names: dict[bytes, str] = {}  # a name is made once: there are few
+        for rows in sent(connection.pgconn, rows_max):
+            yield rows_of(rows, names)
         while copy.read():
             pass  # nothing: it ends the copy in order
 
 
-def sent(connection: "psycopg.Connection[Any]") -> Iterator[bytes]:
-    """The rows of a COPY, as they come from libpq. The driver's own way takes three times as long for each."""
-    next_row = connection.pgconn.get_copy_data
-    is_first = True
+def sent(pgconn: PGconn, rows_max: int) -> Iterator[list[bytes]]:
+    """The rows of a COPY, so many at once."""
+    row = message(pgconn)[HEADER_BYTES:] or message(pgconn)
+    rows: list[bytes] = []
+    while row != TRAILER:
+        rows.append(row)
+        if len(rows) == rows_max:
+            yield rows
+            rows = []
+        row = message(pgconn)
+    if rows:
+        yield rows
+
+
+def message(pgconn: PGconn) -> bytes:
+    """The next one of a COPY, as it comes from libpq: the driver's own way takes longer for each, and there are millions.
+
+    Raises ``psycopg.OperationalError`` if the COPY was broken off.
+    """
     while True:
-        count, row = next_row(1)
-        if count > 0:
-            data = bytes(row)
-            if is_first:
-                data, is_first = data[HEADER_BYTES:], False
-            if data == TRAILER:
-                return
-            if data:
-                yield data
-        elif count == 0:
-            select.select([connection.pgconn.socket], [], [], WAIT_S)
-            connection.pgconn.consume_input()
-        else:
-            return  # an error: the driver, which reads on, raises it
-
-
-def batches(sent: Iterator[bytes], rows_max: int) -> Iterator[Rows]:
-    names: dict[bytes, str] = {}  # a name is made once: there are few
-    while some := list(islice(sent, rows_max)):
-        yield rows_of(some, names)
+        size_bytes, data = pgconn.get_copy_data(1)
+        if size_bytes > 0:
+            return bytes(data)
+        if size_bytes < 0:
+            result = pgconn.get_result()
+            raise psycopg.OperationalError(result.get_error_message() if result is not None else pgconn.get_error_message())
+        select.select([pgconn.socket], [], [], WAIT_S)
+        pgconn.consume_input()
 
 
 def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
@@ -146,8 +155,23 @@ def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
 def head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
     """What stands between the numbers and the data, and where it ends."""
     at = _numbers.size
+    if len(row) > at + _usual.size:
+        id_length, stream_id, kind_length, kind, message_length, message_id, name_length = _usual.unpack_from(row, at)
+        if id_length == message_length == UUID_BYTES and kind_length == KIND_BYTES:
+            at += _usual.size
+            name, at = row[at : at + name_length], at + name_length
+            (actor_length,) = _length.unpack_from(row, at)
+            at += LENGTH_BYTES
+            actor, at = (None, at) if actor_length == NULL else (row[at : at + actor_length], at + actor_length)
+            return Head(stream_id, KINDS_AS_SENT.get(kind), message_id, names.get(name) or named(names, name), actor), at
+    return any_head_of(row, names)
+
+
+def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
+    """The same of a row of any shape."""
+    at = _numbers.size
     values: list[bytes | None] = []
-    for _ in range(5):
+    for _ in range(HEAD_COLUMNS):
         (length,) = _length.unpack_from(row, at)
         at += LENGTH_BYTES
         values.append(None if length == NULL else row[at : at + length])
