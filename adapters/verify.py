@@ -143,27 +143,28 @@ def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
     for row in sent:
         if not row.startswith(same, begin):
             head, end = head_of(row, names)
-            same = row[begin:end]
+            same = row[begin : end - LENGTH_BYTES]
             heads.append(head)
             begins.append(len(data))
-            end += LENGTH_BYTES
         data.append(row[end:])
     positions, versions, times_us = zip(*map(_numbers.unpack_from, sent), strict=True)
     return Rows(positions, versions, times_us, data, [*zip(heads, begins, [*begins[1:], len(data)], strict=True)])
 
 
 def head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
-    """What stands between the numbers and the data, and where it ends."""
+    """What stands between the numbers and the data, and where the data begins."""
     at = _numbers.size
     if len(row) > at + _usual.size:
         id_length, stream_id, kind_length, kind, message_length, message_id, name_length = _usual.unpack_from(row, at)
         if id_length == message_length == UUID_BYTES and kind_length == KIND_BYTES:
             at += _usual.size
-            name, at = row[at : at + name_length], at + name_length
-            (actor_length,) = _length.unpack_from(row, at)
-            at += LENGTH_BYTES
-            actor, at = (None, at) if actor_length == NULL else (row[at : at + actor_length], at + actor_length)
-            return Head(stream_id, KINDS_AS_SENT.get(kind), message_id, names.get(name) or named(names, name), actor), at
+            name_end = at + name_length
+            name = row[at:name_end]
+            (actor_length,) = _length.unpack_from(row, name_end)
+            at = name_end + LENGTH_BYTES
+            end = at + max(actor_length, 0)
+            actor = None if actor_length == NULL else row[at:end]
+            return Head(stream_id, KINDS_AS_SENT.get(kind), message_id, names.get(name) or named(names, name), actor), end + LENGTH_BYTES
     return any_head_of(row, names)
 
 
@@ -178,7 +179,8 @@ def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
         at += max(length, 0)
     stream_id, kind, message_id, name, actor = values
     assert stream_id is not None and name is not None  # NOT NULL
-    return Head(stream_id, KINDS_AS_SENT.get(kind) if kind is not None else None, message_id, named(names, name), actor), at
+    known_kind = KINDS_AS_SENT.get(kind) if kind is not None else None
+    return Head(stream_id, known_kind, message_id, named(names, name), actor), at + LENGTH_BYTES
 
 
 def named(names: dict[bytes, str], name: bytes) -> str:

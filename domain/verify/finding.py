@@ -37,6 +37,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return f"{self.kind or '?'}/{UUID(bytes=self.stream_id)}"
 
 
+Run = tuple[Head, int, int]  # rows with one head that follow each other: where they begin and end
+
+
 class Rows(NamedTuple):
     """Rows of the log in order, not none, by column: no object is made of a row that nothing is wrong with."""
 
@@ -44,7 +47,7 @@ class Rows(NamedTuple):
     versions: tuple[int, ...]
     times_us: tuple[int, ...]
     data: Sequence[bytes]
-    runs: Sequence[tuple[Head, int, int]]  # rows with one head that follow each other: where they begin and end, all rows in one each
+    runs: Sequence[Run]  # each row is in one
 
     def entry(self, head: Head, at: int) -> Entry:
         return Entry(

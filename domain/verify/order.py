@@ -1,8 +1,8 @@
 """Numbers and times: positions without a gap, versions without a gap in each stream, time that never runs against position."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from domain.verify.finding import Batch, Finding, Head, Rows, found
+from domain.verify.finding import Batch, Finding, Rows, Run, found
 
 
 def is_dense(numbers: tuple[int, ...]) -> bool:
@@ -64,20 +64,31 @@ class Versions:
 
     def take(self, batch: Batch) -> Iterator[Finding]:
         known, versions = self._known, batch.rows.versions
-        for head, begin, end in batch.rows.runs:
-            stream_id = head.stream_id
+        for runs in stretches(batch.rows.runs):
+            stream_id, begin, end = runs[0][0].stream_id, runs[0][1], runs[-1][2]
             before = known.get(stream_id, 0)
             known[stream_id] = versions[end - 1]
-            if versions[begin] != before + 1 or (end - begin > 1 and not is_dense(versions[begin:end])):
-                yield from self._gaps(batch.rows, head, begin, end, before)
+            if versions[begin] != before + 1 or not is_dense(versions[begin:end]):
+                yield from self._gaps(batch.rows, runs, before)
 
-    def _gaps(self, rows: Rows, head: Head, begin: int, end: int, before: int) -> Iterator[Finding]:
-        for at in range(begin, end):
-            version = rows.versions[at]
-            if version != before + 1 and not (self._is_partial and before == 0):
-                entry = rows.entry(head, at)
-                yield found(self, entry, f"expected version {before + 1} of {entry.stream}, found {version}")
-            before = version
+    def _gaps(self, rows: Rows, runs: Sequence[Run], before: int) -> Iterator[Finding]:
+        for head, begin, end in runs:
+            for at in range(begin, end):
+                version = rows.versions[at]
+                if version != before + 1 and not (self._is_partial and before == 0):
+                    entry = rows.entry(head, at)
+                    yield found(self, entry, f"expected version {before + 1} of {entry.stream}, found {version}")
+                before = version
+
+
+def stretches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
+    """Those that follow each other in one stream."""
+    begin, stream_id = 0, runs[0][0].stream_id
+    for at, (head, _, _) in enumerate(runs):
+        if head.stream_id != stream_id:
+            yield runs[begin:at]
+            begin, stream_id = at, head.stream_id
+    yield runs[begin:]
 
 
 class Times:
