@@ -128,10 +128,17 @@ def message(pgconn: PGconn) -> bytes:
         if size_bytes > 0:
             return bytes(data)
         if size_bytes < 0:
-            result = pgconn.get_result()
-            raise psycopg.OperationalError(result.get_error_message() if result is not None else pgconn.get_error_message())
+            raise broken_off(pgconn)
         select.select([pgconn.socket], [], [], WAIT_S)
         pgconn.consume_input()
+
+
+def broken_off(pgconn: PGconn) -> psycopg.OperationalError:
+    """Why there is no more, although the end was not seen. The connection is as it was before, if it is still there."""
+    why = ""
+    while (result := pgconn.get_result()) is not None:
+        why = why or result.get_error_message()
+    return psycopg.OperationalError(why or pgconn.get_error_message())
 
 
 def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
