@@ -31,6 +31,7 @@ REACHED: Final = text("verify_reached")
 STREAM_IS_KNOWN: Final = text("verify_stream_is_known")
 
 BATCH_EVENTS: Final = 2_000
+BATCH_BYTES: Final = 4_000_000  # an event may have a quarter of a megabyte
 BLOBS_AT_ONCE: Final = 100
 WAIT_S: Final = 0.5  # for Postgres, before it is looked whether somebody pressed Ctrl-C
 
@@ -105,16 +106,15 @@ def read(
 
 
 def sent(pgconn: PGconn, rows_max: int) -> Iterator[list[bytes]]:
-    """The rows of a COPY, so many at once."""
+    """The rows of a COPY, so many at once; fewer where they are large."""
     row = message(pgconn)[HEADER_BYTES:] or message(pgconn)
-    rows: list[bytes] = []
     while row != TRAILER:
-        rows.append(row)
-        if len(rows) == rows_max:
-            yield rows
-            rows = []
-        row = message(pgconn)
-    if rows:
+        rows: list[bytes] = []
+        room_bytes = BATCH_BYTES
+        while len(rows) < rows_max and room_bytes > 0 and row != TRAILER:
+            rows.append(row)
+            room_bytes -= len(row)
+            row = message(pgconn)
         yield rows
 
 

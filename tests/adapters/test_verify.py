@@ -14,7 +14,7 @@ from adapters.migrate import schema_of
 from adapters.postgres.log import PostgresLog
 from adapters.projections import listed
 from adapters.projector import Build, connect
-from adapters.verify import NoSuchStream, Verified, read, sent, verify
+from adapters.verify import BATCH_BYTES, NoSuchStream, Verified, read, sent, verify
 from adapters.verify_projections import Compared, NotCompared, verify_projection
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat import (
@@ -201,6 +201,14 @@ async def test_rows_are_taken_apart_as_the_driver_does(database: str, seeded: Se
             assert list(map(columns, entries)) == known
     assert None in {one.kind for one in entries}
     assert {None, ADA} <= {decode_actor(one.actor) for one in entries}
+
+
+async def test_large_rows_are_read_a_few_at_once(database: str, log: PostgresLog) -> None:
+    await append(log, Stream("chat", uuid4()), [Event(None, ChatCreated(OWNER, "large"))])
+    await append(log, Stream("chat", uuid4()), [Event(uuid4(), MessageAdded(None, "user", "x" * (BATCH_BYTES // 20))) for _ in range(50)])
+    with psycopg.connect(database, autocommit=True) as connection:
+        sizes = [len(rows.data) for rows in read(connection, 1, 51, None, 51)]
+    assert (sizes[0] <= 21, sum(sizes)) == (True, 51)
 
 
 async def test_tokens_that_follow_each_other_are_one_run(database: str, seeded: Seeded) -> None:
