@@ -4,19 +4,19 @@ A row is taken apart here and not by the driver: it would make an object of each
 """
 
 import select
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import Any, Final
 
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg.pq.abc import PGconn
 
 from adapters.postgres.queries import text
 from domain.stream import KINDS, Stream
 from domain.verify.blobs import StoredBlob
-from domain.verify.finding import Entry, Finding
+from domain.verify.finding import Finding, Head, Rows
 from domain.verify.log import Report, Verifying
 
 LOG_HEAD: Final = text("log_head")
@@ -31,6 +31,7 @@ REACHED: Final = text("verify_reached")
 STREAM_IS_KNOWN: Final = text("verify_stream_is_known")
 
 BATCH_EVENTS: Final = 2_000
+BATCH_BYTES: Final = 4_000_000  # an event may have a quarter of a megabyte
 BLOBS_AT_ONCE: Final = 100
 WAIT_S: Final = 0.5  # for Postgres, before it is looked whether somebody pressed Ctrl-C
 
@@ -38,15 +39,18 @@ KINDS_AS_SENT: Final = {kind.encode(): kind for kind in KINDS}
 NAMES_KEPT_MAX: Final = 1_000  # emitters make up names as they like
 
 # How COPY writes a row (PostgreSQL's manual, COPY, "Binary Format"): the number of columns, then each with its length before it, -1 for
-# null. Nearly all rows are about a message, without an actor, in a stream whose kind has four letters: those are read at one stroke.
+# null. First what is another number in each row, then what rows that follow each other mostly have in common, then the data.
 HEADER_BYTES: Final = 19
 TRAILER: Final = b"\xff\xff"
+LENGTH_BYTES: Final = 4
 UUID_BYTES: Final = 16
 KIND_BYTES: Final = 4
+HEAD_COLUMNS: Final = 5
 NULL: Final = -1
-_common: Final = Struct("!hiqiii16siqi16sii4si")  # position, version, stream, time, message, actor's length, kind, type's length
-_fixed: Final = Struct("!hiqiii16siq")  # the first four of these
+_numbers: Final = Struct("!2x4xq4xi4xq")  # position, version, time: the columns before ``head_of``
+_usual: Final = Struct("!i16si4si16si")  # stream, its kind, message, length of the type: nearly all are in a chat and about a message
 _length: Final = Struct("!i")
+NO_HEAD: Final = _length.pack(NULL)  # no row goes on with this: each has a stream
 
 
 class NoSuchStream(LookupError):
@@ -78,92 +82,120 @@ def verify(
                 known = connection.execute(STREAM_IS_KNOWN, (stream.id,)).fetchone()
                 if known is None or not known[0]:
                     raise NoSuchStream(str(stream))
-            entries = read(connection, first, head, stream)
-            while batch := list(islice(entries, batch_events)):
-                verifying.take(batch)
-                progressed(Verified(batch[-1].position, head, verifying.events))
+            for rows in read(connection, first, head, stream, batch_events):
+                verifying.take(rows)
+                progressed(Verified(rows.positions[-1], head, verifying.events))
             compare_blobs(connection, verifying, stream)
             if stream is None:
                 verifying.add(around_the_log(connection, head))
     return verifying.report(head)
 
 
-def read(connection: "psycopg.Connection[Any]", first: int, last: int, stream: Stream | None) -> Iterator[Entry]:
+def read(
+    connection: "psycopg.Connection[Any]", first: int, last: int, stream: Stream | None, rows_max: int = BATCH_EVENTS
+) -> Iterator[Rows]:
     query = sql.SQL(LOG if stream is None else STREAM).format(
         first=sql.Literal(first), last=sql.Literal(last), stream_id=sql.Literal(stream.id if stream is not None else None)
     )
     with connection.cursor() as cursor, cursor.copy(query) as copy:
-        yield from entries(rows(connection))
+        names: dict[bytes, str] = {}  # a name is made once: there are few
+        for rows in sent(connection.pgconn, rows_max):
+            yield rows_of(rows, names)
         while copy.read():
             pass  # nothing: it ends the copy in order
 
 
-def rows(connection: "psycopg.Connection[Any]") -> Iterator[bytes]:
-    """The rows of a COPY, as they come from libpq. The driver's own way takes three times as long for each."""
-    next_row = connection.pgconn.get_copy_data
-    is_first = True
+def sent(pgconn: PGconn, rows_max: int) -> Iterator[list[bytes]]:
+    """The rows of a COPY, so many at once; fewer where they are large."""
+    row = message(pgconn)[HEADER_BYTES:] or message(pgconn)
+    while row != TRAILER:
+        rows: list[bytes] = []
+        room_bytes = BATCH_BYTES
+        while len(rows) < rows_max and room_bytes > 0 and row != TRAILER:
+            rows.append(row)
+            room_bytes -= len(row)
+            row = message(pgconn)
+        yield rows
+
+
+def message(pgconn: PGconn) -> bytes:
+    """The next one of a COPY, as it comes from libpq: the driver's own way takes longer for each, and there are millions.
+
+    Raises ``psycopg.OperationalError`` if the COPY was broken off.
+    """
     while True:
-        count, row = next_row(1)
-        if count > 0:
-            data = bytes(row)
-            if is_first:
-                data, is_first = data[HEADER_BYTES:], False
-            if data == TRAILER:
-                return
-            if data:
-                yield data
-        elif count == 0:
-            select.select([connection.pgconn.socket], [], [], WAIT_S)
-            connection.pgconn.consume_input()
-        else:
-            return  # an error: the driver, which reads on, raises it
+        size_bytes, data = pgconn.get_copy_data(1)
+        if size_bytes > 0:
+            return bytes(data)
+        if size_bytes < 0:
+            raise broken_off(pgconn)
+        select.select([pgconn.socket], [], [], WAIT_S)
+        pgconn.consume_input()
 
 
-def entries(rows: Iterator[bytes]) -> Iterator[Entry]:
-    common, common_bytes = _common.unpack_from, _common.size
-    known: dict[bytes, str] = {}  # a name is made once: there are few
-    for row in rows:
-        if len(row) > common_bytes:
-            *_, id_length, message_id, actor_length, kind_length, kind, length = fields = common(row)
-            if id_length == UUID_BYTES and actor_length == NULL and kind_length == KIND_BYTES:
-                end = common_bytes + length
-                name = row[common_bytes:end]
-                yield Entry(
-                    fields[2],
-                    fields[4],
-                    fields[6],
-                    fields[8],
-                    KINDS_AS_SENT.get(kind),
-                    message_id,
-                    None,
-                    known.get(name) or named(known, name),
-                    row[end + 4 :],
-                )
-                continue
-        yield any_entry(row, known)
+def broken_off(pgconn: PGconn) -> psycopg.OperationalError:
+    """Why there is no more, although the end was not seen. The connection is as it was before, if it is still there."""
+    why = ""
+    while (result := pgconn.get_result()) is not None:
+        why = why or result.get_error_message()
+    return psycopg.OperationalError(why or pgconn.get_error_message())
 
 
-def any_entry(row: bytes, known: dict[bytes, str]) -> Entry:
-    """The same for a row of any shape."""
-    _, _, position, _, version, _, stream_id, _, at_us = _fixed.unpack_from(row)
-    at, values = _fixed.size, list[bytes | None]()
-    while at < len(row):
+def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
+    data: list[bytes] = []
+    heads: list[Head] = []
+    begins: list[int] = []
+    begin, end = _numbers.size, 0
+    same = NO_HEAD
+    for row in sent:
+        if not row.startswith(same, begin):
+            head, end = head_of(row, names)
+            same = row[begin : end - LENGTH_BYTES]
+            heads.append(head)
+            begins.append(len(data))
+        data.append(row[end:])
+    positions, versions, times_us = zip(*map(_numbers.unpack_from, sent), strict=True)
+    return Rows(positions, versions, times_us, data, [*zip(heads, begins, [*begins[1:], len(data)], strict=True)])
+
+
+def head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
+    """What stands between the numbers and the data, and where the data begins."""
+    at = _numbers.size
+    if len(row) > at + _usual.size:
+        id_length, stream_id, kind_length, kind, message_length, message_id, name_length = _usual.unpack_from(row, at)
+        if id_length == message_length == UUID_BYTES and kind_length == KIND_BYTES:
+            at += _usual.size
+            name_end = at + name_length
+            name = row[at:name_end]
+            (actor_length,) = _length.unpack_from(row, name_end)
+            at = name_end + LENGTH_BYTES
+            end = at + max(actor_length, 0)
+            actor = None if actor_length == NULL else row[at:end]
+            return Head(stream_id, KINDS_AS_SENT.get(kind), message_id, names.get(name) or named(names, name), actor), end + LENGTH_BYTES
+    return any_head_of(row, names)
+
+
+def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
+    """The same of a row of any shape."""
+    at = _numbers.size
+    values: list[bytes | None] = []
+    for _ in range(HEAD_COLUMNS):
         (length,) = _length.unpack_from(row, at)
-        at += _length.size
+        at += LENGTH_BYTES
         values.append(None if length == NULL else row[at : at + length])
         at += max(length, 0)
-    message_id, actor, kind, name, data = values
-    assert name is not None and data is not None  # NOT NULL
-    kind_name = KINDS_AS_SENT.get(kind) if kind is not None else None
-    return Entry(position, version, stream_id, at_us, kind_name, message_id, actor, named(known, name), data)
+    stream_id, kind, message_id, name, actor = values
+    assert stream_id is not None and name is not None  # NOT NULL
+    known_kind = KINDS_AS_SENT.get(kind) if kind is not None else None
+    return Head(stream_id, known_kind, message_id, named(names, name), actor), at + LENGTH_BYTES
 
 
-def named(known: dict[bytes, str], name: bytes) -> str:
-    found = known.get(name)
+def named(names: dict[bytes, str], name: bytes) -> str:
+    found = names.get(name)
     if found is None:
         found = name.decode(errors="replace")
-        if len(known) < NAMES_KEPT_MAX:
-            known[name] = found
+        if len(names) < NAMES_KEPT_MAX:
+            names[name] = found
     return found
 
 

@@ -6,7 +6,9 @@ Memory is what the answers hold that are open at the same place of the log.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
@@ -21,9 +23,11 @@ from domain.chat import (
     MessageEnded,
     MessageStarted,
 )
-from domain.verify.finding import Batch, Entry, Finding, found
+from domain.verify.finding import Batch, Finding, Head, found
 
 ENDS: Final = (MessageEnded, GenerationFailed, GenerationCancelled, GenerationInterrupted)
+_index: Final = attrgetter("index")
+_text: Final = attrgetter("text")
 OF_AN_ANSWER: Final = frozenset({MessageStarted, BlockOpened, MessageDelta, *ENDS})
 
 
@@ -44,6 +48,15 @@ class Answer:
         self.deltas = 0
         self.is_damaged = False  # a part of it can't be read, and was named: its end says nothing new
 
+    def goes_on(self, deltas: Sequence[MessageDelta]) -> bool:
+        """Take what was streamed to one block of it. False, and nothing is taken, if it is not one block, or none that is there."""
+        index = deltas[0].index
+        if not 0 <= index < len(self.blocks) or (len(deltas) > 1 and len(set(map(_index, deltas))) > 1):
+            return False
+        self.blocks[index][1].extend(map(_text, deltas))
+        self.deltas += len(deltas)
+        return True
+
 
 class Answers:
     """``is_partial``: what is read begins in the middle, so answers whose beginning is not seen are passed over."""
@@ -59,69 +72,83 @@ class Answers:
         return len(self._open)
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        answers = self._open
-        for entry, fact in zip(batch.entries, batch.facts, strict=True):
-            kind = type(fact)
+        for head, begin, facts in batch.spans:
+            kind = type(facts[0])
             if kind is MessageDelta:
-                answer = answers.get(entry.stream_id + (entry.message_id or b""))
-                if answer is not None and fact.index < len(answer.blocks):
-                    answer.blocks[fact.index][1].append(fact.text)
-                    answer.deltas += 1
-                elif answer is not None:
-                    answer.is_damaged = True
-                    yield found(self, entry, f"expected a block below {len(answer.blocks)}, found a delta of block {fact.index}")
-                elif not self._is_partial:
-                    yield self._outside(entry)
+                answer = self._open.get(head.stream_id + (head.message_id or b""))
+                if answer is not None and answer.goes_on(facts):
+                    continue
+                wrong_of: Callable[[Head, Any], Iterable[str]] = self._delta
             elif kind in OF_AN_ANSWER:
-                yield from self._turn(entry, fact)
-            elif fact is None and entry.message_id is not None:
-                answer = answers.get(entry.stream_id + entry.message_id)
-                if answer is not None:
-                    answer.is_damaged = True
+                wrong_of = self._turn
+            elif kind is NoneType:
+                wrong_of = self._unread
+            else:
+                continue
+            for at, fact in enumerate(facts, begin):
+                for text in wrong_of(head, fact):
+                    yield found(self, batch.rows.entry(head, at), text)
 
-    def _turn(self, entry: Entry, fact: Any) -> Iterator[Finding]:
-        key = entry.stream_id + (entry.message_id or b"")
+    def _delta(self, head: Head, delta: MessageDelta) -> Iterable[str]:
+        """One of a run that is not all of one block that is open."""
+        answer = self._open.get(head.stream_id + (head.message_id or b""))
+        if answer is None:
+            return self._outside(head)
+        if answer.goes_on((delta,)):
+            return ()
+        answer.is_damaged = True
+        return (f"expected a block below {len(answer.blocks)}, found a delta of block {delta.index}",)
+
+    def _turn(self, head: Head, fact: Any) -> Iterable[str]:
+        key = head.stream_id + (head.message_id or b"")
         answer = self._open.get(key)
         if isinstance(fact, MessageStarted):
-            if answer is not None:
-                yield found(self, entry, "expected an answer that is not open, found its second beginning")
             self._open[key] = Answer()
-        elif answer is None:
-            if not self._is_partial:
-                yield self._outside(entry)
-        elif isinstance(fact, BlockOpened):
-            if fact.index != len(answer.blocks):
-                answer.is_damaged = True
-                yield found(self, entry, f"expected block {len(answer.blocks)} to open, found block {fact.index}")
+            return () if answer is None else ("expected an answer that is not open, found its second beginning",)
+        if answer is None:
+            return self._outside(head)
+        if isinstance(fact, BlockOpened):
+            known = len(answer.blocks)
             answer.blocks.append((fact.type, []))
-        else:
-            del self._open[key]
-            if not answer.is_damaged:
-                for text in wrong(answer, fact):
-                    yield found(self, entry, text)
+            if fact.index == known:
+                return ()
+            answer.is_damaged = True
+            return (f"expected block {known} to open, found block {fact.index}",)
+        del self._open[key]
+        return wrong(answer, fact) if not answer.is_damaged else ()
 
-    def _outside(self, entry: Entry) -> Finding:
-        return found(self, entry, f"expected an open answer, found a {entry.type} before its beginning or after its end")
+    def _unread(self, head: Head, _: None) -> Iterable[str]:
+        answer = self._open.get(head.stream_id + (head.message_id or b""))
+        if answer is not None:
+            answer.is_damaged = True
+        return ()  # that it can't be read says another check
+
+    def _outside(self, head: Head) -> Iterable[str]:
+        return () if self._is_partial else (f"expected an open answer, found a {head.type} before its beginning or after its end",)
 
 
 def wrong(answer: Answer, end: GenerationOver) -> Iterator[str]:
     """How the end of an answer differs from what was streamed."""
     texts = ["".join(pieces) for _, pieces in answer.blocks]
-    said = "".join(text for text, (type_, _) in zip(texts, answer.blocks, strict=True) if type_ == "text")
+    said = "".join([text for text, (type_, _) in zip(texts, answer.blocks, strict=True) if type_ == "text"])
     if not isinstance(end, MessageEnded):
         yield from cut_off(said, end.content)
         return
     if end.deltas != answer.deltas:
         yield f"expected {end.deltas} deltas, found {answer.deltas}"
+    said_sha256 = None
     known = [(block.index, block.type) for block in end.blocks]
     streamed = [(index, type_) for index, (type_, _) in enumerate(answer.blocks)]
     if known != streamed:
         yield f"expected the blocks {shown(known)}, found {shown(streamed)}"
     else:
         for block, text in zip(end.blocks, texts, strict=True):
-            if (sha256 := sha256_of(text)) != block.sha256:
+            sha256 = sha256_of(text)
+            if text is said:  # the one block of most answers: hashed once
+                said_sha256 = sha256
+            if sha256 != block.sha256:
                 yield f"expected block {block.index} ({block.type}) with sha256 {block.sha256}, found deltas with {sha256}"
-    sha256 = sha256_of(said)
+    sha256 = said_sha256 or sha256_of(said)
     if sha256 != end.sha256:
         yield f"expected a text with sha256 {end.sha256}, found deltas with {sha256}"
     reference = blob_ref(end.content)

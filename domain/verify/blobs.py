@@ -1,12 +1,14 @@
 """Content by reference: what events refer to is there, and is what its name says."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from domain.chat import MessageAdded, MessageEdited
-from domain.verify.answers import ENDS, blob_ref
+from domain.verify.answers import ENDS, BlobRef, blob_ref
 from domain.verify.finding import Batch, Entry, Finding, found
+
+REFERRING: Final = frozenset({MessageAdded, MessageEdited, *ENDS})
 
 
 class StoredBlob(NamedTuple):
@@ -33,22 +35,25 @@ class Blobs:
         self._references: dict[tuple[bytes, bytes], Reference] = {}
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        for entry, fact in batch.but_deltas:
-            content = fact.fields.get("content") if isinstance(fact, MessageEdited) else getattr(fact, "content", None)
-            reference = blob_ref(content) if isinstance(fact, (MessageAdded, MessageEdited, *ENDS)) else None
-            if reference is None:
+        for head, begin, facts in batch.spans:
+            if type(facts[0]) not in REFERRING:
                 continue
-            try:
-                sha256 = bytes.fromhex(reference.blob)
-            except ValueError:
-                sha256 = b""
-            is_ours = isinstance(fact, ENDS)
-            if len(sha256) == 32:
-                known = self._references.get((entry.stream_id, sha256))
-                if known is None or (is_ours and not known.is_ours):
-                    self._references[entry.stream_id, sha256] = Reference(entry, reference.size_bytes, is_ours)
-            elif is_ours:
-                yield found(self, entry, f"expected the sha256 of a blob, found {reference.blob[:80]!r}")
+            for at, fact in enumerate(facts, begin):
+                reference = blob_ref(fact.fields.get("content") if isinstance(fact, MessageEdited) else fact.content)
+                if reference is not None:
+                    yield from self._refer(batch.rows.entry(head, at), reference, is_ours=isinstance(fact, ENDS))
+
+    def _refer(self, entry: Entry, reference: BlobRef, *, is_ours: bool) -> Iterator[Finding]:
+        try:
+            sha256 = bytes.fromhex(reference.blob)
+        except ValueError:
+            sha256 = b""
+        if len(sha256) == 32:
+            known = self._references.get((entry.stream_id, sha256))
+            if known is None or (is_ours and not known.is_ours):
+                self._references[entry.stream_id, sha256] = Reference(entry, reference.size_bytes, is_ours)
+        elif is_ours:
+            yield found(self, entry, f"expected the sha256 of a blob, found {reference.blob[:80]!r}")
 
     def compare(self, stored: StoredBlob) -> Iterator[Finding]:
         """Once for each blob that there is."""

@@ -1,42 +1,39 @@
 """Whether each row says something: a stream that exists, a type and data that decode (old ones by their upcasts), an actor."""
 
 from collections.abc import Callable, Iterator, Sequence
+from types import NoneType
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-from domain.chat import (
-    OF_A_MESSAGE,
-    MessageDelta,
-)
+from domain.chat import OF_A_MESSAGE
 from domain.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
 from domain.event import Emitted
-from domain.stream import Kind
-from domain.verify.finding import Batch, Entry, Finding, found
+from domain.verify.finding import Batch, Finding, Head, Rows, found
 
 EMITTING: Final = frozenset({"chat", "channel"})  # kinds of streams that plugins write to, under names that they choose
+ACTORS_KEPT_MAX: Final = 10_000
 
 
-def batch_of(entries: Sequence[Entry], decoder: Decoder = DECODER) -> Batch:
-    """The entries with their facts: decoded once for all checks."""
-    facts: list[Any] = []
-    but_deltas: list[tuple[Entry, Any]] = []
-    kind: Kind | None = None
-    name = ""
-    read: Callable[[bytes], Any] = no_stream
-    for entry in entries:
-        if entry.type is not name or entry.kind is not kind:  # a token mostly follows a token, here or in another chat
-            kind, name = entry.kind, entry.type
-            read = decoder.reader(kind, name) if kind is not None else no_stream
+def batch_of(rows: Rows, decoder: Decoder = DECODER) -> Batch:
+    """The rows with their facts: decoded once for all checks."""
+    spans: list[tuple[Head, int, Sequence[Any]]] = []
+    data = rows.data
+    for head, begin, end in rows.runs:
+        read = decoder.reader(head.kind, head.type) if head.kind is not None else no_stream
         try:
-            fact = read(entry.data)
+            spans.append((head, begin, (read(data[begin]),) if end - begin == 1 else list(map(read, data[begin:end]))))
         except Exception:  # noqa: BLE001  # whatever stands there, ``Facts`` asks again and says it
-            fact = None
-        facts.append(fact)
-        if type(fact) is not MessageDelta or entry.actor is not None or entry.message_id is None:
-            but_deltas.append((entry, fact))
-    return Batch(entries, facts, but_deltas)
+            spans += ((head, at, (read_or_none(read, data[at]),)) for at in range(begin, end))
+    return Batch(rows, spans)
+
+
+def read_or_none(read: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return read(data)
+    except Exception:  # noqa: BLE001  # as above
+        return None
 
 
 def no_stream(_: bytes) -> Any:
@@ -48,26 +45,45 @@ class Facts:
 
     def __init__(self, decoder: Decoder = DECODER) -> None:
         self._decoder = decoder
+        self._actors: set[bytes] = set()  # that decode
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        for entry, fact in batch.but_deltas:
-            if fact is None:
-                yield found(self, entry, self._why(entry))
-            elif entry.message_id is None and type(fact) in OF_A_MESSAGE and entry.kind == "chat":
-                yield found(self, entry, f"expected the message that a {entry.type} is about, found none")
-            elif type(fact) is Emitted and (entry.kind not in EMITTING or not EMITTED_NAME.fullmatch(entry.type)):
-                yield found(self, entry, f"expected a type of a {entry.kind} stream, found {entry.type[:80]!r}")
-            if entry.actor is not None:
-                try:
-                    decode_actor(entry.actor)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    yield found(self, entry, f"expected an actor: {error}")
+        actors = self._actors
+        for head, begin, facts in batch.spans:
+            kind = type(facts[0])
+            is_decoded = kind is not NoneType and kind is not Emitted and (head.message_id is not None or kind not in OF_A_MESSAGE)
+            if is_decoded and (head.actor is None or head.actor in actors):
+                continue
+            wrong = list(self._wrong(head, facts[0], batch.rows.data[begin]))
+            for at in range(begin, begin + len(facts)):
+                yield from (found(self, batch.rows.entry(head, at), text) for text in wrong)
 
-    def _why(self, entry: Entry) -> str:
-        if entry.kind is None:
-            return f"expected a stream {UUID(bytes=entry.stream_id)}, found none"
+    def _wrong(self, head: Head, fact: Any, data: bytes) -> Iterator[str]:
+        if fact is None:
+            yield self._why(head, data)
+        elif head.message_id is None and type(fact) in OF_A_MESSAGE and head.kind == "chat":
+            yield f"expected the message that a {head.type} is about, found none"
+        elif type(fact) is Emitted and (head.kind not in EMITTING or not EMITTED_NAME.fullmatch(head.type)):
+            yield f"expected a type of a {head.kind} stream, found {head.type[:80]!r}"
+        if head.actor is not None and head.actor not in self._actors:
+            try:
+                decode_actor(head.actor)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                yield f"expected an actor: {error}"
+            else:
+                self._keep(head.actor)
+
+    def _keep(self, actor: bytes) -> None:
+        """People write again and again: each is read once."""
+        if len(self._actors) >= ACTORS_KEPT_MAX:
+            self._actors.clear()
+        self._actors.add(actor)
+
+    def _why(self, head: Head, data: bytes) -> str:
+        if head.kind is None:
+            return f"expected a stream {UUID(bytes=head.stream_id)}, found none"
         try:
-            self._decoder.decode(entry.kind, entry.type, entry.data)
+            self._decoder.decode(head.kind, head.type, data)
         except Exception as error:  # noqa: BLE001  # an upcast that is not total raises whatever it likes
-            return f"expected the data of a {entry.type}: {error}"
+            return f"expected the data of a {head.type}: {error}"
         raise AssertionError("what could not be decoded can be now")

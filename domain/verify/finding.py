@@ -1,12 +1,22 @@
 """What a check is given, and what it says."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 
 from domain.stream import Kind
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """What a row is about: rows that follow each other mostly have it in common, as the tokens of an answer do."""
+
+    stream_id: bytes  # 16
+    kind: Kind | None  # of the stream; None: there is no such stream
+    message_id: bytes | None  # 16
+    type: str
+    actor: bytes | None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -16,8 +26,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     version: int
     stream_id: bytes  # 16
     at_us: int  # microseconds, from whatever moment; only compared
-    kind: Kind | None  # of the stream; None: there is no such stream
-    message_id: bytes | None  # 16
+    kind: Kind | None
+    message_id: bytes | None
     actor: bytes | None
     type: str
     data: bytes
@@ -27,12 +37,44 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return f"{self.kind or '?'}/{UUID(bytes=self.stream_id)}"
 
 
-class Batch(NamedTuple):
-    """Entries of the log in order, and for each the fact that it holds; None where it can't be decoded."""
+Run = tuple[Head, int, int]  # rows with one head that follow each other: where they begin and end
 
-    entries: Sequence[Entry]
-    facts: Sequence[Any]
-    but_deltas: Sequence[tuple[Entry, Any]]  # the two without the deltas of answers, which are nearly all
+
+class Rows(NamedTuple):
+    """Rows of the log in order, not none, by column: no object is made of a row that nothing is wrong with."""
+
+    positions: tuple[int, ...]
+    versions: tuple[int, ...]
+    times_us: tuple[int, ...]
+    data: Sequence[bytes]
+    runs: Sequence[Run]  # each row is in one
+
+    def entry(self, head: Head, at: int) -> Entry:
+        return Entry(
+            self.positions[at],
+            self.versions[at],
+            head.stream_id,
+            self.times_us[at],
+            head.kind,
+            head.message_id,
+            head.actor,
+            head.type,
+            self.data[at],
+        )
+
+    def entries(self) -> Iterator[Entry]:
+        """For whoever looks for what is wrong in them."""
+        return (self.entry(head, at) for head, begin, end in self.runs for at in range(begin, end))
+
+
+class Batch(NamedTuple):
+    """Rows with the facts that they hold: of each run, or of each row of it, its head, where it begins, and facts of one type.
+
+    A row that can't be decoded stands alone, with None.
+    """
+
+    rows: Rows
+    spans: Sequence[tuple[Head, int, Sequence[Any]]]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """All checks of the log together, and the report that comes of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -8,7 +8,7 @@ from domain.codec import DECODER, Decoder
 from domain.verify.answers import Answers
 from domain.verify.blobs import Blobs
 from domain.verify.facts import Facts, batch_of
-from domain.verify.finding import Check, Entry, Finding
+from domain.verify.finding import Check, Finding, Rows
 from domain.verify.order import Positions, RisingPositions, Times, Versions
 
 LISTED_MAX = 20  # findings that are kept of each check; all are counted
@@ -48,10 +48,10 @@ class Verifying:
         self._listed: list[Finding] = []
         self._first_bad: int | None = None
 
-    def take(self, entries: Sequence[Entry]) -> None:
-        """The next entries; not none."""
-        self.events += len(entries)
-        batch = batch_of(entries, self._decoder)
+    def take(self, rows: Rows) -> None:
+        """The next rows."""
+        self.events += len(rows.data)
+        batch = batch_of(rows, self._decoder)
         for check in self._checks:
             self.add(check.take(batch))
 

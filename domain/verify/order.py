@@ -1,9 +1,13 @@
 """Numbers and times: positions without a gap, versions without a gap in each stream, time that never runs against position."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
-from domain.verify.finding import Batch, Entry, Finding, found
+from domain.verify.finding import Batch, Finding, Rows, Run, found
+
+
+def is_dense(numbers: tuple[int, ...]) -> bool:
+    """Whether each is one above that before it: one comparison in C, since that is the rule."""
+    return numbers == (*range(numbers[0], numbers[0] + len(numbers)),)
 
 
 class Positions:
@@ -15,15 +19,14 @@ class Positions:
         self._next = first
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        positions = [entry.position for entry in batch.entries]
-        first, self._next = self._next, positions[-1] + 1
-        if positions == list(range(first, self._next)):  # one comparison in C: the rule
+        positions = batch.rows.positions
+        expected, self._next = self._next, positions[-1] + 1
+        if positions[0] == expected and is_dense(positions):
             return
-        expected = first
-        for entry in batch.entries:
-            if entry.position != expected:
-                yield missing(self.name, expected, entry.position - 1)
-            expected = entry.position + 1
+        for position in positions:
+            if position != expected:
+                yield missing(self.name, expected, position - 1)
+            expected = position + 1
 
 
 def missing(check: str, first: int, last: int) -> Finding:
@@ -40,7 +43,7 @@ class RisingPositions:
         self._last = 0
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        for entry in batch.entries:
+        for entry in batch.rows.entries():
             if entry.position <= self._last:
                 yield found(self, entry, f"expected a position above {self._last}, found {entry.position}")
             self._last = entry.position
@@ -60,13 +63,32 @@ class Versions:
         self._known: dict[bytes, int] = {}
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        known = self._known
-        for entry in batch.entries:
-            stream_id, version = entry.stream_id, entry.version
+        known, versions = self._known, batch.rows.versions
+        for runs in stretches(batch.rows.runs):
+            stream_id, begin, end = runs[0][0].stream_id, runs[0][1], runs[-1][2]
             before = known.get(stream_id, 0)
-            if version != before + 1 and not (self._is_partial and before == 0):
-                yield found(self, entry, f"expected version {before + 1} of {entry.stream}, found {version}")
-            known[stream_id] = version
+            known[stream_id] = versions[end - 1]
+            if versions[begin] != before + 1 or not is_dense(versions[begin:end]):
+                yield from self._gaps(batch.rows, runs, before)
+
+    def _gaps(self, rows: Rows, runs: Sequence[Run], before: int) -> Iterator[Finding]:
+        for head, begin, end in runs:
+            for at in range(begin, end):
+                version = rows.versions[at]
+                if version != before + 1 and not (self._is_partial and before == 0):
+                    entry = rows.entry(head, at)
+                    yield found(self, entry, f"expected version {before + 1} of {entry.stream}, found {version}")
+                before = version
+
+
+def stretches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
+    """Those that follow each other in one stream."""
+    begin, stream_id = 0, runs[0][0].stream_id
+    for at, (head, _, _) in enumerate(runs):
+        if head.stream_id != stream_id:
+            yield runs[begin:at]
+            begin, stream_id = at, head.stream_id
+    yield runs[begin:]
 
 
 class Times:
@@ -75,17 +97,17 @@ class Times:
     name = "times"
 
     def __init__(self) -> None:
-        self._last: Entry | None = None
+        self._last_us: int | None = None
+        self._last_position = 0
 
     def take(self, batch: Batch) -> Iterator[Finding]:
-        entries: Sequence[Entry] = batch.entries if self._last is None else (self._last, *batch.entries)
-        self._last = entries[-1]
-        times = [entry.at_us for entry in entries]
-        if times == sorted(times):  # in C, and quick where they are in order
+        times_us = batch.rows.times_us
+        before_us, before = times_us[0] if self._last_us is None else self._last_us, self._last_position
+        self._last_us, self._last_position = times_us[-1], batch.rows.positions[-1]
+        if before_us <= times_us[0] and sorted(times_us) == [*times_us]:  # in C, and quick where they are in order
             return
-        for before, entry in pairwise(entries):
-            if entry.at_us < before.at_us:
-                earlier_s = (before.at_us - entry.at_us) / 1e6
-                yield found(
-                    self, entry, f"expected a time not before that of position {before.position}, found one {earlier_s:g} s earlier"
-                )
+        for entry in batch.rows.entries():
+            if entry.at_us < before_us:
+                text = f"expected a time not before that of position {before}, found one {(before_us - entry.at_us) / 1e6:g} s earlier"
+                yield found(self, entry, text)
+            before_us, before = entry.at_us, entry.position

@@ -1,15 +1,15 @@
 -- What `steno verify` reads (adapters/verify.py). All of it in one snapshot, so that a log that is written meanwhile is no false alarm.
 
 -- name: verify_log
--- Positions, first and last. The fixed columns first: a row is taken apart at one stroke. Without the stream the kind is null.
-COPY (SELECT e.position, e.version, e.stream_id, e.recorded_at, e.message_id, e.actor, s.kind, e.type, e.data
+-- Positions, first and last. First what differs in each row, then what those of one answer have in common. Without the stream the kind is null.
+COPY (SELECT e.position, e.version, e.recorded_at, e.stream_id, s.kind, e.message_id, e.type, e.actor, e.data
         FROM events AS e LEFT JOIN streams AS s USING (stream_id)
        WHERE e.position >= {first} AND e.position <= {last}
        ORDER BY e.position) TO STDOUT (FORMAT binary);
 
 -- name: verify_stream
 -- The same of one stream, by version.
-COPY (SELECT e.position, e.version, e.stream_id, e.recorded_at, e.message_id, e.actor, s.kind, e.type, e.data
+COPY (SELECT e.position, e.version, e.recorded_at, e.stream_id, s.kind, e.message_id, e.type, e.actor, e.data
         FROM events AS e LEFT JOIN streams AS s USING (stream_id)
        WHERE e.stream_id = {stream_id} AND e.position >= {first} AND e.position <= {last}
        ORDER BY e.version) TO STDOUT (FORMAT binary);

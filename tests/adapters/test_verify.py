@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,7 +14,7 @@ from adapters.build import Build, connect
 from adapters.migrate import schema_of
 from adapters.postgres.log import PostgresLog
 from adapters.projections import listed
-from adapters.verify import NoSuchStream, Verified, verify
+from adapters.verify import BATCH_BYTES, NoSuchStream, Verified, read, sent, verify
 from adapters.verify_projections import Compared, NotCompared, verify_projection
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat import (
@@ -32,14 +33,17 @@ from domain.chat import (
     MessageStarted,
     Timings,
 )
+from domain.codec import decode_actor
 from domain.event import Actor, Emitted, Event
 from domain.stream import Stream
 from domain.user import UserCreated
+from domain.verify.finding import Entry
 from domain.verify.log import Report
 from projections.history import History
 from tests.domain.histories import NODE, OWNER, sha256
 
 pytestmark = pytest.mark.anyio
+EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from which Postgres counts
 ADA = Actor(OWNER, "Ada 🦉", "admin")
 
 
@@ -173,6 +177,66 @@ async def test_what_is_written_meanwhile_is_no_false_alarm(database: str, seeded
     is_over = True
     await writing
     assert await log.head() > head
+
+
+def columns(one: Entry) -> tuple[Any, ...]:
+    at = EPOCH + timedelta(microseconds=one.at_us)
+    return one.position, one.version, one.stream_id, at, one.kind, one.message_id, one.type, one.actor, one.data
+
+
+async def test_rows_are_taken_apart_as_the_driver_does(database: str, seeded: Seeded, log: PostgresLog) -> None:
+    head = await log.head()
+    damage(database, f"UPDATE events SET stream_id = '00000000-0000-0000-0000-000000000001' WHERE position = {seeded.delta}")
+    query = """
+        SELECT e.position, e.version, uuid_send(e.stream_id), e.recorded_at, s.kind, uuid_send(e.message_id), e.type,
+               convert_to(e.actor::text, 'UTF8'), convert_to(e.data::text, 'UTF8')
+          FROM events AS e LEFT JOIN streams AS s USING (stream_id) ORDER BY e.position
+    """
+    with psycopg.connect(database, autocommit=True) as connection:
+        known = connection.execute(query).fetchall()
+        for rows_max in (1, 7, head, head + 1):
+            some = list(read(connection, 1, head, None, rows_max))
+            entries = [entry for rows in some for entry in rows.entries()]
+            assert [len(rows.data) for rows in some[:-1]] == [rows_max] * ((head - 1) // rows_max)
+            assert list(map(columns, entries)) == known
+    assert None in {one.kind for one in entries}
+    assert {None, ADA} <= {decode_actor(one.actor) for one in entries}
+
+
+async def test_large_rows_are_read_a_few_at_once(database: str, log: PostgresLog) -> None:
+    await append(log, Stream("chat", uuid4()), [Event(None, ChatCreated(OWNER, "large"))])
+    await append(log, Stream("chat", uuid4()), [Event(uuid4(), MessageAdded(None, "user", "x" * (BATCH_BYTES // 20))) for _ in range(50)])
+    with psycopg.connect(database, autocommit=True) as connection:
+        sizes = [len(rows.data) for rows in read(connection, 1, 51, None, 51)]
+    assert (sizes[0] <= 21, sum(sizes)) == (True, 51)
+
+
+async def test_tokens_that_follow_each_other_are_one_run(database: str, seeded: Seeded) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        [rows] = read(connection, seeded.delta, seeded.end, None)
+    assert [(head.type, end - begin) for head, begin, end in rows.runs] == [("message_delta", 3), ("message_end", 1)]
+
+
+async def test_one_that_is_cut_off_is_never_whole(database: str, seeded: Seeded) -> None:
+    with psycopg.connect(database, autocommit=True) as other:
+
+        def cut_off(_: Verified) -> None:
+            found = other.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'steno verify' AND datname = current_database()"
+            )
+            for (pid,) in found.fetchall():
+                other.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+
+        with pytest.raises(psycopg.OperationalError, match=r"terminat|closed the connection"):
+            await asyncio.to_thread(lambda: verify(database, cut_off, batch_events=3))
+
+
+async def test_a_copy_that_is_broken_off_says_why(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection, connection.cursor() as cursor:
+        query = "COPY (SELECT 1 / (3 - n) FROM generate_series(1, 5) AS n) TO STDOUT (FORMAT binary)"
+        with pytest.raises(psycopg.OperationalError, match="division by zero"), cursor.copy(query):
+            list(sent(connection.pgconn, 1))
+        assert cursor.execute("SELECT 1").fetchone() == (1,), "the connection is as it was"
 
 
 # --------------------------------------------------------------------------------------------------------------- damage

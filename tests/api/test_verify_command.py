@@ -126,6 +126,24 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], d
         assert looker.execute("SELECT to_regnamespace('stenograph_history_verify')").fetchone() == (None,)
 
 
+@pytest.mark.usefixtures("with_a_chat")
+def test_one_that_is_cut_off_says_nothing_about_the_log(environment: dict[str, str], database: str) -> None:
+    with psycopg.connect(database) as holder, psycopg.connect(database, autocommit=True) as other:
+        holder.execute("LOCK TABLE blobs IN ACCESS EXCLUSIVE MODE")  # it waits there, with the log behind it
+        command = [sys.executable, "-m", "api.cli", "verify"]
+        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        query = """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE wait_event_type = 'Lock' AND datname = current_database() AND application_name = 'steno verify'
+        """
+        while other.execute(query).fetchone() is None:
+            assert started.poll() is None
+        said, _ = started.communicate(timeout=30)
+    assert started.returncode == 2
+    assert "The database can't be read: terminating connection due to administrator command" in said
+    assert "whole" not in said
+
+
 def test_a_view_that_can_not_be_compared_is_said_so(steno: Steno, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE projections SET sha256 = 'another'")

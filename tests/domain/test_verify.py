@@ -28,7 +28,7 @@ from domain.stream import Kind
 from domain.upcasting import Upcast
 from domain.user import UserCreated
 from domain.verify.blobs import StoredBlob
-from domain.verify.finding import Entry, Finding
+from domain.verify.finding import Entry, Finding, Head, Rows
 from domain.verify.log import LISTED_MAX, Report, Verifying
 from tests.domain.histories import FEW, NODE, OWNER, History, histories, sha256
 
@@ -73,12 +73,23 @@ ANSWER: list[Event[Any]] = [
 ]
 
 
+def rows_of(entries: Sequence[Entry]) -> Rows:
+    """As they are read: those with the same head are one run."""
+    runs: list[tuple[Head, int, int]] = []
+    for at, one in enumerate(entries):
+        head = Head(one.stream_id, one.kind, one.message_id, one.type, one.actor)
+        begin = runs.pop()[1] if runs and runs[-1][0] == head else at
+        runs.append((head, begin, at + 1))
+    positions, versions, times_us, data = zip(*((one.position, one.version, one.at_us, one.data) for one in entries), strict=True)
+    return Rows(positions, versions, times_us, data, runs)
+
+
 def verified(
     entries: Sequence[Entry], *, size: int = 3, first: int = 1, of_stream: bool = False, blobs: Sequence[StoredBlob] = (), **more: Any
 ) -> Report:
     verifying = Verifying(first=first, of_stream=of_stream, **more)
     for at in range(0, len(entries), size):
-        verifying.take(entries[at : at + size])
+        verifying.take(rows_of(entries[at : at + size]))
     for blob in blobs:
         verifying.add(verifying.blobs.compare(blob))
     verifying.add(verifying.blobs.left())
@@ -158,6 +169,41 @@ def test_a_byte_that_is_changed_in_what_the_hashes_cover_is_found(history: Histo
     assert report.first_bad_position is not None
     assert report.first_bad_position >= chosen.position
     assert {finding.message_id for finding in report.findings} == {UUID(bytes=chosen.message_id or b"")}
+
+
+DAMAGES: list[dict[str, Any]] = [
+    {"version": 900},
+    {"at_us": 1},
+    {"kind": None},
+    {"kind": "user"},
+    {"message_id": None},
+    {"message_id": B.bytes},
+    {"stream_id": B.bytes},
+    {"actor": b"{}"},
+    {"actor": encode_actor(Actor(OWNER, "Ada", "user"))},
+    {"type": "message_delta"},
+    {"type": "no such type"},
+    {"data": b"{"},
+    {"data": b'{"index":7,"text":"x"}'},
+    {"data": b'{"index":-1,"text":"x"}'},
+    {"data": b'{"content":{"blob":"x","size_bytes":1}}'},
+]
+
+
+@FEW
+@given(histories(), strategies.data())
+def test_what_is_found_does_not_hang_on_how_much_is_read_at_once(history: History, data: strategies.DataObject) -> None:
+    entries = log_of(*history.events)
+    for _ in range(data.draw(strategies.integers(0, 4))):
+        at = data.draw(strategies.integers(0, len(entries) - 1))
+        entries[at] = replace(entries[at], **data.draw(strategies.sampled_from(DAMAGES)))
+        if len(entries) > 1 and data.draw(strategies.booleans()):
+            del entries[data.draw(strategies.integers(0, len(entries) - 1))]
+    one_by_one = verified(entries, size=1)
+    assert one_by_one == verified(entries, size=3) == verified(entries, size=len(entries))
+    assert one_by_one.first_bad_position == min(
+        (finding.position for finding in one_by_one.findings if finding.position is not None), default=None
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------- order
@@ -283,6 +329,28 @@ def test_what_is_streamed_outside_of_its_answer_is_named() -> None:
     assert named(verified(log_of(*ANSWER[:4], START))) == [("answers", 5)]
     assert named(verified(log_of(*ANSWER[:3], late))) == [("answers", 4)]
     assert named(verified(log_of(*ANSWER[:3], Event(M, BlockOpened(1, "text"))))) == [("answers", 4)]
+
+
+def test_blocks_may_be_streamed_at_once() -> None:
+    both = [MessageDelta(0, "a"), MessageDelta(1, "b"), MessageDelta(0, "c"), MessageDelta(1, "d")]
+    log = [*ANSWER[:4], Event(M, BlockOpened(1, "text")), *(Event(M, one) for one in both)]
+    end = Event(M, ended("bd", ("reasoning", "ac"), ("text", "bd"), deltas=4))
+    assert verified(log_of(*log, end), size=100).is_whole
+
+
+@pytest.mark.parametrize("index", [2, -1])
+def test_one_token_in_the_middle_that_goes_nowhere_is_named_alone(index: int) -> None:
+    text = [Event(M, MessageDelta(1, "x")) for _ in range(5)]
+    log = log_of(*ANSWER[:6], *text, Event(M, MessageDelta(index, "?")), *text, Event(M, ended("Hel" + "x" * 10, deltas=0)))
+    report = verified(log, size=100)
+    assert named(report) == [("answers", 12)]
+    assert report.findings[0].text == f"expected a block below 2, found a delta of block {index}"
+
+
+def test_one_token_in_the_middle_that_can_not_be_read_is_named_alone() -> None:
+    text = [Event(M, MessageDelta(1, "x")) for _ in range(5)]
+    report = verified(changed(log_of(*ANSWER[:6], *text, ANSWER[-1]), 9, data=b'{"index":1}'), size=100)
+    assert named(report) == [("facts", 9)]
 
 
 # ---------------------------------------------------------------------------------------------------------------- blobs
