@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import IO, Final
 
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.writing import writing
 from commands.account import normal_email
-from commands.restore import REQUEST_EVENTS, Restore, Restored
+from commands.restore import REQUEST_BYTES, REQUEST_EVENTS, Restore, Restored
 from domain.errors import UserNotFound
 
 LINE_BYTES_MAX: Final = 512 * 1024 * 1024  # a longer one is no line: a file of something else must not fill the memory
@@ -22,9 +22,7 @@ async def restore(dsn: str, file: IO[bytes], done: Restored, *, email: str | Non
 
     ``email`` names who gets the chats whose owner has no account here. Raises ``UserNotFound`` where nobody has it, ``LogUnavailable``.
     """
-    log = PostgresLog(dsn, lambda _: None, batch_events_max=REQUEST_EVENTS)
-    await log.start()
-    try:
+    async with writing(dsn, batch_events_max=REQUEST_EVENTS, batch_bytes_max=REQUEST_BYTES) as log:
         owner_id = None
         if email is not None:
             holder = await log.find_claim("email", normal_email(email))
@@ -32,5 +30,3 @@ async def restore(dsn: str, file: IO[bytes], done: Restored, *, email: str | Non
                 raise UserNotFound(email)
             owner_id = holder.id
         await Restore(log, log, log, now=datetime.now(UTC), owner_id=owner_id, done=done, progressed=progressed).run(lines_of(file))
-    finally:
-        await log.close()

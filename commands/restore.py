@@ -38,7 +38,7 @@ from domain.stream import Stream
 from domain.user import ChatListed, ChatUnlisted
 
 REQUEST_EVENTS: Final = 200  # an append of as many takes Postgres some milliseconds, for which others' tokens wait
-REQUEST_BYTES: Final = 512 * 1024
+REQUEST_BYTES: Final = 128 * 1024
 REQUESTS_IN_FLIGHT: Final = 4
 KNOWN_PAGE: Final = 200
 PROBLEMS_KEPT: Final = 20

@@ -23,7 +23,7 @@ from domain.whole_chat import Step, WholeChat, steps_of
 
 # Of one request. One at a time is some milliseconds of Postgres, and no longer than that does anybody's token wait for it.
 REQUEST_EVENTS_MAX: Final = 400
-REQUEST_BYTES_MAX: Final = 256 * 1024
+REQUEST_BYTES_MAX: Final = 128 * 1024
 FACT_BYTES_MAX: Final = 128 * 1024  # above it the largest values become blobs, and the event refers to them
 REFERRED_BYTES_MIN: Final = 1024  # a reference is a tenth of that
 BLOB_BYTES_MAX: Final = 64 * 1024 * 1024

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,13 @@ class Phrase(msgspec.Struct, frozen=True):
     @property
     def length(self) -> int:
         return sum(map(len, self.words))
+
+
+class Term(NamedTuple):
+    """A word, wherever it stands, or the beginning of one."""
+
+    word: str
+    is_prefix: bool = False
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -107,10 +114,27 @@ def begins(phrase: Phrase, text: Sequence[str], at: int) -> bool:
     return text[end].startswith(last) if phrase.is_prefix else text[end] == last
 
 
-def query(phrases: Sequence[Phrase], *more: str) -> str:
+def query(phrases: Sequence[Phrase]) -> str:
     """A ``tsquery``, as Postgres reads it. Words hold neither quotes nor backslashes."""
-    asked = ["(" + " <-> ".join(map(quoted, phrase.words)) + (":*" if phrase.is_prefix else "") + ")" for phrase in phrases]
-    return " & ".join([*map(quoted, more), *asked])
+    return " & ".join("(" + " <-> ".join(map(quoted, phrase.words)) + (":*" if phrase.is_prefix else "") + ")" for phrase in phrases)
+
+
+def terms(phrases: Sequence[Phrase]) -> list[Term]:
+    """The words of the phrases, each once."""
+    return list(
+        dict.fromkeys(
+            Term(word, phrase.is_prefix and place == len(phrase.words)) for phrase in phrases for place, word in enumerate(phrase.words, 1)
+        )
+    )
+
+
+def conditions(wanted: Sequence[Term], count: int) -> list[str]:
+    """``count`` queries, all of which a text must meet to have each of ``wanted``, of which there is one at least: one a query, in their
+    order, and what is left over in the last one. Where there are fewer it is repeated.
+    """
+    asked = [quoted(term.word) + (":*" if term.is_prefix else "") for term in wanted]
+    asked += asked[-1:] * (count - len(asked))
+    return [*asked[: count - 1], " & ".join(asked[count - 1 :])]
 
 
 def quoted(word: str) -> str:

@@ -4,6 +4,9 @@ No timer: while a batch is in flight the next one gathers. When much waits it go
 at the one while this process makes the other and hands out the last. A batch runs in the appender's own task and is never
 cancelled with a caller. A time-out or a lost connection is an unknown outcome: the connection is dropped and the same call is
 made again, saying so, until it is answered or ``hold_s`` is over.
+
+One that gives way (a bulk load) leaves the append lock to others for as long as it took it, whenever others write: the positions of
+its batches say so, since they are dense.
 """
 
 import asyncio
@@ -31,6 +34,7 @@ log = structlog.get_logger("appender")
 CALL: Final = text("append_batch")
 LANES: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
 HALF_REQUESTS_MIN: Final = 32  # a batch is not halved below it: under light load that would only make more commits
+GIVES_WAY_MOST_S: Final = 0.1  # after a batch: what takes longer than that is held up by Postgres, and not by us
 CALL_TIMEOUT_S: Final = 10.0
 CLOSE_S: Final = 5.0
 SEPARATOR: Final = b"\x1e"
@@ -145,19 +149,25 @@ class Appender:
         committed: Callable[[Sequence[Stored]], None],
         *,
         batch_events_max: int = 1000,
+        batch_bytes_max: int = BATCH_BYTES_MAX,
         hold_s: float = 40.0,
+        gives_way: bool = False,
     ) -> None:
         self._connect = connect
         self._committed = committed
         self._batch_events_max = batch_events_max
+        self._batch_bytes_max = batch_bytes_max
         self._hold_s = hold_s
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
-        self._lanes = [Lane() for _ in range(LANES)]
+        self._gives_way = gives_way
+        self._lanes = [Lane() for _ in range(1 if gives_way else LANES)]
         self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
         self.batches = 0
         self.retries = 0
+        self.newest = 0  # position of the last event that was written here
+        self.pauses = 0  # in which others came first
         self.last_success_at = 0.0  # the loop's clock, seconds
 
     async def start(self) -> None:
@@ -202,21 +212,30 @@ class Appender:
         return await waiting.done
 
     async def _run(self, lane: Lane) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             lane.wake.clear()
             if batch := self._gather(lane):
                 keys = {key for one in batch for key in one.keys}
                 self._in_flight |= keys
+                before, began = self.newest, loop.time()
                 try:
                     await self._write(lane, batch)
                 finally:
                     self._in_flight -= keys
                     if self._waiting or self._closing:
                         self._wake()
+                if self._gives_way and not self._closing and self._others_wrote(before, batch):
+                    self.pauses += 1
+                    await asyncio.sleep(min(loop.time() - began, GIVES_WAY_MOST_S))
             elif self._closing and not self._waiting:
                 return
             else:
                 await lane.wake.wait()
+
+    def _others_wrote(self, before: int, batch: list[Waiting]) -> bool:
+        """Whether somebody did between our batch before this one, which ended at ``before``, and the end of this one."""
+        return before > 0 and self.newest - before > sum(one.events for one in batch)
 
     def _gather(self, lane: Lane) -> list[Waiting]:
         """The next batch, in the order of arrival. Whatever shares a key with what is before it waits for a later one.
@@ -238,7 +257,7 @@ class Appender:
         events = size = 0
         while waiting and len(batch) < requests_max:
             one = waiting[0]
-            if batch and (events + one.events > self._batch_events_max or size + one.bytes > BATCH_BYTES_MAX):
+            if batch and (events + one.events > self._batch_events_max or size + one.bytes > self._batch_bytes_max):
                 break
             waiting.popleft()
             if taken.isdisjoint(one.keys):
@@ -352,6 +371,7 @@ class Appender:
                 case _:
                     results.append(BadRequest(other_kind(one.request.appends[positions[index] - 1 - first_touch].stream)))
         if committed:
+            self.newest = max(self.newest, committed[-1].position)
             self._committed(committed)
         for one, result in zip(batch, results, strict=True):
             if one.done.done():

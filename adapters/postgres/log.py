@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from adapters.postgres.appender import Appender
+from adapters.postgres.appender import BATCH_BYTES_MAX, Appender
 from adapters.postgres.connection import FAILURES, connect, passes, pool, refuses_data
 from adapters.postgres.queries import text
 from commands.ports import Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
@@ -113,16 +113,27 @@ class PostgresLog:
         committed: Callable[[Sequence[Stored]], None],
         *,
         batch_events_max: int = 1000,
+        batch_bytes_max: int = BATCH_BYTES_MAX,
         hold_s: float = 40.0,
         opened: Callable[[Any], Awaitable[None]] | None = None,
+        gives_way: bool = False,
     ) -> None:
-        """``opened`` may look at each new connection of the appender, and refuse it by raising."""
+        """``opened`` may look at each new connection of the appender, and refuse it by raising. With ``gives_way`` what others append
+        comes first.
+        """
 
         async def connect_appender() -> Any:
             return await connect(dsn, application="appender", opened=opened)
 
         self.reader = Reader(dsn)
-        self.appender = Appender(connect_appender, committed, batch_events_max=batch_events_max, hold_s=hold_s)
+        self.appender = Appender(
+            connect_appender,
+            committed,
+            batch_events_max=batch_events_max,
+            batch_bytes_max=batch_bytes_max,
+            hold_s=hold_s,
+            gives_way=gives_way,
+        )
 
     async def start(self) -> None:
         await self.reader.start()

@@ -14,18 +14,22 @@ import msgspec
 from adapters.postgres.queries import text
 from projections.history import TEXT_CHARACTERS_MAX, plain_text
 from projections.ports import ChatFilter, FoundChat, ListedChat
-from projections.search import Phrase, query, snippet
+from projections.search import Phrase, Term, conditions, query, snippet, terms
 from projections.words import of_owner
 
 LISTED: Final = text("listed_chats")
 SAMPLED: Final = text("sampled_texts")
 NEWEST: Final = text("newest_hits")
+SHARES: Final = text("shares_of_words")
 INDEXED: Final = text("indexed_hits")
+INDEXED_APART: Final = text("indexed_hits_apart")
+SHARED: Final = text("shared_hits")
 FOUND: Final = text("found_texts")
 
 SAMPLE_CHATS: Final = 100
 SAMPLE_TEXTS: Final = 30  # of each
 WALKED_TEXTS_MAX: Final = 4_000  # that are expected to be looked at for a page: beyond it the index is asked …
+CONDITIONS: Final = 4  # of ``indexed_hits_apart``
 FREQUENT: Final = 1 / 3  # … unless this share of all texts has it: the index would name too many
 
 
@@ -93,8 +97,16 @@ class Searching:
             chats = await self._listed(listed, batch)
 
     async def _indexed(self, offset: int, limit: int) -> list[tuple[ListedChat, int]]:
-        own = query(self._phrases, of_owner(self._user_id))
-        rows = await self._connection.fetch(INDEXED, self._user_id, own, self._query)
+        wanted = [*terms(self._phrases), Term(of_owner(self._user_id))]
+        besides = self._query if any(len(phrase.words) > 1 for phrase in self._phrases) else None  # that they stand one after the other
+        if besides is None or sum(not term.is_prefix for term in wanted) <= 2:
+            own = await self._connection.fetch(INDEXED, *conditions(wanted, 1), besides)
+        else:
+            shares = dict(await self._connection.fetch(SHARES, [term.word for term in wanted]))
+            wanted.sort(key=lambda term: (term.is_prefix, shares.get(term.word, 0.0)))
+            own = await self._connection.fetch(INDEXED_APART, *conditions(wanted, CONDITIONS), besides)
+        shared = await self._connection.fetch(SHARED, self._user_id, self._query)
+        rows = [*own, *shared]
         ordinals: dict[UUID, int] = {row["chat_id"]: row["ordinal"] for row in rows}
         chats = await self._listed(offset, limit, list(ordinals)) if ordinals else []
         return [(chat, ordinals[chat.chat_id]) for chat in chats]

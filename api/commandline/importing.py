@@ -11,6 +11,7 @@ from uuid import UUID
 import rich_click as click
 
 from adapters.collector import collect_seldom
+from api.commandline.giving_way import give_way
 from api.commandline.place import Failed
 from api.commandline.progress import Progress
 from api.commandline.projections import database
@@ -65,6 +66,7 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     import uvloop  # only here, as with all that reaches the database: most commands need none of it
 
     with database(data) as dsn:
+        give_way()
         summary = uvloop.run(into(dsn, source, user, reading, total))
     report(summary, source.broken)
 
@@ -167,10 +169,10 @@ async def into(dsn: str, source: Source, email: str | None, reading: Reading, to
     from adapters.postgres.writing import writing
     from commands.chat import Chats
     from commands.importing import Importing, Summary
-    from commands.whole_chat import REQUEST_EVENTS_MAX, WholeChats
+    from commands.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, WholeChats
 
     collect_seldom()
-    async with writing(dsn, batch_events_max=REQUEST_EVENTS_MAX) as log:
+    async with writing(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as log:
         owner = await owner_of(log, email)
         with Progress("Importing", total or 1, unit="bytes") as bar:
 

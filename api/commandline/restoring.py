@@ -7,6 +7,7 @@ from typing import IO
 
 import rich_click as click
 
+from api.commandline.giving_way import give_way
 from api.commandline.place import Failed
 from api.commandline.progress import Progress
 from api.commandline.projections import database
@@ -29,6 +30,7 @@ def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_
             read = read_bytes()
             bar.reached(done.lines, round(done.lines * size_bytes / read) if read and size_bytes else None)
 
+        give_way()
         try:
             asyncio.run(restore(dsn, file, done, email=email, progressed=progressed))
         except UserNotFound:

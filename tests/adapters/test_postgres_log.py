@@ -16,7 +16,7 @@ from adapters.postgres.connection import APP_ROLE, connect
 from adapters.postgres.log import PostgresLog
 from commands.ports import ANY, Appended, AppendRequest, Claim, CommandKey, StreamAppend
 from domain.chat import ChatRenamed
-from domain.errors import BadRequest, LogUnavailable, Refusal
+from domain.errors import BadRequest, ConcurrencyConflict, LogUnavailable, Refusal
 from domain.event import Event, Stored
 from domain.stream import Stream
 
@@ -272,6 +272,46 @@ async def test_a_request_larger_than_a_batch_goes_alone_and_the_others_around_it
     events = await all_of(log)
     assert [event.stream for event in events] == [stream for stream, size in zip(streams, sizes, strict=True) for _ in range(size)]
     await log.close()
+
+
+@pytest.fixture
+async def bulk(database: str) -> AsyncIterator[PostgresLog]:
+    """One that gives way to others."""
+    made = PostgresLog(database, lambda _: None, gives_way=True)
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def test_a_bulk_load_goes_on_without_a_pause_while_nobody_else_writes(bulk: PostgresLog, log: PostgresLog) -> None:
+    await log.append(a_request())  # before it began
+    for _ in range(10):
+        await bulk.append(a_request())
+    assert await bulk.append(AppendRequest([StreamAppend(Stream("chat", uuid4()), [], 0)]))
+    await asyncio.gather(*(bulk.append(a_request()) for _ in range(100)))
+    assert bulk.appender.pauses == 0
+
+
+async def test_a_bulk_load_pauses_after_each_batch_beside_which_others_wrote(bulk: PostgresLog, log: PostgresLog) -> None:
+    for number in range(10):
+        await bulk.append(a_request())
+        assert bulk.appender.pauses == number
+        await log.append(a_request())
+    await bulk.append(a_request())
+    assert bulk.appender.pauses == 10
+    await bulk.append(a_request())
+    assert bulk.appender.pauses == 10, "nobody wrote meanwhile"
+    assert log.appender.pauses == 0, "who serves people never does"
+    assert len(await all_of(log)) == 22
+
+
+async def test_a_bulk_load_takes_no_refusal_of_its_own_for_the_writing_of_others(bulk: PostgresLog) -> None:
+    first = a_request()
+    await bulk.append(first)
+    for _ in range(5):
+        outcomes = await asyncio.gather(bulk.append(first), bulk.append(a_request()), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [ConcurrencyConflict, Appended]
+    assert bulk.appender.pauses == 0
 
 
 async def test_what_still_waits_when_it_closes_is_written_first(database: str) -> None:

@@ -330,7 +330,8 @@ def test_every_way_finds_the_same_page(
             chat_id = await world.append(events)
             await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)]))
         await world.project(await world.log.head(), 100)
-        for text in ("the ", "cat ", "cat dog ", '"the cat"', "世", "do", "don't ", "d", "zebra ", "the zebra "):
+        phrase_searches = ('"the cat"', '"the dog the"', '"cat the cat dog" ', '"the cat" "dog the"', '"the cat do', 'the "cat dog" d')
+        for text in ("the ", "cat ", "cat dog ", *phrase_searches, "世", "do", "don't ", "d", "zebra ", "the zebra "):
             phrases = parsed(text).phrases or ()
             for user_id in (OWNER, READER):
                 for offset, limit in ((0, 60), (0, 2), (2, 2), (1, 5), (50, 5)):

@@ -4,7 +4,20 @@ import pytest
 from hypothesis import given, strategies
 
 from domain.errors import BadSearch
-from projections.search import SNIPPET_CHARACTERS, TEXT_CHARACTERS_MAX, WORDS_MAX, Phrase, Search, matches, parsed, query, snippet
+from projections.search import (
+    SNIPPET_CHARACTERS,
+    TEXT_CHARACTERS_MAX,
+    WORDS_MAX,
+    Phrase,
+    Search,
+    Term,
+    conditions,
+    matches,
+    parsed,
+    query,
+    snippet,
+    terms,
+)
 from projections.words import words
 
 
@@ -95,7 +108,23 @@ def test_a_text_has_it_when_it_has_all_its_phrases(text: str, is_found: bool) ->
 
 
 def test_what_postgres_is_asked() -> None:
-    assert query(parsed('cat "the dog" bi').phrases or (), "=me") == "'=me' & ('cat') & ('the' <-> 'dog') & ('bi':*)"
+    assert query(parsed('cat "the dog" bi').phrases or ()) == "('cat') & ('the' <-> 'dog') & ('bi':*)"
+
+
+def test_each_word_of_all_phrases_is_a_term_once() -> None:
+    assert terms(parsed('"the cat the" cat "the ca').phrases or ()) == [Term("the"), Term("cat"), Term("ca", is_prefix=True)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asked"),
+    [
+        ([Term("a"), Term("b", True)], ["'a'", "'b':*", "'b':*"]),
+        ([Term("a"), Term("b"), Term("c")], ["'a'", "'b'", "'c'"]),
+        ([Term("a"), Term("b"), Term("c"), Term("d"), Term("e", True)], ["'a'", "'b'", "'c' & 'd' & 'e':*"]),
+    ],
+)
+def test_conditions_are_as_many_as_a_query_takes(wanted: list[Term], asked: list[str]) -> None:
+    assert conditions(wanted, 3) == asked
 
 
 @given(strategies.text(max_size=60))
