@@ -23,7 +23,8 @@ from commands.whole_chat import WholeChats
 from domain.errors import BadRequest, ChatNotFound
 from domain.stream import Stream
 from domain.whole_chat import Origin, WholeChat, WholeMessage
-from projections.chat import ChatView, Message, shown_message
+from projections.chat import ChatView, shown_message
+from projections.messages import Message
 from projections.ports import History
 
 SOURCE: Final = "chat"
@@ -127,7 +128,7 @@ class Copying:
         self, chat_id: UUID, original_id: UUID, view: ChatView, ids: list[str], title: str, what: str, *, leaf: str | None = None
     ) -> CopyOut:
         """Make the chat. ``original_id`` is what the copy calls its source: a chat, or the link that led to it."""
-        view.messages = {one: view.messages[one] for one in ids}
+        view.messages = view.messages.only(ids)
         await resolve_blobs(self._blobs, chat_id, view)
         made_id = new_id(self._principal, self._key, uuid4(), what)
         made = await asyncio.to_thread(whole_chat, made_id, self._principal.user_id, original_id, view, title, leaf)

@@ -1,6 +1,7 @@
 """What a chat refers to, looked up for whoever reads it: content that is kept elsewhere, and its folder."""
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -11,12 +12,14 @@ from commands.whole_chat import JSON
 from domain.stream import Stream
 from projections.chat import ChatView, blob_of
 
+THREAD_MESSAGES: Final = 500  # from so many on, a chat is not worth the loop's time: others wait for their tokens meanwhile
+
 
 async def resolve_blobs(blobs: Blobs, chat_id: UUID, chat: ChatView) -> None:
     """Content that was too large for its event, and other keys of an imported chat and its messages."""
     stream = Stream("chat", chat_id)
     await resolve(blobs, stream, chat.fields)
-    for message in chat.messages.values():
+    for message in chat.messages.naming("blob"):
         await resolve(blobs, stream, message)
 
 
@@ -35,3 +38,9 @@ async def leave_gone_folder(folders: FolderTrees, chat: ChatView) -> None:
         _, known = await folders.of(chat.owner_id)
         if chat.folder_id not in known.by_id:
             chat.folder_id = None
+
+
+async def sent(chat_id: UUID, chat: ChatView) -> dict[str, Any]:
+    """The whole chat, ready for JSON."""
+    shown = await asyncio.to_thread(chat.shown) if len(chat.messages) >= THREAD_MESSAGES else chat.shown()
+    return {"id": chat_id, **shown}

@@ -26,14 +26,13 @@ SELECT message_id FROM stenograph_history.currents WHERE chat_id = $1 AND versio
 
 -- name: chat_messages
 -- $1 uuid, $2 int: a chat, a version. All its messages as they were then.
-SELECT chat_id::text, message_id::text, since, until, ordinal, parent_id::text, is_open, role, body::text
+SELECT message_id::text, parent_id::text, ordinal, is_open, body
   FROM stenograph_history.messages
- WHERE chat_id = $1 AND since <= $2 AND (until IS NULL OR until > $2)
- ORDER BY ordinal;
+ WHERE chat_id = $1 AND since <= $2 AND (until IS NULL OR until > $2);
 
 -- name: chat_some_messages
 -- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. $4 uuid[]: messages whose children are wanted.
-SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.parent_id::text, m.is_open, m.role, m.body::text
+SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body
   FROM stenograph_history.messages AS m
  WHERE m.chat_id = $1 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
    AND (m.message_id = ANY ($3::uuid[]) OR m.parent_id = ANY ($4::uuid[]));
@@ -50,7 +49,7 @@ WITH RECURSIVE branch (message_id, since, parent_id, depth) AS (
         ON m.chat_id = $1 AND m.message_id = b.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
      WHERE b.depth < $4
 )
-SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.parent_id::text, m.is_open, m.role, m.body::text
+SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body
   FROM branch AS b JOIN stenograph_history.messages AS m ON m.chat_id = $1 AND m.message_id = b.message_id AND m.since = b.since;
 
 -- name: chat_said
@@ -72,7 +71,10 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
 
 -- name: chat_children
 -- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. Which stood below each then, in the order in which they were added.
-SELECT parent_id, message_id, ordinal
-  FROM stenograph_history.messages
- WHERE chat_id = $1 AND parent_id = ANY ($3::uuid[]) AND since <= $2 AND (until IS NULL OR until > $2)
- ORDER BY ordinal;
+-- One look into the index for each: what is known of chats in general says nothing of one that is long.
+SELECT wanted.parent_id::text, child.message_id::text, child.ordinal
+  FROM unnest($3::uuid[]) AS wanted(parent_id)
+ CROSS JOIN LATERAL (SELECT m.message_id, m.ordinal FROM stenograph_history.messages AS m
+                      WHERE m.chat_id = $1 AND m.parent_id = wanted.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
+                     OFFSET 0) AS child
+ ORDER BY child.ordinal;

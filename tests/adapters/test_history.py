@@ -148,8 +148,8 @@ def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random,
         whole = expected.branch(expected.current_id)
         assert ids == whole[-3:]
         assert itself(page) == itself(expected)
-        messages = expected.shown()["chat"]["history"]["messages"]
-        partial = page.shown()["chat"]["history"]["messages"]
+        messages = shown(expected)["chat"]["history"]["messages"]
+        partial = shown(page)["chat"]["history"]["messages"]
         for one in ids:
             assert msgspec.json.encode(partial[one], order="sorted") == msgspec.json.encode(messages[one], order="sorted")
         if len(whole) > 3:
