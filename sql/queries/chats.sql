@@ -13,7 +13,7 @@ SELECT (SELECT e.version FROM events AS e
 -- $1 uuid, $2 int: a chat, a version. What happened to the chat itself until then, and the event of that version.
 SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
   FROM events AS e LEFT JOIN originals AS o USING (stream_id, version)
- WHERE e.stream_id = $1 AND e.version <= $2 AND e.type <> 'message_delta' AND e.message_id IS NULL
+ WHERE e.stream_id = $1 AND e.version <= $2 AND e.message_id IS NULL
 UNION ALL
 SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at)
   FROM events AS e LEFT JOIN originals AS o USING (stream_id, version)
