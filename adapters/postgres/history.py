@@ -43,6 +43,7 @@ COUNTED_MESSAGES: Final = text("counted_messages")
 POSITION: Final = text("projection_position")
 LOG_HEAD: Final = text("log_head")
 
+THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others wait for their tokens meanwhile
 LOOK_S: Final = 0.01  # between two looks at a checkpoint that somebody waits for
 
 
@@ -185,7 +186,7 @@ class Reading:
 
     async def everything(self) -> None:
         rows = await self._connection.fetch(MESSAGES, self._chat_id, self._rows_version)
-        await self._apply(self._loaded(rows))
+        await self._apply(await asyncio.to_thread(self._loaded, rows) if len(rows) >= THREAD_ROWS else self._loaded(rows))
         self.view.messages_count = len(self.view.messages)
 
     async def what_the_tail_touches(self) -> None:
