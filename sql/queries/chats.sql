@@ -54,9 +54,12 @@ SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body
 
 -- name: chat_said
 -- $1 uuid: a chat. $2 uuid[], $3 int[]: messages, and the versions that began them. $4 int: until. Everything about them in between.
+-- Each is looked up between its own two versions: left to itself, a plan for any arrays reads all events up to $4, tokens too.
 SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
   FROM unnest($2::uuid[], $3::integer[]) AS wanted(message_id, after)
-  JOIN events AS e ON e.stream_id = $1 AND e.version > wanted.after AND e.version <= $4 AND e.message_id = wanted.message_id
+ CROSS JOIN LATERAL (SELECT * FROM events AS said
+                      WHERE said.stream_id = $1 AND said.version > wanted.after AND said.version <= $4 AND said.message_id = wanted.message_id
+                     OFFSET 0) AS e
   LEFT JOIN originals AS o ON o.stream_id = $1 AND o.version = e.version
  ORDER BY e.version;
 
