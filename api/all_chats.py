@@ -12,7 +12,7 @@ from litestar.response import Stream
 
 from api.history import READS_EVERYTHING
 from api.lists import CHATS_MAX, ChatListOut, Lists, Page, require_position
-from api.reading import resolve_blobs
+from api.reading import resolve_blobs, sent
 from commands.account import Accounts, Principal
 from commands.folder import FolderTrees
 from commands.ports import Blobs, EventLog, UserList
@@ -117,7 +117,7 @@ def array(history: History, blobs: Blobs, chats: AsyncIterator[tuple[UUID, UUID]
             if view.owner_id != owner_id or view.deleted:
                 continue  # shared with them, or deleted meanwhile
             await resolve_blobs(blobs, chat_id, view)
-            yield before + msgspec.json.encode({"id": chat_id, **view.shown()})
+            yield before + msgspec.json.encode(await sent(chat_id, view))
             before = b",\n"
         yield b"[]" if before == b"[" else b"]"
 

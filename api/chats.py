@@ -16,7 +16,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 from api.history import HistoryController, require_reader, version_at
 from api.idempotency import expected_version, new_id
 from api.ids import bound_id
-from api.reading import leave_gone_folder, resolve_blobs
+from api.reading import leave_gone_folder, resolve_blobs, sent
 from api.saving import Saving, parsed
 from commands.account import Principal
 from commands.chat import Chats
@@ -159,7 +159,7 @@ class ChatsController(HistoryController):
         await resolve_blobs(blobs, known_id, view)
         if version is None:
             await leave_gone_folder(folders, view)
-        return {"id": known_id, **view.shown()}
+        return await sent(known_id, view)
 
     @post("/{chat_id:str}", status_code=200)
     async def update_chat(
@@ -188,7 +188,7 @@ class ChatsController(HistoryController):
             saved = await saving.save(known_id, parsed(data.chat, principal.user_id, base), key)
             view = await history.chat(known_id, at=saved.appended.versions[0])
             await resolve_blobs(blobs, known_id, view)
-            return {"id": known_id, **view.shown(), "position": saved.appended.position, "kept": saved.kept}
+            return {**await sent(known_id, view), "position": saved.appended.position, "kept": saved.kept}
         commands: list[ChatCommand] = []
         if "title" in data.chat:
             commands.append(RenameChat(chat_id=known_id, by=principal.user_id, title=title_of(data.chat)))

@@ -23,7 +23,8 @@ from commands.ports import Blobs, CommandKey, EventLog
 from commands.whole_chat import WholeChats
 from domain.errors import BadRequest, ChatNotFound, CommandMismatch
 from domain.whole_chat import Origin, WholeChat, WholeMessage
-from projections.chat import ChatView, Message, shown_message
+from projections.chat import ChatView, shown_message
+from projections.messages import Message
 from projections.ports import History
 
 SOURCE: Final = "chat"
@@ -105,7 +106,7 @@ class Copying:
             return known
         source = await read()
         view = source.view
-        view.messages = {one: view.messages[one] for one in source.ids}
+        view.messages = view.messages.only(source.ids)
         await resolve_blobs(self._blobs, source.chat_id, view)
         made = await asyncio.to_thread(whole_chat, made_id, self._principal.user_id, source)
         command = msgspec.structs.replace(self._key, answer=msgspec.json.encode(made.title)) if self._key is not None else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
 import msgspec
@@ -20,7 +20,7 @@ from domain.codec import today
 from domain.errors import BeforeFirstEvent, ChatNotFound
 from domain.event import Stored
 from domain.stream import Stream
-from projections.chat import ChatView, shown_message
+from projections.chat import ChatView, sent_message, shown_message
 from projections.ports import History
 
 PAGE_MESSAGES: Final = 60
@@ -84,10 +84,11 @@ class HistoryController(Controller):
         leaf_id = bound_id(principal.user_id, leaf)[0] if leaf else None
         before_id = bound_id(principal.user_id, before)[0] if before else None
         view, ids = await history.branch(known_id, at=version, leaf=leaf_id, above=before_id, limit=limit)
-        view.messages = {one: view.messages[one] for one in ids}
+        view.messages = view.messages.only(ids)
         await resolve_blobs(blobs, known_id, view)
-        messages = [shown_message(view.messages[one]) for one in ids]
-        is_more = bool(messages) and messages[0]["parentId"] is not None
+        # Objects for whoever reads the schema; those that nobody has looked into are sent as they are stored.
+        messages = cast("list[dict[str, Any]]", [sent_message(view.messages, one) for one in ids])
+        is_more = bool(ids) and view.messages.parent_of(ids[0]) is not None
         return MessagesOut(known_id, view.version, view.current_id, messages, ids[0] if is_more else None)
 
     @get("/{chat_id:str}/events")

@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from api.transcript import Transcript
-from projections.chat import Message, seconds
+from projections.chat import seconds
+from projections.messages import Message
 
 MEDIA_TYPE: Final = "application/json"
 _encode: Final = msgspec.json.encode

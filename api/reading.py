@@ -1,6 +1,8 @@
 """What a chat refers to, looked up for whoever reads it: content that is kept elsewhere, and its folder."""
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -11,12 +13,15 @@ from commands.whole_chat import JSON
 from domain.stream import Stream
 from projections.chat import ChatView, blob_of
 
+T = TypeVar("T")
+THREAD_MESSAGES: Final = 500
+
 
 async def resolve_blobs(blobs: Blobs, chat_id: UUID, chat: ChatView) -> None:
     """Content that was too large for its event, and other keys of an imported chat and its messages."""
     stream = Stream("chat", chat_id)
     await resolve(blobs, stream, chat.fields)
-    for message in chat.messages.values():
+    for message in await aside(chat, lambda: list(chat.messages.naming("blob"))):
         await resolve(blobs, stream, message)
 
 
@@ -35,3 +40,13 @@ async def leave_gone_folder(folders: FolderTrees, chat: ChatView) -> None:
         _, known = await folders.of(chat.owner_id)
         if chat.folder_id not in known.by_id:
             chat.folder_id = None
+
+
+async def sent(chat_id: UUID, chat: ChatView) -> dict[str, Any]:
+    """The whole chat, ready for JSON."""
+    return {"id": chat_id, **await aside(chat, chat.shown)}
+
+
+async def aside(chat: ChatView, work: Callable[[], T]) -> T:
+    """What is to be done with all of a chat's messages: in a thread where they are many, since others wait for their tokens meanwhile."""
+    return await asyncio.to_thread(work) if len(chat.messages) >= THREAD_MESSAGES else work()

@@ -37,7 +37,8 @@ from domain.errors import (
 from domain.event import Actor
 from domain.merge import SERVERS_KEYS, Conflict, Merged, Read, Sent, differing, merge, same_json
 from domain.stream import Stream
-from projections.chat import ChatView, Message, shown_message
+from projections.chat import ChatView, shown_message
+from projections.messages import Message, Messages
 from projections.ports import History
 
 ATTEMPTS_MAX: Final = 8
@@ -174,7 +175,7 @@ class Saving:
             if str(message_id) in view.open or str(message_id) not in view.messages:
                 continue
             state = ChatView()
-            state.messages = {str(message_id): dict(view.messages[str(message_id)])}
+            state.messages = Messages({str(message_id): dict(view.messages[str(message_id)])})
             await resolve_blobs(self._blobs, chat_id, state)
             shown_now = shown_message(state.messages[str(message_id)])
             actor = decode_actor(event.actor)

@@ -12,7 +12,7 @@ from api.chats import CommandOut, actor_of, answered
 from api.history import READS_EVERYTHING
 from api.ids import bound_id
 from api.lists import PAGE_CHATS, Page, require_position
-from api.reading import resolve_blobs
+from api.reading import resolve_blobs, sent
 from commands.account import Principal
 from commands.chat import Chats
 from commands.ports import Blobs, Claim, CommandKey, EventLog
@@ -129,7 +129,7 @@ class SharingController(Controller):
         """The chat as it was shared, without what was deleted since. A link that is not there, has ended or is for others: 401."""
         chat_id, chat = await shared_for(chats, log, principal, share_id)
         view = await snapshot(history, blobs, chat_id, chat)
-        return {"id": UUID(share_id), **view.shown(), "share_id": UUID(share_id)}
+        return {**await sent(UUID(share_id), view), "share_id": UUID(share_id)}
 
     @get("/shared")
     async def shares(

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from api.folders import shown as shown_folder
-from api.reading import leave_gone_folder, resolve_blobs
+from api.reading import leave_gone_folder, resolve_blobs, sent
 from commands.account import Principal
 from commands.aggregate import decoded
 from commands.folder import FolderTrees
@@ -29,7 +29,7 @@ def snapshots(
                 view = await history.chat(stream.id)
                 await resolve_blobs(blobs, stream.id, view)
                 await leave_gone_folder(folders, view)
-                return view.version, msgspec.json.encode({"id": stream.id, **view.shown()})
+                return view.version, msgspec.json.encode(await sent(stream.id, view))
             case "user":
                 account, version = NOBODY, 0
                 events = await log.read(stream, limit=USER_EVENTS_MAX, without_deltas=True)

@@ -13,7 +13,8 @@ from uuid import UUID
 from commands.ports import Blobs, EventLog
 from domain.codec import decode_actor
 from domain.stream import Stream
-from projections.chat import ChatView, Message, blob_of, shown_message
+from projections.chat import ChatView, blob_of, shown_message
+from projections.messages import Message
 
 # What became of an answer that has no end of its own.
 UNFINISHED: Final[Mapping[str, str]] = {

@@ -42,10 +42,10 @@ async def long_chat(http: Http, data: Dataset, epoch: str, versions: int, calls:
     path = f"/api/v1/chats/{data.facts.long_chat_id}"
     chance = random.Random(1)
     moments = [chance.randint(1, versions) for _ in range(calls)]
-    newest = await took_ms(calls, lambda _: http.get(f"{path}/messages?limit={PAGE}"))
-    paged = await took_ms(calls, lambda call: http.get(f"{path}/messages?limit={PAGE}&at={epoch}:{moments[call]}"))
-    whole = await took_ms(calls, lambda call: http.get(f"{path}?at={epoch}:{moments[call]}"))
-    now = await took_ms(max(1, calls // 4), lambda _: http.get(path))
+    newest = await took_ms(calls, lambda _: http.fetch(f"{path}/messages?limit={PAGE}"))
+    paged = await took_ms(calls, lambda call: http.fetch(f"{path}/messages?limit={PAGE}&at={epoch}:{moments[call]}"))
+    whole = await took_ms(calls, lambda call: http.fetch(f"{path}?at={epoch}:{moments[call]}"))
+    now = await took_ms(max(1, calls // 4), lambda _: http.fetch(path))
     return [
         Line(what=f"a chat of {messages:,} messages: its newest page, p95", measured=percentile(newest, 0.95), unit="ms", at_most=40),
         Line(what="a page of it at any earlier point, p95", measured=percentile(paged, 0.95), unit="ms", at_most=40),
@@ -66,7 +66,7 @@ async def lists(http: Http, data: Dataset, calls: int) -> list[Line]:
     last = max(1, len(first) // PAGE)
     chance = random.Random(2)
     pages = [1, last, *(chance.randint(1, last) for _ in range(calls))]
-    asked = await took_ms(calls, lambda call: http.get(f"/api/v1/chats/?include_pinned=true&include_folders=true&page={pages[call]}"))
+    asked = await took_ms(calls, lambda call: http.fetch(f"/api/v1/chats/?include_pinned=true&include_folders=true&page={pages[call]}"))
     connection = await connect(data.dsn, application="bench")
     try:
         statement = text("listed_chats")

@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
 from domain.chat import (
     BlockOpened,
     BranchSelected,
@@ -44,8 +46,8 @@ from domain.chat import (
 from domain.codec import decode_actor, decode_event
 from domain.event import Emitted, Stored
 from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
+from projections.messages import Message, Messages
 
-Message = dict[str, Any]
 # Shown under the message, newest first, as the reference system keeps them.
 NEW_FIRST: Final = frozenset({"files", "embeds"})
 # What the view itself keeps of a message: a client's key of that name is in the log, and does not stand in for it.
@@ -72,7 +74,7 @@ class ChatView:
         self.share: dict[str, Any] | None = None  # the link to a snapshot of it: share_id, version, created_at, updated_at
         self.created_at: datetime | None = None
         self.updated_at: datetime | None = None
-        self.messages: dict[str, Message] = {}
+        self.messages = Messages()
         self.messages_count = 0  # of all there are, also of those that this view does not hold
         self.ordinals: dict[str, int] = {}  # the version that added each message: siblings stand in this order
         self.open: dict[str, int] = {}  # the answers that are still being generated, with the same
@@ -259,12 +261,12 @@ class ChatView:
         ids: list[str] = []
         while message_id is not None and message_id in self.messages:
             ids.append(message_id)
-            message_id = self.messages[message_id]["parentId"]
+            message_id = self.messages.parent_of(message_id)
         return ids[::-1]
 
     def shown(self) -> dict[str, Any]:
         """The chat as ``GET /api/v1/chats/{id}`` answers it, ready for JSON."""
-        messages = {message_id: shown_message(message) for message_id, message in self.messages.items()}
+        messages = {message_id: sent_message(self.messages, message_id) for message_id in self.messages}
         chat = {
             **self.fields,
             "title": self.title,
@@ -368,6 +370,12 @@ def text_of(message: Message) -> Any:
     if "content" in message:
         return message["content"]
     return "".join("".join(block["text"]) for block in message.get("blocks", ()) if block["type"] == "text")
+
+
+def sent_message(messages: Messages, message_id: str) -> Message | msgspec.Raw:
+    """One of a view's, ready for JSON. What is stored of an answer that has ended, or of any other message, is what is sent."""
+    kept = messages.kept(message_id)
+    return kept if kept is not None else shown_message(messages[message_id])
 
 
 def shown_message(message: Message) -> Message:

@@ -9,6 +9,7 @@ readers and, once it has ended, here. So a token never writes a row.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,12 +19,11 @@ from domain.chat import tag_id
 from domain.codec import decode_event
 from domain.event import Stored
 from domain.stream import Kind
-from projections.chat import ChatView, Message, blob_of, text_of
+from projections.chat import ChatView, blob_of, text_of
+from projections.messages import PLACE, Message
 from projections.projection import Events, Projecting, Rows, Write
 from projections.words import of_owner, vector, words
 
-# Where a row says it elsewhere than in its body.
-PLACE: Final = ("id", "parentId", "childrenIds")
 ADDITIONS: Final = frozenset({"message_added", "message_start"})
 DELTAS_PER_PAGE: Final = 500
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
@@ -31,7 +31,6 @@ TEXT_CHARACTERS_MAX: Final = 100_000  # of one message, for searches; Postgres i
 TITLE_ORDINAL: Final = 0  # where a message's words stand by its ordinal, from 1
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder()
 
 
 class MessageRow(msgspec.Struct, frozen=True):
@@ -46,6 +45,11 @@ class MessageRow(msgspec.Struct, frozen=True):
     is_open: bool
     role: str
     body: str  # JSON: the message, but for its place in the tree
+
+
+# What a reader needs of it: message_id, parent_id, ordinal, is_open, body.
+Loaded = tuple[str, str | None, int, bool, bytes]
+ORDINAL: Final = itemgetter(2)
 
 
 class HeadState(msgspec.Struct):
@@ -112,35 +116,33 @@ def head_of(chat_id: UUID, chat: ChatView) -> tuple[Any, ...]:
     )
 
 
-def load(chat: ChatView, rows: Iterable[MessageRow]) -> None:
-    """Put messages into a view, each below its parent where that is among them. What the view holds already stays as it is."""
-    added: list[tuple[int, str, str | None]] = []
+def load(chat: ChatView, rows: Iterable[Loaded]) -> None:
+    """Put messages into a view, in the order in which they were added, each below its parent where that is among them.
+
+    What the view holds already stays as it is.
+    """
     own: dict[str, list[str]] = {}
-    for row in rows:
-        message_id, parent_id = row.message_id, row.parent_id
+    parents: list[tuple[str, str | None]] = []
+    for message_id, parent_id, ordinal, is_open, body in sorted(rows, key=ORDINAL):
         if message_id in chat.messages:
             continue
-        message: Message = _decoder.decode(row.body)
-        for block in message.get("blocks", ()):
-            block["text"] = [block["text"]] if block["text"] else []
-        children = own[message_id] = list[str]()
-        message["id"], message["parentId"], message["childrenIds"] = message_id, parent_id, children
-        chat.messages[message_id] = message
-        chat.ordinals[message_id] = row.ordinal
-        added.append((row.ordinal, message_id, parent_id))
-    added.sort()
-    for _, message_id, parent_id in added:
+        own[message_id] = chat.messages.keep(message_id, parent_id, body)
+        if is_open:
+            chat.messages[message_id]  # looked into: what is stored is its beginning alone
+        chat.ordinals[message_id] = ordinal
+        parents.append((message_id, parent_id))
+    for message_id, parent_id in parents:
         if parent_id in own:
             own[parent_id].append(message_id)
 
 
-def load_children(chat: ChatView, parents: Iterable[UUID], rows: Iterable[Sequence[Any]]) -> None:
+def load_children(chat: ChatView, parents: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
     """``(parent_id, message_id, ordinal)`` in order: all children of these messages, also of those that the view does not hold."""
     for parent_id in parents:
-        chat.messages[str(parent_id)]["childrenIds"] = []
+        chat.messages.children_of(parent_id).clear()
     for parent_id, message_id, ordinal in rows:
-        chat.messages[str(parent_id)]["childrenIds"].append(str(message_id))
-        chat.ordinals.setdefault(str(message_id), ordinal)
+        chat.messages.children_of(parent_id).append(message_id)
+        chat.ordinals.setdefault(message_id, ordinal)
 
 
 def body_of(message: Message) -> str:
@@ -258,7 +260,7 @@ class ChangingChat:
 
     def change(self) -> None:
         view = self.view
-        load(view, self.rows_before)
+        load(view, [(row.message_id, row.parent_id, row.ordinal, row.is_open, row.body.encode()) for row in self.rows_before])
         self._newest = {row.message_id: row for row in self.rows_before}
         known_version = view.version
         for event in sorted((*self.said, *self.events), key=version_of):

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from projections.chat import ChatView, Message, shown_message
+from projections.chat import ChatView, shown_message
+from projections.messages import Message
 
 
 class CountedMessage(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from domain.errors import LogUnavailable, MessageNotFound
 from domain.event import Stored
 from domain.stream import Stream
 from projections.chat import ChatView
-from projections.history import ADDITIONS, ENDS, History, MessageRow, again, load, load_children, view_of
+from projections.history import ADDITIONS, ENDS, History, again, load, load_children, view_of
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase
 from projections.statistics import CountedChat, CountedMessage, tags_of
@@ -45,6 +45,7 @@ COUNTED_MESSAGES: Final = text("counted_messages")
 POSITION: Final = text("projection_position")
 LOG_HEAD: Final = text("log_head")
 
+THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others wait for their tokens meanwhile
 LOOK_S: Final = 0.01  # between two looks at a checkpoint that somebody waits for
 
 
@@ -196,7 +197,7 @@ class Reading:
 
     async def everything(self) -> None:
         rows = await self._connection.fetch(MESSAGES, self._chat_id, self._rows_version)
-        await self._apply(self._loaded(rows))
+        await self._apply(await asyncio.to_thread(self._loaded, rows) if len(rows) >= THREAD_ROWS else self._loaded(rows))
         self.view.messages_count = len(self.view.messages)
 
     async def what_the_tail_touches(self) -> None:
@@ -205,9 +206,10 @@ class Reading:
         if not touched:
             await self._apply([])  # what happened to the chat itself
             return
-        deleted = {str(event.message_id) for event in self._tail if event.type == "message_deleted"}
+        deleted = {event.message_id for event in self._tail if event.type == "message_deleted"}
         rows = await self._connection.fetch(SOME_MESSAGES, self._chat_id, self._rows_version, list(touched), list(deleted))
-        above = {row["parent_id"] for row in rows if row["message_id"] in deleted} - {None} - {row["message_id"] for row in rows}
+        gone = set(map(str, deleted))
+        above = {row["parent_id"] for row in rows if row["message_id"] in gone} - {None} - {row["message_id"] for row in rows}
         if above:
             rows += await self._connection.fetch(SOME_MESSAGES, self._chat_id, self._rows_version, list(above), [])
         loaded = self._loaded(rows)
@@ -222,13 +224,13 @@ class Reading:
             await self._climb(start, limit + 1)
             if start not in view.messages and (leaf or above):
                 raise MessageNotFound(UUID(start))
-        at = view.messages[start]["parentId"] if above is not None and start is not None else start
+        at = view.messages.parent_of(start) if above is not None and start is not None else start
         ids: list[str] = []
         while at is not None and len(ids) < limit:
             if at not in view.messages:
                 await self._climb(at, limit - len(ids))
             ids.append(at)
-            at = view.messages[at]["parentId"]
+            at = view.messages.parent_of(at)
         return ids[::-1]
 
     async def _climb(self, message_id: str, limit: int) -> None:
@@ -237,19 +239,19 @@ class Reading:
         if self._is_past:
             await self._say(loaded)
 
-    def _loaded(self, rows: Iterable[Any]) -> list[MessageRow]:
+    def _loaded(self, rows: Iterable[Any]) -> list[Any]:
         """Those rows that were not in the view yet: now they are."""
-        known = self.view.messages.keys() | self._gone
-        new = [row for row in (MessageRow(*row) for row in rows) if row.message_id not in known]
+        view = self.view
+        new = [row for row in rows if row["message_id"] not in view.messages and row["message_id"] not in self._gone]
         load(self.view, new)
         return new
 
-    async def _children(self, rows: Sequence[MessageRow]) -> None:
+    async def _children(self, rows: Sequence[Any]) -> None:
         """All children of what was loaded, also of those that were not."""
-        ids = [UUID(row.message_id) for row in rows]
+        ids = [row["message_id"] for row in rows]
         load_children(self.view, ids, await self._connection.fetch(CHILDREN, self._chat_id, self._rows_version, ids))
 
-    async def _apply(self, loaded: Sequence[MessageRow]) -> None:
+    async def _apply(self, loaded: Sequence[Any]) -> None:
         """The tail, with everything that was said in the answers which were open below it or are now."""
         view = self.view
         if self._is_past:
@@ -266,9 +268,9 @@ class Reading:
                 view.apply(events[version])
         self._gone = {str(event.message_id) for event in self._tail if event.type == "message_deleted"}
 
-    async def _say(self, rows: Sequence[MessageRow]) -> None:
+    async def _say(self, rows: Sequence[Any]) -> None:
         """What the answers among these rows had said by then that were open then."""
-        asked = {UUID(row.message_id): row.ordinal for row in rows if row.is_open}
+        asked = {UUID(row["message_id"]): row["ordinal"] for row in rows if row["is_open"]}
         self.view.open |= {str(message_id): ordinal for message_id, ordinal in asked.items()}
         for event in await self._said(asked):
             again(self.view, event)

@@ -13,7 +13,7 @@ SELECT (SELECT e.version FROM events AS e
 -- $1 uuid, $2 int: a chat, a version. What happened to the chat itself until then, and the event of that version.
 SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
   FROM events AS e LEFT JOIN originals AS o USING (stream_id, version)
- WHERE e.stream_id = $1 AND e.version <= $2 AND e.type <> 'message_delta' AND e.message_id IS NULL
+ WHERE e.stream_id = $1 AND e.version <= $2 AND e.message_id IS NULL
 UNION ALL
 SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at)
   FROM events AS e LEFT JOIN originals AS o USING (stream_id, version)
@@ -26,14 +26,13 @@ SELECT message_id FROM stenograph_history.currents WHERE chat_id = $1 AND versio
 
 -- name: chat_messages
 -- $1 uuid, $2 int: a chat, a version. All its messages as they were then.
-SELECT chat_id::text, message_id::text, since, until, ordinal, parent_id::text, is_open, role, body::text
+SELECT message_id::text, parent_id::text, ordinal, is_open, body
   FROM stenograph_history.messages
- WHERE chat_id = $1 AND since <= $2 AND (until IS NULL OR until > $2)
- ORDER BY ordinal;
+ WHERE chat_id = $1 AND since <= $2 AND (until IS NULL OR until > $2);
 
 -- name: chat_some_messages
 -- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. $4 uuid[]: messages whose children are wanted.
-SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.parent_id::text, m.is_open, m.role, m.body::text
+SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body
   FROM stenograph_history.messages AS m
  WHERE m.chat_id = $1 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
    AND (m.message_id = ANY ($3::uuid[]) OR m.parent_id = ANY ($4::uuid[]));
@@ -50,14 +49,17 @@ WITH RECURSIVE branch (message_id, since, parent_id, depth) AS (
         ON m.chat_id = $1 AND m.message_id = b.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
      WHERE b.depth < $4
 )
-SELECT m.chat_id::text, m.message_id::text, m.since, m.until, m.ordinal, m.parent_id::text, m.is_open, m.role, m.body::text
+SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body
   FROM branch AS b JOIN stenograph_history.messages AS m ON m.chat_id = $1 AND m.message_id = b.message_id AND m.since = b.since;
 
 -- name: chat_said
 -- $1 uuid: a chat. $2 uuid[], $3 int[]: messages, and the versions that began them. $4 int: until. Everything about them in between.
+-- Each is looked up between its own two versions: left to itself, a plan for any arrays reads all events up to $4, tokens too.
 SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
   FROM unnest($2::uuid[], $3::integer[]) AS wanted(message_id, after)
-  JOIN events AS e ON e.stream_id = $1 AND e.version > wanted.after AND e.version <= $4 AND e.message_id = wanted.message_id
+ CROSS JOIN LATERAL (SELECT * FROM events AS said
+                      WHERE said.stream_id = $1 AND said.version > wanted.after AND said.version <= $4 AND said.message_id = wanted.message_id
+                     OFFSET 0) AS e
   LEFT JOIN originals AS o ON o.stream_id = $1 AND o.version = e.version
  ORDER BY e.version;
 
@@ -72,7 +74,10 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
 
 -- name: chat_children
 -- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. Which stood below each then, in the order in which they were added.
-SELECT parent_id, message_id, ordinal
-  FROM stenograph_history.messages
- WHERE chat_id = $1 AND parent_id = ANY ($3::uuid[]) AND since <= $2 AND (until IS NULL OR until > $2)
- ORDER BY ordinal;
+-- One look into the index for each: what is known of chats in general says nothing of one that is long.
+SELECT wanted.parent_id::text, child.message_id::text, child.ordinal
+  FROM unnest($3::uuid[]) AS wanted(parent_id)
+ CROSS JOIN LATERAL (SELECT m.message_id, m.ordinal FROM stenograph_history.messages AS m
+                      WHERE m.chat_id = $1 AND m.parent_id = wanted.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
+                     OFFSET 0) AS child
+ ORDER BY child.ordinal;

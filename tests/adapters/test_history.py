@@ -14,7 +14,7 @@ from adapters.build import Build, connect
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.migrate import schema_of
-from adapters.postgres.history import PostgresHistory
+from adapters.postgres.history import THREAD_ROWS, PostgresHistory
 from adapters.postgres.log import PostgresLog
 from commands.ports import AppendRequest, Origin, StreamAppend
 from domain.chat import (
@@ -148,8 +148,8 @@ def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random,
         whole = expected.branch(expected.current_id)
         assert ids == whole[-3:]
         assert itself(page) == itself(expected)
-        messages = expected.shown()["chat"]["history"]["messages"]
-        partial = page.shown()["chat"]["history"]["messages"]
+        messages = shown(expected)["chat"]["history"]["messages"]
+        partial = shown(page)["chat"]["history"]["messages"]
         for one in ids:
             assert msgspec.json.encode(partial[one], order="sorted") == msgspec.json.encode(messages[one], order="sorted")
         if len(whole) > 3:
@@ -267,6 +267,35 @@ def test_an_answer_that_is_over_costs_its_readers_no_tokens(world: World) -> Non
         assert shown(await world.history.chat(chat_id)) == shown(before)
         rows = await (await world.connection.execute("SELECT since, until, is_open FROM messages WHERE message_id = $1", (A,))).fetchall()
         assert sorted(rows) == [(3, 10, True), (10, None, False)]
+
+    world.run(check())
+
+
+def test_a_long_chat_is_read_as_a_short_one(world: World) -> None:
+    """Most of it is never looked into: what the tail changes, an answer that is still open, and a thumb in the middle are."""
+
+    async def check() -> None:
+        ids = [UUID(int=100 + number) for number in range(THREAD_ROWS)]
+        lines = [asked(one, above, f"line {number}") for number, (one, above) in enumerate(zip(ids, [None, *ids], strict=False))]
+        tail = [
+            Event(ids[7], MessageRated(1, "good")),
+            asked(Q, ids[7]),
+            Event(ids[8], MessageDeleted()),
+            started(A, Q),
+            block(A, 0, "text"),
+            *said(A, 0, "a", "b"),
+        ]
+        events = [CREATED, *lines, *tail]
+        chat_id = await world.append(events)
+        written = await world.log.read(Stream("chat", chat_id), limit=len(events))
+        folds = {version: shown(view(written[:version])) for version in (len(events), 1 + len(lines), THREAD_ROWS)}
+        for stop in (1 + len(lines), len(events)):
+            await world.project(stop, 200)
+            for version, expected in folds.items():
+                assert shown(await world.history.chat(chat_id, at=version)) == expected, f"version {version} after {stop}"
+        read = await world.history.chat(chat_id)
+        assert {one for one in read.messages if read.messages.kept(one) is None} == {str(A)}
+        assert [one["id"] for one in shown(read)["chat"]["messages"]] == [str(one) for one in (*ids[:8], Q, A)]
 
     world.run(check())
 

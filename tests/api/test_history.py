@@ -7,7 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from api.reading import THREAD_MESSAGES
 from commands.ports import AppendRequest, Origin, StreamAppend
+from commands.run import CONTENT_BYTES_MAX
 from domain.chat import ChatCreated, MessageAdded, MessageEdited
 from domain.event import Event
 from domain.stream import Stream
@@ -70,6 +72,31 @@ async def test_a_chat_is_read_as_it_was_at_any_version(server: Running) -> None:
         assert [message["content"] for message in then["chat"]["messages"]] == expected
         assert (then["title"], then["version"]) == ("A chat", version)
     assert (await ada.get(f"/api/v1/chats/{chat_id}", at="now")).json()["title"] == "renamed"
+
+
+async def test_a_long_chat_is_sent_as_a_short_one(server: Running) -> None:
+    """Also where its messages are sent as they are stored, and one of them is kept beside the log."""
+    ada = await server.sign_up()
+    chat_id = await ada.new_chat()
+    texts = [f'line {number} says "blob"' for number in range(THREAD_MESSAGES)] + ["long " * CONTENT_BYTES_MAX]
+    history = {
+        "messages": {
+            f"m{number}": {"role": "user", "content": text, "parentId": f"m{number - 1}" if number else None, "childrenIds": []}
+            for number, text in enumerate(texts)
+        },
+        "currentId": f"m{len(texts) - 1}",
+    }
+    saved = (await ada.post(f"/api/v1/chats/{chat_id}", {"chat": {"history": history}})).json()
+    await server.settled()
+    await ada.post(f"/api/v1/chats/{chat_id}", {"chat": {"title": "renamed"}})
+    then = (await ada.get(f"/api/v1/chats/{chat_id}", at=server.cursor(saved["version"]))).json()
+    for one in (saved, then, (await ada.get(f"/api/v1/chats/{chat_id}")).json()):
+        assert [message["content"] for message in one["chat"]["messages"]] == texts
+        tree = one["chat"]["history"]["messages"]
+        assert [tree[message["id"]] for message in one["chat"]["messages"]] == one["chat"]["messages"]
+        assert [message["parentId"] for message in tree.values()] == [None, *list(tree)[:-1]]
+        assert [message["childrenIds"] for message in tree.values()] == [*([one] for one in list(tree)[1:]), []]
+    assert (await contents(ada, chat_id, limit=2)) == texts[-2:]
 
 
 async def test_a_chat_is_read_as_it_was_at_any_time(server: Running) -> None:
