@@ -222,6 +222,27 @@ async def test_a_bad_event_stops_it_where_it_stands_and_after_a_fix_it_goes_on(d
     await assert_right(database)
 
 
+@pytest.mark.parametrize("events_max", [50, 5_000], ids=["in a pipeline", "by COPY"])
+async def test_a_row_that_postgres_refuses_is_named_by_its_event(database: str, log: PostgresLog, events_max: int) -> None:
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("ALTER TABLE stenograph_history.chats ADD CONSTRAINT ours CHECK (title <> 'poison')")
+    await talk(log)
+    before = await log.head()
+    await talk(log, title="poison")
+    await talk(log)
+    head = await log.head()
+    async with build_of(database) as build:
+        assert await build.take()
+        with pytest.raises(Poisoned, match="CheckViolation") as refused:
+            await build.advance(events_max, head)
+        assert (refused.value.position, build.position) == (before + 1, before)
+        with psycopg.connect(database, autocommit=True) as owner:
+            owner.execute("ALTER TABLE stenograph_history.chats DROP CONSTRAINT ours")
+        while build.position < head:
+            await build.advance(events_max, head)
+    await assert_right(database)
+
+
 async def test_a_start_tries_a_bad_event_once_more(database: str, log: PostgresLog) -> None:
     await talk(log, title="poison")
     refusing = Projector(database, Refusing(), uuid4())
