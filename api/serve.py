@@ -37,7 +37,6 @@ GRACE_S = 5
 EXIT_ANOTHER_HISTORY = 75  # EX_TEMPFAIL of sysexits.h: start it again
 CONNECTIONS_OF_OTHERS = 20  # an operator's, a rebuild's, a backup's
 ENDS_WITHIN_S = GRACE_S + FAREWELL_S + 20  # beyond the drain, before a worker is killed: its last appends may hold on for a while
-
 SWITCH_S: Final = 0.001  # the longest that one thread waits for another's Python: projectors have threads, and many short turns
 
 
