@@ -184,8 +184,7 @@ class Build:
     async def _advance(self, events_max: int, until: int) -> tuple[int, int]:
         is_piped = events_max <= PIPED_EVENTS_MAX
         async with piped(self._connection) if is_piped else self._connection.transaction():
-            (rows,) = await self._answers([Rows("read_for_projection", self._asked(until, events_max))])
-            events = [stored(row) for row in rows]
+            (events,) = await self._answers([Events("read_for_projection", self._asked(until, events_max))])
             position = events[-1].position if len(events) == events_max else until
             projecting = self._projection.project(events)
             asks, writes = step(projecting, None) if events else ([], [])

@@ -243,7 +243,7 @@ class Reading:
         """Those rows that were not in the view yet: now they are."""
         view = self.view
         new = [row for row in rows if row["message_id"] not in view.messages and row["message_id"] not in self._gone]
-        load(self.view, new)
+        load(view, new)
         return new
 
     async def _children(self, rows: Sequence[Any]) -> None:
