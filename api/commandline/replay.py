@@ -13,8 +13,8 @@ import rich_click as click
 from api.commandline.lanes import COLOURS, Lanes, Part
 from api.commandline.place import Failed, Place, chat_stream, options, run, with_client
 from api.commandline.screen import Wrap
-from client import Client, Event, User
-from client.export import export_lines
+from stenograph_client import Client, Event, User
+from stenograph_client.export import export_lines
 from domain.errors import BadLine
 from domain.jsonlines import BlobLine, parse_line
 

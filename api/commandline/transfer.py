@@ -14,8 +14,8 @@ from api.commandline.place import Failed, Place, chat_stream, options, run, with
 from api.commandline.progress import Progress
 from api.commandline.projections import database
 from api.commandline.server import data_option
-from client import Client
-from client.export import export_bytes, export_lines
+from stenograph_client import Client
+from stenograph_client.export import export_bytes, export_lines
 
 
 @contextlib.contextmanager

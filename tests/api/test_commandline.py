@@ -13,7 +13,7 @@ from api.commandline.replay import Pace, Point, play
 from api.commandline.screen import RECONNECTING, Screen, Wrap
 from api.commandline.tail import line_of as tail_line
 from api.commandline.talk import Talk
-from client import Event, State, User
+from stenograph_client import Event, State, User
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 ANN = User("0190aaaa-0000-7000-8000-00000000000a", "Ann", "user")

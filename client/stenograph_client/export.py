@@ -7,8 +7,8 @@ from typing import Final
 
 import httpx
 
-from client.errors import ServerUnreachable
-from client.http import Http, reason_of
+from stenograph_client.errors import ServerUnreachable
+from stenograph_client.http import Http, reason_of
 
 READ_TIMEOUT_S: Final = 60.0
 PAUSE_S: Final = 0.5

@@ -8,12 +8,12 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from client.backoff import Backoff
-from client.connection import BUFFER_ITEMS, PATIENCE_S, Connection, Handshake, State
-from client.events import CaughtUp, Event, Item, WireEvent
-from client.http import Credentials, Http, TokenSource
-from client.session import EpochChange
-from client.sse import follow_sse
+from stenograph_client.backoff import Backoff
+from stenograph_client.connection import BUFFER_ITEMS, PATIENCE_S, Connection, Handshake, State
+from stenograph_client.events import CaughtUp, Event, Item, WireEvent
+from stenograph_client.http import Credentials, Http, TokenSource
+from stenograph_client.session import EpochChange
+from stenograph_client.sse import follow_sse
 
 Transport = Literal["websocket", "sse"]
 

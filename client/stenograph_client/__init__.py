@@ -12,10 +12,10 @@ can be copied out of it. Start with ``client.follow``.
 server, ``backoff.py`` how long to wait, ``errors.py`` everything that can go wrong.
 """
 
-from client.backoff import Backoff
-from client.client import ENDS, Account, Begun, Client, Page
-from client.connection import State
-from client.errors import (
+from stenograph_client.backoff import Backoff
+from stenograph_client.client import ENDS, Account, Begun, Client, Page
+from stenograph_client.connection import State
+from stenograph_client.errors import (
     AccessEnded,
     AlreadyFollowed,
     ApiError,
@@ -32,7 +32,7 @@ from client.errors import (
     ServerUnreachable,
     SubscriptionRefused,
 )
-from client.events import CaughtUp, Cursor, Event, Item, Snapshot, User, parse_cursor
+from stenograph_client.events import CaughtUp, Cursor, Event, Item, Snapshot, User, parse_cursor
 
 __all__ = [
     "ENDS",
