@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies
 from adapters.build import Build, connect
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
-from adapters.migrate import schema_of
 from adapters.postgres.history import THREAD_ROWS, PostgresHistory
 from adapters.postgres.log import PostgresLog
+from adapters.postgres.migrate import schema_of
 from commands.ports import AppendRequest, Origin, StreamAppend
 from domain.chat import (
     BlockOpened,

@@ -10,10 +10,10 @@ import pytest
 
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
+from adapters.postgres.verify import verify
 from adapters.rebuild import rebuild
-from adapters.verify import verify
 from adapters.verify_projections import verify_projection
-from commands.chat import Chats
+from commands.chats import Chats
 from domain import user
 from domain.codec import decode_event
 from domain.event import Emitted

@@ -18,9 +18,9 @@ from adapters import beside as building
 from adapters import build as batches
 from adapters.beside import Done
 from adapters.build import Build, CheckpointMoved, Poisoned, connect
-from adapters.migrate import schema_of
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
+from adapters.postgres.migrate import schema_of
 from adapters.projections import listed, pause, resume
 from adapters.projector import Projector
 from adapters.rebuild import RebuildFailed, Rebuilt, rebuild

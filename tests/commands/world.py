@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from adapters.memory.log import MemoryLog
-from commands.chat import Chats
+from commands.chats import Chats
+from commands.generation.run import Run
+from commands.generation.runs import Runs
 from commands.ports import Appended, AppendRequest, NodeBeat
 from commands.providers import Ask, Finish, Model, Part, Text
-from commands.run import Run
-from commands.runs import Runs
 from domain.chat import AddMessage, CreateChat, StartGeneration
 from domain.codec import decode_event
 from domain.event import Actor, Event, Stored
