@@ -1,7 +1,7 @@
 """A small Python client that resumes by cursor and yields each event exactly once.
 
-It speaks the protocol of ``docs/protocol.md`` over websockets and httpx, and imports no other package of this project, so that it
-can be copied out of it. Start with ``client.follow``.
+It speaks Stenograph's protocol over websockets and httpx, and imports nothing of the server, so that it is installed without it.
+Start reading with ``Client.follow``.
 
     async with Client("http://localhost:8080", email=…, password=…) as client:
         async for event in client.follow("chat/0190…", after="start"):
