@@ -16,10 +16,10 @@ from api.request.ids import bound_id
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.ports import Blobs, Claim, CommandKey, EventLog
-from domain.chat import Chat
+from domain.chat.state import Chat
 from domain.errors import BadRequest, ChatNotFound
 from domain.sharing import SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.chat import ChatView
 from projections.ports import History
 
@@ -83,7 +83,7 @@ class SharingController(Controller):
         version, chat = await chats.state(known_id)
         # Not made from the request, as other ids are: nobody may be able to guess it.
         share_id = uuid4()
-        claims = [] if chat.share is not None else [Claim(CLAIM, str(share_id), Stream("chat", known_id))]
+        claims = [] if chat.share is not None else [Claim(CLAIM, str(share_id), chat_stream(known_id))]
         command = ShareSnapshot(chat_id=known_id, by=principal.user_id, share_id=share_id, version=version)
         appended = await chats.handle(command, actor=actor_of(principal), key=key, claims=claims)
         _, chat = await chats.state(known_id)

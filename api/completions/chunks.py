@@ -6,7 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from domain.chat import (
+from domain.codec import decode_event
+from domain.event import Stored
+from domain.generation import (
     BlockOpened,
     GenerationCancelled,
     GenerationFailed,
@@ -15,8 +17,6 @@ from domain.chat import (
     MessageEnded,
     MessageStarted,
 )
-from domain.codec import decode_event
-from domain.event import Stored
 
 OBJECT: Final = "chat.completion.chunk"
 

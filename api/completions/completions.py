@@ -23,7 +23,7 @@ from commands.chats import Chats
 from commands.generation.completion import Answerer, Completions, Question, Started, Turn
 from commands.ports import Blobs, CommandKey, EventLog
 from domain.errors import BadRequest, ChatNotFound, MessageNotFound
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.chat import text_of
 from projections.ports import History
 
@@ -102,7 +102,7 @@ async def answer(
 async def streamed(
     frames: Frames, hub: Hub, log: EventLog, live: Live, principal: Principal, started: Started
 ) -> AsyncGenerator[bytes, None]:
-    events = follow(hub, log, live, principal, Stream("chat", started.chat_id), started.version, idle_s=PING_S)
+    events = follow(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
     try:
         async for batch in events:
             said = b"".join(frames.of(event.stored) for event in batch.events)

@@ -16,12 +16,12 @@ import structlog
 from commands.chats import Chats
 from commands.ports import Blobs
 from commands.providers import Ask, Finish, Part, Provider, Reasoning, Skipped, Text, ToolCall, Usage
-from domain.chat import (
-    AppendParts,
+from domain.chat.commands import AppendParts, EndGeneration
+from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, Refusal, Unavailable
+from domain.generation import (
     BlockOpened,
     BlockSum,
     BlockType,
-    EndGeneration,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -30,8 +30,7 @@ from domain.chat import (
     MessageEnded,
     Timings,
 )
-from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, Refusal, Unavailable
-from domain.stream import Stream
+from domain.stream import chat_stream
 
 log = structlog.get_logger("run")
 
@@ -355,7 +354,7 @@ async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat
     encoded = content.encode()
     kept: Any = content
     if len(encoded) > CONTENT_BYTES_MAX:
-        kept = {"blob": await blobs.put(Stream("chat", chat_id), encoded), "size_bytes": len(encoded)}
+        kept = {"blob": await blobs.put(chat_stream(chat_id), encoded), "size_bytes": len(encoded)}
     match outcome:
         case MessageEnded():
             return MessageEnded(kept, outcome.blocks, outcome.sha256, outcome.finish_reason, outcome.usage, outcome.timings, outcome.deltas)

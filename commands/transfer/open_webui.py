@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.chat import Role
+from domain.chat.facts import Role
 from domain.errors import ImportRefused
 from domain.whole_chat import Origin, WholeChat, WholeMessage, imported_id
 

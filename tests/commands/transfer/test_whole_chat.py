@@ -10,10 +10,10 @@ import pytest
 from commands.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
 from commands.transfer.whole_chat import REQUEST_EVENTS_MAX, Added, WholeChats
-from domain.chat import DeleteChat
+from domain.chat.commands import DeleteChat
 from domain.errors import ImportRefused, LogUnavailable, UserNotFound
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
 from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, imported_id
 from tests.commands.world import ME, FailingLog
@@ -35,7 +35,7 @@ class World:
 
     async def begin(self) -> "World":
         created = Event(None, UserCreated("Me", "me@example.org", "user"))
-        await self.log.append(AppendRequest([StreamAppend(Stream("user", ME.id), [created], 0)]))
+        await self.log.append(AppendRequest([StreamAppend(user_stream(ME.id), [created], 0)]))
         return self
 
     async def add(self, chat: WholeChat) -> Added:
@@ -108,7 +108,7 @@ async def test_an_interrupted_import_is_in_no_list_and_is_taken_up(world: World)
     with pytest.raises(LogUnavailable):
         await world.add(chat)
     world.log.before_append = None
-    written = await world.log.version(Stream("chat", chat.chat_id))
+    written = await world.log.version(chat_stream(chat.chat_id))
     assert 0 < written <= REQUEST_EVENTS_MAX
     assert world.listed() == []
     assert not world.log.view(chat.chat_id).is_listed_for(ME.id)
@@ -178,7 +178,7 @@ async def test_what_is_too_large_for_an_event_is_kept_as_a_blob(world: World) ->
     await world.add(chat)
     shown = world.log.view(chat.chat_id)
     kept = next(iter(shown.messages.values()))
-    stream = Stream("chat", chat.chat_id)
+    stream = chat_stream(chat.chat_id)
     assert kept["small"] == 1
     assert await world.log.get(stream, kept["content"]["blob"]) == b"x" * 200_000
     files = await world.log.get(stream, kept["files"]["blob"])
