@@ -64,9 +64,13 @@ class BadCursor(Refusal):
 
 
 class BadRequest(Refusal):
-    """The request cannot mean anything: its text says what was expected and what came."""
+    """The request cannot mean anything: its text says what was expected and what came. ``param`` names the part, where one is at fault."""
 
     code = "bad_request"
+
+    def __init__(self, detail: str, *, param: str | None = None) -> None:
+        self.param = param
+        super().__init__(detail)
 
 
 class BadSearch(Refusal):
@@ -396,10 +400,15 @@ class Overloaded(Unavailable):
 
 
 class ProviderFailed(Unavailable):
-    """``code`` is an instance attribute here: what the provider did (``provider_status``, ``provider_idle`` …)."""
+    """``code`` is an instance attribute here: what the provider did (``provider_status``, ``provider_idle`` …).
+
+    ``said`` is the provider's own refusal, where it gave one: ``status`` (HTTP), ``code``, ``type``, ``param`` and ``message`` as it named
+    them, ``retry_after`` as its header had it. What it did not say is left out.
+    """
 
     code = "provider_failed"
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, said: Mapping[str, Any] | None = None) -> None:
         self.code = code  # type: ignore[misc]  # the one class whose fact has several names
+        self.said = said or {}
         super().__init__(detail)

@@ -66,6 +66,8 @@ class GenerationFailed(msgspec.Struct, frozen=True):
     code: str
     detail: str
     content: Any = ""  # so far
+    # What the provider itself said of it: status, code, type, param, message, retry_after, as far as it did.
+    provider: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GenerationCancelled(msgspec.Struct, frozen=True):
