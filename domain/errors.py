@@ -74,7 +74,7 @@ class BadRequest(Refusal):
 
 
 class BadSearch(Refusal):
-    """What somebody looks for can't be looked for: a token with a value that it does not have, or too much text."""
+    """The search query is not valid: a token with an unknown value, or too much text."""
 
     code = "bad_search"
 
@@ -238,7 +238,7 @@ class BlockGap(Refusal):
 
 
 class FolderNotFound(Refusal):
-    """No such folder among the caller's: somebody else's is not told apart from one that is not there."""
+    """The caller has no such folder. The answer is the same for another person's folder, so that ids cannot be probed."""
 
     code = "folder_not_found"
 
@@ -302,7 +302,7 @@ class ClaimTaken(Refusal):
 
     def __init__(self, kind: str, key: str) -> None:
         self.kind, self.key = kind, key
-        super().__init__(f"this {kind} is taken already")  # never the key: it may be somebody's e-mail address
+        super().__init__(f"this {kind} is taken already")  # never the key: it may be an e-mail address
 
 
 class CommandMismatch(Refusal):
