@@ -1,6 +1,6 @@
-"""How Postgres and other services are reached.
+"""How Postgres and other services are reached: one folder for each of them.
 
-Classes that satisfy the ports of ``commands/ports.py`` by shape, each with an in-memory twin. This is the only package that
-imports a database driver, and the last place that sees a driver's exception. ``embedded.py`` runs the built-in Postgres and
-``migrate.py`` brings a database up to date; both can be read on their own.
+Classes that satisfy the ports of ``commands/ports.py`` and ``projections/ports.py`` by shape, each with a twin in ``memory/``. This is
+the only package that imports a database driver, and the last place that sees a driver's exception. Start with
+``postgres/appender.py``, the one way into the log.
 """

@@ -20,8 +20,8 @@ from psycopg import sql
 
 import sql as our_sql
 from adapters.build import Build, CheckpointMoved, Lane, connect
-from adapters.collector import collect_seldom
-from adapters.migrate import create_projection, projection_sha256, schema_of
+from adapters.garbage_collection import collect_seldom
+from adapters.postgres.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projections import listed
 from projections.projection import Projection

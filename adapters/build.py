@@ -15,8 +15,8 @@ from psycopg import errors, pq, sql
 from psycopg.adapt import Dumper, Loader
 from psycopg.types.string import ByteaBinaryLoader
 
-from adapters.migrate import projection_sha256
 from adapters.postgres.connection import APP_ROLE
+from adapters.postgres.migrate import projection_sha256
 from adapters.postgres.queries import text
 from domain.codec import today
 from domain.event import Stored

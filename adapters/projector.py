@@ -17,7 +17,7 @@ import structlog
 import uvloop
 
 from adapters.build import PASSING, Build, CheckpointMoved, Poisoned, connect
-from adapters.migrate import schema_of
+from adapters.postgres.migrate import schema_of
 from adapters.postgres.queries import text
 from domain.event import Stored
 from projections.projection import Projection

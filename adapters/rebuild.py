@@ -11,7 +11,7 @@ import psycopg
 from psycopg import errors, sql
 
 from adapters.beside import FORGET, LEASE_S, Beside, Busy, Done, beside
-from adapters.migrate import projection_sha256, schema_of
+from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
 from projections.projection import Projection
 

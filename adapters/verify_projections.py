@@ -12,7 +12,7 @@ from psycopg import sql
 
 from adapters.beside import LEASE_S, Beside, Busy, Done, beside, drop, require_idle
 from adapters.build import CheckpointMoved, Poisoned
-from adapters.migrate import projection_sha256, schema_of
+from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
 from domain.verify.finding import Finding
 from domain.verify.log import LISTED_MAX

@@ -1,6 +1,5 @@
-"""What is on the wire.
+"""What is on the wire: HTTP routes, the WebSocket and SSE loops, and the ``steno`` command. One folder for each subject.
 
-Litestar routes, the WebSocket and SSE loops, wire types (``…In`` and ``…Out``) and the table from error to status. Start with
-``app.py``, which wires everything and is the only module that constructs adapters; ``settings.py`` is what an operator can set,
-and ``cli.py`` is the ``steno`` command.
+``app.py`` wires everything and is the only module that constructs adapters; ``settings.py`` holds what an operator can set. A route
+parses, calls a command or a projection, and wraps the result; the rules are in ``commands`` and ``domain``.
 """

@@ -14,7 +14,8 @@ from litestar.static_files import create_static_files_router
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from swagger_ui_bundle import swagger_ui_path
 
-from adapters.hub import Hub
+from adapters.delivery.hub import Hub
+from adapters.delivery.log_tail import Tail
 from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.bell import MemoryBell
 from adapters.memory.credentials import MemoryCredentials
@@ -33,42 +34,41 @@ from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import Connection, Providers
-from adapters.tail import Tail
-from api.activity import Seen
-from api.all_chats import AllChatsController
-from api.authentication import provide_any_principal, provide_principal
-from api.auths import AuthsController
-from api.chat_list import ChatListController
-from api.chats import ChatsController
-from api.completions import CompletionsController
-from api.copies import CopiesController, provide_copying
-from api.errors import HANDLERS
-from api.exports import ExportsController
-from api.folders import FoldersController
-from api.idempotency import provide_key
-from api.importing import ImportController
-from api.lists import provide_my_folders, provide_my_lists
-from api.live import Live
-from api.models import ModelsController, OpenAIController
-from api.ops import Gauges, OpsController
-from api.params import ParamsController
-from api.reads import Reads, ReadsController
-from api.search import SearchController
+from api.accounts.activity import Seen
+from api.accounts.auths import AuthsController
+from api.accounts.users import UsersController
+from api.chats.bulk import AllChatsController
+from api.chats.chat import ChatsController
+from api.chats.copying import CopiesController, provide_copying
+from api.chats.exporting import ExportsController
+from api.chats.folders import FoldersController
+from api.chats.importing import ImportController
+from api.chats.list_scope import provide_my_folders, provide_my_lists
+from api.chats.lists import ChatListController
+from api.chats.params import ParamsController
+from api.chats.read_receipts import Reads, ReadsController
+from api.chats.search import SearchController
+from api.chats.sharing import SharingController
+from api.chats.statistics import StatisticsController
+from api.completions.completions import CompletionsController
+from api.completions.models import ModelsController, OpenAIController
+from api.completions.tasks import TasksController
+from api.process.health import Gauges, OpsController
+from api.process.server import System
+from api.request.authentication import provide_any_principal, provide_principal
+from api.request.errors import HANDLERS
+from api.request.idempotency import provide_key
 from api.settings import Settings
-from api.sharing import SharingController
-from api.snapshots import snapshots
-from api.statistics import StatisticsController
-from api.streams import StreamsController
-from api.system import System
-from api.tasks import TasksController
-from api.users import UsersController
-from api.wire import encode_event
-from api.ws import WebSockets
-from commands.account import Accounts
-from commands.chat import Chats
-from commands.completion import Completions
-from commands.folder import FolderTrees
-from commands.runs import Keeper, Runs
+from api.streams.access import Live
+from api.streams.http import StreamsController
+from api.streams.snapshots import snapshots
+from api.streams.sockets import WebSockets
+from api.streams.wire import encode_event
+from commands.accounts import Accounts
+from commands.chats import Chats
+from commands.folders import FolderTrees
+from commands.generation.completion import Completions
+from commands.generation.runs import Keeper, Runs
 from domain.errors import LogUnavailable
 from domain.event import Stored
 from domain.stream import Stream
@@ -295,7 +295,7 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
             ],
         ),
         request_max_body_size=BODY_BYTES_MAX,
-        logging_config=None,  # api/logging.py has set it up
+        logging_config=None,  # api/process/logging.py has set it up
     )
 
 

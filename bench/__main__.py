@@ -20,7 +20,7 @@ NAMES: Final = (
     *("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start", "two"),
     *("projections", "read", "search", "import", "verify"),
 )
-MODULES: Final = {"import": "importing"}  # where a name is no module's
+MODULES: Final = {"import": "importing", "two": "two_processes"}  # where a name is no module's
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,17 +27,17 @@ import psycopg
 import uvloop
 from psycopg import sql
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.server import EmbeddedPostgres
+from adapters.files.json_items import items
 from adapters.identity import JwtTokens
-from adapters.json_items import items
-from adapters.migrate import migrate
+from adapters.postgres.migrate import migrate
 from bench.host import SECRET, Host, dsn_of
 from bench.seed import TOKEN_LIFETIME_S, Person, Seeding
-from commands import chitchat
-from commands.chat import Chats
-from commands.importing import Importing, Summary
+from commands.chats import Chats
 from commands.ports import TokenClaims
-from commands.whole_chat import WholeChats
+from commands.transfer import chitchat
+from commands.transfer.importing import Importing, Summary
+from commands.transfer.whole_chat import WholeChats
 from domain.event import Actor
 from domain.whole_chat import Origin, WholeChat, WholeMessage, imported_id
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.answers import SLACK_S
-from bench.crowd import bare_joined, joined, shared_chat
 from bench.host import Host
 from bench.http import Http, ask_for
 from bench.report import Line, percentile
 from bench.seed import Seeding
+from bench.shared_chat import bare_joined, joined, shared_chat
 from bench.sockets import Counted
 
 SOCKETS: Final = 1_000

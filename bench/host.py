@@ -24,14 +24,14 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.migrate import migrate
+from adapters.embedded.server import EmbeddedPostgres
+from adapters.postgres.migrate import migrate
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SECRET: Final = "a secret of the benchmarks, nobody's else"
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 20.0
-SERVE: Final = "from api.serve import run; from api.settings import load; run(load())"
+SERVE: Final = "from api.process.serve import run; from api.settings import load; run(load())"
 
 
 class Process:

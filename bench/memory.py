@@ -3,10 +3,10 @@
 import asyncio
 from typing import Final
 
-from bench.crowd import OPENED_AT_ONCE, joined, people_for
 from bench.host import Host
 from bench.report import Line
 from bench.seed import Seeding
+from bench.shared_chat import OPENED_AT_ONCE, joined, people_for
 from bench.sockets import Counted
 
 SOCKETS: Final = 5_000

@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 
 from adapters.beside import Done
-from adapters.collector import collect_seldom
+from adapters.garbage_collection import collect_seldom
 from adapters.postgres.queries import text
 from adapters.rebuild import rebuild
 from bench.answers import by_server

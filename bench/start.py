@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.server import EmbeddedPostgres
 from bench.host import ROOT, SERVE, Host, free_port, wait_until_ready
 from bench.report import Line, percentile
 
@@ -74,5 +74,5 @@ def postgres_alone_s(data: Path) -> float:
 
 def until_imported_s() -> float:
     started = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import api.serve"], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", "import api.process.serve"], cwd=ROOT, check=True)
     return time.monotonic() - started

@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from bench.crowd import SOCKETS_EACH, shared_chat
 from bench.host import Host, Server
 from bench.http import Http
 from bench.report import Line, percentile
 from bench.seed import Chat, Person, Seeding
+from bench.shared_chat import SOCKETS_EACH, shared_chat
 from bench.sockets import Counted, Frames
 
 CLIENTS: Final = 1_000

@@ -30,7 +30,7 @@ from typing import Any, Final
 import httpx
 import psycopg
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.server import EmbeddedPostgres
 from bench.dataset import DATA, installed
 from client.client import Client
 from client.errors import ApiError

@@ -11,10 +11,11 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import force_setattr
 
-from domain.chat import CHAT_TYPES, MessageEnded, Timings
+from domain.chat.facts import CHAT_TYPES
 from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, Stored, Verbatim
 from domain.folder import FOLDER_TYPES
+from domain.generation import MessageEnded, Timings
 from domain.stream import Kind
 from domain.upcasting import UPCASTS, Upcasts, chain
 from domain.user import USER_TYPES

@@ -25,7 +25,7 @@
         └── ProviderFailed           the model's server refused, broke off, or went silent
 
 A class is named for the fact, carries its numbers as attributes and puts both sides into its text. ``code`` is stable
-and meant for programs; ``api/errors.py`` alone knows which HTTP status or close code goes with it.
+and meant for programs; ``api/request/errors.py`` alone knows which HTTP status or close code goes with it.
 """
 
 from collections.abc import Mapping, Sequence

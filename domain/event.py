@@ -8,7 +8,7 @@ import msgspec
 
 from domain.stream import Stream
 
-Fact = TypeVar("Fact")
+Fact = TypeVar("Fact", covariant=True)
 
 
 class Actor(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A snapshot of a chat behind a link: a part of what can happen in a chat (``domain/chat.py``, which says whose chat it is)."""
+"""A snapshot of a chat behind a link: a part of what can happen in a chat (``domain/chat/``, which says whose chat it is)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never

@@ -285,7 +285,7 @@ def decide(account: Account, command: UserCommand) -> list[UserEvent]:
     """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no".
 
     That one admin always remains follows from two rules together. Here: nobody demotes themselves, nor deactivates themselves
-    while an admin. And in ``commands/account.py``: whoever demotes another is, in the very commit, an active admin.
+    while an admin. And in ``commands/accounts.py``: whoever demotes another is, in the very commit, an active admin.
     """
     if isinstance(command, CreateUser):
         return create_user(account, command)

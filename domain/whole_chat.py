@@ -12,10 +12,8 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.chat import (
-    TAG_CHARACTERS_MAX,
-    BlockOpened,
-    BlockSum,
+from domain.chat.decide import TAG_CHARACTERS_MAX
+from domain.chat.facts import (
     BranchSelected,
     ChatArchived,
     ChatCreated,
@@ -24,16 +22,13 @@ from domain.chat import (
     ChatPinned,
     ChatTagged,
     MessageAdded,
-    MessageDelta,
-    MessageEnded,
     MessageRated,
-    MessageStarted,
     Role,
-    Timings,
-    tag_id,
 )
+from domain.chat.state import tag_id
 from domain.errors import ImportRefused
 from domain.event import Event
+from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
 
 TITLE_CHARACTERS_MAX: Final = 1000
 COMMENT_CHARACTERS_MAX: Final = 10_000

@@ -15,8 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.chat import (
-    BlockOpened,
+from domain.chat.facts import (
     BranchSelected,
     ChatArchived,
     ChatConfigured,
@@ -32,19 +31,22 @@ from domain.chat import (
     ChatUnpinned,
     ChatUnshared,
     ChatUntagged,
-    GenerationCancelled,
-    GenerationFailed,
-    GenerationInterrupted,
     MessageAdded,
     MessageDeleted,
-    MessageDelta,
     MessageEdited,
-    MessageEnded,
     MessageRated,
-    MessageStarted,
 )
 from domain.codec import decode_actor, decode_event
 from domain.event import Emitted, Stored
+from domain.generation import (
+    BlockOpened,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    MessageDelta,
+    MessageEnded,
+    MessageStarted,
+)
 from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
 from projections.messages import Message, Messages
 

@@ -20,8 +20,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.migrate import migrate
+from adapters.embedded.server import EmbeddedPostgres
+from adapters.postgres.migrate import migrate
 
 POSTGRES_FIXTURES = {"postgres_dsn", "migrated_template", "database"}
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT: dict[str, set[str]] = {
     "domain": set(),
-    "commands": {"domain"},
+    "commands": {"domain", "projections"},
     "projections": {"domain"},
     "sql": set(),
     "client": set(),  # so that it can be copied out of the project
@@ -22,7 +22,7 @@ PACKAGES = {*MAY_IMPORT, "bench", "tests"}
 LIBRARIES_OF_THE_CORE = {"domain": {"msgspec"}, "commands": {"msgspec", "structlog"}, "projections": {"msgspec"}, "sql": set()}
 DRIVERS = {"asyncpg": {"adapters"}, "psycopg": {"adapters"}, "aiosql": {"adapters"}, "httpx": {"adapters", "client"}}
 # The only modules outside adapters that construct what they define. serve.py has the embedded Postgres, whose life encloses the app's.
-WIRING = {Path("api/app.py"), Path("api/serve.py")}
+WIRING = {Path("api/app.py"), Path("api/process/serve.py")}
 # What adapters define and is no adapter: pure state made for one connection, and values.
 VALUES = {"Subscription", "Batch", "Known"}
 

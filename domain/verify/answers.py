@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from domain.chat import (
+from domain.generation import (
     BlockOpened,
     GenerationCancelled,
     GenerationFailed,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from domain.chat import MessageAdded, MessageEdited
+from domain.chat.facts import MessageAdded, MessageEdited
 from domain.verify.answers import ENDS, BlobRef, blob_ref
 from domain.verify.finding import Batch, Entry, Finding, found
 

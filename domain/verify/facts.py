@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.chat import OF_A_MESSAGE
+from domain.chat.facts import OF_A_MESSAGE
 from domain.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
 from domain.event import Emitted
 from domain.verify.finding import Batch, Finding, Head, Rows, found

@@ -21,9 +21,9 @@ from websockets.asyncio.client import ClientConnection
 
 from adapters.postgres.epoch import current_epoch
 from api.app import create_app, in_memory, on_postgres
-from api.serve import Server, config, listen
+from api.process.serve import Server, config, listen
+from api.process.server import System
 from api.settings import Settings
-from api.system import System
 from tests.api.turns import by_turns
 
 WAIT_S = 10  # nothing is measured by it: it only ends a test that hangs

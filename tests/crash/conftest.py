@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
-from adapters.migrate import migrate
+from adapters.embedded.server import EmbeddedPostgres
+from adapters.postgres.migrate import migrate
 from tests.crash.processes import ServerProcess, postmaster
 
 StartServer = Callable[..., ServerProcess]

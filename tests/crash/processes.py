@@ -23,13 +23,13 @@ SECRET = "a secret that every process of a test shares"
 # As `steno serve` does. Appender and runs hold on for as long as the test says: 40 s of an outage are too long to wait for.
 SERVE = """
 import os
-import commands.run
+import commands.generation.run
 from adapters.postgres.log import PostgresLog
-from api.serve import run
+from api.process.serve import run
 from api.settings import load
 hold_s = os.environ.pop("CRASH_HOLD_S", "")
 if hold_s:
-    PostgresLog.__init__.__kwdefaults__["hold_s"] = commands.run.APPEND_HOLD_S = float(hold_s)
+    PostgresLog.__init__.__kwdefaults__["hold_s"] = commands.generation.run.APPEND_HOLD_S = float(hold_s)
 run(load())
 """
 

@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.server import EmbeddedPostgres
 from tests.crash.conftest import StartServer, copy_folder, stop_postgres
 from tests.crash.support import Log, Tab, all_ended, metric, people, until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.embedded import EmbeddedPostgres
+from adapters.embedded.server import EmbeddedPostgres
 from tests.crash.conftest import StartServer, on_one_and_two
 from tests.crash.processes import kill_postgres, postgres_gone, postmaster
 from tests.crash.support import Log, Tab, all_ended, metric, people, tabs, until

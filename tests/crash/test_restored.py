@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.serve import EXIT_ANOTHER_HISTORY
+from api.process.serve import EXIT_ANOTHER_HISTORY
 from tests.crash.conftest import StartServer, copy_folder, on_one_and_two
 from tests.crash.processes import kill_postgres, postgres_gone
 from tests.crash.support import Tab, all_ended, people, until

@@ -10,16 +10,11 @@ from hypothesis import HealthCheck, settings, strategies
 from hypothesis.strategies import DrawFn, SearchStrategy
 from msgspec import structs
 
-from domain.chat import (
-    EMPTY,
+from domain.chat.commands import (
     AddMessage,
     AppendParts,
     ArchiveChat,
-    BlockOpened,
-    BlockSum,
-    Chat,
     ChatCommand,
-    ChatEvent,
     ConfigureChat,
     CreateChat,
     DeleteChat,
@@ -27,11 +22,6 @@ from domain.chat import (
     EditMessage,
     Emit,
     EndGeneration,
-    GenerationCancelled,
-    GenerationFailed,
-    GenerationInterrupted,
-    MessageDelta,
-    MessageEnded,
     MoveChat,
     PinChat,
     RateMessage,
@@ -40,12 +30,22 @@ from domain.chat import (
     ShareChat,
     StartGeneration,
     TagChat,
-    Timings,
-    decide,
-    evolve,
-    fold,
 )
+from domain.chat.decide import decide
+from domain.chat.evolve import evolve, fold
+from domain.chat.facts import ChatEvent
+from domain.chat.state import EMPTY, Chat
 from domain.errors import Refusal
+from domain.generation import (
+    BlockOpened,
+    BlockSum,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    MessageDelta,
+    MessageEnded,
+    Timings,
+)
 from domain.sharing import SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
 from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, steps_of
 

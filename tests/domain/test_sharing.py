@@ -3,12 +3,9 @@
 from typing import Any
 from uuid import UUID
 
-from domain.chat import (
-    EMPTY,
-    ChatDeleted,
-    ChatShared,
-    fold,
-)
+from domain.chat.evolve import fold
+from domain.chat.facts import ChatDeleted, ChatShared
+from domain.chat.state import EMPTY
 from domain.errors import BadRequest, ChatNotFound
 from domain.event import Event
 from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared, SetSnapshotAccess, ShareSnapshot, UnshareSnapshot

@@ -9,21 +9,20 @@ import pytest
 from hypothesis import given, strategies
 from msgspec.structs import replace
 
-from domain.chat import (
+from domain.chat.facts import ChatCreated, MessageAdded
+from domain.codec import Decoder, encode, encode_actor
+from domain.event import Actor, Emitted, Event
+from domain.generation import (
     BlockOpened,
     BlockSum,
-    ChatCreated,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
-    MessageAdded,
     MessageDelta,
     MessageEnded,
     MessageStarted,
     Timings,
 )
-from domain.codec import Decoder, encode, encode_actor
-from domain.event import Actor, Emitted, Event
 from domain.stream import Kind
 from domain.upcasting import Upcast
 from domain.user import UserCreated

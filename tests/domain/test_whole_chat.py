@@ -9,23 +9,11 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from domain.chat import (
-    EMPTY,
-    BlockOpened,
-    BlockSum,
-    BranchSelected,
-    ChatArchived,
-    ChatCreated,
-    ChatImported,
-    ChatPinned,
-    ChatTagged,
-    MessageAdded,
-    MessageDelta,
-    MessageEnded,
-    MessageRated,
-    fold,
-)
+from domain.chat.evolve import fold
+from domain.chat.facts import BranchSelected, ChatArchived, ChatCreated, ChatImported, ChatPinned, ChatTagged, MessageAdded, MessageRated
+from domain.chat.state import EMPTY
 from domain.errors import ImportRefused
+from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded
 from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, imported_id, steps_of
 from tests.domain.histories import CHAT, FEW, OWNER, READER, whole_chats
 

@@ -1,0 +1,221 @@
+"""``/api/v1/auths``: signing up, in and out, keys and tickets.
+
+Nothing here takes an ``Idempotency-Key``: it would keep a fast hash of a body that holds a password.
+"""
+
+import contextlib
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from api.request.authentication import COOKIE, bearer_of, credential_of
+from commands.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
+from domain.errors import AccountInactive, NotAuthenticated
+from domain.user import Account, ChangeProfile, RenameUser, UserRole
+
+PICTURE: Final = "/user.png"
+
+Text = Annotated[str, msgspec.Meta(max_length=2000)]
+Picture = Annotated[str, msgspec.Meta(max_length=64 * 1024)]
+
+# The bodies of the reference's own page hold more than this server knows: what is not named here is not refused.
+
+
+class SignUpIn(msgspec.Struct):
+    name: Text
+    email: Text
+    password: Text
+    profile_image_url: Picture | None = None
+
+
+class SignInIn(msgspec.Struct):
+    email: Text
+    password: Text
+
+
+class AddIn(msgspec.Struct):
+    name: Text
+    email: Text
+    password: Text
+    role: UserRole = "pending"  # as in the reference: whoever may come in is said
+    profile_image_url: Picture | None = None
+
+
+class PasswordIn(msgspec.Struct):
+    password: Text
+    new_password: Text
+
+
+class ProfileIn(msgspec.Struct):
+    name: Text
+    profile_image_url: Picture | None = None
+    bio: Text | None = None
+    gender: Text | None = None
+    date_of_birth: Text | None = None
+
+
+class SessionOut(msgspec.Struct):
+    token: str  # empty for a caller known by the cookie: what no script may read is not handed to one
+    token_type: str
+    expires_at: int | None  # seconds since 1970
+    id: UUID
+    name: str
+    email: str
+    role: str
+    profile_image_url: str
+    permissions: dict[str, Any] = {}
+
+
+class UserOut(msgspec.Struct):
+    id: UUID
+    name: str
+    email: str
+    role: str
+    profile_image_url: str
+    deactivated: bool = False
+
+
+class TicketOut(msgspec.Struct):
+    ticket: str
+    expires_in: int  # seconds
+
+
+class ApiKeyOut(msgspec.Struct):
+    api_key: str | None
+
+
+class DoneOut(msgspec.Struct):
+    status: bool = True
+
+
+class AuthsController(Controller):
+    path = "/api/v1/auths"
+    tags = ("accounts",)
+
+    @post("/signup", status_code=200)
+    async def sign_up(
+        self, data: JSONBody[SignUpIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+    ) -> Response[SessionOut]:
+        """Make an account and sign in. The first account becomes admin."""
+        fields = profile(profile_image_url=data.profile_image_url)
+        made = await accounts.sign_up(data.name, data.email, data.password, fields=fields, address=address_of(request))
+        return signed_in(made, request)
+
+    @post("/signin", status_code=200)
+    async def sign_in(
+        self, data: JSONBody[SignInIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+    ) -> Response[SessionOut]:
+        """A token, and the same in the session cookie."""
+        return signed_in(await accounts.sign_in(data.email, data.password, address=address_of(request)), request)
+
+    @get("/")
+    async def session(
+        self, caller: NamedDependency[Principal], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+    ) -> SessionOut:
+        """Who the caller is."""
+        account = await accounts.account(caller.user_id)
+        return session_of(bearer_of(request.headers) or "", caller.expires_at, caller.user_id, account)
+
+    @get("/signout")
+    async def sign_out_by_get(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
+        """As the reference has it."""
+        return await signed_out(request, accounts)
+
+    @post("/signout", status_code=200)
+    async def sign_out(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
+        """End this token, everywhere, and forget the cookie. One that has ended already is signed out."""
+        return await signed_out(request, accounts)
+
+    @post("/ticket", status_code=200)
+    async def ticket(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> TicketOut:
+        """A one-use ticket for a WebSocket that cannot send a header."""
+        return TicketOut(await accounts.ticket(principal), int(TICKET_TTL_S))
+
+    @post("/update/password", status_code=200)
+    async def change_password(
+        self, data: JSONBody[PasswordIn], caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+    ) -> bool:
+        """Change the password. Every token issued before ends, this one too."""
+        await accounts.change_password(caller, data.password, data.new_password)
+        return True
+
+    @post("/update/profile", status_code=200)
+    async def change_profile(
+        self, data: JSONBody[ProfileIn], caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+    ) -> UserOut:
+        """Change the name, the picture, and what else one says of oneself."""
+        fields = profile(profile_image_url=data.profile_image_url, bio=data.bio, gender=data.gender, date_of_birth=data.date_of_birth)
+        account = await accounts.change(caller, RenameUser(user_id=caller.user_id, by=None, name=data.name.strip()))
+        if fields:
+            account = await accounts.change(caller, ChangeProfile(user_id=caller.user_id, by=None, fields=fields))
+        return user_of(caller.user_id, account)
+
+    @get("/api_key")
+    async def api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> ApiKeyOut:
+        """Whether there is a key. It was shown once, when it was made: only its hash is kept."""
+        account = await accounts.account(principal.user_id)
+        return ApiKeyOut("sk-…" if account.api_keys else None)
+
+    @post("/api_key", status_code=200)
+    async def create_api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> ApiKeyOut:
+        """A new key, shown this once. One made before ends with it."""
+        await accounts.revoke_api_keys(principal)
+        return ApiKeyOut(await accounts.create_api_key(principal))
+
+    @delete("/api_key", status_code=200)
+    async def revoke_api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> bool:
+        """End the keys, everywhere."""
+        await accounts.revoke_api_keys(principal)
+        return True
+
+    @post("/add", status_code=200)
+    async def add(self, data: JSONBody[AddIn], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:
+        """Make an account for somebody else (admin). No token of theirs is shown: they sign in themselves."""
+        fields = profile(profile_image_url=data.profile_image_url)
+        user_id, account = await accounts.add(principal, data.name, data.email, data.password, data.role, fields=fields)
+        return user_of(user_id, account)
+
+
+def address_of(request: Request[Any, Any, Any]) -> str:
+    return request.client.host if request.client is not None else ""
+
+
+def profile(**fields: str | None) -> dict[str, str]:
+    """What was given."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def signed_in(session: SignedIn, request: Request[Any, Any, Any]) -> Response[SessionOut]:
+    out = session_of(session.token, session.expires_at, session.principal.user_id, session.account)
+    return Response(out, cookies=[cookie(request, session.token, session.lifetime_s)])
+
+
+async def signed_out(request: Request[Any, Any, Any], accounts: Accounts) -> Response[DoneOut]:
+    credential = credential_of(request)
+    if credential is not None:
+        with contextlib.suppress(NotAuthenticated, AccountInactive):  # it has ended already
+            await accounts.sign_out(await accounts.authenticate(credential))
+    return Response(DoneOut(), cookies=[cookie(request, "", 0)])
+
+
+def cookie(request: Request[Any, Any, Any], token: str, max_age: int) -> Cookie:
+    """HttpOnly: no script reads it. Strict: no other site sends it."""
+    secure = request.url.scheme == "https"
+    return Cookie(COOKIE, value=token, max_age=max_age, httponly=True, samesite="strict", secure=secure, path="/")
+
+
+def session_of(token: str, expires_at: int | None, user_id: UUID, account: Account) -> SessionOut:
+    return SessionOut(token, "Bearer", expires_at, user_id, account.name, account.email, account.role, picture_of(account))
+
+
+def user_of(user_id: UUID, account: Account) -> UserOut:
+    return UserOut(user_id, account.name, account.email, account.role, picture_of(account), not account.active)
+
+
+def picture_of(account: Account) -> str:
+    return str(account.fields.get("profile_image_url") or PICTURE)

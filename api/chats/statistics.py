@@ -1,0 +1,188 @@
+"""``/api/v1/chats/stats``: what one's chats add up to."""
+
+from collections.abc import AsyncGenerator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
+from litestar.response import Stream
+
+from api.chats.list_scope import require_position
+from api.chats.past import require_reader
+from api.request.ids import bound_id
+from commands.accounts import Principal
+from projections.ports import History
+from projections.statistics import CountedChat, Statistics, counted_chat, statistics
+
+PAGE_CHATS: Final = 50
+PAGE_CHATS_MAX: Final = 500
+EXPORT_CHATS: Final = 10
+SECONDS_MAX: Final = 32_503_680_000  # the year 3000
+
+PageNumber = Annotated[int, QueryParameter(ge=1, le=1_000_000, required=False)]
+PageSize = Annotated[int, QueryParameter(ge=1, le=PAGE_CHATS_MAX, required=False)]
+Seconds = Annotated[int | None, QueryParameter(ge=0, le=SECONDS_MAX, required=False)]
+
+
+class UsageOut(msgspec.Struct):
+    id: UUID
+    models: Mapping[str, int]
+    message_count: int
+    history_models: Mapping[str, int]
+    history_message_count: int
+    history_user_message_count: int
+    history_assistant_message_count: int
+    average_response_time: float
+    average_user_message_content_length: float
+    average_assistant_message_content_length: float
+    tags: list[str]
+    last_message_at: float | None
+    updated_at: int
+    created_at: int
+
+
+class UsageListOut(msgspec.Struct):
+    items: list[UsageOut]
+    total: int
+
+
+class MessageStatsOut(msgspec.Struct):
+    id: UUID
+    role: str
+    model: str | None
+    content_length: int
+    token_count: int | None
+    timestamp: float | None
+    rating: int | None
+    tags: list[str] | None
+
+
+class StatsOut(msgspec.Struct):
+    average_response_time: float
+    average_user_message_content_length: float
+    average_assistant_message_content_length: float
+    models: Mapping[str, int]
+    message_count: int
+    history_models: Mapping[str, int]
+    history_message_count: int
+    history_user_message_count: int
+    history_assistant_message_count: int
+
+
+class ChatStatsOut(msgspec.Struct):
+    id: UUID
+    user_id: UUID
+    created_at: int
+    updated_at: int
+    tags: list[str]
+    stats: StatsOut
+    chat: dict[str, Any]  # {"history": {"messages": {id: MessageStatsOut}, "currentId"}}
+
+
+class ExportOut(msgspec.Struct):
+    items: list[ChatStatsOut]
+    total: int
+    page: int
+    type: str = "chats"
+
+
+class StatisticsController(Controller):
+    path = "/api/v1/chats/stats"
+    tags = ("chats",)
+
+    @get("/usage")
+    async def usage(
+        self,
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        items_per_page: PageSize = PAGE_CHATS,
+        page: PageNumber = 1,
+        at_least: FromQuery[int | None] = None,
+    ) -> UsageListOut:
+        """Models, lengths and times of one's chats, newest first. One without messages counts in ``total`` only."""
+        await require_position(history, at_least)
+        found, total = await history.counted(principal.user_id, offset=(page - 1) * items_per_page, limit=items_per_page)
+        return UsageListOut([usage_out(one, statistics(one)) for one in found if one.messages], total)
+
+    @get("/export")
+    async def export(
+        self,
+        principal: NamedDependency[Principal],
+        history: NamedDependency[SkipValidation[History]],
+        updated_at: Seconds = None,
+        page: PageNumber = 1,
+        stream: FromQuery[bool] = False,
+        at_least: FromQuery[int | None] = None,
+    ) -> ExportOut | Stream:
+        """The same by message, without a word of them. ``updated_at``: only what changed after it; ``stream``: all, a chat a line."""
+        await require_position(history, at_least)
+        since = datetime.fromtimestamp(updated_at, UTC) if updated_at is not None else None
+        if stream:
+            headers = {"content-disposition": f'attachment; filename="chat-stats-export-{principal.user_id}.jsonl"'}
+            return Stream(lines(history, principal.user_id, since), media_type="application/x-ndjson", headers=headers)
+        offset = (page - 1) * EXPORT_CHATS
+        found, total = await history.counted(principal.user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
+        return ExportOut([chat_out(one) for one in found], total, page)
+
+    @get("/export/{chat_id:str}")
+    async def export_one(
+        self, chat_id: FromPath[str], principal: NamedDependency[Principal], history: NamedDependency[SkipValidation[History]]
+    ) -> ChatStatsOut:
+        """The same of one chat that one may read."""
+        known_id, _ = bound_id(principal.user_id, chat_id)
+        view = await history.chat(known_id)
+        require_reader(view, principal, known_id)
+        return chat_out(counted_chat(known_id, view))
+
+
+async def lines(history: History, user_id: UUID, since: datetime | None) -> AsyncGenerator[bytes, None]:
+    """Page by page: what changes meanwhile moves to the end, and is seen again there."""
+    offset = 0
+    while True:
+        found, _ = await history.counted(user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
+        for one in found:
+            yield msgspec.json.encode(chat_out(one)) + b"\n"
+        if len(found) < EXPORT_CHATS:
+            return
+        offset += EXPORT_CHATS
+
+
+def usage_out(chat: CountedChat, known: Statistics) -> UsageOut:
+    return UsageOut(
+        id=chat.chat_id,
+        **msgspec.structs.asdict(known),
+        tags=list(chat.tags),
+        updated_at=int(chat.updated_at.timestamp()),
+        created_at=int(chat.created_at.timestamp()),
+    )
+
+
+def chat_out(chat: CountedChat) -> ChatStatsOut:
+    messages = {
+        str(one.message_id): MessageStatsOut(
+            one.message_id,
+            one.role,
+            one.model,
+            one.length,
+            None,
+            one.timestamp,
+            one.rating,
+            list(one.tags) if one.tags is not None else None,
+        )
+        for one in chat.messages
+    }
+    known = msgspec.structs.asdict(statistics(chat))
+    del known["last_message_at"]
+    return ChatStatsOut(
+        chat.chat_id,
+        chat.owner_id,
+        int(chat.created_at.timestamp()),
+        int(chat.updated_at.timestamp()),
+        list(chat.tags),
+        StatsOut(**known),
+        {"history": {"messages": messages, "currentId": str(chat.current_id) if chat.current_id is not None else None}},
+    )

@@ -1,0 +1,263 @@
+"""``steno chat``: a conversation that goes on where it was, whatever happens to the server or the line."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from typing import Final
+from uuid import uuid4
+
+import rich_click as click
+from click.exceptions import Exit
+
+from api.cli.answer_text import Talk
+from api.cli.login import (
+    Failed,
+    Place,
+    client_of,
+    enter,
+    in_words,
+    options,
+    remember_model,
+    remembered_model,
+    run,
+)
+from api.cli.terminal import Screen
+from client import ApiError, Begun, Client, ClientError
+
+RETRY_S: Final = 120.0  # a question that is asked while the server restarts waits for it as long
+STOP_WAIT_S: Final = 2.0
+TITLE_CHARACTERS: Final = 60
+HELP: Final = """\
+/retry         ask the last question again
+/model NAME    let another model answer; alone: list them
+/help          this
+/quit          leave (so does Ctrl-D)
+Ctrl-C         stop the answer; twice: leave
+"""
+
+
+class Left(Exception):
+    """The person has left in the middle of an answer."""
+
+
+class Conversation:
+    """One chat and who answers in it. The chat is made with the first question."""
+
+    def __init__(self, place: Place, token: str, model: str, chat_id: str | None, screen: Screen) -> None:
+        self.place = place
+        self.token = token
+        self.model = model
+        self.chat_id = chat_id
+        self.screen = screen
+        self.question_id: str | None = None  # the last one, for /retry
+
+    def client(self) -> Client:
+        return client_of(self.place, self.token, retry_s=RETRY_S, on_state=self.screen.connection)
+
+    async def ask(self, question: str) -> str:
+        """Ask, and show the answer as it comes. Returns how it ended, as the event's type. Raises ``Left``, ``ClientError``."""
+        async with self.client() as client:
+            chat_id = self.chat_id or str((await client.new_chat(title_of(question)))["id"])
+            asked = {"id": str(uuid4()), "role": "user", "content": question}
+            try:
+                begun = await client.complete(self.model, chat_id=chat_id, user_message=asked)
+            except ApiError:
+                if self.chat_id is None:  # such as for a model that is not there: no empty chat is left behind
+                    await client.delete_chat(chat_id)
+                raise
+            self.chat_id, self.question_id = chat_id, asked["id"]
+            return await self._show(client, begun)
+
+    async def retry(self) -> str:
+        """The last question again: its new answer stands beside the old one."""
+        async with self.client() as client:
+            parent_id = self.question_id or await self._last_question(client)
+            if self.chat_id is None or parent_id is None:
+                raise Failed("There is no question yet.")
+            begun = await client.complete(self.model, chat_id=self.chat_id, parent_id=parent_id)
+            return await self._show(client, begun)
+
+    async def _last_question(self, client: Client) -> str | None:
+        if self.chat_id is None:
+            return None
+        history = (await client.chat(self.chat_id))["chat"]["history"]
+        at = history.get("currentId")
+        while at is not None:
+            message = history["messages"][at]
+            if message["role"] == "user":
+                return str(at)
+            at = message.get("parentId")
+        return None
+
+    async def _show(self, client: Client, begun: Begun) -> str:
+        talk = Talk(frozenset(begun.message_ids or [begun.message_id]))
+        loop = asyncio.get_running_loop()
+        reader = asyncio.ensure_future(self._read(client, begun, talk))
+        stopping: set[asyncio.Task[None]] = set()
+
+        def interrupted() -> None:
+            if stopping:
+                reader.cancel()
+                return
+            stopping.add(loop.create_task(self._stop(client, begun)))
+
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+        try:
+            await reader
+        except asyncio.CancelledError:
+            if not stopping:
+                raise
+            raise Left from None
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+            self.screen.end_line()
+            if stopping:  # whoever leaves at once still wanted the answer stopped
+                await asyncio.wait(stopping, timeout=STOP_WAIT_S)
+                for task in stopping:
+                    task.cancel()
+        return talk.outcome or "message_end"
+
+    async def _read(self, client: Client, begun: Begun, talk: Talk) -> None:
+        async with contextlib.aclosing(client.answer(begun)) as events:
+            async for event in events:
+                for piece in talk.feed(event):
+                    self.screen.show(piece)
+
+    async def _stop(self, client: Client, begun: Begun) -> None:
+        for task_id in begun.task_ids or [begun.task_id]:
+            with contextlib.suppress(ClientError):  # it has ended already, or nobody is there: the answer itself will say so
+                await client.stop(task_id)
+
+
+def title_of(question: str) -> str:
+    title = " ".join(question.split())
+    return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1] + "…"
+
+
+async def open_conversation(place: Place, model: str | None, chat_id: str | None, screen: Screen) -> Conversation:
+    token = await enter(place)
+    async with client_of(place, token) as client:
+        if chat_id is not None:
+            await client.chat(chat_id)
+        known = [str(one["id"]) for one in await client.models()]
+        wanted = model or remembered_model(place.url)
+        if model is None and wanted not in known:
+            wanted = "demo" if "demo" in known else next(iter(known), None)
+        if wanted is None:
+            raise Failed(
+                "No model is configured on this server.\n"
+                "Start it with one:  STENO_OPENAI_BASE_URLS=https://…/v1 STENO_OPENAI_API_KEYS=… steno serve\n"
+                "or with Ollama:     STENO_OLLAMA_BASE_URLS=http://localhost:11434 steno serve"
+            )
+    if model is not None:
+        remember_model(place.url, model)
+    return Conversation(place, token, wanted, chat_id, screen)
+
+
+@click.command()
+@click.argument("question", required=False)
+@click.option("--model", help="Who answers. Default: the model asked last, else `demo`.")
+@click.option("--chat", "chat_id", metavar="ID", help="Go on with this chat.")
+@options
+def chat(place: Place, question: str | None, model: str | None, chat_id: str | None) -> None:
+    """Talk with a model. With a QUESTION (or a pipe): one answer, and the end.
+
+    The answer runs on the server: lose the line, or restart the server, and it goes on at the exact word.
+    """
+    screen = Screen()
+    if question is None and not sys.stdin.isatty():
+        question = sys.stdin.read()
+        if not question.strip():
+            raise click.UsageError("the question is empty")
+    conversation = run(open_conversation(place, model, chat_id, screen))
+    if question is not None:
+        answer_once(conversation, question)
+    else:
+        converse(conversation)
+
+
+def answer_once(conversation: Conversation, question: str) -> None:
+    try:
+        outcome = run(conversation.ask(question))
+    except Left:
+        outcome = "cancelled"
+    if outcome == "cancelled":
+        raise Exit(130)
+    if outcome != "message_end":
+        raise Exit(1)
+
+
+def converse(conversation: Conversation) -> None:
+    """Questions from the terminal until the person leaves."""
+    import readline  # noqa: F401  # gives input() a history and line editing
+
+    click.secho(f"{conversation.model} at {conversation.place.url} · /help", dim=True)
+    asked_to_leave = False
+    while True:
+        try:
+            line = input("\001\033[1m\002> \001\033[0m\002").strip()  # \001 and \002 tell readline what takes no room
+        except EOFError:
+            click.echo()
+            break
+        except KeyboardInterrupt:
+            click.echo()
+            if asked_to_leave:
+                goodbye(conversation)
+                raise Exit(130) from None
+            asked_to_leave = True
+            click.secho("Ctrl-C once more leaves.", dim=True)
+            continue
+        asked_to_leave = False
+        if line in ("/quit", "/exit"):
+            break
+        try:
+            obey(conversation, line)
+        except (Left, KeyboardInterrupt):
+            goodbye(conversation)
+            raise Exit(130) from None
+        except ClientError as error:
+            click.secho(in_words(error), fg="red", err=True)
+        except Failed as failed:
+            failed.show()
+    goodbye(conversation)
+
+
+def obey(conversation: Conversation, line: str) -> None:
+    """One line that was typed. Raises ``Left``, ``ClientError``, ``Failed``."""
+    command, _, argument = line.partition(" ")
+    match command:
+        case "":
+            pass
+        case "/help":
+            click.echo(HELP, nl=False)
+        case "/retry":
+            asyncio.run(conversation.retry())
+        case "/model":
+            asyncio.run(choose(conversation, argument.strip()))
+        case _ if command.startswith("/") and "/" not in command[1:]:
+            raise Failed(f"There is no {command}. /help lists what there is.")
+        case _:
+            try:
+                asyncio.run(conversation.ask(line))
+            except ApiError as refused:
+                if refused.code == "model_not_found":
+                    raise Failed(f"{refused.detail}\n/model lists what there is.") from None
+                raise
+
+
+async def choose(conversation: Conversation, model: str) -> None:
+    async with conversation.client() as client:
+        known = [str(one["id"]) for one in await client.models()]
+    if not model:
+        for one in known:
+            click.echo(("* " if one == conversation.model else "  ") + one)
+        return
+    conversation.model = model
+    remember_model(conversation.place.url, model)
+    click.secho(f"{model} answers from now on." + ("" if model in known else " (The server does not list it.)"), dim=True)
+
+
+def goodbye(conversation: Conversation) -> None:
+    if conversation.chat_id is not None:
+        click.secho(f"Go on with:  steno chat --chat {conversation.chat_id}", dim=True)

@@ -1,0 +1,224 @@
+"""``steno import``: chats from elsewhere into the log, as the operator, with or without a server that runs on it meanwhile."""
+
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+import rich_click as click
+
+from adapters.garbage_collection import collect_seldom
+from api.cli.login import Failed
+from api.cli.priority import give_way
+from api.cli.progress import Progress
+from api.cli.projections import database
+from api.cli.restoring import restore_file
+from api.cli.server import data_option
+
+FORMATS: Final = ("auto", "open-webui", "chitchat", "jsonl")
+SNIFFED_BYTES: Final = 64 * 1024
+REFUSALS_SHOWN: Final = 20
+LINE: Final = re.compile(rb'\s*\{[^\n]*"stream"\s*:\s*"[a-z]+/[^\n]*"version"\s*:')
+CHITCHAT: Final = re.compile(rb'\s*\{\s*"[^"]+"\s*:\s*\{\s*"(?:messages|ratings|start|prompt)"\s*:')
+EXIT_REFUSED: Final = 1
+Format = Literal["open-webui", "chitchat", "jsonl"]
+
+
+class Source(NamedTuple):
+    """A file on its way in. ``chats`` yields whole chats and refusals for one owner; ``broken`` says, afterwards, where it broke off."""
+
+    chats: Callable[[UUID], Iterator[Any]]
+    broken: list[str]
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="auto", show_default=True, help="What FILE is.")
+@click.option(
+    "--user",
+    metavar="EMAIL",
+    help="Whose chats they become; of JSON Lines only those whose owner has no account here. Default: the only account there is.",
+)
+@click.option("--stream-answers", is_flag=True, help="chitchat: log the answers word by word, as a model would have said them.")
+@data_option
+def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: bool, data: Path | None) -> None:
+    """Import the chats in FILE (`-`: standard input) into the database; a server may run on it meanwhile.
+
+    `open-webui`: what Open WebUI exports, one chat or an array of any length. `chitchat`: the `dataset.json` of the package
+    chitchat-dataset. A chat that cannot be taken is named, with its key; the others are.
+
+    `jsonl`: what `steno export` wrote. Its chats are restored exactly as they were, times included.
+
+    To import the same again changes nothing, and what was interrupted goes on.
+    """
+    reading = looked_into(file)
+    found = format_of(reading.head) if format_ == "auto" else format_
+    if stream_answers and found != "chitchat":
+        raise Failed("--stream-answers is for chitchat: in other formats it is known how the answers came, or nobody knows.")
+    total = size_of(file)
+    if found == "jsonl":
+        restore_file(io.BufferedReader(reading), email=user, data=data, read_bytes=lambda: reading.done, size_bytes=total)
+        return
+    source = chitchat_source(reading, streams=stream_answers) if found == "chitchat" else open_webui_source(reading)
+    import uvloop  # only here, as with all that reaches the database: most commands need none of it
+
+    with database(data) as dsn:
+        give_way()
+        summary = uvloop.run(into(dsn, source, user, reading, total))
+    report(summary, source.broken)
+
+
+class Reading(io.RawIOBase):
+    """A file whose beginning was looked at already, and how far it is read."""
+
+    def __init__(self, head: bytes, file: IO[bytes]) -> None:
+        self.head = head
+        self._ahead = head
+        self._file = file
+        self.done = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._ahead[: len(buffer)] or self._file.read(len(buffer))
+        self._ahead = self._ahead[len(piece) :]
+        self.done += len(piece)
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def looked_into(file: IO[bytes]) -> Reading:
+    return Reading(file.read(SNIFFED_BYTES), file)
+
+
+def format_of(head: bytes) -> Format:
+    """By its first bytes. Raises ``Failed`` for an empty file, and for one of something else."""
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if not text.strip():
+        raise Failed("The file is empty.")
+    if LINE.match(text):
+        return "jsonl"
+    if text.lstrip()[:1] not in (b"[", b"{"):
+        raise Failed("This is neither a chat export of Open WebUI, nor of `steno export`, nor the chitchat data set.")
+    return "chitchat" if CHITCHAT.match(text) else "open-webui"
+
+
+def size_of(file: IO[bytes]) -> int:
+    """0 where nobody knows: a pipe."""
+    try:
+        here = file.tell()
+        size = file.seek(0, 2)
+        file.seek(here)
+    except (OSError, ValueError):
+        return 0
+    return size
+
+
+def open_webui_source(reading: Reading) -> Source:
+    from adapters.files.json_items import NotJson, items
+    from commands.transfer import open_webui
+    from domain.errors import ImportRefused
+
+    broken: list[str] = []
+
+    def chats(owner_id: UUID) -> Iterator[Any]:
+        try:
+            for number, item in enumerate(items(reading.read), 1):
+                name = f"number {number}, at byte {item.offset:,}"
+                try:
+                    yield open_webui.whole_chat(open_webui.decoded(item.raw, name), owner_id, name=name)
+                except ImportRefused as refusal:
+                    yield refusal
+        except NotJson as error:
+            broken.append(broken_off(error))
+
+    return Source(chats, broken)
+
+
+def chitchat_source(reading: Reading, *, streams: bool) -> Source:
+    from adapters.files.json_items import NotJson, items
+    from commands.transfer import chitchat
+    from domain.errors import ImportRefused
+
+    broken: list[str] = []
+
+    def chats(owner_id: UUID) -> Iterator[Any]:
+        try:
+            for item in items(reading.read, members=True):
+                try:
+                    yield chitchat.whole_chat(item.key or f"at byte {item.offset:,}", item.raw, owner_id, streams=streams)
+                except ImportRefused as refusal:
+                    yield refusal
+        except NotJson as error:
+            broken.append(broken_off(error))
+
+    return Source(chats, broken)
+
+
+def broken_off(error: Any) -> str:
+    where = f"; the chat that is broken begins at byte {error.item_offset:,}" if error.item_offset != error.offset else ""
+    return f"{error}{where}"
+
+
+async def into(dsn: str, source: Source, email: str | None, reading: Reading, total: int) -> Any:
+    """Import everything for one person. Returns the summary."""
+    from adapters.postgres.writing import writing
+    from commands.chats import Chats
+    from commands.transfer.importing import Importing, Summary
+    from commands.transfer.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, WholeChats
+
+    collect_seldom()
+    async with writing(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as log:
+        owner = await owner_of(log, email)
+        with Progress("Importing", total or 1, unit="bytes") as bar:
+
+            def counted(_: Summary) -> None:
+                bar.reached(reading.done, total or reading.done)
+
+            importing = Importing(WholeChats(log, log, Chats(log)), lambda _: owner, counted)
+            return await importing.take(source.chats(owner.id))
+
+
+async def owner_of(log: Any, email: str | None) -> Any:
+    """The account that is named, or the only one. Raises ``Failed``."""
+    from commands.accounts import normal_email
+    from commands.aggregate import Aggregate
+    from domain.event import Actor
+    from domain.user import NOBODY, evolve
+
+    if email is None:
+        ids, count = await log.users(offset=0, limit=2)
+        if not count:
+            raise Failed("There is no account yet. Sign up first:  steno login")
+        if count > 1:
+            raise Failed(f"There are {count} accounts. Whose chats are they?  steno import --user EMAIL …")
+        user_id = ids[0]
+    else:
+        stream = await log.find_claim("email", normal_email(email))
+        if stream is None:
+            raise Failed(f"There is no account {email}.")
+        user_id = stream.id
+    _, account = await Aggregate(log, "user", NOBODY, evolve).state(user_id)
+    return Actor(user_id, account.name, account.role)
+
+
+def report(summary: Any, broken: list[str]) -> None:
+    """What became of the chats. Exits with 1 where not all of them are there."""
+    for refusal in summary.refusals[:REFUSALS_SHOWN]:
+        click.secho(str(refusal), fg="red", err=True)
+    if summary.refused > REFUSALS_SHOWN:
+        click.secho(f"… and {summary.refused - REFUSALS_SHOWN:,} more.", fg="red", err=True)
+    chats = "chat" if summary.imported == 1 else "chats"
+    click.echo(
+        f"{summary.imported:,} {chats} imported ({summary.events:,} events), {summary.there:,} were there already, "
+        f"{summary.refused:,} refused.",
+        err=True,
+    )
+    for where in broken:
+        click.secho(f"The file is broken: {where}. What comes before it is imported.", fg="red", err=True)
+    if summary.refused or broken:
+        sys.exit(EXIT_REFUSED)

@@ -1,0 +1,78 @@
+"""``steno``: the command line. What the commands do is in ``api/cli/``.
+
+Exit codes: 0 done, 1 failed, 2 not understood, 130 ended by Ctrl-C. Of ``verify``: 1 damage found, 2 could not be verified.
+"""
+
+from importlib import metadata
+from typing import Any
+
+import rich_click as click
+
+from api.cli import accounts, server
+from api.cli.chat import chat
+from api.cli.exporting import export
+from api.cli.importing import import_
+from api.cli.login import Failed
+from api.cli.projections import projections
+from api.cli.replay import replay
+from api.cli.tail import tail
+from api.cli.verify import verify
+
+click.rich_click.USE_MARKDOWN = True
+click.rich_click.COMMAND_GROUPS = {
+    "steno": [
+        {"name": "Talk", "commands": ["chat", "chats", "models"]},
+        {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
+        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "projections", "verify", "epoch"]},
+    ]
+}
+
+
+def version_of(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "(a checkout that is not installed)"
+
+
+class Steno(click.RichGroup):
+    """Ends with 130 where click would say 1: whoever wrote a script can tell an interrupt from a failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(err=True)
+            ctx.exit(130)
+        except Failed as failed:
+            failed.show()  # plain lines, without the box that click's own errors get: a command in it can be copied
+            ctx.exit(failed.exit_code)
+
+
+@click.group(cls=Steno, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version_of("stenograph"), prog_name="steno")
+def main() -> None:
+    """Stenograph: chats that never lose a word.
+
+    Begin with `steno serve` in one terminal and `steno chat` in another.
+    """
+
+
+for command in (
+    chat,
+    tail,
+    replay,
+    export,
+    import_,
+    server.serve,
+    server.epoch,
+    projections,
+    verify,
+    accounts.login,
+    accounts.logout,
+    accounts.whoami,
+    accounts.user,
+    accounts.models,
+    accounts.chats,
+):
+    main.add_command(command)

@@ -1,0 +1,213 @@
+"""``/api/chat/completions``: begin a turn, and be told where its stream begins or be streamed it."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import msgspec
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, SkipValidation
+from litestar.response import Stream as StreamResponse
+
+from adapters.delivery.hub import Hub
+from api.chats.chat import actor_of
+from api.chats.references import resolve_blobs
+from api.completions.chunks import Frames, completion_of
+from api.request.ids import bound_id
+from api.streams.access import Live
+from api.streams.http import PING_S
+from api.streams.tailing import follow
+from commands.accounts import Principal
+from commands.chats import Chats
+from commands.generation.completion import Answerer, Completions, Question, Started, Turn
+from commands.ports import Blobs, CommandKey, EventLog
+from domain.errors import BadRequest, ChatNotFound, MessageNotFound
+from domain.stream import chat_stream
+from projections.chat import text_of
+from projections.ports import History
+
+# Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
+OWN_KEYS: Final = (
+    frozenset({"model", "messages", "stream", "stream_options", "params", "files", "features", "variables", "metadata"})
+    | {"chat_id", "session_id", "id", "parent_id", "user_message", "parent_message", "message_ids"}
+    | {"filter_ids", "tool_ids", "skill_ids", "tool_servers", "model_item", "background_tasks"}
+    | {"assistant_message_id", "regeneration_message_id"}
+)
+CONTEXT_MESSAGES_MAX: Final = 100_000  # what a model can take is for whoever runs it to say
+MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
+
+
+class BegunOut(msgspec.Struct):
+    """Subscribe to ``chat/{chat_id}`` after ``version``, and nothing of the turn is missed."""
+
+    status: bool
+    task_id: UUID
+    task_ids: Sequence[UUID]
+    chat_id: UUID
+    message_id: UUID
+    message_ids: Sequence[UUID]
+    version: int
+    position: int
+
+
+class CompletionsController(Controller):
+    path = "/api/chat"
+    tags = ("completions",)
+
+    @post("/completions", status_code=200)
+    async def complete(
+        self,
+        data: JSONBody[dict[str, Any]],
+        principal: NamedDependency[Principal],
+        completions: NamedDependency[Completions],
+        chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
+        log: NamedDependency[SkipValidation[EventLog]],
+        blobs: NamedDependency[SkipValidation[Blobs]],
+        hub: NamedDependency[Hub],
+        live: NamedDependency[SkipValidation[Live]],
+        epoch: NamedDependency[UUID],
+        key: NamedDependency[CommandKey | None],
+    ) -> Response[Any]:
+        """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
+        turn = await turn_of(data, principal, chats, history, blobs)
+        started = await completions.begin(turn, actor_of(principal), key)
+        if data.get("session_id"):
+            return Response(begun(started))
+        return await answer(started, data, hub, log, live, principal, epoch)
+
+
+def begun(started: Started) -> BegunOut:
+    tasks, messages = started.task_ids, started.message_ids
+    return BegunOut(True, tasks[0], tasks, started.chat_id, messages[0], messages, started.version, started.position)
+
+
+async def answer(
+    started: Started, data: Mapping[str, Any], hub: Hub, log: EventLog, live: Live, principal: Principal, epoch: UUID
+) -> Response[Any]:
+    """The answer in OpenAI's form, read from the log: streamed, or whole once it has ended."""
+    frames = Frames(epoch, started.message_ids, include_usage=bool((data.get("stream_options") or {}).get("include_usage")))
+    if data.get("stream"):
+        return StreamResponse(
+            streamed(frames, hub, log, live, principal, started),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-cache", "x-accel-buffering": "no", "x-chat-id": str(started.chat_id)},
+        )
+    async for _ in streamed(frames, hub, log, live, principal, started):
+        pass
+    return Response(completion_of(frames, started.chat_id), status_code=200 if frames.failure is None else 502)
+
+
+async def streamed(
+    frames: Frames, hub: Hub, log: EventLog, live: Live, principal: Principal, started: Started
+) -> AsyncGenerator[bytes, None]:
+    events = follow(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+    try:
+        async for batch in events:
+            said = b"".join(frames.of(event.stored) for event in batch.events)
+            if said or not batch.events:
+                yield said or b": ping\n\n"
+            if frames.over:
+                break
+    finally:
+        await events.aclose()
+    yield b"data: [DONE]\n\n"
+
+
+async def turn_of(data: Mapping[str, Any], principal: Principal, chats: Chats, history: History, blobs: Blobs) -> Turn:
+    """What the request asks for. Raises ``BadRequest`` with what was expected, ``ChatNotFound``."""
+    user_id = principal.user_id
+    chat_id = chat_of(data, user_id)
+    messages = messages_of(data)
+    parent_id = optional_id(data, "parent_id", user_id)
+    question = question_of(data, user_id, messages)
+    if not messages:
+        if chat_id is None:
+            raise BadRequest("expected messages, or the chat_id of a chat that holds them")
+        _, chat = await chats.state(chat_id)
+        if not chat.may_write(user_id):
+            raise ChatNotFound(chat_id)
+        messages = await context(history, blobs, chat_id, question.parent_id if question is not None else parent_id)
+        if question is not None:
+            messages = [*messages, {"role": "user", "content": question.content}]
+        if not messages:
+            raise BadRequest("expected messages, or a chat that holds some")
+    given_params = data.get("params")
+    params = {
+        **{name: value for name, value in data.items() if name not in OWN_KEYS},
+        **(given_params if isinstance(given_params, Mapping) else {}),
+    }
+    return Turn(
+        chat_id=chat_id, question=question, parent_id=parent_id, answerers=answerers_of(data, user_id), messages=messages, params=params
+    )
+
+
+async def context(history: History, blobs: Blobs, chat_id: UUID, leaf_id: UUID | None) -> list[dict[str, Any]]:
+    """The branch down to ``leaf_id`` (the current one if None), as providers take it."""
+    try:
+        view, ids = await history.branch(chat_id, leaf=leaf_id, limit=CONTEXT_MESSAGES_MAX)
+    except MessageNotFound:
+        view, ids = await history.branch(chat_id, limit=CONTEXT_MESSAGES_MAX)
+    await resolve_blobs(blobs, chat_id, view)
+    return [{"role": view.messages[one]["role"], "content": text_of(view.messages[one])} for one in ids]
+
+
+def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:
+    given = data.get("chat_id")
+    if given is None or given == "":
+        return None
+    if not isinstance(given, str):
+        raise BadRequest(f"expected chat_id as text, received {type(given).__name__}")
+    if given.startswith(("local:", "temporary:")):
+        return None  # the reference keeps such a chat in the tab alone; here it is logged, and in nobody's list
+    return bound_id(user_id, given)[0]
+
+
+def messages_of(data: Mapping[str, Any]) -> list[Any]:
+    messages = data.get("messages", [])
+    if not isinstance(messages, list) or not all(isinstance(one, dict) and isinstance(one.get("role"), str) for one in messages):
+        raise BadRequest("expected messages as a list of objects with a role")
+    return messages
+
+
+def question_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mapping[str, Any]]) -> Question | None:
+    given = data.get("user_message") or data.get("parent_message")
+    if given is not None:
+        if not isinstance(given, dict) or "content" not in given:
+            raise BadRequest("expected user_message as an object with content")
+        message_id, client_id = bound_id(user_id, given["id"]) if isinstance(given.get("id"), str) else (None, None)
+        parent_id = optional_id(given, "parentId", user_id)
+        fields = {name: value for name, value in given.items() if name not in MESSAGE_KEYS}
+        return Question(given["content"], message_id, parent_id, client_id, fields)
+    if messages and messages[-1]["role"] == "user":
+        return Question(messages[-1].get("content"))
+    return None
+
+
+def answerers_of(data: Mapping[str, Any], user_id: UUID) -> list[Answerer]:
+    several = data.get("message_ids")
+    if several:
+        if not isinstance(several, list) or not all(isinstance(one, dict) and isinstance(one.get("model_id"), str) for one in several):
+            raise BadRequest("expected message_ids as a list of {model_id, message_id}")
+        made = []
+        for one in several:
+            message_id, client_id = bound_id(user_id, one["message_id"]) if one.get("message_id") else (uuid4(), None)
+            fields = {name: value for name, value in one.items() if name not in ("model_id", "message_id")}
+            made.append(Answerer(one["model_id"], message_id, client_id, fields))
+        return made
+    model = data.get("model")
+    if not isinstance(model, str) or not model:
+        raise BadRequest("expected model as text")
+    given = data.get("id")
+    message_id, client_id = bound_id(user_id, given) if isinstance(given, str) and given else (uuid4(), None)
+    return [Answerer(model, message_id, client_id)]
+
+
+def optional_id(data: Mapping[str, Any], name: str, user_id: UUID) -> UUID | None:
+    given = data.get(name)
+    if given is None or given == "":
+        return None
+    if not isinstance(given, str):
+        raise BadRequest(f"expected {name} as text or null")
+    return bound_id(user_id, given)[0]

@@ -1,0 +1,201 @@
+"""A chat as somebody reads it: which messages, in what order, and what is to be said about each. What the formats have in common.
+
+Messages come one by one, each with the content that is kept beside the log, so that a transcript takes no more memory than the chat's
+outline and its largest message.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from commands.ports import Blobs, EventLog
+from domain.codec import decode_actor
+from domain.stream import chat_stream
+from projections.chat import ChatView, blob_of, shown_message
+from projections.messages import Message
+
+# What became of an answer that has no end of its own.
+UNFINISHED: Final[Mapping[str, str]] = {
+    "streaming": "still being written when this was exported",
+    "cancelled": "stopped before its end",
+    "interrupted": "interrupted: its server was lost; this is what it had said",
+    "error": "failed",
+}
+UNTITLED: Final = "Untitled chat"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One message. Times are UTC."""
+
+    id: str
+    role: str
+    author: str  # a person's name, or a model's
+    at: datetime
+    pieces: list[tuple[str, str, str]]  # (kind, text, name), see pieces_of
+    edited_at: datetime | None = None
+    unfinished: str = ""  # "" for what is whole
+    error: str = ""
+    files: list[str] = field(default_factory=list)  # names
+    sources: list[tuple[str, str]] = field(default_factory=list)  # name, address or ""
+    rating: tuple[int, str] | None = None
+    version: tuple[int, int] = (1, 1)  # which of how many siblings
+    answers: str | None = None  # the message above it, where that is not the one before it in the transcript
+    message: Message = field(default_factory=dict)  # all of it, with its content
+
+
+class Transcript:
+    """One view, in an order to be read. ``whole``: all branches, each after the message that it begins below."""
+
+    def __init__(self, chat_id: UUID, view: ChatView, log: EventLog, blobs: Blobs, *, leaf: str | None = None, whole: bool = False) -> None:
+        self.chat_id = chat_id
+        self.view = view
+        self.whole = whole
+        self.ids = self._all() if whole else view.branch(leaf if leaf is not None else view.current_id)
+        self._stream = chat_stream(chat_id)
+        self._log, self._blobs = log, blobs
+        self._roots = sorted((one for one in view.messages if view.messages[one]["parentId"] is None), key=view.ordinals.__getitem__)
+        self._names: dict[str, str] = {}
+
+    @property
+    def title(self) -> str:
+        return self.view.title.strip() or UNTITLED
+
+    @property
+    def models(self) -> list[str]:
+        """Those that answered, in order."""
+        named = (self.view.messages[one].get("model") for one in self.ids)
+        return list(dict.fromkeys(model for model in named if isinstance(model, str)))
+
+    @property
+    def left_out(self) -> int:
+        """How many messages stand on other branches."""
+        return len(self.view.messages) - len(self.ids)
+
+    def _all(self) -> list[str]:
+        """Each message before what stands below it, and a branch to its end before the next one. No recursion: chats are deep."""
+        messages, ids = self.view.messages, list[str]()
+        waiting = sorted((one for one in messages if messages[one]["parentId"] not in messages), key=self.view.ordinals.__getitem__)[::-1]
+        while waiting:
+            ids.append(waiting.pop())
+            waiting.extend(child for child in reversed(messages[ids[-1]]["childrenIds"]) if child in messages)
+        return ids
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        before: str | None = None
+        for message_id in self.ids:
+            message = self.view.messages[message_id]
+            siblings = self._roots if message["parentId"] is None else self.view.messages[message["parentId"]]["childrenIds"]
+            version = (siblings.index(message_id) + 1, len(siblings)) if message_id in siblings and len(siblings) > 1 else (1, 1)
+            yield await self._entry(message_id, message["parentId"] if message["parentId"] != before else None, version)
+            before = message_id
+
+    async def message(self, message_id: str) -> Message:
+        """As it is shown, with its content."""
+        shown = shown_message(self.view.messages[message_id])
+        blob = blob_of(shown.get("content"))
+        kept = await self._blobs.get(self._stream, blob) if blob is not None else None
+        return shown if kept is None else {**shown, "content": kept.decode(errors="replace")}
+
+    async def _entry(self, message_id: str, answers: str | None, version: tuple[int, int]) -> Entry:
+        message = await self.message(message_id)
+        state = message.get("state", "done")
+        annotation = message.get("annotation")
+        failure = message.get("error")
+        rated = annotation if isinstance(annotation, dict) else {}
+        rating = rated.get("rating")
+        return Entry(
+            message_id,
+            str(message.get("role")),
+            await self._author(message),
+            datetime.fromtimestamp(message["timestamp"], UTC),
+            pieces_of(message),
+            datetime.fromtimestamp(message["edited_at"], UTC) if isinstance(message.get("edited_at"), int) else None,
+            UNFINISHED.get(state, "") if isinstance(state, str) and "task_id" in message else "",
+            str(failure.get("content", "")) if isinstance(failure, dict) else str(failure) if isinstance(failure, str) else "",
+            names_of(message.get("files")),
+            sources_of(message.get("sources")),
+            (rating, str(rated.get("comment") or "")) if isinstance(rating, int) and rating else None,
+            version,
+            answers,
+            message,
+        )
+
+    async def _author(self, message: Message) -> str:
+        role = message.get("role")
+        if role == "assistant":
+            return str(message.get("modelName") or message.get("model") or "Assistant")
+        user_id = message.get("user_id")
+        if role != "user" or not isinstance(user_id, str):
+            return str(role).capitalize()
+        if user_id not in self._names:
+            ordinal = self.view.ordinals[message["id"]]
+            events = await self._log.read(self._stream, after=ordinal - 1, until=ordinal, limit=1)
+            actor = decode_actor(events[0].actor) if events else None
+            self._names[user_id] = actor.name if actor is not None and actor.name.strip() else "User"
+        return self._names[user_id]
+
+
+def names_of(files: Any) -> list[str]:
+    """What attached files are called, whatever a client has put there."""
+    named = []
+    for one in files if isinstance(files, list) else []:
+        inner = one.get("file") if isinstance(one, dict) else None
+        known = [one.get("name"), one.get("filename"), one.get("type")] if isinstance(one, dict) else [one]
+        known += [inner.get("filename"), inner.get("name")] if isinstance(inner, dict) else []
+        named.append(next((name for name in known if isinstance(name, str) and name), "a file without a name"))
+    return named
+
+
+def sources_of(sources: Any) -> list[tuple[str, str]]:
+    found = []
+    for one in sources if isinstance(sources, list) else []:
+        source = one.get("source", one) if isinstance(one, dict) else {}
+        if isinstance(source, dict):
+            name, address = source.get("name"), source.get("url")
+            known = address if isinstance(address, str) else ""
+            found.append((str(name or known or "a source without a name"), known))
+    return found
+
+
+def pieces_of(message: Message) -> list[tuple[str, str, str]]:
+    """What the message says, in order, as ``(kind, text, name)``: ``text``, ``reasoning``, ``tool_call`` with the tool's name and its
+    arguments, ``image`` with an address, ``other`` with what it is.
+    """
+    content = message.get("content")
+    blocks = message.get("blocks", ())
+    said = "".join(block["text"] for block in blocks if block["type"] == "text")
+    is_same = content == said  # or else somebody has edited it since: then its text is no longer what the blocks say
+    pieces = [
+        (str(block["type"]), str(block["text"]), str(block.get("name") or ""))
+        for block in blocks
+        if (block["type"] != "text" or is_same) and (block["text"] or block["type"] == "tool_call")
+    ]
+    if not (blocks and is_same):
+        pieces += [(kind, text, "") for kind, text in words(content)]
+    return pieces
+
+
+def words(content: Any) -> list[tuple[str, str]]:
+    """Content as pieces: ``("text", …)``, ``("image", address)``, ``("other", what it is)``."""
+    if isinstance(content, str):
+        return [("text", content)]
+    pieces: list[tuple[str, str]] = []
+    for part in content if isinstance(content, list) else [] if content is None else [content]:
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
+            pieces.append(("text", part["text"]))
+        elif isinstance(part, dict) and part.get("type") == "image_url":
+            image = part.get("image_url")
+            address = image.get("url") if isinstance(image, dict) else image
+            pieces.append(("image", address if isinstance(address, str) else ""))
+        elif isinstance(part, str):
+            pieces.append(("text", part))
+        else:
+            pieces.append(("other", str(part.get("type", "content")) if isinstance(part, dict) else "content"))
+    return pieces
+
+
+def moment(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,261 @@
+"""``steno serve``: a database, its migrations, and one server process that ends in good order, or several (``supervisor.py``)."""
+
+import asyncio
+import contextlib
+import functools
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+import uvicorn
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from adapters.embedded.server import CONNECTIONS_MAX, EmbeddedPostgres
+from adapters.garbage_collection import collect_seldom
+from adapters.postgres.capacity import require_connections
+from adapters.postgres.epoch import current_epoch, remembered
+from adapters.postgres.migrate import migrate
+from adapters.shared_memory import Board
+from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres, registry_of
+from api.process.logging import configure
+from api.process.metrics import Everyones, Told, of_parent
+from api.process.server import EPOCH_FILE, FAREWELL_S, System
+from api.process.supervisor import ALL_DRAINED, ENDING, Place, Workers
+from api.settings import Settings
+from api.streams.websocket_protocol import FramedProtocol
+
+log = structlog.get_logger("serve")
+
+BACKLOG = 2048
+GRACE_S = 5
+EXIT_ANOTHER_HISTORY = 75  # EX_TEMPFAIL of sysexits.h: start it again
+CONNECTIONS_OF_OTHERS = 20  # an operator's, a rebuild's, a backup's
+ENDS_WITHIN_S = GRACE_S + FAREWELL_S + 20  # beyond the drain, before a worker is killed: its last appends may hold on for a while
+SWITCH_S: Final = 0.001  # the longest that one thread waits for another's Python: projectors have threads, and many short turns
+
+
+class Server(uvicorn.Server):
+    """Signals are ours: the answers that run are finished before the sockets are closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP.
+
+    Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``.
+    """
+    configure(settings.log_level, settings.log_format)
+    listening = listen(settings.host, settings.port)
+    with contextlib.closing(listening), database(settings) as (dsn, embedded):
+        require_connections(dsn, settings.workers, least=CONNECTIONS_LEAST, most=CONNECTIONS_MOST)
+        if settings.workers == 1:
+            uvloop.run(serve(settings, dsn, listening, embedded))
+        else:
+            run_workers(settings, listening, embedded)
+
+
+def run_workers(settings: Settings, listening: socket.socket, embedded: EmbeddedPostgres | None) -> None:
+    """The parent of several processes: the socket and the database are there, and it only keeps them."""
+    board = Board(settings.workers + 1)
+    # What is loaded now is shared by all: a collection in one of them would copy every page it looks at.
+    gc.collect()
+    gc.freeze()
+    workers = Workers(
+        settings.workers,
+        functools.partial(work, settings, listening, embedded, board),
+        stop_within_s=settings.drain_s + ENDS_WITHIN_S,
+        ready=functools.partial(announce, settings, listening),
+        changed=functools.partial(of_parent, board),
+        ending=listening.close,  # ours of it: those that finish their work still answer on theirs
+        ends_all=frozenset({EXIT_ANOTHER_HISTORY}),
+    )
+    code = workers.run()
+    if code != 0:
+        sys.exit(code)
+
+
+def work(settings: Settings, listening: socket.socket, parents: EmbeddedPostgres | None, board: Board, place: Place) -> None:
+    """One of several processes. It uses the embedded Postgres in its own name, so that Postgres lives as long as any of them."""
+    if settings.database_url is not None:
+        uvloop.run(serve(settings, settings.database_url, listening, None, place, board))
+        return
+    if parents is not None:
+        parents.forget()
+    with embedded_of(settings) as embedded:
+        uvloop.run(serve(settings, embedded.dsn, listening, embedded, place, board))
+
+
+@contextlib.contextmanager
+def database(settings: Settings, *, as_it_is: bool = False) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """The database of the settings, migrated: its owner's URL, and the embedded server where that is what it is.
+
+    ``as_it_is``: it is only to be looked at, and not brought up to date.
+    """
+    if settings.database_url is not None:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        if not as_it_is:
+            migrate(settings.database_url)
+        yield settings.database_url, None
+        return
+    # It makes the data folder itself: root's must let its system user in.
+    with embedded_of(settings) as embedded:
+        if not as_it_is:
+            migrate(embedded.dsn)
+        yield embedded.dsn, embedded
+
+
+def embedded_of(settings: Settings) -> EmbeddedPostgres:
+    """The Postgres of the data folder, with room for all server processes."""
+    return EmbeddedPostgres(
+        settings.data, connections_max=max(CONNECTIONS_MAX, settings.workers * CONNECTIONS_MOST + CONNECTIONS_OF_OTHERS)
+    )
+
+
+def new_epoch(settings: Settings) -> UUID:
+    """Begin a new epoch, as after a restore that the server cannot notice by itself. A server that runs must be restarted."""
+    with database(settings) as (dsn, _):
+        return asyncio.run(current_epoch(dsn, force_new=True)).epoch
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bound before anything else is started: an address that is taken is known at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
+    return listening
+
+
+async def serve(
+    settings: Settings,
+    dsn: str,
+    listening: socket.socket,
+    embedded: EmbeddedPostgres | None,
+    place: Place | None = None,
+    board: Board | None = None,
+) -> None:
+    """One process, until it is told to end. ``place`` and ``board`` where it is one of several."""
+    known = remembered(settings.data / EPOCH_FILE)
+    system = await on_postgres(settings, dsn, await current_epoch(dsn, known))
+    registry = registry_of(system)
+    told: Told | None = None
+    if place is not None and board is not None:
+        system.worker = place.number
+        told, registry = Told(board, place.number, registry), CollectorRegistry()
+        registry.register(Everyones(board, told))
+    await system.start()
+    keeping = asyncio.create_task(embedded.keep_running()) if embedded is not None else None
+    server = Server(config(settings, create_app(system, registry)))
+    # What is there now stays, and tokens leave no cycles: looking for garbage among them was a fifth of an append's cost.
+    gc.collect()
+    gc.freeze()
+    collect_seldom()
+    sys.setswitchinterval(SWITCH_S)
+    loop = asyncio.get_running_loop()
+    ending: list[asyncio.Task[None]] = []
+
+    def end() -> None:
+        if ending:
+            server.should_exit = server.force_exit = True  # asked twice: whoever asks will not wait
+        else:
+            ending.append(asyncio.create_task(end_in_order(system, server)))
+
+    everywhere = asyncio.Event()
+
+    async def drained_here() -> None:
+        assert place is not None
+        place.drained()
+        await everywhere.wait()
+
+    def orphaned() -> None:
+        """The parent is gone. Whoever starts the next one wants the address at once."""
+        assert place is not None
+        log.warning("parent_gone")
+        everywhere.set()  # each for itself
+        loop.remove_reader(place.lifeline)
+        for one in server.servers:
+            one.close()
+        listening.close()
+        end()
+
+    if place is None:
+        for number in ENDING:
+            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
+                loop.add_signal_handler(number, end)
+        announce(settings, listening)
+    else:
+        loop.add_signal_handler(signal.SIGTERM, end)  # all others are the parent's
+        loop.add_signal_handler(ALL_DRAINED, everywhere.set)
+        system.drained_here = drained_here
+        loop.add_reader(place.lifeline, orphaned)
+        place.ready()
+    if told is not None:
+        told.tell()
+        told.start()
+    watching = asyncio.create_task(end_with_history(system, server))
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        watching.cancel()
+        await system.stop()
+        if keeping is not None:
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+    if system.another_history.is_set():
+        sys.exit(EXIT_ANOTHER_HISTORY)
+
+
+async def end_with_history(system: System, server: uvicorn.Server) -> None:
+    """Clients are sent away to whoever starts next, who tells them of the new epoch."""
+    await system.another_history.wait()
+    await system.sockets.go_away()
+    server.should_exit = True
+
+
+async def end_in_order(system: System, server: uvicorn.Server) -> None:
+    try:
+        await system.drain()
+    finally:
+        server.should_exit = True
+
+
+def config(settings: Settings, app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",  # it runs on ours
+        http="httptools",
+        ws=FramedProtocol,
+        ws_max_size=settings.frame_in_bytes,
+        ws_ping_interval=settings.ping_interval_s,
+        ws_ping_timeout=settings.pong_timeout_s,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=GRACE_S,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+    )
+
+
+def announce(settings: Settings, listening: socket.socket) -> None:
+    """One line for the person who started it."""
+    host, port = listening.getsockname()[:2]
+    shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1", "::1") else host  # noqa: S104  # compared, not bound
+    sys.stdout.write(f"Stenograph is at http://{shown}:{port} (API: /docs). Try: steno chat\n")
+    sys.stdout.flush()

@@ -1,0 +1,180 @@
+"""What one server process does besides answering requests: it appends, tails, hands out, runs and keeps watch.
+
+Only wiring and order of start and stop live here; ``api/app.py`` constructs the parts.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from adapters.delivery.hub import Hub
+from adapters.delivery.log_tail import Tail
+from adapters.memory.bell import MemoryBell
+from adapters.memory.history import MemoryHistory
+from adapters.memory.log import MemoryLog
+from adapters.postgres.bell import Bell
+from adapters.postgres.epoch import Epoch, Known, remember
+from adapters.postgres.history import PostgresHistory
+from adapters.postgres.log import PostgresLog
+from adapters.projector import Projector
+from adapters.providers.router import Providers
+from api.accounts.activity import Seen
+from api.chats.read_receipts import Reads
+from api.settings import Settings
+from api.streams.access import Live
+from api.streams.sockets import WebSockets
+from commands.accounts import Accounts
+from commands.chats import Chats
+from commands.folders import FolderTrees
+from commands.generation.completion import Completions
+from commands.generation.runs import Keeper, Runs
+from domain.errors import LogUnavailable
+from domain.event import Stored
+
+log = structlog.get_logger("server")
+
+REMEMBER_S: Final = 10.0
+OTHERS_END_S: Final = 2.0  # to write the ends of answers that did not finish in time
+FAREWELL_S: Final = 3.0  # for what is written last and lost without harm: a Postgres that is away keeps nobody from ending
+EPOCH_FILE: Final = "epoch.json"
+
+
+@dataclass
+class System:
+    """The parts of one process. ``start`` and ``stop`` once each, in this order."""
+
+    settings: Settings
+    node_id: UUID
+    epoch: Epoch
+    log: PostgresLog | MemoryLog
+    tail: Tail
+    bell: Bell | MemoryBell
+    hub: Hub
+    history: PostgresHistory | MemoryHistory
+    accounts: Accounts
+    chats: Chats
+    folders: FolderTrees
+    runs: Runs
+    keeper: Keeper
+    completions: Completions
+    providers: Providers
+    live: Live
+    reads: Reads
+    seen: Seen
+    sockets: WebSockets
+    projectors: list[Projector] = field(default_factory=list)
+    worker: int | None = None  # which of several processes that share an address, from 1
+    drained_here: Callable[[], Awaitable[None]] | None = None  # says so to the others, and returns when it is so everywhere
+    draining: bool = False
+    another_history: asyncio.Event = field(default_factory=asyncio.Event)
+    _memory: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.tail.start(await self.log.head())
+        await self.bell.start()
+        await self.keeper.start()
+        await self.sockets.start()
+        self.reads.start()
+        self.seen.start()
+        for projector in self.projectors:
+            projector.start()
+        self._memory = asyncio.create_task(self._remember(), name="epoch memory")
+        log.info("ready", node=str(self.node_id), epoch=str(self.epoch.epoch), head=self.tail.position)
+
+    def committed(self, events: Sequence[Stored]) -> None:
+        """Our own commits, straight from the appender: to this process's readers, and a bell for the others."""
+        self.tail.offer(events)
+        self.bell.ring(events[-1].position)
+
+    def fresh(self) -> bool:
+        """Whether Postgres was seen within the lease. A process that was not serves nothing from memory."""
+        seen_at = max(self.tail.seen_at, self.log.last_success_at)
+        return asyncio.get_running_loop().time() - seen_at < self.settings.lease_s
+
+    def history_changed(self, reason: str) -> None:
+        """The database behind us was restored, or failed over with loss: what this process has followed is not what it holds.
+
+        Its numbers mean other events now, so this process can only end, and another start under a new epoch.
+        """
+        if not self.another_history.is_set():
+            log.critical("another_history", reason=reason, epoch=str(self.epoch.epoch), seen=self.tail.position)
+            self.draining = self.runs.closing = True  # no new work, and nothing to wait for: no end can be written
+            self.another_history.set()
+
+    async def drain(self) -> None:
+        """Take no new work, let answers finish within the bound, then tell every socket to come back."""
+        if self.draining:
+            return
+        self.draining = True
+        log.info("draining", runs=len(self.runs), within_s=self.settings.drain_s)
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self.settings.drain_s
+        await self.runs.drain(self.settings.drain_s)
+        if self.drained_here is not None:
+            with contextlib.suppress(TimeoutError, LogUnavailable):
+                async with asyncio.timeout_at(until_s + OTHERS_END_S):
+                    await self.drained_here()
+                    await self.tail.reached(await self.log.head())  # whoever follows here what ended there sees its end
+        await self.sockets.go_away()
+
+    async def stop(self) -> None:
+        await self.drain()
+        if self._memory is not None:
+            self._memory.cancel()
+            await asyncio.wait([self._memory])
+        await self._remember_once()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self.reads.close()
+                await self.seen.close()
+                await self.keeper.close()
+        projectors = [projector.close() for projector in self.projectors]
+        await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
+
+    @property
+    def epoch_file(self) -> Path:
+        return self.settings.data / EPOCH_FILE
+
+    async def _remember(self) -> None:
+        while True:
+            await asyncio.sleep(REMEMBER_S)
+            await self._remember_once()
+
+    async def _remember_once(self) -> None:
+        try:
+            await remember(self.epoch_file, Known(self.epoch.epoch, self.tail.position))
+        except OSError as error:
+            log.warning("head_not_remembered", error=str(error))
+
+    def readiness(self) -> dict[str, Any]:
+        warnings = [] if self.epoch.fsync else ["fsync is off: a crash of the database machine loses committed events"]
+        warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
+        warnings += [one.warning for one in self.projectors if one.warning is not None]
+        fresh = self.fresh()
+        return {
+            **({} if self.worker is None else {"worker": self.worker}),
+            "ready": fresh and not self.draining,
+            "database": fresh,
+            "draining": self.draining,
+            "epoch": str(self.epoch.epoch),
+            "head": self.tail.position,
+            "warnings": warnings,
+        }
+
+    def figures(self) -> Iterable[tuple[str, str, str, float]]:
+        yield "gauge", "stenograph_log_head", "Newest position of the log seen here.", self.tail.position
+        yield from self.log.figures()
+        for projector in self.projectors:
+            yield from projector.figures()
+        yield "counter", "stenograph_hub_page_reads", "Pages of streams read from the log for subscribers.", self.hub.reads
+        yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.tail.holes
+        yield "counter", "stenograph_notifications", "Bells rung.", self.bell.notifications
+        yield "gauge", "stenograph_sockets", "Open WebSockets.", len(self.sockets)
+        yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
+        yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted

@@ -1,0 +1,64 @@
+"""Who is calling: a bearer token or API key in the header, else the session cookie.
+
+A cookie is sent by a browser whoever wrote the page, so alone it authorises a change only for a request that says it comes from
+our own origin. Connections that are no requests use ``bearer_of``, ``Accounts.authenticate`` or ``Accounts.redeem`` (a ticket),
+and ``require_approved``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from litestar import Request
+from litestar.di import NamedDependency
+
+from commands.accounts import Accounts, Principal
+from domain.errors import Forbidden, NotAuthenticated
+
+COOKIE: Final = "token"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def bearer_of(headers: Mapping[str, str]) -> str | None:
+    """The credential of an ``Authorization: Bearer`` header."""
+    scheme, _, credential = headers.get("authorization", "").partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" and credential.strip() else None
+
+
+def same_origin(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that the request came from a page of this server, or from the person's own hand."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == headers.get("host")
+
+
+def credential_of(request: Request[Any, Any, Any]) -> str | None:
+    """Raises ``Forbidden`` for a change that only a cookie authorises, from elsewhere."""
+    credential = bearer_of(request.headers)
+    if credential is not None:
+        return credential
+    cookie = request.cookies.get(COOKIE)
+    if cookie and request.method not in SAFE_METHODS and not same_origin(request.headers):
+        raise Forbidden("the session cookie alone changes nothing unless the request says that it comes from this server's own page")
+    return cookie or None
+
+
+async def provide_any_principal(request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Principal:
+    """Whoever is signed in, also while the account waits for its approval. Raises ``NotAuthenticated``, ``AccountInactive``."""
+    credential = credential_of(request)
+    if credential is None:
+        raise NotAuthenticated
+    return await accounts.authenticate(credential)
+
+
+async def provide_principal(caller: NamedDependency[Principal]) -> Principal:
+    """Whoever is signed in and may use the server."""
+    require_approved(caller)
+    return caller
+
+
+def require_approved(caller: Principal) -> None:
+    if caller.role == "pending":
+        raise Forbidden("this account waits for an admin's approval")

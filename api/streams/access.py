@@ -1,0 +1,120 @@
+"""Everybody who is connected to this process, and the end of what they may no longer see.
+
+``Live.observe`` is told every event but deltas as it passes, before any subscriber is woken, on every process: access ends at
+exactly the version that ends it, whatever was already waiting.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from adapters.delivery.hub import Hub
+from commands.accounts import Accounts, Principal
+from commands.chats import Chats
+from domain.chat.facts import ChatUnshared
+from domain.codec import decode_event
+from domain.event import Stored
+from domain.stream import Stream
+
+ACCOUNT_TYPES: Final = frozenset({"user_deactivated", "role_changed", "tokens_revoked", "password_changed", "api_key_revoked"})
+READS_EVERYTHING: Final = frozenset({"admin", "auditor"})
+
+
+class Reader(Protocol):
+    """Whoever owns subscriptions: a socket, or a request that streams."""
+
+    principal: Principal
+    counted: bool  # whether it is one of the live connections that an account may have so many of
+
+    def account_changed(self) -> None:
+        """Its account is not what it was when it was authenticated. Nothing more may be sent to it."""
+        ...
+
+    def wake_all(self) -> None:
+        """Look again: this process has found Postgres again."""
+        ...
+
+
+class Live:
+    """All readers of this process by their user."""
+
+    def __init__(
+        self, hub: Hub, accounts: Accounts, chats: Chats, fresh: Callable[[], bool], *, connections_per_user_max: int = 32
+    ) -> None:
+        self.hub = hub
+        self.accounts = accounts
+        self.chats = chats
+        self.fresh = fresh
+        self.connections_per_user_max = connections_per_user_max
+        self._readers: dict[UUID, dict[Reader, None]] = {}
+        self.stalled: set[Reader] = set()  # who has something to get from a process that is cut off from Postgres
+        self._asked: WeakValueDictionary[Stream, asyncio.Lock] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return sum(len(readers) for readers in self._readers.values())
+
+    def all(self) -> Iterator[Reader]:
+        return iter([reader for readers in self._readers.values() for reader in readers])
+
+    def count(self, user_id: UUID) -> int:
+        return sum(reader.counted for reader in self._readers.get(user_id, ()))
+
+    def add(self, reader: Reader) -> None:
+        self._readers.setdefault(reader.principal.user_id, {})[reader] = None
+
+    def remove(self, reader: Reader) -> None:
+        readers = self._readers.get(reader.principal.user_id)
+        if readers is not None:
+            readers.pop(reader, None)
+            if not readers:
+                del self._readers[reader.principal.user_id]
+
+    def may_send(self, principal: Principal) -> bool:
+        """Asked at every batch: the account is what it was, and this process is not cut off from the truth."""
+        return self.accounts.still_valid(principal) and self.fresh()
+
+    async def access(self, principal: Principal, stream: Stream, *, at_least: int = 0) -> tuple[bool, bool]:
+        """``(may read, may write)``, judged on the stream as of version ``at_least`` or later.
+
+        Who subscribes passes the head that was learned after the interest was registered: what ends access below it is
+        judged here, and what ends it above it passes ``observe``.
+        """
+        reads_everything = principal.role in READS_EVERYTHING
+        match stream.kind:
+            case "user":
+                return stream.id == principal.user_id or reads_everything, False
+            case "chat":
+                lock = self._asked.get(stream)
+                if lock is None:
+                    lock = self._asked[stream] = asyncio.Lock()
+                async with lock:  # of many who ask at once, one reads
+                    version, chat = await self.chats.state(stream.id, fresh=False)
+                    if version < at_least or not chat.may_read(principal.user_id):
+                        _, chat = await self.chats.state(stream.id)
+                readable = chat.may_read(principal.user_id) or (reads_everything and chat.owner_id is not None)
+                return readable, chat.may_write(principal.user_id)
+            case _:
+                return False, False
+
+    def observe(self, stored: Stored) -> None:
+        stream = stored.stream
+        if stream.kind == "user" and stored.type in ACCOUNT_TYPES:
+            for reader in list(self._readers.get(stream.id, ())):
+                if not self.accounts.still_valid(reader.principal):
+                    reader.account_changed()
+        elif stored.type == "chat_unshared":
+            fact: Any = decode_event(stored).data
+            assert isinstance(fact, ChatUnshared)
+            for subscription in self.hub.subscriptions(stream):
+                owner: Any = subscription.owner
+                if owner is not None and owner.principal.user_id == fact.user_id and owner.principal.role not in READS_EVERYTHING:
+                    subscription.end(stored.version, "access_ended")
+        elif stored.type == "chat_deleted":
+            for subscription in self.hub.subscriptions(stream):
+                subscription.end(stored.version, "chat_deleted")
+
+    def expired(self, principal: Principal) -> bool:
+        return principal.expires_at is not None and principal.expires_at <= time.time()

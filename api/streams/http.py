@@ -1,0 +1,205 @@
+"""Streams over plain HTTP on the same cursor: pages, SSE and long-poll; and the whole log for auditors (docs/protocol.md §4)."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
+
+from adapters.delivery.hub import Hub
+from api.streams.access import READS_EVERYTHING, Live
+from api.streams.sse import PING_S as PING_S  # where it was before; api/completions.py takes it from here
+from api.streams.sse import event_stream, sse_response
+from api.streams.tailing import Follower
+from api.streams.wire import encode_event
+from commands.accounts import Principal
+from commands.ports import Blobs, EventLog
+from domain.cursor import Cursor, parse_cursor
+from domain.errors import BadRequest, CursorGone, Forbidden, Overloaded, StreamNotFound
+from domain.event import Stored
+from domain.stream import Stream, parse_stream
+
+PAGE_EVENTS: Final = 1000
+PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
+LONG_POLL_S: Final = 30.0
+LONG_POLL_MAX_S: Final = 120.0
+
+Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_EVENTS, required=False)]
+
+
+class EventsOut(msgspec.Struct):
+    """``next`` is the cursor to go on from: it passes over what a filter left out."""
+
+    epoch: UUID
+    head: int
+    events: list[msgspec.Raw]
+    next: str
+
+
+class Place(NamedTuple):
+    """A reader's place in a stream or in the log, checked against what there is."""
+
+    after: int
+    head: int
+
+
+def placed(text: str, epoch: UUID, head: int) -> Place:
+    """Raises ``BadCursor``, ``CursorGone`` for one of another history or from the future."""
+    match parse_cursor(text):
+        case "start":
+            return Place(0, head)
+        case "now":
+            return Place(head, head)
+        case Cursor(epoch=known, number=number):
+            if known != epoch or number > head:
+                raise CursorGone(text, epoch=epoch, head=head)
+            return Place(number, head)
+
+
+def chosen(events: Sequence[Stored], types: frozenset[str] | None) -> list[msgspec.Raw]:
+    return [msgspec.Raw(encode_event(event)) for event in events if types is None or event.type in types]
+
+
+def bounded(page: Sequence[Stored]) -> Sequence[Stored]:
+    """As much of the page as one answer may hold; the rest is the next one's."""
+    size = 0
+    for count, event in enumerate(page):
+        size += len(event.data)
+        if count > 0 and size > PAGE_BYTES_MAX:
+            return page[:count]
+    return page
+
+
+def require_free(live: Live, principal: Principal) -> None:
+    """Raises ``Overloaded`` where the account has as many live connections as it may."""
+    if live.count(principal.user_id) >= live.connections_per_user_max:
+        raise Overloaded("live connections of this account", live.connections_per_user_max)
+
+
+async def hung_up(request: Request[Any, Any, Any]) -> None:
+    """Returns when the caller is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def wanted_types(types: str | None) -> frozenset[str] | None:
+    return frozenset(filter(None, types.split(","))) if types else None
+
+
+class StreamsController(Controller):
+    path = "/api/v1"
+    tags = ("streams",)
+
+    @get("/streams/{kind:str}/{stream_id:str}/events")
+    async def events(
+        self,
+        kind: FromPath[str],
+        stream_id: FromPath[str],
+        request: Request[Any, Any, Any],
+        principal: NamedDependency[Principal],
+        log: NamedDependency[SkipValidation[EventLog]],
+        hub: NamedDependency[Hub],
+        live: NamedDependency[SkipValidation[Live]],
+        epoch: NamedDependency[UUID],
+        after: FromQuery[str] = "start",
+        limit: Limit = PAGE_EVENTS,
+        types: FromQuery[str | None] = None,
+        live_mode: Annotated[Literal["long-poll", "sse"] | None, QueryParameter(name="live", required=False)] = None,
+        timeout_s: Annotated[float, QueryParameter(gt=0, le=LONG_POLL_MAX_S, required=False)] = LONG_POLL_S,
+    ) -> Response[Any]:
+        """One stream's events after a cursor: a page; with ``Accept: text/event-stream`` all of them and then live; with
+        ``live=long-poll`` a page as soon as there is something in it."""
+        stream = parse_stream(f"{kind}/{stream_id}")
+        head = await log.version(stream)
+        if head == 0 or not (await live.access(principal, stream, at_least=head))[0]:
+            raise StreamNotFound(stream)
+        wanted = wanted_types(types)
+        if live_mode == "sse" or "text/event-stream" in request.headers.get("accept", ""):
+            # The browser's own reconnection repeats the URL: what it has seen since stands in the header.
+            place = placed(request.headers.get("last-event-id") or after, epoch, head)
+            require_free(live, principal)
+            follower = Follower(hub, log, live, principal, stream, place.after, counted=True)
+            return sse_response(event_stream(follower, epoch, wanted))
+        place = placed(after, epoch, head)
+        after_version = place.after
+        until_s = time.monotonic() + timeout_s if live_mode == "long-poll" else 0.0
+        while True:
+            page = bounded(await log.read(stream, after=after_version, limit=limit))
+            last = page[-1].version if page else after_version
+            events = chosen(page, wanted)
+            left_s = until_s - time.monotonic()
+            if events or left_s <= 0 or not (page or await self._something(request, hub, log, live, principal, stream, last, left_s)):
+                return Response(EventsOut(epoch, max(head, last), events, str(Cursor(epoch, last))))
+            after_version = last  # what there was, the filter left out: it waits on for what is wanted
+
+    async def _something(
+        self,
+        request: Request[Any, Any, Any],
+        hub: Hub,
+        log: EventLog,
+        live: Live,
+        principal: Principal,
+        stream: Stream,
+        after: int,
+        timeout_s: float,
+    ) -> bool:
+        """Whether there was something above version ``after`` within the time. Not, if the caller hung up."""
+        require_free(live, principal)
+        async with Follower(hub, log, live, principal, stream, after, counted=True) as follower:
+            asked = [asyncio.ensure_future(follower.next(timeout_s)), asyncio.ensure_future(hung_up(request))]
+            try:
+                await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for one in asked:
+                    one.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
+            if asked[0].cancelled():
+                return False
+            batch = asked[0].result()
+            if batch is None and follower.leaving_ms is None:
+                raise StreamNotFound(stream)  # access ended while it waited
+            return bool(batch is not None and batch.events)
+
+    @get("/streams/{kind:str}/{stream_id:str}/blobs/{sha256:str}")
+    async def blob(
+        self,
+        kind: FromPath[str],
+        stream_id: FromPath[str],
+        sha256: FromPath[str],
+        principal: NamedDependency[Principal],
+        blobs: NamedDependency[SkipValidation[Blobs]],
+        live: NamedDependency[SkipValidation[Live]],
+    ) -> Response[bytes]:
+        """Content that an event of the stream refers to, because an event could not hold it."""
+        stream = parse_stream(f"{kind}/{stream_id}")
+        if len(sha256) != 64 or not all(digit in "0123456789abcdef" for digit in sha256):
+            raise BadRequest("expected the sha256 as 64 hexadecimal digits")
+        content = await blobs.get(stream, sha256) if (await live.access(principal, stream))[0] else None
+        if content is None:
+            raise StreamNotFound(f"{stream} with content {sha256}")
+        # Somebody wrote it: a browser must not take it for a page.
+        return Response(content, media_type="application/octet-stream", headers={"x-content-type-options": "nosniff"})
+
+    @get("/log")
+    async def whole_log(
+        self,
+        principal: NamedDependency[Principal],
+        log: NamedDependency[SkipValidation[EventLog]],
+        epoch: NamedDependency[UUID],
+        after: FromQuery[str] = "start",
+        limit: Limit = PAGE_EVENTS,
+        types: FromQuery[str | None] = None,
+    ) -> EventsOut:
+        """The whole log in commit order (auditor, admin). Here a cursor's number is a position."""
+        if principal.role not in READS_EVERYTHING:
+            raise Forbidden("the whole log is for auditors and admins")
+        head = await log.head()
+        place = placed(after, epoch, head)
+        page = bounded(await log.read_log(after=place.after, limit=limit))
+        last = page[-1].position if page else place.after
+        return EventsOut(epoch, max(head, last), chosen(page, wanted_types(types)), str(Cursor(epoch, last)))

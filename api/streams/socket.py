@@ -1,0 +1,485 @@
+"""One socket of ``/ws``: the thin loop around a ``Connection``, and what it still owes its client. A coroutine reads; one callback
+for all sockets writes.
+
+What a client has not been sent stands in the log, and its subscriptions are cursors: no socket owns a queue of events, and a
+slow reader is only further behind. Why it is so, and what it costs: docs/decisions/0020-fan-out.md.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid4
+
+import structlog
+
+from adapters.delivery.hub import Batch, Page, Subscription
+from api.request.errors import answer_of
+from api.streams.frames import Alive, Authenticate, Close, Connection, Effect, Join, Leave, MarkRead, Say, Signal, error_frame, frame
+from api.streams.websocket_protocol import Wire, text_frame
+from commands.accounts import Principal
+from domain.cursor import Cursor
+from domain.errors import LogUnavailable, StenographError, StreamNotFound
+from domain.stream import Stream, user_stream
+
+if TYPE_CHECKING:
+    from api.streams.sockets import WebSockets  # which makes the sockets
+
+log = structlog.get_logger("ws")
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+HELLO_TIMEOUT_S: Final = 5.0
+LOG_RETRY_S: Final = 0.5
+TURN_SOCKETS: Final = 64  # served before the loop sees to everything else again
+ANSWERS_WAITING_MAX: Final = 100  # above it nothing more is read from a client until it has read its answers
+SIGNALS_WAITING_MAX: Final = 50  # above it typing and presence are lost, as they may be
+# Who a socket belongs to before its welcome: nobody, who may see nothing.
+NOBODY: Final = Principal(UUID(int=0), "", "pending", "", 0, None, None)
+
+
+def events_frame(batch: Batch) -> bytes:
+    """An ``events`` frame, of the bytes that were made for each event."""
+    events = b",".join([event.wire for event in batch.events])
+    return text_frame(b"%b%b]}" % (_opening(batch.stream), events))
+
+
+@lru_cache(maxsize=8192)
+def _opening(stream: Stream) -> bytes:
+    return b'{"op":"events","stream":"%b","events":[' % str(stream).encode()
+
+
+def caught_up_frame(stream: Stream, version: int) -> bytes:
+    return text_frame(b'{"op":"caught_up","stream":"%b","version":%d}' % (str(stream).encode(), version))
+
+
+class Joined(Subscription):
+    """One subscription of one socket, and what it still owes its client besides events."""
+
+    __slots__ = ("fetching", "gone", "pages", "queued", "replaying")
+
+    def __init__(self, stream: Stream, socket: "Socket") -> None:
+        super().__init__(stream, 0, socket, wake)
+        self.pages: Iterator[bytes] | None = None  # of a snapshot, that is sent before any event
+        self.fetching: asyncio.Task[None] | None = None
+        self.replaying = True
+        self.queued = True  # not to be woken before it is set up
+        self.gone = False
+
+
+def wake(joined: Joined) -> None:
+    """The hub has something for it. This is on the way of every event to every socket."""
+    if not joined.queued:
+        joined.queued = True
+        socket: Any = joined.owner
+        socket.ready.append(joined)
+        if not socket.queued:
+            socket.server.writer.add(socket)
+
+
+class Writer:
+    """Writes to all sockets, in turns: a callback of the loop instead of a task for each, so that an event for a thousand
+    sockets costs no thousand task switches. One frame for a socket, then it is the next one's turn; after ``TURN_SOCKETS`` the
+    loop's. While they wait, more events come together for a frame."""
+
+    def __init__(self, fresh: Callable[[], bool]) -> None:
+        self._fresh = fresh
+        self._waiting: deque[Socket] = deque()
+        self._called = False
+
+    def add(self, socket: "Socket") -> None:
+        if not socket.queued:
+            socket.queued = True
+            self._waiting.append(socket)
+            if not self._called:
+                self._called = True
+                asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        waiting, fresh = self._waiting, self._fresh()
+        for _ in range(min(len(waiting), TURN_SOCKETS)):
+            socket = waiting.popleft()
+            try:
+                again = socket.serve(fresh)
+            except Exception:
+                # A mistake of ours with one socket must not end all others. It comes back and goes on from its cursors.
+                log.exception("socket_not_served", session=str(socket.session_id))
+                socket.close(Close(1011, "the server made a mistake"))
+                again = False
+            if again:
+                waiting.append(socket)
+            else:
+                socket.queued = False
+        self._called = bool(waiting)
+        if self._called:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+
+class Socket:
+    """One connection. It is the ``Reader`` that owns its subscriptions."""
+
+    __slots__ = (
+        "_closing",
+        "_drained",
+        "_joined",
+        "_receive",
+        "answers",
+        "connection",
+        "principal",
+        "queued",
+        "ready",
+        "server",
+        "session_id",
+        "wire",
+    )
+
+    counted = True
+
+    def __init__(self, server: "WebSockets", receive: Receive, wire: Wire) -> None:
+        self.server = server
+        self._receive = receive
+        self.wire = wire
+        self.connection = Connection(server.settings.subscriptions_max)
+        self.session_id = uuid4()
+        self.principal = NOBODY
+        self.answers: list[bytes] = []
+        self.ready: list[Joined] = []
+        self.queued = False  # whether it is in the writer's row
+        self._joined: dict[Stream, Joined] = {}
+        self._drained: asyncio.Future[None] | None = None
+        self._closing: Close | None = None
+        wire.resumed = self._resumed
+
+    # ------------------------------------------------------------------------------------------------- what wakes it
+
+    def _resumed(self) -> None:
+        """The client has taken what it was sent, or it is gone."""
+        if not self.wire.can_write:
+            self._let_reader_go_on()
+        self.server.writer.add(self)
+
+    def wake_all(self) -> None:
+        """This process has found Postgres again."""
+        self.server.writer.add(self)
+
+    def say(self, payload: bytes) -> None:
+        """An answer. It goes before any event."""
+        if self._closing is None:
+            self.answers.append(text_frame(payload))
+            self.server.writer.add(self)
+
+    def signal(self, framed: bytes) -> None:
+        """Something ephemeral: lost where too much waits already."""
+        if self._closing is None and len(self.answers) < SIGNALS_WAITING_MAX:
+            self.answers.append(framed)
+            self.server.writer.add(self)
+
+    def close(self, close: Close) -> None:
+        """Answers that wait go out, and nothing else."""
+        if self._closing is None:
+            self._closing = close
+            if self.wire.can_write:
+                for answer in self.answers:
+                    self.wire.write_frame(answer)
+            self.answers.clear()
+            self.ready.clear()
+            self.wire.end(close.code, close.reason)
+            self._let_reader_go_on()
+
+    def account_changed(self) -> None:
+        self.answers.clear()
+        self.close(Close(4401, "the account or the session has changed: sign in again"))
+
+    # --------------------------------------------------------------------------------------------------------- reading
+
+    async def run(self, principal: Principal | None) -> None:
+        """Until either side ends it."""
+        try:
+            if principal is None:
+                principal = await self._hello()
+            if principal is not None and await self._welcome(principal):
+                await self._read()
+        finally:
+            for joined in self._joined.values():
+                self._let_go(joined)
+            self.server.live.remove(self)
+
+    async def _hello(self) -> Principal | None:
+        """The principal of a first ``hello``, or None once the connection is over."""
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                while (text := await self._next()) is not None:
+                    for effect in self.connection.receive(text, self.server.now_s()):
+                        match effect:
+                            case Authenticate(token=token):
+                                return await self.server.principal(token)
+                            case Say(frame=said):
+                                self.say(said)
+                            case Close():
+                                self.close(effect)
+                            case _:
+                                pass
+        except TimeoutError:
+            self.close(Close(4408, f"no hello within {HELLO_TIMEOUT_S:g} s"))
+        return None
+
+    async def _welcome(self, principal: Principal) -> bool:
+        server = self.server
+        connections_max = server.live.connections_per_user_max
+        if server.live.count(principal.user_id) >= connections_max:
+            self.close(Close(4409, f"an account has at most {connections_max} connections"))
+            return False
+        self.principal = principal
+        self.connection.authenticated = True
+        server.live.add(self)
+        server.seen(principal.user_id)
+        self.say(self._welcome_frame())
+        await self._do(Join(None, user_stream(principal.user_id), "now", False))
+        return True
+
+    def _welcome_frame(self) -> bytes:
+        who, settings = self.principal, self.server.settings
+        return frame(
+            "welcome",
+            session_id=self.session_id,
+            user={"id": who.user_id, "name": who.name, "role": who.role},
+            epoch=self.server.epoch,
+            heartbeat_s=settings.ping_interval_s,
+            expires_at=who.expires_at,
+            limits={
+                "frame_in_bytes": settings.frame_in_bytes,
+                "frame_out_bytes": settings.frame_out_bytes,
+                "subscriptions": settings.subscriptions_max,
+            },
+        )
+
+    async def _next(self) -> str | None:
+        """The next frame's text; None once the connection is over."""
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect" or self._closing is not None:
+            return None
+        text = message.get("text")
+        if text is None:
+            self.close(Close(1003, "expected text frames"))
+            return None
+        return str(text)
+
+    async def _read(self) -> None:
+        while (text := await self._next()) is not None:
+            for effect in self.connection.receive(text, self.server.now_s()):
+                await self._do(effect)
+            if self._owes_much():
+                self._drained = asyncio.get_running_loop().create_future()
+                await self._drained
+                self._drained = None
+
+    def _owes_much(self) -> bool:
+        """Whether the client has to read before it may ask for more: else its answers and snapshots would pile up."""
+        return len(self.answers) >= ANSWERS_WAITING_MAX or any(joined.pages is not None for joined in self.ready)
+
+    def _let_reader_go_on(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    async def _do(self, effect: Effect) -> None:
+        """A refusal is answered; it ends nothing."""
+        try:
+            match effect:
+                case Say(frame=said):
+                    self.say(said)
+                case Close():
+                    self.close(effect)
+                case Authenticate(token=token):
+                    await self._authenticate_again(token)
+                case Join():
+                    await self._join(effect)
+                case Leave():
+                    self._leave(effect)
+                case Signal(stream=stream):
+                    joined = self._joined.get(stream)
+                    if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
+                        self.server.signal(self.principal, effect)
+                case MarkRead(stream=stream, version=version):
+                    self.server.mark_read(self.principal, stream, version)
+                case Alive():
+                    self.server.seen(self.principal.user_id)
+        except StenographError as error:
+            about = effect.id if isinstance(effect, Join) else None
+            if isinstance(effect, Join):
+                self.connection.left(effect.stream)
+            self.say(error_frame(error, about))
+
+    async def _authenticate_again(self, token: str) -> None:
+        """A fresh token before the old one ends. It must be the same person's."""
+        try:
+            principal = await self.server.principal(token)
+        except StenographError as error:
+            self.close(Close(answer_of(error).close, error.detail))
+            return
+        if principal.user_id != self.principal.user_id:
+            self.close(Close(4403, "the token is another person's"))
+            return
+        self.principal = principal
+        self.say(self._welcome_frame())
+
+    async def _join(self, join: Join) -> None:
+        """First the interest, then the head, then the access as of that head: what comes after it passes the guard."""
+        server, stream = self.server, join.stream
+        joined = Joined(stream, self)
+        try:
+            head = await server.hub.join(joined, self._head)
+            if isinstance(join.after, Cursor) and join.after.number > head and join.after.epoch == server.epoch:
+                # Another process may be ahead of what has passed here: its client is not from the future.
+                head = max(head, await server.log.version(stream))
+            may_read, may_write = await server.live.access(self.principal, stream, at_least=head)
+            if head == 0 or not may_read:
+                raise StreamNotFound(stream)
+            replay, after, reason = where(join, server.epoch, head)
+            if replay == "snapshot":
+                after, pages = await server.snapshot_pages(stream, self.principal)
+                joined.pages = iter(pages)
+            if joined.ends_after is not None:  # access ended while we waited
+                raise StreamNotFound(stream)
+        except BaseException:
+            server.hub.unsubscribe(joined)
+            raise
+        earlier = self._joined.get(stream)
+        if earlier is not None:  # the own user stream, joined at welcome, is taken up from a cursor
+            self._let_go(earlier)
+        joined.cursor = after
+        self._joined[stream] = joined
+        said: dict[str, Any] = {
+            "id": join.id,
+            "stream": str(stream),
+            "epoch": server.epoch,
+            "head": head,
+            "replay": replay,
+            "from": after + 1,
+            "write_access": may_write,
+        }
+        if reason is not None:
+            said["reason"] = reason
+        self.say(frame("subscribed", **said))
+        joined.queued = False
+        wake(joined)
+
+    async def _head(self, stream: Stream) -> int:
+        """What is known of the own account has seen whatever has passed here: its stream's head costs no query."""
+        standing = self.principal.standing
+        if standing is not None and standing.current and stream == user_stream(self.principal.user_id):
+            return standing.version
+        return await self.server.log.version(stream)
+
+    def _leave(self, leave: Leave) -> None:
+        joined = self._joined.pop(leave.stream, None)
+        if joined is not None:
+            self._let_go(joined)
+        about = {} if leave.id is None else {"id": leave.id}
+        self.say(frame("unsubscribed", **about, stream=str(leave.stream), code="asked", reason="you asked for it"))
+
+    def _let_go(self, joined: Joined) -> None:
+        joined.gone = True
+        self.server.hub.unsubscribe(joined)
+        if joined.fetching is not None:
+            joined.fetching.cancel()
+
+    # --------------------------------------------------------------------------------------------------------- writing
+
+    def serve(self, fresh: bool) -> bool:
+        """One frame, if the client can take one. Whether there is more for it.
+
+        Frames of events are made here and go out here: nothing waits in between that could go out after access has ended.
+        """
+        server = self.server
+        if self._closing is not None or not self.wire.can_write:
+            return False
+        if self.principal is not NOBODY and not server.still_valid(self.principal):
+            self.account_changed()
+            return False
+        if self.answers:
+            self.wire.write_frame(self.answers.pop(0))
+        elif self.ready:
+            if not fresh:
+                server.live.stalled.add(self)  # cut off from Postgres: it is woken when that is back
+                return False
+            joined = self.ready.pop(0)
+            joined.queued = False
+            self._give(joined, None)
+        if self._drained is not None and not self._owes_much():
+            self._let_reader_go_on()
+        return bool(self.answers or self.ready)
+
+    def _give(self, joined: Joined, page: Page | None) -> None:
+        """The next of what a subscription has for its client; once more if there is more."""
+        if joined.gone or joined.fetching is not None:
+            return
+        if joined.pages is not None:
+            snapshot_page = next(joined.pages, None)
+            if snapshot_page is not None:
+                self.wire.write_frame(snapshot_page)
+                wake(joined)
+                return
+            joined.pages = None
+        hub = self.server.hub
+        batch = hub.take(joined, bytes_max=self.server.frame_bytes, page=page)
+        if batch is not None:
+            self.wire.write_frame(batch.form(events_frame))
+            if hub.behind(joined):
+                wake(joined)
+                return
+        elif hub.behind(joined):
+            joined.replaying = True
+            joined.fetching = asyncio.create_task(self._fetch(joined))
+            return
+        if joined.ended:
+            self._ended(joined)
+        elif joined.replaying:
+            joined.replaying = False
+            self.answers.append(caught_up_frame(joined.stream, joined.cursor))
+
+    async def _fetch(self, joined: Joined) -> None:
+        """What is not in memory, from the log. It is sent at once: under a storm memory may have let it go by the next turn."""
+        page = None
+        try:
+            page = await self.server.hub.fetch(joined)
+        except LogUnavailable:
+            await asyncio.sleep(LOG_RETRY_S)
+        except Exception:
+            # A mistake of ours: nobody waits for this task, and the client must not wait for ever. It comes back with its cursors.
+            log.exception("page_not_read", stream=str(joined.stream), session=str(self.session_id))
+            self.close(Close(1011, "the server made a mistake"))
+            return
+        finally:
+            joined.fetching = None
+        live = self.server.live
+        at_once = page is not None and not self.answers and not joined.queued and self._closing is None and self.wire.can_write
+        if at_once and live.may_send(self.principal):
+            self._give(joined, page)
+            self.server.writer.add(self)
+        else:
+            wake(joined)
+
+    def _ended(self, joined: Joined) -> None:
+        del self._joined[joined.stream]
+        self._let_go(joined)
+        self.connection.left(joined.stream)
+        code = joined.ends_because
+        self.answers.append(text_frame(frame("unsubscribed", stream=str(joined.stream), code=code, reason=code.replace("_", " "))))
+
+
+def where(join: Join, epoch: UUID, head: int) -> tuple[str, int, str | None]:
+    """``(replay, after, reason)``: what the subscriber gets next."""
+    if join.snapshot:
+        return "snapshot", 0, "asked"
+    match join.after:
+        case "start":
+            return "full", 0, None
+        case Cursor(epoch=known, number=number):
+            if known != epoch:
+                return "snapshot", 0, "epoch"
+            if number > head:
+                return "snapshot", 0, "above_head"
+            return "suffix", number, None
+        case _:
+            return "suffix", head, None

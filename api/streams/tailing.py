@@ -1,0 +1,120 @@
+"""One stream, from a version on and then live: what every answer that streams is made of."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Self
+
+from adapters.delivery.hub import Batch, Hub, Subscription
+from api.streams.access import Live
+from commands.accounts import Principal
+from commands.ports import EventLog
+from domain.errors import LogUnavailable
+from domain.stream import Stream
+
+BATCH_BYTES_MAX = 256 * 1024
+LOG_RETRY_S = 0.5
+
+
+class Follower:
+    """One reader of one stream. A context manager: it holds a subscription while it is open.
+
+    ``head`` is the stream's version when it was opened. May the caller read the stream at all? That is asked before, and once
+    more here, after the interest was registered: whoever lost access in between gets nothing.
+    """
+
+    __slots__ = ("_hub", "_live", "_log", "_wake", "counted", "head", "leaving_ms", "over", "principal", "replaying", "subscription")
+
+    def __init__(
+        self, hub: Hub, log: EventLog, live: Live, principal: Principal, stream: Stream, after: int, *, counted: bool = False
+    ) -> None:
+        self._hub = hub
+        self._log = log
+        self._live = live
+        self._wake = asyncio.Event()
+        self.principal = principal
+        self.counted = counted
+        self.over = False
+        self.leaving_ms: int | None = None  # set when the server goes away: when the client should come back
+        self.head = 0
+        self.replaying = True  # until somebody says that it has caught up; again each time it falls behind
+        self.subscription = Subscription(stream, after, self, lambda _: self._wake.set())
+
+    async def __aenter__(self) -> Self:
+        """Raises ``LogUnavailable``."""
+        stream = self.subscription.stream
+        self._live.add(self)
+        try:
+            self.head = await self._hub.join(self.subscription, self._log.version)
+            may_read, _ = await self._live.access(self.principal, stream, at_least=self.head)
+            self.over = self.over or not may_read
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._hub.unsubscribe(self.subscription)
+        self._live.remove(self)
+        self._live.stalled.discard(self)
+
+    def account_changed(self) -> None:
+        self.over = True
+        self._wake.set()
+
+    def wake_all(self) -> None:
+        self._wake.set()
+
+    def go_away(self, after_ms: int) -> None:
+        self.leaving_ms = after_ms
+        self._wake.set()
+
+    @property
+    def behind(self) -> bool:
+        return self._hub.behind(self.subscription)
+
+    async def next(self, idle_s: float | None = None) -> Batch | None:
+        """The next events, without a gap or a repeat; an empty batch when nothing happened for ``idle_s``.
+
+        None once it is over: the caller's access has ended, or the server goes away. Nothing waits between the check of
+        the access and the return.
+        """
+        subscription = self.subscription
+        page = None
+        while not self.over and not subscription.ended and self.leaving_ms is None and self._live.accounts.still_valid(self.principal):
+            self._wake.clear()
+            if self._live.fresh():
+                batch = self._hub.take(subscription, bytes_max=BATCH_BYTES_MAX, page=page)
+                if batch is not None:
+                    return batch
+                if self.behind:
+                    self.replaying = True
+                    try:
+                        page = await self._hub.fetch(subscription)
+                    except LogUnavailable:
+                        await asyncio.sleep(LOG_RETRY_S)
+                    continue
+            else:
+                self._live.stalled.add(self)  # it is woken when Postgres is back
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(idle_s):
+                    await self._wake.wait()
+                    continue
+            return Batch(subscription.stream, subscription.cursor, ())
+        return None
+
+
+async def follow(
+    hub: Hub, log: EventLog, live: Live, principal: Principal, stream: Stream, after: int, *, idle_s: float | None = None
+) -> AsyncGenerator[Batch, None]:
+    """Batches of committed events with versions above ``after``, until the caller's access ends. See ``Follower``.
+
+    With ``idle_s`` an empty batch comes whenever nothing happened for so long. Close the generator when done: it holds a
+    subscription. Raises ``LogUnavailable``.
+    """
+    async with Follower(hub, log, live, principal, stream, after) as follower:
+        while (batch := await follower.next(idle_s)) is not None:
+            yield batch

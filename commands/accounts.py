@@ -1,0 +1,562 @@
+"""Accounts: making them, signing in, and knowing who is calling.
+
+``Accounts.observe`` must see every event of the log: then what is known of a person here is current on every process, and a
+request of somebody who is known costs no query.
+"""
+
+import asyncio
+import hashlib
+import ipaddress
+import re
+import secrets
+import time
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from commands.aggregate import Aggregate
+from commands.ports import (
+    Appended,
+    Claim,
+    CommandKey,
+    Credentials,
+    EventLog,
+    PasswordHasher,
+    StreamAppend,
+    Tickets,
+    TokenClaims,
+    Tokens,
+)
+from domain.codec import decode_event
+from domain.errors import (
+    AccountInactive,
+    BadRequest,
+    ClaimTaken,
+    Forbidden,
+    NotAuthenticated,
+    TooManyAttempts,
+    TooManyLostRaces,
+    WrongCredentials,
+)
+from domain.event import Actor, Stored
+from domain.stream import user_stream
+from domain.user import (
+    NOBODY,
+    Account,
+    ChangePassword,
+    CreateApiKey,
+    CreateUser,
+    GuardedCommand,
+    RevokeApiKey,
+    RevokeTokens,
+    UserCommand,
+    UserRole,
+    decide,
+    evolve,
+)
+
+PASSWORD_CHARACTERS: Final = (8, 1024)  # at most: what is hashed is work that anybody may ask for
+EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
+CREDENTIAL_CHARACTERS_MAX: Final = 4096
+API_KEY_PREFIX: Final = "sk-"
+API_KEY_NAME_CHARACTERS_MAX: Final = 200
+TICKET_TTL_S: Final = 30.0
+KNOWN_ACCOUNTS_MAX: Final = 10_000
+KNOWN_KEYS_MAX: Final = 10_000
+GUARDED_ATTEMPTS_MAX: Final = 32
+
+ATTEMPTS_WINDOW_S: Final = 60.0
+ATTEMPTS_KEPT_MAX: Final = 50_000
+# Of one minute. From one place for one account it is a person who forgets; the others are whoever guesses at many, or from many.
+GUESSES_OF_ONE_FROM_ONE_PLACE: Final = 10
+GUESSES_FROM_ONE_PLACE: Final = 60
+GUESSES_OF_ONE: Final = 100
+SIGN_UPS_FROM_ONE_PLACE: Final = 100
+LEAST_OF_ONE_PROCESS: Final = 5  # a person's attempts may all reach one of many processes
+
+
+class Standing:
+    """What is known of one account now. Shared by everybody who was authenticated as it, and moved on by ``Accounts.observe``.
+
+    It lives at least as long as a ``Principal`` that holds it: a live connection never loses sight of its own account.
+    """
+
+    __slots__ = ("__weakref__", "account", "missed", "reading", "version")
+
+    def __init__(self) -> None:
+        self.account = NOBODY
+        self.version = 0
+        self.reading = asyncio.Lock()  # of many who ask at once, one reads
+        self.missed = 0  # the newest version that passed and could not be taken up, because something before it was not there
+
+    @property
+    def current(self) -> bool:
+        return self.version > 0 and self.missed <= self.version
+
+    def observe(self, stored: Stored) -> None:
+        if stored.version == self.version + 1:
+            self.account, self.version = evolve(self.account, decode_event(stored), stored.version), stored.version
+        elif stored.version > self.version:
+            self.missed = stored.version  # it passes while the account is read: then it is read once more
+
+    def read(self, version: int, account: Account) -> None:
+        """The log was read. Whoever is further ahead counts."""
+        if version > self.version:
+            self.account, self.version = account, version
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is calling, as they were when they were authenticated. ``token_id`` is None for an API key."""
+
+    user_id: UUID
+    name: str
+    role: UserRole
+    email: str
+    generation: int
+    expires_at: int | None  # seconds since 1970; None: an API key has no end
+    token_id: UUID | None
+    api_key_id: UUID | None = None
+    standing: Standing | None = None  # what is known of them now
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    token: str
+    expires_at: int  # seconds since 1970
+    lifetime_s: int
+    principal: Principal
+    account: Account
+
+
+class Attempts:
+    """How often something was tried within a minute. In memory, bounded, and of this process alone: a brake on guessing, not a wall.
+
+    One of several ``processes`` on one address lets through its part of each limit, so that all together keep it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, processes: int = 1) -> None:
+        self._clock = clock
+        self._processes = processes
+        self._tried: OrderedDict[str, tuple[float, int]] = OrderedDict()  # by when their minute began
+
+    def count(self, *limits: tuple[str, int]) -> None:
+        """One more of each ``(name, how often within a minute)``. Raises ``TooManyAttempts``, and counts nothing then."""
+        now_s = self._clock()
+        while self._tried:
+            name, (since_s, _) = next(iter(self._tried.items()))
+            if now_s - since_s < ATTEMPTS_WINDOW_S and len(self._tried) < ATTEMPTS_KEPT_MAX:
+                break
+            del self._tried[name]
+        for name, limit in limits:
+            since_s, tries = self._tried.get(name, (now_s, 0))
+            if tries >= min(limit, max(LEAST_OF_ONE_PROCESS, -(-limit // self._processes))):
+                raise TooManyAttempts(max(1, round(ATTEMPTS_WINDOW_S - (now_s - since_s))))
+        for name, _ in limits:
+            since_s, tries = self._tried.get(name, (now_s, 0))
+            self._tried[name] = (since_s, tries + 1)
+
+    def take_back(self, *limits: tuple[str, int]) -> None:
+        """They knew the password after all: this one attempt was none. Earlier ones stay counted, or whoever has an account
+        could sign in to it between any two guesses."""
+        for name, _ in limits:
+            since_s, tries = self._tried.get(name, (0.0, 0))
+            if tries > 0:
+                self._tried[name] = (since_s, tries - 1)
+
+
+class Accounts:
+    """All accounts. ``now`` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        credentials: Credentials,
+        tickets: Tickets,
+        hasher: PasswordHasher,
+        tokens: Tokens,
+        *,
+        default_role: UserRole = "user",
+        signup_enabled: bool = True,
+        token_lifetime_s: int = 7 * 86_400,
+        known_max: int = KNOWN_ACCOUNTS_MAX,
+        processes: int = 1,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._credentials = credentials
+        self._tickets = tickets
+        self._hasher = hasher
+        self._tokens = tokens
+        self._default_role = default_role
+        self._signup_enabled = signup_enabled
+        self._token_lifetime_s = token_lifetime_s
+        self._known_max = known_max
+        self._now = now
+        self._aggregate = Aggregate(log, "user", NOBODY, evolve)
+        self._standings: WeakValueDictionary[UUID, Standing] = WeakValueDictionary()
+        self._recent: OrderedDict[UUID, Standing] = OrderedDict()  # keeps those that nobody holds
+        self._keys: OrderedDict[bytes, tuple[UUID, UUID]] = OrderedDict()
+        self._attempts = Attempts(processes=processes)
+
+    # ------------------------------------------------------------------------------------------------- who is calling
+
+    def observe(self, stored: Stored) -> None:
+        """An event passes in the tail of the log. One of a person known here makes what is known current."""
+        if stored.stream.kind == "user":
+            standing = self._standings.get(stored.stream.id)
+            if standing is not None:
+                standing.observe(stored)
+
+    async def account(self, user_id: UUID, *, fresh: bool = False) -> Account:
+        """What is known of this person now, with ``fresh`` never older than the call; ``NOBODY`` if there is no such."""
+        return (await self._standing(user_id, fresh=fresh)).account
+
+    async def _standing(self, user_id: UUID, *, fresh: bool = False) -> Standing:
+        standing = self._standings.get(user_id)
+        if standing is None:
+            # Known from here on: what passes while the log is read is not missed.
+            standing = self._standings[user_id] = Standing()
+        while fresh or not standing.current:
+            if fresh:
+                fresh = False
+                version, account = await self._aggregate.state(user_id)
+            else:
+                async with standing.reading:
+                    if standing.current:
+                        break
+                    version, account = await self._aggregate.state(user_id)
+            if version == 0:
+                return standing
+            standing.read(version, account)
+        self._recent[user_id] = standing
+        self._recent.move_to_end(user_id)
+        if len(self._recent) > self._known_max:
+            self._recent.popitem(last=False)
+        return standing
+
+    async def authenticate(self, credential: str) -> Principal:
+        """Who the token or API key belongs to. Raises ``NotAuthenticated``, ``AccountInactive``."""
+        if len(credential) > CREDENTIAL_CHARACTERS_MAX or not credential.isascii():
+            raise NotAuthenticated("the token is not valid")
+        if credential.startswith(API_KEY_PREFIX):
+            return await self._by_api_key(credential)
+        claims = self._tokens.read(credential)
+        if claims is None:
+            raise NotAuthenticated("the token is not valid, or it has expired")
+        return self._admitted(claims.user_id, await self._standing(claims.user_id), TokenSession.of(claims))
+
+    async def _by_api_key(self, key: str) -> Principal:
+        digest = hashlib.sha256(key.encode()).digest()
+        owner = self._keys.get(digest)
+        if owner is None:
+            owner = await self._credentials.api_key_owner(digest)
+            if owner is None:
+                raise NotAuthenticated("the API key is not valid")
+            self._keys[digest] = owner
+            if len(self._keys) > KNOWN_KEYS_MAX:
+                self._keys.popitem(last=False)
+        key_id, user_id = owner
+        return self._admitted(user_id, await self._standing(user_id), TokenSession(0, None, None, key_id))
+
+    def _admitted(self, user_id: UUID, standing: Standing, session: "TokenSession") -> Principal:
+        account = standing.account
+        require_active(account)
+        caller = principal(user_id, account, session, standing)
+        if not self._in_force(caller, account):
+            raise NotAuthenticated("the token or the key has expired, or it was revoked")
+        return caller
+
+    def _in_force(self, caller: Principal, account: Account) -> bool:
+        """Whether the token or key itself still holds."""
+        if caller.api_key_id is not None:
+            return caller.api_key_id in account.api_keys
+        if caller.generation != account.generation or caller.token_id in account.revoked_tokens:
+            return False
+        return caller.expires_at is None or caller.expires_at > self._now()
+
+    def still_valid(self, caller: Principal) -> bool:
+        """Whether what was authenticated still holds, by what is known here now. Costs no query, so it can be asked for every frame."""
+        standing = caller.standing
+        if standing is None or not standing.current:
+            return False  # not known, or not for sure: authenticate again
+        account = standing.account
+        if not account.active or account.role != caller.role or account.role == "pending":
+            return False
+        return self._in_force(caller, account)
+
+    # ------------------------------------------------------------------------------------------------------- commands
+
+    async def handle(self, command: UserCommand, *, actor: Actor | None = None, key: CommandKey | None = None) -> Appended:
+        """One command on one account, as its decider says."""
+        return await self._aggregate.handle(command.user_id, partial(decide, command=command), actor=actor, command=key)
+
+    async def change(self, caller: Principal, command: GuardedCommand) -> Account:
+        """One command by somebody on their own account, or by an admin on another's. Returns the account after it.
+
+        Across two accounts, the caller's is part of the commit: nothing is written if it has moved on since it was read. So
+        whoever changes another account is an active admin at that very moment, also if they were demoted on another process
+        an instant before; and two admins who demote each other leave one. Raises what ``decide`` raises.
+        """
+        if command.user_id == caller.user_id:
+            await self.handle(msgspec.structs.replace(command, by=actor_of(caller)), actor=actor_of(caller))
+        else:
+            await self._guarded(caller, command)
+        return await self.account(command.user_id, fresh=True)
+
+    async def _guarded(self, caller: Principal, command: CreateUser | GuardedCommand) -> None:
+        stream = user_stream(caller.user_id)
+        for _ in range(GUARDED_ATTEMPTS_MAX):
+            version, admin = await self._aggregate.state(caller.user_id)
+            if not admin.active or admin.role != "admin":
+                raise Forbidden("only an admin may do this")
+            by = Actor(caller.user_id, admin.name, admin.role)
+            claims: list[Claim] = []
+            if isinstance(command, CreateUser):
+                claims.append(Claim("email", command.email, user_stream(command.user_id)))
+            else:
+                command = msgspec.structs.replace(command, by=by)
+            guard = StreamAppend(stream, (), version)
+            try:
+                await self._aggregate.handle(
+                    command.user_id,
+                    partial(decide, command=command),
+                    actor=by,
+                    claims=claims,
+                    also=partial(with_guard, guard),
+                    attempts_max=1,
+                )
+            except TooManyLostRaces:
+                continue
+            return
+        raise TooManyLostRaces(stream, GUARDED_ATTEMPTS_MAX)
+
+    async def sign_up(
+        self, name: str, email: str, password: str, *, fields: Mapping[str, Any] | None = None, address: str = ""
+    ) -> SignedIn:
+        """Make an account. The first one becomes admin, whoever else signs up at the same moment on whatever process.
+
+        Raises ``ClaimTaken`` for a known e-mail, ``Forbidden`` where sign-up is off, ``BadRequest``, ``TooManyAttempts``,
+        ``Overloaded``.
+        """
+        self._attempts.count((f"sign-up {network_of(address)}", SIGN_UPS_FROM_ONE_PLACE))
+        first = await self._log.find_claim("first_admin", "") is None
+        self._require_signup(first)
+        command = self._creation(name, email, password, "admin" if first else self._default_role, fields or {})
+        await self._keep_password(command, password)
+        stream = user_stream(command.user_id)
+        claims = [Claim("email", command.email, stream)]
+        try:
+            if not first:
+                await self._create(command, claims)
+            else:
+                await self._create(command, [*claims, Claim("first_admin", "", stream)])
+        except ClaimTaken as taken:
+            if taken.kind != "first_admin":
+                raise ClaimTaken("email", "") from None
+            # Somebody else became the first admin in between: then this is an account like any other.
+            self._require_signup(False)
+            await self._create(msgspec.structs.replace(command, role=self._default_role), claims)
+        standing = await self._standing(command.user_id, fresh=True)
+        return self._session(command.user_id, standing, standing.account)
+
+    def _require_signup(self, first: bool) -> None:
+        if not first and not self._signup_enabled:
+            raise Forbidden("sign-up is switched off here: ask an admin for an account")
+
+    async def add(
+        self, caller: Principal, name: str, email: str, password: str, role: UserRole, *, fields: Mapping[str, Any] | None = None
+    ) -> tuple[UUID, Account]:
+        """Make an account for somebody else. Raises ``Forbidden`` for whoever is no admin, else like ``sign_up``."""
+        require_admin(await self.account(caller.user_id, fresh=True))
+        command = self._creation(name, email, password, role, fields or {})
+        await self._keep_password(command, password)
+        await self._guarded(caller, command)
+        return command.user_id, await self.account(command.user_id, fresh=True)
+
+    def _creation(self, name: str, email: str, password: str, role: UserRole, fields: Mapping[str, Any]) -> CreateUser:
+        command = CreateUser(user_id=uuid4(), name=name.strip(), email=normal_email(email), role=role, fields=fields)
+        require_password(password)
+        decide(NOBODY, command)  # refused before anything is hashed
+        return command
+
+    async def _keep_password(self, command: CreateUser, password: str) -> None:
+        """The hash first: an account without a password could not be repaired, a hash without an account harms nobody."""
+        if await self._log.find_claim("email", command.email) is not None:
+            raise ClaimTaken("email", "")
+        await self._credentials.add_password(command.user_id, await self._hasher.hash(password))
+
+    async def _create(self, command: CreateUser, claims: list[Claim]) -> None:
+        await self._aggregate.handle(command.user_id, partial(decide, command=command), claims=claims)
+
+    async def sign_in(self, email: str, password: str, *, address: str = "") -> SignedIn:
+        """Raises ``WrongCredentials`` for a wrong e-mail or password alike, ``AccountInactive`` for the right ones of an account
+        that was deactivated, ``TooManyAttempts``, ``Overloaded``."""
+        try:
+            known_as = normal_email(email)
+        except BadRequest:
+            known_as = ""  # nobody's; it costs the same work
+        place = network_of(address)
+        limits = (
+            (f"from {place}", GUESSES_FROM_ONE_PLACE),
+            (f"as {known_as}", GUESSES_OF_ONE),
+            (f"as {known_as} from {place}", GUESSES_OF_ONE_FROM_ONE_PLACE),
+        )
+        self._attempts.count(*limits)
+        holder = await self._log.find_claim("email", known_as) if known_as else None
+        standing, account, password_hash = Standing(), NOBODY, None
+        if holder is not None:
+            # The account before the password: a token is of the generation that this very password belongs to, and ends with
+            # a change of it that happens meanwhile.
+            standing = await self._standing(holder.id, fresh=True)
+            account = standing.account
+            password_hash = await self._credentials.password(holder.id)
+        fits = len(password) <= PASSWORD_CHARACTERS[1]
+        if not await self._hasher.verify(password if fits else "", password_hash) or holder is None:
+            raise WrongCredentials
+        self._attempts.take_back(*limits)
+        require_active(account)
+        return self._session(holder.id, standing, account)
+
+    def _session(self, user_id: UUID, standing: Standing, account: Account) -> SignedIn:
+        claims = TokenClaims(user_id, uuid4(), account.generation, int(self._now()) + self._token_lifetime_s)
+        caller = principal(user_id, account, TokenSession.of(claims), standing)
+        return SignedIn(self._tokens.issue(claims), claims.expires_at, self._token_lifetime_s, caller, account)
+
+    async def sign_out(self, caller: Principal) -> None:
+        """End this one token, everywhere. An API key is not signed out: it is revoked."""
+        if caller.token_id is not None:
+            await self.change(caller, RevokeTokens(user_id=caller.user_id, by=None, token_id=caller.token_id))
+
+    async def change_password(self, caller: Principal, old: str, new: str) -> None:
+        """Every token issued before ends, this one too. Raises ``BadRequest`` for a wrong old password."""
+        require_password(new)
+        self._attempts.count((f"password of {caller.user_id}", GUESSES_OF_ONE_FROM_ONE_PLACE))
+        known = await self._credentials.password(caller.user_id)
+        fits = len(old) <= PASSWORD_CHARACTERS[1]
+        right = await self._hasher.verify(old if fits else "", known)
+        # The new one in its place already: an earlier attempt was cut off before the tokens ended. It is finished now.
+        half_done = not right and await self._hasher.verify(new, known)
+        if not right and not half_done:
+            raise BadRequest("the old password is not right")
+        if right:
+            await self._credentials.add_password(caller.user_id, await self._hasher.hash(new))
+        await self.change(caller, ChangePassword(user_id=caller.user_id, by=None))
+
+    async def reset_password(self, caller: Principal, user_id: UUID, new: str) -> None:
+        """Another person's, by an admin; every token of theirs ends. Raises ``Forbidden``, ``UserNotFound``, ``BadRequest``."""
+        require_password(new)
+        require_admin(await self.account(caller.user_id, fresh=True))
+        command = ChangePassword(user_id=user_id, by=None)
+        decide(await self.account(user_id, fresh=True), command)  # refused before anything is kept
+        await self._credentials.add_password(user_id, await self._hasher.hash(new))
+        await self.change(caller, command)
+
+    async def create_api_key(self, caller: Principal, name: str = "") -> str:
+        """The key, shown this once: only its hash is kept."""
+        if len(name) > API_KEY_NAME_CHARACTERS_MAX:
+            raise BadRequest(f"expected a name of at most {API_KEY_NAME_CHARACTERS_MAX} characters, received {len(name)}")
+        key = API_KEY_PREFIX + secrets.token_urlsafe(32)
+        key_id = uuid4()
+        await self._credentials.add_api_key(key_id, caller.user_id, hashlib.sha256(key.encode()).digest())
+        await self.handle(CreateApiKey(user_id=caller.user_id, key_id=key_id, name=name), actor=actor_of(caller))
+        await self.account(caller.user_id, fresh=True)
+        return key
+
+    async def revoke_api_keys(self, caller: Principal) -> None:
+        for key_id in (await self.account(caller.user_id, fresh=True)).api_keys:
+            await self.handle(RevokeApiKey(user_id=caller.user_id, key_id=key_id), actor=actor_of(caller))
+        await self.account(caller.user_id, fresh=True)
+
+    async def ticket(self, caller: Principal) -> str:
+        """A one-use ticket for a connection that cannot send a header, good for 30 s."""
+        ticket = secrets.token_urlsafe(32)
+        session = TokenSession(caller.generation, caller.expires_at, caller.token_id, caller.api_key_id)
+        kept: dict[str, Any] = msgspec.to_builtins(session)
+        await self._tickets.put(hashlib.sha256(ticket.encode()).digest(), caller.user_id, kept, TICKET_TTL_S)
+        return ticket
+
+    async def redeem(self, ticket: str) -> Principal:
+        """Whose ticket it is, once. Raises ``NotAuthenticated``, ``AccountInactive``."""
+        known = len(ticket) <= CREDENTIAL_CHARACTERS_MAX and ticket.isascii()
+        taken = await self._tickets.take(hashlib.sha256(ticket.encode()).digest()) if known else None
+        if taken is None:
+            raise NotAuthenticated("the ticket is unknown, used already, or too old")
+        user_id, kept = taken
+        return self._admitted(user_id, await self._standing(user_id), msgspec.convert(kept, TokenSession))
+
+
+class TokenSession(msgspec.Struct, frozen=True):
+    """What a principal was authenticated by: a token of a generation, or an API key."""
+
+    generation: int
+    expires_at: int | None
+    token_id: UUID | None
+    api_key_id: UUID | None = None
+
+    @classmethod
+    def of(cls, claims: TokenClaims) -> "TokenSession":
+        return cls(claims.generation, claims.expires_at, claims.token_id)
+
+
+def principal(user_id: UUID, account: Account, session: TokenSession, standing: Standing) -> Principal:
+    return Principal(
+        user_id,
+        account.name,
+        account.role,
+        account.email,
+        session.generation,
+        session.expires_at,
+        session.token_id,
+        session.api_key_id,
+        standing,
+    )
+
+
+def with_guard(guard: StreamAppend, _: Account) -> list[StreamAppend]:
+    return [guard]
+
+
+def actor_of(caller: Principal) -> Actor:
+    return Actor(caller.user_id, caller.name, caller.role)
+
+
+def require_active(account: Account) -> None:
+    if not account.email:
+        raise NotAuthenticated("there is no such account")
+    if not account.active:
+        raise AccountInactive("this account was deactivated")
+
+
+def require_admin(caller: Principal | Account) -> None:
+    if caller.role != "admin" or (isinstance(caller, Account) and not caller.active):
+        raise Forbidden("only an admin may do this")
+
+
+def require_password(password: str) -> None:
+    least, most = PASSWORD_CHARACTERS
+    if not least <= len(password) <= most:
+        raise BadRequest(f"expected a password of {least} to {most} characters, received {len(password)}")
+
+
+def normal_email(email: str) -> str:
+    """In lower case, composed, without spaces around it. Raises ``BadRequest`` for what cannot be an address."""
+    normal = unicodedata.normalize("NFC", email.strip().lower())
+    if not EMAIL.fullmatch(normal) or not normal.isprintable():
+        raise BadRequest("expected an e-mail address such as name@example.org")
+    return normal
+
+
+def network_of(address: str) -> str:
+    """Where somebody calls from: the address, of IPv6 the network that one customer has."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+    return address

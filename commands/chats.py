@@ -1,0 +1,123 @@
+"""Chat commands: each becomes appended events, in the chat's own stream and in those of the people it concerns."""
+
+from collections.abc import Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from commands.aggregate import Aggregate
+from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
+from domain.chat.commands import ChatCommand, CreateChat, DeleteChat, ShareChat
+from domain.chat.decide import decide, decide_all
+from domain.chat.evolve import evolve, fold
+from domain.chat.state import EMPTY, Chat
+from domain.codec import decode_event
+from domain.event import Actor, Event
+from domain.generation import BlockOpened, Generation, MessageDelta
+from domain.stream import chat_stream, user_stream
+from domain.user import ChatListed, ChatUnlisted
+
+
+def open_messages(chat: Chat) -> list[tuple[UUID, int]]:
+    return [(message_id, generation.started_version) for message_id, generation in chat.open_generations.items()]
+
+
+class Chats:
+    """All chats. ``handle`` takes one command, ``handle_all`` several as one, all or nothing."""
+
+    def __init__(self, log: EventLog, *, kept_max: int = 2048) -> None:
+        self._log = log
+        self._aggregate = Aggregate(log, "chat", EMPTY, evolve, kept_max=kept_max, open_messages=open_messages, fold=fold)
+
+    async def state(self, chat_id: UUID, *, fresh: bool = True) -> tuple[int, Chat]:
+        """``(version, state)``; an empty state where there is no such chat."""
+        return await self._aggregate.state(chat_id, fresh=fresh)
+
+    def handle(
+        self,
+        command: ChatCommand,
+        *,
+        actor: Actor | None = None,
+        key: CommandKey | None = None,
+        claims: Sequence[Claim] = (),
+        expected_version: int | None = None,
+        attempts_max: int | None = 32,
+    ) -> Coroutine[Any, Any, Appended]:
+        """Raises what ``decide`` and ``Aggregate.handle`` raise."""
+        return self._aggregate.handle(
+            command.chat_id,
+            lambda chat: decide(chat, command),
+            actor=actor,
+            command=key,
+            claims=claims,
+            also=partial(in_lists, command=command) if type(command) in CHANGES_LISTS else None,
+            expected_version=expected_version,
+            attempts_max=attempts_max,
+        )
+
+    async def handle_all(
+        self,
+        commands: Sequence[ChatCommand],
+        *,
+        actor: Actor | None,
+        key: CommandKey | None = None,
+        expected_version: int | None = None,
+    ) -> Appended:
+        """Several commands of one chat, decided one upon the other and appended as one request."""
+
+        def decided(chat: Chat) -> Sequence[Event[Any]]:
+            return decide_all(chat, commands, 0)
+
+        def also(chat: Chat) -> Sequence[StreamAppend]:
+            return [append for command in commands for append in in_lists(chat, command)]
+
+        return await self._aggregate.handle(
+            commands[0].chat_id, decided, actor=actor, command=key, also=also, expected_version=expected_version
+        )
+
+    async def text_so_far(self, chat_id: UUID, message_id: UUID, generation: Generation) -> str:
+        """What a generation has said in its text blocks, from the log."""
+        stored = await self._log.read_message(chat_stream(chat_id), message_id, after=generation.started_version)
+        return text_of(decode_event(one) for one in stored)
+
+
+def text_of(events: Iterable[Event[Any]]) -> str:
+    """The text of all text blocks in order, from one message's events."""
+    pieces: dict[int, list[str]] = {}
+    for event in events:
+        match event.data:
+            case BlockOpened(index=index, type="text"):
+                pieces[index] = []
+            case MessageDelta(index=index, text=text) if index in pieces:
+                pieces[index].append(text)
+            case _:
+                pass
+    return "".join("".join(pieces[index]) for index in sorted(pieces))
+
+
+CHANGES_LISTS: Final = (CreateChat, ShareChat, DeleteChat)
+
+
+def in_lists(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
+    """What the command adds to the streams of the people whose lists it changes."""
+    match command:
+        case CreateChat(by=by, chat_id=chat_id, listed=True):
+            return [listed(by, chat_id)]
+        case ShareChat(user_id=user_id, chat_id=chat_id, permission=permission):
+            if permission is None:
+                return [unlisted(user_id, chat_id)]
+            # A grant to nobody is refused: the stream of that user must exist.
+            return [] if user_id in chat.grants else [StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], EXISTS)]
+        case DeleteChat(chat_id=chat_id):
+            owner = [chat.owner_id] if chat.owner_id is not None and chat.listed else []
+            return [unlisted(user_id, chat_id) for user_id in (*owner, *chat.grants)]
+        case _:
+            return []
+
+
+def listed(user_id: UUID, chat_id: UUID) -> StreamAppend:
+    return StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], ANY)
+
+
+def unlisted(user_id: UUID, chat_id: UUID) -> StreamAppend:
+    return StreamAppend(user_stream(user_id), [Event(None, ChatUnlisted(chat_id))], ANY)

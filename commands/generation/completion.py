@@ -1,0 +1,223 @@
+"""A question and its answers: the turn that a completion request begins, and the runs that answer it."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+from uuid import UUID, uuid4
+
+import msgspec
+
+from commands.chats import Chats
+from commands.generation.run import Run
+from commands.generation.runs import Runs
+from commands.ports import Appended, Blobs, CommandKey, EventLog
+from commands.providers import Ask, Model, Provider
+from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
+from domain.chat.state import Chat
+from domain.codec import decode_event
+from domain.errors import BadRequest, ChatNotFound, LogUnavailable
+from domain.event import Actor
+from domain.stream import chat_stream
+
+ANSWERS_MAX: Final = 16  # models asked side by side in one turn
+
+
+class Route(Protocol):
+    """Who answers for a model, and under which name it is asked there."""
+
+    @property
+    def provider(self) -> Provider: ...
+
+    @property
+    def upstream(self) -> str: ...
+
+
+class Models(Protocol):
+    """Which models there are, and who answers for which."""
+
+    async def models(self) -> Sequence[Model]: ...
+
+    async def resolve(self, model: str) -> Route:
+        """Raises ``ModelNotFound``."""
+        ...
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What the person said. ``id`` None: the server names it."""
+
+    content: Any
+    id: UUID | None = None
+    parent_id: UUID | None = None
+    client_id: str | None = None
+    fields: Mapping[str, Any] = {}
+
+
+class Answerer(msgspec.Struct, frozen=True):
+    model: str
+    message_id: UUID
+    client_id: str | None = None
+    fields: Mapping[str, Any] = {}
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One completion request. Without ``chat_id`` the turn gets a chat of its own, in nobody's list."""
+
+    chat_id: UUID | None
+    question: Question | None  # None: the answers hang below ``parent_id``, a regeneration
+    parent_id: UUID | None
+    answerers: Sequence[Answerer]
+    messages: Sequence[Mapping[str, Any]]  # the context as the caller sees it
+    params: Mapping[str, Any]
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What the caller is told, the first time and every time. ``version`` is the chat's before anything of this turn."""
+
+    chat_id: UUID
+    message_ids: Sequence[UUID]
+    task_ids: Sequence[UUID]
+    version: int
+    position: int = 0
+
+
+class Completions:
+    """``clock`` gives seconds that only go forward."""
+
+    def __init__(
+        self, log: EventLog, blobs: Blobs, chats: Chats, runs: Runs, models: Models, *, node_id: UUID, clock: Callable[[], float]
+    ) -> None:
+        self._log = log
+        self._blobs = blobs
+        self._chats = chats
+        self._runs = runs
+        self._models = models
+        self._node_id = node_id
+        self._clock = clock
+        self._beginning: set[asyncio.Task[Started]] = set()
+
+    async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> Started:
+        """Append the turn and start its runs. Returns once the start is committed; the runs go on without the caller.
+
+        Raises ``ModelNotFound``, ``BadRequest``, and what ``decide`` refuses: nothing was written then.
+        """
+        # In a task of its own: a caller that leaves between the commit and the start would leave an answer that nobody runs.
+        task = asyncio.create_task(self._begin(turn, actor, key))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+        return await asyncio.shield(task)
+
+    async def _begin(self, turn: Turn, actor: Actor, key: CommandKey | None) -> Started:
+        if self._runs.closing:
+            raise LogUnavailable("the server is going away; nothing was written")
+        if not 1 <= len(turn.answerers) <= ANSWERS_MAX:
+            raise BadRequest(f"expected 1 to {ANSWERS_MAX} models, received {len(turn.answerers)}")
+        routes = [await self._models.resolve(answerer.model) for answerer in turn.answerers]
+        made = turn.chat_id is None
+        chat_id = turn.chat_id or uuid4()
+        chat = Chat()
+        if not made:
+            # Fresh: the version check would catch a stale fold, but not that the turn hangs below what is no longer the newest.
+            _, chat = await self._chats.state(chat_id)
+            if not chat.may_write(actor.id):
+                raise ChatNotFound(chat_id)
+        commands: list[ChatCommand] = []
+        if made:
+            commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
+        parent_id, asked = await self._asked(chat_id, chat, turn, actor)
+        commands.extend(asked)
+        tasks = [uuid4() for _ in turn.answerers]
+        commands.extend(
+            StartGeneration(
+                chat_id=chat_id,
+                by=actor.id,
+                message_id=answerer.message_id,
+                parent_id=parent_id,
+                model=answerer.model,
+                requested_model=answerer.model,
+                task_id=task_id,
+                node_id=self._node_id,
+                client_id=answerer.client_id,
+                fields=answerer.fields,
+            )
+            for answerer, task_id in zip(turn.answerers, tasks, strict=True)
+        )
+        started = Started(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
+        if key is not None:
+            key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, len(commands))))
+        with self._runs.starting():
+            appended = await self._chats.handle_all(commands, actor=actor, key=key)
+            if appended.repeated:
+                return first_answer(appended)
+            for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
+                ask = Ask(model=route.upstream, messages=turn.messages, params=turn.params)
+                self._runs.start(
+                    Run(
+                        self._chats,
+                        self._blobs,
+                        route.provider,
+                        ask,
+                        chat_id=chat_id,
+                        message_id=answerer.message_id,
+                        task_id=task_id,
+                        node_id=self._node_id,
+                        user_id=actor.id,
+                        started_position=appended.position - len(turn.answerers) + 1,
+                        clock=self._clock,
+                    )
+                )
+        before = appended.versions[0] - len(commands)
+        return msgspec.structs.replace(started, version=before, position=appended.position)
+
+    async def _asked(self, chat_id: UUID, chat: Chat, turn: Turn, actor: Actor) -> tuple[UUID | None, list[ChatCommand]]:
+        """What the answers hang below, and the command that adds the person's message unless it is there already.
+
+        ``parent_id`` of a request names the message that is answered, or the one that the new message answers: whichever
+        is there. One that is not there yet is the name of the new message.
+        """
+        question = turn.question
+        parent = chat.messages.get(turn.parent_id) if turn.parent_id is not None else None
+        if question is None or (question.id is None and parent is not None and parent.role == "user"):
+            return turn.parent_id if turn.parent_id is not None else chat.current_id, []
+        if question.id is not None and question.id in chat.messages:
+            return question.id, []
+        above_id = question.parent_id
+        if above_id is None:
+            above_id = turn.parent_id if parent is not None else chat.current_id
+        if question.id is None and turn.parent_id is None and await self._is_asked(chat_id, chat, question):
+            return chat.current_id, []
+        message_id = question.id or (turn.parent_id if turn.parent_id is not None and parent is None else uuid4())
+        add = AddMessage(
+            chat_id=chat_id,
+            by=actor.id,
+            message_id=message_id,
+            parent_id=above_id,
+            role="user",
+            content=question.content,
+            client_id=question.client_id,
+            fields=question.fields,
+        )
+        return message_id, [add]
+
+    async def _is_asked(self, chat_id: UUID, chat: Chat, question: Question) -> bool:
+        """Whether the newest message is this very question, and nobody has answered it."""
+        node = chat.messages.get(chat.current_id) if chat.current_id is not None else None
+        if chat.current_id is None or node is None or node.role != "user" or node.children or node.deleted:
+            return False
+        for stored in await self._log.read_message(chat_stream(chat_id), chat.current_id, after=0):
+            if stored.type == "message_added":
+                return bool(decode_event(stored).data.content == question.content)
+        return False
+
+
+class StartedAnswer(msgspec.Struct, frozen=True):
+    """What is kept for a repeated request. Each command of a turn is one event: so the version before it can be told."""
+
+    started: Started
+    turn_events: int
+
+
+def first_answer(appended: Appended) -> Started:
+    """What the first caller was told, from what was kept of it."""
+    kept = msgspec.json.decode(appended.answer, type=StartedAnswer)
+    before = appended.versions[0] - kept.turn_events
+    return msgspec.structs.replace(kept.started, version=before, position=appended.position)

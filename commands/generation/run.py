@@ -1,0 +1,366 @@
+"""One generation, from the provider to the log. Detached from whoever asked: it goes on when the caller leaves.
+
+A single coroutine: what one read of the provider brings is appended in one request, and the next read waits for the commit.
+So a provider that is faster than the log is slowed by its own socket, and nothing piles up here. What piles up there comes
+with the next read: above ``DELTAS_PER_APPEND_MAX`` pieces, adjacent ones of one block are joined.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from commands.chats import Chats
+from commands.ports import Blobs
+from commands.providers import Ask, Finish, Part, Provider, Reasoning, Skipped, Text, ToolCall, Usage
+from domain.chat.commands import AppendParts, EndGeneration
+from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, Refusal, Unavailable
+from domain.generation import (
+    BlockOpened,
+    BlockSum,
+    BlockType,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    GenerationOver,
+    MessageDelta,
+    MessageEnded,
+    Timings,
+)
+from domain.stream import chat_stream
+
+log = structlog.get_logger("run")
+
+DELTAS_PER_APPEND_MAX: Final = 16
+DELTA_CHARACTERS_MAX: Final = 32 * 1024  # at most 6 bytes each in JSON: below what an event may hold
+CONTENT_BYTES_MAX: Final = 128 * 1024  # above it the content is a blob, and the event refers to it
+DETAIL_CHARACTERS_MAX: Final = 4000
+APPEND_RETRY_S: Final = 0.25
+APPEND_HOLD_S: Final = 40.0  # how long a run waits for the log before it ends with an error
+CLOSE_RETRY_S: Final = 1.0
+PROVIDER_CLOSE_S: Final = 10.0
+
+
+class Block:
+    """One block of the answer, as it grows."""
+
+    __slots__ = ("index", "text", "type")
+
+    def __init__(self, index: int, type_: BlockType) -> None:
+        self.index = index
+        self.type = type_
+        self.text: list[str] = []
+
+    def sum(self) -> BlockSum:
+        return BlockSum(self.index, self.type, hashlib.sha256("".join(self.text).encode()).hexdigest())
+
+
+class Answer:
+    """What was said so far: turns a provider's parts into the facts of the log."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+        self.deltas = 0
+        self.finish_reason: str | None = None
+        self.usage: Mapping[str, Any] | None = None
+        self._tool_calls: dict[int, Block] = {}
+
+    def take(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
+        facts: list[BlockOpened | MessageDelta] = []
+        for part in parts:
+            match part:
+                case Text(text):
+                    self._say(facts, self._flowing("text", facts), text)
+                case Reasoning(text):
+                    self._say(facts, self._flowing("reasoning", facts), text)
+                case ToolCall():
+                    block = self._tool_calls.get(part.index)
+                    if block is None:
+                        block = self._tool_calls[part.index] = self._open("tool_call", facts, part.name, part.id)
+                    if part.arguments:
+                        self._say(facts, block, part.arguments)
+                case Finish(reason):
+                    self.finish_reason = reason
+                case Usage(usage):
+                    self.usage = usage
+                case Skipped(reason):
+                    log.info("provider_chunk_skipped", reason=reason)
+        return facts
+
+    def _flowing(self, type_: BlockType, facts: list[BlockOpened | MessageDelta]) -> Block:
+        """The block that text of this type goes on in: the last one, if it is of this type."""
+        if self.blocks and self.blocks[-1].type == type_:
+            return self.blocks[-1]
+        return self._open(type_, facts, None, None)
+
+    def _open(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None, call_id: str | None) -> Block:
+        block = Block(len(self.blocks), type_)
+        self.blocks.append(block)
+        facts.append(BlockOpened(block.index, type_, name, call_id))
+        return block
+
+    def _say(self, facts: list[BlockOpened | MessageDelta], block: Block, text: str) -> None:
+        text = storable(text)
+        block.text.append(text)
+        if 0 < len(text) <= DELTA_CHARACTERS_MAX:
+            facts.append(MessageDelta(block.index, text))
+            return
+        starts = range(0, len(text), DELTA_CHARACTERS_MAX)
+        facts += [MessageDelta(block.index, text[at : at + DELTA_CHARACTERS_MAX]) for at in starts]
+
+    @property
+    def content(self) -> str:
+        return "".join("".join(block.text) for block in self.blocks if block.type == "text")
+
+    def sums(self) -> list[BlockSum]:
+        return [block.sum() for block in self.blocks]
+
+
+def storable(text: str) -> str:
+    """``text`` without what the log refuses: U+0000 and lone surrogates. A provider may be anybody's code."""
+    if "\0" in text:
+        text = text.replace("\0", "")
+    return text if text.isascii() else text.encode(errors="ignore").decode()
+
+
+def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> list[BlockOpened | MessageDelta]:
+    """The same with at most about ``deltas_max`` deltas: adjacent ones of one block become one that says how many it holds."""
+    if len(facts) <= deltas_max:
+        return list(facts)
+    count = sum(type(fact) is MessageDelta for fact in facts)
+    if count <= deltas_max:
+        return list(facts)
+    each = -(-count // deltas_max)
+    made: list[BlockOpened | MessageDelta] = []
+    waiting: list[str] = []
+    index = size = 0
+
+    def flush() -> None:
+        nonlocal size
+        if waiting:
+            made.append(MessageDelta(index, "".join(waiting), len(waiting)))
+            waiting.clear()
+            size = 0
+
+    for fact in facts:
+        if isinstance(fact, BlockOpened):
+            flush()
+            made.append(fact)
+            continue
+        if waiting and (fact.index != index or len(waiting) == each or size + len(fact.text) > DELTA_CHARACTERS_MAX):
+            flush()
+        index = fact.index
+        size += len(fact.text)
+        waiting.append(fact.text)
+    flush()
+    return made
+
+
+class Run:
+    """One generation that this process runs. ``clock`` gives seconds that only go forward."""
+
+    def __init__(
+        self,
+        chats: Chats,
+        blobs: Blobs,
+        provider: Provider,
+        ask: Ask,
+        *,
+        chat_id: UUID,
+        message_id: UUID,
+        task_id: UUID,
+        node_id: UUID,
+        user_id: UUID,
+        started_position: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.chat_id = chat_id
+        self.message_id = message_id
+        self.task_id = task_id
+        self.user_id = user_id
+        self.started_position = started_position
+        self._node_id = node_id
+        self._chats = chats
+        self._blobs = blobs
+        self._provider = provider
+        self._ask = ask
+        self._clock = clock
+        self._started_s = clock()
+        self._first_token_s: float | None = None
+        self._answer = Answer()
+        self._task: asyncio.Task[None] | None = None
+        self._reading = False
+        self._ending: GenerationOver | None = None  # asked for from outside, before its content is known
+        self._over_elsewhere = False
+        self.appended_chunks = 0
+
+    def start(self, done: Callable[["Run"], None]) -> None:
+        self._task = asyncio.create_task(self._go(), name=f"run {self.task_id}")
+        self._task.add_done_callback(lambda _: done(self))
+
+    async def wait(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def stop(self, by: UUID | None) -> None:
+        """Someone stops it: it ends as ``cancelled``, with the text so far."""
+        self._end_with(GenerationCancelled(by))
+
+    def interrupt(self) -> None:
+        """This server is going away: it ends as ``interrupted``, with the text so far."""
+        self._end_with(GenerationInterrupted(self._node_id))
+
+    def ended_elsewhere(self) -> None:
+        """The log says that it is over: nothing more is to be written."""
+        self._over_elsewhere = True
+        self._break_off_reading()
+
+    def _end_with(self, ending: GenerationOver) -> None:
+        if self._ending is None:
+            self._ending = ending
+            self._break_off_reading()
+
+    def _break_off_reading(self) -> None:
+        # Only the wait for the provider is broken off. An append on its way is let through: its outcome must be known.
+        if self._reading and self._task is not None:
+            self._task.cancel()
+
+    @property
+    def _asked_to_end(self) -> bool:
+        return self._ending is not None or self._over_elsewhere
+
+    async def _go(self) -> None:
+        try:
+            outcome = await self._generate()
+            if not self._over_elsewhere:
+                await self._close(outcome)
+        except GenerationNotOpen:
+            log.info("generation_ended_elsewhere", chat_id=str(self.chat_id), message_id=str(self.message_id))
+        except ChatNotFound:
+            log.info("chat_gone", chat_id=str(self.chat_id), message_id=str(self.message_id))
+
+    async def _generate(self) -> GenerationOver:
+        stream = self._provider.stream(self._ask)
+        outcome: GenerationOver | None = None
+        try:
+            while not self._asked_to_end:
+                parts = await self._read(stream)
+                if parts is None:
+                    break
+                await self._append(parts)
+        except (GenerationNotOpen, ChatNotFound):
+            raise
+        except (ProviderFailed, Unavailable) as error:
+            outcome = failed(error.code, str(error))
+        except Exception as error:
+            # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
+            log.exception("provider_raised", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            outcome = failed("provider_failed", f"{type(error).__name__}: {error}")
+        finally:
+            await self._leave(stream)
+        # Whoever asked for the end gets that end, also from a provider that answers being broken off with an error.
+        return self._ending or outcome or self._whole()
+
+    async def _leave(self, stream: AsyncGenerator[list[Part], None]) -> None:
+        """End the request to the provider. That it fails at this too, or takes for ever, must not keep the answer open."""
+        try:
+            async with asyncio.timeout(PROVIDER_CLOSE_S):
+                await stream.aclose()
+        except Exception:
+            log.exception("provider_not_left", chat_id=str(self.chat_id), message_id=str(self.message_id))
+
+    async def _read(self, stream: AsyncGenerator[list[Part], None]) -> list[Part] | None:
+        """The next parts, or None at the end of the answer or when this run was asked to end."""
+        self._reading = True
+        try:
+            return await anext(stream, None)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._asked_to_end or task is None:
+                raise
+            task.uncancel()
+            return None
+        finally:
+            self._reading = False
+
+    async def _append(self, parts: Sequence[Part]) -> None:
+        seq = self._answer.deltas
+        facts = joined(self._answer.take(parts), DELTAS_PER_APPEND_MAX)
+        if not facts:
+            return
+        if self._first_token_s is None:
+            self._first_token_s = self._clock()
+        for fact in facts:
+            if type(fact) is MessageDelta:
+                self._answer.deltas += 1
+                self.appended_chunks += fact.chunks
+        command = AppendParts(chat_id=self.chat_id, message_id=self.message_id, seq=seq, parts=facts)
+        deadline_s = self._clock() + APPEND_HOLD_S
+        while True:
+            try:
+                # Other people's events in the same chat are lost races, not defeats: while the generation is open it goes on.
+                await self._chats.handle(command, attempts_max=None)
+                return
+            except Unavailable as error:
+                # It may have been written: ``seq`` sees to it that it is not written twice.
+                if self._asked_to_end or self._clock() > deadline_s:
+                    raise
+                log.warning("append_waits", message_id=str(self.message_id), error=str(error))
+                await asyncio.sleep(APPEND_RETRY_S)
+
+    def _whole(self) -> MessageEnded:
+        now_s = self._clock()
+        content = self._answer.content
+        first_ms = None if self._first_token_s is None else round((self._first_token_s - self._started_s) * 1000, 3)
+        return MessageEnded(
+            content,
+            self._answer.sums(),
+            hashlib.sha256(content.encode()).hexdigest(),
+            self._answer.finish_reason or "stop",
+            self._answer.usage,
+            Timings(first_ms, round((now_s - self._started_s) * 1000, 3)),
+            self._answer.deltas,
+        )
+
+    async def _close(self, outcome: GenerationOver) -> None:
+        """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first."""
+        is_refused = False
+        while True:
+            try:
+                ended = await with_content(outcome, self._answer.content, self._blobs, self.chat_id)
+                await self._chats.handle(EndGeneration(chat_id=self.chat_id, message_id=self.message_id, outcome=ended), attempts_max=None)
+                return
+            except Unavailable as error:
+                log.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
+                await asyncio.sleep(CLOSE_RETRY_S)
+            except (GenerationNotOpen, ChatNotFound):
+                raise
+            except Refusal as error:
+                # Something that the provider put in can't be stored, or is too large. The text can: it is clean, and by reference.
+                if is_refused:
+                    raise
+                is_refused, outcome = True, failed(error.code, f"the answer's end could not be stored: {error}")
+
+
+def failed(code: str, detail: str) -> GenerationFailed:
+    return GenerationFailed(code, storable(detail)[:DETAIL_CHARACTERS_MAX])
+
+
+async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat_id: UUID) -> GenerationOver:
+    """The outcome with the text so far, by reference where an event could not hold it."""
+    encoded = content.encode()
+    kept: Any = content
+    if len(encoded) > CONTENT_BYTES_MAX:
+        kept = {"blob": await blobs.put(chat_stream(chat_id), encoded), "size_bytes": len(encoded)}
+    match outcome:
+        case MessageEnded():
+            return MessageEnded(kept, outcome.blocks, outcome.sha256, outcome.finish_reason, outcome.usage, outcome.timings, outcome.deltas)
+        case GenerationFailed(code, detail):
+            return GenerationFailed(code, detail, kept)
+        case GenerationCancelled(by):
+            return GenerationCancelled(by, kept)
+        case GenerationInterrupted(node_id):
+            return GenerationInterrupted(node_id, kept)

@@ -1,0 +1,220 @@
+"""The generations of this process, and the care for those that nobody runs any more.
+
+A node beats. Dead is a node whose beat did not change for a whole lease during which this node's own writes succeeded, so a
+stall of Postgres kills nobody: time without writes of our own is not counted. Whoever notices it closes what the dead node
+left open, with the text so far.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from commands.chats import Chats
+from commands.generation.run import Run, with_content
+from commands.ports import Blobs, EventLog, NodeBeat, Nodes, OpenGeneration
+from domain.chat.commands import EndGeneration
+from domain.errors import ChatNotFound, ConcurrencyConflict, GenerationNotOpen, LogUnavailable, TooManyLostRaces
+from domain.event import Stored
+from domain.generation import GenerationCancelled, GenerationInterrupted, GenerationOver
+
+log = structlog.get_logger("runs")
+
+BEATS_PER_LEASE: Final = 5
+GAP_BEATS_MAX: Final = 2  # between two beats of ours, of the time that counts as watched
+ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
+CLOSE_ATTEMPTS_MAX: Final = 200
+
+
+class Runs:
+    """All runs of this process. ``observe`` must see every event of the log but deltas."""
+
+    def __init__(self, chats: Chats, blobs: Blobs) -> None:
+        self._chats = chats
+        self._blobs = blobs
+        self._floor = 0  # a position that this node has beaten with: whatever starts from now on stands above it
+        self._starting: list[int] = []
+        self._by_task: dict[UUID, Run] = {}
+        self._by_message: dict[UUID, Run] = {}
+        self.closing = False
+
+    def __len__(self) -> int:
+        return len(self._by_task)
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Around the append of a ``message_start`` and ``start``: between the two the run is known to the log alone."""
+        floor = self._floor
+        self._starting.append(floor)
+        try:
+            yield
+        finally:
+            self._starting.remove(floor)
+
+    def start(self, run: Run) -> None:
+        self._by_task[run.task_id] = run
+        self._by_message[run.message_id] = run
+        run.start(self._done)
+        if self.closing:
+            run.interrupt()
+
+    def _done(self, run: Run) -> None:
+        self._by_task.pop(run.task_id, None)
+        self._by_message.pop(run.message_id, None)
+
+    def all(self) -> list[Run]:
+        return list(self._by_task.values())
+
+    def get(self, task_id: UUID) -> Run | None:
+        return self._by_task.get(task_id)
+
+    def of_chat(self, chat_id: UUID) -> list[Run]:
+        return [run for run in self._by_task.values() if run.chat_id == chat_id]
+
+    def runs_message(self, message_id: UUID) -> bool:
+        return message_id in self._by_message
+
+    def open_since(self, head: int) -> int:
+        """A position below everything that is still open here; ``head`` was read before the call."""
+        self._floor = min([head, *self._starting, *(run.started_position - 1 for run in self._by_task.values())])
+        return self._floor
+
+    def observe(self, stored: Stored) -> None:
+        """An end in the log that this process did not write: its run must stop, also while it waits for its provider."""
+        if stored.type in ENDS and stored.message_id is not None:
+            run = self._by_message.get(stored.message_id)
+            if run is not None:
+                run.ended_elsewhere()
+
+    async def drain(self, within_s: float) -> None:
+        """Let what runs finish; what has not by then is closed as ``interrupted``."""
+        self.closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*(run.wait() for run in self.all()))
+        for run in self.all():
+            run.interrupt()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*(run.wait() for run in self.all()))
+
+    async def stop(self, chat_id: UUID, message_id: UUID, by: UUID | None) -> bool:
+        """End one generation as ``cancelled``, wherever it runs. False: it was over already.
+
+        The one who runs it knows its text best, so if that is us, the run itself is asked. Otherwise the end is written
+        from here: it fences off the server that runs it, which finds it in the stream and stops.
+        """
+        run = self._by_message.get(message_id)
+        if run is not None:
+            run.stop(by)
+            await run.wait()
+            return True
+        return await close_generation(self._chats, self._blobs, chat_id, message_id, GenerationCancelled(by))
+
+
+async def close_generation(chats: Chats, blobs: Blobs, chat_id: UUID, message_id: UUID, outcome: GenerationOver) -> bool:
+    """Write the end of a generation that this process does not run, with the text so far. False: it was over already."""
+    for _ in range(CLOSE_ATTEMPTS_MAX):
+        version, chat = await chats.state(chat_id)
+        generation = chat.open_generations.get(message_id)
+        if generation is None:
+            return False
+        content = await chats.text_so_far(chat_id, message_id, generation)
+        ended = await with_content(outcome, content, blobs, chat_id)
+        try:
+            await chats.handle(
+                EndGeneration(chat_id=chat_id, message_id=message_id, outcome=ended), expected_version=version, attempts_max=1
+            )
+        except (GenerationNotOpen, ChatNotFound):
+            return False
+        except ConcurrencyConflict:
+            continue  # a token came in between: the text must hold it too
+        return True
+    raise TooManyLostRaces(f"chat/{chat_id}", CLOSE_ATTEMPTS_MAX)
+
+
+class Keeper:
+    """This node's heartbeat, and its watch over the others."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        log_: EventLog,
+        blobs: Blobs,
+        chats: Chats,
+        runs: Runs,
+        node_id: UUID,
+        *,
+        lease_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._nodes = nodes
+        self._log = log_
+        self._blobs = blobs
+        self._chats = chats
+        self._runs = runs
+        self._node_id = node_id
+        self._lease_s = lease_s
+        self._clock = clock
+        self._beat = 0
+        self._silent: dict[UUID, tuple[NodeBeat, float]] = {}  # the newest beat seen, and for how many seconds it has been
+        self._task: asyncio.Task[None] | None = None
+        self.interrupted = 0
+        self.beaten_at = 0.0
+
+    async def start(self) -> None:
+        """Returns after the first beat: no run may start before it."""
+        await self.tick()
+        self._task = asyncio.create_task(self._run(), name="keeper")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if not len(self._runs):
+            with contextlib.suppress(LogUnavailable):
+                await self._nodes.leave(self._node_id)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / BEATS_PER_LEASE)
+            try:
+                await self.tick()
+            except LogUnavailable as error:
+                log.warning("no_beat", error=str(error))
+            except Exception:
+                log.exception("keeper_failed")  # counted by its absence: the next tick tries again
+
+    async def tick(self) -> None:
+        """One beat, one look at the others."""
+        head = await self._log.head()
+        self._beat += 1
+        await self._nodes.beat(self._node_id, NodeBeat(self._beat, self._runs.open_since(head)))
+        now_s = self._clock()
+        # A longer gap between two beats of ours means that we were away, or Postgres was: it says nothing about the others.
+        watched_s = min(now_s - self.beaten_at, GAP_BEATS_MAX * self._lease_s / BEATS_PER_LEASE)
+        self.beaten_at = now_s
+        beats = dict(await self._nodes.beats())
+        beats.pop(self._node_id, None)
+        for gone in self._silent.keys() - beats.keys():
+            del self._silent[gone]
+        for node_id, beat in beats.items():
+            known = self._silent.get(node_id)
+            silent_s = known[1] + watched_s if known is not None and known[0].beat == beat.beat else 0.0
+            self._silent[node_id] = (beat, silent_s)
+            if silent_s > self._lease_s:
+                await self._bury(node_id, beat)
+
+    async def _bury(self, node_id: UUID, beat: NodeBeat) -> None:
+        for left in await self._log_open(beat.open_since, node_id):
+            if await close_generation(self._chats, self._blobs, left.stream.id, left.message_id, GenerationInterrupted(node_id)):
+                self.interrupted += 1
+                log.info("generation_interrupted", chat=str(left.stream), message_id=str(left.message_id), node=str(node_id))
+        await self._nodes.leave(node_id)
+        self._silent.pop(node_id, None)
+
+    async def _log_open(self, since: int, node_id: UUID) -> list[OpenGeneration]:
+        return [left for left in await self._nodes.open_generations(since=since) if left.node_id == node_id]

@@ -1,0 +1,114 @@
+"""Many whole chats, one after the other as they are read, into the log: a few requests on their way, the rest not yet read."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from commands.transfer.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, Added, Prepared, WholeChats
+from domain.errors import ImportRefused
+from domain.event import Actor
+from domain.whole_chat import WholeChat
+
+IN_FLIGHT: Final = 4  # requests: while one commits, the next ones are made
+REFUSALS_KEPT_MAX: Final = 1_000
+
+
+class Summary(msgspec.Struct):
+    """What became of the chats so far."""
+
+    imported: int = 0
+    there: int = 0  # already, from an import before
+    refused: int = 0
+    events: int = 0  # written now
+    position: int = 0  # of the newest of them
+    refusals: list[ImportRefused] = []  # the first ones
+
+    def count(self, outcome: Added | ImportRefused) -> None:
+        if isinstance(outcome, ImportRefused):
+            self.refused += 1
+            if len(self.refusals) < REFUSALS_KEPT_MAX:
+                self.refusals.append(outcome)
+        elif outcome.outcome == "there":
+            self.there += 1
+        else:
+            self.imported += 1
+            self.events += outcome.events
+            self.position = max(self.position, outcome.position)
+
+
+class Importing:
+    """One import. ``actor_of`` says who adds the chats of an owner; ``counted`` is called after each request with what became of them
+    so far.
+    """
+
+    def __init__(
+        self, whole_chats: WholeChats, actor_of: Callable[[UUID], Actor | None], counted: Callable[[Summary], None] = lambda _: None
+    ) -> None:
+        self.summary = Summary()
+        self._whole_chats = whole_chats
+        self._actor_of = actor_of
+        self._counted = counted
+        self._seen: set[int] = set()
+        self._waiting: list[Prepared] = []
+        self._events = 0
+        self._bytes = 0
+        self._in_flight: deque[asyncio.Task[list[Added | ImportRefused]]] = deque()
+
+    async def take(self, chats: Iterable[WholeChat | ImportRefused]) -> Summary:
+        """All of them. What is refused leaves the others; whatever else is raised ends it after what is on its way, and what is
+        written stays: the same import once more goes on from there.
+        """
+        try:
+            for chat in chats:
+                await self._take(chat)
+                await asyncio.sleep(0)  # what was committed meanwhile makes room for the next
+            self._send()
+        except BaseException:
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
+            raise
+        while self._in_flight:
+            await self._settle()
+        return self.summary
+
+    async def _take(self, chat: WholeChat | ImportRefused) -> None:
+        if isinstance(chat, ImportRefused):
+            self.summary.count(chat)
+            return
+        if chat.chat_id.int in self._seen:
+            self.summary.count(ImportRefused(chat.name, "id", "another chat of this import has the same id"))
+            return
+        try:
+            prepared = await self._whole_chats.prepare(chat)
+        except ImportRefused as refusal:
+            self.summary.count(refusal)
+            return
+        self._seen.add(chat.chat_id.int)
+        if self._waiting and (
+            self._events + len(prepared.events) > REQUEST_EVENTS_MAX
+            or self._bytes + prepared.bytes > REQUEST_BYTES_MAX
+            or prepared.chat.owner_id != self._owner()
+        ):
+            self._send()
+            while len(self._in_flight) >= IN_FLIGHT:
+                await self._settle()
+        self._waiting.append(prepared)
+        self._events += len(prepared.events)
+        self._bytes += prepared.bytes
+
+    def _owner(self) -> UUID:
+        return self._waiting[0].chat.owner_id
+
+    def _send(self) -> None:
+        if self._waiting:
+            adding = self._whole_chats.add_all(self._waiting, actor=self._actor_of(self._owner()))
+            self._in_flight.append(asyncio.create_task(adding, name="import"))
+            self._waiting, self._events, self._bytes = [], 0, 0
+
+    async def _settle(self) -> None:
+        for outcome in await self._in_flight.popleft():
+            self.summary.count(outcome)
+        self._counted(self.summary)

@@ -1,0 +1,320 @@
+"""Chats as Open WebUI exports them, as whole chats.
+
+A row is ``{id, title, chat: {history: {messages: {id: message}, currentId}, models, params …}, meta: {tags}, created_at, …}``. The
+``chat`` of it may also come alone; old exports hold a list ``messages`` and no history. ``parentId`` says where a message stands,
+``childrenIds`` in which order siblings do. Keys that have no meaning here are kept as they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+import msgspec
+
+from domain.chat.facts import Role
+from domain.errors import ImportRefused
+from domain.whole_chat import Origin, WholeChat, WholeMessage, imported_id
+
+SOURCE: Final = "open-webui"
+DEFAULT_TITLE: Final = "New Chat"
+ID_CHARACTERS_MAX: Final = 256
+ROLES: Final[Mapping[str, Role]] = {"user": "user", "assistant": "assistant", "system": "system"}
+# Of a row: what becomes a fact of its own. The others are kept beside the chat's own keys, under ``original``.
+ROW_KEYS: Final = frozenset({"id", "title", "chat", "created_at", "updated_at", "archived", "pinned"})
+CHAT_KEYS: Final = frozenset({"id", "title", "history", "messages", "tags"})
+MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content", "client_id"})
+NO_CHAT: Final = "expected a chat as Open WebUI exports it, with its history or messages"
+# A number of seconds, of milliseconds or of nanoseconds: by how large it is, until the year 5138.
+MILLISECONDS_MIN: Final = 10**11
+NANOSECONDS_MIN: Final = 10**16
+
+
+class HistoryOf(msgspec.Struct):
+    messages: dict[str, msgspec.Raw] = {}
+
+
+class ChatOf(msgspec.Struct):
+    history: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class RowOf(msgspec.Struct):
+    chat: ChatOf | None = None
+    history: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_rows = msgspec.json.Decoder(RowOf)
+_histories = msgspec.json.Decoder(HistoryOf)
+
+
+def decoded(raw: bytes, name: str) -> Any:
+    """One exported chat. ``name`` is for who has no other. Raises ``ImportRefused`` for what is no JSON, and for two messages of one id:
+    a decoder would take the last of them without a word.
+    """
+    try:
+        row = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        try:
+            row = json.loads(raw)  # lone surrogates: what holds them is found by its key, later
+        except (ValueError, RecursionError):
+            raise ImportRefused(name, "chat", f"this is no JSON: {error}") from None
+    repeated = repeated_message(raw)
+    if repeated is not None:
+        raise ImportRefused(name_of(row, name), f"history.messages.{repeated}", "there is another message with this id")
+    return row
+
+
+def repeated_message(raw: bytes) -> str | None:
+    """A message id that the history names twice. Looked for one by one only where the sizes say that there is one."""
+    try:
+        row = _rows.decode(raw)
+        history = row.chat.history if row.chat is not None else row.history
+        messages = _histories.decode(history).messages
+    except msgspec.DecodeError:
+        return None  # whatever it is, it is named elsewhere
+    if len(bytes(history)) <= sum(len(key) + len(bytes(value)) for key, value in messages.items()) + 8 * len(messages) + 256:
+        return None
+    repeated: list[str] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key, value in found:
+            if key in made and isinstance(value, dict) and ("role" in value or "content" in value):
+                repeated.append(key)
+            made[key] = value
+        return made
+
+    json.loads(bytes(history), object_pairs_hook=pairs)
+    return repeated[0] if repeated else None
+
+
+def name_of(row: Any, name: str) -> str:
+    """What people know the chat by, where there is anything of it."""
+    if not isinstance(row, dict):
+        return name
+    inner = row.get("chat")
+    chat = inner if isinstance(inner, dict) else row
+    title, source_id = row.get("title") or chat.get("title"), row.get("id") or chat.get("id") or name
+    return f"{title[:80]!r} ({str(source_id)[:100]})" if isinstance(title, str) else str(source_id)[:100]
+
+
+def whole_chat(row: Any, owner_id: UUID, *, name: str, folder_id: UUID | None = None) -> WholeChat:
+    """Raises ``ImportRefused`` for what is no chat, with its key."""
+    return Reading(row, owner_id, name).chat(folder_id)
+
+
+class Reading:
+    """One row, on its way to a whole chat."""
+
+    def __init__(self, row: Any, owner_id: UUID, name: str) -> None:
+        self._owner_id = owner_id
+        self._name = name_of(row, name)
+        self._row: dict[str, Any] = self._expect(row, dict, "chat", NO_CHAT)
+        if "chat" in self._row:
+            self._chat: dict[str, Any] = self._expect(self._row["chat"], dict, "chat", NO_CHAT)
+        elif "history" in self._row or "messages" in self._row:
+            self._chat, self._row = self._row, {}
+        else:
+            raise self._refused("chat", NO_CHAT)
+
+    def chat(self, folder_id: UUID | None) -> WholeChat:
+        row, chat = self._row, self._chat
+        source_id = self._source_id()
+        chat_id = imported_id(self._owner_id, SOURCE, source_id)
+        title = row.get("title") if row.get("title") is not None else chat.get("title")
+        messages, current = self._messages(chat_id)
+        fields = {key: value for key, value in chat.items() if key not in CHAT_KEYS}
+        original = {key: value for key, value in row.items() if key not in ROW_KEYS and value is not None and value != {}}
+        return WholeChat(
+            chat_id=chat_id,
+            owner_id=self._owner_id,
+            title=self._expect(title, str, "title", "expected text") if title is not None else DEFAULT_TITLE,
+            origin=Origin(SOURCE, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")),
+            messages=messages,
+            current_id=current,
+            folder_id=folder_id,
+            fields=fields | ({"original": original} if original else {}),
+            tags=self._tags(),
+            pinned=self._flag("pinned"),
+            archived=self._flag("archived"),
+        )
+
+    def _source_id(self) -> str:
+        """Its own id, or a name for exactly this content."""
+        source_id = self._row.get("id") or self._chat.get("id")
+        if source_id:
+            return self._id(source_id, "id")
+        try:
+            content = msgspec.json.encode(self._row or self._chat, order="sorted")
+        except UnicodeEncodeError:
+            content = json.dumps(self._row or self._chat, sort_keys=True).encode()
+        return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+    def _messages(self, chat_id: UUID) -> tuple[list[WholeMessage], UUID | None]:
+        """All messages, siblings in their order, and the current one."""
+        history = self._chat.get("history")
+        if history is None:
+            found = dict(self._listed())
+            current = None
+        else:
+            self._expect(history, dict, "history", "expected an object")
+            found = self._expect(history.get("messages"), dict, "history.messages", "expected an object of messages by their ids")
+            current = history.get("currentId") or self._row.get("current_message_id")
+        ordered = self._in_order(found)
+        ids = {known: uuid5(chat_id, known) for known in found}
+        messages = [self._message(ids, chat_id, known, parent, found[known]) for known, parent in ordered]
+        if not current:
+            return messages, None
+        current = self._id(current, "history.currentId")
+        return messages, ids.get(current, uuid5(chat_id, current))
+
+    def _listed(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The messages of an old export: one after the other, unless they say otherwise."""
+        parent: str | None = None
+        known: set[str] = set()
+        for number, message in enumerate(self._expect(self._chat.get("messages"), list, "messages", "expected a list of messages")):
+            self._expect(message, dict, f"messages.{number}", "expected an object")
+            message_id = self._id(message.get("id") or str(number), f"messages.{number}.id")
+            if message_id in known:
+                raise self._refused(f"messages.{number}.id", "there is another message with this id")
+            known.add(message_id)
+            yield message_id, {"parentId": parent, **message, "id": message_id}
+            parent = message_id
+
+    def _in_order(self, found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+        """``(id, parent's id)``: children of one parent in the order that it names, then those that it does not name."""
+        named: dict[str, tuple[str, int]] = {}
+        for known, message in found.items():
+            key = f"history.messages.{known}"
+            self._id(known, key)
+            self._expect(message, dict, key, "expected an object")
+            if message.get("id", known) != known:
+                raise self._refused(f"{key}.id", f"expected {known!r}, the name that it stands under, found {str(message['id'])[:100]!r}")
+            children = message.get("childrenIds")
+            for place, child in enumerate(self._expect(children, list, f"{key}.childrenIds", "expected a list") if children else ()):
+                named[self._id(child, f"{key}.childrenIds")] = (known, place)
+        siblings: dict[str | None, list[str]] = {}
+        for known, message in found.items():
+            parent = named[known][0] if known in named else None
+            parent = message.get("parentId", parent) or None  # some write an empty one
+            if parent is not None:
+                self._id(parent, f"history.messages.{known}.parentId")
+            siblings.setdefault(parent, []).append(known)
+        last = len(found)
+        ordered: list[tuple[str, str | None]] = []
+        for parent, children in siblings.items():
+            places = {child: at[1] if (at := named.get(child)) is not None and at[0] == parent else last for child in children}
+            ordered += [(child, parent) for child in sorted(children, key=places.__getitem__)]
+        return ordered
+
+    def _message(self, ids: Mapping[str, UUID], chat_id: UUID, known: str, parent: str | None, message: Mapping[str, Any]) -> WholeMessage:
+        key = f"history.messages.{known}"
+        role = message.get("role")
+        if role is None:  # left so by servers that wrote an answer before they wrote down whose it is
+            role = "assistant" if "model" in message or "output" in message else "user"
+        if not isinstance(role, str) or role not in ROLES:
+            raise self._refused(f"{key}.role", f"expected user, assistant or system, found {str(role)[:40]!r}")
+        content = message.get("content")
+        if not content and message.get("output"):
+            content = text_of_output(message["output"])
+        if not isinstance(content, str | list | None):
+            raise self._refused(f"{key}.content", f"expected text or a list of parts, found {type_of(content)}")
+        timestamp = message.get("timestamp")
+        if isinstance(timestamp, bool) or not isinstance(timestamp, int | float | None):
+            raise self._refused(f"{key}.timestamp", f"expected a number of seconds, found {type_of(timestamp)}")
+        rating, comment = self._rating(key, message.get("annotation"))
+        return WholeMessage(
+            message_id=ids[known],
+            parent_id=ids.get(parent, uuid5(chat_id, parent)) if parent is not None else None,
+            role=ROLES[role],
+            content=content if content is not None else "",
+            client_id=known,
+            fields={name: value for name, value in message.items() if name not in MESSAGE_KEYS},
+            rating=rating,
+            comment=comment,
+            key=key,
+        )
+
+    def _rating(self, key: str, annotation: Any) -> tuple[int | None, str | None]:
+        if not isinstance(annotation, dict) or annotation.get("rating") is None:
+            return None, None
+        rating, comment = annotation["rating"], annotation.get("comment")
+        if isinstance(rating, bool) or not isinstance(rating, int):
+            raise self._refused(f"{key}.annotation.rating", f"expected -1, 0 or 1, found {type_of(rating)}")
+        if comment is not None and not isinstance(comment, str):
+            raise self._refused(f"{key}.annotation.comment", f"expected text, found {type_of(comment)}")
+        return rating, comment
+
+    def _tags(self) -> list[str]:
+        """Of the row and of the chat, as text or as objects with a name."""
+        meta = self._row.get("meta")
+        known = [meta.get("tags") if isinstance(meta, dict) else None, self._chat.get("tags")]
+        names: list[str] = []
+        for tags in known:
+            for tag in self._expect(tags, list, "tags", "expected a list") if tags else ():
+                name = tag.get("name") if isinstance(tag, dict) else tag
+                names.append(self._expect(name, str, "tags", "expected the name of a tag"))
+        return names
+
+    def _flag(self, key: str) -> bool:
+        value = self._row.get(key)
+        if value in (None, 0, 1):  # a database that has no booleans exports 0 and 1
+            return bool(value)
+        raise self._refused(key, f"expected true or false, found {type_of(value)}")
+
+    def _time(self, of: Mapping[str, Any], key: str) -> datetime | None:
+        value = of.get(key)
+        if value is None:
+            return None
+        try:
+            if isinstance(value, str):
+                known = datetime.fromisoformat(value)
+                return known if known.tzinfo is not None else known.replace(tzinfo=UTC)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                scale = 1e9 if value >= NANOSECONDS_MIN else 1e3 if value >= MILLISECONDS_MIN else 1
+                return datetime.fromtimestamp(value / scale, UTC)
+        except (ValueError, OverflowError, OSError):
+            pass
+        raise self._refused(key, f"expected a time, found {str(value)[:40]!r}")
+
+    def _id(self, value: Any, key: str) -> str:
+        if not isinstance(value, str) or not 0 < len(value) <= ID_CHARACTERS_MAX:
+            raise self._refused(key[:200], f"expected an id as text of 1 to {ID_CHARACTERS_MAX} characters, found {type_of(value)}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise self._refused(key[:200].encode(errors="replace").decode(), "an id must be Unicode without a lone surrogate") from None
+        return value
+
+    def _expect(self, value: Any, kind: type[Any], key: str, what: str) -> Any:
+        if not isinstance(value, kind):
+            raise self._refused(key, f"{what}, found {type_of(value)}")
+        return value
+
+    def _refused(self, key: str, reason: str) -> ImportRefused:
+        return ImportRefused(self._name, key, reason)
+
+
+def text_of_output(output: Any) -> str:
+    """What a message says whose text stands only in its typed items."""
+    texts: list[str] = []
+    for item in output if isinstance(output, list) else ():
+        parts = item.get("content") if isinstance(item, dict) and item.get("type") == "message" else None
+        texts += [part["text"] for part in parts or () if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    return "\n".join(texts)
+
+
+def type_of(value: Any) -> str:
+    """In the words of JSON."""
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "nothing",
+    }
+    return names.get(type(value), "something else")

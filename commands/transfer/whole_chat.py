@@ -1,0 +1,283 @@
+"""Whole chats into the log: each becomes a new stream, at once where it fits and unseen until it is complete where it does not.
+
+To do it again changes nothing: the ids come from the source's, so what is there already is found, and what was interrupted is
+taken up where it stopped.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from commands.chats import Chats
+from commands.ports import EXISTS, Appended, AppendRequest, Blobs, CommandKey, EventLog, StreamAppend
+from domain.chat.facts import ChatConfigured, ChatFact
+from domain.codec import EVENT_BYTES_MAX, encode
+from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, UserNotFound
+from domain.event import Actor, Event, Verbatim
+from domain.generation import MessageEnded
+from domain.stream import Stream, chat_stream, user_stream
+from domain.user import ChatListed
+from domain.whole_chat import Step, WholeChat, steps_of
+
+# Of one request. One at a time is some milliseconds of Postgres, and no longer than that does anybody's token wait for it.
+REQUEST_EVENTS_MAX: Final = 400
+REQUEST_BYTES_MAX: Final = 128 * 1024
+FACT_BYTES_MAX: Final = 128 * 1024  # above it the largest values become blobs, and the event refers to them
+REFERRED_BYTES_MIN: Final = 1024  # a reference is a tenth of that
+BLOB_BYTES_MAX: Final = 64 * 1024 * 1024
+ATTEMPTS_MAX: Final = 5
+PAGE_EVENTS: Final = 2_000
+TURN_EVENTS: Final = 200
+JSON: Final = "application/json"
+
+Outcome = Literal["imported", "there"]
+
+
+class Prepared(NamedTuple):
+    """A chat as the events of its stream, encoded, with the indexes after which it may be cut."""
+
+    chat: WholeChat
+    events: Sequence[Event[Verbatim]]
+    cuts: Sequence[int]
+    bytes: int
+
+    @property
+    def stream(self) -> Stream:
+        return chat_stream(self.chat.chat_id)
+
+    @property
+    def fits_one(self) -> bool:
+        return len(self.events) <= REQUEST_EVENTS_MAX and self.bytes <= REQUEST_BYTES_MAX
+
+
+class Added(NamedTuple):
+    """What became of one chat. ``events`` is how many were written now."""
+
+    outcome: Outcome
+    events: int
+    position: int  # of the newest event of it that is known; 0 where it was there
+    version: int = 0  # of the chat after it; 0 where it was there
+
+
+class WholeChats:
+    """Adds whole chats. ``actor`` is who does it: the owner, or whoever imports for them."""
+
+    def __init__(self, log: EventLog, blobs: Blobs, chats: Chats) -> None:
+        self._log = log
+        self._blobs = blobs
+        self._chats = chats
+
+    async def add(self, chat: WholeChat, *, actor: Actor | None, command: CommandKey | None = None) -> Added:
+        """One chat. ``command`` is remembered once all of it is there.
+
+        Raises ``ImportRefused``, ``UserNotFound`` where its owner is nobody, and what ``EventLog.append`` raises.
+        """
+        return await self._add_one(await self.prepare(chat), actor, command)
+
+    async def add_all(self, prepared: Sequence[Prepared], *, actor: Actor | None) -> list[Added | ImportRefused]:
+        """Chats of one owner, as many of them in one request as it takes. One outcome each; a chat that is refused leaves the others."""
+        outcomes: list[Added | ImportRefused] = []
+        for bundle in bundles(prepared):
+            if bundle[0].fits_one:
+                added = await self._add_bundle(bundle, actor)
+                if added is not None:
+                    outcomes += added
+                    continue
+            for one in bundle:
+                try:
+                    outcomes.append(await self._add_one(one, actor))
+                except ImportRefused as refusal:
+                    outcomes.append(refusal)
+        return outcomes
+
+    async def prepare(self, chat: WholeChat) -> Prepared:
+        """Its events, encoded, with what is too large for them put into blobs. Raises ``ImportRefused``."""
+        events: list[Event[Verbatim]] = []
+        cuts: list[int] = []
+        size = 0
+        answering: UUID | None = None
+        for number, step in enumerate(steps_of(chat), 1):
+            if number % TURN_EVENTS == 0:
+                await asyncio.sleep(0)  # a long chat is encoded in everybody's time
+            message_id, fact = step.event.message_id, step.event.data
+            try:
+                name, data = encode(fact)
+            except ContentRefused as refusal:
+                raise ImportRefused(chat.name, refused_key(step), f"text must be Unicode without {refusal.what}") from None
+            except BadRequest as refusal:
+                raise ImportRefused(chat.name, refused_key(step), str(refusal)) from None
+            if len(data) > FACT_BYTES_MAX:
+                name, data = await self._with_references(chat, step)
+            events.append(Event(message_id, Verbatim(name, data)))
+            size += len(data)
+            # An answer is never cut: whoever looks for answers that a dead server left open would find it.
+            if name == "message_start":
+                answering = message_id
+            elif isinstance(fact, MessageEnded):
+                answering = None
+            if answering is None:
+                cuts.append(len(events))
+        return Prepared(chat, events, cuts, size)
+
+    async def _with_references(self, chat: WholeChat, step: Step) -> tuple[str, bytes]:
+        """The fact with its largest values kept as blobs, as few of them as will do."""
+        fact = step.event.data
+        values = large_values(fact)
+        name, data = encode(fact)
+        for key, size in sorted(values.items(), key=lambda item: -item[1]):
+            if len(data) <= FACT_BYTES_MAX:
+                break
+            if size > BLOB_BYTES_MAX:
+                raise ImportRefused(chat.name, f"{step.key}.{key}", f"expected at most {BLOB_BYTES_MAX} bytes, found {size}")
+            fact = with_value(fact, key, await self._reference(chat, values_of(fact)[key]))
+            name, data = encode(fact)
+        if len(data) > EVENT_BYTES_MAX:
+            raise ImportRefused(chat.name, step.key, f"expected at most {EVENT_BYTES_MAX} bytes in small values, found {len(data)}")
+        return name, data
+
+    async def _reference(self, chat: WholeChat, value: Any) -> dict[str, Any]:
+        """Text is kept as it is, anything else as JSON, and says so."""
+        is_text = isinstance(value, str)
+        content = value.encode() if is_text else msgspec.json.encode(value)
+        sha256 = await self._blobs.put(chat_stream(chat.chat_id), content)
+        return {"blob": sha256, "size_bytes": len(content), **({} if is_text else {"media_type": JSON})}
+
+    async def _add_bundle(self, bundle: Sequence[Prepared], actor: Actor | None) -> list[Added] | None:
+        """All of them in one request, or None: one of them is there already, in whole or in part, or is refused."""
+        appends = [StreamAppend(one.stream, one.events, 0) for one in bundle]
+        try:
+            appended = await self._log.append(AppendRequest([*appends, listed(bundle)], actor))
+        except (ConcurrencyConflict, BadRequest):
+            return None
+        return [
+            Added("imported", len(one.events), appended.position, version)
+            for one, version in zip(bundle, appended.versions[: len(bundle)], strict=True)
+        ]
+
+    async def _add_one(self, one: Prepared, actor: Actor | None, command: CommandKey | None = None) -> Added:
+        is_there = await self._is_there(one)
+        for _ in range(ATTEMPTS_MAX):
+            if is_there:
+                return Added("there", 0, 0)
+            version = await self._log.version(one.stream)
+            if version:
+                state_version, state = await self._chats.state(one.chat.chat_id)
+                if state.listed or state.deleted:
+                    return Added("there", 0, 0)
+                await self._require_same(one, state_version)
+                version = state_version
+            try:
+                appended = await self._append_rest(one, version, actor, command)
+            except ConcurrencyConflict as conflict:
+                if conflict.expected == EXISTS:
+                    raise UserNotFound(one.chat.owner_id) from None
+                continue  # somebody else imports it at the same time
+            return Added("imported", len(one.events) - version, appended.position, appended.versions[0])
+        raise ImportRefused(one.chat.name, "id", "somebody else is importing this chat at the same time")
+
+    async def _is_there(self, one: Prepared) -> bool:
+        """Whether the last of its events stands where it would."""
+        found = await self._log.read(one.stream, after=len(one.events) - 1, limit=1)
+        return bool(found) and found[0].type == one.events[-1].data.name
+
+    async def _require_same(self, one: Prepared, until: int) -> None:
+        """What an interrupted import left is the beginning of this chat. Raises ``ImportRefused`` where it is not."""
+        version = 0
+        while version < until:
+            page = await self._log.read(one.stream, after=version, until=until, limit=PAGE_EVENTS)
+            expected = one.events[version : version + len(page)]
+            known = [(stored.message_id, stored.type, stored.data) for stored in page]
+            if not page or known != [(event.message_id, event.data.name, event.data.data) for event in expected]:
+                raise ImportRefused(one.chat.name, "id", "an import of this chat was interrupted, and the chat is another one now")
+            version = page[-1].version
+
+    async def _append_rest(self, one: Prepared, version: int, actor: Actor | None, command: CommandKey | None) -> Appended:
+        pieces = list(pieces_after(one, version))
+        appended: Appended | None = None
+        for number, events in enumerate(pieces, 1):
+            appends = [StreamAppend(one.stream, events, version)]
+            is_last = number == len(pieces)
+            if is_last:
+                appends.append(listed([one]))
+            try:
+                appended = await self._log.append(AppendRequest(appends, actor, command if is_last else None))
+            except BadRequest as refusal:  # Postgres, or a stream of another kind under this id
+                raise ImportRefused(one.chat.name, "id", str(refusal)) from None
+            version += len(events)
+        assert appended is not None  # the event that lists it is among what is missing
+        return appended
+
+
+def listed(chats: Sequence[Prepared]) -> StreamAppend:
+    """They appear in their owner's list. The owner must exist."""
+    owner_id = chats[0].chat.owner_id
+    return StreamAppend(user_stream(owner_id), [Event(None, ChatListed(one.chat.chat_id)) for one in chats], EXISTS)
+
+
+def bundles(prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
+    """What goes together: of one owner, each chat once, as much as one request holds. A larger chat goes alone."""
+    bundle: list[Prepared] = []
+    ids: set[UUID] = set()
+    events = size = 0
+    for one in prepared:
+        fits = events + len(one.events) <= REQUEST_EVENTS_MAX and size + one.bytes <= REQUEST_BYTES_MAX
+        if bundle and not (fits and one.chat.owner_id == bundle[0].chat.owner_id and one.chat.chat_id not in ids):
+            yield bundle
+            bundle, ids, events, size = [], set(), 0, 0
+        bundle.append(one)
+        ids.add(one.chat.chat_id)
+        events += len(one.events)
+        size += one.bytes
+    if bundle:
+        yield bundle
+
+
+def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Verbatim]]]:
+    """What is missing after ``version``, in requests' sizes."""
+    if one.fits_one:
+        yield one.events[version:]
+        return
+    start = end = version
+    size = 0
+    before = version
+    for cut in one.cuts:
+        if cut <= version:
+            continue
+        added = sum(len(event.data.data) for event in one.events[before:cut])
+        if end > start and (cut - start > REQUEST_EVENTS_MAX or size + added > REQUEST_BYTES_MAX):
+            yield one.events[start:end]
+            start, size = end, 0
+        end = before = cut
+        size += added
+    yield one.events[start:]
+
+
+def refused_key(step: Step) -> str:
+    """Which of a fact's keys holds what cannot be stored."""
+    for key, value in values_of(step.event.data).items():
+        try:
+            encode(ChatConfigured({key: value}))
+        except (ContentRefused, BadRequest):
+            return f"{step.key}.{key}"
+    return step.key
+
+
+def values_of(fact: ChatFact) -> dict[str, Any]:
+    """A fact's keys, its own and the unknown ones, as they stand in the log."""
+    return {name: getattr(fact, name) for name in fact.__struct_fields__ if name != "fields"} | dict(getattr(fact, "fields", {}))
+
+
+def large_values(fact: ChatFact) -> dict[str, int]:
+    """What may be kept as a blob, by its size in bytes: content, and the values of unknown keys."""
+    keys = {*getattr(fact, "fields", ()), *(("content",) if hasattr(fact, "content") else ())}
+    sizes = {key: len(msgspec.json.encode(value)) for key, value in values_of(fact).items() if key in keys}
+    return {key: size for key, size in sizes.items() if size >= REFERRED_BYTES_MIN}
+
+
+def with_value(fact: Any, key: str, value: Any) -> Any:
+    if key in getattr(fact, "fields", ()):
+        return msgspec.structs.replace(fact, fields={**fact.fields, key: value})
+    return msgspec.structs.replace(fact, **{key: value})

@@ -1,0 +1,559 @@
+"""One generation, from a provider that a test tells what to say, to the log."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, strategies
+
+from commands.generation import run as runs
+from commands.generation.run import CONTENT_BYTES_MAX, DELTA_CHARACTERS_MAX, DELTAS_PER_APPEND_MAX, Answer, joined
+from commands.ports import AppendRequest
+from commands.providers import Ask, Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
+from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
+from domain.codec import encode
+from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
+from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
+from domain.stream import chat_stream
+from tests.commands.world import ME, NODE, SOMEBODY, ToldProvider, World, until
+from tests.domain.histories import UNHURRIED
+
+pytestmark = pytest.mark.anyio
+
+TEXTS = strategies.text(strategies.characters(exclude_categories=[]) | strategies.sampled_from("\0\ud83d\ude00"), max_size=12)
+PARTS: strategies.SearchStrategy[Part] = strategies.one_of(
+    strategies.builds(Text, TEXTS),
+    strategies.builds(Text, TEXTS),
+    strategies.builds(Reasoning, TEXTS),
+    strategies.builds(ToolCall, index=strategies.integers(0, 2), arguments=TEXTS, id=strategies.just("id"), name=strategies.just("f")),
+    strategies.builds(Finish, strategies.just("length")),
+    strategies.builds(Usage, strategies.just({"total_tokens": 1})),
+    strategies.builds(Skipped, strategies.just("garbage")),
+)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cleaned(text: str) -> str:
+    return text.replace("\0", "").encode(errors="ignore").decode()
+
+
+def texts(facts: Sequence[Any]) -> dict[int, str]:
+    """What each block says, in the order the blocks were opened."""
+    said: dict[int, str] = {}
+    for fact in facts:
+        if isinstance(fact, BlockOpened):
+            assert fact.index == len(said)
+            said[fact.index] = ""
+        elif isinstance(fact, MessageDelta):
+            assert fact.text
+            said[fact.index] += fact.text
+    return said
+
+
+# ----------------------------------------------------------------------------------------------------- Answer and joined
+
+
+@UNHURRIED
+@given(strategies.lists(strategies.lists(PARTS, max_size=6), max_size=6))
+def test_an_answer_is_what_its_parts_said(reads: Sequence[Sequence[Part]]) -> None:
+    answer, facts = Answer(), list[BlockOpened | MessageDelta]()
+    for parts in reads:
+        facts += answer.take(parts)
+    parts = [part for read in reads for part in read]
+    said, types = texts(facts), [fact.type for fact in facts if isinstance(fact, BlockOpened)]
+    assert "".join(said[index] for index, type_ in enumerate(types) if type_ == "text") == answer.content
+    assert answer.content == cleaned("".join(part.text for part in parts if isinstance(part, Text)))
+    reasoned = "".join(said[index] for index, type_ in enumerate(types) if type_ == "reasoning")
+    assert reasoned == cleaned("".join(part.text for part in parts if isinstance(part, Reasoning)))
+    calls = {part.index for part in parts if isinstance(part, ToolCall)}
+    assert types.count("tool_call") == len(calls)
+    arguments = sorted(cleaned("".join(p.arguments for p in parts if isinstance(p, ToolCall) and p.index == call)) for call in calls)
+    assert sorted(said[index] for index, type_ in enumerate(types) if type_ == "tool_call") == arguments
+    assert [(one.index, one.type, one.sha256) for one in answer.sums()] == [(i, types[i], sha256(said[i])) for i in said]
+    for fact in facts:
+        encode(fact)  # whatever a provider says can be stored
+
+
+@UNHURRIED
+@given(strategies.lists(PARTS, max_size=60), strategies.integers(1, 20))
+def test_joining_changes_no_text_and_no_order(parts: Sequence[Part], deltas_max: int) -> None:
+    facts = Answer().take(parts)
+    made = joined(facts, deltas_max)
+    assert texts(made) == texts(facts)
+    assert [fact for fact in made if isinstance(fact, BlockOpened)] == [fact for fact in facts if isinstance(fact, BlockOpened)]
+    assert sum(fact.chunks for fact in made if isinstance(fact, MessageDelta)) == sum(isinstance(fact, MessageDelta) for fact in facts)
+    # What was said before a block was opened is said before it still.
+    seen: dict[int, int] = {}
+    for fact in made:
+        if isinstance(fact, BlockOpened):
+            seen[fact.index] = sum(one.chunks for one in made[: made.index(fact)] if isinstance(one, MessageDelta))
+    assert seen == {
+        fact.index: sum(isinstance(one, MessageDelta) for one in facts[: facts.index(fact)])
+        for fact in facts
+        if isinstance(fact, BlockOpened)
+    }
+
+
+@UNHURRIED
+@given(strategies.lists(strategies.text(min_size=1, max_size=5), max_size=100), strategies.integers(1, 20))
+def test_of_one_block_there_are_at_most_so_many_deltas(pieces: Sequence[str], deltas_max: int) -> None:
+    facts: list[BlockOpened | MessageDelta] = [MessageDelta(0, piece) for piece in pieces]
+    made = joined(facts, deltas_max)
+    assert len(made) <= deltas_max
+    assert made == facts or len(facts) > deltas_max
+
+
+def test_what_is_joined_still_fits_into_an_event() -> None:
+    facts: list[BlockOpened | MessageDelta] = [MessageDelta(0, "\x01" * (DELTA_CHARACTERS_MAX // 2 + 1)) for _ in range(10)]
+    made = joined(facts, 2)
+    assert len(made) == 10
+    for fact in (*made, *Answer().take([Text("\x01" * (DELTA_CHARACTERS_MAX * 3 + 1))])):
+        assert len(encode(fact)[1]) <= 256 * 1024
+
+
+# -------------------------------------------------------------------------------------------------------------- one run
+
+
+def end_of(world: World, chat_id: Any) -> Any:
+    return world.log.of(chat_id)[-1].data
+
+
+async def test_an_answer_is_in_the_log_token_by_token_and_whole_at_its_end() -> None:
+    world = World()
+    run = await world.going()
+    world.provider.say(Reasoning("hm"), "Hel")
+    world.provider.say("lo")
+    world.provider.say(ToolCall(0, '{"a":', "c1", "f"), ToolCall(0, "1}"), Usage({"total_tokens": 9}), Finish("tool_calls"))
+    await run.wait()
+    said = [event.data for event in world.log.of(run.chat_id)][2:-1]
+    assert said == [
+        BlockOpened(0, "reasoning"),
+        MessageDelta(0, "hm"),
+        BlockOpened(1, "text"),
+        MessageDelta(1, "Hel"),
+        MessageDelta(1, "lo"),
+        BlockOpened(2, "tool_call", "f", "c1"),
+        MessageDelta(2, '{"a":'),
+        MessageDelta(2, "1}"),
+    ]
+    end = end_of(world, run.chat_id)
+    assert isinstance(end, MessageEnded)
+    assert (end.content, end.sha256, end.finish_reason, end.usage) == ("Hello", sha256("Hello"), "tool_calls", {"total_tokens": 9})
+    assert [(block.type, block.sha256) for block in end.blocks] == [
+        ("reasoning", sha256("hm")),
+        ("text", sha256("Hello")),
+        ("tool_call", sha256('{"a":1}')),
+    ]
+    assert end.deltas == 5
+    assert end.timings.first_token_ms is not None
+    assert end.timings.first_token_ms <= end.timings.total_ms
+    assert world.provider.left == 1
+    assert len(world.runs) == 0
+
+
+async def test_what_one_read_brings_is_one_append_and_much_of_it_is_joined() -> None:
+    world = World()
+    run = await world.going()
+    appends = world.log.appends
+    world.provider.say(*[Text(str(number)) for number in range(100)], Finish("stop"))
+    await run.wait()
+    assert world.log.appends == appends + 2
+    deltas = [event.data for event in world.log.of(run.chat_id) if isinstance(event.data, MessageDelta)]
+    assert len(deltas) <= DELTAS_PER_APPEND_MAX
+    assert sum(delta.chunks for delta in deltas) == 100
+    assert end_of(world, run.chat_id).deltas == len(deltas)
+    assert end_of(world, run.chat_id).content == "".join(str(number) for number in range(100))
+
+
+async def test_the_provider_is_not_read_while_the_log_is_slow() -> None:
+    world = World()
+    run = await world.going()
+    released = asyncio.Event()
+
+    async def hold(request: AppendRequest) -> None:
+        await released.wait()
+
+    await until(lambda: world.provider.reading == 1)
+    world.log.before_append = hold
+    world.provider.say("a")
+    world.provider.say("b")
+    await until(lambda: world.log.appends == 3)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (world.log.appends, world.provider.reading) == (3, 0)
+    released.set()
+    world.provider.end()
+    await run.wait()
+    assert end_of(world, run.chat_id).content == "ab"
+
+
+async def test_an_empty_answer_ends_too() -> None:
+    world = World()
+    run = await world.going()
+    world.provider.end("length")
+    await run.wait()
+    end = end_of(world, run.chat_id)
+    assert (end.content, end.blocks, end.deltas, end.finish_reason, end.timings.first_token_ms) == ("", [], 0, "length", None)
+
+
+async def test_text_that_no_log_can_hold_is_left_out() -> None:
+    world = World()
+    run = await world.going()
+    world.provider.say("a\0b", "\ud800", "\0", "c\udfff", Finish("stop"))
+    await run.wait()
+    end = end_of(world, run.chat_id)
+    assert isinstance(end, MessageEnded)
+    assert (end.content, end.sha256, end.deltas) == ("abc", sha256("abc"), 2)
+
+
+async def test_a_large_answer_is_kept_by_reference() -> None:
+    world = World()
+    run = await world.going()
+    piece = "ü" * 10_000
+    for _ in range(10):
+        world.provider.say(piece)
+    world.provider.end()
+    await run.wait()
+    end = end_of(world, run.chat_id)
+    assert end.content["size_bytes"] == 200_000 > CONTENT_BYTES_MAX
+    assert await world.log.get(chat_stream(run.chat_id), end.content["blob"]) == (piece * 10).encode()
+    assert end.content["blob"] == end.sha256 == sha256(piece * 10)
+
+
+async def test_others_in_the_same_chat_are_no_obstacle() -> None:
+    world = World()
+    chat_id = await world.chat()
+    elsewhere = World(world.log)
+    second = ToldProvider()
+    one, two = await world.going(chat_id), await world.going(chat_id, second)
+    for number in range(40):
+        world.provider.say(f"{number} ")
+        second.say(f"{number}, ")
+        await elsewhere.chats.handle(RenameChat(chat_id=chat_id, by=ME.id, title=f"{number}"))
+    world.provider.end()
+    second.end()
+    await asyncio.gather(one.wait(), two.wait())
+    ends = {event.message_id: event.data.content for event in world.log.of(chat_id) if isinstance(event.data, MessageEnded)}
+    numbers = [str(number) for number in range(40)]
+    assert ends == {one.message_id: " ".join(numbers) + " ", two.message_id: ", ".join(numbers) + ", "}
+
+
+# ------------------------------------------------------------------------------------------------------- how it may end
+
+
+async def test_a_failure_of_the_provider_is_said_with_the_text_so_far() -> None:
+    world = World()
+    run = await world.going()
+    world.provider.say("Hel")
+    world.provider.fail(ProviderFailed("provider_idle", "silent for \0 30 s \ud800"))
+    await run.wait()
+    assert end_of(world, run.chat_id) == GenerationFailed("provider_idle", "silent for  30 s ", "Hel")
+    assert world.provider.left == 1
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug\0" + "x" * 10_000), KeyError("k"), ExceptionGroup("g", [ValueError()]), MemoryError()]
+)
+async def test_whatever_a_provider_raises_ends_its_answer_and_nothing_else(error: Exception) -> None:
+    world = World()
+    run, other = await world.going(), await world.going(provider=(second := ToldProvider()))
+    world.provider.say("Hel")
+    world.provider.fail(error)
+    await run.wait()
+    end = end_of(world, run.chat_id)
+    assert isinstance(end, GenerationFailed)
+    assert (end.code, end.content) == ("provider_failed", "Hel")
+    assert end.detail.startswith(type(error).__name__)
+    second.end()
+    await other.wait()
+    assert isinstance(end_of(world, other.chat_id), MessageEnded)
+
+
+async def test_a_provider_that_cannot_even_be_left_keeps_no_answer_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "PROVIDER_CLOSE_S", 0.01)
+
+    class Clinging(ToldProvider):
+        async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+            try:
+                yield [Text("Hel")]
+                yield [Text("lo")]
+            finally:
+                await asyncio.sleep(1_000)
+
+    class Bursting(ToldProvider):
+        async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+            try:
+                yield [Text("Hel")]
+                yield [Text("lo")]
+            finally:
+                raise RuntimeError("it bursts")
+
+    for provider in (Clinging(), Bursting()):
+        world = World()
+        run = await world.started(await world.chat(), provider)
+        stop_at_first_token(world, run)
+        world.runs.start(run)
+        await run.wait()
+        assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "Hel")
+
+
+def stop_at_first_token(world: World, run: Any) -> None:
+    async def stop(request: AppendRequest) -> None:
+        if any(isinstance(event.data, MessageDelta) for append in request.appends for event in append.events):
+            run.stop(ME.id)
+
+    world.log.after_append = stop
+
+
+@pytest.mark.parametrize(
+    ("ask", "end"),
+    [
+        (lambda run: run.stop(SOMEBODY.id), GenerationCancelled(SOMEBODY.id, "Hel")),
+        (lambda run: run.stop(None), GenerationCancelled(None, "Hel")),
+        (lambda run: run.interrupt(), GenerationInterrupted(NODE, "Hel")),
+        (lambda run: (run.stop(ME.id), run.interrupt(), run.stop(SOMEBODY.id)), GenerationCancelled(ME.id, "Hel")),
+    ],
+)
+async def test_who_is_asked_to_end_ends_while_it_waits_for_its_provider(ask: Callable[[Any], object], end: Any) -> None:
+    world = World()
+    run = await world.going()
+    world.provider.say("Hel")
+    await until(lambda: "message_delta" in world.log.types(run.chat_id) and world.provider.reading)
+    ask(run)
+    await run.wait()
+    assert end_of(world, run.chat_id) == end
+    assert world.provider.left == 1
+
+
+async def test_who_is_asked_to_end_before_it_began_ends_at_once() -> None:
+    world = World()
+    run = await world.started(await world.chat())
+    run.stop(ME.id)
+    world.runs.start(run)
+    await run.wait()
+    assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "")
+
+
+async def test_an_append_on_its_way_is_never_broken_off() -> None:
+    world = World()
+    run = await world.going()
+    released, cancelled = asyncio.Event(), []
+
+    async def hold(request: AppendRequest) -> None:
+        try:
+            await released.wait()
+        except asyncio.CancelledError:
+            cancelled.append(request)
+            raise
+
+    await until(lambda: world.provider.reading)
+    world.log.before_append = hold
+    world.provider.say("Hel")
+    await until(lambda: world.log.appends == 3)
+    run.stop(ME.id)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not cancelled
+    released.set()
+    await run.wait()
+    assert world.log.types(run.chat_id)[-2:] == ["message_delta", "cancelled"]
+    assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "Hel")
+
+
+async def test_the_end_that_was_asked_for_is_the_end_also_if_the_provider_takes_it_badly() -> None:
+    class Sulking(ToldProvider):
+        async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+            try:
+                async for parts in super().stream(ask):
+                    yield parts
+            except asyncio.CancelledError:
+                raise ProviderFailed("provider_broke_off", "cut") from None
+
+    world = World()
+    run = await world.going(provider=(provider := Sulking()))
+    await until(lambda: provider.reading)
+    run.stop(ME.id)
+    await run.wait()
+    assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "")
+
+
+async def test_a_generation_that_ended_elsewhere_is_left_alone() -> None:
+    world = World()
+    elsewhere = World(world.log)
+    run = await world.going()
+    world.provider.say("Hel")
+    await until(lambda: "message_delta" in world.log.types(run.chat_id) and world.provider.reading)
+    outcome = GenerationInterrupted(NODE, "Hel")
+    await elsewhere.chats.handle(EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=outcome))
+    world.provider.say("lo")  # the run does not know yet: its append does
+    await run.wait()
+    assert end_of(world, run.chat_id) == outcome
+    assert world.provider.left == 1
+
+
+async def test_a_run_that_hears_of_its_end_does_not_wait_for_its_provider() -> None:
+    world = World()
+    elsewhere = World(world.log)
+    run = await world.going()
+    await until(lambda: world.provider.reading)
+    await elsewhere.chats.handle(EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=GenerationCancelled(ME.id)))
+    world.runs.observe(world.log.events[-1])
+    await run.wait()
+    assert world.log.types(run.chat_id).count("cancelled") == 1
+    assert world.provider.left == 1
+
+
+async def test_a_stop_that_crosses_an_end_from_elsewhere_changes_nothing() -> None:
+    world = World()
+    elsewhere = World(world.log)
+    run = await world.going()
+    await until(lambda: world.provider.reading)
+    await elsewhere.chats.handle(EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=GenerationCancelled(ME.id)))
+    run.stop(SOMEBODY.id)
+    world.runs.observe(world.log.events[-1])
+    await run.wait()
+    assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "")
+    assert world.log.types(run.chat_id).count("cancelled") == 1
+
+
+async def test_a_chat_that_goes_takes_its_run_with_it() -> None:
+    world = World()
+    run = await world.going()
+    await until(lambda: world.provider.reading)
+    outcome = GenerationCancelled(ME.id)
+    await world.chats.handle(EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=outcome))
+    await world.chats.handle(DeleteChat(chat_id=run.chat_id, by=ME.id))
+    world.provider.say("lo")
+    await run.wait()
+    assert world.log.types(run.chat_id)[-1] == "chat_deleted"
+
+
+# ---------------------------------------------------------------------------------------------- when the log is not there
+
+
+def failing(times: int, error: StenographError) -> Callable[[AppendRequest], Awaitable[None]]:
+    left = times
+
+    async def fail(request: AppendRequest) -> None:
+        nonlocal left
+        if left > 0:
+            left -= 1
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [LogUnavailable("silent"), Overloaded("the queue", 1)])
+@pytest.mark.parametrize("when", ["before_append", "after_append"])
+async def test_a_log_that_is_away_for_a_while_ends_no_run_and_doubles_nothing(
+    monkeypatch: pytest.MonkeyPatch, error: StenographError, when: str
+) -> None:
+    monkeypatch.setattr(runs, "APPEND_RETRY_S", 0)
+    monkeypatch.setattr(runs, "CLOSE_RETRY_S", 0)
+    world = World()
+    run = await world.going()
+    await until(lambda: world.provider.reading)
+    for piece in ("Hel", "lo"):
+        setattr(world.log, when, failing(3, error))
+        world.provider.say(piece)
+        await until(lambda: world.provider.reading and world.log.types(run.chat_id)[-1] == "message_delta")
+    setattr(world.log, when, failing(3, error))
+    world.provider.end()
+    await run.wait()
+    assert world.log.types(run.chat_id)[2:] == ["content_block", "message_delta", "message_delta", "message_end"]
+    assert end_of(world, run.chat_id).content == "Hello"
+
+
+async def test_a_log_that_stays_away_ends_the_run_with_all_that_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "APPEND_RETRY_S", 0)
+    monkeypatch.setattr(runs, "CLOSE_RETRY_S", 0)
+    monkeypatch.setattr(runs, "APPEND_HOLD_S", -1)
+    world = World()
+    run = await world.going()
+    await until(lambda: world.provider.reading)
+    world.log.before_append = failing(5, LogUnavailable("silent"))
+    world.provider.say("Hello")
+    await run.wait()
+    assert end_of(world, run.chat_id) == GenerationFailed("log_unavailable", "silent", "Hello")
+
+
+async def test_a_run_that_waits_for_the_log_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "APPEND_RETRY_S", 0)
+    world = World()
+    run = await world.going()
+    await until(lambda: world.provider.reading)
+    world.log.before_append = failing(1_000_000, LogUnavailable("silent"))
+    world.provider.say("Hel")
+    await until(lambda: world.log.appends > 10)
+    run.stop(ME.id)
+    world.log.before_append = None
+    await run.wait()
+    assert isinstance(end_of(world, run.chat_id), GenerationCancelled)
+
+
+async def test_a_blob_that_cannot_be_kept_yet_is_kept_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "CLOSE_RETRY_S", 0)
+    world = World()
+    left = 3
+
+    async def fail() -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise LogUnavailable("silent")
+
+    world.log.before_put = fail
+    run = await world.going()
+    world.provider.say("x" * (CONTENT_BYTES_MAX + 1))
+    world.provider.end()
+    await run.wait()
+    assert end_of(world, run.chat_id).content["size_bytes"] == CONTENT_BYTES_MAX + 1
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        [Usage({"model": "a\0b"}), Finish("stop")],
+        [Finish("stop\ud800")],
+        [Usage({"huge": "x" * 300_000}), Finish("stop")],
+    ],
+    ids=["usage with U+0000", "reason with a surrogate", "usage too large"],
+)
+async def test_an_end_that_the_log_refuses_is_an_end_all_the_same(last: list[Part]) -> None:
+    world = World()
+    run = await world.going()
+    world.provider.say("Hello")
+    world.provider.say(*last)
+    await run.wait()
+    end = end_of(world, run.chat_id)
+    assert isinstance(end, GenerationFailed)
+    assert end.content == "Hello"
+    assert end.code in ("content_refused", "bad_request")
+
+
+async def test_a_block_that_the_log_refuses_ends_the_answer_with_what_came_before() -> None:
+    world = World()
+    run = await world.going()
+    world.provider.say("Hello")
+    world.provider.say(ToolCall(0, "{}", "id", "f\0"))
+    await run.wait()
+    end = end_of(world, run.chat_id)
+    assert isinstance(end, GenerationFailed)
+    assert end.content == "Hello"
+
+
+async def test_the_events_of_a_run_are_the_servers_own() -> None:
+    world = World()
+    run = await world.going()
+    world.provider.say("x", Finish("stop"))
+    await run.wait()
+    stored = await world.log.read(chat_stream(run.chat_id), limit=100)
+    assert [one.actor is None for one in stored] == [False, False, True, True, True]
+    assert all(one.message_id == run.message_id for one in stored[1:])
+    assert msgspec.json.decode(stored[-1].data)["content"] == "x"
