@@ -39,8 +39,7 @@ def prose(page: Path) -> str:
 
 def links(page: Path) -> Iterator[str]:
     """The targets of all links, as they are written. What looks like a link within code is none."""
-    for target in LINK.findall(CODE.sub("`", prose(page))):
-        yield target
+    yield from LINK.findall(CODE.sub("`", prose(page)))
 
 
 def anchors(page: Path) -> set[str]:
