@@ -12,7 +12,7 @@ from domain.errors import BadRequest
 
 
 class ChatSnapshotShared(msgspec.Struct, frozen=True):
-    """Whoever has the link may see the chat as it was at ``version``: everyone who is signed in, or these people."""
+    """The link shows the chat as of ``version`` to everyone who is signed in, or to ``user_ids`` alone."""
 
     share_id: UUID
     version: int
@@ -34,11 +34,11 @@ SHARING_TYPES: Final[Mapping[str, type[Any]]] = {
 
 
 class ShareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Share the chat as of ``version``. Where a snapshot is shared already, its link stays, and shows this version."""
+    """Share the chat as of ``version``. Sharing again updates the same link."""
 
     chat_id: UUID
     by: UUID
-    share_id: UUID  # of a new link; nobody can guess it
+    share_id: UUID  # of a new link; random, so that it cannot be guessed
     version: int
 
 
@@ -63,10 +63,10 @@ class Share(msgspec.Struct, frozen=True):
     """The link to a snapshot."""
 
     share_id: UUID
-    version: int  # what it shows
+    version: int  # that the link shows
     everyone: bool
     user_ids: frozenset[UUID]
-    shared_version: int  # of the event that said so
+    shared_version: int  # of the event that shared it
 
     def shows(self, user_id: UUID) -> bool:
         """Whether it was given to them."""
@@ -93,7 +93,7 @@ def share_snapshot(known: Share | None, command: ShareSnapshot) -> list[SharingF
     if known is None:
         return [ChatSnapshotShared(command.share_id, command.version)]
     if command.version in (known.version, known.shared_version):
-        return []  # nothing has happened since but the sharing
+        return []  # nothing but the sharing itself has happened since
     return [ChatSnapshotShared(known.share_id, command.version, known.everyone, sorted(known.user_ids))]
 
 

@@ -136,14 +136,14 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             assert_never(command)
 
 
-MANY: Final = 100  # from so many commands on, copying the tree once costs less than a part of it for each
+MANY: Final = 100  # from this many commands on, one copy of the tree costs less than a partial copy for each
 
 
 def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> list[ChatEvent]:
     """The events of several commands, each decided on what the ones before it lead to. All or none."""
     events: list[ChatEvent] = []
     if len(commands) >= MANY:
-        chat = changed(chat, messages=chat.messages.thawed())  # nobody sees what lies between
+        chat = changed(chat, messages=chat.messages.thawed())  # the intermediate states are not shared
     for command in commands:
         for event in decide(chat, command):
             version += 1

@@ -1,4 +1,4 @@
-"""Whether each row says something: a stream that exists, a type and data that decode (old ones by their upcasts), an actor."""
+"""Each row decodes: its stream exists, its type and data decode (old ones through their upcasters), its actor decodes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from types import NoneType
@@ -12,7 +12,7 @@ from domain.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
 from domain.event import Emitted
 from domain.verify.finding import Batch, Finding, Head, Rows, found
 
-EMITTING: Final = frozenset({"chat", "channel"})  # kinds of streams that plugins write to, under names that they choose
+EMITTING: Final = frozenset({"chat", "channel"})  # kinds of streams in which plugins emit events of types that they choose
 ACTORS_KEPT_MAX: Final = 10_000
 
 
@@ -24,7 +24,7 @@ def batch_of(rows: Rows, decoder: Decoder = DECODER) -> Batch:
         read = decoder.reader(head.kind, head.type) if head.kind is not None else no_stream
         try:
             spans.append((head, begin, (read(data[begin]),) if end - begin == 1 else list(map(read, data[begin:end]))))
-        except Exception:  # noqa: BLE001  # whatever stands there, ``Facts`` asks again and says it
+        except Exception:  # noqa: BLE001  # ``FactCheck`` decodes it again and reports the error
             spans += ((head, at, (read_or_none(read, data[at]),)) for at in range(begin, end))
     return Batch(rows, spans)
 
@@ -74,7 +74,7 @@ class Facts:
                 self._keep(head.actor)
 
     def _keep(self, actor: bytes) -> None:
-        """People write again and again: each is read once."""
+        """One actor causes many events: it is decoded once."""
         if len(self._actors) >= ACTORS_KEPT_MAX:
             self._actors.clear()
         self._actors.add(actor)
@@ -84,6 +84,6 @@ class Facts:
             return f"expected a stream {UUID(bytes=head.stream_id)}, found none"
         try:
             self._decoder.decode(head.kind, head.type, data)
-        except Exception as error:  # noqa: BLE001  # an upcast that is not total raises whatever it likes
+        except Exception as error:  # noqa: BLE001  # an upcaster that is not total may raise any exception
             return f"expected the data of a {head.type}: {error}"
         raise AssertionError("what could not be decoded can be now")

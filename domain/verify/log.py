@@ -1,4 +1,4 @@
-"""All checks of the log together, and the report that comes of them."""
+"""All checks of the log together, and their report."""
 
 from collections.abc import Iterable
 
@@ -11,13 +11,13 @@ from domain.verify.facts import Facts, batch_of
 from domain.verify.finding import Check, Finding, Rows
 from domain.verify.order import Positions, RisingPositions, Times, Versions
 
-LISTED_MAX = 20  # findings that are kept of each check; all are counted
+LISTED_MAX = 20  # findings that are kept for each check; all are counted
 
 
 class Report(msgspec.Struct, frozen=True):
     head: int  # the log's last position, when it began
     events: int  # that were read
-    open_answers: int  # that had not ended: their text can't be compared yet
+    open_answers: int  # without an end so far: their text can't be compared yet
     counts: dict[str, int]  # of findings, of each check
     first_bad_position: int | None
     findings: list[Finding]  # by position; at most ``LISTED_MAX`` of each check
@@ -28,7 +28,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Verifying:
-    """Takes the log in order. ``first`` is the position that it begins with; with ``of_stream`` only one stream is read, by version."""
+    """Runs all checks over the log in order. ``first``: the first position read. ``of_stream``: only one stream is read, by version."""
 
     def __init__(self, *, first: int = 1, of_stream: bool = False, decoder: Decoder = DECODER) -> None:
         is_partial = first > 1
@@ -56,7 +56,7 @@ class Verifying:
             self.add(check.take(batch))
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """Also what was found elsewhere."""
+        """Count and keep findings; also those of checks outside this class."""
         for finding in findings:
             count = self._counts[finding.check] = self._counts.get(finding.check, 0) + 1
             if finding.position is not None and (self._first_bad is None or finding.position < self._first_bad):

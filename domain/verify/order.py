@@ -6,7 +6,7 @@ from domain.verify.finding import Batch, Finding, Rows, Run, found
 
 
 def is_dense(numbers: tuple[int, ...]) -> bool:
-    """Whether each is one above that before it: one comparison in C, since that is the rule."""
+    """Whether each number is one above the one before: a single comparison in C, since nearly all rows pass."""
     return numbers == (*range(numbers[0], numbers[0] + len(numbers)),)
 
 
@@ -35,7 +35,7 @@ def missing(check: str, first: int, last: int) -> Finding:
 
 
 class RisingPositions:
-    """The same of one stream alone, read by version: its positions rise."""
+    """Positions of one stream, read by version, rise."""
 
     name = "positions"
 
@@ -52,8 +52,8 @@ class RisingPositions:
 class Versions:
     """Each version is one above that of the row before in its stream; the first is 1.
 
-    ``is_partial``: what is read begins in the middle of streams, so the first version of each is taken as it is.
-    Some 150 bytes for each stream, whatever its length.
+    ``is_partial``: reading begins in the middle of streams, so the first version of each is accepted.
+    Memory: some 150 bytes for each stream, independent of its length.
     """
 
     name = "versions"
@@ -82,7 +82,7 @@ class Versions:
 
 
 def stretches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
-    """Those that follow each other in one stream."""
+    """Groups of consecutive runs of one stream."""
     begin, stream_id = 0, runs[0][0].stream_id
     for at, (head, _, _) in enumerate(runs):
         if head.stream_id != stream_id:
@@ -92,7 +92,7 @@ def stretches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
 
 
 class Times:
-    """No row is of an earlier time than the one before it."""
+    """No row has an earlier time than the row before it."""
 
     name = "times"
 
