@@ -263,7 +263,7 @@ class Account(msgspec.Struct, frozen=True):
 NOBODY: Final = Account()
 
 
-def shown(account: Account) -> dict[str, Any]:
+def account_to_json(account: Account) -> dict[str, Any]:
     """The snapshot of a person's own stream: what they can set, and how far they have read."""
     read_versions = dict(filter(None, map(account.read_versions.get, account.read_versions)))
     return {

@@ -32,11 +32,11 @@ from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded,
 
 TITLE_CHARACTERS_MAX: Final = 1000
 COMMENT_CHARACTERS_MAX: Final = 10_000
-NO_NODE: Final = UUID(int=0)  # an imported answer ran on no node of this server
+NO_NODE: Final = UUID(int=0)  # an imported generation_events ran on no node of this server
 
 
 class Streamed(msgspec.Struct, frozen=True):
-    """An answer with its chunks and its timings."""
+    """An generation_events with its chunks and its timings."""
 
     model: str
     pieces: Sequence[str]
@@ -53,11 +53,11 @@ class WholeMessage(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}  # every key without a meaning here, such as ``timestamp`` and ``model``
     rating: int | None = None
     comment: str | None = None
-    streamed: Streamed | None = None  # set if the chunks of an answer are known: its content is their text
+    streamed: Streamed | None = None  # set if the chunks of an generation_events are known: its content is their text
     key: str = ""  # the path by which the source names it, for messages to people
 
 
-class Origin(msgspec.Struct, frozen=True):
+class ImportSource(msgspec.Struct, frozen=True):
     source: str
     source_id: str
     created_at: datetime | None = None
@@ -70,7 +70,7 @@ class WholeChat(msgspec.Struct, frozen=True):
     chat_id: UUID
     owner_id: UUID
     title: str
-    origin: Origin
+    origin: ImportSource
     messages: Sequence[WholeMessage] = ()
     current_id: UUID | None = None  # None: the last message that is added
     folder_id: UUID | None = None
@@ -111,7 +111,7 @@ def steps_of(chat: WholeChat) -> list[Step]:
     last_id: UUID | None = None
     for message in parents_first(chat):
         last_id = message.message_id
-        steps.extend(said(chat, message))
+        steps.extend(message_steps(chat, message))
     steps.extend(Step("tags", Event(None, ChatTagged(name))) for name in tags_of(chat))
     if chat.pinned:
         steps.append(Step("pinned", Event(None, ChatPinned())))
@@ -152,13 +152,13 @@ def parents_first(chat: WholeChat) -> list[WholeMessage]:
     return ordered
 
 
-def said(chat: WholeChat, message: WholeMessage) -> list[Step]:
+def message_steps(chat: WholeChat, message: WholeMessage) -> list[Step]:
     message_id, key = message.message_id, message.key
     if message.streamed is None:
         added = MessageAdded(message.parent_id, message.role, message.content, message.client_id, message.fields)
         steps = [Step(key, Event(message_id, added))]
     else:
-        steps = [Step(key, event) for event in answer(message, message.streamed)]
+        steps = [Step(key, event) for event in generation_events(message, message.streamed)]
     if message.rating is not None:
         if message.rating not in (-1, 0, 1):
             raise refused(chat, f"{key}.annotation.rating", f"expected -1, 0 or 1, found {message.rating}")
@@ -168,8 +168,8 @@ def said(chat: WholeChat, message: WholeMessage) -> list[Step]:
     return steps
 
 
-def answer(message: WholeMessage, streamed: Streamed) -> list[ChatEvent]:
-    """The events that a generation of this answer would have appended."""
+def generation_events(message: WholeMessage, streamed: Streamed) -> list[ChatEvent]:
+    """The events that a generation of this generation_events would have appended."""
     message_id = message.message_id
     content = "".join(streamed.pieces)
     sha256 = hashlib.sha256(content.encode()).hexdigest()

@@ -23,7 +23,7 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.verify.finding import Batch, Finding, Head, found
+from domain.verify.finding import Finding, RowHeader, VerifyBatch, found
 
 ENDS: Final = (MessageEnded, GenerationFailed, GenerationCancelled, GenerationInterrupted)
 _index: Final = attrgetter("index")
@@ -38,7 +38,7 @@ class BlobRef(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-class Answer:
+class ReplayedAnswer:
     """An open answer: the texts of its blocks."""
 
     __slots__ = ("blocks", "deltas", "is_damaged")
@@ -48,7 +48,7 @@ class Answer:
         self.deltas = 0
         self.is_damaged = False  # a part of it could not be decoded and was reported: its end is not compared
 
-    def goes_on(self, deltas: Sequence[MessageDelta]) -> bool:
+    def add_deltas(self, deltas: Sequence[MessageDelta]) -> bool:
         """Add the deltas of one block. False, and nothing is added, if they belong to several blocks or to one that was not opened."""
         index = deltas[0].index
         if not 0 <= index < len(self.blocks) or (len(deltas) > 1 and len(set(map(_index, deltas))) > 1):
@@ -58,27 +58,27 @@ class Answer:
         return True
 
 
-class Answers:
+class AnswerCheck:
     """The check. ``is_partial``: reading begins in the middle of the log, so answers whose beginning was not read are skipped."""
 
     name = "answers"
 
     def __init__(self, *, is_partial: bool = False) -> None:
         self._is_partial = is_partial
-        self._open: dict[bytes, Answer] = {}
+        self._open: dict[bytes, ReplayedAnswer] = {}
 
     @property
     def open_count(self) -> int:
         return len(self._open)
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         for head, begin, facts in batch.spans:
             kind = type(facts[0])
             if kind is MessageDelta:
                 answer = self._open.get(head.stream_id + (head.message_id or b""))
-                if answer is not None and answer.goes_on(facts):
+                if answer is not None and answer.add_deltas(facts):
                     continue
-                wrong_of: Callable[[Head, Any], Iterable[str]] = self._delta
+                wrong_of: Callable[[RowHeader, Any], Iterable[str]] = self._delta
             elif kind in OF_AN_ANSWER:
                 wrong_of = self._turn
             elif kind is NoneType:
@@ -89,21 +89,21 @@ class Answers:
                 for text in wrong_of(head, fact):
                     yield found(self, batch.rows.entry(head, at), text)
 
-    def _delta(self, head: Head, delta: MessageDelta) -> Iterable[str]:
+    def _delta(self, head: RowHeader, delta: MessageDelta) -> Iterable[str]:
         """One delta of a run that is not all of one open block."""
         answer = self._open.get(head.stream_id + (head.message_id or b""))
         if answer is None:
             return self._outside(head)
-        if answer.goes_on((delta,)):
+        if answer.add_deltas((delta,)):
             return ()
         answer.is_damaged = True
         return (f"expected a block below {len(answer.blocks)}, found a delta of block {delta.index}",)
 
-    def _turn(self, head: Head, fact: Any) -> Iterable[str]:
+    def _turn(self, head: RowHeader, fact: Any) -> Iterable[str]:
         key = head.stream_id + (head.message_id or b"")
         answer = self._open.get(key)
         if isinstance(fact, MessageStarted):
-            self._open[key] = Answer()
+            self._open[key] = ReplayedAnswer()
             return () if answer is None else ("expected an answer that is not open, found its second beginning",)
         if answer is None:
             return self._outside(head)
@@ -117,17 +117,17 @@ class Answers:
         del self._open[key]
         return wrong(answer, fact) if not answer.is_damaged else ()
 
-    def _unread(self, head: Head, _: None) -> Iterable[str]:
+    def _unread(self, head: RowHeader, _: None) -> Iterable[str]:
         answer = self._open.get(head.stream_id + (head.message_id or b""))
         if answer is not None:
             answer.is_damaged = True
         return ()  # another check reports that it can't be decoded
 
-    def _outside(self, head: Head) -> Iterable[str]:
+    def _outside(self, head: RowHeader) -> Iterable[str]:
         return () if self._is_partial else (f"expected an open answer, found a {head.type} before its beginning or after its end",)
 
 
-def wrong(answer: Answer, end: GenerationOver) -> Iterator[str]:
+def wrong(answer: ReplayedAnswer, end: GenerationOver) -> Iterator[str]:
     """How the end of an answer differs from its deltas."""
     texts = ["".join(pieces) for _, pieces in answer.blocks]
     said = "".join([text for text, (type_, _) in zip(texts, answer.blocks, strict=True) if type_ == "text"])
@@ -140,7 +140,7 @@ def wrong(answer: Answer, end: GenerationOver) -> Iterator[str]:
     known = [(block.index, block.type) for block in end.blocks]
     streamed = [(index, type_) for index, (type_, _) in enumerate(answer.blocks)]
     if known != streamed:
-        yield f"expected the blocks {shown(known)}, found {shown(streamed)}"
+        yield f"expected the blocks {format_blocks(known)}, found {format_blocks(streamed)}"
     else:
         for block, text in zip(end.blocks, texts, strict=True):
             sha256 = sha256_of(text)
@@ -187,5 +187,5 @@ def sha256_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def shown(blocks: Sequence[tuple[int, str]]) -> str:
+def format_blocks(blocks: Sequence[tuple[int, str]]) -> str:
     return ", ".join(f"{index} {type_}" for index, type_ in blocks) or "none"

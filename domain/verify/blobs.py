@@ -6,7 +6,7 @@ from uuid import UUID
 
 from domain.chat.facts import MessageAdded, MessageEdited
 from domain.verify.answers import ENDS, BlobRef, blob_ref
-from domain.verify.finding import Batch, Entry, Finding, found
+from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 
 REFERRING: Final = frozenset({MessageAdded, MessageEdited, *ENDS})
 
@@ -21,12 +21,12 @@ class StoredBlob(NamedTuple):
 
 
 class Reference(NamedTuple):
-    entry: Entry  # the first one
+    entry: LogRow  # the first one
     size_bytes: int
     is_ours: bool  # false: a person's message, which may hold text that only looks like a reference
 
 
-class Blobs:
+class BlobCheck:
     """The check. Keeps the references, which are few, until ``compare`` is given the stored blobs."""
 
     name = "blobs"
@@ -34,7 +34,7 @@ class Blobs:
     def __init__(self) -> None:
         self._references: dict[tuple[bytes, bytes], Reference] = {}
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         for head, begin, facts in batch.spans:
             if type(facts[0]) not in REFERRING:
                 continue
@@ -43,7 +43,7 @@ class Blobs:
                 if reference is not None:
                     yield from self._refer(batch.rows.entry(head, at), reference, is_ours=isinstance(fact, ENDS))
 
-    def _refer(self, entry: Entry, reference: BlobRef, *, is_ours: bool) -> Iterator[Finding]:
+    def _refer(self, entry: LogRow, reference: BlobRef, *, is_ours: bool) -> Iterator[Finding]:
         try:
             sha256 = bytes.fromhex(reference.blob)
         except ValueError:

@@ -9,7 +9,7 @@ import msgspec
 from domain.stream import Kind
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
+class RowHeader(msgspec.Struct, frozen=True, gc=False):
     """The columns that consecutive rows mostly share, as the tokens of an answer do."""
 
     stream_id: bytes  # 16
@@ -19,7 +19,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     actor: bytes | None
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class LogRow(msgspec.Struct, frozen=True, gc=False):
     """One row of the log, nearly as Postgres sends it: millions of ids and times are compared, and few are converted for a report."""
 
     position: int
@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         return f"{self.kind or '?'}/{UUID(bytes=self.stream_id)}"
 
 
-Run = tuple[Head, int, int]  # rows with one head that follow each other: where they begin and end
+Run = tuple[RowHeader, int, int]  # rows with one head that follow each other: where they begin and end
 
 
 class Rows(NamedTuple):
@@ -49,8 +49,8 @@ class Rows(NamedTuple):
     data: Sequence[bytes]
     runs: Sequence[Run]  # each row is in one
 
-    def entry(self, head: Head, at: int) -> Entry:
-        return Entry(
+    def entry(self, head: RowHeader, at: int) -> LogRow:
+        return LogRow(
             self.positions[at],
             self.versions[at],
             head.stream_id,
@@ -62,19 +62,19 @@ class Rows(NamedTuple):
             self.data[at],
         )
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[LogRow]:
         """The rows as objects, for a check that has to find the row at fault."""
         return (self.entry(head, at) for head, begin, end in self.runs for at in range(begin, end))
 
 
-class Batch(NamedTuple):
+class VerifyBatch(NamedTuple):
     """Rows with their facts. A span is a run, or one row of it: its header, the index where it begins, and facts of one type.
 
     A row that can't be decoded stands alone, with None.
     """
 
     rows: Rows
-    spans: Sequence[tuple[Head, int, Sequence[Any]]]
+    spans: Sequence[tuple[RowHeader, int, Sequence[Any]]]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,9 +93,9 @@ class Check(Protocol):
 
     name: str
 
-    def take(self, batch: Batch) -> Iterable[Finding]: ...
+    def check_batch(self, batch: VerifyBatch) -> Iterable[Finding]: ...
 
 
-def found(check: Check, entry: Entry, text: str) -> Finding:
+def found(check: Check, entry: LogRow, text: str) -> Finding:
     message_id = UUID(bytes=entry.message_id) if entry.message_id is not None else None
     return Finding(check=check.name, position=entry.position, text=text, stream=entry.stream, version=entry.version, message_id=message_id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from domain.verify.finding import Batch, Finding, Rows, Run, found
+from domain.verify.finding import Finding, Rows, Run, VerifyBatch, found
 
 
 def is_dense(numbers: tuple[int, ...]) -> bool:
@@ -10,7 +10,7 @@ def is_dense(numbers: tuple[int, ...]) -> bool:
     return numbers == (*range(numbers[0], numbers[0] + len(numbers)),)
 
 
-class Positions:
+class PositionCheck:
     """Each position is one above that of the row before."""
 
     name = "positions"
@@ -18,7 +18,7 @@ class Positions:
     def __init__(self, first: int) -> None:
         self._next = first
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         positions = batch.rows.positions
         expected, self._next = self._next, positions[-1] + 1
         if positions[0] == expected and is_dense(positions):
@@ -34,22 +34,22 @@ def missing(check: str, first: int, last: int) -> Finding:
     return Finding(check=check, position=first, text=what)
 
 
-class RisingPositions:
-    """Positions of one stream, read by version, rise."""
+class StreamPositionCheck:
+    """PositionCheck of one stream, read by version, rise."""
 
     name = "positions"
 
     def __init__(self) -> None:
         self._last = 0
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         for entry in batch.rows.entries():
             if entry.position <= self._last:
                 yield found(self, entry, f"expected a position above {self._last}, found {entry.position}")
             self._last = entry.position
 
 
-class Versions:
+class VersionCheck:
     """Each version is one above that of the row before in its stream; the first is 1.
 
     ``is_partial``: reading begins in the middle of streams, so the first version of each is accepted.
@@ -62,7 +62,7 @@ class Versions:
         self._is_partial = is_partial
         self._known: dict[bytes, int] = {}
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         known, versions = self._known, batch.rows.versions
         for runs in stretches(batch.rows.runs):
             stream_id, begin, end = runs[0][0].stream_id, runs[0][1], runs[-1][2]
@@ -91,7 +91,7 @@ def stretches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
     yield runs[begin:]
 
 
-class Times:
+class TimeCheck:
     """No row has an earlier time than the row before it."""
 
     name = "times"
@@ -100,7 +100,7 @@ class Times:
         self._last_us: int | None = None
         self._last_position = 0
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         times_us = batch.rows.times_us
         before_us, before = times_us[0] if self._last_us is None else self._last_us, self._last_position
         self._last_us, self._last_position = times_us[-1], batch.rows.positions[-1]
