@@ -1,12 +1,13 @@
-# make serve: install what is needed into .venv, once, and serve.   make test: check everything.
+# make serve: install what is needed into .venv, once, and serve.   make test: check everything.   make check: the quick part of it.
 # Both need Python >= 3.11 and nothing else; after the first time they need no network.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := "$(BIN)/python" -m pytest -n auto --dist loadgroup
 PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: serve test bench clean help
+.PHONY: serve test check style bench clean help
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -14,11 +15,16 @@ help:
 serve: $(VENV)/installed
 	@exec "$(BIN)/steno" serve
 
-test: $(VENV)/installed-dev
+test: style
+	$(PYTEST) $(PYTEST_OPTIONS)
+
+check: style
+	$(PYTEST) tests/domain tests/commands tests/projections $(PYTEST_OPTIONS)
+
+style: $(VENV)/installed-dev
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
-	"$(BIN)/python" -m pytest $(PYTEST_OPTIONS)
 
 bench: $(VENV)/installed-dev
 	"$(BIN)/python" -m bench all
