@@ -17,9 +17,9 @@ from adapters.postgres.log import PostgresLog
 from bench.host import Host
 from bench.report import Line, percentile
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import MessageDelta
 from domain.event import Event, Stored
-from domain.stream import Stream
+from domain.generation import MessageDelta
+from domain.stream import chat_stream
 
 ROUNDS: Final = 5
 SLICE_S: Final = 2.0
@@ -34,7 +34,7 @@ class Writer:
     """One chat that appends one small delta after another."""
 
     def __init__(self) -> None:
-        self.stream = Stream("chat", uuid4())
+        self.stream = chat_stream(uuid4())
         self.message_id = uuid4()
         self.version = 0
 

@@ -12,9 +12,9 @@ from bench.http import Http
 from bench.report import Line, percentile
 from bench.seed import Chat, Seeding
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import MessageEdited
+from domain.chat.facts import MessageEdited
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream
 
 LENGTHS: Final = (10, 1_000, 10_000)
 DELTAS: Final = 20  # of each answer
@@ -90,7 +90,7 @@ async def append_ms(http: Http, chat: Chat, parent_id: UUID) -> float:
 async def raw_edits(dsn: str, calls: int) -> list[float]:
     """The same event by the statement alone."""
     connection: Any = await connect(dsn, application="bench")
-    stream, message_id = Stream("chat", uuid4()), uuid4()
+    stream, message_id = chat_stream(uuid4()), uuid4()
     took = []
     try:
         for version in range(calls + 5):

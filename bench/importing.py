@@ -17,7 +17,7 @@ from bench.report import Line, percentile
 from bench.seed import Seeding
 from commands.ports import AppendRequest, Claim, StreamAppend
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import user_stream
 from domain.user import UserCreated
 
 EMAIL: Final = "importer@example.org"
@@ -91,7 +91,7 @@ def file_of(host: Host, name: str, conversations: Conversations) -> Path:
 async def with_importer(dsn: str) -> str:
     """The database, with an account to import for."""
     async with Seeding(dsn) as seeding:
-        stream = Stream("user", uuid4())
+        stream = user_stream(uuid4())
         created = Event(None, UserCreated("Importer", EMAIL, "user"))
         await seeding.log.append(AppendRequest([StreamAppend(stream, [created], 0)], claims=[Claim("email", EMAIL, stream)]))
     return dsn

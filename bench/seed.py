@@ -13,9 +13,10 @@ from adapters.identity import JwtTokens
 from adapters.postgres.log import PostgresLog
 from bench.host import SECRET
 from commands.ports import AppendRequest, StreamAppend, TokenClaims
-from domain.chat import BlockOpened, BlockSum, ChatCreated, ChatShared, MessageAdded, MessageDelta, MessageEnded, MessageStarted, Timings
+from domain.chat.facts import ChatCreated, ChatShared, MessageAdded
 from domain.event import Actor, Event, Stored
-from domain.stream import Stream
+from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
+from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated, UserRole
 
 TOKEN_LIFETIME_S: Final = 24 * 3600
@@ -59,7 +60,7 @@ class Seeding:
             token = tokens.issue(TokenClaims(user_id, uuid4(), 0, expires_at))
             person = Person(user_id, f"Person {number}", token)
             created = UserCreated(person.name, f"person{number}-{user_id.hex[:6]}@example.org", role)
-            await self.log.append(AppendRequest(appends=[StreamAppend(Stream("user", user_id), [Event(None, created)], 0)]))
+            await self.log.append(AppendRequest(appends=[StreamAppend(user_stream(user_id), [Event(None, created)], 0)]))
             made.append(person)
         return made
 
@@ -98,7 +99,7 @@ class Seeding:
 
     async def _append(self, chat: Chat, version: int, events: Sequence[Event[Any]]) -> int:
         actor = Actor(chat.owner.id, chat.owner.name, "user")
-        appended = await self.log.append(AppendRequest(appends=[StreamAppend(Stream("chat", chat.id), events, version)], actor=actor))
+        appended = await self.log.append(AppendRequest(appends=[StreamAppend(chat_stream(chat.id), events, version)], actor=actor))
         return appended.versions[0]
 
 

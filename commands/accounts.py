@@ -45,7 +45,7 @@ from domain.errors import (
     WrongCredentials,
 )
 from domain.event import Actor, Stored
-from domain.stream import Stream
+from domain.stream import user_stream
 from domain.user import (
     NOBODY,
     Account,
@@ -309,7 +309,7 @@ class Accounts:
         return await self.account(command.user_id, fresh=True)
 
     async def _guarded(self, caller: Principal, command: CreateUser | GuardedCommand) -> None:
-        stream = Stream("user", caller.user_id)
+        stream = user_stream(caller.user_id)
         for _ in range(GUARDED_ATTEMPTS_MAX):
             version, admin = await self._aggregate.state(caller.user_id)
             if not admin.active or admin.role != "admin":
@@ -317,7 +317,7 @@ class Accounts:
             by = Actor(caller.user_id, admin.name, admin.role)
             claims: list[Claim] = []
             if isinstance(command, CreateUser):
-                claims.append(Claim("email", command.email, Stream("user", command.user_id)))
+                claims.append(Claim("email", command.email, user_stream(command.user_id)))
             else:
                 command = msgspec.structs.replace(command, by=by)
             guard = StreamAppend(stream, (), version)
@@ -348,7 +348,7 @@ class Accounts:
         self._require_signup(first)
         command = self._creation(name, email, password, "admin" if first else self._default_role, fields or {})
         await self._keep_password(command, password)
-        stream = Stream("user", command.user_id)
+        stream = user_stream(command.user_id)
         claims = [Claim("email", command.email, stream)]
         try:
             if not first:

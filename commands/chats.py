@@ -7,24 +7,14 @@ from uuid import UUID
 
 from commands.aggregate import Aggregate
 from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
-from domain.chat import (
-    EMPTY,
-    BlockOpened,
-    Chat,
-    ChatCommand,
-    CreateChat,
-    DeleteChat,
-    Generation,
-    MessageDelta,
-    ShareChat,
-    decide,
-    decide_all,
-    evolve,
-    fold,
-)
+from domain.chat.commands import ChatCommand, CreateChat, DeleteChat, ShareChat
+from domain.chat.decide import decide, decide_all
+from domain.chat.evolve import evolve, fold
+from domain.chat.state import EMPTY, Chat
 from domain.codec import decode_event
 from domain.event import Actor, Event
-from domain.stream import Stream
+from domain.generation import BlockOpened, Generation, MessageDelta
+from domain.stream import chat_stream, user_stream
 from domain.user import ChatListed, ChatUnlisted
 
 
@@ -87,7 +77,7 @@ class Chats:
 
     async def text_so_far(self, chat_id: UUID, message_id: UUID, generation: Generation) -> str:
         """What a generation has said in its text blocks, from the log."""
-        stored = await self._log.read_message(Stream("chat", chat_id), message_id, after=generation.started_version)
+        stored = await self._log.read_message(chat_stream(chat_id), message_id, after=generation.started_version)
         return text_of(decode_event(one) for one in stored)
 
 
@@ -117,7 +107,7 @@ def in_lists(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
             if permission is None:
                 return [unlisted(user_id, chat_id)]
             # A grant to nobody is refused: the stream of that user must exist.
-            return [] if user_id in chat.grants else [StreamAppend(Stream("user", user_id), [Event(None, ChatListed(chat_id))], EXISTS)]
+            return [] if user_id in chat.grants else [StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], EXISTS)]
         case DeleteChat(chat_id=chat_id):
             owner = [chat.owner_id] if chat.owner_id is not None and chat.listed else []
             return [unlisted(user_id, chat_id) for user_id in (*owner, *chat.grants)]
@@ -126,8 +116,8 @@ def in_lists(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
 
 
 def listed(user_id: UUID, chat_id: UUID) -> StreamAppend:
-    return StreamAppend(Stream("user", user_id), [Event(None, ChatListed(chat_id))], ANY)
+    return StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], ANY)
 
 
 def unlisted(user_id: UUID, chat_id: UUID) -> StreamAppend:
-    return StreamAppend(Stream("user", user_id), [Event(None, ChatUnlisted(chat_id))], ANY)
+    return StreamAppend(user_stream(user_id), [Event(None, ChatUnlisted(chat_id))], ANY)

@@ -11,7 +11,7 @@ from commands.ports import Appended, CommandKey, EventLog
 from domain.errors import FolderNotFound
 from domain.event import Actor
 from domain.folder import NO_FOLDERS, Folder, FolderCommand, Folders, decide, evolve, fold
-from domain.stream import Stream
+from domain.stream import user_stream
 
 KEPT_MAX: Final = 1024  # people; each with at most ``FOLDERS_BYTES_MAX`` and some
 PAGE_EVENTS: Final = 10_000
@@ -35,7 +35,7 @@ class FolderTrees:
             return folders
         folders, read = NO_FOLDERS, 0
         while read < version:
-            page = await self._log.read(Stream("user", user_id), after=read, until=version, limit=PAGE_EVENTS)
+            page = await self._log.read(user_stream(user_id), after=read, until=version, limit=PAGE_EVENTS)
             if not page:
                 break
             folders, read = fold(folders, decoded(page)), page[-1].version
@@ -44,7 +44,7 @@ class FolderTrees:
     async def times(self, user_id: UUID, folders: Iterable[Folder]) -> Mapping[int, datetime]:
         """When each version was written that these folders were made or changed at."""
         versions = {version for folder in folders for version in (folder.created_version, folder.updated_version)}
-        return await self._log.times(Stream("user", user_id), versions) if versions else {}
+        return await self._log.times(user_stream(user_id), versions) if versions else {}
 
     async def require(self, user_id: UUID, folder_id: UUID | None, key: CommandKey | None) -> None:
         """Something is to be put into this folder: it must be there. Raises ``FolderNotFound``.

@@ -19,6 +19,15 @@ class Stream(NamedTuple):
         return f"{self.kind}/{self.id}"
 
 
+def chat_stream(chat_id: UUID) -> Stream:
+    return Stream("chat", chat_id)
+
+
+def user_stream(user_id: UUID) -> Stream:
+    """A person's own stream: their account, folders, lists and what concerns them."""
+    return Stream("user", user_id)
+
+
 def parse_stream(name: str) -> Stream:
     """The stream of ``kind/uuid``. Raises ``BadStreamName``; a uuid is accepted in its canonical form only."""
     kind, slash, raw_id = name.partition("/")

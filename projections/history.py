@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.chat import tag_id
+from domain.chat.state import tag_id
 from domain.codec import decode_event
 from domain.event import Stored
 from domain.stream import Kind

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.chat import tag_id
+from domain.chat.state import tag_id
 from projections.chat import ChatView
 from projections.search import Phrase
 from projections.statistics import CountedChat

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from domain.chat import tag_id
+from domain.chat.state import tag_id
 from domain.errors import BadSearch
 from projections.words import is_alone, words
 

@@ -8,9 +8,9 @@ from uuid import UUID
 import msgspec
 
 from adapters.memory.log import MemoryLog
-from domain.chat import tag_id
+from domain.chat.state import tag_id
 from domain.errors import MessageNotFound
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.chat import ChatView, blob_of, text_of, view
 from projections.history import TEXT_CHARACTERS_MAX, plain_text
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
@@ -24,7 +24,7 @@ class MemoryHistory:
         self._log = log
 
     async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
-        stream = Stream("chat", chat_id)
+        stream = chat_stream(chat_id)
         newest = await self._log.version(stream)
         events = await self._log.read(stream, until=newest if at is None else at, limit=newest)
         times = await self._log.original_times(stream, after=0, until=newest)
@@ -86,7 +86,7 @@ class MemoryHistory:
 
     async def _text(self, chat_id: UUID, content: Any) -> str:
         blob = blob_of(content)
-        kept = await self._log.get(Stream("chat", chat_id), blob) if blob is not None else None
+        kept = await self._log.get(chat_stream(chat_id), blob) if blob is not None else None
         return (kept.decode() if kept is not None else plain_text(content))[:TEXT_CHARACTERS_MAX]
 
     async def _chosen(self, user_id: UUID, chosen: ChatFilter) -> list[tuple[UUID, ChatView]]:
@@ -97,7 +97,7 @@ class MemoryHistory:
     async def times(self, versions: Mapping[UUID, int]) -> Mapping[UUID, datetime]:
         found: dict[UUID, datetime] = {}
         for chat_id, version in versions.items():
-            stream = Stream("chat", chat_id)
+            stream = chat_stream(chat_id)
             first = await self._log.original_times(stream, after=version - 1, until=version)
             for at in (first or await self._log.times(stream, [version])).values():
                 found[chat_id] = at

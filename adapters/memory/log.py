@@ -9,10 +9,10 @@ from uuid import UUID
 import msgspec
 
 from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
-from domain.chat import MessageStarted
 from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
 from domain.event import Stored
+from domain.generation import MessageStarted
 from domain.stream import Kind, Stream
 
 ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})

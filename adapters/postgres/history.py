@@ -18,7 +18,7 @@ from adapters.postgres.search import LISTED, Searching, listing, marks
 from domain.codec import decode_event, today
 from domain.errors import LogUnavailable, MessageNotFound
 from domain.event import Stored
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.chat import ChatView
 from projections.history import ADDITIONS, ENDS, History, again, load, load_children, view_of
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
@@ -281,7 +281,7 @@ class Reading:
         return self._stored(await self._connection.fetch(SAID, self._chat_id, list(asked), list(asked.values()), self._until))
 
     def _stored(self, rows: Iterable[Any]) -> list[Stored]:
-        stream = Stream("chat", self._chat_id)
+        stream = chat_stream(self._chat_id)
         return [today(Stored(row[0], stream, *tuple(row)[3:])) for row in rows]
 
 

@@ -17,7 +17,7 @@ from commands.ports import Appended, AppendRequest, KnownCommand, NodeBeat, Open
 from domain.codec import OUTLINE_END
 from domain.errors import BadRequest, LogUnavailable
 from domain.event import Stored
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream
 
 READ_STREAM: Final = text("read_stream")
 READ_STREAM_WITHOUT_DELTAS: Final = text("read_stream_without_deltas")
@@ -224,7 +224,7 @@ class PostgresLog:
 
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         rows = await self.reader.fetch(OPEN_GENERATIONS, since)
-        return [OpenGeneration(Stream("chat", row[0]), row[1], row[2], row[3], row[4]) for row in rows]
+        return [OpenGeneration(chat_stream(row[0]), row[1], row[2], row[3], row[4]) for row in rows]
 
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
         rows = await self.reader.fetch(USERS, offset, limit)

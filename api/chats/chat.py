@@ -23,7 +23,7 @@ from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.runs import Runs
 from commands.ports import Appended, Blobs, CommandKey, EventLog
-from domain.chat import (
+from domain.chat.commands import (
     AddMessage,
     ChatCommand,
     ConfigureChat,

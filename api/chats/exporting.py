@@ -23,7 +23,7 @@ from commands.accounts import Principal
 from commands.ports import Blobs, EventLog
 from commands.transfer.export import lines
 from domain.errors import BadRequest, MessageNotFound
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.chat import ChatView
 from projections.ports import History
 
@@ -64,7 +64,7 @@ class ExportsController(Controller):
             if branch != "current":
                 raise BadRequest("branch is for transcripts: jsonl holds every event of the chat")
             first = placed(after, epoch, head.version).after if after is not None else 0
-            body = lines(log, blobs, Stream("chat", known_id), after=first, until=version)
+            body = lines(log, blobs, chat_stream(known_id), after=first, until=version)
             return answer(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
         if after is not None:
             raise BadRequest("after is for jsonl: a transcript begins at its beginning")

@@ -22,10 +22,10 @@ from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.runs import Runs
 from commands.ports import Appended, CommandKey, EventLog
-from domain.chat import MoveChat
+from domain.chat.commands import MoveChat
 from domain.errors import ConcurrencyConflict
 from domain.folder import ChangeFolder, CreateFolder, DeleteFolder, ExpandFolder, Folder, MoveFolder, existing
-from domain.stream import Stream
+from domain.stream import user_stream
 from projections.ports import ChatFilter, History
 
 
@@ -193,7 +193,7 @@ class FoldersController(Controller):
         expected = expected_version(request)
         version, known = await folders.of(user_id)
         if expected not in (None, version):
-            raise ConcurrencyConflict(Stream("user", user_id), expected=expected or 0, current=version)
+            raise ConcurrencyConflict(user_stream(user_id), expected=expected or 0, current=version)
         existing(known, known_id)
         only_from = frozenset(known.subtree(known_id))
 

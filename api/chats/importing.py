@@ -17,7 +17,7 @@ from commands.transfer import open_webui
 from commands.transfer.whole_chat import Added, Outcome, Prepared, WholeChats
 from domain.errors import BadRequest, ImportRefused
 from domain.folder import Folders
-from domain.stream import Stream
+from domain.stream import chat_stream
 
 
 class ImportIn(msgspec.Struct):
@@ -93,7 +93,7 @@ async def answer(log: EventLog, one: Prepared, outcome: Added | ImportRefused) -
     if isinstance(outcome, ImportRefused):
         raise outcome
     chat = one.chat
-    version = len(one.events) if outcome.outcome == "imported" else await log.version(Stream("chat", chat.chat_id))
+    version = len(one.events) if outcome.outcome == "imported" else await log.version(chat_stream(chat.chat_id))
     position = outcome.position or await log.head()
     return ImportedOut(
         chat.chat_id, chat.title, version, position, outcome.outcome, chat.pinned, chat.archived, chat.folder_id, {"tags": list(chat.tags)}

@@ -19,7 +19,8 @@ from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.runs import Runs
 from commands.ports import Appended, CommandKey, EventLog
-from domain.chat import ArchiveChat, ChatCommand, MoveChat, PinChat, TagChat, tag_id
+from domain.chat.commands import ArchiveChat, ChatCommand, MoveChat, PinChat, TagChat
+from domain.chat.state import tag_id
 from domain.errors import ChatNotFound
 from projections.ports import ALL, ChatFilter, History
 

@@ -16,9 +16,9 @@ from api.request.ids import bound_id
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.ports import Blobs, CommandKey
-from domain.chat import ConfigureChat, ExpectUnchanged
+from domain.chat.commands import ConfigureChat, ExpectUnchanged
 from domain.errors import ChatChanged
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.ports import History
 
 ATTEMPTS_MAX: Final = 8  # against others who change the chat's settings at the same moment
@@ -66,7 +66,7 @@ class ParamsController(Controller):
 async def params_of(blobs: Blobs, chat_id: UUID, fields: dict[str, Any]) -> dict[str, Any]:
     """What the chat says of itself; an imported one may say anything."""
     own = {"params": fields.get("params")}
-    await resolve(blobs, Stream("chat", chat_id), own)
+    await resolve(blobs, chat_stream(chat_id), own)
     params = own["params"]
     return params if isinstance(params, dict) else {}
 

@@ -19,7 +19,7 @@ from commands.ports import Blobs, EventLog
 from domain.codec import today
 from domain.errors import BeforeFirstEvent, ChatNotFound
 from domain.event import Stored
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.chat import ChatView, sent_message, shown_message
 from projections.ports import History
 
@@ -107,7 +107,7 @@ class HistoryController(Controller):
         head = await readable(history, principal, known_id)
         place = placed(after, epoch, head.version)
         view = await history.chat(known_id, at=place.after)
-        found = await log.read(Stream("chat", known_id), after=place.after, until=place.head, limit=limit, without_deltas=True)
+        found = await log.read(chat_stream(known_id), after=place.after, until=place.head, limit=limit, without_deltas=True)
         page = await as_first_recorded(log, bounded(found))
         made: list[ChangeOut] = []
         for event in page:
@@ -160,9 +160,9 @@ async def version_at(history: History, log: EventLog, epoch: UUID, principal: Pr
     moment = time_of(at)
     if moment is None:
         return placed(at, epoch, head.version).after
-    version = await log.version_at(Stream("chat", chat_id), moment)
+    version = await log.version_at(chat_stream(chat_id), moment)
     if version == 0:
-        raise BeforeFirstEvent(Stream("chat", chat_id), moment)
+        raise BeforeFirstEvent(chat_stream(chat_id), moment)
     return version
 
 

@@ -20,7 +20,7 @@ from commands.accounts import Accounts, Principal, actor_of
 from commands.ports import CommandKey, EventLog
 from domain.errors import StenographError
 from domain.event import Actor
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream
 from domain.user import MANY_READ_MAX, MarkManyRead, MarkRead, MarkUnread
 from projections.ports import History
 
@@ -81,7 +81,7 @@ class ReadsController(Controller):
         offset = 0
         while True:
             page = await history.listed(principal.user_id, offset=offset, limit=MANY_READ_MAX)
-            unread = {str(Stream("chat", one.chat_id)): one.version for one in page if account.read_version(one.chat_id) < one.version}
+            unread = {str(chat_stream(one.chat_id)): one.version for one in page if account.read_version(one.chat_id) < one.version}
             if unread:
                 await accounts.handle(MarkManyRead(user_id=principal.user_id, versions=unread), actor=actor_of(principal))
             if len(page) < MANY_READ_MAX:
@@ -102,7 +102,7 @@ class ReadsController(Controller):
         known_id, _ = bound_id(principal.user_id, chat_id)
         head = (await readable(history, principal, known_id)).version
         version = head if data is None or data.version is None else min(head, data.version)
-        command = MarkRead(user_id=principal.user_id, stream=str(Stream("chat", known_id)), version=version)
+        command = MarkRead(user_id=principal.user_id, stream=str(chat_stream(known_id)), version=version)
         appended = await accounts.handle(command, actor=actor_of(principal), key=key)
         return CommandOut(known_id, head, appended.position)
 
@@ -118,7 +118,7 @@ class ReadsController(Controller):
     ) -> CommandOut:
         """Mark one chat as unread, for oneself alone and until some of it is read again."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        stream = Stream("chat", known_id)
+        stream = chat_stream(known_id)
         head = (await readable(history, principal, known_id)).version
         reads.forget(principal, stream)
         appended = await accounts.handle(MarkUnread(user_id=principal.user_id, stream=str(stream)), actor=actor_of(principal), key=key)

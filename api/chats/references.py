@@ -10,7 +10,7 @@ import msgspec
 from commands.folders import FolderTrees
 from commands.ports import Blobs
 from commands.transfer.whole_chat import JSON
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream
 from projections.chat import ChatView, blob_of
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ THREAD_MESSAGES: Final = 500
 
 async def resolve_blobs(blobs: Blobs, chat_id: UUID, chat: ChatView) -> None:
     """Content that was too large for its event, and other keys of an imported chat and its messages."""
-    stream = Stream("chat", chat_id)
+    stream = chat_stream(chat_id)
     await resolve(blobs, stream, chat.fields)
     for message in await aside(chat, lambda: list(chat.messages.naming("blob"))):
         await resolve(blobs, stream, message)

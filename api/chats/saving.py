@@ -12,17 +12,8 @@ from api.request.ids import bound_id
 from commands.chats import Chats
 from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import Appended, Blobs, CommandKey, EventLog
-from domain.chat import (
-    AddMessage,
-    Chat,
-    ChatCommand,
-    ConfigureChat,
-    EditMessage,
-    ExpectUnchanged,
-    RateMessage,
-    RenameChat,
-    SelectBranch,
-)
+from domain.chat.commands import AddMessage, ChatCommand, ConfigureChat, EditMessage, ExpectUnchanged, RateMessage, RenameChat, SelectBranch
+from domain.chat.state import Chat
 from domain.codec import decode_actor
 from domain.errors import (
     BadRequest,
@@ -36,7 +27,7 @@ from domain.errors import (
 )
 from domain.event import Actor
 from domain.merge import SERVERS_KEYS, Conflict, Merged, Read, Sent, differing, merge, same_json
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.chat import ChatView, shown_message
 from projections.messages import Message, Messages
 from projections.ports import History
@@ -166,7 +157,7 @@ class Saving:
     async def _states(self, chat_id: UUID, message_id: UUID) -> Read:
         """Every state that a message was in, and what this person had read of it at least: each key as they set it, or as it was first."""
         view, states, known = ChatView(), list[Message](), dict[str, Any]()
-        for event in await self._log.read_message(Stream("chat", chat_id), message_id, after=0):
+        for event in await self._log.read_message(chat_stream(chat_id), message_id, after=0):
             if event.type == "message_deleted":
                 break
             if event.type == "message_delta":
@@ -232,7 +223,7 @@ class Saving:
         encoded = content.encode(errors="surrogatepass") if isinstance(content, str) and len(content) > CONTENT_BYTES_MAX // 4 else b""
         if len(encoded) <= CONTENT_BYTES_MAX:
             return content
-        return {"blob": await self._blobs.put(Stream("chat", chat_id), encoded), "size_bytes": len(encoded)}
+        return {"blob": await self._blobs.put(chat_stream(chat_id), encoded), "size_bytes": len(encoded)}
 
 
 class Settings(msgspec.Struct, frozen=True):

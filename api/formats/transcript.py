@@ -12,7 +12,7 @@ from uuid import UUID
 
 from commands.ports import Blobs, EventLog
 from domain.codec import decode_actor
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.chat import ChatView, blob_of, shown_message
 from projections.messages import Message
 
@@ -54,7 +54,7 @@ class Transcript:
         self.view = view
         self.whole = whole
         self.ids = self._all() if whole else view.branch(leaf if leaf is not None else view.current_id)
-        self._stream = Stream("chat", chat_id)
+        self._stream = chat_stream(chat_id)
         self._log, self._blobs = log, blobs
         self._roots = sorted((one for one in view.messages if view.messages[one]["parentId"] is None), key=view.ordinals.__getitem__)
         self._names: dict[str, str] = {}

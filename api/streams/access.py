@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from adapters.delivery.hub import Hub
 from commands.accounts import Accounts, Principal
 from commands.chats import Chats
-from domain.chat import ChatUnshared
+from domain.chat.facts import ChatUnshared
 from domain.codec import decode_event
 from domain.event import Stored
 from domain.stream import Stream

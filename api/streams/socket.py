@@ -21,7 +21,7 @@ from api.streams.websocket_protocol import Wire, text_frame
 from commands.accounts import Principal
 from domain.cursor import Cursor
 from domain.errors import LogUnavailable, StenographError, StreamNotFound
-from domain.stream import Stream
+from domain.stream import Stream, user_stream
 
 if TYPE_CHECKING:
     from api.streams.sockets import WebSockets  # which makes the sockets
@@ -235,7 +235,7 @@ class Socket:
         server.live.add(self)
         server.seen(principal.user_id)
         self.say(self._welcome_frame())
-        await self._do(Join(None, Stream("user", principal.user_id), "now", False))
+        await self._do(Join(None, user_stream(principal.user_id), "now", False))
         return True
 
     def _welcome_frame(self) -> bytes:
@@ -367,7 +367,7 @@ class Socket:
     async def _head(self, stream: Stream) -> int:
         """What is known of the own account has seen whatever has passed here: its stream's head costs no query."""
         standing = self.principal.standing
-        if standing is not None and standing.current and stream == Stream("user", self.principal.user_id):
+        if standing is not None and standing.current and stream == user_stream(self.principal.user_id):
             return standing.version
         return await self.server.log.version(stream)
 

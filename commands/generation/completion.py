@@ -12,11 +12,12 @@ from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.providers import Ask, Model, Provider
-from domain.chat import AddMessage, Chat, ChatCommand, CreateChat, StartGeneration
+from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
+from domain.chat.state import Chat
 from domain.codec import decode_event
 from domain.errors import BadRequest, ChatNotFound, LogUnavailable
 from domain.event import Actor
-from domain.stream import Stream
+from domain.stream import chat_stream
 
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 
@@ -202,7 +203,7 @@ class Completions:
         node = chat.messages.get(chat.current_id) if chat.current_id is not None else None
         if chat.current_id is None or node is None or node.role != "user" or node.children or node.deleted:
             return False
-        for stored in await self._log.read_message(Stream("chat", chat_id), chat.current_id, after=0):
+        for stored in await self._log.read_message(chat_stream(chat_id), chat.current_id, after=0):
             if stored.type == "message_added":
                 return bool(decode_event(stored).data.content == question.content)
         return False

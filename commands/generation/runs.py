@@ -16,9 +16,10 @@ import structlog
 from commands.chats import Chats
 from commands.generation.run import Run, with_content
 from commands.ports import Blobs, EventLog, NodeBeat, Nodes, OpenGeneration
-from domain.chat import EndGeneration, GenerationCancelled, GenerationInterrupted, GenerationOver
+from domain.chat.commands import EndGeneration
 from domain.errors import ChatNotFound, ConcurrencyConflict, GenerationNotOpen, LogUnavailable, TooManyLostRaces
 from domain.event import Stored
+from domain.generation import GenerationCancelled, GenerationInterrupted, GenerationOver
 
 log = structlog.get_logger("runs")
 

@@ -12,9 +12,9 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.chat import Role
+from domain.chat.facts import Role
 from domain.errors import ImportRefused
-from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 
 SOURCE: Final = "chitchat"
 MODEL: Final = "chitchat"
@@ -54,7 +54,7 @@ def whole_chat(source_id: str, raw: bytes, owner_id: UUID, *, streams: bool) -> 
         chat_id=chat_id,
         owner_id=owner_id,
         title=title_of(messages) or "Chit chat",
-        origin=Origin(SOURCE, source_id, min(known, default=None), max(known, default=None)),
+        origin=ImportSource(SOURCE, source_id, min(known, default=None), max(known, default=None)),
         messages=messages,
         fields={"models": [MODEL]} | {key: value for key, value in others.items() if value is not None},
     )

@@ -14,9 +14,9 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.chat import Role
+from domain.chat.facts import Role
 from domain.errors import ImportRefused
-from domain.whole_chat import Origin, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, WholeChat, WholeMessage, imported_id
 
 SOURCE: Final = "open-webui"
 DEFAULT_TITLE: Final = "New Chat"
@@ -131,7 +131,9 @@ class Reading:
             chat_id=chat_id,
             owner_id=self._owner_id,
             title=self._expect(title, str, "title", "expected text") if title is not None else DEFAULT_TITLE,
-            origin=Origin(SOURCE, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")),
+            origin=ImportSource(
+                SOURCE, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")
+            ),
             messages=messages,
             current_id=current,
             folder_id=folder_id,

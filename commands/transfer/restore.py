@@ -17,24 +17,21 @@ from uuid import UUID
 import msgspec
 
 from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes, Origin, StreamAppend
-from domain.chat import (
-    OF_A_MESSAGE,
+from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
+from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, decode, decode_actor, refuse_nul
+from domain.errors import BadLine, LogUnavailable, StenographError
+from domain.event import Event, Stored, Verbatim
+from domain.generation import (
     BlockOpened,
-    ChatCreated,
-    ChatDeleted,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
-    MessageAdded,
     MessageDelta,
     MessageEnded,
     MessageStarted,
 )
-from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, decode, decode_actor, refuse_nul
-from domain.errors import BadLine, LogUnavailable, StenographError
-from domain.event import Event, Stored, Verbatim
 from domain.jsonlines import BlobLine, EventLine, microseconds, parse_line, stream_of
-from domain.stream import Stream
+from domain.stream import Stream, user_stream
 from domain.user import ChatListed, ChatUnlisted
 
 REQUEST_EVENTS: Final = 200  # an append of as many takes Postgres some milliseconds, for which others' tokens wait
@@ -329,7 +326,7 @@ class Restore:
     async def _has_account(self, user_id: UUID) -> bool:
         known = self._accounts.get(user_id)
         if known is None:
-            known = self._accounts[user_id] = await self._log.version(Stream("user", user_id)) > 0
+            known = self._accounts[user_id] = await self._log.version(user_stream(user_id)) > 0
         return known
 
     def _follow(self, chat: ChatInFile, line: EventLine, fact: Any) -> None:
@@ -401,7 +398,7 @@ class Restore:
         """Hand on what has gathered. Requests of one stream reach the log in the order in which they are handed on."""
         if not self._part and not self._lists:
             return
-        lists = [StreamAppend(Stream("user", user_id), events, ANY) for user_id, events in self._lists.items()]
+        lists = [StreamAppend(user_stream(user_id), events, ANY) for user_id, events in self._lists.items()]
         parts = [part for part in self._part.values() if part.stream not in self._lost]
         self._part, self._lists, self._part_events, self._part_bytes = {}, {}, 0, 0
         if not parts:

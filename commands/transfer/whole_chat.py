@@ -13,11 +13,12 @@ import msgspec
 
 from commands.chats import Chats
 from commands.ports import EXISTS, Appended, AppendRequest, Blobs, CommandKey, EventLog, StreamAppend
-from domain.chat import ChatConfigured, ChatFact, MessageEnded
+from domain.chat.facts import ChatConfigured, ChatFact
 from domain.codec import EVENT_BYTES_MAX, encode
 from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, UserNotFound
 from domain.event import Actor, Event, Verbatim
-from domain.stream import Stream
+from domain.generation import MessageEnded
+from domain.stream import Stream, chat_stream, user_stream
 from domain.user import ChatListed
 from domain.whole_chat import Step, WholeChat, steps_of
 
@@ -45,7 +46,7 @@ class Prepared(NamedTuple):
 
     @property
     def stream(self) -> Stream:
-        return Stream("chat", self.chat.chat_id)
+        return chat_stream(self.chat.chat_id)
 
     @property
     def fits_one(self) -> bool:
@@ -141,7 +142,7 @@ class WholeChats:
         """Text is kept as it is, anything else as JSON, and says so."""
         is_text = isinstance(value, str)
         content = value.encode() if is_text else msgspec.json.encode(value)
-        sha256 = await self._blobs.put(Stream("chat", chat.chat_id), content)
+        sha256 = await self._blobs.put(chat_stream(chat.chat_id), content)
         return {"blob": sha256, "size_bytes": len(content), **({} if is_text else {"media_type": JSON})}
 
     async def _add_bundle(self, bundle: Sequence[Prepared], actor: Actor | None) -> list[Added] | None:
@@ -213,7 +214,7 @@ class WholeChats:
 def listed(chats: Sequence[Prepared]) -> StreamAppend:
     """They appear in their owner's list. The owner must exist."""
     owner_id = chats[0].chat.owner_id
-    return StreamAppend(Stream("user", owner_id), [Event(None, ChatListed(one.chat.chat_id)) for one in chats], EXISTS)
+    return StreamAppend(user_stream(owner_id), [Event(None, ChatListed(one.chat.chat_id)) for one in chats], EXISTS)
 
 
 def bundles(prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 from adapters.postgres.log import PostgresLog
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import ChatRenamed
+from domain.chat.facts import ChatRenamed
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream
 
 
 async def main(dsn: str) -> None:
@@ -19,7 +19,7 @@ async def main(dsn: str) -> None:
 
 
 async def writer(log: Any) -> None:
-    stream, version = Stream("chat", uuid4()), 0
+    stream, version = chat_stream(uuid4()), 0
     while True:
         events = [Event(None, ChatRenamed(f"{version}" + "x" * 500))] * 3
         (version,) = (await log.append(AppendRequest(appends=[StreamAppend(stream, events, version)]))).versions

@@ -17,8 +17,7 @@ from adapters.postgres.history import THREAD_ROWS, PostgresHistory
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.migrate import schema_of
 from commands.ports import AppendRequest, Origin, StreamAppend
-from domain.chat import (
-    BlockOpened,
+from domain.chat.facts import (
     BranchSelected,
     ChatArchived,
     ChatCreated,
@@ -29,18 +28,15 @@ from domain.chat import (
     ChatShared,
     ChatTagged,
     ChatUnshared,
-    GenerationCancelled,
-    GenerationFailed,
     MessageAdded,
     MessageDeleted,
-    MessageDelta,
     MessageRated,
-    MessageStarted,
 )
 from domain.errors import MessageNotFound
 from domain.event import Actor, Emitted, Event
-from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
-from domain.stream import Stream
+from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, MessageDelta, MessageStarted
+from domain.sharing import ChatVersionShared, ChatVersionUnshared
+from domain.stream import chat_stream, user_stream
 from domain.user import ChatListed
 from projections.chat import ChatView, view
 from projections.history import History
@@ -88,7 +84,7 @@ class World:
 
     async def append(self, events: Any) -> UUID:
         chat_id = uuid4()
-        await self.log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)], Actor(OWNER, "Me", "user")))
+        await self.log.append(AppendRequest([StreamAppend(chat_stream(chat_id), events, 0)], Actor(OWNER, "Me", "user")))
         return chat_id
 
     async def project(self, until: int, events_max: int) -> None:
@@ -97,7 +93,7 @@ class World:
 
     async def folded(self, chat_id: UUID) -> list[ChatView]:
         """The chat at each of its versions, from its events alone."""
-        stored = await self.log.read(Stream("chat", chat_id), limit=100_000)
+        stored = await self.log.read(chat_stream(chat_id), limit=100_000)
         return [view(stored[:version]) for version in range(len(stored) + 1)]
 
     def close(self) -> None:
@@ -287,7 +283,7 @@ def test_a_long_chat_is_read_as_a_short_one(world: World) -> None:
         ]
         events = [CREATED, *lines, *tail]
         chat_id = await world.append(events)
-        written = await world.log.read(Stream("chat", chat_id), limit=len(events))
+        written = await world.log.read(chat_stream(chat_id), limit=len(events))
         folds = {version: shown(view(written[:version])) for version in (len(events), 1 + len(lines), THREAD_ROWS)}
         for stop in (1 + len(lines), len(events)):
             await world.project(stop, 200)
@@ -324,7 +320,7 @@ def test_access_that_was_taken_is_gone_for_whoever_reads_next_however_late_the_p
             await world.project(head + len(shared), 100)
             page, _ = await world.history.branch(chat_id, limit=0)
             assert page.may_read(friend)
-            await world.log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), [Event(None, fact)], len(shared))]))
+            await world.log.append(AppendRequest([StreamAppend(chat_stream(chat_id), [Event(None, fact)], len(shared))]))
             page, _ = await world.history.branch(chat_id, limit=0)
             assert not page.may_read(friend), "the row does not know of it yet, the tail does"
 
@@ -346,7 +342,7 @@ def test_whatever_a_client_calls_content_is_projected(world: World, content: Any
 
 def test_nobody_reads_a_chat_that_is_none(world: World) -> None:
     async def check() -> None:
-        user = Stream("user", uuid4())
+        user = user_stream(uuid4())
         await world.log.append(AppendRequest([StreamAppend(user, [Event(None, ChatListed(uuid4()))], 0)]))
         for nobody in (uuid4(), user.id):
             assert (await world.history.chat(nobody)).version == 0
@@ -386,10 +382,10 @@ def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) 
         chats = [uuid4() for _ in range(5)]
         for number, chat_id in enumerate(chats):
             made = Event(None, ChatCreated(OWNER, f"chat {number}", listed=number != 4))
-            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), [made], 0)]))
+            await log.append(AppendRequest([StreamAppend(chat_stream(chat_id), [made], 0)]))
 
         async def then(number: int, fact: Any, version: int) -> Any:
-            return await log.append(AppendRequest([StreamAppend(Stream("chat", chats[number]), [Event(None, fact)], version)]))
+            return await log.append(AppendRequest([StreamAppend(chat_stream(chats[number]), [Event(None, fact)], version)]))
 
         await then(1, ChatRenamed("renamed"), 1)
         await then(2, ChatDeleted(), 1)
@@ -400,7 +396,7 @@ def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) 
         assert [(one.chat_id, one.title) for one in mine] == [(chats[3], "chat 3"), (chats[1], "renamed"), (chats[0], "chat 0")]
         assert await history.listed(OWNER, offset=1, limit=1) == mine[1:2]
         assert [one.chat_id for one in await history.listed(friend, offset=0, limit=10)] == [chats[3]]
-        events = await log.read(Stream("chat", chats[1]), limit=10)
+        events = await log.read(chat_stream(chats[1]), limit=10)
         assert (mine[1].created_at, mine[1].updated_at) == (events[0].at, events[1].at)
         await then(3, ChatUnshared(friend), 2)
         folder = uuid4()
@@ -452,11 +448,11 @@ def test_when_a_chat_came_to_a_version_of_a_restored_one_when_it_did_so_first(pl
     async def check() -> None:
         here, restored = uuid4(), uuid4()
         made: list[Event[Any]] = [Event(None, ChatCreated(OWNER, "a chat")), Event(None, ChatRenamed("renamed"))]
-        await log.append(AppendRequest([StreamAppend(Stream("chat", here), made, 0)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(here), made, 0)]))
         times = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2)]
         origins = [Origin(None, at) for at in times]
-        await log.append(AppendRequest([StreamAppend(Stream("chat", restored), made, 0, origins)]))
-        events = await log.read(Stream("chat", here), limit=10)
+        await log.append(AppendRequest([StreamAppend(chat_stream(restored), made, 0, origins)]))
+        events = await log.read(chat_stream(here), limit=10)
         assert await history.times({here: 2, restored: 1, uuid4(): 1}) == {here: events[1].at, restored: times[0]}
         assert await history.times({here: 3, restored: 2}) == {restored: times[1]}
         assert await history.times({}) == {}
@@ -474,11 +470,11 @@ def test_the_shared_ones_are_listed_the_one_shared_last_first(place: Any) -> Non
         chats = [uuid4() for _ in range(4)]
         links = [uuid4() for _ in range(4)]
         for number, (chat_id, link) in enumerate(zip(chats, links, strict=True)):
-            events: list[Event[Any]] = [Event(None, ChatCreated(OWNER, f"chat {number}")), Event(None, ChatSnapshotShared(link, 1))]
-            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)]))
-        await log.append(AppendRequest([StreamAppend(Stream("chat", chats[1]), [Event(None, ChatSnapshotUnshared(links[1]))], 2)]))
-        await log.append(AppendRequest([StreamAppend(Stream("chat", chats[2]), [Event(None, ChatDeleted())], 2)]))
-        await log.append(AppendRequest([StreamAppend(Stream("chat", chats[3]), [Event(None, ChatSnapshotShared(links[3], 2))], 2)]))
+            events: list[Event[Any]] = [Event(None, ChatCreated(OWNER, f"chat {number}")), Event(None, ChatVersionShared(link, 1))]
+            await log.append(AppendRequest([StreamAppend(chat_stream(chat_id), events, 0)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(chats[1]), [Event(None, ChatVersionUnshared(links[1]))], 2)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(chats[2]), [Event(None, ChatDeleted())], 2)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(chats[3]), [Event(None, ChatVersionShared(links[3], 2))], 2)]))
         await project()
         found = await history.shared(OWNER, offset=0, limit=10)
         assert {(one.chat_id, one.share_id, one.version) for one in found} == {(chats[0], links[0], 1), (chats[3], links[3], 2)}
@@ -512,16 +508,16 @@ def test_statistics_are_counted_from_rows_as_from_the_events(place: Any) -> None
             role: Any = "assistant" if number % 2 else "user"
             events.append(Event(message_id, MessageAdded(ids[number - 1] if number else None, role, content, None, fields)))
         events += [started(A, ids[0]), block(A, 0, "text"), *said(A, 0, "so far")]
-        await log.append(AppendRequest([StreamAppend(Stream("chat", first), events, 0)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(first), events, 0)]))
         others = [CREATED, asked(Q), started(A, Q), block(A, 0, "text"), *said(A, 0, "Hello"), Event(A, ended("Hello")), asked(B, A)]
-        await log.append(AppendRequest([StreamAppend(Stream("chat", second), others, 0)]))
-        await log.append(AppendRequest([StreamAppend(Stream("chat", third), [CREATED, Event(None, ChatDeleted())], 0)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(second), others, 0)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(third), [CREATED, Event(None, ChatDeleted())], 0)]))
         await project()
         found, total = await history.counted(OWNER, offset=0, limit=10)
         assert total == 2
         assert [one.chat_id for one in found] == [second, first]
         for one in found:
-            stored = await log.read(Stream("chat", one.chat_id), limit=1000)
+            stored = await log.read(chat_stream(one.chat_id), limit=1000)
             folded = counted_chat(one.chat_id, view(stored))
             assert one == msgspec.structs.replace(folded, tags=one.tags)
             assert list(one.tags) == list(folded.tags)

@@ -14,22 +14,12 @@ import pytest
 from adapters.memory.log import MemoryLog
 from adapters.postgres.log import PostgresLog
 from commands.ports import ANY, EXISTS, Appended, AppendRequest, Claim, CommandKey, NodeBeat, OpenGeneration, StreamAppend
-from domain.chat import (
-    BlockOpened,
-    ChatCreated,
-    ChatRenamed,
-    GenerationCancelled,
-    MessageAdded,
-    MessageDelta,
-    MessageEdited,
-    MessageEnded,
-    MessageStarted,
-    Timings,
-)
+from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
 from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode_actor, decode_event, encode
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, ContentRefused
 from domain.event import Actor, Event, Stored
-from domain.stream import Kind, Stream
+from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageEnded, MessageStarted, Timings
+from domain.stream import Kind, Stream, user_stream
 
 pytestmark = pytest.mark.anyio
 
@@ -169,7 +159,7 @@ async def test_a_stream_stands_once_in_a_request(log: Log) -> None:
 @pytest.mark.parametrize("expected", [0, ANY, EXISTS])
 async def test_the_id_of_one_kind_is_no_stream_of_another(log: Log, expected: int) -> None:
     chat = a_stream("chat")
-    user = Stream("user", chat.id)
+    user = user_stream(chat.id)
     await append(log, to(chat, "a", at=0))
     with pytest.raises(BadRequest):
         await append(log, to(user, "b", at=expected))
@@ -504,7 +494,7 @@ async def test_an_outline_leaves_out_what_ended_answers_are_made_of(log: Log) ->
     assert type(decode_event(outline[2]).data) is MessageEnded
     assert [stored.version for stored in await log.read_outline(stream, after=1, until=6, limit=1)] == [2]
     assert [stored.version for stored in await log.read_outline(stream, after=2, until=6, limit=9)] == [6]
-    assert await log.read_outline(Stream("user", stream.id), until=7, limit=100) == []
+    assert await log.read_outline(user_stream(stream.id), until=7, limit=100) == []
 
 
 async def test_people_are_seen_and_seen_again(log: Log) -> None:
@@ -590,6 +580,6 @@ async def test_a_time_leads_to_the_newest_version_that_was_there_then(log: Log) 
     assert await log.version_at(stream, events[0].at - timedelta(microseconds=1)) == 0
     assert await log.version_at(stream, events[-1].at + timedelta(days=1)) == 7
     assert await log.version_at(a_stream(), events[-1].at) == 0
-    assert await log.version_at(Stream("user", stream.id), events[-1].at) == 0
+    assert await log.version_at(user_stream(stream.id), events[-1].at) == 0
     assert await log.times(stream, {2, 7, 8}) == {2: events[1].at, 7: events[6].at}
-    assert await log.times(Stream("user", stream.id), {1}) == await log.times(stream, ()) == {}
+    assert await log.times(user_stream(stream.id), {1}) == await log.times(stream, ()) == {}

@@ -17,7 +17,7 @@ from commands.chats import Chats
 from domain import user
 from domain.codec import decode_event
 from domain.event import Emitted
-from domain.stream import Stream
+from domain.stream import chat_stream
 from domain.user import UserRole
 from projections.chat import ChatView, view
 from projections.history import History
@@ -47,7 +47,7 @@ async def test_it_is_whole(database: str, log: PostgresLog) -> None:
 
 async def test_its_chats_are_what_they_were(log: PostgresLog) -> None:
     for chat_id, path in chats():
-        events = await log.read(Stream("chat", chat_id), limit=MANY)
+        events = await log.read(chat_stream(chat_id), limit=MANY)
         assert seen(view(events)) == msgspec.json.decode(path.read_bytes())
 
 
@@ -57,7 +57,7 @@ async def test_projected_they_are_the_same_at_every_version(database: str, log: 
     history = PostgresHistory(log.reader)
     for chat_id, path in chats():
         assert seen(await history.chat(chat_id)) == msgspec.json.decode(path.read_bytes())
-        events = await log.read(Stream("chat", chat_id), limit=MANY)
+        events = await log.read(chat_stream(chat_id), limit=MANY)
         for at in range(1, len(events) + 1, 7):
             assert seen(await history.chat(chat_id, at=at)) == seen(view(events[:at]))
     assert (await verify_projection(database, History(), lambda _: None)).findings == []
@@ -66,7 +66,7 @@ async def test_projected_they_are_the_same_at_every_version(database: str, log: 
 async def test_commands_go_on_with_its_streams(log: PostgresLog) -> None:
     for chat_id, _ in chats():
         version, chat = await Chats(log).state(chat_id)
-        assert version == await log.version(Stream("chat", chat_id))
+        assert version == await log.version(chat_stream(chat_id))
         assert chat.owner_id is not None
         assert chat.open_generations == {}
 
@@ -85,7 +85,7 @@ async def test_its_people_are_who_they_were(log: PostgresLog) -> None:
 async def test_what_a_newer_server_wrote_is_passed_over(database: str, log: PostgresLog) -> None:
     """Fields that nobody knows in any fact, and in a chat also types that nobody knows."""
     chat_id = next(chat_id for chat_id, _ in chats())
-    stream = Stream("chat", chat_id)
+    stream = chat_stream(chat_id)
     before = view(await log.read(stream, limit=MANY))
     put(database, chat_id, before.version + 1, "chat_renamed", '{"title":"renamed","why":{"a":[1]}}', None)
     put(database, chat_id, before.version + 2, "chat_coloured", '{"colour":"red"}', None)

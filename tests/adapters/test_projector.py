@@ -25,9 +25,10 @@ from adapters.projections import listed, pause, resume
 from adapters.projector import Projector
 from adapters.rebuild import RebuildFailed, Rebuilt, rebuild
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import BlockOpened, ChatCreated, ChatRenamed, MessageAdded, MessageDelta, MessageEdited, MessageStarted
+from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
 from domain.event import Event, Stored
-from domain.stream import Stream
+from domain.generation import BlockOpened, MessageDelta, MessageStarted
+from domain.stream import chat_stream
 from projections.history import History
 from projections.projection import Projecting
 from tests.domain.histories import NODE, OWNER, ended
@@ -81,7 +82,7 @@ async def talk(log: PostgresLog, *, title: str = "a title", words: int = 5, edit
         Event(a, ended("".join(said))),
         *[Event(q, MessageEdited({"content": f"hello {number}"})) for number in range(edits)],
     ]
-    await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)]))
+    await log.append(AppendRequest([StreamAppend(chat_stream(chat_id), events, 0)]))
     return chat_id
 
 
@@ -115,7 +116,7 @@ async def test_it_keeps_up_with_the_log(database: str, log: PostgresLog) -> None
     projector.start()
     for number in range(3):
         chat_id = await talk(log)
-        stored = await log.read(Stream("chat", chat_id), limit=100)
+        stored = await log.read(chat_stream(chat_id), limit=100)
         for event in stored:
             projector.observe(event)
         head = await log.head()
@@ -200,7 +201,7 @@ async def test_a_bad_event_stops_it_where_it_stands_and_after_a_fix_it_goes_on(d
     good = await talk(log)
     bad = await talk(log, title="poison")
     other = await talk(log)
-    before = [event.position for event in await log.read(Stream("chat", good), limit=100)][-1]
+    before = [event.position for event in await log.read(chat_stream(good), limit=100)][-1]
     refusing = Refusing()
     projector = Projector(database, refusing, uuid4(), lease_s=0.3)
     projector.start()
@@ -262,7 +263,7 @@ async def test_paused_it_stands_still_until_it_is_resumed(database: str, log: Po
     await until(lambda: projector.owns)
     assert pause(database, "history")
     chat_id = await talk(log)
-    for event in await log.read(Stream("chat", chat_id), limit=100):
+    for event in await log.read(chat_stream(chat_id), limit=100):
         projector.observe(event)
     await until(lambda: not projector.owns)
     history = PostgresHistory(log.reader)
@@ -367,8 +368,8 @@ async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(data
         while not is_over:
             number += 1
             chat_id = chats[number % len(chats)]
-            version = await log.version(Stream("chat", chat_id))
-            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), [Event(None, ChatRenamed(f"{number}"))], version)]))
+            version = await log.version(chat_stream(chat_id))
+            await log.append(AppendRequest([StreamAppend(chat_stream(chat_id), [Event(None, ChatRenamed(f"{number}"))], version)]))
             projector.wake()
             assert (await history.chat(chat_id)).title == f"{number}"
 

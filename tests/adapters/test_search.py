@@ -13,7 +13,7 @@ from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.postgres import search as postgres_search
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import (
+from domain.chat.facts import (
     ChatArchived,
     ChatCreated,
     ChatDeleted,
@@ -25,15 +25,12 @@ from domain.chat import (
     ChatUnshared,
     MessageAdded,
     MessageDeleted,
-    MessageDelta,
     MessageEdited,
-    MessageEnded,
-    MessageStarted,
-    Timings,
 )
 from domain.errors import BadSearch
 from domain.event import Actor, Event
-from domain.stream import Stream
+from domain.generation import MessageDelta, MessageEnded, MessageStarted, Timings
+from domain.stream import chat_stream
 from projections.ports import ALL, ChatFilter, FoundChat
 from projections.search import parsed
 from tests.adapters.test_history import IN_ONE_WORLD, World, block
@@ -55,11 +52,11 @@ class Place:
             Event(None, ChatCreated(owner, title, listed=listed)),
             *(one if isinstance(one, Event) else Event(None, one) for one in facts),
         ]
-        await self.log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)], Actor(owner, "Me", "user")))
+        await self.log.append(AppendRequest([StreamAppend(chat_stream(chat_id), events, 0)], Actor(owner, "Me", "user")))
         return chat_id
 
     async def then(self, chat_id: UUID, version: int, *events: Event[Any]) -> None:
-        await self.log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), list(events), version)]))
+        await self.log.append(AppendRequest([StreamAppend(chat_stream(chat_id), list(events), version)]))
 
     async def found(self, text: str, user_id: UUID = OWNER, chosen: ChatFilter = ALL, offset: int = 0, limit: int = 60) -> list[FoundChat]:
         if self.world is not None:
@@ -158,7 +155,7 @@ def test_an_answer_is_found_once_it_has_ended_also_what_of_it_is_kept_in_a_blob(
         start = Event(A, MessageStarted(Q, "demo", "demo", uuid4(), uuid4()))
         chat_id = await place.chat(said(Q, "ask"), start, block(A, 0, "text"), Event(A, MessageDelta(0, "needle")))
         assert await place.ids("needle") == []
-        sha256 = await place.log.put(Stream("chat", chat_id), ("hay " * 1000 + "needle").encode())
+        sha256 = await place.log.put(chat_stream(chat_id), ("hay " * 1000 + "needle").encode())
         kept = {"blob": sha256, "size_bytes": 4006}
         await place.then(chat_id, 5, Event(A, MessageEnded(kept, [], "0" * 64, "stop", None, Timings(1.0, 2.0), 1)))
         [found] = await place.found("needle")
@@ -276,7 +273,7 @@ def test_rows_and_events_give_the_same_for_random_histories_and_searches(
         for events in chats:
             chat_id = await world.append(events)
             ours.add(chat_id)
-            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), list(events), 0)], Actor(OWNER, "Me", "user")))
+            await log.append(AppendRequest([StreamAppend(chat_stream(chat_id), list(events), 0)], Actor(OWNER, "Me", "user")))
         await world.project(await world.log.head(), 7)
         for text in asked:
             try:
@@ -328,7 +325,7 @@ def test_every_way_finds_the_same_page(
             events += [said(UUID(int=one), sentence()) for one in range(1, rng.randint(1, 7))]
             events += [Event(None, ChatShared(OWNER, "read"))] if number % 8 == 0 else []
             chat_id = await world.append(events)
-            await log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), events, 0)]))
+            await log.append(AppendRequest([StreamAppend(chat_stream(chat_id), events, 0)]))
         await world.project(await world.log.head(), 100)
         phrase_searches = ('"the cat"', '"the dog the"', '"cat the cat dog" ', '"the cat" "dog the"', '"the cat do', 'the "cat dog" d')
         for text in ("the ", "cat ", "cat dog ", *phrase_searches, "世", "do", "don't ", "d", "zebra ", "the zebra "):

@@ -10,16 +10,17 @@ import pytest
 
 from commands.aggregate import ATTEMPTS_MAX, Aggregate
 from commands.ports import ANY, EXISTS, AppendRequest, Claim, CommandKey, StreamAppend
-from domain.chat import ChatRenamed, ChatTagged, MessageDelta, MessageStarted
+from domain.chat.facts import ChatRenamed, ChatTagged
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, LogUnavailable, Refusal, TooManyLostRaces
 from domain.event import Event
-from domain.stream import Stream
+from domain.generation import MessageDelta, MessageStarted
+from domain.stream import chat_stream, user_stream
 from tests.commands.world import FailingLog, until
 
 pytestmark = pytest.mark.anyio
 
 ID = UUID(int=0xC1)
-STREAM = Stream("chat", ID)
+STREAM = chat_stream(ID)
 
 
 class Titles(msgspec.Struct, frozen=True):
@@ -318,7 +319,7 @@ async def test_a_cold_fold_counts_the_tokens_of_what_is_open_and_no_others() -> 
 
 async def test_the_id_of_another_kind_of_stream_is_nothing_here() -> None:
     log = FailingLog()
-    await log.append(AppendRequest(appends=[StreamAppend(Stream("user", ID), titled("theirs"), 0)]))
+    await log.append(AppendRequest(appends=[StreamAppend(user_stream(ID), titled("theirs"), 0)]))
     known = aggregate(log)
     assert await known.state(ID) == (0, Titles())
     with pytest.raises(Refusal):
@@ -444,7 +445,7 @@ async def test_what_concerns_other_streams_is_written_in_the_same_commit_from_th
     known = aggregate(log)
     await known.handle(ID, Rename("a"))
     await others(log, "b")
-    user = Stream("user", uuid4())
+    user = user_stream(uuid4())
 
     def also(state: Titles) -> Sequence[StreamAppend]:
         return [StreamAppend(user, [Event(None, ChatTagged(",".join(state.titles)))], ANY)]
@@ -457,7 +458,7 @@ async def test_what_concerns_other_streams_is_written_in_the_same_commit_from_th
 async def test_what_must_exist_elsewhere_and_does_not_is_no_race() -> None:
     log = FailingLog()
     known = aggregate(log)
-    missing = StreamAppend(Stream("user", uuid4()), titled("x"), EXISTS)
+    missing = StreamAppend(user_stream(uuid4()), titled("x"), EXISTS)
     with pytest.raises(ConcurrencyConflict) as raised:
         await known.handle(ID, Rename("a"), also=lambda _: [missing])
     assert not isinstance(raised.value, TooManyLostRaces)
@@ -471,6 +472,6 @@ async def test_a_claim_is_taken_with_the_events_or_not_at_all() -> None:
     known = aggregate(log)
     await known.handle(ID, Rename("a"), claims=[Claim("name", "a", STREAM)])
     with pytest.raises(ClaimTaken):
-        await known.handle(UUID(int=2), Rename("a"), claims=[Claim("name", "a", Stream("chat", UUID(int=2)))])
-    assert await log.version(Stream("chat", UUID(int=2))) == 0
+        await known.handle(UUID(int=2), Rename("a"), claims=[Claim("name", "a", chat_stream(UUID(int=2)))])
+    assert await log.version(chat_stream(UUID(int=2))) == 0
     assert await known.state(UUID(int=2), fresh=False) == (0, Titles())

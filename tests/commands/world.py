@@ -12,10 +12,10 @@ from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.ports import Appended, AppendRequest, NodeBeat
 from commands.providers import Ask, Finish, Model, Part, Text
-from domain.chat import AddMessage, CreateChat, StartGeneration
+from domain.chat.commands import AddMessage, CreateChat, StartGeneration
 from domain.codec import decode_event
 from domain.event import Actor, Event, Stored
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream
 from projections.chat import ChatView, view
 
 ME, SOMEBODY = Actor(UUID(int=0xA1), "Me", "user"), Actor(UUID(int=0xA2), "Somebody", "user")
@@ -68,13 +68,13 @@ class FailingLog(MemoryLog):
         await super().beat(node_id, beat)
 
     def of(self, chat_id: UUID) -> list[Event[Any]]:
-        return [decode_event(stored) for stored in self._streams.get(Stream("chat", chat_id), [])]
+        return [decode_event(stored) for stored in self._streams.get(chat_stream(chat_id), [])]
 
     def types(self, chat_id: UUID) -> list[str]:
-        return [stored.type for stored in self._streams.get(Stream("chat", chat_id), [])]
+        return [stored.type for stored in self._streams.get(chat_stream(chat_id), [])]
 
     def view(self, chat_id: UUID) -> ChatView:
-        return view(self._streams[Stream("chat", chat_id)])
+        return view(self._streams[chat_stream(chat_id)])
 
 
 class ToldProvider:

@@ -10,17 +10,34 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies
 
-from domain.chat import (
-    EMPTY,
-    RESERVED,
+from domain.chat.commands import (
     AddMessage,
     AppendParts,
     ArchiveChat,
-    BlockOpened,
-    BranchSelected,
-    Chat,
-    ChatArchived,
     ChatCommand,
+    ConfigureChat,
+    CreateChat,
+    DeleteChat,
+    DeleteMessage,
+    EditMessage,
+    Emit,
+    EndGeneration,
+    ExpectUnchanged,
+    MoveChat,
+    PinChat,
+    RateMessage,
+    RenameChat,
+    SelectBranch,
+    ShareChat,
+    StartGeneration,
+    TagChat,
+)
+from domain.chat.decide import decide, decide_all
+from domain.chat.evolve import evolve
+from domain.chat.facts import (
+    RESERVED,
+    BranchSelected,
+    ChatArchived,
     ChatConfigured,
     ChatCreated,
     ChatDeleted,
@@ -34,35 +51,12 @@ from domain.chat import (
     ChatUnpinned,
     ChatUnshared,
     ChatUntagged,
-    ConfigureChat,
-    CreateChat,
-    DeleteChat,
-    DeleteMessage,
-    EditMessage,
-    Emit,
-    EndGeneration,
-    ExpectUnchanged,
-    GenerationCancelled,
-    GenerationFailed,
-    GenerationInterrupted,
     MessageAdded,
     MessageDeleted,
-    MessageDelta,
     MessageEdited,
     MessageRated,
-    MessageStarted,
-    MoveChat,
-    PinChat,
-    RateMessage,
-    RenameChat,
-    SelectBranch,
-    ShareChat,
-    StartGeneration,
-    TagChat,
-    decide,
-    decide_all,
-    evolve,
 )
+from domain.chat.state import EMPTY, Chat
 from domain.errors import (
     BadRequest,
     BlockGap,
@@ -78,6 +72,7 @@ from domain.errors import (
     Refusal,
 )
 from domain.event import Emitted, Event
+from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageStarted
 from tests.domain.histories import CHAT, FEW, NODE, OWNER, READER, STRANGER, WRITER, History, ended, histories
 
 Q, A, B, Q2, A2, OTHER = (UUID(int=number) for number in range(1, 7))

@@ -9,12 +9,15 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
-from domain import chat, user
-from domain.chat import ChatCreated, ChatRenamed, GenerationCancelled, MessageAdded, MessageDelta, MessageEdited, evolve
+from domain import user
+from domain.chat.evolve import evolve
+from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
+from domain.chat.state import EMPTY
 from domain.codec import NESTING_MAX, TYPES, decode, decode_actor, decode_event, encode, encode_actor, nesting
 from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, Stored
-from domain.stream import Kind, Stream, parse_stream
+from domain.generation import GenerationCancelled, MessageDelta
+from domain.stream import Kind, Stream, chat_stream, parse_stream
 from projections.chat import ChatView
 from tests.domain.golden import FOLDER, facts, files_of, sha256_of, sums
 from tests.domain.histories import FEW, JSON, TEXTS, UNHURRIED, History, histories
@@ -48,10 +51,10 @@ def test_whatever_was_ever_stored_can_be_read_and_folded(path: str) -> None:
     assert isinstance(event.data, Emitted) == (name == "log")
     if kind == "chat":
         view = ChatView()
-        view.apply(Stored(1, Stream("chat", A), 1, "chat_created", None, None, encode(ChatCreated(A, "t"))[1], datetime.now(UTC)))
-        view.apply(Stored(2, Stream("chat", A), 2, name, A, None, data, datetime.now(UTC)))
+        view.apply(Stored(1, chat_stream(A), 1, "chat_created", None, None, encode(ChatCreated(A, "t"))[1], datetime.now(UTC)))
+        view.apply(Stored(2, chat_stream(A), 2, name, A, None, data, datetime.now(UTC)))
         assert view.version == 2
-        assert evolve(evolve(chat.EMPTY, Event(None, ChatCreated(A, "t")), 1), event, 2) is not None
+        assert evolve(evolve(EMPTY, Event(None, ChatCreated(A, "t")), 1), event, 2) is not None
     else:
         assert user.evolve(user.NOBODY, event, 1) is not None
 
@@ -80,7 +83,7 @@ def test_one_class_has_one_name() -> None:
 def test_a_history_is_read_as_it_was_written(history: History) -> None:
     for event in history.events:
         name, data = encode(event.data)
-        stored = Stored(1, Stream("chat", A), 1, name, event.message_id, None, data, datetime.now(UTC))
+        stored = Stored(1, chat_stream(A), 1, name, event.message_id, None, data, datetime.now(UTC))
         assert decode_event(stored) == event
 
 

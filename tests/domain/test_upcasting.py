@@ -8,9 +8,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from domain.chat import MessageAdded, MessageDelta, MessageRated
+from domain.chat.facts import MessageAdded, MessageRated
 from domain.codec import DECODER, TYPES, Decoder
 from domain.event import Emitted, Event, Stored
+from domain.generation import MessageDelta
 from domain.stream import Kind, Stream
 from domain.upcasting import UPCASTS, EndlessUpcast, Upcast, Upcasts, chain
 

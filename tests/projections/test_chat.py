@@ -9,8 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
-from domain.chat import (
-    BlockOpened,
+from domain.chat.facts import (
     BranchSelected,
     ChatArchived,
     ChatConfigured,
@@ -21,19 +20,15 @@ from domain.chat import (
     ChatTagged,
     ChatUnshared,
     ChatUntagged,
-    GenerationCancelled,
-    GenerationFailed,
-    GenerationInterrupted,
     MessageAdded,
     MessageDeleted,
-    MessageDelta,
     MessageEdited,
     MessageRated,
-    MessageStarted,
 )
 from domain.codec import encode, encode_actor
 from domain.event import Actor, Emitted, Event, Stored
-from domain.stream import Stream
+from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageStarted
+from domain.stream import chat_stream
 from projections.chat import ChatView, view
 from tests.domain.histories import CHAT, FEW, NODE, OWNER, READER, History, ended, histories
 
@@ -47,7 +42,7 @@ def stored(events: Sequence[Event[Any]]) -> list[Stored]:
     for version, event in enumerate(events, 1):
         name, data = encode(event.data)
         at = START + timedelta(seconds=version)
-        rows.append(Stored(version + 100, Stream("chat", CHAT), version, name, event.message_id, encode_actor(ME), data, at))
+        rows.append(Stored(version + 100, chat_stream(CHAT), version, name, event.message_id, encode_actor(ME), data, at))
     return rows
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from hypothesis import given, strategies
 
-from domain.chat import MessageAdded
+from domain.chat.facts import MessageAdded
 from domain.event import Event
 from projections.chat import ChatView, sent_message, view
 from projections.history import body_of, load

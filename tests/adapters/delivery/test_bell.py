@@ -16,9 +16,9 @@ from adapters.postgres.bell import PAYLOAD_BYTES_MAX, Bell
 from adapters.postgres.connection import connect
 from adapters.postgres.log import PostgresLog
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import ChatRenamed
+from domain.chat.facts import ChatRenamed
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream
 
 pytestmark = pytest.mark.anyio
 
@@ -130,7 +130,7 @@ async def test_a_listener_whose_connection_was_ended_listens_again_and_looks_at_
     try:
         one, two = await heard("one"), await heard("two")
         assert hang_up(database, two.application) >= 1
-        await log.append(AppendRequest(appends=[StreamAppend(Stream("chat", uuid4()), [Event(None, ChatRenamed("a"))], 0)]))
+        await log.append(AppendRequest(appends=[StreamAppend(chat_stream(uuid4()), [Event(None, ChatRenamed("a"))], 0)]))
         await until(lambda: 1 in two.heads)
         one.bell.ring(99)
         await until(lambda: 99 in two.heads)

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from adapters.delivery.hub import EVENT_OVERHEAD_BYTES, PAGE_VERSIONS, Batch, Hub, Subscription
 from domain.errors import LogUnavailable
 from domain.event import Stored
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream
 
 pytestmark = pytest.mark.anyio
 
-CHAT = Stream("chat", UUID(int=1))
-OTHER = Stream("chat", UUID(int=2))
+CHAT = chat_stream(UUID(int=1))
+OTHER = chat_stream(UUID(int=2))
 FRAME_BYTES = 100_000
 
 
@@ -220,7 +220,7 @@ async def test_memory_is_bounded_and_who_is_slow_is_served_from_the_log_again() 
 
 async def test_what_memory_has_let_go_is_held_by_nobody() -> None:
     world = World(memory_bytes=100_000)
-    streams = [Stream("chat", UUID(int=number)) for number in range(10, 60)]
+    streams = [chat_stream(UUID(int=number)) for number in range(10, 60)]
     for stream in streams:
         world.commit(3, stream, size=10_000)
     world.undelivered.clear()

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from adapters.delivery.log_tail import HELD_BATCHES_MAX, Tail
 from domain.errors import LogUnavailable
 from domain.event import Stored
-from domain.stream import Stream
+from domain.stream import chat_stream
 
 pytestmark = pytest.mark.anyio
 
-CHAT = Stream("chat", UUID(int=1))
+CHAT = chat_stream(UUID(int=1))
 NEVER_S = 3600.0  # only bells wake it: what a poll would make up for shows
 
 

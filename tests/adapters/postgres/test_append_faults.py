@@ -24,10 +24,10 @@ from adapters.postgres.connection import connect
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.migrate import migrate
 from commands.ports import ANY, Appended, AppendRequest, Claim, CommandKey, StreamAppend
-from domain.chat import ChatRenamed
+from domain.chat.facts import ChatRenamed
 from domain.errors import ConcurrencyConflict, LogUnavailable
 from domain.event import Event, Stored
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream, user_stream
 from tests.adapters.proxy import FAULTS, Fault, Proxy
 from tests.conftest import create_database, database_name, drop_database
 
@@ -82,7 +82,7 @@ class Writers:
     """Several that append, one event after the other, each to a stream of its own, until they are told to stop."""
 
     def __init__(self, append: Callable[[AppendRequest], Awaitable[Appended]], count: int = 8) -> None:
-        self.written = {Stream("chat", uuid4()): 0 for _ in range(count)}
+        self.written = {chat_stream(uuid4()): 0 for _ in range(count)}
         self._append = append
         self._stopped = False
         self._tasks = [asyncio.create_task(self._write(stream, number)) for number, stream in enumerate(self.written)]
@@ -176,7 +176,7 @@ async def warm(appender: Appender) -> Appender:
 async def test_what_was_asked_once_is_written_once_whatever_happens_to_the_connection(
     database: str, appender: Appender, proxy: Proxy, fault: Fault, expected: int
 ) -> None:
-    stream, user = Stream("chat", uuid4()), Stream("user", uuid4())
+    stream, user = chat_stream(uuid4()), user_stream(uuid4())
     request = AppendRequest(
         appends=[StreamAppend(stream, titled("0") + titled("1"), expected), StreamAppend(user, titled("0"), 0)],
         claims=[Claim("email", "a", user)],
@@ -199,7 +199,7 @@ async def test_what_was_asked_once_is_written_once_whatever_happens_to_the_conne
 async def test_a_command_of_a_caller_is_answered_the_same_whatever_happens_to_the_connection(
     database: str, appender: Appender, proxy: Proxy, fault: Fault
 ) -> None:
-    stream = Stream("chat", uuid4())
+    stream = chat_stream(uuid4())
     key = CommandKey(UUID(int=1), "k", b"hash", b'{"a": 1}')
     request = AppendRequest(appends=[StreamAppend(stream, titled("0"), 0)], command=key)
     proxy.next(fault)
@@ -214,9 +214,9 @@ async def test_a_command_of_a_caller_is_answered_the_same_whatever_happens_to_th
 
 
 async def test_of_a_batch_whose_outcome_is_not_known_each_request_gets_its_own(database: str, appender: Appender, proxy: Proxy) -> None:
-    known, taken = Stream("chat", uuid4()), Claim("email", "taken", Stream("user", uuid4()))
+    known, taken = chat_stream(uuid4()), Claim("email", "taken", user_stream(uuid4()))
     await appender.append(AppendRequest(appends=[StreamAppend(known, titled("0"), 0)], claims=[taken]))
-    streams = [Stream("chat", uuid4()) for _ in range(5)]
+    streams = [chat_stream(uuid4()) for _ in range(5)]
     proxy.next("cut before the answer")
     first = asyncio.create_task(appender.append(AppendRequest(appends=[StreamAppend(streams[0], titled("0"), 0)])))
     await proxy.hit.wait()  # what follows is one batch, asked beside nothing that is not known
@@ -239,7 +239,7 @@ async def test_the_same_words_of_somebody_else_do_not_pass_for_ones_own(
     database: str, appender: Appender, proxy: Proxy, opened: Opened
 ) -> None:
     """Another process wrote the very same event at that version: a command was then not executed, and its key not used up."""
-    stream = Stream("chat", uuid4())
+    stream = chat_stream(uuid4())
     proxy.next("stall before it arrives")
     key = CommandKey(UUID(int=1), "k", b"")
     claim = Claim("email", "a", stream)
@@ -272,7 +272,7 @@ async def test_many_writers_over_a_connection_that_breaks_all_the_time(database:
 
 async def test_when_postgres_is_away_for_too_long_the_caller_is_told_and_may_ask_again(database: str, proxy: Proxy, opened: Opened) -> None:
     appender = await warm(await opened(Appender(lambda: connect(proxy.dsn, application="appender"), lambda _: None, hold_s=0.1)))
-    stream = Stream("chat", uuid4())
+    stream = chat_stream(uuid4())
     request = AppendRequest(appends=[StreamAppend(stream, titled("0"), 0)], command=CommandKey(UUID(int=1), "k", b""))
     proxy.next("cut before the answer")
     cutting = asyncio.create_task(cut_for_ever(proxy))
@@ -361,7 +361,7 @@ def small_disk(postgres_dsn: str, migrated_template: str, open_folder: Path) -> 
 async def test_a_full_disk_is_said_so_and_when_there_is_room_again_it_goes_on(small_disk: tuple[str, Path], opened: Opened) -> None:
     dsn, disk = small_disk
     log = await opened(PostgresLog(dsn, lambda _: None, hold_s=0.3))
-    stream, filler, large = Stream("chat", uuid4()), disk / "filler", os.urandom(80_000).hex()  # which no compression makes small
+    stream, filler, large = chat_stream(uuid4()), disk / "filler", os.urandom(80_000).hex()  # which no compression makes small
     written = 0
 
     async def append(title: str) -> None:

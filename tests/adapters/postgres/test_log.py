@@ -15,10 +15,10 @@ from adapters.postgres.appender import CALL, Waiting, call_arguments
 from adapters.postgres.connection import APP_ROLE, connect
 from adapters.postgres.log import PostgresLog
 from commands.ports import ANY, Appended, AppendRequest, Claim, CommandKey, StreamAppend
-from domain.chat import ChatRenamed
+from domain.chat.facts import ChatRenamed
 from domain.errors import BadRequest, ConcurrencyConflict, LogUnavailable, Refusal
 from domain.event import Event, Stored
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream, user_stream
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ async def log(database: str) -> AsyncIterator[PostgresLog]:
 
 
 def a_request(stream: Stream | None = None, expected: int = 0, title: str = "a", **more: Any) -> AppendRequest:
-    known = stream or Stream("chat", uuid4())
+    known = stream or chat_stream(uuid4())
     return AppendRequest(appends=[StreamAppend(known, [Event(None, ChatRenamed(title))], expected)], **more)
 
 
@@ -106,7 +106,7 @@ async def test_where_much_waits_two_batches_are_in_flight_and_never_a_stream_in_
     log = PostgresLog(database, told.extend, hold_s=30)
     await log.start()
     holder = await asyncpg.connect(database)
-    twice = Stream("chat", uuid4())
+    twice = chat_stream(uuid4())
     try:
         await holder.execute(f"SELECT pg_advisory_lock({APPEND_LOCK})")
         # The first half goes on one connection, the rest on the other, but for what shares a stream with the first half.
@@ -196,8 +196,8 @@ async def test_who_waits_too_long_for_the_lock_asks_again(database: str, monkeyp
 
 
 BAD: list[dict[str, Any]] = [
-    {"claims": [Claim("email", "a\0b", Stream("user", UUID(int=1)))]},
-    {"claims": [Claim("email", "\ud800", Stream("user", UUID(int=1)))]},
+    {"claims": [Claim("email", "a\0b", user_stream(UUID(int=1)))]},
+    {"claims": [Claim("email", "\ud800", user_stream(UUID(int=1)))]},
     {"command": CommandKey(UUID(int=1), "a\0b", b"")},
     {"command": CommandKey(UUID(int=1), secrets.token_hex(8000), b"")},  # longer than an index takes
     {"command": CommandKey(UUID(int=1), "k", b"", b"{not json")},
@@ -219,17 +219,17 @@ async def test_a_row_that_postgres_refuses_fails_alone(database: str, log: Postg
 
 
 async def test_all_outcomes_stand_side_by_side_in_one_batch(log: PostgresLog) -> None:
-    known, taken = Stream("chat", uuid4()), Claim("email", "taken", Stream("user", uuid4()))
+    known, taken = chat_stream(uuid4()), Claim("email", "taken", user_stream(uuid4()))
     key = CommandKey(UUID(int=1), "k", b"1")
     await log.append(a_request(known, command=key, claims=[taken]))
-    new = [Stream("chat", uuid4()) for _ in range(6)]
+    new = [chat_stream(uuid4()) for _ in range(6)]
     requests = [
         a_request(new[0], title="0"),
         a_request(command=key),
         a_request(known, expected=5),
         a_request(new[1], expected=ANY, title="1"),
         a_request(command=CommandKey(UUID(int=1), "k2", b"1"), claims=[Claim("email", "free", new[2]), taken]),
-        a_request(Stream("user", new[4].id), title="2"),
+        a_request(user_stream(new[4].id), title="2"),
         a_request(new[5], title="3", command=CommandKey(UUID(int=2), "k", b"2"), claims=[Claim("email", "mine", new[5])]),
         a_request(title="4", command=CommandKey(UUID(int=1), "k", b"2")),
     ]
@@ -261,7 +261,7 @@ async def test_a_question_that_postgres_cannot_take_is_refused_as_one(log: Postg
 async def test_a_request_larger_than_a_batch_goes_alone_and_the_others_around_it(database: str) -> None:
     log = PostgresLog(database, lambda _: None, batch_events_max=3)
     await log.start()
-    streams = [Stream("chat", uuid4()) for _ in range(8)]
+    streams = [chat_stream(uuid4()) for _ in range(8)]
     sizes = [1, 2, 5, 1, 1, 3, 4, 1]
     await asyncio.gather(
         *(
@@ -287,7 +287,7 @@ async def test_a_bulk_load_goes_on_without_a_pause_while_nobody_else_writes(bulk
     await log.append(a_request())  # before it began
     for _ in range(10):
         await bulk.append(a_request())
-    assert await bulk.append(AppendRequest([StreamAppend(Stream("chat", uuid4()), [], 0)]))
+    assert await bulk.append(AppendRequest([StreamAppend(chat_stream(uuid4()), [], 0)]))
     await asyncio.gather(*(bulk.append(a_request()) for _ in range(100)))
     assert bulk.appender.pauses == 0
 

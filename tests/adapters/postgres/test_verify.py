@@ -17,27 +17,23 @@ from adapters.postgres.verify import BATCH_BYTES, NoSuchStream, Verified, read, 
 from adapters.projections import listed
 from adapters.verify_projections import Compared, NotCompared, verify_projection
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import (
+from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
+from domain.codec import decode_actor
+from domain.event import Actor, Emitted, Event
+from domain.generation import (
     BlockOpened,
     BlockSum,
-    ChatCreated,
-    ChatRenamed,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
-    MessageAdded,
-    MessageDeleted,
     MessageDelta,
-    MessageEdited,
     MessageEnded,
     MessageStarted,
     Timings,
 )
-from domain.codec import decode_actor
-from domain.event import Actor, Emitted, Event
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream, user_stream
 from domain.user import UserCreated
-from domain.verify.finding import Entry
+from domain.verify.finding import LogRow
 from domain.verify.log import Report
 from projections.history import History
 from tests.domain.histories import NODE, OWNER, sha256
@@ -84,8 +80,8 @@ async def append(log: PostgresLog, stream: Stream, events: list[Event[Any]], act
 
 @pytest.fixture
 async def seeded(log: PostgresLog) -> Seeded:
-    await append(log, Stream("user", OWNER), [Event(None, UserCreated("Ada", "ada@example.org", "admin"))])
-    chat, other = Stream("chat", uuid4()), Stream("chat", uuid4())
+    await append(log, user_stream(OWNER), [Event(None, UserCreated("Ada", "ada@example.org", "admin"))])
+    chat, other = chat_stream(uuid4()), chat_stream(uuid4())
     q, a, b, c, d, e = (uuid4() for _ in range(6))
     said = await append(
         log, chat, [Event(None, ChatCreated(OWNER, "a title")), Event(q, MessageAdded(None, "user", "Hello \\ \n \t 🦉"))], ADA
@@ -155,7 +151,7 @@ async def test_any_part_of_it_is_whole(database: str, seeded: Seeded, log: Postg
     assert (report.findings, report.events) == ([], await log.version(seeded.chat))
     assert (await verified(database, stream=seeded.chat, first=seeded.delta)).findings == []
     with pytest.raises(NoSuchStream):
-        await verified(database, stream=Stream("chat", uuid4()))
+        await verified(database, stream=chat_stream(uuid4()))
 
 
 async def test_what_is_written_meanwhile_is_no_false_alarm(database: str, seeded: Seeded, log: PostgresLog) -> None:
@@ -166,7 +162,7 @@ async def test_what_is_written_meanwhile_is_no_false_alarm(database: str, seeded
     async def write() -> None:
         while not is_over:
             await append(
-                log, Stream("chat", uuid4()), [Event(None, ChatCreated(OWNER, "meanwhile")), *whole(uuid4(), uuid4(), ("text", ["a"]))]
+                log, chat_stream(uuid4()), [Event(None, ChatCreated(OWNER, "meanwhile")), *whole(uuid4(), uuid4(), ("text", ["a"]))]
             )
 
     writing = asyncio.create_task(write())
@@ -179,7 +175,7 @@ async def test_what_is_written_meanwhile_is_no_false_alarm(database: str, seeded
     assert await log.head() > head
 
 
-def columns(one: Entry) -> tuple[Any, ...]:
+def columns(one: LogRow) -> tuple[Any, ...]:
     at = EPOCH + timedelta(microseconds=one.at_us)
     return one.position, one.version, one.stream_id, at, one.kind, one.message_id, one.type, one.actor, one.data
 
@@ -204,8 +200,8 @@ async def test_rows_are_taken_apart_as_the_driver_does(database: str, seeded: Se
 
 
 async def test_large_rows_are_read_a_few_at_once(database: str, log: PostgresLog) -> None:
-    await append(log, Stream("chat", uuid4()), [Event(None, ChatCreated(OWNER, "large"))])
-    await append(log, Stream("chat", uuid4()), [Event(uuid4(), MessageAdded(None, "user", "x" * (BATCH_BYTES // 20))) for _ in range(50)])
+    await append(log, chat_stream(uuid4()), [Event(None, ChatCreated(OWNER, "large"))])
+    await append(log, chat_stream(uuid4()), [Event(uuid4(), MessageAdded(None, "user", "x" * (BATCH_BYTES // 20))) for _ in range(50)])
     with psycopg.connect(database, autocommit=True) as connection:
         sizes = [len(rows.data) for rows in read(connection, 1, 51, None, 51)]
     assert (sizes[0] <= 21, sum(sizes)) == (True, 51)
@@ -402,7 +398,7 @@ async def test_rows_that_were_changed_are_named(database: str, seeded: Seeded, l
 
 async def test_very_many_rows_are_counted_and_some_are_listed(database: str, log: PostgresLog) -> None:
     for _ in range(30):
-        await append(log, Stream("chat", uuid4()), [Event(None, ChatCreated(OWNER, "t"))])
+        await append(log, chat_stream(uuid4()), [Event(None, ChatCreated(OWNER, "t"))])
     await project(database, 30)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DELETE FROM stenograph_history.chats")

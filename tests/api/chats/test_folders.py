@@ -14,7 +14,7 @@ from api.settings import Settings
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.runs import Runs
-from domain.chat import CreateChat
+from domain.chat.commands import CreateChat
 from domain.errors import LogUnavailable
 from tests.api.conftest import Running, User, running
 

@@ -10,9 +10,9 @@ import pytest
 from api.chats.references import THREAD_MESSAGES
 from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import AppendRequest, Origin, StreamAppend
-from domain.chat import ChatCreated, MessageAdded, MessageEdited
+from domain.chat.facts import ChatCreated, MessageAdded, MessageEdited
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream
 from tests.api.conftest import Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
@@ -198,7 +198,7 @@ async def test_the_changes_of_a_restored_chat_are_told_with_their_first_times(se
     ]
     times = [datetime(2020, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
     origins = [Origin(None, at) for at in times]
-    await server.systems[0].log.append(AppendRequest([StreamAppend(Stream("chat", chat_id), facts, 0, origins)]))
+    await server.systems[0].log.append(AppendRequest([StreamAppend(chat_stream(chat_id), facts, 0, origins)]))
     first = (await ada.get(f"/api/v1/chats/{chat_id}/events", limit=2)).json()
     rest = (await ada.get(f"/api/v1/chats/{chat_id}/events", after=first["next"])).json()
     changes = first["events"] + rest["events"]

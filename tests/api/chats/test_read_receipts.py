@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.stream import Stream
+from domain.stream import chat_stream
 from tests.api.conftest import Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
@@ -121,7 +121,7 @@ async def test_marked_unread_is_not_read_again_by_what_was_said_just_before(serv
     plans = await ada.new_chat("Plans")
     for system in server.systems:  # as it waits there for up to a second
         principal = await system.accounts.authenticate(ada.token)
-        system.reads.note(principal, Stream("chat", UUID(plans)), 1)
+        system.reads.note(principal, chat_stream(UUID(plans)), 1)
     for _ in server.systems:  # each of them is asked once
         await mark(ada, f"/{plans}/unread")
     for system in server.systems:

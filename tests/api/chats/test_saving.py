@@ -14,7 +14,7 @@ from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from api.chats.saving import Saving, parsed
 from commands.chats import Chats
-from domain.chat import AddMessage, CreateChat, ShareChat
+from domain.chat.commands import AddMessage, CreateChat, ShareChat
 from domain.errors import EditConflict
 from domain.event import Actor
 from projections.chat import shown_message

@@ -17,7 +17,7 @@ from adapters.postgres.log import PostgresLog
 from commands.ports import AppendRequest, Claim, StreamAppend
 from commands.transfer.open_webui import SOURCE
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
 from domain.whole_chat import imported_id
 from tests.commands.transfer.test_open_webui import row
@@ -57,7 +57,7 @@ def steno(database: str, tmp_path: Path) -> Steno:
 
 
 def sign_up(database: str, user_id: UUID, email: str) -> None:
-    stream = Stream("user", user_id)
+    stream = user_stream(user_id)
     request = AppendRequest(
         [StreamAppend(stream, [Event(None, UserCreated("Me", email, "user"))], 0)], claims=[Claim("email", email, stream)]
     )
@@ -142,7 +142,7 @@ def test_a_message_of_thirty_megabytes_is_kept_whole(steno: Steno, database: str
     chat = ask(database, lambda log: PostgresHistory(log.reader).chat(chat_id))
     [content] = [message["content"] for message in chat.messages.values() if message.get("client_id") == "a"]
     assert content["size_bytes"] == 30_000_000
-    assert len(ask(database, lambda log: log.get(Stream("chat", chat_id), content["blob"]))) == 30_000_000
+    assert len(ask(database, lambda log: log.get(chat_stream(chat_id), content["blob"]))) == 30_000_000
 
 
 @pytest.mark.parametrize(("text", "reason"), [("", "empty"), ("hello", "neither"), ("[", "ends before it is complete")])

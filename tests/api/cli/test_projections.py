@@ -12,9 +12,9 @@ import pytest
 
 from adapters.postgres.log import PostgresLog
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import ChatCreated
+from domain.chat.facts import ChatCreated
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream
 from tests.domain.histories import OWNER
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +42,7 @@ def with_chats(database: str) -> None:
         log = PostgresLog(database, lambda _: None)
         await log.start()
         for number in range(3):
-            chat = Stream("chat", uuid4())
+            chat = chat_stream(uuid4())
             await log.append(AppendRequest([StreamAppend(chat, [Event(None, ChatCreated(OWNER, f"chat {number}"))], 0)]))
         await log.close()
 

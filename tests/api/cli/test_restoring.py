@@ -15,9 +15,9 @@ from adapters.postgres.export import WholeExport
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
 from commands.ports import AppendRequest, Claim, StreamAppend
-from domain.chat import ChatCreated, ChatDeleted, MessageAdded
+from domain.chat.facts import ChatCreated, ChatDeleted, MessageAdded
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
 from tests.commands.transfer.test_restore import CHAT, ME, OTHER, events_of, exported, talk
 from tests.conftest import create_database, database_name, drop_database
@@ -25,7 +25,7 @@ from tests.domain.histories import OWNER
 
 ROOT = Path(__file__).parents[3]
 BOB = UUID(int=0xB0B)
-BOBS = Stream("chat", UUID(int=0xC3))
+BOBS = chat_stream(UUID(int=0xC3))
 
 Steno = Callable[..., tuple[int, str]]
 
@@ -58,7 +58,7 @@ async def opened(dsn: str) -> PostgresLog:
 
 async def with_account(dsn: str, user_id: UUID, email: str) -> None:
     log = await opened(dsn)
-    user = Stream("user", user_id)
+    user = user_stream(user_id)
     made = Event(None, UserCreated(name="Me", email=email, role="user"))
     await log.append(AppendRequest([StreamAppend(user, [made], 0)], claims=[Claim("email", email, user)]))
     await log.close()

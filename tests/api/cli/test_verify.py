@@ -16,9 +16,9 @@ import pytest
 from adapters.postgres.log import PostgresLog
 from adapters.rebuild import rebuild
 from commands.ports import AppendRequest, StreamAppend
-from domain.chat import ChatCreated, MessageAdded
+from domain.chat.facts import ChatCreated, MessageAdded
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream
 from projections.history import History
 from tests.adapters.postgres.test_verify import damage
 from tests.domain.histories import OWNER
@@ -51,7 +51,7 @@ def with_a_chat(database: str) -> None:
         log = PostgresLog(database, lambda _: None)
         await log.start()
         events = [Event(None, ChatCreated(OWNER, "a chat")), Event(uuid4(), MessageAdded(None, "user", "Hi"))]
-        await log.append(AppendRequest([StreamAppend(Stream("chat", CHAT), events, 0)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(CHAT), events, 0)]))
         await log.close()
         await rebuild(database, History(), lambda _: None)
 

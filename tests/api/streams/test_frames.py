@@ -22,10 +22,10 @@ from api.streams.frames import (
     Signal,
 )
 from domain.cursor import Cursor
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream
 
-CHAT = Stream("chat", UUID("0190a000-0000-7000-8000-000000000001"))
-OTHER = Stream("chat", UUID("0190a000-0000-7000-8000-000000000002"))
+CHAT = chat_stream(UUID("0190a000-0000-7000-8000-000000000001"))
+OTHER = chat_stream(UUID("0190a000-0000-7000-8000-000000000002"))
 EPOCH = UUID("0190a000-0000-7000-8000-00000000000e")
 
 

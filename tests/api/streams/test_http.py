@@ -13,8 +13,8 @@ import pytest
 
 from api.settings import Settings
 from commands.chats import Chats
-from domain.chat import ShareChat
-from domain.stream import Stream
+from domain.chat.commands import ShareChat
+from domain.stream import chat_stream
 from tests.api.conftest import WAIT_S, Running, User, running
 
 pytestmark = pytest.mark.anyio
@@ -116,7 +116,7 @@ async def test_a_kept_state_from_before_access_ended_lets_nobody_in(server: Runn
     await share(ada, chat_id, bob, "read")
     live, log = server.system.live, server.system.log
     principal = await server.system.accounts.authenticate(bob.token)
-    stream = Stream("chat", UUID(chat_id))
+    stream = chat_stream(UUID(chat_id))
     assert (await live.access(principal, stream))[0]
     elsewhere = Chats(log)
     await elsewhere.handle(ShareChat(chat_id=stream.id, by=UUID(ada.id), user_id=UUID(bob.id), permission=None))
@@ -259,7 +259,7 @@ async def test_content_by_reference_is_for_the_streams_readers(server: Running) 
     ada, bob = await server.sign_up(), await server.sign_up("Bob")
     chat_id = await ada.new_chat()
     content = b"<script>large</script>"
-    sha256 = await server.system.log.put(Stream("chat", UUID(chat_id)), content)
+    sha256 = await server.system.log.put(chat_stream(UUID(chat_id)), content)
     assert sha256 == hashlib.sha256(content).hexdigest()
     path = f"/api/v1/streams/chat/{chat_id}/blobs/"
     answer = await ada.get(path + sha256)

@@ -11,15 +11,8 @@ import pytest
 from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, Started, Turn
 from commands.ports import AppendRequest, CommandKey, StreamAppend
 from commands.providers import Model
-from domain.chat import (
-    ChatCreated,
-    DeleteMessage,
-    GenerationInterrupted,
-    MessageAdded,
-    MessageEnded,
-    MessageStarted,
-    ShareChat,
-)
+from domain.chat.commands import DeleteMessage, ShareChat
+from domain.chat.facts import ChatCreated, MessageAdded
 from domain.errors import (
     BadRequest,
     ChatNotFound,
@@ -31,7 +24,8 @@ from domain.errors import (
     StenographError,
 )
 from domain.event import Event
-from domain.stream import Stream
+from domain.generation import GenerationInterrupted, MessageEnded, MessageStarted
+from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
 from tests.commands.world import ME, SOMEBODY, ToldProvider, World, until
 
@@ -100,7 +94,7 @@ def tree(server: Server, chat_id: UUID) -> list[tuple[str, str, str | None]]:
     """``(type, id, parent)`` of what stands in the chat, ids as their last three digits."""
     return [
         (stored.type, str(stored.message_id)[-3:], str(event.data.parent_id)[-3:] if event.data.parent_id else None)
-        for stored, event in zip(server.world.log._streams[Stream("chat", chat_id)], server.world.log.of(chat_id), strict=True)
+        for stored, event in zip(server.world.log._streams[chat_stream(chat_id)], server.world.log.of(chat_id), strict=True)
         if isinstance(event.data, MessageAdded | MessageStarted)
     ]
 
@@ -119,7 +113,7 @@ async def test_a_turn_without_a_chat_gets_one_that_is_in_nobodys_list(server: Se
     assert (asked.content, asked.role, asked.parent_id) == ("hello", "user", None)
     assert (start.model, start.task_id, start.node_id) == ("demo", started.task_ids[0], server.world.node_id)
     assert (started.version, started.position) == (0, 3)
-    assert await server.world.log.version(Stream("user", ME.id)) == 0
+    assert await server.world.log.version(user_stream(ME.id)) == 0
     await server.finish()
     assert isinstance(server.world.log.of(started.chat_id)[-1].data, MessageEnded)
 
@@ -163,7 +157,7 @@ async def test_a_grant_from_another_process_counts_at_once(server: Server) -> No
 
 
 async def make_user(server: Server, user_id: UUID) -> None:
-    made = StreamAppend(Stream("user", user_id), [Event(None, UserCreated("x", "x@example.org", "user"))], 0)
+    made = StreamAppend(user_stream(user_id), [Event(None, UserCreated("x", "x@example.org", "user"))], 0)
     await server.world.log.append(AppendRequest(appends=[made]))
 
 

@@ -13,20 +13,11 @@ from commands.generation import run as runs
 from commands.generation.run import CONTENT_BYTES_MAX, DELTA_CHARACTERS_MAX, DELTAS_PER_APPEND_MAX, Answer, joined
 from commands.ports import AppendRequest
 from commands.providers import Ask, Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
-from domain.chat import (
-    BlockOpened,
-    DeleteChat,
-    EndGeneration,
-    GenerationCancelled,
-    GenerationFailed,
-    GenerationInterrupted,
-    MessageDelta,
-    MessageEnded,
-    RenameChat,
-)
+from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
 from domain.codec import encode
 from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
-from domain.stream import Stream
+from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
+from domain.stream import chat_stream
 from tests.commands.world import ME, NODE, SOMEBODY, ToldProvider, World, until
 from tests.domain.histories import UNHURRIED
 
@@ -231,7 +222,7 @@ async def test_a_large_answer_is_kept_by_reference() -> None:
     await run.wait()
     end = end_of(world, run.chat_id)
     assert end.content["size_bytes"] == 200_000 > CONTENT_BYTES_MAX
-    assert await world.log.get(Stream("chat", run.chat_id), end.content["blob"]) == (piece * 10).encode()
+    assert await world.log.get(chat_stream(run.chat_id), end.content["blob"]) == (piece * 10).encode()
     assert end.content["blob"] == end.sha256 == sha256(piece * 10)
 
 
@@ -562,7 +553,7 @@ async def test_the_events_of_a_run_are_the_servers_own() -> None:
     run = await world.going()
     world.provider.say("x", Finish("stop"))
     await run.wait()
-    stored = await world.log.read(Stream("chat", run.chat_id), limit=100)
+    stored = await world.log.read(chat_stream(run.chat_id), limit=100)
     assert [one.actor is None for one in stored] == [False, False, True, True, True]
     assert all(one.message_id == run.message_id for one in stored[1:])
     assert msgspec.json.decode(stored[-1].data)["content"] == "x"

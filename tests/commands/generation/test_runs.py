@@ -9,17 +9,10 @@ import pytest
 from commands.generation.run import CONTENT_BYTES_MAX
 from commands.generation.runs import BEATS_PER_LEASE, GAP_BEATS_MAX, Keeper, close_generation
 from commands.ports import AppendRequest
-from domain.chat import (
-    AppendParts,
-    BlockOpened,
-    GenerationCancelled,
-    GenerationInterrupted,
-    MessageDelta,
-    MessageEnded,
-    RenameChat,
-)
+from domain.chat.commands import AppendParts, RenameChat
 from domain.errors import LogUnavailable
-from domain.stream import Stream
+from domain.generation import BlockOpened, GenerationCancelled, GenerationInterrupted, MessageDelta, MessageEnded
+from domain.stream import chat_stream
 from tests.commands.world import ME, SOMEBODY, FailingLog, World, until
 
 pytestmark = pytest.mark.anyio
@@ -363,7 +356,7 @@ async def test_an_end_from_outside_of_a_large_answer_is_by_reference() -> None:
     assert await close_generation(world.chats, world.log, run.chat_id, run.message_id, GenerationCancelled(None))
     content = end_of(world.log, run.chat_id).content
     assert content["size_bytes"] == 140_000 > CONTENT_BYTES_MAX
-    assert await world.log.get(Stream("chat", run.chat_id), content["blob"]) == b"x" * 140_000
+    assert await world.log.get(chat_stream(run.chat_id), content["blob"]) == b"x" * 140_000
 
 
 async def test_what_is_over_is_not_ended_again() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, strategies
 
 from commands.transfer.chitchat import whole_chat, words
-from domain.chat import MessageAdded, MessageDelta, MessageEnded, MessageStarted
+from domain.chat.facts import MessageAdded
 from domain.errors import ImportRefused
+from domain.generation import MessageDelta, MessageEnded, MessageStarted
 from domain.whole_chat import steps_of
 from tests.domain.histories import OWNER, UNHURRIED
 

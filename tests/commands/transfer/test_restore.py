@@ -17,21 +17,11 @@ from adapters.postgres.log import PostgresLog
 from commands.ports import ANY, AppendRequest, Origin, StreamAppend
 from commands.transfer.export import lines
 from commands.transfer.restore import Restore, Restored
-from domain.chat import (
-    BlockOpened,
-    BlockSum,
-    ChatCreated,
-    ChatEvent,
-    MessageAdded,
-    MessageDelta,
-    MessageEdited,
-    MessageEnded,
-    MessageStarted,
-    Timings,
-)
+from domain.chat.facts import ChatCreated, ChatEvent, MessageAdded, MessageEdited
 from domain.event import Actor, Emitted, Event
+from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.jsonlines import encode_blob
-from domain.stream import Stream
+from domain.stream import Stream, chat_stream, user_stream
 from domain.user import UserCreated
 from projections.chat import view
 from tests.domain.histories import OWNER, UNHURRIED, History, histories
@@ -39,7 +29,7 @@ from tests.domain.histories import OWNER, UNHURRIED, History, histories
 pytestmark = pytest.mark.anyio
 
 Log = MemoryLog | PostgresLog
-CHAT, OTHER = Stream("chat", UUID(int=0xC1)), Stream("chat", UUID(int=0xC2))
+CHAT, OTHER = chat_stream(UUID(int=0xC1)), chat_stream(UUID(int=0xC2))
 Q, A, NODE, TASK = (UUID(int=number) for number in range(1, 5))
 ME = Actor(OWNER, "Ünal 🦉", "user")
 
@@ -61,7 +51,7 @@ async def log(dsn: str | None) -> AsyncIterator[Log]:
 
 async def sign_up(log: Log, user_id: UUID) -> None:
     created = UserCreated(name="Me", email=f"{user_id}@example.org", role="user")
-    await log.append(AppendRequest([StreamAppend(Stream("user", user_id), [Event(None, created)], 0)]))
+    await log.append(AppendRequest([StreamAppend(user_stream(user_id), [Event(None, created)], 0)]))
 
 
 def sha(text: str) -> str:
@@ -227,7 +217,7 @@ async def test_a_part_of_an_export_goes_on_where_the_log_is(log: Log) -> None:
 
 async def test_it_stands_in_its_owners_list(log: Log) -> None:
     await restore(log, await exported(await written((CHAT, talk()))))
-    own = await log.read(Stream("user", OWNER), limit=10)
+    own = await log.read(user_stream(OWNER), limit=10)
     assert [(one.type, msgspec.json.decode(one.data)) for one in own[1:]] == [("chat_listed", {"chat_id": str(CHAT.id)})]
 
 
@@ -392,7 +382,7 @@ async def test_times_are_the_original_ones_and_the_logs_own_are_not(log: Log) ->
 
 async def test_many_small_chats_and_a_long_one(log: Log) -> None:
     chats: list[tuple[Stream, Sequence[ChatEvent]]] = [
-        (Stream("chat", UUID(int=0xD00 + number)), talk(f"number {number}")) for number in range(60)
+        (chat_stream(UUID(int=0xD00 + number)), talk(f"number {number}")) for number in range(60)
     ]
     chats.append((CHAT, talk(" ".join(map(str, range(700))))))
     there = await written(*chats)

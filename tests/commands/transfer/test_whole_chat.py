@@ -10,12 +10,12 @@ import pytest
 from commands.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
 from commands.transfer.whole_chat import REQUEST_EVENTS_MAX, Added, WholeChats
-from domain.chat import DeleteChat
+from domain.chat.commands import DeleteChat
 from domain.errors import ImportRefused, LogUnavailable, UserNotFound
 from domain.event import Event
-from domain.stream import Stream
+from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
-from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 from tests.commands.world import ME, FailingLog
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.anyio
 def whole(name: str = "one", *, messages: int = 3, content: Any = "text", owner_id: UUID = ME.id, **more: Any) -> WholeChat:
     ids = [UUID(int=number) for number in range(1, messages + 1)]
     made = [WholeMessage(one, ids[at - 1] if at else None, "user", content, key=f"messages.{at}", **more) for at, one in enumerate(ids)]
-    return WholeChat(chat_id=imported_id(owner_id, "test", name), owner_id=owner_id, title=name, origin=Origin("test", name), messages=made)
+    return WholeChat(
+        chat_id=imported_id(owner_id, "test", name), owner_id=owner_id, title=name, origin=ImportSource("test", name), messages=made
+    )
 
 
 class World:
@@ -35,7 +37,7 @@ class World:
 
     async def begin(self) -> "World":
         created = Event(None, UserCreated("Me", "me@example.org", "user"))
-        await self.log.append(AppendRequest([StreamAppend(Stream("user", ME.id), [created], 0)]))
+        await self.log.append(AppendRequest([StreamAppend(user_stream(ME.id), [created], 0)]))
         return self
 
     async def add(self, chat: WholeChat) -> Added:
@@ -108,7 +110,7 @@ async def test_an_interrupted_import_is_in_no_list_and_is_taken_up(world: World)
     with pytest.raises(LogUnavailable):
         await world.add(chat)
     world.log.before_append = None
-    written = await world.log.version(Stream("chat", chat.chat_id))
+    written = await world.log.version(chat_stream(chat.chat_id))
     assert 0 < written <= REQUEST_EVENTS_MAX
     assert world.listed() == []
     assert not world.log.view(chat.chat_id).is_listed_for(ME.id)
@@ -178,7 +180,7 @@ async def test_what_is_too_large_for_an_event_is_kept_as_a_blob(world: World) ->
     await world.add(chat)
     shown = world.log.view(chat.chat_id)
     kept = next(iter(shown.messages.values()))
-    stream = Stream("chat", chat.chat_id)
+    stream = chat_stream(chat.chat_id)
     assert kept["small"] == 1
     assert await world.log.get(stream, kept["content"]["blob"]) == b"x" * 200_000
     files = await world.log.get(stream, kept["files"]["blob"])

@@ -1,0 +1,186 @@
+"""What can be asked of a chat. ``by`` is the user who asks; None is the server itself, which the rules of access do not bind."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.chat.facts import Permission, Role
+from domain.generation import BlockOpened, GenerationOver, MessageDelta
+from domain.sharing import SharingCommand
+
+
+class CreateChat(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    title: str
+    folder_id: UUID | None = None
+    client_id: str | None = None
+    listed: bool = True
+    fields: Mapping[str, Any] = {}
+
+
+class RenameChat(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID | None
+    title: str
+
+
+class ConfigureChat(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    fields: Mapping[str, Any]
+
+
+class PinChat(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    pinned: bool | None  # None: toggle
+
+
+class ArchiveChat(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    archived: bool | None  # None: toggle
+
+
+class MoveChat(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    folder_id: UUID | None
+    only_from: Collection[UUID] | None = None  # only if it is in one of these folders; None: wherever it is
+
+
+class TagChat(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    name: str
+    present: bool
+
+
+class ShareChat(msgspec.Struct, frozen=True, kw_only=True):
+    """Give ``user_id`` access, or with ``permission`` None take it."""
+
+    chat_id: UUID
+    by: UUID
+    user_id: UUID
+    permission: Permission | None
+
+
+class DeleteChat(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    only_from: Collection[UUID] | None = None  # as of ``MoveChat``: deleting a folder spares a chat that was moved out of it meanwhile
+
+
+class SelectBranch(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    message_id: UUID
+
+
+class AddMessage(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID | None
+    message_id: UUID
+    parent_id: UUID | None
+    role: Role
+    content: Any
+    client_id: str | None = None
+    fields: Mapping[str, Any] = {}
+
+
+class EditMessage(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    message_id: UUID
+    fields: Mapping[str, Any]
+
+
+class DeleteMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """The message and its direct children go; what stood below those is read as standing below the message's parent."""
+
+    chat_id: UUID
+    by: UUID
+    message_id: UUID
+
+
+class RateMessage(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    message_id: UUID
+    rating: int
+    comment: str | None = None
+
+
+class Emit(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID | None
+    message_id: UUID
+    name: str
+    data: Any
+
+
+class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
+    """A precondition for the other commands of the same request: these messages have not changed since version ``since``."""
+
+    chat_id: UUID
+    by: UUID
+    since: int
+    message_ids: Sequence[UUID] = ()
+    settings: bool = False  # the title and the chat's other keys, too
+
+
+class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    message_id: UUID
+    parent_id: UUID | None
+    model: str
+    requested_model: str
+    task_id: UUID
+    node_id: UUID
+    selected_model_id: str | None = None
+    client_id: str | None = None
+    fields: Mapping[str, Any] = {}
+
+
+class AppendParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrived together of one answer. ``seq`` counts the deltas before it, from 0."""
+
+    chat_id: UUID
+    message_id: UUID
+    seq: int
+    parts: Sequence[BlockOpened | MessageDelta]
+
+
+class EndGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    message_id: UUID
+    outcome: GenerationOver
+    by: UUID | None = None  # the user who stops it; None: the run itself, or the server that found the run's server dead
+
+
+ChatCommand = (
+    CreateChat
+    | RenameChat
+    | ConfigureChat
+    | PinChat
+    | ArchiveChat
+    | MoveChat
+    | TagChat
+    | ShareChat
+    | SharingCommand
+    | DeleteChat
+    | SelectBranch
+    | AddMessage
+    | EditMessage
+    | DeleteMessage
+    | RateMessage
+    | Emit
+    | ExpectUnchanged
+    | StartGeneration
+    | AppendParts
+    | EndGeneration
+)

@@ -1,0 +1,265 @@
+"""The events that a command leads to, or the refusal: one function a command."""
+
+from collections.abc import Sequence
+from typing import Final, assert_never
+from uuid import UUID
+
+from domain import sharing
+from domain.chat.commands import (
+    AddMessage,
+    AppendParts,
+    ArchiveChat,
+    ChatCommand,
+    ConfigureChat,
+    CreateChat,
+    DeleteChat,
+    DeleteMessage,
+    EditMessage,
+    Emit,
+    EndGeneration,
+    ExpectUnchanged,
+    MoveChat,
+    PinChat,
+    RateMessage,
+    RenameChat,
+    SelectBranch,
+    ShareChat,
+    StartGeneration,
+    TagChat,
+)
+from domain.chat.evolve import changed, evolve
+from domain.chat.facts import (
+    RESERVED,
+    BranchSelected,
+    ChatArchived,
+    ChatConfigured,
+    ChatCreated,
+    ChatDeleted,
+    ChatEvent,
+    ChatMoved,
+    ChatPinned,
+    ChatRenamed,
+    ChatShared,
+    ChatTagged,
+    ChatUnarchived,
+    ChatUnpinned,
+    ChatUnshared,
+    ChatUntagged,
+    MessageAdded,
+    MessageDeleted,
+    MessageEdited,
+    MessageRated,
+)
+from domain.chat.state import Chat, MessageNode, tag_id
+from domain.errors import (
+    BadRequest,
+    ChatChanged,
+    ChatExists,
+    ChatNotFound,
+    GenerationNotOpen,
+    GenerationOpen,
+    MessageExists,
+    MessageNotFound,
+    ParentNotFound,
+)
+from domain.event import Emitted, Event
+from domain.generation import MessageStarted, append_parts
+from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion, SharingCommand
+
+TAG_CHARACTERS_MAX: Final = 100
+
+
+def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
+    """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no"."""
+    match command:
+        case AppendParts():
+            if chat.deleted:
+                raise GenerationNotOpen(command.message_id)
+            return [*append_parts(chat.open_generations, command.message_id, command.seq, command.parts)]
+        case CreateChat():
+            return create_chat(chat, command)
+        case _:
+            pass
+    require_access(chat, command)
+    match command:
+        case RenameChat(title=title):
+            return [] if title == chat.title else [Event(None, ChatRenamed(title))]
+        case ConfigureChat(fields=fields):
+            return [Event(None, ChatConfigured(fields))] if fields else []
+        case PinChat(pinned=pinned):
+            return [] if pinned == chat.pinned else [Event(None, ChatUnpinned() if chat.pinned else ChatPinned())]
+        case ArchiveChat():
+            return archive_chat(chat, command)
+        case MoveChat(only_from=folders) | DeleteChat(only_from=folders) if folders is not None and chat.folder_id not in folders:
+            return []
+        case MoveChat(folder_id=folder_id):
+            return [] if folder_id == chat.folder_id else [Event(None, ChatMoved(folder_id))]
+        case TagChat():
+            return tag_chat(chat, command)
+        case ShareChat():
+            return share_chat(chat, command)
+        case ShareVersion() | SetShareLinkAccess() | RemoveShareLink():
+            return [Event(None, fact) for fact in sharing.decide(chat.share, command)]
+        case DeleteChat():
+            for message_id in chat.open_generations:
+                raise GenerationOpen(message_id)
+            return [Event(None, ChatDeleted())]
+        case SelectBranch(message_id=message_id):
+            existing(chat, message_id)
+            return [] if message_id == chat.current_id else [Event(message_id, BranchSelected())]
+        case AddMessage():
+            return add_message(chat, command)
+        case EditMessage():
+            return edit_message(chat, command)
+        case DeleteMessage(message_id=message_id):
+            return delete_message(chat, message_id)
+        case RateMessage(message_id=message_id, rating=rating, comment=comment):
+            existing(chat, message_id)
+            if rating not in (-1, 0, 1):
+                raise BadRequest(f"expected a rating of -1, 0 or 1, received {rating}")
+            return [Event(message_id, MessageRated(rating, comment))]
+        case Emit(message_id=message_id, name=name, data=data):
+            existing(chat, message_id)
+            if name in RESERVED:
+                raise BadRequest(f"expected an emitted type that is not one of the log's own, received {name!r}")
+            return [Event(message_id, Emitted(name, data))]
+        case ExpectUnchanged():
+            require_unchanged(chat, command)
+            return []
+        case StartGeneration():
+            return start_generation(chat, command)
+        case EndGeneration(message_id=message_id, outcome=outcome):
+            if message_id not in chat.open_generations:
+                raise GenerationNotOpen(message_id)
+            return [Event(message_id, outcome)]
+        case _:
+            assert_never(command)
+
+
+MANY: Final = 100  # from this many commands on, one copy of the tree costs less than a partial copy for each
+
+
+def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> list[ChatEvent]:
+    """The events of several commands, each decided on what the ones before it lead to. All or none."""
+    events: list[ChatEvent] = []
+    if len(commands) >= MANY:
+        chat = changed(chat, messages=chat.messages.thawed())  # the intermediate states are not shared
+    for command in commands:
+        for event in decide(chat, command):
+            version += 1
+            chat = evolve(chat, event, version)
+            events.append(event)
+    return events
+
+
+OWNERS_COMMANDS: Final = ShareChat | SharingCommand | DeleteChat | PinChat | ArchiveChat | MoveChat | TagChat
+
+
+def require_access(chat: Chat, command: ChatCommand) -> None:
+    """Raises ``ChatNotFound`` also where the chat exists but is not the caller's: ids must not be probed."""
+    if chat.owner_id is None or chat.deleted:
+        raise ChatNotFound(command.chat_id)
+    by = getattr(command, "by", None)
+    if by is None:
+        return
+    if by != chat.owner_id if isinstance(command, OWNERS_COMMANDS) else not chat.may_write(by):
+        raise ChatNotFound(command.chat_id)
+
+
+def existing(chat: Chat, message_id: UUID) -> MessageNode:
+    node = chat.messages.get(message_id)
+    if node is None or node.deleted:
+        raise MessageNotFound(message_id)
+    return node
+
+
+def require_unchanged(chat: Chat, command: ExpectUnchanged) -> None:
+    if command.settings and chat.settings_version > command.since:
+        raise ChatChanged(None, seen=command.since, current=chat.settings_version)
+    for message_id in command.message_ids:
+        node = existing(chat, message_id)
+        if node.changed_version > command.since:
+            raise ChatChanged(message_id, seen=command.since, current=node.changed_version)
+
+
+def require_place(chat: Chat, message_id: UUID, parent_id: UUID | None) -> None:
+    if message_id in chat.messages:
+        raise MessageExists(message_id)
+    if parent_id is not None:
+        parent = chat.messages.get(parent_id)
+        if parent is None or parent.deleted:
+            raise ParentNotFound(parent_id)
+
+
+def create_chat(chat: Chat, command: CreateChat) -> list[ChatEvent]:
+    if chat.owner_id is not None:
+        raise ChatExists(command.chat_id)
+    return [Event(None, ChatCreated(command.by, command.title, command.folder_id, command.client_id, command.listed, command.fields))]
+
+
+def archive_chat(chat: Chat, command: ArchiveChat) -> list[ChatEvent]:
+    if command.archived == chat.archived:
+        return []
+    if chat.archived:
+        return [Event(None, ChatUnarchived())]
+    leaves_folder: list[ChatEvent] = [Event(None, ChatMoved(None))] if chat.folder_id is not None else []
+    return [Event(None, ChatArchived()), *leaves_folder]
+
+
+def tag_chat(chat: Chat, command: TagChat) -> list[ChatEvent]:
+    wanted = tag_id(command.name)
+    same = sorted(name for name in chat.tags if tag_id(name) == wanted)
+    if not command.present:
+        return [Event(None, ChatUntagged(name)) for name in same]
+    if not wanted or wanted == "none" or len(command.name) > TAG_CHARACTERS_MAX:
+        raise BadRequest(f"expected a tag of 1 to {TAG_CHARACTERS_MAX} characters other than none, received {command.name[:80]!r}")
+    return [] if same else [Event(None, ChatTagged(command.name.strip()))]
+
+
+def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
+    if command.user_id == chat.owner_id or chat.grants.get(command.user_id) == command.permission:
+        return []
+    if command.permission is None:
+        return [Event(None, ChatUnshared(command.user_id))]
+    return [Event(None, ChatShared(command.user_id, command.permission))]
+
+
+def add_message(chat: Chat, command: AddMessage) -> list[ChatEvent]:
+    require_place(chat, command.message_id, command.parent_id)
+    fact = MessageAdded(command.parent_id, command.role, command.content, command.client_id, command.fields)
+    return [Event(command.message_id, fact)]
+
+
+def edit_message(chat: Chat, command: EditMessage) -> list[ChatEvent]:
+    existing(chat, command.message_id)
+    if command.message_id in chat.open_generations:
+        raise GenerationOpen(command.message_id)
+    return [Event(command.message_id, MessageEdited(command.fields))] if command.fields else []
+
+
+def delete_message(chat: Chat, message_id: UUID) -> list[ChatEvent]:
+    node = chat.messages.get(message_id)
+    if node is None:
+        raise MessageNotFound(message_id)
+    if node.deleted:
+        return []
+    going = [message_id, *node.children]
+    for one in going:
+        if one in chat.open_generations:
+            raise GenerationOpen(one)
+    return [Event(one, MessageDeleted()) for one in going]
+
+
+def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
+    require_place(chat, command.message_id, command.parent_id)
+    fact = MessageStarted(
+        command.parent_id,
+        command.model,
+        command.requested_model,
+        command.task_id,
+        command.node_id,
+        command.selected_model_id,
+        command.client_id,
+        command.fields,
+    )
+    return [Event(command.message_id, fact)]

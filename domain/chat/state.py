@@ -1,0 +1,61 @@
+"""What a decision about a chat reads, folded from its events by ``evolve.py``. Texts of messages are not part of it."""
+
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from domain.chat.facts import Permission
+from domain.generation import Generation
+from domain.idmap import IdMap
+from domain.sharing import ShareLink
+
+
+class MessageNode(msgspec.Struct, frozen=True):
+    """One message of the tree, without its text."""
+
+    parent_id: UUID | None
+    role: str
+    children: tuple[UUID, ...] = ()
+    deleted: bool = False
+    changed_version: int = 0  # of the newest event that changed what it says; the deltas of an open answer do not count
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """Holds only what a decision reads."""
+
+    owner_id: UUID | None = None  # None: there is no such chat yet
+    title: str = ""
+    listed: bool = True
+    deleted: bool = False
+    pinned: bool = False
+    archived: bool = False
+    folder_id: UUID | None = None
+    settings_version: int = 0  # of the newest event that changed the title or the chat's other keys
+    tags: frozenset[str] = frozenset()
+    grants: Mapping[UUID, Permission] = {}
+    share: ShareLink | None = None
+    messages: IdMap[MessageNode] = IdMap()
+    current_id: UUID | None = None
+    open_generations: Mapping[UUID, Generation] = {}  # a handful; closed ones are not kept here
+
+    def may_read(self, user_id: UUID) -> bool:
+        return not self.deleted and (user_id == self.owner_id or user_id in self.grants)
+
+    def may_write(self, user_id: UUID) -> bool:
+        return not self.deleted and (user_id == self.owner_id or self.grants.get(user_id) == "write")
+
+    def may_see_snapshot(self, share_id: UUID, user_id: UUID) -> bool:
+        """Whether this link is there, and for them. Whoever may read the chat may see what was shared of it."""
+        if self.share is None or self.share.share_id != share_id or self.deleted:
+            return False
+        return self.share.is_open_to(user_id) or self.may_read(user_id)
+
+
+EMPTY: Final = Chat()
+
+
+def tag_id(name: str) -> str:
+    """What makes two tags the same one, as in the reference system."""
+    return name.strip().lower().replace(" ", "_")

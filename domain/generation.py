@@ -1,0 +1,152 @@
+"""One answer of a model while it is generated: its facts, its open state, and what may be appended to it.
+
+A chat has generations and so may any other kind of stream. A token is one ``MessageDelta``; what it costs does not grow with the stream.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+
+from domain.errors import BlockGap, DeltaGap, GenerationNotOpen
+from domain.event import Event
+
+BlockType = Literal["text", "reasoning", "tool_call"]
+
+
+class MessageStarted(msgspec.Struct, frozen=True):
+    parent_id: UUID | None
+    model: str  # that answers
+    requested_model: str  # that was asked: an arena, or the same
+    task_id: UUID
+    node_id: UUID
+    selected_model_id: str | None = None
+    client_id: str | None = None
+    fields: Mapping[str, Any] = {}
+
+
+class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
+    index: int  # from 0
+    type: BlockType
+    name: str | None = None  # of the tool
+    id: str | None = None  # of the tool call, as the provider named it
+
+
+class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The next piece of one block of an answer."""
+
+    index: int  # of the block, from 0
+    text: str  # never empty; the provider's chunk as it came
+    chunks: int = 1  # how many chunks were joined, under back-pressure only
+
+
+class BlockSum(msgspec.Struct, frozen=True):
+    index: int
+    type: BlockType
+    sha256: str  # hex, of the block's text as UTF-8
+
+
+class Timings(msgspec.Struct, frozen=True):
+    first_token_ms: float | None
+    total_ms: float
+
+
+class MessageEnded(msgspec.Struct, frozen=True):
+    content: Any  # the text of all text blocks in order; a reference {"blob", "size_bytes"} where it is too large
+    blocks: Sequence[BlockSum]
+    sha256: str  # hex, of the content as UTF-8
+    finish_reason: str
+    usage: Mapping[str, Any] | None
+    timings: Timings
+    deltas: int  # how many ``MessageDelta`` there are
+
+
+class GenerationFailed(msgspec.Struct, frozen=True):
+    code: str
+    detail: str
+    content: Any = ""  # so far
+    # The provider's own account of it, as far as it gave one: status, code, type, param, message, retry_after.
+    provider: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class GenerationCancelled(msgspec.Struct, frozen=True):
+    by: UUID | None
+    content: Any = ""
+
+
+class GenerationInterrupted(msgspec.Struct, frozen=True):
+    """The server that ran it died. Written by the server that noticed."""
+
+    node_id: UUID
+    content: Any = ""
+
+
+GenerationOver = MessageEnded | GenerationFailed | GenerationCancelled | GenerationInterrupted
+GenerationPart = BlockOpened | MessageDelta
+GenerationFact = MessageStarted | GenerationPart | GenerationOver
+
+GENERATION_TYPES: Final[Mapping[str, type[Any]]] = {
+    "message_start": MessageStarted,
+    "content_block": BlockOpened,
+    "message_delta": MessageDelta,
+    "message_end": MessageEnded,
+    "error": GenerationFailed,
+    "cancelled": GenerationCancelled,
+    "interrupted": GenerationInterrupted,
+}
+
+
+class Generation(msgspec.Struct, frozen=True):
+    task_id: UUID
+    node_id: UUID
+    started_version: int  # of its message_start: its deltas stand above
+    deltas: int = 0
+    blocks: int = 0
+
+
+OpenGenerations = Mapping[UUID, Generation]  # by the id of the message that is generated; a handful
+
+
+def append_parts(generations: OpenGenerations, message_id: UUID, seq: int, parts: Sequence[GenerationPart]) -> list[Event[GenerationPart]]:
+    """The events of what arrived together of one answer. ``seq`` counts the deltas before it, from 0.
+
+    A run that asks again after an unknown outcome resends its last parts: those that are known already are left out.
+    Raises ``GenerationNotOpen``, which is also how a server that was thought dead learns that it must stop, ``DeltaGap`` or ``BlockGap``.
+    """
+    generation = generations.get(message_id)
+    if generation is None:
+        raise GenerationNotOpen(message_id)
+    if seq > generation.deltas:
+        raise DeltaGap(message_id, expected_seq=generation.deltas, received_seq=seq)
+    blocks, events = generation.blocks, list[Event[GenerationPart]]()
+    for part in parts:
+        if isinstance(part, MessageDelta):
+            if part.index >= blocks:
+                raise BlockGap(message_id, open_blocks=blocks, received_index=part.index)
+            if seq >= generation.deltas:
+                events.append(Event(message_id, part))
+            seq += 1
+        elif part.index >= blocks:
+            if part.index > blocks:
+                raise BlockGap(message_id, open_blocks=blocks, received_index=part.index)
+            events.append(Event(message_id, part))
+            blocks += 1
+    return events
+
+
+def started(generations: OpenGenerations, message_id: UUID, start: MessageStarted, version: int) -> OpenGenerations:
+    """``version`` is that of the ``message_start``."""
+    return {**generations, message_id: Generation(start.task_id, start.node_id, version)}
+
+
+def advanced(generations: OpenGenerations, message_id: UUID, *, deltas: int = 0, blocks: int = 0) -> OpenGenerations:
+    known = generations.get(message_id)
+    if known is None:
+        return generations
+    ahead = Generation(known.task_id, known.node_id, known.started_version, known.deltas + deltas, known.blocks + blocks)
+    return {**generations, message_id: ahead}
+
+
+def ended(generations: OpenGenerations, message_id: UUID | None) -> OpenGenerations:
+    return {one: generation for one, generation in generations.items() if one != message_id}
