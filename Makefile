@@ -1,14 +1,15 @@
-# make serve: install what is needed into .venv, once, and serve.   make test: check everything.   make lock: renew the versions.
-# The first two need Python >= 3.11 and nothing else; after the first time they need no network.
+# make serve: install what is needed into .venv, once, and serve.   make test: check everything.   make check: the quick part of it.
+# They need Python >= 3.11 and nothing else; after the first time they need no network.   make lock: renew the locked versions.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := "$(BIN)/python" -m pytest -n auto --dist loadgroup
 PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-input
 
 LOCK = "$(VENV)/lock/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: serve test bench lock clean help
+.PHONY: serve test check style bench lock clean help
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -16,11 +17,16 @@ help:
 serve: $(VENV)/installed
 	@exec "$(BIN)/steno" serve
 
-test: $(VENV)/installed-dev
+test: style
+	$(PYTEST) $(PYTEST_OPTIONS)
+
+check: style
+	$(PYTEST) tests/domain tests/commands tests/projections $(PYTEST_OPTIONS)
+
+style: $(VENV)/installed-dev
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
-	"$(BIN)/python" -m pytest $(PYTEST_OPTIONS)
 
 bench: $(VENV)/installed-dev
 	"$(BIN)/python" -m bench all
