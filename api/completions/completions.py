@@ -11,17 +11,17 @@ from litestar.params import JSONBody, SkipValidation
 from litestar.response import Stream as StreamResponse
 
 from adapters.delivery.hub import Hub
-from api.chats.chat import actor_of
-from api.chats.references import resolve_blobs
 from api.completions.chunks import Frames, completion_of
-from api.request.ids import bound_id
+from api.request.caller import Caller
 from api.streams.access import Live
 from api.streams.http import PING_S
 from api.streams.tailing import follow
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.completion import Answerer, Completions, Question, Started, Turn
-from commands.ports import Blobs, CommandKey, EventLog
+from commands.ids import bound_id
+from commands.ports import Blobs, EventLog
+from commands.references import resolve_blobs
 from domain.errors import BadRequest, ChatNotFound, MessageNotFound
 from domain.stream import chat_stream
 from projections.chat import text_of
@@ -59,7 +59,7 @@ class CompletionsController(Controller):
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
         history: NamedDependency[SkipValidation[History]],
@@ -68,14 +68,13 @@ class CompletionsController(Controller):
         hub: NamedDependency[Hub],
         live: NamedDependency[SkipValidation[Live]],
         epoch: NamedDependency[UUID],
-        key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
         """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
-        turn = await turn_of(data, principal, chats, history, blobs)
-        started = await completions.begin(turn, actor_of(principal), key)
+        turn = await turn_of(data, caller.principal, chats, history, blobs)
+        started = await completions.begin(turn, caller.actor, caller.key)
         if data.get("session_id"):
             return Response(begun(started))
-        return await answer(started, data, hub, log, live, principal, epoch)
+        return await answer(started, data, hub, log, live, caller.principal, epoch)
 
 
 def begun(started: Started) -> BegunOut:

@@ -8,13 +8,13 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
 
 from adapters.delivery.hub import Hub
-from api.chats.chat import actor_of
 from api.completions.completions import answer, turn_of
+from api.request.caller import Caller
 from api.streams.access import Live
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.completion import Completions, Models
-from commands.ports import Blobs, CommandKey, EventLog
+from commands.ports import Blobs, EventLog
 from commands.providers import Model
 from projections.ports import History
 
@@ -56,7 +56,7 @@ class OpenAIController(Controller):
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
         history: NamedDependency[SkipValidation[History]],
@@ -65,9 +65,8 @@ class OpenAIController(Controller):
         hub: NamedDependency[Hub],
         live: NamedDependency[SkipValidation[Live]],
         epoch: NamedDependency[UUID],
-        key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
         """As OpenAI answers. Logged like any other turn, in a chat of its own that is in nobody's list."""
         own = {name: value for name, value in data.items() if name not in ("chat_id", "session_id", "id", "parent_id", "user_message")}
-        started = await completions.begin(await turn_of(own, principal, chats, history, blobs), actor_of(principal), key)
-        return await answer(started, own, hub, log, live, principal, epoch)
+        started = await completions.begin(await turn_of(own, caller.principal, chats, history, blobs), caller.actor, caller.key)
+        return await answer(started, own, hub, log, live, caller.principal, epoch)

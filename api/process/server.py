@@ -24,12 +24,13 @@ from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
 from adapters.projector import Projector
 from adapters.providers.router import Providers
-from api.accounts.activity import Seen
-from api.chats.read_receipts import Reads
+from api.accounts.last_active import LastActiveWriter
+from api.chats.read_receipts import ReadReceiptWriter
 from api.settings import Settings
 from api.streams.access import Live
 from api.streams.sockets import WebSockets
 from commands.accounts import Accounts
+from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
@@ -60,13 +61,14 @@ class System:
     accounts: Accounts
     chats: Chats
     folders: FolderTrees
+    chat_reader: ChatReader
     runs: Runs
     keeper: Keeper
     completions: Completions
     providers: Providers
     live: Live
-    reads: Reads
-    seen: Seen
+    reads: ReadReceiptWriter
+    seen: LastActiveWriter
     sockets: WebSockets
     projectors: list[Projector] = field(default_factory=list)
     worker: int | None = None  # which of several processes that share an address, from 1
