@@ -12,7 +12,7 @@ from commands.positions import require_position
 from domain.chat.state import Chat
 from domain.errors import ChatNotFound
 from domain.event import Actor
-from domain.sharing import Share, ShareSnapshot, UnshareSnapshot
+from domain.sharing import ShareLink, ShareVersion, RemoveShareLink
 from domain.stream import chat_stream
 from projections.chat import ChatView
 from projections.ports import History, SharedChat
@@ -30,12 +30,12 @@ class ShareLinks:
         self._history = history
         self._reader = reader
 
-    async def share(self, actor: Actor, chat_id: UUID, key: CommandKey | None) -> tuple[Share, Appended]:
+    async def share(self, actor: Actor, chat_id: UUID, key: CommandKey | None) -> tuple[ShareLink, Appended]:
         """Share the current version. Sharing again updates the same link."""
         version, chat = await self._chats.state(chat_id)
         share_id = uuid4()  # not derived from the request, as other ids are: it must not be possible to guess it
         claims = [] if chat.share is not None else [Claim(CLAIM, str(share_id), chat_stream(chat_id))]
-        command = ShareSnapshot(chat_id=chat_id, by=actor.id, share_id=share_id, version=version)
+        command = ShareVersion(chat_id=chat_id, by=actor.id, share_id=share_id, version=version)
         appended = await self._chats.handle(command, actor=actor, key=key, claims=claims)
         _, chat = await self._chats.state(chat_id)
         if chat.share is None:
@@ -45,14 +45,14 @@ class ShareLinks:
     async def unshare(self, actor: Actor, chat_id: UUID) -> bool:
         """End the link for everyone and at once. False: there was none."""
         _, before = await self._chats.state(chat_id)
-        await self._chats.handle(UnshareSnapshot(chat_id=chat_id, by=actor.id), actor=actor)
+        await self._chats.handle(RemoveShareLink(chat_id=chat_id, by=actor.id), actor=actor)
         return before.share is not None
 
     async def unshare_all(self, actor: Actor) -> None:
         """End all links to chats of this person."""
         for one in await self.list_links(actor.id, offset=0, limit=SHARES_MAX, at_least=await self._log.head()):
             try:
-                await self._chats.handle(UnshareSnapshot(chat_id=one.chat_id, by=actor.id), actor=actor)
+                await self._chats.handle(RemoveShareLink(chat_id=one.chat_id, by=actor.id), actor=actor)
             except ChatNotFound:
                 continue  # deleted meanwhile, and its link with it
 
@@ -61,7 +61,7 @@ class ShareLinks:
         await require_position(self._history, at_least)
         return await self._history.shared(user_id, offset=offset, limit=limit)
 
-    async def link_of(self, owner_id: UUID, chat_id: UUID) -> Share | None:
+    async def link_of(self, owner_id: UUID, chat_id: UUID) -> ShareLink | None:
         """The link to this chat, None if it is not shared. Raises ``ChatNotFound`` for all but the owner."""
         _, chat = await self._chats.state(chat_id)
         if chat.owner_id != owner_id or chat.deleted:

@@ -15,7 +15,7 @@ from api.request.caller import Caller
 from commands.chats import Chats
 from commands.share_links import SHARES_MAX, ShareLinks
 from domain.errors import BadRequest
-from domain.sharing import SetSnapshotAccess
+from domain.sharing import SetShareLinkAccess
 
 EVERYONE: Final = "*"
 PEOPLE_MAX: Final = 1000
@@ -119,7 +119,7 @@ class SharingController(Controller):
     ) -> CommandOut:
         """Who may see the snapshot: everyone who is signed in (``*``), or the people named, and nobody else from now on."""
         everyone, user_ids = people_of(data.access_grants)
-        command = SetSnapshotAccess(chat_id=caller.bound(chat_id), by=caller.user_id, everyone=everyone, user_ids=user_ids)
+        command = SetShareLinkAccess(chat_id=caller.bound(chat_id), by=caller.user_id, everyone=everyone, user_ids=user_ids)
         return command_out(command.chat_id, await chats.handle(command, actor=caller.actor, key=caller.key))
 
 
