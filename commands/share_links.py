@@ -12,7 +12,7 @@ from commands.positions import require_position
 from domain.chat.state import Chat
 from domain.errors import ChatNotFound
 from domain.event import Actor
-from domain.sharing import ShareLink, ShareVersion, RemoveShareLink
+from domain.sharing import RemoveShareLink, ShareLink, ShareVersion
 from domain.stream import chat_stream
 from projections.chat import ChatView
 from projections.ports import History, SharedChat
