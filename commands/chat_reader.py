@@ -74,6 +74,8 @@ class ChatReader:
         """``History.branch`` with these messages alone, and the content of their blobs. Raises ``MessageNotFound``."""
         version = await self.version_at(chat_id, await self.head(principal, chat_id), at)
         view, ids = await self._history.branch(chat_id, at=version, leaf=leaf, above=above, limit=limit)
+        if version is None:
+            require_reader(view, principal, chat_id)
         view.messages = view.messages.only(ids)
         await resolve_blobs(self._blobs, chat_id, view)
         return view, ids
