@@ -57,6 +57,7 @@ from api.process.health import Gauges, OpsController
 from api.process.server import System
 from api.request.authentication import provide_any_principal, provide_principal
 from api.request.caller import provide_caller
+from api.request.cors import cors_for
 from api.request.errors import HANDLERS
 from api.request.request_id import send_request_id
 from api.settings import Settings
@@ -301,6 +302,7 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
             create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False),
         ],
         dependencies=dependencies,
+        cors_config=cors_for(system.settings.allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],
         openapi_config=OpenAPIConfig(
