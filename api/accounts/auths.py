@@ -174,7 +174,7 @@ class AuthsController(Controller):
 
     @post("/add", status_code=200)
     async def add(self, data: JSONBody[AddIn], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:
-        """Make an account for somebody else (admin). No token of theirs is shown: they sign in themselves."""
+        """Make an account for another person (admin). The response holds no token: they sign in themselves."""
         fields = profile(profile_image_url=data.profile_image_url)
         user_id, account = await accounts.add(principal, data.name, data.email, data.password, data.role, fields=fields)
         return user_of(user_id, account)
