@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.pq.abc import PGconn
 
+from adapters.postgres.errors import database_errors
 from adapters.postgres.queries import text
 from domain.stream import KINDS, Stream
 from domain.verify.blobs import StoredBlob
@@ -68,10 +69,13 @@ def verify(
 ) -> Report:
     """Check the log from position ``first`` on, or one stream of it, up to the head that it has now. Writes nothing.
 
-    Raises ``NoSuchStream``, or what the driver raises where the database can't be read.
+    Raises ``NoSuchStream``, or ``DatabaseError`` if the database can't be read.
     """
     verifying = Verifying(first=first, of_stream=stream is not None)
-    with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.RawCursor, application_name="steno verify") as connection:
+    with (
+        database_errors(),
+        psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.RawCursor, application_name="steno verify") as connection,
+    ):
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():
