@@ -87,7 +87,7 @@ def socket_context(
         log=log,
         hub=hub,
         live=live,
-        writer=SocketWriter(live.fresh),
+        writer=SocketWriter(live),
         snapshots=SnapshotFrames(snapshot_of, size),
         frame_bytes=size,
         signals=signals,

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
 
+from api.streams.access import Live
 from api.streams.frames import Close
 
 logger = structlog.get_logger("ws")
@@ -32,11 +32,11 @@ class SocketWriter:
     """One callback of the event loop for all sockets instead of one task for each: an event for a thousand sockets causes no thousand
     task switches. A socket writes one frame in its turn. While it waits for the next, more events gather for that frame.
 
-    ``has_recent_contact`` is asked once before each round; see ``LiveConnections``.
+    Whether Postgres answered lately is asked once before each round.
     """
 
-    def __init__(self, has_recent_contact: Callable[[], bool]) -> None:
-        self._has_recent_contact = has_recent_contact
+    def __init__(self, live: Live) -> None:
+        self._live = live
         self._waiting: deque[WritableSocket] = deque()
         self._called = False
 
@@ -50,7 +50,7 @@ class SocketWriter:
                 asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        waiting, has_contact = self._waiting, self._has_recent_contact()
+        waiting, has_contact = self._waiting, self._live.fresh()
         for _ in range(min(len(waiting), TURN_SOCKETS)):
             socket = waiting.popleft()
             try:
