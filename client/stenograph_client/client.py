@@ -8,12 +8,12 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from client.backoff import Backoff
-from client.connection import BUFFER_ITEMS, PATIENCE_S, Connection, Handshake, State
-from client.events import CaughtUp, Event, Item, WireEvent
-from client.http import Credentials, Http, TokenSource
-from client.session import EpochChange
-from client.sse import follow_sse
+from stenograph_client.backoff import Backoff
+from stenograph_client.connection import BUFFER_ITEMS, PATIENCE_S, Connection, Handshake, State
+from stenograph_client.events import CaughtUp, Event, Item, WireEvent
+from stenograph_client.http import Credentials, Http, TokenSource
+from stenograph_client.session import EpochChange
+from stenograph_client.sse import follow_sse
 
 Transport = Literal["websocket", "sse"]
 
@@ -65,6 +65,10 @@ class Client:
     Signs in with a ``token``, an ``api_key``, ``email`` and ``password`` (a fresh token is fetched when one ends), or whatever
     ``token_source`` returns. ``retry_s`` bounds for how long a request without an answer is repeated. ``on_state`` is told when the
     connection of the follows is lost and back.
+
+    >>> async with Client("http://localhost:8080", email="ada@example.org", password="correct horse battery") as client:
+    ...     print((await client.me()).name)
+    Ada
     """
 
     def __init__(
@@ -155,6 +159,20 @@ class Client:
 
         Raises ``EpochChanged``, ``AccessEnded``, ``SubscriptionRefused``, ``GapNotRepaired``, ``AlreadyFollowed``,
         ``ConnectionStopped``, ``NotSignedIn``, and ``ValueError`` for a malformed cursor. Never for a lost connection.
+
+        A program that stopped after an event goes on behind it:
+
+        >>> chat = await client.new_chat("Notes")
+        >>> for text in ["first", "second", "third"]:
+        ...     added = await client.add_message(chat["id"], "user", text)
+        >>> stream = f"chat/{chat['id']}"
+        >>> async with aclosing(client.follow(stream, after="start")) as events:
+        ...     async for event in events:
+        ...         if event.type == "message_added" and event.data["content"] == "second":
+        ...             break
+        >>> async with aclosing(client.follow(stream, after=event.cursor)) as events:
+        ...     print((await anext(events)).data["content"])
+        third
         """
         items = (
             self._sse(stream, after, snapshot, epoch_change) if self._is_sse(transport) else self._ws(stream, after, snapshot, epoch_change)
@@ -189,7 +207,12 @@ class Client:
             await self._connection.leave(track)
 
     async def events(self, stream: str, after: str = "start", *, types: Sequence[str] = ()) -> AsyncIterator[Event]:
-        """The events that are there now, page by page over HTTP. Raises ``ApiError``, ``CursorGone``, ``ServerUnreachable``."""
+        """The events that are there now, page by page over HTTP. Raises ``ApiError``, ``CursorGone``, ``ServerUnreachable``.
+
+        >>> chat = await client.new_chat("Notes")
+        >>> [event.type async for event in client.events(f"chat/{chat['id']}")]
+        ['chat_created']
+        """
         while True:
             page = await self.page(stream, after, types=types)
             for event in page.events:
@@ -264,7 +287,12 @@ class Client:
         return list(await self.http.get("/api/v1/chats/search", text=text, page=page))
 
     async def new_chat(self, title: str | None = None, **keys: Any) -> dict[str, Any]:
-        """A chat, with its ``id`` and ``version``. Other keys (models, params …) are kept."""
+        """A chat, with its ``id`` and ``version``. Other keys (models, params …) are kept.
+
+        >>> chat = await client.new_chat("Notes", tags=["later"])
+        >>> chat["title"], chat["version"]
+        ('Notes', 1)
+        """
         return dict(await self.http.post("/api/v1/chats/new", {"chat": {**({} if title is None else {"title": title}), **keys}}))
 
     async def chat(self, chat_id: str) -> dict[str, Any]:
@@ -285,7 +313,13 @@ class Client:
         parent_id: str | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """A message that asks no model. Returns its ``message_id`` and the chat's ``version``."""
+        """A message that asks no model. Returns its ``message_id`` and the chat's ``version``.
+
+        >>> chat = await client.new_chat("Notes")
+        >>> added = await client.add_message(chat["id"], "user", "Buy bread")
+        >>> (await client.chat(chat["id"]))["version"] == added["version"]
+        True
+        """
         body = {"role": role, "content": content, "id": message_id, "parent_id": parent_id, "fields": dict(fields or {})}
         return dict(await self.http.post(f"/api/v1/chats/{chat_id}/messages", body))
 
@@ -310,7 +344,12 @@ class Client:
         return msgspec.convert(await self.http.post("/api/chat/completions", body, idempotency_key=idempotency_key), Begun)
 
     async def answer(self, begun: Begun) -> AsyncGenerator[Event, None]:
-        """The events of one turn, until all of its answers have ended. Raises as ``follow`` does."""
+        """The events of one turn, until all of its answers have ended. Raises as ``follow`` does.
+
+        >>> begun = await client.complete("demo:3", [{"role": "user", "content": "Hello"}])
+        >>> [event.type async for event in client.answer(begun)][-1]
+        'message_end'
+        """
         waiting = set(begun.message_ids or [begun.message_id])
         after = f"{await self.epoch(begun.stream)}:{begun.version}" if begun.version else "start"
         events = self.follow(begun.stream, after)
@@ -329,7 +368,14 @@ class Client:
         return (await self.page(stream, "now", limit=1)).epoch
 
     async def stop(self, task_id: str) -> bool:
-        """Stop an answer; what it has said is kept. Raises ``NotFound`` if it does not run (any more)."""
+        """Stop an answer; what it has said is kept. Raises ``NotFound`` if it does not run (any more).
+
+        >>> begun = await client.complete("demo:1000", [{"role": "user", "content": "Hello"}])
+        >>> await client.stop(begun.task_id)
+        True
+        >>> [event.type async for event in client.answer(begun)][-1]
+        'cancelled'
+        """
         answer = await self.http.post(f"/api/tasks/stop/{task_id}")
         return bool(answer.get("status")) if isinstance(answer, dict) else bool(answer)
 

@@ -12,12 +12,12 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from client.backoff import Answer, Backoff, answer_to, answer_to_status
-from client.buffer import Buffer
-from client.errors import ApiError, ClientError, ConnectionStopped, FollowFailed, NotSignedIn, ServerUnreachable
-from client.events import Item, Welcome, decode_frame
-from client.http import LOOPBACK, Http, error_of, reason_of
-from client.session import Again, ComeBack, Deliver, End, EpochChange, Out, Ready, Send, Session, Track
+from stenograph_client.backoff import Answer, Backoff, answer_to, answer_to_status
+from stenograph_client.buffer import Buffer
+from stenograph_client.errors import ApiError, ClientError, ConnectionStopped, FollowFailed, NotSignedIn, ServerUnreachable
+from stenograph_client.events import Item, Welcome, decode_frame
+from stenograph_client.http import LOOPBACK, Http, error_of, reason_of
+from stenograph_client.session import Again, ComeBack, Deliver, End, EpochChange, Out, Ready, Send, Session, Track
 
 Handshake = Literal["header", "ticket", "hello"]
 

@@ -21,7 +21,11 @@ class Cursor(NamedTuple):
 
 
 def parse_cursor(text: str) -> Cursor:
-    """Raises ``ValueError`` for anything but ``epoch:version``."""
+    """Raises ``ValueError`` for anything but ``epoch:version``.
+
+    >>> parse_cursor("0190aaaa-0000-7000-8000-000000000001:42").version
+    42
+    """
     epoch, colon, version = text.rpartition(":")
     if not (colon and epoch and version.isascii() and version.isdecimal()):
         raise ValueError(f"expected a cursor as epoch:version, received {text[:100]!r}")

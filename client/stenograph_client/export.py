@@ -7,8 +7,8 @@ from typing import Final
 
 import httpx
 
-from client.errors import ServerUnreachable
-from client.http import Http, reason_of
+from stenograph_client.errors import ServerUnreachable
+from stenograph_client.http import Http, reason_of
 
 READ_TIMEOUT_S: Final = 60.0
 PAUSE_S: Final = 0.5
@@ -20,6 +20,10 @@ async def export_lines(http: Http, chat_id: str, *, at: str | None = None) -> As
     """The chat's events, line by line, each once, as of one version, whatever happens to the connection in between.
 
     Raises ``ApiError``, ``ServerUnreachable`` when nothing came for longer than requests are repeated.
+
+    >>> chat = await client.new_chat("Notes")
+    >>> [line async for line in export_lines(client.http, chat["id"])]
+    [b'{"stream":"chat/...","version":1,...}\\n'...]
     """
     loop = asyncio.get_running_loop()
     params: dict[str, str | int] = {"format": "jsonl"}

@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 import httpx
 import msgspec
 
-from client.backoff import Answer, Backoff, answer_to_status
-from client.connection import Lost, State
-from client.errors import ApiError, ConnectionStopped, CursorGone, ServerUnreachable
-from client.events import CaughtUpFrame, Events, Frame, Item, SnapshotPage, Subscribed, Unsubscribed, Welcome, decode_event
-from client.http import Http, reason_of
-from client.session import Deliver, End, EpochChange, Send, Session, Track
+from stenograph_client.backoff import Answer, Backoff, answer_to_status
+from stenograph_client.connection import Lost, State
+from stenograph_client.errors import ApiError, ConnectionStopped, CursorGone, ServerUnreachable
+from stenograph_client.events import CaughtUpFrame, Events, Frame, Item, SnapshotPage, Subscribed, Unsubscribed, Welcome, decode_event
+from stenograph_client.http import Http, reason_of
+from stenograph_client.session import Deliver, End, EpochChange, Send, Session, Track
 
 SILENCE_S: Final = 45.0  # three comment pings that did not come
 LINE_CHARACTERS_MAX: Final = 8 * 1024 * 1024

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from client.errors import ApiError, Conflict, CursorGone, Forbidden, NotFound, NotSignedIn, ServerUnreachable
+from stenograph_client.errors import ApiError, Conflict, CursorGone, Forbidden, NotFound, NotSignedIn, ServerUnreachable
 
 RETRY_BASE_S: Final = 0.2
 RETRY_CAP_S: Final = 5.0

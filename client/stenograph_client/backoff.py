@@ -52,7 +52,12 @@ def answer_to_status(status: int) -> Answer:
 
 @dataclass
 class Backoff:
-    """Full jitter: any moment between none and the bound is as likely, so that clients which were cut together come back apart."""
+    """Full jitter: any moment between none and the bound is as likely, so that clients which were cut together come back apart.
+
+    >>> slow = Backoff(base_s=1.0, cap_s=3.0, uniform=lambda low, high: high)  # the upper bounds themselves
+    >>> [slow.next_s() for _ in range(4)]
+    [1.0, 2.0, 3.0, 3.0]
+    """
 
     base_s: float = BASE_S
     cap_s: float = CAP_S

@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from client.errors import AccessEnded, AlreadyFollowed, EpochChanged, FollowFailed, GapNotRepaired, SubscriptionRefused
-from client.events import (
+from stenograph_client.errors import AccessEnded, AlreadyFollowed, EpochChanged, FollowFailed, GapNotRepaired, SubscriptionRefused
+from stenograph_client.events import (
     NOW,
     START,
     CaughtUp,
