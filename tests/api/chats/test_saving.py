@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from commands.chats import Chats
@@ -82,7 +83,7 @@ class Client:
 
     async def save(self, *, named: bool = True) -> EditConflict | None:
         world = self.world
-        saver = ChatSaver(world.chats, world.history, world.log, world.log)
+        saver = ChatSaver(world.chats, world.history, world.log, world.blobs)
         try:
             saved_chat = parse_saved_chat(self.copy, self.actor.id, self.version if named else None)
             await saver.save(self.actor, CHAT, saved_chat, None)
@@ -93,8 +94,8 @@ class Client:
 
 class World:
     def __init__(self) -> None:
-        self.log = MemoryLog()
-        self.history = MemoryHistory(self.log)
+        self.log, self.blobs = MemoryLog(), MemoryBlobs()
+        self.history = MemoryHistory(self.log, self.blobs)
         self.chats = Chats(self.log)
         self.made = 0
 
