@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from litestar import Litestar, asgi
+from litestar import Controller, Litestar, Router, asgi
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -67,10 +68,11 @@ from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
-from api.request.authentication import provide_any_principal, provide_principal
+from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
 from api.request.caller import provide_caller
 from api.request.cors import cors_for
 from api.request.errors import HANDLERS
+from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
 from api.settings import Settings
 from api.streams.access import Live
@@ -106,6 +108,29 @@ PROJECTIONS: Sequence[Projection] = (History(),)
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and one for each projection.
 CONNECTIONS_LEAST = 1 + LANES + 2 + len(PROJECTIONS)
 CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + len(PROJECTIONS)
+
+# Routes for signed-in users, and those for signing in.
+SIGNED_IN: Sequence[type[Controller]] = (
+    AuthsController,
+    UsersController,
+    ChatListController,
+    SearchController,
+    ChatsController,
+    FoldersController,
+    SharingController,
+    CopiesController,
+    ParamsController,
+    ReadsController,
+    ExportsController,
+    ImportController,
+    StatisticsController,
+    AllChatsController,
+    CompletionsController,
+    TasksController,
+    ModelsController,
+    OpenAIController,
+    StreamsController,
+)
 
 
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
@@ -326,30 +351,13 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
     }
     return Litestar(
         route_handlers=[
-            AuthsController,
-            UsersController,
-            ChatListController,
-            SearchController,
-            ChatsController,
-            FoldersController,
-            SharingController,
-            CopiesController,
-            ParamsController,
-            ReadsController,
-            ExportsController,
-            ImportController,
-            StatisticsController,
-            AllChatsController,
-            CompletionsController,
-            TasksController,
-            ModelsController,
-            OpenAIController,
-            StreamsController,
+            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
             asgi("/ws", copy_scope=False)(system.sockets),
-            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False),
+            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name]),
         ],
         dependencies=dependencies,
+        state=State({"accounts": system.accounts}),
         cors_config=cors_for(system.settings.allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],
