@@ -19,7 +19,7 @@ from adapters import build as batches
 from adapters.beside import Done
 from adapters.build import Build, CheckpointMoved, Poisoned, connect
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projections import listed, pause, resume
 from adapters.projector import Projector
@@ -64,7 +64,7 @@ class Refusing(History):
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()
