@@ -285,7 +285,8 @@ class Accounts:
         if standing is None or not standing.current:
             return False  # not known, or not for sure: authenticate again
         account = standing.account
-        if not account.active or account.role != caller.role or account.role == "pending":
+        role = account.role
+        if not account.active or role != caller.role or role == "pending":
             return False
         return self._in_force(caller, account)
 
