@@ -105,9 +105,14 @@ def measured(folder: Path, name: str, *, quick: bool) -> dict[str, dict[str, Any
     with tempfile.TemporaryDirectory(prefix="steno-figures-") as written:
         file = Path(written) / "figures.json"
         command = [sys.executable, "-m", "bench", name, "--json", str(file), *(["--quick"] if quick else [])]
-        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if ran.returncode != 0:
-            raise SystemExit(f"{name} failed in {folder}:\n{(ran.stdout + ran.stderr)[-2000:]}")
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+            try:
+                said, _ = running.communicate()
+            except BaseException:
+                running.terminate()  # not killed: it has to end the processes that it started
+                raise
+        if running.returncode != 0:
+            raise SystemExit(f"{name} failed in {folder}:\n{said[-2000:]}")
         reports = json.loads(file.read_text())["reports"]
     lines: dict[str, dict[str, Any]] = {}
     for line in (line for report in reports for line in report["lines"]):

@@ -9,10 +9,10 @@ import msgspec
 from domain.chat.facts import Permission
 from domain.generation import Generation
 from domain.idmap import IdMap
-from domain.sharing import Share
+from domain.sharing import ShareLink
 
 
-class Node(msgspec.Struct, frozen=True):
+class MessageNode(msgspec.Struct, frozen=True):
     """One message of the tree, without its text."""
 
     parent_id: UUID | None
@@ -35,8 +35,8 @@ class Chat(msgspec.Struct, frozen=True):
     settings_version: int = 0  # of the newest event that changed the title or the chat's other keys
     tags: frozenset[str] = frozenset()
     grants: Mapping[UUID, Permission] = {}
-    share: Share | None = None
-    messages: IdMap[Node] = IdMap()
+    share: ShareLink | None = None
+    messages: IdMap[MessageNode] = IdMap()
     current_id: UUID | None = None
     open_generations: Mapping[UUID, Generation] = {}  # a handful; closed ones are not kept here
 
@@ -50,7 +50,7 @@ class Chat(msgspec.Struct, frozen=True):
         """Whether this link is there, and for them. Whoever may read the chat may see what was shared of it."""
         if self.share is None or self.share.share_id != share_id or self.deleted:
             return False
-        return self.share.shows(user_id) or self.may_read(user_id)
+        return self.share.is_open_to(user_id) or self.may_read(user_id)
 
 
 EMPTY: Final = Chat()
