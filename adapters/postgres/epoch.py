@@ -16,6 +16,7 @@ import structlog
 
 from adapters.postgres.connection import connect
 from adapters.postgres.queries import text
+from domain.errors import LogUnavailable
 
 log = structlog.get_logger("epoch")
 
@@ -71,6 +72,27 @@ async def why_another(connection: Any, epoch: UUID, seen: Callable[[], int]) -> 
     if newest is not None and newest["epoch"] != epoch:
         return f"its epoch is {newest['epoch']} now"
     return _why_new(newest, server, known)
+
+
+class EpochGuard:
+    """Refuses new connections that lead to another history of the log than the one that this process follows.
+
+    ``position`` returns the newest position that this process has seen. ``lost`` is set at the first refusal, and ``reason`` says why.
+    """
+
+    def __init__(self, epoch: UUID, position: Callable[[], int]) -> None:
+        self._epoch = epoch
+        self._position = position
+        self.lost = asyncio.Event()
+        self.reason = ""
+
+    async def check(self, connection: Any) -> None:
+        """Raises ``LogUnavailable`` if the database was replaced: its positions mean other events than those this process has seen."""
+        reason = await why_another(connection, self._epoch, self._position)
+        if reason is not None:
+            self.reason = self.reason or reason
+            self.lost.set()
+            raise LogUnavailable(f"the database holds another history: {reason}")
 
 
 def _why_new(newest: Mapping[str, Any] | None, server: Mapping[str, Any], known: Known | None) -> str | None:

@@ -51,7 +51,8 @@ class Server(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP.
 
-    Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``.
+    Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``,
+    ``DatabaseError``.
     """
     configure(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
@@ -207,7 +208,7 @@ async def serve(
     if told is not None:
         told.tell()
         told.start()
-    watching = asyncio.create_task(end_with_history(system, server))
+    watching = asyncio.create_task(stop_after_epoch_lost(system, server))
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -217,13 +218,13 @@ async def serve(
             keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
-    if system.another_history.is_set():
+    if system.guard.lost.is_set():
         sys.exit(EXIT_ANOTHER_HISTORY)
 
 
-async def end_with_history(system: System, server: uvicorn.Server) -> None:
-    """Clients are sent away to whoever starts next, who tells them of the new epoch."""
-    await system.another_history.wait()
+async def stop_after_epoch_lost(system: System, server: uvicorn.Server) -> None:
+    """Send the clients away. They reconnect to the process that starts next, which tells them the new epoch."""
+    await system.epoch_lost()
     await system.sockets.go_away()
     server.should_exit = True
 

@@ -37,6 +37,10 @@ class Reader(Protocol):
         """Look again: this process has found Postgres again."""
         ...
 
+    def send_signal(self, framed: bytes) -> None:
+        """An ephemeral signal, as a WebSocket text frame. It may be dropped."""
+        ...
+
 
 class Live:
     """All readers of this process by their user."""

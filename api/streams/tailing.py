@@ -68,6 +68,9 @@ class Follower:
     def wake_all(self) -> None:
         self._wake.set()
 
+    def send_signal(self, framed: bytes) -> None:
+        """Nothing: signals go to WebSockets only."""
+
     def go_away(self, after_ms: int) -> None:
         self.leaving_ms = after_ms
         self._wake.set()

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
 from adapters.build import Build, connect
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.postgres.history import THREAD_ROWS, PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import postgres_log
 from adapters.postgres.migrate import schema_of
 from commands.ports import AppendRequest, Origin, StreamAppend
 from domain.chat.facts import (
@@ -75,7 +76,7 @@ class World:
         return self.runner.run(work)
 
     async def _start(self) -> None:
-        self.log = PostgresLog(self.dsn, lambda _: None)
+        self.log = postgres_log(self.dsn, lambda _: None)
         await self.log.start()
         self.history = PostgresHistory(self.log.reader)
         self.connection = await connect(self.dsn, schema_of("history"))
@@ -371,7 +372,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, Any,
     async def nothing() -> None: ...
 
     with asyncio.Runner() as runner:
-        yield runner, log, MemoryHistory(log), nothing
+        yield runner, log, MemoryHistory(log, MemoryBlobs()), nothing
 
 
 def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) -> None:

@@ -19,7 +19,7 @@ from adapters import build as batches
 from adapters.beside import Done
 from adapters.build import Build, CheckpointMoved, Poisoned, connect
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projections import listed, pause, resume
 from adapters.projector import Projector
@@ -64,7 +64,7 @@ class Refusing(History):
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()
@@ -282,7 +282,10 @@ async def test_it_goes_on_when_its_connection_is_lost(database: str, log: Postgr
         await talk(log)
         assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
         with psycopg.connect(database, autocommit=True) as killer:
-            killer.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'stenograph projector%'")
+            killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'stenograph projector%' AND datname = current_database()"
+            )
     await projector.close()
     await assert_right(database)
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from adapters.build import Build, connect
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.postgres.verify import BATCH_BYTES, NoSuchStream, Verified, read, sent, verify
 from adapters.projections import listed
@@ -37,6 +37,7 @@ from domain.verify.finding import LogRow
 from domain.verify.log import Report
 from projections.history import History
 from tests.domain.histories import NODE, OWNER, sha256
+from tests.stores import blobs_of
 
 pytestmark = pytest.mark.anyio
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from which Postgres counts
@@ -45,7 +46,7 @@ ADA = Actor(OWNER, "Ada 🦉", "admin")
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()
@@ -97,7 +98,7 @@ async def seeded(log: PostgresLog) -> Seeded:
         )
     await append(log, chat, [*whole(e, q)[:-1], Event(e, GenerationFailed("x", "y"))])
     large = "long " * 40_000
-    kept = await log.put(chat, large.encode())
+    kept = await blobs_of(log).put(chat, large.encode())
     blob = await append(
         log, chat, whole(uuid4(), q, ("text", [large[:30_000]] * 6 + [large[180_000:]]), content={"blob": kept, "size_bytes": 200_000})
     )

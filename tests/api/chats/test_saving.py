@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from api.chats.saving import Saving, parsed
@@ -81,7 +82,7 @@ class Client:
 
     async def save(self, *, named: bool = True) -> EditConflict | None:
         world = self.world
-        saving = Saving(world.chats, world.history, world.log, world.log, self.actor)
+        saving = Saving(world.chats, world.history, world.log, world.blobs, self.actor)
         try:
             await saving.save(CHAT, parsed(self.copy, self.actor.id, self.version if named else None), None)
         except EditConflict as conflict:
@@ -91,8 +92,8 @@ class Client:
 
 class World:
     def __init__(self) -> None:
-        self.log = MemoryLog()
-        self.history = MemoryHistory(self.log)
+        self.log, self.blobs = MemoryLog(), MemoryBlobs()
+        self.history = MemoryHistory(self.log, self.blobs)
         self.chats = Chats(self.log)
         self.made = 0
 

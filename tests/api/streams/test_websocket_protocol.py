@@ -206,13 +206,13 @@ async def test_a_client_that_asks_without_reading_is_read_no_further(settings: S
         chat_id = await user.new_chat()
         for number in range(30):
             await user.add(chat_id, f"{number} " + "y" * 200_000)
-        made, make = list[Any](), server.system.sockets._snapshot
+        made, make = list[Any](), server.system.sockets._context.snapshots._snapshot_of
 
         async def counted(stream: Any, principal: Any) -> tuple[int, bytes]:
             made.append(stream)
             return await make(stream, principal)
 
-        server.system.sockets._snapshot = counted
+        server.system.sockets._context.snapshots._snapshot_of = counted
         reader, writer = await raw_socket(server, user)
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a transport that reads
         stream = f"chat/{chat_id}"
