@@ -1,6 +1,7 @@
 """``/api/v1/auths``: signing up, in and out, keys and tickets.
 
-Nothing here takes an ``Idempotency-Key``: it would keep a fast hash of a body that holds a password.
+No route here takes a ``Caller``, whose idempotency key would keep a fast hash of a body that holds a password.
+``any_principal`` is for the routes that are open to accounts which wait for their approval.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from litestar.params import JSONBody
 from api.request.authentication import COOKIE, bearer_of, credential_of
 from commands.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
 from domain.errors import AccountInactive, NotAuthenticated
-from domain.user import Account, ChangeProfile, RenameUser, UserRole
+from domain.user import Account, UserRole
 
 PICTURE: Final = "/user.png"
 
@@ -42,7 +43,7 @@ class AddIn(msgspec.Struct):
     name: Text
     email: Text
     password: Text
-    role: UserRole = "pending"  # as in the reference: whoever may come in is said
+    role: UserRole = "pending"  # as in the reference: the admin says who may come in
     profile_image_url: Picture | None = None
 
 
@@ -115,11 +116,11 @@ class AuthsController(Controller):
 
     @get("/")
     async def session(
-        self, caller: NamedDependency[Principal], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+        self, any_principal: NamedDependency[Principal], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
     ) -> SessionOut:
         """Who the caller is."""
-        account = await accounts.account(caller.user_id)
-        return session_of(bearer_of(request.headers) or "", caller.expires_at, caller.user_id, account)
+        account = await accounts.account(any_principal.user_id)
+        return session_of(bearer_of(request.headers) or "", any_principal.expires_at, any_principal.user_id, account)
 
     @get("/signout")
     async def sign_out_by_get(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
@@ -138,22 +139,20 @@ class AuthsController(Controller):
 
     @post("/update/password", status_code=200)
     async def change_password(
-        self, data: JSONBody[PasswordIn], caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+        self, data: JSONBody[PasswordIn], any_principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
     ) -> bool:
         """Change the password. Every token issued before ends, this one too."""
-        await accounts.change_password(caller, data.password, data.new_password)
+        await accounts.change_password(any_principal, data.password, data.new_password)
         return True
 
     @post("/update/profile", status_code=200)
     async def change_profile(
-        self, data: JSONBody[ProfileIn], caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+        self, data: JSONBody[ProfileIn], any_principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
     ) -> UserOut:
         """Change the name, the picture, and what else one says of oneself."""
         fields = profile(profile_image_url=data.profile_image_url, bio=data.bio, gender=data.gender, date_of_birth=data.date_of_birth)
-        account = await accounts.change(caller, RenameUser(user_id=caller.user_id, by=None, name=data.name.strip()))
-        if fields:
-            account = await accounts.change(caller, ChangeProfile(user_id=caller.user_id, by=None, fields=fields))
-        return user_of(caller.user_id, account)
+        account = await accounts.change_profile(any_principal, data.name, fields)
+        return user_of(any_principal.user_id, account)
 
     @get("/api_key")
     async def api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> ApiKeyOut:

@@ -52,19 +52,19 @@ def from_own_page(request: Request[Any, Any, Any]) -> bool:
 
 
 async def provide_any_principal(request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Principal:
-    """Whoever is signed in, also while the account waits for its approval. Raises ``NotAuthenticated``, ``AccountInactive``."""
+    """The account that is signed in, also while it waits for its approval. Raises ``NotAuthenticated``, ``AccountInactive``."""
     credential = credential_of(request)
     if credential is None:
         raise NotAuthenticated
     return await accounts.authenticate(credential)
 
 
-async def provide_principal(caller: NamedDependency[Principal]) -> Principal:
-    """Whoever is signed in and may use the server."""
-    require_approved(caller)
-    return caller
+async def provide_principal(any_principal: NamedDependency[Principal]) -> Principal:
+    """The account that is signed in and may use the server. Raises ``Forbidden`` while it waits for its approval."""
+    require_approved(any_principal)
+    return any_principal
 
 
-def require_approved(caller: Principal) -> None:
-    if caller.role == "pending":
+def require_approved(principal: Principal) -> None:
+    if principal.role == "pending":
         raise Forbidden("this account waits for an admin's approval")
