@@ -28,7 +28,7 @@ from adapters.postgres.credentials import PostgresCredentials
 from adapters.postgres.epoch import Epoch, why_another
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import READERS_MAX, PostgresLog
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider

@@ -1,7 +1,7 @@
 """What a projection is: it is given events in the order of the log, says what it must know, and names what is to be written.
 
 It performs nothing, so it can be tested without a database and rebuilt at any time with the same result. Whoever runs it
-(``adapters/build.py``) answers its reads from the tables that it writes itself, and from the log, as of the events before.
+(``adapters/projector/writer.py``) answers its reads from the tables that it writes itself, and from the log, as of the events before.
 """
 
 from collections.abc import Generator, Sequence

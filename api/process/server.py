@@ -22,7 +22,7 @@ from adapters.postgres.bell import Bell
 from adapters.postgres.epoch import Epoch, Known, remember
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.router import Providers
 from api.accounts.activity import Seen
 from api.chats.read_receipts import Reads

@@ -47,14 +47,14 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
 -- name: projection_position
 SELECT position, failure FROM projections WHERE name = $1;
 
--- name: builds_beside
+-- name: replays
 -- $1 text: how their names begin: the lanes of a build beside the live one that was begun.
 SELECT name, sha256 FROM projections WHERE starts_with(name, $1);
 
--- name: forget_beside!
+-- name: forget_replays!
 DELETE FROM projections WHERE starts_with(name, $1);
 
--- name: begin_beside!
+-- name: begin_replay!
 INSERT INTO projections (name, sha256) VALUES ($1, $2);
 
 -- name: lock_projection

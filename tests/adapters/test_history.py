@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
-from adapters.build import Build, connect
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.postgres.history import THREAD_ROWS, PostgresHistory
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.migrate import schema_of
+from adapters.projector.writer import Writer, connect
 from commands.ports import AppendRequest, Origin, StreamAppend
 from domain.chat.facts import (
     BranchSelected,
@@ -79,7 +79,7 @@ class World:
         await self.log.start()
         self.history = PostgresHistory(self.log.reader)
         self.connection = await connect(self.dsn, schema_of("history"))
-        self.build = Build(self.connection, History(), "history", uuid4(), 3600)
+        self.build = Writer(self.connection, History(), "history", uuid4(), 3600)
         assert await self.build.take()
 
     async def append(self, events: Any) -> UUID:

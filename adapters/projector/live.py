@@ -16,9 +16,9 @@ import psycopg
 import structlog
 import uvloop
 
-from adapters.build import PASSING, Build, CheckpointMoved, Poisoned, connect
 from adapters.postgres.migrate import schema_of
 from adapters.postgres.queries import text
+from adapters.projector.writer import PASSING, CheckpointMoved, Poisoned, Writer, connect
 from domain.event import Stored
 from projections.projection import Projection
 
@@ -136,7 +136,7 @@ class Projector:
             retry_s = min(retry_s * 2, RETRY_MOST_S)
 
     async def _on(self, connection: "psycopg.AsyncConnection[Any]") -> None:
-        build = Build(connection, self._projection, self.name, self._owner, self._lease_s)
+        build = Writer(connection, self._projection, self.name, self._owner, self._lease_s)
         try:
             while True:
                 self.owns = await build.take()
@@ -158,7 +158,7 @@ class Projector:
             with contextlib.suppress(Exception):  # a lease that nobody gives back runs out
                 await build.leave()
 
-    async def _keep_up(self, build: Build) -> None:
+    async def _keep_up(self, build: Writer) -> None:
         self.failure = None
         while True:
             self._news.clear()

@@ -114,28 +114,34 @@ def stored(row: Sequence[Any]) -> Stored:
     return today(Stored(row[0], Stream(row[1], row[2]), *row[3:]))
 
 
-class Lane(msgspec.Struct, frozen=True):
-    """Some of the streams, so that several may build at the same time: each stream is in one lane of ``of``."""
+class Partition(msgspec.Struct, frozen=True):
+    """Some of the streams, so that several may build at the same time: each stream is in one partition of ``of``."""
 
     index: int
     of: int
 
 
-WHOLE: Final = Lane(0, 1)
+WHOLE: Final = Partition(0, 1)
 
 
-class Build:
+class Writer:
     """The tables of one projection, as far as they are built: the live ones, or those beside them."""
 
     def __init__(
-        self, connection: "psycopg.AsyncConnection[Any]", projection: Projection, name: str, owner: UUID, lease_s: float, lane: Lane = WHOLE
+        self,
+        connection: "psycopg.AsyncConnection[Any]",
+        projection: Projection,
+        name: str,
+        owner: UUID,
+        lease_s: float,
+        partition: Partition = WHOLE,
     ) -> None:
         self._connection = connection
         self._projection = projection
         self._name = name
         self._owner = owner
         self._lease_s = lease_s
-        self._lane = lane
+        self._partition = partition
         self._sha256 = projection_sha256(projection.name)
         self.position = 0
         self.events = 0  # that were projected
@@ -179,7 +185,7 @@ class Build:
         self.events += events
 
     def _asked(self, until: int, events_max: int) -> tuple[Any, ...]:
-        return self.position, until, list(self._projection.kinds), events_max, self._lane.index, self._lane.of
+        return self.position, until, list(self._projection.kinds), events_max, self._partition.index, self._partition.of
 
     async def _advance(self, events_max: int, until: int) -> tuple[int, int]:
         is_piped = events_max <= PIPED_EVENTS_MAX

@@ -1,7 +1,7 @@
 """A projection built beside the live one, in a schema of its own: for a rebuild, which puts it in its place, or to compare the two.
 
-It is built in lanes, each with its own share of the streams, its own connection and its own checkpoint. Where there is much to do
-each lane is a process of its own; they share the lease of whoever began them.
+It is built in partitions, each with its own share of the streams, its own connection and its own checkpoint. Where there is much to do
+each partition is a process of its own; they share the lease of whoever began them.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ import psycopg
 from psycopg import sql
 
 import sql as our_sql
-from adapters.build import Build, CheckpointMoved, Lane, connect
 from adapters.garbage_collection import collect_seldom
 from adapters.postgres.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
-from adapters.projections import listed
+from adapters.projector.checkpoints import listed
+from adapters.projector.writer import CheckpointMoved, Partition, Writer, connect
 from projections.projection import Projection
 
 BATCH_EVENTS: Final = 5_000
-LANES: Final = 2  # more are slower where there are two cores
+PARTITIONS: Final = 2  # more are slower where there are two cores
 LEASE_S: Final = 30.0
 FAR_POSITIONS: Final = 200_000  # that are to be projected: beyond it a process pays, which takes half a second to start
 LOOK_S: Final = 0.1  # between two looks at the processes
 
-BUILDS_BESIDE: Final = text("builds_beside")
-BEGIN: Final = text("begin_beside")
-FORGET: Final = text("forget_beside")
+REPLAYS: Final = text("replays")
+BEGIN_REPLAY: Final = text("begin_replay")
+FORGET_REPLAYS: Final = text("forget_replays")
 FOR_READERS: Final = b"-- For readers:\n"  # in the file of a projection's tables: what follows is made last
 INDEX_MEMORY: Final = "SET maintenance_work_mem TO '128MB'"
 
@@ -49,31 +49,33 @@ class Done(msgspec.Struct, frozen=True):
     events: int  # that were projected by this try
 
 
-class Beside:
-    """``position`` is where all lanes are once ``catch_up`` has returned."""
+class Replay:
+    """``position`` is where all partitions are once ``catch_up`` has returned."""
 
-    def __init__(self, dsn: str, projection: Projection, name: str, lanes: "Sequence[Running]", progressed: Callable[[Done], None]) -> None:
+    def __init__(
+        self, dsn: str, projection: Projection, name: str, partitions: "Sequence[Running]", progressed: Callable[[Done], None]
+    ) -> None:
         self._dsn = dsn
         self._projection = projection
         self._schema = schema_of(name)
-        self._lanes = lanes
+        self._partitions = partitions
         self._progressed = progressed
 
     @property
     def position(self) -> int:
-        return max(lane.position for lane in self._lanes)
+        return max(partition.position for partition in self._partitions)
 
     @property
     def events(self) -> int:
         """That were projected by this try."""
-        return sum(lane.events for lane in self._lanes)
+        return sum(partition.events for partition in self._partitions)
 
     async def catch_up(self, until: int | None = None) -> None:
-        """To ``until``, or to the head of the log. Raises what ``Build.advance`` raises."""
-        head = until if until is not None else await self._lanes[0].build.head()
-        if len(self._lanes) > 1 and head - min(lane.position for lane in self._lanes) > FAR_POSITIONS:
+        """To ``until``, or to the head of the log. Raises what ``Writer.advance`` raises."""
+        head = until if until is not None else await self._partitions[0].build.head()
+        if len(self._partitions) > 1 and head - min(partition.position for partition in self._partitions) > FAR_POSITIONS:
             await self._in_processes(head)
-        tasks = [asyncio.create_task(self._catch_up(lane.build, until)) for lane in self._lanes]
+        tasks = [asyncio.create_task(self._catch_up(partition.build, until)) for partition in self._partitions]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -83,20 +85,20 @@ class Beside:
 
     async def _in_processes(self, head: int) -> None:
         """Whatever ends one of them is met again by who goes on here, and is said there."""
-        for lane in self._lanes:
-            lane.begin_process(self._dsn, self._projection, self._schema, head)
+        for partition in self._partitions:
+            partition.begin_process(self._dsn, self._projection, self._schema, head)
         try:
-            while any(lane.is_alive for lane in self._lanes):
+            while any(partition.is_alive for partition in self._partitions):
                 await asyncio.sleep(LOOK_S)
                 self._say(head)
         finally:
-            for lane in self._lanes:
-                lane.end_process()
-        for lane in self._lanes:
-            if not await lane.build.take():
+            for partition in self._partitions:
+                partition.end_process()
+        for partition in self._partitions:
+            if not await partition.build.take():
                 raise CheckpointMoved
 
-    async def _catch_up(self, build: Build, until: int | None) -> None:
+    async def _catch_up(self, build: Writer, until: int | None) -> None:
         while True:
             head = until if until is not None else await build.head()
             if build.position >= head:
@@ -105,7 +107,7 @@ class Beside:
             self._say(head)
 
     def _say(self, head: int) -> None:
-        self._progressed(Done(sum(lane.position for lane in self._lanes) // len(self._lanes), head, self.events))
+        self._progressed(Done(sum(partition.position for partition in self._partitions) // len(self._partitions), head, self.events))
 
     async def prepare_for_readers(self) -> None:
         """Make the indexes that only readers use."""
@@ -116,11 +118,11 @@ class Beside:
 
 
 class Running:
-    """One lane. Its process, while there is one, says in shared memory how far it is."""
+    """One partition. Its process, while there is one, says in shared memory how far it is."""
 
-    def __init__(self, build: Build, name: str, owner: UUID, lane: Lane) -> None:
+    def __init__(self, build: Writer, name: str, owner: UUID, partition: Partition) -> None:
         self.build = build
-        self._name, self._owner, self._lane = name, owner, lane
+        self._name, self._owner, self._partition = name, owner, partition
         self._process: Any = None
         self._context = multiprocessing.get_context("spawn")
         self._position: Any = self._context.Value("q", 0)
@@ -139,8 +141,8 @@ class Running:
         return bool(self._process.is_alive())
 
     def begin_process(self, dsn: str, projection: Projection, schema: str, until: int) -> None:
-        begun = (dsn, projection, schema, self._name, self._owner, self._lane, until, self._position, self._events)
-        self._process = self._context.Process(target=run_lane, args=begun, daemon=True)
+        begun = (dsn, projection, schema, self._name, self._owner, self._partition, until, self._position, self._events)
+        self._process = self._context.Process(target=run_partition, args=begun, daemon=True)
         self._process.start()
 
     def end_process(self) -> None:
@@ -148,17 +150,17 @@ class Running:
         self._process.join()
 
 
-def run_lane(
-    dsn: str, projection: Projection, schema: str, name: str, owner: UUID, lane: Lane, until: int, position: Any, events: Any
+def run_partition(
+    dsn: str, projection: Projection, schema: str, name: str, owner: UUID, partition: Partition, until: int, position: Any, events: Any
 ) -> None:
-    """The process of one lane."""
+    """The process of one partition."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who began it is interrupted, too, and ends it
     collect_seldom()
     beginner = os.getppid()
 
     async def run() -> None:
         async with await connect(dsn, schema, role=None) as connection:
-            build = Build(connection, projection, name, owner, LEASE_S, lane)
+            build = Writer(connection, projection, name, owner, LEASE_S, partition)
             if await build.take():
                 while build.position < until and os.getppid() == beginner:
                     await build.advance(BATCH_EVENTS, until)
@@ -166,30 +168,32 @@ def run_lane(
 
     try:
         asyncio.run(run())
-    except Exception:  # noqa: BLE001  # see ``Beside._in_processes``
+    except Exception:  # noqa: BLE001  # see ``Replay._in_processes``
         sys.exit(1)
 
 
 @contextlib.asynccontextmanager
-async def beside(
+async def replay(
     dsn: str, projection: Projection, name: str, progressed: Callable[[Done], None], *, keep: bool = True
-) -> AsyncIterator[Beside]:
-    """Build ``projection`` in the schema of ``name``; with ``keep`` what is built stays there for the next try. Raises ``Busy``."""
+) -> AsyncIterator[Replay]:
+    """Writer ``projection`` in the schema of ``name``; with ``keep`` what is built stays there for the next try. Raises ``Busy``."""
     is_ours = False
     try:
         async with contextlib.AsyncExitStack() as stack:
-            lanes: list[Running] = []
-            for lane, lane_name in begin(dsn, projection, name).items():
+            partitions: list[Running] = []
+            for partition, partition_name in begin(dsn, projection, name).items():
                 connection = await stack.enter_async_context(await connect(dsn, schema_of(name), role=None))
                 owner = uuid4()
-                lanes.append(Running(Build(connection, projection, lane_name, owner, LEASE_S, lane), lane_name, owner, lane))
-                if not await lanes[-1].build.take():
+                partitions.append(
+                    Running(Writer(connection, projection, partition_name, owner, LEASE_S, partition), partition_name, owner, partition)
+                )
+                if not await partitions[-1].build.take():
                     raise Busy
             is_ours = True
             try:
-                yield Beside(dsn, projection, name, lanes, progressed)
+                yield Replay(dsn, projection, name, partitions, progressed)
             finally:
-                for running in lanes:
+                for running in partitions:
                     with contextlib.suppress(psycopg.Error):  # one that was cut off: its lease runs out
                         await running.build.leave()
     finally:
@@ -197,20 +201,20 @@ async def beside(
             drop(dsn, name)
 
 
-def begin(dsn: str, projection: Projection, name: str) -> dict[Lane, str]:
-    """The tables: empty, or as an interrupted build left them. Returns the name of each lane's checkpoint."""
-    of = LANES if projection.by_stream else 1
-    lanes = {Lane(index, of): f"{name}_{index + 1}_of_{of}" for index in range(of)}
+def begin(dsn: str, projection: Projection, name: str) -> dict[Partition, str]:
+    """The tables: empty, or as an interrupted build left them. Returns the name of each partition's checkpoint."""
+    of = PARTITIONS if projection.by_stream else 1
+    partitions = {Partition(index, of): f"{name}_{index + 1}_of_{of}" for index in range(of)}
     sha256 = projection_sha256(projection.name)
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        known: dict[str, str] = dict(cursor.execute(BUILDS_BESIDE, (name,)).fetchall())
-        if known != dict.fromkeys(lanes.values(), sha256):
+        known: dict[str, str] = dict(cursor.execute(REPLAYS, (name,)).fetchall())
+        if known != dict.fromkeys(partitions.values(), sha256):
             tables, _ = parts(projection)
             create_projection(connection, name, tables, is_there=bool(known))
-            cursor.execute(FORGET, (name,))
-            for lane_name in lanes.values():
-                cursor.execute(BEGIN, (lane_name, sha256))
-    return lanes
+            cursor.execute(FORGET_REPLAYS, (name,))
+            for partition_name in partitions.values():
+                cursor.execute(BEGIN_REPLAY, (partition_name, sha256))
+    return partitions
 
 
 def parts(projection: Projection) -> tuple[bytes, bytes]:
@@ -228,6 +232,6 @@ def require_idle(dsn: str, name: str) -> None:
 def drop(dsn: str, name: str) -> None:
     """What is built there goes, if anything is."""
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        if cursor.execute(BUILDS_BESIDE, (name,)).fetchone() is not None:
+        if cursor.execute(REPLAYS, (name,)).fetchone() is not None:
             connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema_of(name))))
-            cursor.execute(FORGET, (name,))
+            cursor.execute(FORGET_REPLAYS, (name,))
