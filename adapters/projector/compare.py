@@ -12,8 +12,8 @@ from psycopg import sql
 
 from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
-from adapters.projector.replay import LEASE_S, Busy, Done, Replay, drop, replay, require_idle
-from adapters.projector.writer import CheckpointMoved, Poisoned
+from adapters.projector.replay import DATABASE_FAILURES, LEASE_S, Busy, Done, Replay, ReplayFailed, drop, replay, require_idle
+from adapters.projector.writer import CheckpointMoved, Poisoned, described
 from domain.verify.finding import Finding
 from domain.verify.log import LISTED_MAX
 from projections.projection import Projection
@@ -58,6 +58,10 @@ async def verify_projection(dsn: str, projection: Projection, progressed: Callab
                 return Compared(projection.name, built.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
     except CheckpointMoved:
         raise NotCompared(f"another process took the tables beside {projection.name} over") from None
+    except ReplayFailed as error:
+        raise NotCompared(str(error)) from error
+    except DATABASE_FAILURES as error:
+        raise NotCompared(f"the database failed: {described(None, error)}") from error
     except Busy:
         raise NotCompared(f"another process is verifying {projection.name}; if it died, try again in {LEASE_S:g} s") from None
 

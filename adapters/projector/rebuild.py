@@ -12,7 +12,8 @@ from psycopg import errors, sql
 
 from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
-from adapters.projector.replay import FORGET_REPLAYS, LEASE_S, Busy, Done, Replay, replay
+from adapters.projector.replay import DATABASE_FAILURES, FORGET_REPLAYS, LEASE_S, Busy, Done, Replay, ReplayFailed, replay
+from adapters.projector.writer import described
 from projections.projection import Projection
 
 SWAP_LOCK_TIMEOUT: Final = "10s"
@@ -47,6 +48,10 @@ async def rebuild(dsn: str, projection: Projection, progressed: Callable[[Done],
                 except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
                     if attempt == SWAP_ATTEMPTS_MAX - 1:
                         raise RebuildFailed(f"its readers did not let go of the old tables: {error}") from error
+    except ReplayFailed as error:
+        raise RebuildFailed(f"{error}\nWhat is built so far stays, and the next try goes on from there.") from error
+    except DATABASE_FAILURES as error:
+        raise RebuildFailed(f"the database failed: {described(None, error)}") from error
     except Busy:
         raise RebuildFailed(f"another process is rebuilding {projection.name}; if it died, try again in {LEASE_S:g} s") from None
     raise AssertionError("unreachable")

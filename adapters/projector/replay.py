@@ -23,13 +23,16 @@ from adapters.garbage_collection import collect_seldom
 from adapters.postgres.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projector.checkpoints import listed
-from adapters.projector.writer import CheckpointMoved, Partition, Writer, connect
+from adapters.projector.writer import PASSING, BatchSize, CheckpointMoved, Partition, Writer, connect, described
 from projections.projection import Projection
 
 BATCH_EVENTS: Final = 5_000
 PARTITIONS: Final = 2  # more are slower where there are two cores
+DATABASE_FAILURES: Final = (psycopg.Error, OSError, TimeoutError)
 LEASE_S: Final = 30.0
 FAR_POSITIONS: Final = 200_000  # that are to be projected: beyond it a process pays, which takes half a second to start
+FAILURES_MAX: Final = 15  # one after the other; by then a batch is one event
+RETRY_S: Final = 0.5
 LOOK_S: Final = 0.1  # between two looks at the processes
 
 REPLAYS: Final = text("replays")
@@ -41,6 +44,10 @@ INDEX_MEMORY: Final = "SET maintenance_work_mem TO '128MB'"
 
 class Busy(Exception):
     """Another process builds the same tables."""
+
+
+class ReplayFailed(Exception):
+    """In words: the database failed again and again, at the same events. What is written so far stays for the next try."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -72,10 +79,10 @@ class Replay:
 
     async def catch_up(self, until: int | None = None) -> None:
         """To ``until``, or to the head of the log. Raises what ``Writer.advance`` raises."""
-        head = until if until is not None else await self._partitions[0].build.head()
+        head = until if until is not None else await self._partitions[0].writer.head()
         if len(self._partitions) > 1 and head - min(partition.position for partition in self._partitions) > FAR_POSITIONS:
             await self._in_processes(head)
-        tasks = [asyncio.create_task(self._catch_up(partition.build, until)) for partition in self._partitions]
+        tasks = [asyncio.create_task(self._catch_up(partition, until)) for partition in self._partitions]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -84,7 +91,7 @@ class Replay:
             await asyncio.wait(tasks)
 
     async def _in_processes(self, head: int) -> None:
-        """Whatever ends one of them is met again by who goes on here, and is said there."""
+        """A process that fails ends; its partition goes on here afterwards, which then reports the error."""
         for partition in self._partitions:
             partition.begin_process(self._dsn, self._projection, self._schema, head)
         try:
@@ -95,15 +102,26 @@ class Replay:
             for partition in self._partitions:
                 partition.end_process()
         for partition in self._partitions:
-            if not await partition.build.take():
+            if not await partition.writer.take():
                 raise CheckpointMoved
 
-    async def _catch_up(self, build: Writer, until: int | None) -> None:
+    async def _catch_up(self, partition: "Running", until: int | None) -> None:
+        """What fails on the way is tried again on a new connection, with half as many events each time."""
+        failures = 0
         while True:
-            head = until if until is not None else await build.head()
-            if build.position >= head:
-                return
-            await build.advance(BATCH_EVENTS, head)
+            try:
+                head = until if until is not None else await partition.writer.head()
+                if partition.position_here >= head:
+                    return
+                await partition.writer.advance(BATCH_EVENTS, head)
+            except PASSING as error:
+                failures += 1
+                if failures > FAILURES_MAX:
+                    raise ReplayFailed(described(partition.writer.failing, error)) from error
+                await asyncio.sleep(RETRY_S)
+                await partition.reconnect()
+                continue
+            failures = 0
             self._say(head)
 
     def _say(self, head: int) -> None:
@@ -120,21 +138,55 @@ class Replay:
 class Running:
     """One partition. Its process, while there is one, says in shared memory how far it is."""
 
-    def __init__(self, build: Writer, name: str, owner: UUID, partition: Partition) -> None:
-        self.build = build
-        self._name, self._owner, self._partition = name, owner, partition
+    def __init__(self, dsn: str, projection: Projection, schema: str, name: str, partition: Partition) -> None:
+        self._dsn, self._projection, self._schema = dsn, projection, schema
+        self._name, self._owner, self._partition = name, uuid4(), partition
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._size = BatchSize(BATCH_EVENTS)
+        self._events_before = 0  # by writers whose connections were lost
+        self.writer: Writer
         self._process: Any = None
         self._context = multiprocessing.get_context("spawn")
         self._position: Any = self._context.Value("q", 0)
         self._events: Any = self._context.Value("q", 0)
 
+    async def connect(self) -> bool:
+        """Whether this process may write it."""
+        self._connection = await connect(self._dsn, self._schema, role=None)
+        self.writer = Writer(self._connection, self._projection, self._name, self._owner, LEASE_S, self._partition, self._size)
+        return await self.writer.take()
+
+    async def reconnect(self) -> None:
+        """Raises ``CheckpointMoved``, or what a connection raises, after which it can be called again."""
+        self._events_before += self.writer.events
+        self.writer.events = 0
+        await self._disconnect()
+        with contextlib.suppress(*PASSING):  # the next batch fails, and is counted
+            if not await self.connect():
+                raise CheckpointMoved
+
+    async def close(self) -> None:
+        with contextlib.suppress(*PASSING):  # one that was cut off: its lease runs out
+            await self.writer.leave()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(*PASSING):
+                await self._connection.close()
+
+    @property
+    def position_here(self) -> int:
+        """As far as this process has written it."""
+        return self.writer.position
+
     @property
     def position(self) -> int:
-        return max(self.build.position, int(self._position.value))
+        return max(self.writer.position, int(self._position.value))
 
     @property
     def events(self) -> int:
-        return self.build.events + int(self._events.value)
+        return self._events_before + self.writer.events + int(self._events.value)
 
     @property
     def is_alive(self) -> bool:
@@ -160,11 +212,11 @@ def run_partition(
 
     async def run() -> None:
         async with await connect(dsn, schema, role=None) as connection:
-            build = Writer(connection, projection, name, owner, LEASE_S, partition)
-            if await build.take():
-                while build.position < until and os.getppid() == beginner:
-                    await build.advance(BATCH_EVENTS, until)
-                    position.value, events.value = build.position, build.events
+            writer = Writer(connection, projection, name, owner, LEASE_S, partition)
+            if await writer.take():
+                while writer.position < until and os.getppid() == beginner:
+                    await writer.advance(BATCH_EVENTS, until)
+                    position.value, events.value = writer.position, writer.events
 
     try:
         asyncio.run(run())
@@ -176,26 +228,19 @@ def run_partition(
 async def replay(
     dsn: str, projection: Projection, name: str, progressed: Callable[[Done], None], *, keep: bool = True
 ) -> AsyncIterator[Replay]:
-    """Writer ``projection`` in the schema of ``name``; with ``keep`` what is built stays there for the next try. Raises ``Busy``."""
+    """Replay ``projection`` into the schema of ``name``; with ``keep`` what is built stays there for the next try. Raises ``Busy``."""
     is_ours = False
     try:
         async with contextlib.AsyncExitStack() as stack:
             partitions: list[Running] = []
             for partition, partition_name in begin(dsn, projection, name).items():
-                connection = await stack.enter_async_context(await connect(dsn, schema_of(name), role=None))
-                owner = uuid4()
-                partitions.append(
-                    Running(Writer(connection, projection, partition_name, owner, LEASE_S, partition), partition_name, owner, partition)
-                )
-                if not await partitions[-1].build.take():
+                partitions.append(Running(dsn, projection, schema_of(name), partition_name, partition))
+                may_write = await partitions[-1].connect()
+                stack.push_async_callback(partitions[-1].close)
+                if not may_write:
                     raise Busy
             is_ours = True
-            try:
-                yield Replay(dsn, projection, name, partitions, progressed)
-            finally:
-                for running in partitions:
-                    with contextlib.suppress(psycopg.Error):  # one that was cut off: its lease runs out
-                        await running.build.leave()
+            yield Replay(dsn, projection, name, partitions, progressed)
     finally:
         if is_ours and not keep:
             drop(dsn, name)

@@ -26,11 +26,11 @@ from adapters.projector.replay import Done
 from adapters.projector.writer import CheckpointMoved, Poisoned, Writer, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
-from domain.event import Event, Stored
+from domain.event import Event
 from domain.generation import BlockOpened, MessageDelta, MessageStarted
 from domain.stream import chat_stream
 from projections.history import History
-from projections.projection import Projecting
+from projections.projection import Projecting, Recorded
 from tests.domain.histories import NODE, OWNER, ended
 
 pytestmark = pytest.mark.anyio
@@ -56,8 +56,8 @@ class Refusing(History):
     def __init__(self) -> None:
         self.is_mended = False
 
-    def project(self, events: Sequence[Stored]) -> Projecting:
-        if not self.is_mended and any(b'"poison"' in event.data for event in events):
+    def project(self, events: Sequence[Recorded]) -> Projecting:
+        if not self.is_mended and any(b'"poison"' in event.stored.data for event in events):
             raise ValueError("what is this?")
         return (yield from super().project(events))
 
