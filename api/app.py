@@ -41,7 +41,7 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.tickets import PostgresTickets
 from adapters.postgres.user_list import PostgresUserList
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider

@@ -20,7 +20,7 @@ from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
 from adapters.postgres.epoch import Epoch, EpochGuard, Known, remember
 from adapters.postgres.log import PostgresLog
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.router import Providers
 from api.accounts.last_active import LastActiveWriter
 from api.chats.read_receipts import ReadReceiptWriter
