@@ -20,7 +20,7 @@ from psycopg import sql
 
 import sql as our_sql
 from adapters.build import Build, CheckpointMoved, Lane, connect
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from adapters.postgres.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projections import listed
@@ -153,7 +153,7 @@ def run_lane(
 ) -> None:
     """The process of one lane."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who began it is interrupted, too, and ends it
-    collect_seldom()
+    collect_rarely()
     beginner = os.getppid()
 
     async def run() -> None:

@@ -74,7 +74,7 @@ from api.request.errors import HANDLERS
 from api.request.idempotency import provide_key
 from api.request.request_id import send_request_id
 from api.settings import Settings
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
@@ -219,7 +219,7 @@ async def assemble(
         token_lifetime_s=settings.token_lifetime_s,
         processes=settings.workers,
     )
-    live = Live(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
     reads = Reads(accounts)
     seen = Seen(stores.activity)
     context = socket_context(

@@ -18,7 +18,7 @@ from api.formats import markdown as transcript_markdown
 from api.formats import open_webui
 from api.formats.transcript import Transcript
 from api.request.ids import bound_id
-from api.streams.http import placed
+from api.streams.http import resume_point
 from commands.accounts import Principal
 from commands.ports import Blobs, EventLog
 from commands.transfer.export import lines
@@ -63,7 +63,7 @@ class ExportsController(Controller):
         if format == "jsonl":
             if branch != "current":
                 raise BadRequest("branch is for transcripts: jsonl holds every event of the chat")
-            first = placed(after, epoch, head.version).after if after is not None else 0
+            first = resume_point(after, epoch, head.version).after if after is not None else 0
             body = lines(log, blobs, chat_stream(known_id), after=first, until=version)
             return answer(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
         if after is not None:

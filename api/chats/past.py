@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from api.chats.references import resolve_blobs
 from api.request.ids import bound_id
-from api.streams.http import bounded, placed
+from api.streams.http import bounded, resume_point
 from api.streams.wire import encode_event
 from commands.accounts import Principal
 from commands.ports import Blobs, EventLog
@@ -105,7 +105,7 @@ class HistoryController(Controller):
         """The chat's events, tokens left out, with the message before and after each edit, delete and rating."""
         known_id, _ = bound_id(principal.user_id, chat_id)
         head = await readable(history, principal, known_id)
-        place = placed(after, epoch, head.version)
+        place = resume_point(after, epoch, head.version)
         view = await history.chat(known_id, at=place.after)
         found = await log.read(chat_stream(known_id), after=place.after, until=place.head, limit=limit, without_deltas=True)
         page = await as_first_recorded(log, bounded(found))
@@ -159,7 +159,7 @@ async def version_at(history: History, log: EventLog, epoch: UUID, principal: Pr
     head = await readable(history, principal, chat_id)
     moment = time_of(at)
     if moment is None:
-        return placed(at, epoch, head.version).after
+        return resume_point(at, epoch, head.version).after
     version = await log.version_at(chat_stream(chat_id), moment)
     if version == 0:
         raise BeforeFirstEvent(chat_stream(chat_id), moment)

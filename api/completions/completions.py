@@ -15,9 +15,9 @@ from api.chats.references import resolve_blobs
 from api.completions.answering import answer
 from api.completions.parameters import require_messages, require_parameters
 from api.request.ids import bound_id
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
-from api.streams.tailing import follow
+from api.streams.tailing import tail_stream
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.completion import Answerer, Completions, Question, Started, Turn
@@ -67,7 +67,7 @@ class CompletionsController(Controller):
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
         key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
@@ -76,7 +76,7 @@ class CompletionsController(Controller):
         started = await completions.begin(turn, actor_of(principal), key)
         if data.get("session_id"):
             return Response(begun(started))
-        events = follow(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+        events = tail_stream(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
         return await answer(request, started, data, events, epoch)
 
 

@@ -15,9 +15,9 @@ from adapters.delivery.hub import Hub
 from api.chats.chat import actor_of
 from api.completions.answering import answer
 from api.completions.completions import turn_of
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
-from api.streams.tailing import follow
+from api.streams.tailing import tail_stream
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.completion import Completions, Models
@@ -69,7 +69,7 @@ class OpenAIController(Controller):
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
         key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
@@ -79,5 +79,5 @@ class OpenAIController(Controller):
         own = {name: value for name, value in data.items() if name not in CHAT_KEYS}
         turn = await turn_of(own, principal, chats, history, blobs, own_keys=OWN_KEYS)
         started = await completions.begin(turn, actor_of(principal), key)
-        events = follow(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+        events = tail_stream(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
         return await answer(request, started, own, events, epoch)

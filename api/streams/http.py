@@ -12,10 +12,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from adapters.delivery.hub import Hub
-from api.streams.access import READS_EVERYTHING, Live
+from api.streams.access import READS_EVERYTHING, LiveConnections
 from api.streams.sse import PING_S as PING_S  # where it was before; api/completions.py takes it from here
 from api.streams.sse import event_stream, sse_response
-from api.streams.tailing import Follower
+from api.streams.tailing import StreamTail
 from api.streams.wire import encode_event
 from commands.accounts import Principal
 from commands.ports import Blobs, EventLog
@@ -41,24 +41,24 @@ class EventsOut(msgspec.Struct):
     next: str
 
 
-class Place(NamedTuple):
+class ResumePoint(NamedTuple):
     """A reader's place in a stream or in the log, checked against what there is."""
 
     after: int
     head: int
 
 
-def placed(text: str, epoch: UUID, head: int) -> Place:
+def resume_point(text: str, epoch: UUID, head: int) -> ResumePoint:
     """Raises ``BadCursor``, ``CursorGone`` for one of another history or from the future."""
     match parse_cursor(text):
         case "start":
-            return Place(0, head)
+            return ResumePoint(0, head)
         case "now":
-            return Place(head, head)
+            return ResumePoint(head, head)
         case Cursor(epoch=known, number=number):
             if known != epoch or number > head:
                 raise CursorGone(text, epoch=epoch, head=head)
-            return Place(number, head)
+            return ResumePoint(number, head)
 
 
 def chosen(events: Sequence[Stored], types: frozenset[str] | None) -> list[msgspec.Raw]:
@@ -75,7 +75,7 @@ def bounded(page: Sequence[Stored]) -> Sequence[Stored]:
     return page
 
 
-def require_free(live: Live, principal: Principal) -> None:
+def require_free(live: LiveConnections, principal: Principal) -> None:
     """Raises ``Overloaded`` where the account has as many live connections as it may."""
     if live.count(principal.user_id) >= live.connections_per_user_max:
         raise Overloaded("live connections of this account", live.connections_per_user_max)
@@ -104,7 +104,7 @@ class StreamsController(Controller):
         principal: NamedDependency[Principal],
         log: NamedDependency[SkipValidation[EventLog]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
         after: FromQuery[str] = "start",
         limit: Limit = PAGE_EVENTS,
@@ -121,11 +121,11 @@ class StreamsController(Controller):
         wanted = wanted_types(types)
         if live_mode == "sse" or "text/event-stream" in request.headers.get("accept", ""):
             # The browser's own reconnection repeats the URL: what it has seen since stands in the header.
-            place = placed(request.headers.get("last-event-id") or after, epoch, head)
+            place = resume_point(request.headers.get("last-event-id") or after, epoch, head)
             require_free(live, principal)
-            follower = Follower(hub, log, live, principal, stream, place.after, counted=True)
+            follower = StreamTail(hub, log, live, principal, stream, place.after, counted=True)
             return sse_response(event_stream(follower, epoch, wanted))
-        place = placed(after, epoch, head)
+        place = resume_point(after, epoch, head)
         after_version = place.after
         until_s = time.monotonic() + timeout_s if live_mode == "long-poll" else 0.0
         while True:
@@ -142,7 +142,7 @@ class StreamsController(Controller):
         request: Request[Any, Any, Any],
         hub: Hub,
         log: EventLog,
-        live: Live,
+        live: LiveConnections,
         principal: Principal,
         stream: Stream,
         after: int,
@@ -150,7 +150,7 @@ class StreamsController(Controller):
     ) -> bool:
         """Whether there was something above version ``after`` within the time. Not, if the caller hung up."""
         require_free(live, principal)
-        async with Follower(hub, log, live, principal, stream, after, counted=True) as follower:
+        async with StreamTail(hub, log, live, principal, stream, after, counted=True) as follower:
             asked = [asyncio.ensure_future(follower.next(timeout_s)), asyncio.ensure_future(hung_up(request))]
             try:
                 await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
@@ -173,7 +173,7 @@ class StreamsController(Controller):
         sha256: FromPath[str],
         principal: NamedDependency[Principal],
         blobs: NamedDependency[SkipValidation[Blobs]],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
     ) -> Response[bytes]:
         """Content that an event of the stream refers to, because an event could not hold it."""
         stream = parse_stream(f"{kind}/{stream_id}")
@@ -199,7 +199,7 @@ class StreamsController(Controller):
         if principal.role not in READS_EVERYTHING:
             raise Forbidden("the whole log is for auditors and admins")
         head = await log.head()
-        place = placed(after, epoch, head)
+        place = resume_point(after, epoch, head)
         page = bounded(await log.read_log(after=place.after, limit=limit))
         last = page[-1].position if page else place.after
         return EventsOut(epoch, max(head, last), chosen(page, wanted_types(types)), str(Cursor(epoch, last)))
