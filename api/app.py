@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from litestar import Litestar, asgi
+from litestar import Controller, Litestar, Router, asgi
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -40,25 +41,24 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.tickets import PostgresTickets
 from adapters.postgres.user_list import PostgresUserList
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import Connection, Providers
-from api.accounts.activity import Seen
 from api.accounts.auths import AuthsController
+from api.accounts.last_active import LastActiveWriter
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
 from api.chats.chat import ChatsController
-from api.chats.copying import CopiesController, provide_copying
+from api.chats.copying import CopiesController
 from api.chats.exporting import ExportsController
 from api.chats.folders import FoldersController
 from api.chats.importing import ImportController
-from api.chats.list_scope import provide_my_folders, provide_my_lists
 from api.chats.lists import ChatListController
 from api.chats.params import ParamsController
-from api.chats.read_receipts import Reads, ReadsController
+from api.chats.read_receipts import ReadReceiptWriter, ReadsController
 from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
@@ -68,10 +68,11 @@ from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
-from api.request.authentication import provide_any_principal, provide_principal
+from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
+from api.request.caller import provide_caller
 from api.request.cors import cors_for
 from api.request.errors import HANDLERS
-from api.request.idempotency import provide_key
+from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
 from api.settings import Settings
 from api.streams.access import LiveConnections
@@ -82,10 +83,20 @@ from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
 from api.streams.wire import encode_event
 from commands.accounts import Accounts
+from commands.chat_lists import ChatLists
+from commands.chat_reader import ChatReader
 from commands.chats import Chats
+from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
 from commands.generation.runs import Keeper, Runs
+from commands.own_chats import OwnChats
+from commands.params import ChatParams
+from commands.read_receipts import ReadReceipts
+from commands.saving.saver import ChatSaver
+from commands.share_links import ShareLinks
+from commands.transfer.whole_chat import WholeChats
+from commands.whole_lists import WholeLists
 from domain.event import Stored
 from domain.stream import Stream
 from projections.history import History
@@ -97,6 +108,29 @@ PROJECTIONS: Sequence[Projection] = (History(),)
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and one for each projection.
 CONNECTIONS_LEAST = 1 + LANES + 2 + len(PROJECTIONS)
 CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + len(PROJECTIONS)
+
+# Routes for signed-in users, and those for signing in.
+SIGNED_IN: Sequence[type[Controller]] = (
+    AuthsController,
+    UsersController,
+    ChatListController,
+    SearchController,
+    ChatsController,
+    FoldersController,
+    SharingController,
+    CopiesController,
+    ParamsController,
+    ReadsController,
+    ExportsController,
+    ImportController,
+    StatisticsController,
+    AllChatsController,
+    CompletionsController,
+    TasksController,
+    ModelsController,
+    OpenAIController,
+    StreamsController,
+)
 
 
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
@@ -220,8 +254,9 @@ async def assemble(
         processes=settings.workers,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
-    reads = Reads(accounts)
-    seen = Seen(stores.activity)
+    chat_reader = ChatReader(stores.history, log, blobs, folders, epoch.epoch)
+    reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.history))
+    seen = LastActiveWriter(stores.activity)
     context = socket_context(
         settings,
         epoch.epoch,
@@ -250,6 +285,7 @@ async def assemble(
         accounts=accounts,
         chats=chats,
         folders=folders,
+        chat_reader=chat_reader,
         runs=runs,
         keeper=Keeper(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
         completions=Completions(log, blobs, chats, runs, providers, node_id=node_id, clock=time.monotonic),
@@ -277,58 +313,51 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
     def given(part: object) -> Provide:
         return Provide(lambda: part, sync_to_thread=False)
 
+    log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
+    blobs, history = stores.blobs, stores.history
+    share_links = ShareLinks(chats, log, history, reader)
+    whole_chats = WholeChats(log, blobs, chats)
     dependencies: dict[str, Any] = {
-        "activity": given(system.stores.activity),
         "accounts": given(system.accounts),
-        "blobs": given(system.stores.blobs),
-        "caller": Provide(provide_any_principal),
-        "chats": given(system.chats),
+        "activity": given(stores.activity),
+        "any_principal": Provide(provide_any_principal),
+        "blobs": given(blobs),
+        "caller": Provide(provide_caller),
+        "chat_copier": given(ChatCopier(reader, share_links, log, whole_chats)),
+        "chat_lists": given(ChatLists(history, system.folders, system.reads.receipts)),
+        "chat_params": given(ChatParams(chats, reader, blobs)),
+        "chat_reader": given(reader),
+        "chat_saver": given(ChatSaver(chats, history, log, blobs)),
+        "chats": given(chats),
         "completions": given(system.completions),
-        "copying": Provide(provide_copying, sync_to_thread=False),
         "epoch": given(system.epoch.epoch),
         "folders": given(system.folders),
-        "history": given(system.stores.history),
+        "history": given(history),
         "hub": given(system.hub),
-        "key": Provide(provide_key),
         "live": given(system.live),
-        "log": given(system.log),
+        "log": given(log),
         "models": given(system.providers),
-        "my_folders": Provide(provide_my_folders),
-        "my_lists": Provide(provide_my_lists, sync_to_thread=False),
-        "nodes": given(system.stores.nodes),
+        "nodes": given(stores.nodes),
+        "own_chats": given(OwnChats(chats, system.runs, system.folders, log, history)),
         "principal": Provide(provide_principal),
+        "read_receipts": given(system.reads.receipts),
         "readiness": given(system.readiness),
-        "reads": given(system.reads),
         "registry": given(registry or registry_of(system)),
         "runs": given(system.runs),
-        "user_list": given(system.stores.user_list),
+        "share_links": given(share_links),
+        "user_list": given(stores.user_list),
+        "whole_chats": given(whole_chats),
+        "whole_lists": given(WholeLists(history, log, reader, stores.user_list)),
     }
     return Litestar(
         route_handlers=[
-            AuthsController,
-            UsersController,
-            ChatListController,
-            SearchController,
-            ChatsController,
-            FoldersController,
-            SharingController,
-            CopiesController,
-            ParamsController,
-            ReadsController,
-            ExportsController,
-            ImportController,
-            StatisticsController,
-            AllChatsController,
-            CompletionsController,
-            TasksController,
-            ModelsController,
-            OpenAIController,
-            StreamsController,
+            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
             asgi("/ws", copy_scope=False)(system.sockets),
-            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False),
+            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name]),
         ],
         dependencies=dependencies,
+        state=State({"accounts": system.accounts}),
         cors_config=cors_for(system.settings.allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],

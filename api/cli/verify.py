@@ -17,7 +17,7 @@ from domain.errors import BadStreamName
 from domain.stream import Stream, parse_stream
 
 if TYPE_CHECKING:
-    from adapters.verify_projections import Compared
+    from adapters.projector.compare import Compared
     from domain.verify.log import Report
 
 DAMAGED: Final = 1
@@ -104,8 +104,8 @@ def verified(dsn: str, first: int, stream: Stream | None) -> "Report":
 
 def compared_projections(dsn: str) -> "tuple[list[Compared], list[str]]":
     """What was compared, and in words what could not be."""
-    from adapters.beside import Done
-    from adapters.verify_projections import NotCompared, verify_projection
+    from adapters.projector.compare import NotCompared, verify_projection
+    from adapters.projector.replay import Done
     from api.app import PROJECTIONS
 
     compared: list[Compared] = []

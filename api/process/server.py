@@ -17,14 +17,15 @@ from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
 from adapters.postgres.epoch import Epoch, EpochGuard, Known, remember
 from adapters.postgres.log import PostgresLog
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.router import Providers
-from api.accounts.activity import Seen
-from api.chats.read_receipts import Reads
+from api.accounts.last_active import LastActiveWriter
+from api.chats.read_receipts import ReadReceiptWriter
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
 from commands.accounts import Accounts
+from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
@@ -70,13 +71,14 @@ class System:
     accounts: Accounts
     chats: Chats
     folders: FolderTrees
+    chat_reader: ChatReader
     runs: Runs
     keeper: Keeper
     completions: Completions
     providers: Providers
     live: LiveConnections
-    reads: Reads
-    seen: Seen
+    reads: ReadReceiptWriter
+    seen: LastActiveWriter
     sockets: WebSockets
     projectors: Sequence[Projector]
     worker: int | None = None  # which of several processes that share an address, from 1

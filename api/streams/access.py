@@ -12,7 +12,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from adapters.delivery.hub import Hub
-from commands.accounts import Accounts, Principal
+from commands.accounts import READS_EVERYTHING, Accounts, Principal
 from commands.chats import Chats
 from domain.chat.facts import ChatUnshared
 from domain.codec import decode_event
@@ -20,7 +20,6 @@ from domain.event import Stored
 from domain.stream import Stream
 
 ACCOUNT_TYPES: Final = frozenset({"user_deactivated", "role_changed", "tokens_revoked", "password_changed", "api_key_revoked"})
-READS_EVERYTHING: Final = frozenset({"admin", "auditor"})
 
 
 class ClientConnection(Protocol):

@@ -50,8 +50,9 @@ NOBODY: Final = Principal(UUID(int=0), "", "pending", "", 0, None, None)
 
 def events_frame(batch: Batch) -> bytes:
     """An ``events`` frame, of the bytes that were made for each event."""
-    events = b",".join([event.wire for event in batch.events])
-    return text_frame(b"%b%b]}" % (_opening(batch.stream), events))
+    events = batch.events
+    wire = events[0].wire if len(events) == 1 else b",".join([event.wire for event in events])
+    return text_frame(_opening(batch.stream), wire, b"]}")
 
 
 @lru_cache(maxsize=8192)
@@ -365,21 +366,22 @@ class Socket:
         context = self.context
         if self._closing is not None or not self.wire.can_write:
             return False
-        if self.principal is not NOBODY and not context.still_valid(self.principal):
+        principal, answers, ready = self.principal, self.answers, self.ready
+        if principal is not NOBODY and not context.still_valid(principal):
             self.account_changed()
             return False
-        if self.answers:
-            self.wire.write_frame(self.answers.pop(0))
-        elif self.ready:
+        if answers:
+            self.wire.write_frame(answers.pop(0))
+        elif ready:
             if not has_contact:
                 context.live.stalled.add(self)  # cut off from Postgres: it is woken when that is back
                 return False
-            joined = self.ready.pop(0)
+            joined = ready.pop(0)
             joined.queued = False
             self._give(joined, None)
         if self._drained is not None and not self._owes_much():
             self._let_reader_go_on()
-        return bool(self.answers or self.ready)
+        return bool(answers or ready)
 
     def _give(self, joined: SocketSubscription, page: Page | None) -> None:
         """The next of what a subscription has for its client; once more if there is more."""
@@ -403,7 +405,7 @@ class Socket:
             joined.replaying = True
             joined.fetching = asyncio.create_task(self._fetch(joined))
             return
-        if joined.ended:
+        if joined.ends_after is not None and joined.ended:
             self._ended(joined)
         elif joined.replaying:
             joined.replaying = False

@@ -11,8 +11,8 @@ import pytest
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.verify import verify
-from adapters.rebuild import rebuild
-from adapters.verify_projections import verify_projection
+from adapters.projector.compare import verify_projection
+from adapters.projector.rebuild import rebuild
 from commands.chats import Chats
 from domain import user
 from domain.codec import decode_event

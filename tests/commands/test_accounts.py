@@ -614,7 +614,7 @@ async def test_an_attempt_that_succeeded_is_taken_back_alone() -> None:
         attempts.count(("place", 3))
     for _ in range(10):
         attempts.count(("place", 3))
-        attempts.take_back(("place", 3))
+        attempts.forget_one(("place", 3))
     attempts.count(("place", 3))
     with pytest.raises(TooManyAttempts):
         attempts.count(("place", 3))

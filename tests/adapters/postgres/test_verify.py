@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters.build import Build, connect
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.postgres.verify import BATCH_BYTES, NoSuchStream, Verified, read, sent, verify
-from adapters.projections import listed
-from adapters.verify_projections import Compared, NotCompared, verify_projection
+from adapters.projector.checkpoints import listed
+from adapters.projector.compare import Compared, NotCompared, verify_projection
+from adapters.projector.writer import Writer, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
 from domain.codec import decode_actor
@@ -262,7 +262,7 @@ async def test_a_row_that_was_dropped_is_found(database: str, seeded: Seeded) ->
 async def test_the_first_row_and_the_newest_ones_that_somebody_saw_are_missed(database: str, seeded: Seeded, log: PostgresLog) -> None:
     head = await log.head()
     async with await connect(database, schema_of("history")) as connection:
-        live = Build(connection, History(), "history", uuid4(), 60)
+        live = Writer(connection, History(), "history", uuid4(), 60)
         assert await live.take()
         await live.advance(1000, head)
     damage(database, "DELETE FROM events WHERE position = 1", f"DELETE FROM events WHERE position = {head}")
@@ -359,7 +359,7 @@ async def test_every_kind_of_damage_is_found_in_one_go(database: str, seeded: Se
 
 async def project(dsn: str, head: int) -> None:
     async with await connect(dsn, schema_of("history")) as connection:
-        live = Build(connection, History(), "history", uuid4(), 60)
+        live = Writer(connection, History(), "history", uuid4(), 60)
         assert await live.take()
         while live.position < head:
             await live.advance(1000, head)
@@ -424,7 +424,7 @@ async def test_tables_of_another_version_are_not_compared(database: str) -> None
 
 
 async def test_one_that_writes_goes_on_meanwhile(database: str, seeded: Seeded, log: PostgresLog) -> None:
-    from adapters.projector import Projector
+    from adapters.projector.live import Projector
 
     projector = Projector(database, History(), uuid4(), lease_s=0.5)
     projector.start()

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from adapters.postgres.log import postgres_log
-from adapters.rebuild import rebuild
+from adapters.projector.rebuild import rebuild
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.event import Event

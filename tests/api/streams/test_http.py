@@ -240,7 +240,7 @@ async def test_a_stream_that_cannot_be_is_refused(server: Running, stream: str) 
 
 
 async def test_a_page_of_large_events_is_cut_and_its_next_goes_on(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.streams.http.PAGE_BYTES_MAX", 5_000)
+    monkeypatch.setattr("commands.event_pages.PAGE_BYTES_MAX", 5_000)
     user = await server.sign_up()
     chat_id = await user.new_chat()
     for number in range(6):
