@@ -75,7 +75,7 @@ from api.request.errors import HANDLERS
 from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
 from api.settings import Settings
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
@@ -253,7 +253,7 @@ async def assemble(
         token_lifetime_s=settings.token_lifetime_s,
         processes=settings.workers,
     )
-    live = Live(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
     chat_reader = ChatReader(stores.history, log, blobs, folders, epoch.epoch)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.history))
     seen = LastActiveWriter(stores.activity)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
 from api.cli.server import data_option, settings_with
@@ -49,7 +49,7 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
     if with_projections and (first > 1 or name is not None):
         raise click.UsageError("--projections compares whole views: it goes with neither --from nor --stream.")
     stream = stream_of(name) if name is not None else None
-    collect_seldom()
+    collect_rarely()
     settings = settings_with({"data": data})
     if settings.database_url is None and not (settings.data / "postgres").is_dir():
         raise NotVerified(f"There is no database in {settings.data}. Name the data folder:  steno verify --data FOLDER")
