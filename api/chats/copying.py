@@ -88,7 +88,7 @@ class Copying:
 
     async def _shared(self, share_id: str) -> Source:
         chat_id, chat = await shared_for(self._chats, self._log, self._principal, share_id)
-        view = await snapshot(self._history, self._blobs, chat_id, chat)
+        view = await snapshot(self._chats, self._history, self._blobs, chat_id, chat)
         return Source(chat_id, UUID(share_id), view, list(view.messages), f"Clone of {view.title}")
 
     async def _branch(self, chat_id: UUID, leaf: UUID | None) -> Source:

@@ -13,7 +13,7 @@ from commands.chats import Chats
 from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import Appended, Blobs, CommandKey, EventLog
 from domain.chat.commands import AddMessage, ChatCommand, ConfigureChat, EditMessage, ExpectUnchanged, RateMessage, RenameChat, SelectBranch
-from domain.chat.state import Chat
+from domain.chat.state import Chat, Node
 from domain.codec import decode_actor
 from domain.errors import (
     BadRequest,
@@ -94,7 +94,7 @@ class Saving:
         """
         for attempt in range(ATTEMPTS_MAX):
             now = await self._history.chat(chat_id)
-            _, chat = await self._chats.state(chat_id)
+            _, chat = await self._chats.state(chat_id, generations=True)
             if not chat.may_write(self._actor.id):
                 raise ChatNotFound(chat_id)
             await resolve_blobs(self._blobs, chat_id, now)
@@ -103,7 +103,8 @@ class Saving:
             merged = await self._merged(chat_id, copy, now, chat, base)
             conflicts = [*settings.conflicts, *merged.conflicts]
             if conflicts:
-                raise EditConflict([named(one, copy, now, chat) for one in conflicts], expected=copy.base, current=now.version)
+                nodes = await self._chats.nodes(chat_id, [one.message_id for one in conflicts if one.message_id is not None])
+                raise EditConflict([named(one, copy, now, chat, nodes) for one in conflicts], expected=copy.base, current=now.version)
             commands = await self._commands(chat_id, copy, now, base, settings.changed, merged)
             answered = msgspec.structs.replace(key, answer=msgspec.json.encode(merged.kept)) if key is not None else None
             try:
@@ -134,7 +135,8 @@ class Saving:
         gone: dict[UUID, UUID | None] = {}
         asked = {named for one in copy.messages.values() for named in (one.id, one.parent_id)}
         while asked:  # up to what is still there, also where that is not in the copy
-            found = {one: node for one in asked if one is not None and (node := chat.messages.get(one)) is not None and node.deleted}
+            unseen = {one for one in asked if one is not None and one not in messages}
+            found = {one: node for one, node in (await self._chats.nodes(chat_id, unseen)).items() if node.deleted} if unseen else {}
             gone |= {one: node.parent_id for one, node in found.items()}
             asked = {node.parent_id for node in found.values()} - gone.keys()
         read: dict[UUID, Read] = {}
@@ -278,7 +280,7 @@ def is_rating(annotation: Any) -> bool:
     )
 
 
-def named(conflict: Conflict, copy: Copy, now: ChatView, chat: Chat) -> dict[str, Any]:
+def named(conflict: Conflict, copy: Copy, now: ChatView, chat: Chat, nodes: Mapping[UUID, Node]) -> dict[str, Any]:
     """Both versions, for whoever has to choose."""
     about: dict[str, Any] = {"message_id": conflict.message_id, "keys": conflict.keys, "yours_version": copy.base}
     if conflict.message_id is None:
@@ -286,7 +288,7 @@ def named(conflict: Conflict, copy: Copy, now: ChatView, chat: Chat) -> dict[str
         yours = {key: copy.settings[key] for key in conflict.keys}
         return about | {"yours": yours, "current": {key: held.get(key) for key in conflict.keys}, "current_version": chat.settings_version}
     message = now.messages.get(str(conflict.message_id))
-    node = chat.messages.get(conflict.message_id)
+    node = nodes.get(conflict.message_id)
     return about | {
         "yours": copy.messages[conflict.message_id].message,
         "current": shown_message(message) if message is not None else None,

@@ -128,7 +128,7 @@ class SharingController(Controller):
     ) -> dict[str, Any]:
         """The chat as it was shared, without what was deleted since. A link that is not there, has ended or is for others: 401."""
         chat_id, chat = await shared_for(chats, log, principal, share_id)
-        view = await snapshot(history, blobs, chat_id, chat)
+        view = await snapshot(chats, history, blobs, chat_id, chat)
         return {**await sent(UUID(share_id), view), "share_id": UUID(share_id)}
 
     @get("/shared")
@@ -211,11 +211,11 @@ async def shared_for(chats: Chats, log: EventLog, principal: Principal, share_id
     return stream.id, chat
 
 
-async def snapshot(history: History, blobs: Blobs, chat_id: UUID, chat: Chat) -> ChatView:
+async def snapshot(chats: Chats, history: History, blobs: Blobs, chat_id: UUID, chat: Chat) -> ChatView:
     """What the link shows: the chat as of its version, without what was deleted since, and without what is its owner's own affair."""
     assert chat.share is not None
     view = await history.chat(chat_id, at=chat.share.version)
-    view.without({one for one in view.messages if (node := chat.messages.get(UUID(one))) is None or node.deleted})
+    view.without(view.messages.keys() & {str(one) for one in await chats.deleted_since(chat_id, chat.share.version)})
     await resolve_blobs(blobs, chat_id, view)
     view.folder_id, view.pinned, view.archived, view.tags, view.grants, view.share = None, False, False, [], {}, None
     return view
