@@ -51,13 +51,16 @@ from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
 from api.completions.completions import CompletionsController
-from api.completions.models import ModelsController, OpenAIController
+from api.completions.models import ModelsController
+from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
 from api.process.health import Gauges, OpsController
 from api.process.server import System
 from api.request.authentication import provide_any_principal, provide_principal
+from api.request.cors import cors_for
 from api.request.errors import HANDLERS
 from api.request.idempotency import provide_key
+from api.request.request_id import send_request_id
 from api.settings import Settings
 from api.streams.access import Live
 from api.streams.http import StreamsController
@@ -279,7 +282,9 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
             create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False),
         ],
         dependencies=dependencies,
+        cors_config=cors_for(system.settings.allowed_origins),
         exception_handlers=HANDLERS,
+        before_send=[send_request_id],
         openapi_config=OpenAPIConfig(
             title="Stenograph",
             version="1",

@@ -93,7 +93,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
     default_role: Annotated[Literal["user", "pending", "auditor", "analyst"], Meta(description="The role of a new account.")] = "user"
     allowed_origins: Annotated[
-        tuple[str, ...], Meta(description="Web origins that may call from a browser, `*` for all. None: only the server's own.")
+        tuple[str, ...],
+        Meta(
+            description="Web origins that may call from a browser, over HTTP and by WebSocket, such as `https://app.example.org`; "
+            "`*` for all, then with a bearer token only and never by the session cookie. None: only the server's own."
+        ),
     ] = ()
 
     # Live connections

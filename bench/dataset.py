@@ -39,7 +39,7 @@ from commands.transfer import chitchat
 from commands.transfer.importing import Importing, Summary
 from commands.transfer.whole_chat import WholeChats
 from domain.event import Actor
-from domain.whole_chat import Origin, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, WholeChat, WholeMessage, imported_id
 
 EVENTS_MIN: Final = 3_000_000
 LONG_CHAT_MESSAGES: Final = 10_000
@@ -234,7 +234,7 @@ def one_long_chat(conversations: Conversations, owner_id: UUID, messages_min: in
         chat_id=chat_id,
         owner_id=owner_id,
         title="A long chat",
-        origin=Origin("bench", "long chat", day, day),
+        origin=ImportSource("bench", "long chat", day, day),
         messages=messages[:messages_min],
     )
 

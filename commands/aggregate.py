@@ -3,8 +3,8 @@
 Hot streams are folded once and kept. A kept fold may be stale; the version check on append catches that, and a "no" or an
 "already so" that came from a kept fold alone is decided once more on a fresh one.
 
-A state may be held in part (``PartReader``): it raises ``NotLoaded`` where a decision reads more of it, is completed, and the decision
-is made again. What is decided is the same as on the whole state, and what it costs does not grow with the stream.
+A state may be partial (``PartialReader``). It raises ``NotLoaded`` where a decision reads more of it; the handler loads that and decides
+again. The decision is the same as on the whole state, and its cost does not grow with the stream.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ MANY_EVENTS: Final = 100  # of one append: from so many on they are folded at on
 ANSWER_TYPES: Final = ("message_delta", "content_block")  # what an outline leaves out
 
 
-class PartReader(Protocol[State]):
+class PartialReader(Protocol[State]):
     """Reads a state in part. ``begin`` and ``complete`` raise ``NeedsWhole`` where the whole stream is to be folded."""
 
     async def begin(self, stream: Stream) -> tuple[int, State]:
@@ -66,7 +66,7 @@ class Aggregate(Generic[State]):
 
     ``open_messages``, of streams that hold answers, names the messages whose deltas the state counts, with the version above
     which they stand: a cold fold does not read what ended answers are made of. ``fold`` folds many events at once.
-    ``parts`` reads states in part; then the whole stream is folded only where that says so.
+    ``partial_reader`` reads states in part; then the whole stream is folded only where it raises ``NeedsWhole``.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Aggregate(Generic[State]):
         kept_max: int = 2048,
         open_messages: Callable[[State], Iterable[tuple[UUID, int]]] | None = None,
         fold: Callable[[State, Iterable[tuple[int, Event[Any]]]], State] | None = None,
-        parts: PartReader[State] | None = None,
+        partial_reader: PartialReader[State] | None = None,
     ) -> None:
         self._log = log
         self._kind = kind
@@ -89,7 +89,7 @@ class Aggregate(Generic[State]):
         self._kept_max = kept_max
         self._open_messages = open_messages
         self._fold = fold or self._one_by_one
-        self._parts = parts
+        self._partial_reader = partial_reader
 
     def _one_by_one(self, state: State, events: Iterable[tuple[int, Event[Any]]]) -> State:
         for version, event in events:
@@ -142,8 +142,8 @@ class Aggregate(Generic[State]):
 
     async def _complete(self, kept: Kept[State], missing: NotLoaded, require: Callable[[State], object]) -> None:
         """Load what is missing, and what ``require`` finds missing then. Raises ``TooManyLostRaces``, and what ``require`` raises."""
-        if kept.may_trim and self._parts is not None:
-            kept.state = self._parts.trimmed(kept.state)
+        if kept.may_trim and self._partial_reader is not None:
+            kept.state = self._partial_reader.trimmed(kept.state)
         for _ in range(LOADS_MAX):
             await self._load(kept, missing)
             try:
@@ -156,10 +156,10 @@ class Aggregate(Generic[State]):
 
     async def _load(self, kept: Kept[State], missing: NotLoaded) -> None:
         """Nothing is loaded where a reader refreshed the kept state meanwhile: what was read is of the version before."""
-        assert self._parts is not None
+        assert self._partial_reader is not None
         version = kept.version
         try:
-            state = await self._parts.complete(kept.stream, version, kept.state, missing)
+            state = await self._partial_reader.complete(kept.stream, version, kept.state, missing)
         except NeedsWhole as reason:
             await self._read_whole(kept, reason)
             return
@@ -189,8 +189,8 @@ class Aggregate(Generic[State]):
         if kept.version == 0:
             await self._begin(kept)
             return
-        if kept.may_trim and self._parts is not None and not kept.lock.locked():  # who holds it may have loaded what it needs
-            kept.state = self._parts.trimmed(kept.state)
+        if kept.may_trim and self._partial_reader is not None and not kept.lock.locked():  # who holds it may have loaded what it needs
+            kept.state = self._partial_reader.trimmed(kept.state)
         try:
             version, state = await self._read_on(kept.stream, kept.version, kept.state)
         except NotLoaded:  # an event changes what is not loaded: to begin again costs less than to find out what
@@ -201,7 +201,9 @@ class Aggregate(Generic[State]):
 
     async def _begin(self, kept: Kept[State]) -> None:
         try:
-            version, state = await (self._parts.begin(kept.stream) if self._parts is not None else self._whole(kept.stream))
+            version, state = await (
+                self._partial_reader.begin(kept.stream) if self._partial_reader is not None else self._whole(kept.stream)
+            )
         except NeedsWhole as reason:
             await self._read_whole(kept, reason)
             return

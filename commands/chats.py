@@ -6,12 +6,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from commands.aggregate import OUTLINE_EVENTS, Aggregate
-from commands.chat_parts import ChatParts
+from commands.partial_chat import PartialChatReader
 from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
 from domain.chat.commands import ChatCommand, CreateChat, DeleteChat, ShareChat
 from domain.chat.decide import decide, decide_all
 from domain.chat.evolve import evolve, fold
-from domain.chat.state import EMPTY, Chat, Node
+from domain.chat.state import EMPTY, Chat, MessageNode
 from domain.codec import decode_event
 from domain.event import Actor, Event
 from domain.generation import BlockOpened, Generation, MessageDelta
@@ -26,10 +26,17 @@ def open_messages(chat: Chat) -> list[tuple[UUID, int]]:
 class Chats:
     """All chats. ``handle`` takes one command, ``handle_all`` several as one, all or nothing."""
 
-    def __init__(self, log: EventLog, *, kept_max: int = 2048, parts: ChatParts | None = None) -> None:
+    def __init__(self, log: EventLog, *, kept_max: int = 2048, partial_reader: PartialChatReader | None = None) -> None:
         self._log = log
         self._aggregate = Aggregate(
-            log, "chat", EMPTY, evolve, kept_max=kept_max, open_messages=open_messages, fold=fold, parts=parts or ChatParts(log)
+            log,
+            "chat",
+            EMPTY,
+            evolve,
+            kept_max=kept_max,
+            open_messages=open_messages,
+            fold=fold,
+            partial_reader=partial_reader or PartialChatReader(log),
         )
 
     async def state(
@@ -53,7 +60,7 @@ class Chats:
 
         return await self._aggregate.state(chat_id, fresh=fresh, require=require)
 
-    async def nodes(self, chat_id: UUID, message_ids: Collection[UUID]) -> Mapping[UUID, Node]:
+    async def message_nodes(self, chat_id: UUID, message_ids: Collection[UUID]) -> Mapping[UUID, MessageNode]:
         """These messages as of now, the deleted ones among them. One that never was is left out."""
         _, chat = await self.state(chat_id, messages=message_ids)
         return {one: node for one in message_ids if (node := chat.messages.get(one)) is not None}

@@ -1,4 +1,4 @@
-"""Where a reader is: ``epoch:number`` of the last event that it has applied, ``start`` before the first, ``now`` after the newest."""
+"""A client's cursor: ``epoch:number`` of the last event that it has applied, ``start`` before the first, ``now`` after the newest."""
 
 from typing import Literal, NamedTuple
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""An immutable mapping from uuid to something, cheap to extend; and one of which only a part is known.
+"""An immutable mapping from uuid to something, cheap to extend; and one of which only some entries are loaded.
 
 A state is never changed in place, and copying a dict of ten thousand messages for each new one would make a long chat
 slower than a short one. So the entries stand in 256 small dicts by the last byte of the uuid: adding one copies a 256th of
@@ -14,9 +14,9 @@ BUCKETS = 256
 
 
 class NotLoaded(Exception):
-    """A part was asked for entries that it does not hold. They have to be loaded; then the same question is asked again.
+    """A partial state was asked for entries that are not loaded. The caller loads them and asks again.
 
-    ``keys`` names the entries. ``generations`` means all open generations of a chat (``Chat.require_generations``).
+    ``keys`` names the entries. With ``generations`` all open generations of a chat are missing (``Chat.require_generations``).
     """
 
     def __init__(self, keys: Collection[UUID], *, generations: bool = False) -> None:
@@ -26,11 +26,11 @@ class NotLoaded(Exception):
 
 
 class NeedsWhole(Exception):
-    """The whole stream has to be folded: that costs less than a part would, or only that is exact."""
+    """The whole stream has to be folded: that costs less than to load so much of it, or only that is exact."""
 
 
 class UnusualHistory(NeedsWhole):
-    """The stream's events are in an order that ``decide`` never led to: a part of them does not tell what the fold of all does."""
+    """The stream's events are in an order that ``decide`` never led to: some of them do not tell what the fold of all does."""
 
 
 class IdMap(Generic[Value]):
@@ -67,11 +67,11 @@ class IdMap(Generic[Value]):
         return self._made(buckets, self._size + (key not in bucket), False)
 
     def get(self, key: UUID) -> Value | None:
-        """A ``PartMap`` raises ``NotLoaded`` for an entry that it does not hold."""
+        """A ``PartialMap`` raises ``NotLoaded`` for an entry that it does not hold."""
         return self._buckets[key.int & 0xFF].get(key)
 
     def is_loaded(self, key: UUID) -> bool:
-        """Whether ``get`` can tell. Only a ``PartMap`` says no."""
+        """Whether ``get`` can tell. Only a ``PartialMap`` says no."""
         return True
 
     def require(self, keys: Iterable[UUID]) -> None:
@@ -96,11 +96,11 @@ class IdMap(Generic[Value]):
     __hash__ = None  # type: ignore[assignment]  # compared by value, like a dict
 
 
-class PartMap(IdMap[Value]):
+class PartialMap(IdMap[Value]):
     """Some entries of a mapping. An entry is there, is known to be absent, or is not loaded: to ask for that raises ``NotLoaded``.
 
-    It is one dict, since the holder of a part keeps it small: adding an entry copies all that are loaded. It cannot be iterated,
-    and has no length.
+    It is one dict, since its holder keeps it small: adding an entry copies all that are loaded. It cannot be iterated and
+    has no length.
     """
 
     __slots__ = ("_loaded",)
@@ -110,22 +110,22 @@ class PartMap(IdMap[Value]):
         self._loaded: dict[UUID, Value | None] = dict(loaded)
         self._thawed = False
 
-    def thawed(self) -> "PartMap[Value]":
-        made = PartMap(self._loaded)
+    def thawed(self) -> "PartialMap[Value]":
+        made = PartialMap(self._loaded)
         made._thawed = True
         return made
 
-    def frozen(self) -> "PartMap[Value]":
-        return PartMap(self._loaded)
+    def frozen(self) -> "PartialMap[Value]":
+        return PartialMap(self._loaded)
 
-    def with_(self, key: UUID, value: Value) -> "PartMap[Value]":
+    def with_(self, key: UUID, value: Value) -> "PartialMap[Value]":
         if self._thawed:
             self._loaded[key] = value
             return self
-        return PartMap({**self._loaded, key: value})
+        return PartialMap({**self._loaded, key: value})
 
-    def with_loaded(self, entries: Mapping[UUID, Value | None]) -> "PartMap[Value]":
-        return PartMap({**self._loaded, **entries})
+    def with_loaded(self, entries: Mapping[UUID, Value | None]) -> "PartialMap[Value]":
+        return PartialMap({**self._loaded, **entries})
 
     def get(self, key: UUID) -> Value | None:
         try:
@@ -148,12 +148,12 @@ class PartMap(IdMap[Value]):
         return self.get(key) is not None
 
     def __iter__(self) -> Iterator[UUID]:
-        raise TypeError("a part of a mapping cannot be iterated: it does not hold all entries")
+        raise TypeError("a partial mapping cannot be iterated: not all entries are loaded")
 
     def __len__(self) -> int:
-        raise TypeError("a part of a mapping has no length: it does not hold all entries")
+        raise TypeError("a partial mapping has no length: not all entries are loaded")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, PartMap) and self._loaded == other._loaded
+        return isinstance(other, PartialMap) and self._loaded == other._loaded
 
     __hash__ = None

@@ -71,6 +71,8 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "log_checkpoints": "off",
 }
 
+NO_WAIT_FOR_DISK: Mapping[str, str] = {"fsync": "off", "full_page_writes": "off"}
+
 INITDB_OPTIONS = (
     f"--username={SUPERUSER}",
     "--auth=trust",  # the folder of the socket is 0700: who can reach it may read the files as well
@@ -98,13 +100,23 @@ class EmbeddedPostgres:
     """
 
     def __init__(
-        self, data_folder: Path, *, connections_max: int = CONNECTIONS_MAX, start_timeout_s: float = 120.0, stop_timeout_s: float = 30.0
+        self,
+        data_folder: Path,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        start_timeout_s: float = 120.0,
+        stop_timeout_s: float = 30.0,
+        durable: bool = True,
     ) -> None:
-        """``connections_max`` counts where this call starts the server. ``start_timeout_s`` covers crash recovery too; ``stop_timeout_s``
-        covers the last checkpoint."""
+        """``connections_max`` and ``durable`` count where this call starts the server. ``start_timeout_s`` covers crash recovery too;
+        ``stop_timeout_s`` covers the last checkpoint.
+
+        ``durable=False`` never waits for the disk: a database for tests, which survives ``kill -9`` and not a crash of the machine.
+        """
         self._data = data_folder.absolute()
         self._cluster = self._data / "postgres"
         self._connections_max = connections_max
+        self._durable = durable
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._users: IO[bytes] | None = None  # holds the shared lock while it is open
@@ -246,7 +258,7 @@ class EmbeddedPostgres:
             shutil.rmtree(unfinished)
         _make_private_folder(unfinished, account)
         made = subprocess.run(  # noqa: S603 – our own binary, no shell
-            [binaries / "initdb", *INITDB_OPTIONS, "--pgdata", unfinished],
+            [binaries / "initdb", *INITDB_OPTIONS, *([] if self._durable else ["--no-sync"]), "--pgdata", unfinished],
             **process_options(account),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -270,6 +282,7 @@ class EmbeddedPostgres:
         self._forget_reused_pids(socket_folder)
         settings = {
             **SERVER_SETTINGS,
+            **({} if self._durable else NO_WAIT_FOR_DISK),
             "max_connections": str(self._connections_max),
             "unix_socket_directories": str(socket_folder),
         }

@@ -16,8 +16,8 @@ from psycopg.pq.abc import PGconn
 from adapters.postgres.queries import text
 from domain.stream import KINDS, Stream
 from domain.verify.blobs import StoredBlob
-from domain.verify.finding import Finding, Head, Rows
-from domain.verify.log import Report, Verifying
+from domain.verify.finding import Finding, RowHeader, Rows
+from domain.verify.log import Report, Verification
 
 LOG_HEAD: Final = text("log_head")
 LOG: Final = text("verify_log")
@@ -70,7 +70,7 @@ def verify(
 
     Raises ``NoSuchStream``, or what the driver raises where the database can't be read.
     """
-    verifying = Verifying(first=first, of_stream=stream is not None)
+    verifying = Verification(first=first, of_stream=stream is not None)
     with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.RawCursor, application_name="steno verify") as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -83,7 +83,7 @@ def verify(
                 if known is None or not known[0]:
                     raise NoSuchStream(str(stream))
             for rows in read(connection, first, head, stream, batch_events):
-                verifying.take(rows)
+                verifying.add_rows(rows)
                 progressed(Verified(rows.positions[-1], head, verifying.events))
             compare_blobs(connection, verifying, stream)
             if stream is None:
@@ -143,7 +143,7 @@ def broken_off(pgconn: PGconn) -> psycopg.OperationalError:
 
 def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
     data: list[bytes] = []
-    heads: list[Head] = []
+    heads: list[RowHeader] = []
     begins: list[int] = []
     begin, end = _numbers.size, 0
     same = NO_HEAD
@@ -158,7 +158,7 @@ def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
     return Rows(positions, versions, times_us, data, [*zip(heads, begins, [*begins[1:], len(data)], strict=True)])
 
 
-def head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
+def head_of(row: bytes, names: dict[bytes, str]) -> tuple[RowHeader, int]:
     """What stands between the numbers and the data, and where the data begins."""
     at = _numbers.size
     if len(row) > at + _usual.size:
@@ -171,11 +171,13 @@ def head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
             at = name_end + LENGTH_BYTES
             end = at + max(actor_length, 0)
             actor = None if actor_length == NULL else row[at:end]
-            return Head(stream_id, KINDS_AS_SENT.get(kind), message_id, names.get(name) or named(names, name), actor), end + LENGTH_BYTES
+            return RowHeader(
+                stream_id, KINDS_AS_SENT.get(kind), message_id, names.get(name) or named(names, name), actor
+            ), end + LENGTH_BYTES
     return any_head_of(row, names)
 
 
-def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
+def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[RowHeader, int]:
     """The same of a row of any shape."""
     at = _numbers.size
     values: list[bytes | None] = []
@@ -187,7 +189,7 @@ def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
     stream_id, kind, message_id, name, actor = values
     assert stream_id is not None and name is not None  # NOT NULL
     known_kind = KINDS_AS_SENT.get(kind) if kind is not None else None
-    return Head(stream_id, known_kind, message_id, named(names, name), actor), at + LENGTH_BYTES
+    return RowHeader(stream_id, known_kind, message_id, named(names, name), actor), at + LENGTH_BYTES
 
 
 def named(names: dict[bytes, str], name: bytes) -> str:
@@ -199,7 +201,7 @@ def named(names: dict[bytes, str], name: bytes) -> str:
     return found
 
 
-def compare_blobs(connection: "psycopg.Connection[Any]", verifying: Verifying, stream: Stream | None) -> None:
+def compare_blobs(connection: "psycopg.Connection[Any]", verifying: Verification, stream: Stream | None) -> None:
     with connection.cursor(name="blobs") if stream is None else connection.cursor() as cursor:
         if stream is None:
             cursor.itersize = BLOBS_AT_ONCE  # type: ignore[attr-defined]  # a cursor with a name has it

@@ -40,7 +40,7 @@ async def answered(endpoint: Endpoint, path: str, body: Mapping[str, Any], reade
         if _open(reader) and (parts := _finished(reader)):
             yield parts
         if reader.failure is not None:
-            raise endpoint.failed(reader.failure.code, str(reader.failure))
+            raise endpoint.failed(reader.failure.code, str(reader.failure), reader.failure.said)
         await _drain(reads)
 
 

@@ -22,7 +22,7 @@ from commands.chats import Chats
 from commands.ports import Blobs, CommandKey, EventLog
 from commands.transfer.whole_chat import WholeChats
 from domain.errors import BadRequest, ChatNotFound, CommandMismatch
-from domain.whole_chat import Origin, WholeChat, WholeMessage
+from domain.whole_chat import ImportSource, WholeChat, WholeMessage
 from projections.chat import ChatView, shown_message
 from projections.messages import Message
 from projections.ports import History
@@ -187,7 +187,7 @@ def whole_chat(made_id: UUID, owner_id: UUID, source: Source) -> WholeChat:
         chat_id=made_id,
         owner_id=owner_id,
         title=source.title[:TITLE_CHARACTERS_MAX],
-        origin=Origin(SOURCE, original_id),
+        origin=ImportSource(SOURCE, original_id),
         messages=list(copies(view)),
         current_id=current_id,
         folder_id=view.folder_id if is_own else None,

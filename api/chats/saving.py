@@ -13,7 +13,7 @@ from commands.chats import Chats
 from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import Appended, Blobs, CommandKey, EventLog
 from domain.chat.commands import AddMessage, ChatCommand, ConfigureChat, EditMessage, ExpectUnchanged, RateMessage, RenameChat, SelectBranch
-from domain.chat.state import Chat, Node
+from domain.chat.state import Chat, MessageNode
 from domain.codec import decode_actor
 from domain.errors import (
     BadRequest,
@@ -103,7 +103,7 @@ class Saving:
             merged = await self._merged(chat_id, copy, now, chat, base)
             conflicts = [*settings.conflicts, *merged.conflicts]
             if conflicts:
-                nodes = await self._chats.nodes(chat_id, [one.message_id for one in conflicts if one.message_id is not None])
+                nodes = await self._chats.message_nodes(chat_id, [one.message_id for one in conflicts if one.message_id is not None])
                 raise EditConflict([named(one, copy, now, chat, nodes) for one in conflicts], expected=copy.base, current=now.version)
             commands = await self._commands(chat_id, copy, now, base, settings.changed, merged)
             answered = msgspec.structs.replace(key, answer=msgspec.json.encode(merged.kept)) if key is not None else None
@@ -136,7 +136,9 @@ class Saving:
         asked = {named for one in copy.messages.values() for named in (one.id, one.parent_id)}
         while asked:  # up to what is still there, also where that is not in the copy
             unseen = {one for one in asked if one is not None and one not in messages}
-            found = {one: node for one, node in (await self._chats.nodes(chat_id, unseen)).items() if node.deleted} if unseen else {}
+            found = (
+                {one: node for one, node in (await self._chats.message_nodes(chat_id, unseen)).items() if node.deleted} if unseen else {}
+            )
             gone |= {one: node.parent_id for one, node in found.items()}
             asked = {node.parent_id for node in found.values()} - gone.keys()
         read: dict[UUID, Read] = {}
@@ -280,7 +282,7 @@ def is_rating(annotation: Any) -> bool:
     )
 
 
-def named(conflict: Conflict, copy: Copy, now: ChatView, chat: Chat, nodes: Mapping[UUID, Node]) -> dict[str, Any]:
+def named(conflict: Conflict, copy: Copy, now: ChatView, chat: Chat, nodes: Mapping[UUID, MessageNode]) -> dict[str, Any]:
     """Both versions, for whoever has to choose."""
     about: dict[str, Any] = {"message_id": conflict.message_id, "keys": conflict.keys, "yours_version": copy.base}
     if conflict.message_id is None:

@@ -18,7 +18,7 @@ from commands.chats import Chats
 from commands.ports import Blobs, Claim, CommandKey, EventLog
 from domain.chat.state import Chat
 from domain.errors import BadRequest, ChatNotFound
-from domain.sharing import SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
+from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion
 from domain.stream import chat_stream
 from projections.chat import ChatView
 from projections.ports import History
@@ -84,7 +84,7 @@ class SharingController(Controller):
         # Not made from the request, as other ids are: nobody may be able to guess it.
         share_id = uuid4()
         claims = [] if chat.share is not None else [Claim(CLAIM, str(share_id), chat_stream(known_id))]
-        command = ShareSnapshot(chat_id=known_id, by=principal.user_id, share_id=share_id, version=version)
+        command = ShareVersion(chat_id=known_id, by=principal.user_id, share_id=share_id, version=version)
         appended = await chats.handle(command, actor=actor_of(principal), key=key, claims=claims)
         _, chat = await chats.state(known_id)
         if chat.share is None:
@@ -96,7 +96,7 @@ class SharingController(Controller):
         """End the link, for everyone and at once. False: there was none."""
         known_id, _ = bound_id(principal.user_id, chat_id)
         _, before = await chats.state(known_id)
-        await chats.handle(UnshareSnapshot(chat_id=known_id, by=principal.user_id), actor=actor_of(principal))
+        await chats.handle(RemoveShareLink(chat_id=known_id, by=principal.user_id), actor=actor_of(principal))
         return before.share is not None
 
     @delete("/share/all", status_code=200)
@@ -111,7 +111,7 @@ class SharingController(Controller):
         await require_position(history, await log.head())
         for one in await history.shared(principal.user_id, offset=0, limit=SHARES_MAX):
             try:
-                await chats.handle(UnshareSnapshot(chat_id=one.chat_id, by=principal.user_id), actor=actor_of(principal))
+                await chats.handle(RemoveShareLink(chat_id=one.chat_id, by=principal.user_id), actor=actor_of(principal))
             except ChatNotFound:
                 continue  # deleted meanwhile, and its link with it
         return True
@@ -172,7 +172,7 @@ class SharingController(Controller):
         """Who may see the snapshot: everyone who is signed in (``*``), or the people named, and nobody else from now on."""
         known_id, _ = bound_id(principal.user_id, chat_id)
         everyone, user_ids = people_of(data.access_grants)
-        command = SetSnapshotAccess(chat_id=known_id, by=principal.user_id, everyone=everyone, user_ids=user_ids)
+        command = SetShareLinkAccess(chat_id=known_id, by=principal.user_id, everyone=everyone, user_ids=user_ids)
         return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key))
 
 

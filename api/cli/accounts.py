@@ -20,7 +20,7 @@ from api.cli.login import (
     with_client,
     write_logins,
 )
-from client import Account, Client, NotSignedIn
+from stenograph_client import Account, Client, NotSignedIn
 
 ROLES = ("admin", "user", "auditor", "analyst", "pending")
 

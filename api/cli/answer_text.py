@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Set
 from typing import Any, Literal, NamedTuple
 
-from client import ENDS, Event
+from stenograph_client import ENDS, Event
 
 Style = Literal["text", "reasoning", "tool", "note", "error"]
 END_WORDS = {

@@ -23,7 +23,7 @@ from api.cli.login import (
     run,
 )
 from api.cli.terminal import Screen
-from client import ApiError, Begun, Client, ClientError
+from stenograph_client import ApiError, Begun, Client, ClientError
 
 RETRY_S: Final = 120.0  # a question that is asked while the server restarts waits for it as long
 STOP_WAIT_S: Final = 2.0

@@ -14,8 +14,8 @@ from api.cli.login import Failed, Place, chat_stream, options, run, with_client
 from api.cli.progress import Progress
 from api.cli.projections import database
 from api.cli.server import data_option
-from client import Client
-from client.export import export_bytes, export_lines
+from stenograph_client import Client
+from stenograph_client.export import export_bytes, export_lines
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import rich_click as click
 
-from client import Account, ApiError, Client, ClientError, NotSignedIn, State
+from stenograph_client import Account, ApiError, Client, ClientError, NotSignedIn, State
 
 FILE_NAME: Final = "login.json"
 FIRST_CONTACT_RETRY_S: Final = 0.0  # whether anybody is there is known at once
@@ -140,7 +140,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def in_words(error: ClientError) -> str:
-    from client import AccessEnded, CursorGone, EpochChanged, Forbidden, NotFound, ServerUnreachable
+    from stenograph_client import AccessEnded, CursorGone, EpochChanged, Forbidden, NotFound, ServerUnreachable
 
     match error:
         case ServerUnreachable():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from client import ENDS, Event
+from stenograph_client import ENDS, Event
 
 COLOURS: Final = ("green", "yellow", "magenta", "blue", "cyan")
 LINE_CHARACTERS: Final = 80

@@ -13,10 +13,10 @@ import rich_click as click
 from api.cli.login import Failed, Place, chat_stream, options, run, with_client
 from api.cli.parallel_answers import COLOURS, Lanes, Part
 from api.cli.terminal import Wrap
-from client import Client, Event, User
-from client.export import export_lines
 from domain.errors import BadLine
 from domain.jsonlines import BlobLine, parse_line
+from stenograph_client import Client, Event, User
+from stenograph_client.export import export_lines
 
 MAX_GAP_S: Final = 2.0
 Point = int | datetime  # a version, or a time

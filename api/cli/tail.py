@@ -8,7 +8,7 @@ import msgspec
 import rich_click as click
 
 from api.cli.login import Place, chat_stream, options, run, with_client
-from client import CaughtUp, Client, Event, State, parse_cursor
+from stenograph_client import CaughtUp, Client, Event, State, parse_cursor
 
 SUMMARY_CHARACTERS: Final = 100
 FIRST: Final = frozenset({"title", "role", "model", "content", "code", "detail", "finish_reason", "name", "rating"})

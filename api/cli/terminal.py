@@ -9,7 +9,7 @@ import rich_click as click
 from rich.cells import cell_len
 
 from api.cli.answer_text import Piece, Style
-from client import State
+from stenograph_client import State
 
 RECONNECTING: Final = " [reconnecting …]"
 LOOKS: Final[Mapping[Style, Mapping[str, Any]]] = {

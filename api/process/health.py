@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
+from litestar.response import Redirect
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -16,6 +17,11 @@ Readiness = Callable[[], dict[str, Any]]
 class OpsController(Controller):
     path = "/"
     tags = ("operation",)
+
+    @get("/", opt={"public": True}, include_in_schema=False, status_code=307)
+    async def front(self) -> Redirect:
+        """To the description of the API, until there is a page."""
+        return Redirect("/docs", status_code=307)
 
     @get("/health", opt={"public": True})
     async def health(self) -> dict[str, bool]:

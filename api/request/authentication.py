@@ -1,8 +1,8 @@
 """Who is calling: a bearer token or API key in the header, else the session cookie.
 
 A cookie is sent by a browser whoever wrote the page, so alone it authorises a change only for a request that says it comes from
-our own origin. Connections that are no requests use ``bearer_of``, ``Accounts.authenticate`` or ``Accounts.redeem`` (a ticket),
-and ``require_approved``.
+our own origin, or from one that the settings name. Connections that are no requests use ``bearer_of``, ``Accounts.authenticate`` or
+``Accounts.redeem`` (a ticket), and ``require_approved``.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from litestar import Request
 from litestar.di import NamedDependency
 
+from api.request.cors import may_use_cookie
 from commands.accounts import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
 
@@ -40,9 +41,14 @@ def credential_of(request: Request[Any, Any, Any]) -> str | None:
     if credential is not None:
         return credential
     cookie = request.cookies.get(COOKIE)
-    if cookie and request.method not in SAFE_METHODS and not same_origin(request.headers):
+    if cookie and request.method not in SAFE_METHODS and not from_own_page(request):
         raise Forbidden("the session cookie alone changes nothing unless the request says that it comes from this server's own page")
     return cookie or None
+
+
+def from_own_page(request: Request[Any, Any, Any]) -> bool:
+    """Whether the request comes from a page of this server, or of an origin that its settings name."""
+    return same_origin(request.headers) or may_use_cookie(request.headers.get("origin"), request.app.cors_config)
 
 
 async def provide_any_principal(request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Principal:

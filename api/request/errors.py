@@ -1,4 +1,7 @@
-"""The only table from an error to its HTTP status and WebSocket close code. Answers are ``application/problem+json`` (RFC 9457)."""
+"""The only table from an error to its HTTP status and WebSocket close code.
+
+Answers are ``application/problem+json`` (RFC 9457); below ``/v1`` they have OpenAI's shape (``openai_errors.py``).
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -8,6 +11,8 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
+from api.request import openai_errors
+from api.request.request_id import request_id
 from domain import errors
 
 log = structlog.get_logger("api")
@@ -40,7 +45,7 @@ TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
     errors.BeforeFirstEvent: Answer(404, 1008),
     errors.ImportRefused: Answer(400, 1008),
     errors.BadLine: Answer(400, 1008),
-    errors.ModelNotFound: Answer(400, 1008),
+    errors.ModelNotFound: Answer(400, 1008),  # as in the reference; 404 below /v1
     errors.UserNotFound: Answer(400, 1008),  # as in the reference
     errors.TaskNotFound: Answer(404, 1008),
     errors.FolderNotFound: Answer(404, 1008),
@@ -96,29 +101,66 @@ def members(error: errors.StenographError) -> dict[str, Any]:
             return {"expected_seq": expected, "received_seq": received}
         case errors.BlockGap(open_blocks=blocks, received_index=received):
             return {"open_blocks": blocks, "received_index": received}
+        case errors.BadRequest(param=str(param)):
+            return {"param": param}
+        case errors.ProviderFailed(said=said) if said:
+            return {"provider": dict(said)}
         case _:
             return {}
 
 
-def problem(status: int, code: str, detail: str, more: Mapping[str, Any], headers: dict[str, str]) -> Response[dict[str, Any]]:
+def status_of(error: errors.StenographError) -> int:
+    """The table's, but a provider's refusal keeps its own status: a client must not repeat what cannot succeed."""
+    if isinstance(error, errors.ProviderFailed):
+        return status_of_provider(error.said)
+    return answer_of(error).status
+
+
+def status_of_provider(said: Mapping[str, Any]) -> int:
+    """The HTTP status for a failure of a provider: its own, or 502 where it gave none. ``said`` as in ``ProviderFailed``."""
+    status = said.get("status")
+    return status if isinstance(status, int) and 400 <= status <= 599 else TABLE[errors.ProviderFailed].status
+
+
+def headers_of_provider(said: Mapping[str, Any]) -> dict[str, str]:
+    retry_after = said.get("retry_after")
+    return {"retry-after": str(retry_after)} if retry_after else {}
+
+
+def problem(
+    request: Request[Any, Any, Any], status: int, code: str, detail: str, more: Mapping[str, Any], headers: dict[str, str]
+) -> Response[dict[str, Any]]:
+    """The answer that says ``code`` and ``detail``, in the shape that the clients of this route read."""
+    if request.url.path.startswith(openai_errors.PATH):
+        status = openai_errors.STATUSES.get(code, status)
+        return Response(openai_errors.shaped(status, code, detail, more), status_code=status, headers=headers)
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code, **more}
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def known_error(request: Request[Any, Any, Any], error: errors.StenographError) -> Response[dict[str, Any]]:
-    status = answer_of(error).status
+    status = status_of(error)
     headers: dict[str, str] = {}
     if isinstance(error, errors.TooManyAttempts):
         headers["retry-after"] = str(error.retry_after_s)
+    elif isinstance(error, errors.ProviderFailed):
+        headers |= headers_of_provider(error.said)
     elif status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
-    if status == 500:
+    if answer_of(error).status == 500:
         return unknown_error(request, error)
     if isinstance(error, errors.Unavailable):
-        log.warning("request_not_served", method=request.method, path=request.url.path, code=error.code, error=str(error))
-    return problem(status, error.code, error.detail, members(error), headers)
+        log.warning(
+            "request_not_served",
+            request_id=request_id(request.scope),
+            method=request.method,
+            path=request.url.path,
+            code=error.code,
+            error=str(error),
+        )
+    return problem(request, status, error.code, error.detail, members(error), headers)
 
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
@@ -135,12 +177,12 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
         detail = f"{request.method} is not for this route; /docs says what is"
     elif status == 413:
         detail = "the body is larger than this server takes"
-    return problem(status, CODES.get(status, "bad_request"), detail, {}, dict(error.headers or {}))
+    return problem(request, status, CODES.get(status, "bad_request"), detail, {}, dict(error.headers or {}))
 
 
-def undecodable(_: Request[Any, Any, Any], _error: UnicodeDecodeError) -> Response[dict[str, Any]]:
+def undecodable(request: Request[Any, Any, Any], _error: UnicodeDecodeError) -> Response[dict[str, Any]]:
     """A body or a query that is no UTF-8."""
-    return problem(400, "bad_request", "expected text in UTF-8", {}, {})
+    return problem(request, 400, "bad_request", "expected text in UTF-8", {}, {})
 
 
 def reasons(error: ValidationException) -> list[str]:
@@ -155,8 +197,9 @@ def reasons(error: ValidationException) -> list[str]:
 
 def unknown_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """Our own bug: all of it goes to the log, none of it to the caller."""
-    log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
-    return problem(500, "internal", "the server made a mistake; it has been logged", {}, {})
+    log.error("request_failed", request_id=request_id(request.scope), method=request.method, path=request.url.path, exc_info=error)
+    more = {"request_id": request_id(request.scope)}
+    return problem(request, 500, "internal", "the server made a mistake; it has been logged under this request id", more, {})
 
 
 HANDLERS: Final[dict[Any, Any]] = {

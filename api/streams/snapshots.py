@@ -14,7 +14,7 @@ from domain.codec import decode_event
 from domain.errors import StreamNotFound
 from domain.folder import NO_FOLDERS, fold
 from domain.stream import Stream
-from domain.user import NOBODY, evolve, shown
+from domain.user import NOBODY, account_to_json, evolve
 from projections.ports import History
 
 USER_EVENTS_MAX = 100_000
@@ -38,7 +38,7 @@ def snapshots(
                 times = {stored.version: stored.at for stored in events}
                 by_id = fold(NO_FOLDERS, decoded(events)).by_id
                 known = [shown_folder(stream.id, folder_id, folder, times, version) for folder_id, folder in by_id.items()]
-                return version, msgspec.json.encode({"id": stream.id, **shown(account), "folders": known})
+                return version, msgspec.json.encode({"id": stream.id, **account_to_json(account), "folders": known})
             case _:
                 raise StreamNotFound(stream)
 

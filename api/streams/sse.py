@@ -11,12 +11,14 @@ from adapters.delivery.hub import Batch
 from api.streams.tailing import Follower
 
 PING_S: Final = 15.0
-PING: Final = b": ping\n\n"
+# A comment ends with one newline. With an empty line after it, clients that look at the last id (httpx-sse, OpenAI's) dispatch an event
+# without data.
+PING: Final = b": ping\n"
+SSE_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 def sse_response(frames: AsyncGenerator[bytes, None]) -> StreamResponse:
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return StreamResponse(frames, media_type="text/event-stream", headers=headers)
+    return StreamResponse(frames, media_type="text/event-stream", headers=SSE_HEADERS)
 
 
 async def event_stream(follower: Follower, epoch: UUID, types: frozenset[str] | None) -> AsyncGenerator[bytes, None]:

@@ -12,6 +12,8 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from commands.chats import Chats
 from commands.ports import Blobs
@@ -253,7 +255,9 @@ class Run:
                 await self._append(parts)
         except (GenerationNotOpen, ChatNotFound):
             raise
-        except (ProviderFailed, Unavailable) as error:
+        except ProviderFailed as error:
+            outcome = failed(error.code, str(error), error.said)
+        except Unavailable as error:
             outcome = failed(error.code, str(error))
         except Exception as error:
             # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
@@ -345,8 +349,8 @@ class Run:
                 is_refused, outcome = True, failed(error.code, f"the answer's end could not be stored: {error}")
 
 
-def failed(code: str, detail: str) -> GenerationFailed:
-    return GenerationFailed(code, storable(detail)[:DETAIL_CHARACTERS_MAX])
+def failed(code: str, detail: str, provider: Mapping[str, Any] | None = None) -> GenerationFailed:
+    return GenerationFailed(code, storable(detail)[:DETAIL_CHARACTERS_MAX], provider=provider or UNSET)
 
 
 async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat_id: UUID) -> GenerationOver:
@@ -358,8 +362,8 @@ async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat
     match outcome:
         case MessageEnded():
             return MessageEnded(kept, outcome.blocks, outcome.sha256, outcome.finish_reason, outcome.usage, outcome.timings, outcome.deltas)
-        case GenerationFailed(code, detail):
-            return GenerationFailed(code, detail, kept)
+        case GenerationFailed():
+            return replace(outcome, content=kept)
         case GenerationCancelled(by):
             return GenerationCancelled(by, kept)
         case GenerationInterrupted(node_id):

@@ -1,4 +1,4 @@
-"""Many whole chats, one after the other as they are read, into the log: a few requests on their way, the rest not yet read."""
+"""Imports a sequence of whole chats into the log, with a few requests in flight, so that memory does not grow with the file."""
 
 import asyncio
 from collections import deque
@@ -13,17 +13,17 @@ from domain.errors import ImportRefused
 from domain.event import Actor
 from domain.whole_chat import WholeChat
 
-IN_FLIGHT: Final = 4  # requests: while one commits, the next ones are made
+IN_FLIGHT: Final = 4  # requests: while one commits, the next ones are prepared
 REFUSALS_KEPT_MAX: Final = 1_000
 
 
 class Summary(msgspec.Struct):
-    """What became of the chats so far."""
+    """Counts of the chats so far, by outcome."""
 
     imported: int = 0
-    there: int = 0  # already, from an import before
+    there: int = 0  # imported before
     refused: int = 0
-    events: int = 0  # written now
+    events: int = 0  # written by this import
     position: int = 0  # of the newest of them
     refusals: list[ImportRefused] = []  # the first ones
 
@@ -41,9 +41,7 @@ class Summary(msgspec.Struct):
 
 
 class Importing:
-    """One import. ``actor_of`` says who adds the chats of an owner; ``counted`` is called after each request with what became of them
-    so far.
-    """
+    """One import. ``actor_of`` gives the actor for the chats of an owner; ``counted`` is called with the counts after each request."""
 
     def __init__(
         self, whole_chats: WholeChats, actor_of: Callable[[UUID], Actor | None], counted: Callable[[Summary], None] = lambda _: None
@@ -59,13 +57,13 @@ class Importing:
         self._in_flight: deque[asyncio.Task[list[Added | ImportRefused]]] = deque()
 
     async def take(self, chats: Iterable[WholeChat | ImportRefused]) -> Summary:
-        """All of them. What is refused leaves the others; whatever else is raised ends it after what is on its way, and what is
-        written stays: the same import once more goes on from there.
+        """Import all chats. A refused chat does not affect the others. Any other error ends the import after the requests in flight;
+        what was written stays, and repeating the import continues from there.
         """
         try:
             for chat in chats:
                 await self._take(chat)
-                await asyncio.sleep(0)  # what was committed meanwhile makes room for the next
+                await asyncio.sleep(0)  # let finished requests settle
             self._send()
         except BaseException:
             await asyncio.gather(*self._in_flight, return_exceptions=True)

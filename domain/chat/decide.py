@@ -50,7 +50,7 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.chat.state import Chat, Node, tag_id
+from domain.chat.state import Chat, MessageNode, tag_id
 from domain.errors import (
     BadRequest,
     ChatChanged,
@@ -64,7 +64,7 @@ from domain.errors import (
 )
 from domain.event import Emitted, Event
 from domain.generation import MessageStarted, append_parts
-from domain.sharing import SetSnapshotAccess, ShareSnapshot, SharingCommand, UnshareSnapshot
+from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion, SharingCommand
 
 TAG_CHARACTERS_MAX: Final = 100
 
@@ -72,7 +72,7 @@ TAG_CHARACTERS_MAX: Final = 100
 def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
     """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no".
 
-    Raises ``NotLoaded`` where the chat is held in part and the decision reads more of it.
+    Raises ``NotLoaded`` where the state is partial and the decision reads more of it.
     """
     match command:
         case AppendParts():
@@ -104,7 +104,7 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return tag_chat(chat, command)
         case ShareChat():
             return share_chat(chat, command)
-        case ShareSnapshot() | SetSnapshotAccess() | UnshareSnapshot():
+        case ShareVersion() | SetShareLinkAccess() | RemoveShareLink():
             return [Event(None, fact) for fact in sharing.decide(chat.share, command)]
         case DeleteChat():
             chat.require_generations()
@@ -143,7 +143,7 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             assert_never(command)
 
 
-MANY: Final = 100  # from so many commands on, copying the tree once costs less than a part of it for each
+MANY: Final = 100  # from this many commands on, one copy of the tree costs less than a partial copy for each
 
 
 def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> list[ChatEvent]:
@@ -153,7 +153,7 @@ def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> lis
         require_access(chat, commands[0])  # before anything is loaded
         chat.messages.require({one for command in commands for one in named_messages(command)})
     if len(commands) >= MANY:
-        chat = changed(chat, messages=chat.messages.thawed())  # nobody sees what lies between
+        chat = changed(chat, messages=chat.messages.thawed())  # the intermediate states are not shared
     for command in commands:
         for event in decide(chat, command):
             version += 1
@@ -197,7 +197,7 @@ def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
             return ()
 
 
-def existing(chat: Chat, message_id: UUID) -> Node:
+def existing(chat: Chat, message_id: UUID) -> MessageNode:
     node = chat.messages.get(message_id)
     if node is None or node.deleted:
         raise MessageNotFound(message_id)

@@ -1,7 +1,7 @@
 """The state after an event, and after many.
 
-Of a chat that is held in part, what is not loaded stays so: an entry that an event would change is loaded later, as of after that
-event. Only the deletion of a message has to know the message, and raises ``NotLoaded`` otherwise.
+In a partial state a message that is not loaded stays so: if it is needed, it is loaded later, with what the event changed. Only the
+deletion of a message has to know the message, and raises ``NotLoaded`` otherwise.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.chat.state import Chat, Node
+from domain.chat.state import Chat, MessageNode
 from domain.event import Emitted
 from domain.generation import (
     BlockOpened,
@@ -44,7 +44,7 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
+from domain.sharing import ChatVersionShared, ChatVersionUnshared
 
 
 def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
@@ -92,7 +92,7 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return changed(chat, grants={**chat.grants, user_id: permission})
         case ChatUnshared(user_id=user_id):
             return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
-        case ChatSnapshotShared() | ChatSnapshotUnshared():
+        case ChatVersionShared() | ChatVersionUnshared():
             return changed(chat, share=sharing.evolve(event.data, version))
         case ChatDeleted():
             return changed(chat, deleted=True)
@@ -127,7 +127,7 @@ def said(chat: Chat, message_id: UUID | None, version: int) -> Chat:
 
 
 def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str, version: int) -> Chat:
-    messages = chat.messages.with_(message_id, Node(parent_id, role, changed_version=version))
+    messages = chat.messages.with_(message_id, MessageNode(parent_id, role, changed_version=version))
     parent = messages.get(parent_id) if parent_id is not None and messages.is_loaded(parent_id) else None
     if parent_id is not None and parent is not None:
         messages = messages.with_(parent_id, msgspec.structs.replace(parent, children=(*parent.children, message_id)))
@@ -139,7 +139,7 @@ def without_message(chat: Chat, message_id: UUID | None, version: int) -> Chat:
     node = chat.messages.get(message_id) if message_id is not None else None
     if message_id is None or node is None or node.deleted:
         return chat
-    messages = chat.messages.with_(message_id, Node(node.parent_id, node.role, deleted=True, changed_version=version))
+    messages = chat.messages.with_(message_id, MessageNode(node.parent_id, node.role, deleted=True, changed_version=version))
     for child_id in node.children:
         if not messages.is_loaded(child_id):
             continue

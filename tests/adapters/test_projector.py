@@ -282,7 +282,10 @@ async def test_it_goes_on_when_its_connection_is_lost(database: str, log: Postgr
         await talk(log)
         assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
         with psycopg.connect(database, autocommit=True) as killer:
-            killer.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'stenograph projector%'")
+            killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'stenograph projector%' AND datname = current_database()"
+            )
     await projector.close()
     await assert_right(database)
 

@@ -72,7 +72,8 @@ async def heard(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 def hang_up(database: str, application: str) -> int:
     with psycopg.connect(database, autocommit=True) as owner:
         ended = owner.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [f"stenograph {application}"]
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()",
+            [f"stenograph {application}"],
         )
         return len(ended.fetchall())
 

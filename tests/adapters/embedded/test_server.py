@@ -38,7 +38,7 @@ with EmbeddedPostgres(Path(sys.argv[1])) as embedded:
 def made_once(open_folder: Path) -> Path:
     """A data folder that was started and stopped: copying it takes a tenth of making one."""
     folder = open_folder / "made-once"
-    with EmbeddedPostgres(folder):
+    with EmbeddedPostgres(folder, durable=False):
         pass
     return folder
 

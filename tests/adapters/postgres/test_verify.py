@@ -33,7 +33,7 @@ from domain.generation import (
 )
 from domain.stream import Stream, chat_stream, user_stream
 from domain.user import UserCreated
-from domain.verify.finding import Entry
+from domain.verify.finding import LogRow
 from domain.verify.log import Report
 from projections.history import History
 from tests.domain.histories import NODE, OWNER, sha256
@@ -175,7 +175,7 @@ async def test_what_is_written_meanwhile_is_no_false_alarm(database: str, seeded
     assert await log.head() > head
 
 
-def columns(one: Entry) -> tuple[Any, ...]:
+def columns(one: LogRow) -> tuple[Any, ...]:
     at = EPOCH + timedelta(microseconds=one.at_us)
     return one.position, one.version, one.stream_id, at, one.kind, one.message_id, one.type, one.actor, one.data
 

@@ -13,7 +13,7 @@ from api.cli.parallel_answers import Lanes
 from api.cli.replay import Pace, Point, play
 from api.cli.tail import line_of as tail_line
 from api.cli.terminal import RECONNECTING, Screen, Wrap
-from client import Event, State, User
+from stenograph_client import Event, State, User
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 ANN = User("0190aaaa-0000-7000-8000-00000000000a", "Ann", "user")

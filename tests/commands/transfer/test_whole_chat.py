@@ -15,7 +15,7 @@ from domain.errors import ImportRefused, LogUnavailable, UserNotFound
 from domain.event import Event
 from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
-from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 from tests.commands.world import ME, FailingLog
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.anyio
 def whole(name: str = "one", *, messages: int = 3, content: Any = "text", owner_id: UUID = ME.id, **more: Any) -> WholeChat:
     ids = [UUID(int=number) for number in range(1, messages + 1)]
     made = [WholeMessage(one, ids[at - 1] if at else None, "user", content, key=f"messages.{at}", **more) for at, one in enumerate(ids)]
-    return WholeChat(chat_id=imported_id(owner_id, "test", name), owner_id=owner_id, title=name, origin=Origin("test", name), messages=made)
+    return WholeChat(
+        chat_id=imported_id(owner_id, "test", name), owner_id=owner_id, title=name, origin=ImportSource("test", name), messages=made
+    )
 
 
 class World:
