@@ -207,7 +207,7 @@ def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
         return await log.read(stream, after=after, until=until, limit=until - after)
 
     hub = Hub(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
-    return Delivery(hub, Tail(read_log, hub.offer, poll_s=settings.poll_interval_ms / 1000), SignalDelivery(hub))
+    return Delivery(hub, Tail(read_log, hub.offer, deliver_read=hub.follow, poll_s=settings.poll_interval_ms / 1000), SignalDelivery(hub))
 
 
 def publisher(tail: Tail, bell: Bell | MemoryBell) -> Callable[[Sequence[Stored]], None]:
