@@ -13,7 +13,7 @@ import asyncpg
 
 from adapters.postgres.appender import CALL, Waiting, call_arguments
 from adapters.postgres.connection import connect
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from bench.host import Host
 from bench.report import Line, percentile
 from commands.ports import AppendRequest, StreamAppend
@@ -67,7 +67,7 @@ class Side:
 
 async def run(host: Host) -> list[Line]:
     dsn = host.database()
-    log = PostgresLog(dsn, ignore)
+    log = postgres_log(dsn, ignore)
     await log.start()
     raw = await connect(dsn, application="bench")
     slice_s, rounds = (0.3, 2) if host.quick else (SLICE_S, ROUNDS)

@@ -178,7 +178,7 @@ async def build(dsn: str, conversations: Conversations, *, events_min: int, coun
         [crowded] = await seeding.people(1)
         people = [crowded]
         actors = {crowded.id: Actor(crowded.id, crowded.name, "user")}
-        importing = Importing(WholeChats(seeding.log, seeding.log, Chats(seeding.log)), actors.get, counted)
+        importing = Importing(WholeChats(seeding.log, seeding.blobs, Chats(seeding.log)), actors.get, counted)
         began = time.monotonic()
         long_chat = one_long_chat(conversations, crowded.id, QUICK_LONG_CHAT_MESSAGES if is_quick else LONG_CHAT_MESSAGES)
         await importing.take([long_chat])

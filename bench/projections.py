@@ -16,10 +16,10 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from adapters.beside import Done
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from adapters.postgres.queries import text
-from adapters.rebuild import rebuild
+from adapters.projector.rebuild import rebuild
+from adapters.projector.replay import Done
 from bench.answers import by_server
 from bench.dataset import standard
 from bench.host import ROOT, Host
@@ -166,7 +166,7 @@ def memory_mb() -> float:
 
 
 def main(dsn: str) -> None:
-    collect_seldom()  # as the command does
+    collect_rarely()  # as the command does
     peaks: list[tuple[float, float]] = []
 
     def progressed(done: Done) -> None:

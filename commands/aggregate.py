@@ -85,7 +85,7 @@ class Aggregate(Generic[State]):
         self._kind = kind
         self._empty = empty
         self._evolve = evolve
-        self._kept: OrderedDict[UUID, Kept[State]] = OrderedDict()
+        self._kept: OrderedDict[int, Kept[State]] = OrderedDict()  # by the id's number: an id is hashed in Python, for every token
         self._kept_max = kept_max
         self._open_messages = open_messages
         self._fold = fold or self._one_by_one
@@ -100,11 +100,11 @@ class Aggregate(Generic[State]):
         return Stream(self._kind, stream_id)
 
     def _entry(self, stream_id: UUID) -> Kept[State]:
-        kept = self._kept.get(stream_id)
+        kept = self._kept.get(stream_id.int)
         if kept is None:
             if len(self._kept) >= self._kept_max:
                 self._evict()
-            kept = self._kept[stream_id] = Kept(self.stream(stream_id), self._empty)
+            kept = self._kept[stream_id.int] = Kept(self.stream(stream_id), self._empty)
         else:
             kept.used = True
         return kept

@@ -12,6 +12,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.pq.abc import PGconn
+from psycopg.rows import class_row, namedtuple_row
 
 from adapters.postgres.queries import text
 from domain.stream import KINDS, Stream
@@ -68,19 +69,21 @@ def verify(
 ) -> Report:
     """Check the log from position ``first`` on, or one stream of it, up to the head that it has now. Writes nothing.
 
-    Raises ``NoSuchStream``, or what the driver raises where the database can't be read.
+    Raises ``NoSuchStream``, or ``psycopg.Error`` if the database can't be read: ``database_errors`` names it for a command.
     """
     verifying = Verification(first=first, of_stream=stream is not None)
-    with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.RawCursor, application_name="steno verify") as connection:
+    with psycopg.connect(
+        dsn, autocommit=True, cursor_factory=psycopg.RawCursor, row_factory=namedtuple_row, application_name="steno verify"
+    ) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():
             connection.execute(SETTINGS)
             row = connection.execute(LOG_HEAD).fetchone()
-            head = row[0] if row is not None else 0
+            head = row.position if row is not None else 0
             if stream is not None:
                 known = connection.execute(STREAM_IS_KNOWN, (stream.id,)).fetchone()
-                if known is None or not known[0]:
+                if known is None or not known.is_known:
                     raise NoSuchStream(str(stream))
             for rows in read(connection, first, head, stream, batch_events):
                 verifying.add_rows(rows)
@@ -202,23 +205,26 @@ def named(names: dict[bytes, str], name: bytes) -> str:
 
 
 def compare_blobs(connection: "psycopg.Connection[Any]", verifying: Verification, stream: Stream | None) -> None:
-    with connection.cursor(name="blobs") if stream is None else connection.cursor() as cursor:
+    by_name = class_row(StoredBlob)
+    with connection.cursor(name="blobs", row_factory=by_name) if stream is None else connection.cursor(row_factory=by_name) as cursor:
         if stream is None:
             cursor.itersize = BLOBS_AT_ONCE  # type: ignore[attr-defined]  # a cursor with a name has it
             cursor.execute(BLOBS)
         else:
             cursor.execute(BLOBS_OF_STREAM, (stream.id,))
-        for row in cursor:
-            verifying.add(verifying.blobs.compare(StoredBlob(*row)))
+        for blob in cursor:
+            verifying.add(verifying.blobs.compare(blob))
     verifying.add(verifying.blobs.left())
 
 
 def around_the_log(connection: "psycopg.Connection[Any]", head: int) -> Iterator[Finding]:
     """What refers to the log from outside of it."""
-    for (name,) in connection.execute(EMPTY_STREAMS):
-        yield Finding(check="streams", position=None, stream=name, text=f"expected an event of {name}, found none")
-    for kind, key, stream_id in connection.execute(CLAIMS):
-        yield Finding(check="claims", position=None, text=f"expected the stream {stream_id} that claims {kind} {key!r}, found none")
-    for what, position in connection.execute(REACHED, (head,)):
-        text_ = f"expected a log up to position {position}, which {what} has seen, found its head at {head}"
+    for row in connection.execute(EMPTY_STREAMS):
+        yield Finding(check="streams", position=None, stream=row.name, text=f"expected an event of {row.name}, found none")
+    for row in connection.execute(CLAIMS):
+        yield Finding(
+            check="claims", position=None, text=f"expected the stream {row.stream_id} that claims {row.kind} {row.key!r}, found none"
+        )
+    for row in connection.execute(REACHED, (head,)):
+        text_ = f"expected a log up to position {row.position}, which {row.what} has seen, found its head at {head}"
         yield Finding(check="head", position=head + 1, text=text_)

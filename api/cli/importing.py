@@ -5,18 +5,21 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
-from api.cli.priority import give_way
+from api.cli.priority import lower_priority
 from api.cli.progress import Progress
 from api.cli.projections import database
 from api.cli.restoring import restore_file
 from api.cli.server import data_option
+
+if TYPE_CHECKING:
+    from adapters.postgres.bulk_log import BulkLog
 
 FORMATS: Final = ("auto", "open-webui", "chitchat", "jsonl")
 SNIFFED_BYTES: Final = 64 * 1024
@@ -66,7 +69,7 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     import uvloop  # only here, as with all that reaches the database: most commands need none of it
 
     with database(data) as dsn:
-        give_way()
+        lower_priority()
         summary = uvloop.run(into(dsn, source, user, reading, total))
     report(summary, source.broken)
 
@@ -166,24 +169,24 @@ def broken_off(error: Any) -> str:
 
 async def into(dsn: str, source: Source, email: str | None, reading: Reading, total: int) -> Any:
     """Import everything for one person. Returns the summary."""
-    from adapters.postgres.writing import writing
+    from adapters.postgres.bulk_log import bulk_log
     from commands.chats import Chats
     from commands.transfer.importing import Importing, Summary
     from commands.transfer.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, WholeChats
 
-    collect_seldom()
-    async with writing(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as log:
-        owner = await owner_of(log, email)
+    collect_rarely()
+    async with bulk_log(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as bulk:
+        owner = await owner_of(bulk, email)
         with Progress("Importing", total or 1, unit="bytes") as bar:
 
             def counted(_: Summary) -> None:
                 bar.reached(reading.done, total or reading.done)
 
-            importing = Importing(WholeChats(log, log, Chats(log)), lambda _: owner, counted)
+            importing = Importing(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log)), lambda _: owner, counted)
             return await importing.take(source.chats(owner.id))
 
 
-async def owner_of(log: Any, email: str | None) -> Any:
+async def owner_of(bulk: "BulkLog", email: str | None) -> Any:
     """The account that is named, or the only one. Raises ``Failed``."""
     from commands.accounts import normal_email
     from commands.aggregate import Aggregate
@@ -191,18 +194,18 @@ async def owner_of(log: Any, email: str | None) -> Any:
     from domain.user import NOBODY, evolve
 
     if email is None:
-        ids, count = await log.users(offset=0, limit=2)
+        ids, count = await bulk.user_list.users(offset=0, limit=2)
         if not count:
             raise Failed("There is no account yet. Sign up first:  steno login")
         if count > 1:
             raise Failed(f"There are {count} accounts. Whose chats are they?  steno import --user EMAIL …")
         user_id = ids[0]
     else:
-        stream = await log.find_claim("email", normal_email(email))
+        stream = await bulk.log.find_claim("email", normal_email(email))
         if stream is None:
             raise Failed(f"There is no account {email}.")
         user_id = stream.id
-    _, account = await Aggregate(log, "user", NOBODY, evolve).state(user_id)
+    _, account = await Aggregate(bulk.log, "user", NOBODY, evolve).state(user_id)
     return Actor(user_id, account.name, account.role)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
 from api.cli.server import data_option, settings_with
@@ -37,7 +37,7 @@ def list_(data: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from adapters.projections import listed
+    from adapters.projector.checkpoints import listed
 
     with database(data) as dsn:
         states, head = listed(dsn)
@@ -61,16 +61,16 @@ def rebuild(name: str, data: Path | None) -> None:
 
     It can be interrupted, and goes on where it was when it is asked again. Readers notice nothing.
     """
-    from adapters.beside import Done
-    from adapters.build import CheckpointMoved, Poisoned
-    from adapters.rebuild import RebuildFailed
-    from adapters.rebuild import rebuild as build
+    from adapters.projector.rebuild import RebuildFailed
+    from adapters.projector.rebuild import rebuild as build
+    from adapters.projector.replay import Done
+    from adapters.projector.writer import CheckpointMoved, Poisoned
     from api.app import PROJECTIONS
 
     found = {one.name: one for one in PROJECTIONS}.get(name)
     if found is None:
         raise Failed(f"There is no projection {name}. There are: {', '.join(one.name for one in PROJECTIONS)}")
-    collect_seldom()
+    collect_rarely()
     with database(data) as dsn, Progress(f"Rebuilding {name}", 0, unit="events") as bar:
 
         def progressed(done: Done) -> None:
@@ -98,7 +98,7 @@ def rebuild(name: str, data: Path | None) -> None:
 @data_option
 def pause(name: str, data: Path | None) -> None:
     """Stop writing NAME. Chats are read exactly all the same; lists and searches stand still."""
-    from adapters.projections import pause as pause_it
+    from adapters.projector.checkpoints import pause as pause_it
 
     _change(name, data, pause_it, "is paused")
 
@@ -108,7 +108,7 @@ def pause(name: str, data: Path | None) -> None:
 @data_option
 def resume(name: str, data: Path | None) -> None:
     """Go on with NAME, after a pause or a failure."""
-    from adapters.projections import resume as resume_it
+    from adapters.projector.checkpoints import resume as resume_it
 
     _change(name, data, resume_it, "goes on")
 

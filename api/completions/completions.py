@@ -10,18 +10,18 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
 
 from adapters.delivery.hub import Hub
-from api.chats.chat import actor_of
-from api.chats.references import resolve_blobs
 from api.completions.answering import answer
 from api.completions.parameters import require_messages, require_parameters
-from api.request.ids import bound_id
-from api.streams.access import Live
+from api.request.caller import Caller
+from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
-from api.streams.tailing import follow
+from api.streams.tailing import tail_stream
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.completion import Answerer, Completions, Question, Started, Turn
-from commands.ports import Blobs, CommandKey, EventLog
+from commands.ids import bound_id
+from commands.ports import Blobs, EventLog
+from commands.references import resolve_blobs
 from domain.errors import BadRequest, ChatNotFound, MessageNotFound
 from domain.stream import chat_stream
 from projections.chat import text_of
@@ -60,23 +60,22 @@ class CompletionsController(Controller):
         self,
         data: JSONBody[dict[str, Any]],
         request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
         history: NamedDependency[SkipValidation[History]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
-        key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
         """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
-        turn = await turn_of(data, principal, chats, history, blobs, own_keys=OWN_KEYS)
-        started = await completions.begin(turn, actor_of(principal), key)
+        turn = await turn_of(data, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
+        started = await completions.begin(turn, caller.actor, caller.key)
         if data.get("session_id"):
             return Response(begun(started))
-        events = follow(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+        events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
         return await answer(request, started, data, events, epoch)
 
 

@@ -12,16 +12,16 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, SkipValidation
 
 from adapters.delivery.hub import Hub
-from api.chats.chat import actor_of
 from api.completions.answering import answer
 from api.completions.completions import turn_of
-from api.streams.access import Live
+from api.request.caller import Caller
+from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
-from api.streams.tailing import follow
+from api.streams.tailing import tail_stream
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.completion import Completions, Models
-from commands.ports import Blobs, CommandKey, EventLog
+from commands.ports import Blobs, EventLog
 from commands.providers import Model
 from domain.errors import BadRequest, ModelNotFound
 from domain.stream import chat_stream
@@ -62,22 +62,21 @@ class OpenAIController(Controller):
         self,
         data: JSONBody[dict[str, Any]],
         request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
         history: NamedDependency[SkipValidation[History]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
-        key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
         """As OpenAI answers. Logged like any other turn, in a chat of its own that is in nobody's list."""
         if not data.get("messages"):
             raise BadRequest("expected at least one message", param="messages")
         own = {name: value for name, value in data.items() if name not in CHAT_KEYS}
-        turn = await turn_of(own, principal, chats, history, blobs, own_keys=OWN_KEYS)
-        started = await completions.begin(turn, actor_of(principal), key)
-        events = follow(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+        turn = await turn_of(own, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
+        started = await completions.begin(turn, caller.actor, caller.key)
+        events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
         return await answer(request, started, own, events, epoch)

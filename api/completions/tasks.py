@@ -8,10 +8,10 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 
-from api.request.ids import bound_id
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.runs import Runs
+from commands.ids import bound_id
 from commands.ports import Nodes, OpenGeneration
 from domain.errors import ChatNotFound, TaskNotFound
 

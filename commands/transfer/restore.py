@@ -303,7 +303,8 @@ class Restore:
             decode_actor(actor)
             refuse_nul(actor)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadLine(str(error).replace("`$.", "`$.user.") if "`$." in str(error) else f"{error} - at `$.user`") from None
+            reason, _, path = str(error).partition(" - at `$")
+            raise BadLine(f"{reason} - at `$.user{path or '`'}") from None
         except StenographError as error:
             raise BadLine(f"{error} - at `$.user`") from None
         return fact, actor

@@ -16,7 +16,7 @@ SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, vers
             AND ($11::uuid[] IS NULL OR chat_id = ANY ($11))
           ORDER BY updated_at DESC, position DESC LIMIT $2::integer + $3::integer)
         UNION ALL
-        (SELECT chat_id, title, created_at, updated_at, false, false, NULL, version, position
+        (SELECT chat_id, title, created_at, updated_at, false AS pinned, false AS archived, NULL AS folder_id, version, position
            FROM stenograph_history.chats
           WHERE readers @> ARRAY[$1::uuid] AND readers <> '{}' AND NOT deleted
             AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $8 IS NULL AND $9 IS NOT TRUE AND $10 IS NOT FALSE
@@ -51,11 +51,10 @@ SELECT DISTINCT ON (tagged.id) tagged.name
 
 -- name: shared_chats
 -- $1 uuid: the person. $2 int: offset. $3 int: rows at most.
-SELECT c.chat_id, c.title, (c.state -> 'share' ->> 'share_id')::uuid, (c.state -> 'share' ->> 'version')::integer,
-       (c.state -> 'share' ->> 'created_at')::bigint, (c.state -> 'share' ->> 'updated_at')::bigint
-  FROM stenograph_history.chats AS c
- WHERE c.owner_id = $1 AND NOT c.deleted AND (c.state -> 'share') IS NOT NULL
- ORDER BY (c.state -> 'share' ->> 'updated_at')::bigint DESC, c.chat_id
+SELECT chat_id, title, share_id, share_version AS version, shared_at AS created_at, share_updated_at AS updated_at
+  FROM stenograph_history.chats
+ WHERE owner_id = $1 AND NOT deleted AND share_id IS NOT NULL
+ ORDER BY share_updated_at DESC, chat_id
 OFFSET $2
  LIMIT $3;
 

@@ -35,7 +35,7 @@ UPDATE projections SET failed_position = NULL, failure = NULL WHERE name = $1 AN
 
 -- name: read_for_projection
 -- $1 bigint, $2 bigint: positions, after and until. $3 text[]: kinds of streams. $4 int: rows at most.
--- $5 int, $6 int: only the streams of one lane of so many, from 0; every stream is in one of them.
+-- $5 int, $6 int: only the streams of one partition of so many, from 0; every stream is in one of them.
 -- What readers see of a restored event is when it was recorded first.
 SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at)
   FROM events AS e JOIN streams AS s USING (stream_id) LEFT JOIN originals AS o USING (stream_id, version)
@@ -45,16 +45,23 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
  LIMIT $4;
 
 -- name: projection_position
-SELECT position, failure FROM projections WHERE name = $1;
+-- Where it is, and the event that it can't project, if there is one.
+SELECT p.position, p.failure, p.failed_position, s.kind, e.stream_id, e.version, e.type
+  FROM projections AS p LEFT JOIN events AS e ON e.position = p.failed_position LEFT JOIN streams AS s USING (stream_id)
+ WHERE p.name = $1;
 
--- name: builds_beside
--- $1 text: how their names begin: the lanes of a build beside the live one that was begun.
+-- name: projection_backlog
+-- $1 bigint, $2 bigint: positions, after and until. About how many bytes the log stores for the events between them, tokens left out.
+SELECT coalesce(sum(pg_column_size(data)), 0)::bigint FROM events WHERE position > $1 AND position <= $2 AND type <> 'message_delta';
+
+-- name: replays
+-- $1 text: how their names begin: the partitions of a replay that was begun.
 SELECT name, sha256 FROM projections WHERE starts_with(name, $1);
 
--- name: forget_beside!
+-- name: forget_replays!
 DELETE FROM projections WHERE starts_with(name, $1);
 
--- name: begin_beside!
+-- name: begin_replay!
 INSERT INTO projections (name, sha256) VALUES ($1, $2);
 
 -- name: lock_projection

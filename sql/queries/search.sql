@@ -68,14 +68,8 @@ SELECT c.chat_id, hit.ordinal
  WHERE c.readers @> ARRAY[$1::uuid] AND c.readers <> '{}' AND NOT c.deleted;
 
 -- name: found_texts
--- $1 uuid[], $2 int[]: chats, and the ordinal of a text of each. The message, as JSON, or what a blob holds of it; neither for a title.
--- $3 int: so many characters of a blob at most.
-SELECT t.chat_id, t.message_id, m.body::text, said.content
+-- $1 uuid[], $2 int[]: chats, and the ordinal of a text of each. The event that says it, or what was added to it; neither for a title.
+SELECT t.chat_id, t.message_id, t.content::text, e.type, e.data
   FROM unnest($1::uuid[], $2::integer[]) AS wanted(chat_id, ordinal)
   JOIN stenograph_history.texts AS t USING (chat_id, ordinal)
-  LEFT JOIN stenograph_history.messages AS m ON m.chat_id = t.chat_id AND m.message_id = t.message_id AND m.until IS NULL
-  LEFT JOIN LATERAL (
-        SELECT left(convert_from(b.content, 'UTF8'), $3) AS content
-          FROM blobs AS b
-         WHERE json_typeof(m.body -> 'content') = 'object' AND m.body -> 'content' ->> 'blob' ~ '^[0-9a-f]{64}$'
-           AND b.stream_id = t.chat_id AND b.sha256 = decode(m.body -> 'content' ->> 'blob', 'hex')) AS said ON true;
+  LEFT JOIN events AS e ON e.stream_id = t.chat_id AND e.version = t.version AND t.content IS NULL;

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from adapters.memory.log import MemoryLog
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import ANY, EXISTS, Appended, AppendRequest, Claim, CommandKey, NodeBeat, OpenGeneration, StreamAppend
 from domain.chat.facts import BranchSelected, ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
 from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode_actor, decode_event, encode
@@ -20,6 +20,7 @@ from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyCo
 from domain.event import Actor, Event, Stored, Verbatim
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.stream import Kind, Stream, user_stream
+from tests.stores import activity_of, blobs_of, nodes_of
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ def committed() -> list[Stored]:
 
 @pytest.fixture
 async def log(dsn: str | None, committed: list[Stored]) -> AsyncIterator[Log]:
-    made: Log = MemoryLog(committed.extend) if dsn is None else PostgresLog(dsn, committed.extend)
+    made: Log = MemoryLog(committed.extend) if dsn is None else postgres_log(dsn, committed.extend)
     await made.start()
     yield made
     await made.close()
@@ -312,7 +313,7 @@ def assert_dense(events: Sequence[Stored]) -> None:
 
 
 async def test_many_writers_of_many_streams_leave_one_log_without_a_gap(log: Log, dsn: str | None, committed: list[Stored]) -> None:
-    second: Log = PostgresLog(dsn, committed.extend) if dsn is not None else log  # as another process would have it
+    second: Log = postgres_log(dsn, committed.extend) if dsn is not None else log  # as another process would have it
     if second is not log:
         await second.start()
     streams = [a_stream() for _ in range(12)]
@@ -585,12 +586,12 @@ async def test_a_generation_of_one_stream_is_open_until_any_of_its_ends(log: Log
 
 async def test_people_are_seen_and_seen_again(log: Log) -> None:
     ada, bob, carl = uuid4(), uuid4(), uuid4()
-    assert await log.last_active([ada, bob]) == {}
-    await log.note_active([ada, bob])
-    first = await log.last_active([ada, bob, carl])
+    assert await activity_of(log).last_active([ada, bob]) == {}
+    await activity_of(log).note_active([ada, bob])
+    first = await activity_of(log).last_active([ada, bob, carl])
     assert set(first) == {ada, bob}
-    await log.note_active([bob])
-    again = await log.last_active([ada, bob])
+    await activity_of(log).note_active([bob])
+    again = await activity_of(log).last_active([ada, bob])
     assert again[ada] == first[ada]
     assert again[bob] > first[bob]
 
@@ -619,40 +620,40 @@ async def test_the_log_is_read_in_pages(log: Log) -> None:
 
 async def test_a_blob_is_kept_under_its_stream_by_its_sum(log: Log) -> None:
     stream, content = a_stream(), b"\0\xff" * 300_000
-    sha256 = await log.put(stream, content)
+    sha256 = await blobs_of(log).put(stream, content)
     assert sha256 == hashlib.sha256(content).hexdigest()
-    assert await log.put(stream, content) == sha256
-    assert await log.get(stream, sha256) == content
-    assert await log.get(a_stream(), sha256) is None
-    assert await log.get(stream, "00" * 32) is None
+    assert await blobs_of(log).put(stream, content) == sha256
+    assert await blobs_of(log).get(stream, sha256) == content
+    assert await blobs_of(log).get(a_stream(), sha256) is None
+    assert await blobs_of(log).get(stream, "00" * 32) is None
 
 
 async def test_nodes_beat_until_they_leave(log: Log) -> None:
     one, two = uuid4(), uuid4()
-    assert await log.beats() == {}
-    await log.beat(one, NodeBeat(1, 0))
-    await log.beat(two, NodeBeat(1, 7))
-    await log.beat(one, NodeBeat(2, 5))
-    assert await log.beats() == {one: NodeBeat(2, 5), two: NodeBeat(1, 7)}
-    await log.leave(one)
-    await log.leave(uuid4())
-    assert await log.beats() == {two: NodeBeat(1, 7)}
+    assert await nodes_of(log).beats() == {}
+    await nodes_of(log).beat(one, NodeBeat(1, 0))
+    await nodes_of(log).beat(two, NodeBeat(1, 7))
+    await nodes_of(log).beat(one, NodeBeat(2, 5))
+    assert await nodes_of(log).beats() == {one: NodeBeat(2, 5), two: NodeBeat(1, 7)}
+    await nodes_of(log).leave(one)
+    await nodes_of(log).leave(uuid4())
+    assert await nodes_of(log).beats() == {two: NodeBeat(1, 7)}
 
 
 async def test_a_generation_is_open_until_any_of_its_ends(log: Log, answered: Stream) -> None:
     first = OpenGeneration(answered, M1, TASK, NODE, 2)
     second = OpenGeneration(answered, M2, TASK, NODE, 6)
-    assert sorted(await log.open_generations(since=0), key=lambda one: one.started_version) == [first, second]
-    assert await log.open_generations(since=6) == [second]
-    assert await log.open_generations(since=100) == []
+    assert sorted(await nodes_of(log).open_generations(since=0), key=lambda one: one.started_version) == [first, second]
+    assert await nodes_of(log).open_generations(since=6) == [second]
+    assert await nodes_of(log).open_generations(since=100) == []
     await append(log, StreamAppend(answered, [Event(M1, GenerationCancelled(None))], 8))
-    assert await log.open_generations(since=0) == [second]
+    assert await nodes_of(log).open_generations(since=0) == [second]
 
 
 async def test_an_end_in_another_chat_ends_nothing_here(log: Log, answered: Stream) -> None:
     other = a_stream()
     await append(log, StreamAppend(other, [Event(M2, START), Event(M2, GenerationCancelled(None))], 0))
-    assert {(one.stream, one.message_id) for one in await log.open_generations(since=0)} == {(answered, M1), (answered, M2)}
+    assert {(one.stream, one.message_id) for one in await nodes_of(log).open_generations(since=0)} == {(answered, M1), (answered, M2)}
 
 
 async def test_a_time_leads_to_the_newest_version_that_was_there_then(log: Log) -> None:

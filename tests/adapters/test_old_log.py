@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.verify import verify
-from adapters.rebuild import rebuild
-from adapters.verify_projections import verify_projection
+from adapters.projector.compare import verify_projection
+from adapters.projector.rebuild import rebuild
 from commands.chats import Chats
 from domain import user
 from domain.codec import decode_event
@@ -30,7 +30,7 @@ MANY = 10_000
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
     put_in(database)
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()

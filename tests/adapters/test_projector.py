@@ -14,23 +14,23 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters import beside as building
-from adapters import build as batches
-from adapters.beside import Done
-from adapters.build import Build, CheckpointMoved, Poisoned, connect
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
-from adapters.projections import listed, pause, resume
-from adapters.projector import Projector
-from adapters.rebuild import RebuildFailed, Rebuilt, rebuild
+from adapters.projector import replay as replaying
+from adapters.projector import writer as writing
+from adapters.projector.checkpoints import listed, pause, resume
+from adapters.projector.live import Projector
+from adapters.projector.rebuild import RebuildFailed, Rebuilt, rebuild
+from adapters.projector.replay import Done
+from adapters.projector.writer import CheckpointMoved, Poisoned, Writer, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
-from domain.event import Event, Stored
+from domain.event import Event
 from domain.generation import BlockOpened, MessageDelta, MessageStarted
 from domain.stream import chat_stream
 from projections.history import History
-from projections.projection import Projecting
+from projections.projection import Projecting, Recorded
 from tests.domain.histories import NODE, OWNER, ended
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ PATIENCE_S = 60
 WORKER = """
 import asyncio, sys
 from uuid import uuid4
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from projections.history import History
 async def main():
     projector = Projector(sys.argv[1], History(), uuid4(), lease_s=0.5)
@@ -56,15 +56,15 @@ class Refusing(History):
     def __init__(self) -> None:
         self.is_mended = False
 
-    def project(self, events: Sequence[Stored]) -> Projecting:
-        if not self.is_mended and any(b'"poison"' in event.data for event in events):
+    def project(self, events: Sequence[Recorded]) -> Projecting:
+        if not self.is_mended and any(b'"poison"' in event.stored.data for event in events):
             raise ValueError("what is this?")
         return (yield from super().project(events))
 
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()
@@ -97,10 +97,10 @@ def position(dsn: str) -> int:
 
 
 @contextlib.asynccontextmanager
-async def build_of(dsn: str, *, lease_s: float = 60, projection: History | None = None) -> AsyncIterator[Build]:
+async def build_of(dsn: str, *, lease_s: float = 60, projection: History | None = None) -> AsyncIterator[Writer]:
     connection = await connect(dsn, schema_of("history"))
     try:
-        yield Build(connection, projection or History(), "history", uuid4(), lease_s)
+        yield Writer(connection, projection or History(), "history", uuid4(), lease_s)
     finally:
         await connection.close()
 
@@ -167,10 +167,10 @@ async def test_an_owner_that_hangs_in_the_middle_of_a_batch_holds_nobody_up_for_
     database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after SIGSTOP: it has moved the checkpoint, not committed, and says nothing more."""
-    monkeypatch.setitem(batches.SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    monkeypatch.setitem(writing.SETTINGS, "idle_in_transaction_session_timeout", "1s")
     await talk(log)
     connection = await connect(database, schema_of("history"))
-    hung = Build(connection, History(), "history", uuid4(), 0.1)
+    hung = Writer(connection, History(), "history", uuid4(), 0.1)
     assert await hung.take()
     await connection.execute("BEGIN")
     await connection.execute("UPDATE projections SET position = 3")
@@ -315,8 +315,8 @@ async def test_killed_at_any_moment_its_rows_are_those_of_its_checkpoint(databas
 
 
 async def test_one_that_was_interrupted_goes_on_where_it_was(database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "BATCH_EVENTS", 5)
-    monkeypatch.setattr(building, "LEASE_S", 0.1)
+    monkeypatch.setattr(replaying, "BATCH_EVENTS", 5)
+    monkeypatch.setattr(replaying, "LEASE_S", 0.1)
     for _ in range(10):
         await talk(log)
     async with build_of(database) as live:
@@ -385,7 +385,7 @@ async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(data
 
 
 async def test_a_long_one_is_built_by_processes(database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "FAR_POSITIONS", 0)
+    monkeypatch.setattr(replaying, "FAR_POSITIONS", 0)
     for _ in range(10):
         await talk(log)
     async with build_of(database) as live:
@@ -404,9 +404,9 @@ async def test_a_long_one_is_built_by_processes(database: str, log: PostgresLog,
 
 async def test_two_rebuilds_do_not_meet(database: str, log: PostgresLog) -> None:
     await talk(log)
-    lane, name = list(building.begin(database, History(), "history_rebuild").items())[-1]
+    partition, name = list(replaying.begin(database, History(), "history_rebuild").items())[-1]
     connection = await connect(database, schema_of("history_rebuild"), role=None)
-    assert await Build(connection, History(), name, uuid4(), 60, lane).take()
+    assert await Writer(connection, History(), name, uuid4(), 60, partition).take()
     with pytest.raises(RebuildFailed, match="another process is rebuilding"):
         await rebuild(database, History(), lambda _: None)
     await connection.close()

@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters.build import Build, connect
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.postgres.verify import BATCH_BYTES, NoSuchStream, Verified, read, sent, verify
-from adapters.projections import listed
-from adapters.verify_projections import Compared, NotCompared, verify_projection
+from adapters.projector.checkpoints import listed
+from adapters.projector.compare import Compared, NotCompared, verify_projection
+from adapters.projector.writer import Writer, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
 from domain.codec import decode_actor
@@ -37,6 +37,7 @@ from domain.verify.finding import LogRow
 from domain.verify.log import Report
 from projections.history import History
 from tests.domain.histories import NODE, OWNER, sha256
+from tests.stores import blobs_of
 
 pytestmark = pytest.mark.anyio
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from which Postgres counts
@@ -45,7 +46,7 @@ ADA = Actor(OWNER, "Ada 🦉", "admin")
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()
@@ -97,7 +98,7 @@ async def seeded(log: PostgresLog) -> Seeded:
         )
     await append(log, chat, [*whole(e, q)[:-1], Event(e, GenerationFailed("x", "y"))])
     large = "long " * 40_000
-    kept = await log.put(chat, large.encode())
+    kept = await blobs_of(log).put(chat, large.encode())
     blob = await append(
         log, chat, whole(uuid4(), q, ("text", [large[:30_000]] * 6 + [large[180_000:]]), content={"blob": kept, "size_bytes": 200_000})
     )
@@ -261,7 +262,7 @@ async def test_a_row_that_was_dropped_is_found(database: str, seeded: Seeded) ->
 async def test_the_first_row_and_the_newest_ones_that_somebody_saw_are_missed(database: str, seeded: Seeded, log: PostgresLog) -> None:
     head = await log.head()
     async with await connect(database, schema_of("history")) as connection:
-        live = Build(connection, History(), "history", uuid4(), 60)
+        live = Writer(connection, History(), "history", uuid4(), 60)
         assert await live.take()
         await live.advance(1000, head)
     damage(database, "DELETE FROM events WHERE position = 1", f"DELETE FROM events WHERE position = {head}")
@@ -358,7 +359,7 @@ async def test_every_kind_of_damage_is_found_in_one_go(database: str, seeded: Se
 
 async def project(dsn: str, head: int) -> None:
     async with await connect(dsn, schema_of("history")) as connection:
-        live = Build(connection, History(), "history", uuid4(), 60)
+        live = Writer(connection, History(), "history", uuid4(), 60)
         assert await live.take()
         while live.position < head:
             await live.advance(1000, head)
@@ -423,7 +424,7 @@ async def test_tables_of_another_version_are_not_compared(database: str) -> None
 
 
 async def test_one_that_writes_goes_on_meanwhile(database: str, seeded: Seeded, log: PostgresLog) -> None:
-    from adapters.projector import Projector
+    from adapters.projector.live import Projector
 
     projector = Projector(database, History(), uuid4(), lease_s=0.5)
     projector.start()

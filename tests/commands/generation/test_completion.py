@@ -58,7 +58,7 @@ class Server:
         self.world = world
         self.models = KnownModels(world.provider)
         self.completions = Completions(
-            world.log, world.log, world.chats, world.runs, self.models, node_id=world.node_id, clock=time.monotonic
+            world.log, world.log.blobs, world.chats, world.runs, self.models, node_id=world.node_id, clock=time.monotonic
         )
 
     async def begin(self, turn: Turn, key: CommandKey | None = None, actor: Any = ME) -> Started:

@@ -10,9 +10,10 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
-from adapters.beside import FORGET, LEASE_S, Beside, Busy, Done, beside
 from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
+from adapters.projector.replay import DATABASE_FAILURES, FORGET_REPLAYS, LEASE_S, Busy, Done, Replay, ReplayFailed, replay
+from adapters.projector.writer import described
 from projections.projection import Projection
 
 SWAP_LOCK_TIMEOUT: Final = "10s"
@@ -38,7 +39,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
 async def rebuild(dsn: str, projection: Projection, progressed: Callable[[Done], None]) -> Rebuilt:
     """Raises ``RebuildFailed``, ``Poisoned`` for an event that can't be projected, ``CheckpointMoved`` if another rebuild took over."""
     try:
-        async with beside(dsn, projection, projection.name + SUFFIX, progressed) as built:
+        async with replay(dsn, projection, projection.name + SUFFIX, progressed) as built:
             await built.catch_up()
             await built.prepare_for_readers()
             for attempt in range(SWAP_ATTEMPTS_MAX):
@@ -47,12 +48,16 @@ async def rebuild(dsn: str, projection: Projection, progressed: Callable[[Done],
                 except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
                     if attempt == SWAP_ATTEMPTS_MAX - 1:
                         raise RebuildFailed(f"its readers did not let go of the old tables: {error}") from error
+    except ReplayFailed as error:
+        raise RebuildFailed(f"{error}\nWhat is built so far stays, and the next try goes on from there.") from error
+    except DATABASE_FAILURES as error:
+        raise RebuildFailed(f"the database failed: {described(None, error)}") from error
     except Busy:
         raise RebuildFailed(f"another process is rebuilding {projection.name}; if it died, try again in {LEASE_S:g} s") from None
     raise AssertionError("unreachable")
 
 
-async def swap(dsn: str, name: str, built: Beside) -> Rebuilt:
+async def swap(dsn: str, name: str, built: Replay) -> Rebuilt:
     """While the live one's checkpoint is locked, and so stands still: catch up with it, compare, rename."""
     async with (
         await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as connection,
@@ -75,7 +80,7 @@ async def swap(dsn: str, name: str, built: Beside) -> Rebuilt:
         for statement in ("DROP SCHEMA {old} CASCADE", "ALTER SCHEMA {new} RENAME TO {old}"):
             await connection.execute(sql.SQL(statement).format(old=old, new=new).as_string())
         await connection.execute(PUT_IN_PLACE, (name, position, projection_sha256(name)))
-        await connection.execute(FORGET, (name + SUFFIX,))
+        await connection.execute(FORGET_REPLAYS, (name + SUFFIX,))
     return Rebuilt(position, built.events, compared, differing)
 
 

@@ -9,14 +9,14 @@ from api.process.periodic import Periodic
 from commands.ports import Activity
 from domain.errors import StenographError
 
-log = structlog.get_logger("activity")
+logger = structlog.get_logger("activity")
 
 EVERY_S: Final = 5.0
 WAITING_MAX: Final = 50_000
 
 
-class Seen(Periodic):
-    """``note`` never waits; whom it noted is written within five seconds, all in one statement."""
+class LastActiveWriter(Periodic):
+    """``note`` never waits; the accounts that it noted are written within five seconds, all in one statement."""
 
     def __init__(self, activity: Activity) -> None:
         super().__init__(EVERY_S, "activity")
@@ -33,4 +33,4 @@ class Seen(Periodic):
             try:
                 await self._activity.note_active(list(waiting))
             except StenographError as error:
-                log.warning("activity_not_noted", people=len(waiting), error=str(error))
+                logger.warning("activity_not_noted", people=len(waiting), error=str(error))

@@ -10,10 +10,10 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from adapters.beside import LEASE_S, Beside, Busy, Done, beside, drop, require_idle
-from adapters.build import CheckpointMoved, Poisoned
 from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
+from adapters.projector.replay import DATABASE_FAILURES, LEASE_S, Busy, Done, Replay, ReplayFailed, drop, replay, require_idle
+from adapters.projector.writer import CheckpointMoved, Poisoned, described
 from domain.verify.finding import Finding
 from domain.verify.log import LISTED_MAX
 from projections.projection import Projection
@@ -50,7 +50,7 @@ async def verify_projection(dsn: str, projection: Projection, progressed: Callab
     try:
         require_idle(dsn, name)
         drop(dsn, name)  # what one that was killed left there
-        async with beside(dsn, projection, name, progressed, keep=False) as built:
+        async with replay(dsn, projection, name, progressed, keep=False) as built:
             try:
                 return await compare(dsn, projection.name, built)
             except Poisoned as error:
@@ -58,11 +58,15 @@ async def verify_projection(dsn: str, projection: Projection, progressed: Callab
                 return Compared(projection.name, built.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
     except CheckpointMoved:
         raise NotCompared(f"another process took the tables beside {projection.name} over") from None
+    except ReplayFailed as error:
+        raise NotCompared(str(error)) from error
+    except DATABASE_FAILURES as error:
+        raise NotCompared(f"the database failed: {described(None, error)}") from error
     except Busy:
         raise NotCompared(f"another process is verifying {projection.name}; if it died, try again in {LEASE_S:g} s") from None
 
 
-async def compare(dsn: str, name: str, built: Beside) -> Compared:
+async def compare(dsn: str, name: str, built: Replay) -> Compared:
     async with (
         await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as holder,
         await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as reader,
