@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from tests.api.conftest import Running, User
@@ -38,9 +39,10 @@ ROUTES: list[tuple[str, str, dict[str, Any]]] = [
 def loaded(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     """The chats of which messages were loaded, in order."""
     chats: list[UUID] = []
-    log = server.system.log
+    log, blobs = server.system.log, server.system.stores.blobs
     assert isinstance(log, MemoryLog)
-    history = MemoryHistory(log)
+    assert isinstance(blobs, MemoryBlobs)
+    history = MemoryHistory(log, blobs)
 
     async def chat(chat_id: UUID, *, at: int | None = None) -> Any:
         chats.append(chat_id)
