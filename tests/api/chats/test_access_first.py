@@ -12,7 +12,7 @@ from tests.api.conftest import Running, User
 
 pytestmark = pytest.mark.anyio
 
-SAVED = {"chat": {"history": {"messages": {}, "currentId": None}}}
+SAVED: dict[str, Any] = {"chat": {"history": {"messages": {}, "currentId": None}}}
 # Everything that loads messages of one chat, for those who may read it.
 ROUTES: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/api/v1/chats/{chat_id}", {}),
@@ -63,7 +63,7 @@ async def shared_with_nobody(server: Running, user: User) -> dict[str, str]:
     chat_id = await user.new_chat()
     message_id = str((await user.add(chat_id, "secret"))["message_id"])
     share_id = (await user.post(f"/api/v1/chats/{chat_id}/share")).json()["share_id"]
-    nobody = {"access_grants": []}
+    nobody: dict[str, Any] = {"access_grants": []}
     assert (await user.post(f"/api/v1/chats/shared/{chat_id}/access/update", nobody)).status_code == 200
     return {"chat_id": chat_id, "message_id": message_id, "share_id": share_id, "cursor": server.cursor(2)}
 
