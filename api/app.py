@@ -72,15 +72,17 @@ from commands.generation.runs import Keeper, Runs
 from domain.errors import LogUnavailable
 from domain.event import Stored
 from domain.stream import Stream
-from projections.history import History
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
 from projections.projection import Projection
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
-PROJECTIONS: Sequence[Projection] = (History(),)
-# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and one for each projection.
-CONNECTIONS_LEAST = 1 + LANES + 2 + len(PROJECTIONS)
-CONNECTIONS_MOST = READERS_MAX + LANES + 2 + len(PROJECTIONS)
+PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
+# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
+CONNECTIONS_LEAST = 1 + LANES + 2 + 1
+CONNECTIONS_MOST = READERS_MAX + LANES + 2 + 1
 
 
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
@@ -105,10 +107,9 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
     )
     await log.start()
     system = await assemble(settings, epoch, node_id, log, bell, PostgresCredentials(log.reader), PostgresHistory(log.reader), late)
-    for projection in PROJECTIONS:
-        projector = Projector(dsn, projection, node_id)
-        system.hub.watch(projector.observe)
-        system.projectors.append(projector)
+    projector = Projector(dsn, PROJECTIONS, node_id)
+    system.hub.watch(projector.observe)
+    system.projectors.append(projector)
     return system
 
 
