@@ -99,15 +99,17 @@ from commands.transfer.whole_chat import WholeChats
 from commands.whole_lists import WholeLists
 from domain.event import Stored
 from domain.stream import Stream
-from projections.history import History
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
 from projections.projection import Projection
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
-PROJECTIONS: Sequence[Projection] = (History(),)
-# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and one for each projection.
-CONNECTIONS_LEAST = 1 + LANES + 2 + len(PROJECTIONS)
-CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + len(PROJECTIONS)
+PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
+# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
+CONNECTIONS_LEAST = 1 + LANES + 2 + 1
+CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + 1
 
 # Routes for signed-in users, and those for signing in.
 SIGNED_IN: Sequence[type[Controller]] = (
@@ -167,8 +169,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         tickets=PostgresTickets(reader),
         history=PostgresHistory(reader),
     )
-    projectors = [Projector(dsn, projection, node_id) for projection in PROJECTIONS]
-    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, projectors)
+    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
 
 async def in_memory(settings: Settings) -> System:

@@ -104,23 +104,16 @@ def verified(dsn: str, first: int, stream: Stream | None) -> "Report":
 
 def compared_projections(dsn: str) -> "tuple[list[Compared], list[str]]":
     """What was compared, and in words what could not be."""
-    from adapters.projector.compare import NotCompared, verify_projection
+    from adapters.projector.compare import verify_projections
     from adapters.projector.replay import Done
     from api.app import PROJECTIONS
 
-    compared: list[Compared] = []
-    notes: list[str] = []
-    for projection in PROJECTIONS:
-        with Progress(f"Replaying {projection.name}", 0, unit="events") as bar:
+    with Progress("Replaying the projections", 0, unit="events") as bar:
 
-            def progressed(done: Done, bar: Progress = bar) -> None:
-                bar.reached(done.position, done.head)
+        def progressed(done: Done) -> None:
+            bar.reached(done.position, done.head)
 
-            try:
-                compared.append(asyncio.run(verify_projection(dsn, projection, progressed)))
-            except NotCompared as error:
-                notes.append(f"{projection.name} was not compared: {error}")
-    return compared, notes
+        return asyncio.run(verify_projections(dsn, PROJECTIONS, progressed))
 
 
 def show_json(report: "Report", took_s: float, compared: "list[Compared]", notes: list[str]) -> None:

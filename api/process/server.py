@@ -163,7 +163,7 @@ class System:
     def readiness(self) -> dict[str, Any]:
         warnings = [] if self.epoch.fsync else ["fsync is off: a crash of the database machine loses committed events"]
         warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
-        warnings += [one.warning for one in self.projectors if one.warning is not None]
+        warnings += [warning for one in self.projectors for warning in one.warnings]
         fresh = self.live.has_recent_contact()
         return {
             **({} if self.worker is None else {"worker": self.worker}),
