@@ -180,7 +180,7 @@ class Aggregate(Generic[State]):
             def over(task: asyncio.Task[None]) -> None:
                 kept.reading = None
                 if not task.cancelled():
-                    task.exception()  # whoever waits is told; if nobody does any more, nobody need be
+                    task.exception()  # retrieve the exception, so that asyncio does not log a warning
 
             reading.add_done_callback(over)
         await asyncio.shield(reading)

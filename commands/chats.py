@@ -149,7 +149,7 @@ def in_lists(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
         case ShareChat(user_id=user_id, chat_id=chat_id, permission=permission):
             if permission is None:
                 return [unlisted(user_id, chat_id)]
-            # A grant to nobody is refused: the stream of that user must exist.
+            # A grant to a user who does not exist is refused: their stream must exist.
             return [] if user_id in chat.grants else [StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], EXISTS)]
         case DeleteChat(chat_id=chat_id):
             owner = [chat.owner_id] if chat.owner_id is not None and chat.listed else []

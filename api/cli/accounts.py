@@ -176,7 +176,7 @@ def add(email: str, name: str | None, role: str, password_stdin: bool, url: str 
     elif sys.stdin.isatty():
         password = click.prompt("Password of the new account", hide_input=True, confirmation_prompt="Once more", err=True)
     else:
-        raise click.UsageError("nobody to ask for the password: use --password-stdin")
+        raise click.UsageError("there is no terminal to ask for the password: use --password-stdin")
     if not password:
         raise click.UsageError("the password is empty")
 

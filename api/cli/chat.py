@@ -112,7 +112,7 @@ class Conversation:
         finally:
             loop.remove_signal_handler(signal.SIGINT)
             self.screen.end_line()
-            if stopping:  # whoever leaves at once still wanted the answer stopped
+            if stopping:  # the user leaves at once; the answer is still to be stopped
                 await asyncio.wait(stopping, timeout=STOP_WAIT_S)
                 for task in stopping:
                     task.cancel()
@@ -126,7 +126,7 @@ class Conversation:
 
     async def _stop(self, client: Client, begun: Begun) -> None:
         for task_id in begun.task_ids or [begun.task_id]:
-            with contextlib.suppress(ClientError):  # it has ended already, or nobody is there: the answer itself will say so
+            with contextlib.suppress(ClientError):  # it has ended already, or the server is away: the answer itself shows it
                 await client.stop(task_id)
 
 

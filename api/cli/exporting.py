@@ -104,7 +104,7 @@ def destination(output: Path | None) -> Iterator[Write]:
             with whole_file(output) as file:
                 yield file.write
     except BrokenPipeError:
-        # Whoever read the output has seen enough. What is still buffered must not be tried again at exit.
+        # The reader closed the pipe. Buffered output must not be written again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:

@@ -60,7 +60,7 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     reading = looked_into(file)
     found = format_of(reading.head) if format_ == "auto" else format_
     if stream_answers and found != "chitchat":
-        raise Failed("--stream-answers is for chitchat: in other formats it is known how the answers came, or nobody knows.")
+        raise Failed("--stream-answers is only for chitchat: other formats do not say how their answers were streamed.")
     total = size_of(file)
     if found == "jsonl":
         restore_file(io.BufferedReader(reading), email=user, data=data, read_bytes=lambda: reading.done, size_bytes=total)
@@ -111,7 +111,7 @@ def format_of(head: bytes) -> Format:
 
 
 def size_of(file: IO[bytes]) -> int:
-    """0 where nobody knows: a pipe."""
+    """The size in bytes; 0 if unknown, as of a pipe."""
     try:
         here = file.tell()
         size = file.seek(0, 2)

@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-NICENESS: Final = 10  # a tenth of a share, as soon as others want one; with nobody else it costs nothing
+NICENESS: Final = 10  # about a tenth of the processor while others want it; all of it otherwise
 
 
 def lower_priority() -> None:

@@ -18,7 +18,7 @@ from domain.errors import LogUnavailable, UserNotFound
 def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_bytes: Callable[[], int], size_bytes: int) -> None:
     """Restore every chat of the file and say what came of it. Raises ``Failed`` where something of it was not restored.
 
-    ``size_bytes`` is 0 where nobody knows, as of a pipe; ``read_bytes`` says how many of them are read.
+    ``size_bytes`` is 0 if unknown, as of a pipe; ``read_bytes`` counts the bytes read so far.
     """
     from adapters.postgres.restore import restore  # only here: it brings a driver with it
 

@@ -34,7 +34,7 @@ OWN_KEYS: Final = (
     | {"filter_ids", "tool_ids", "skill_ids", "tool_servers", "model_item", "background_tasks"}
     | {"assistant_message_id", "regeneration_message_id"}
 )
-CONTEXT_MESSAGES_MAX: Final = 100_000  # what a model can take is for whoever runs it to say
+CONTEXT_MESSAGES_MAX: Final = 100_000  # the provider limits what its model accepts
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 
 

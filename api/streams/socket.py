@@ -419,7 +419,7 @@ class Socket:
         except LogUnavailable:
             await asyncio.sleep(LOG_RETRY_S)
         except Exception:
-            # A mistake of ours: nobody waits for this task, and the client must not wait for ever. It comes back with its cursors.
+            # Our own bug: no caller awaits this task, so close the socket. The client comes back with its cursors.
             logger.exception("page_not_read", stream=str(joined.stream), session=str(self.session_id))
             self.close(Close(1011, "the server made a mistake"))
             return
