@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from litestar import Litestar, asgi
+from litestar import Controller, Litestar, Router, asgi
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -40,7 +41,7 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.tickets import PostgresTickets
 from adapters.postgres.user_list import PostgresUserList
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider
@@ -67,13 +68,14 @@ from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
-from api.request.authentication import provide_any_principal, provide_principal
+from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
 from api.request.caller import provide_caller
 from api.request.cors import cors_for
 from api.request.errors import HANDLERS
+from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
 from api.settings import Settings
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
@@ -97,15 +99,40 @@ from commands.transfer.whole_chat import WholeChats
 from commands.whole_lists import WholeLists
 from domain.event import Stored
 from domain.stream import Stream
-from projections.history import History
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
 from projections.projection import Projection
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
-PROJECTIONS: Sequence[Projection] = (History(),)
-# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and one for each projection.
-CONNECTIONS_LEAST = 1 + LANES + 2 + len(PROJECTIONS)
-CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + len(PROJECTIONS)
+PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
+# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
+CONNECTIONS_LEAST = 1 + LANES + 2 + 1
+CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + 1
+
+# Routes for signed-in users, and those for signing in.
+SIGNED_IN: Sequence[type[Controller]] = (
+    AuthsController,
+    UsersController,
+    ChatListController,
+    SearchController,
+    ChatsController,
+    FoldersController,
+    SharingController,
+    CopiesController,
+    ParamsController,
+    ReadsController,
+    ExportsController,
+    ImportController,
+    StatisticsController,
+    AllChatsController,
+    CompletionsController,
+    TasksController,
+    ModelsController,
+    OpenAIController,
+    StreamsController,
+)
 
 
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
@@ -142,8 +169,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         tickets=PostgresTickets(reader),
         history=PostgresHistory(reader),
     )
-    projectors = [Projector(dsn, projection, node_id) for projection in PROJECTIONS]
-    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, projectors)
+    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
 
 async def in_memory(settings: Settings) -> System:
@@ -228,7 +254,7 @@ async def assemble(
         token_lifetime_s=settings.token_lifetime_s,
         processes=settings.workers,
     )
-    live = Live(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
     chat_reader = ChatReader(stores.history, log, blobs, folders, epoch.epoch)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.history))
     seen = LastActiveWriter(stores.activity)
@@ -326,30 +352,13 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
     }
     return Litestar(
         route_handlers=[
-            AuthsController,
-            UsersController,
-            ChatListController,
-            SearchController,
-            ChatsController,
-            FoldersController,
-            SharingController,
-            CopiesController,
-            ParamsController,
-            ReadsController,
-            ExportsController,
-            ImportController,
-            StatisticsController,
-            AllChatsController,
-            CompletionsController,
-            TasksController,
-            ModelsController,
-            OpenAIController,
-            StreamsController,
+            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
             asgi("/ws", copy_scope=False)(system.sockets),
-            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False),
+            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name]),
         ],
         dependencies=dependencies,
+        state=State({"accounts": system.accounts}),
         cors_config=cors_for(system.settings.allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],

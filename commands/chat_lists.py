@@ -25,7 +25,7 @@ class ListItem(NamedTuple):
 
 
 class ChatLists:
-    """Everybody's lists, the chat that changed last first.
+    """The lists of all users, the chat that changed last first.
 
     ``at_least``, a position: wait until the list holds what happened until then. Raises ``ProjectionBehind`` if it does not in time.
     """

@@ -1,4 +1,4 @@
-"""Reading a chat for somebody: access is checked on the chat's head, before any of its messages is loaded."""
+"""Reads a chat for a user: access is checked on the chat's head, before any of its messages is loaded."""
 
 from datetime import UTC, datetime
 from typing import Final, NamedTuple

@@ -18,7 +18,7 @@ PAGE_EVENTS: Final = 10_000
 
 
 class FolderTrees:
-    """Everybody's folders."""
+    """The folders of all users."""
 
     def __init__(self, log: EventLog, *, kept_max: int = KEPT_MAX) -> None:
         self._log = log

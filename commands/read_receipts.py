@@ -23,7 +23,7 @@ WAITING_MAX: Final = 50_000
 
 
 class ReadReceipts:
-    """Everybody's read receipts. ``note`` keeps a report in memory until ``write_noted`` is called."""
+    """The read receipts of all users. ``note`` keeps a report in memory until ``write_noted`` is called."""
 
     def __init__(self, accounts: Accounts, reader: ChatReader, log: EventLog, history: History) -> None:
         self._accounts = accounts

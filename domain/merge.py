@@ -3,7 +3,7 @@
 A client may save the whole chat as it holds it. That copy is old in most places: what it lacks was not deleted, and what differs
 was not necessarily changed by it. So each key of each message is compared three ways: as the server has it now, as the client
 sends it, and as the client had read it. Only where the client's differs from what it had read has it been changed; where the
-server's does too, somebody else changed the same, and nobody's words may be lost: that is a conflict, and nothing is saved.
+server's does too, another user changed the same, and neither change may be lost: that is a conflict, and nothing is saved.
 
 Pure, like everything here. Messages are mappings as readers see them (``content``, ``done``, ``state``, ``annotation`` …).
 """
@@ -132,7 +132,7 @@ def is_edit(sent: SavedMessage, key: str, read: ReadState) -> bool:
 
 
 def is_piece(sent: SavedMessage, read: ReadState) -> bool:
-    """Whether the content is that of an answer which was still being written when it was read: nobody edits such a one."""
+    """Whether the content is that of an answer which was still being written when it was read: a client does not let its user edit that."""
     if read.was_open:
         return True
     generated = [state for state in (*read.states, read.message or {}) if "state" in state]
@@ -140,7 +140,7 @@ def is_piece(sent: SavedMessage, read: ReadState) -> bool:
         return False
     if sent.message.get("done") is not True:
         return True
-    # Whoever stops an answer may have seen less of it than there is.
+    # A user who stops an answer may have seen less of it than there is.
     content = sent.message["content"]
     return isinstance(content, str) and any(
         state["state"] != "done" and isinstance(state.get("content"), str) and state["content"].startswith(content) for state in read.states

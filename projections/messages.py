@@ -89,6 +89,14 @@ class Messages(MutableMapping[str, Message]):
         children: list[str] = held["childrenIds"] if isinstance(held, dict) else held.children
         return children
 
+    def move(self, message_id: str, parent_id: str | None) -> None:
+        """Put a message below another one. The lists of children stay as they are."""
+        held = self._held[message_id]
+        if isinstance(held, dict):
+            held["parentId"] = parent_id
+        else:
+            held.parent_id = parent_id
+
     def only(self, message_ids: Iterable[str]) -> "Messages":
         """These alone, in this order."""
         return Messages({message_id: self._held[message_id] for message_id in message_ids})

@@ -40,6 +40,7 @@ GROUPS = {
     "crash/test_sigterm.py": "crash-2",
     "crash": "crash-3",
     "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
+    "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
 }
 
 # No test asserts how long an example takes: on a busy machine it takes longer.

@@ -15,7 +15,7 @@ import structlog
 from domain.errors import LogUnavailable
 from domain.event import Stored
 
-log = structlog.get_logger("tail")
+logger = structlog.get_logger("tail")
 
 PAGE_EVENTS: Final = 250  # a millisecond or two of the loop: tokens of this process wait for a page of others' events
 HELD_BATCHES_MAX: Final = 256
@@ -100,7 +100,7 @@ class Tail:
             # A mistake of whoever is told must end neither the tail, or nobody here is told anything any more, nor the append
             # that this came from.
             self.stumbles += 1
-            log.exception("delivery_failed", position=events[0].position)
+            logger.exception("delivery_failed", position=events[0].position)
         self._moved.set()
 
     async def _run(self) -> None:
@@ -114,13 +114,13 @@ class Tail:
             try:
                 await self._catch_up()
             except LogUnavailable as error:
-                log.warning("tail_waits", error=str(error))
+                logger.warning("tail_waits", error=str(error))
                 await asyncio.sleep(RETRY_S)
                 self._look_again()
                 self._wake.set()
             except Exception:
                 self.stumbles += 1
-                log.exception("tail_stumbled", position=self.position)
+                logger.exception("tail_stumbled", position=self.position)
                 await asyncio.sleep(RETRY_S)
                 self._look_again()
                 self._wake.set()

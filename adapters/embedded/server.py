@@ -45,7 +45,7 @@ from adapters.embedded.host import (
     refuse_closed_parents,
 )
 
-_log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 SUPERUSER = "stenograph"  # the database's owner; a role name, not a system user
 DATABASE = "postgres"  # initdb makes it, so a new folder needs no further statement
@@ -159,7 +159,7 @@ class EmbeddedPostgres:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                _log.info("embedded_postgres_left_to_others", data=str(self._data))
+                logger.info("embedded_postgres_left_to_others", data=str(self._data))
                 return
             self._stop_server()
 
@@ -176,7 +176,7 @@ class EmbeddedPostgres:
         with self._gate():
             if self._users is None or self._running() is not None:
                 return False  # we have stopped meanwhile, or another process that shares the folder was quicker
-            _log.warning("embedded_postgres_died", data=str(self._data))
+            logger.warning("embedded_postgres_died", data=str(self._data))
             self._dsn = self._run()
             return True
 
@@ -188,7 +188,7 @@ class EmbeddedPostgres:
                 try:
                     await asyncio.to_thread(self.ensure_running)
                 except EmbeddedPostgresError as error:
-                    _log.error("embedded_postgres_restart_failed", error=str(error))
+                    logger.error("embedded_postgres_restart_failed", error=str(error))
 
     def __enter__(self) -> Self:
         self.start()
@@ -387,7 +387,7 @@ class EmbeddedPostgres:
                     signal.pidfd_send_signal(exited, sent)
                 if _becomes_readable(exited, timeout_s):
                     break
-                _log.warning("embedded_postgres_slow_to_stop", pid=running.pid, signal=sent.name, waited_s=timeout_s)
+                logger.warning("embedded_postgres_slow_to_stop", pid=running.pid, signal=sent.name, waited_s=timeout_s)
             else:
                 raise EmbeddedPostgresError(f"postgres (process {running.pid}) still runs after SIGINT and SIGQUIT")
         finally:

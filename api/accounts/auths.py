@@ -14,7 +14,7 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.request.authentication import COOKIE, bearer_of, credential_of
+from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
 from commands.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
 from domain.errors import AccountInactive, NotAuthenticated
 from domain.user import Account, UserRole
@@ -98,7 +98,7 @@ class AuthsController(Controller):
     path = "/api/v1/auths"
     tags = ("accounts",)
 
-    @post("/signup", status_code=200)
+    @post("/signup", status_code=200, opt={PUBLIC: True})
     async def sign_up(
         self, data: JSONBody[SignUpIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
     ) -> Response[SessionOut]:
@@ -107,7 +107,7 @@ class AuthsController(Controller):
         made = await accounts.sign_up(data.name, data.email, data.password, fields=fields, address=address_of(request))
         return signed_in(made, request)
 
-    @post("/signin", status_code=200)
+    @post("/signin", status_code=200, opt={PUBLIC: True})
     async def sign_in(
         self, data: JSONBody[SignInIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
     ) -> Response[SessionOut]:
@@ -122,12 +122,12 @@ class AuthsController(Controller):
         account = await accounts.account(any_principal.user_id)
         return session_of(bearer_of(request.headers) or "", any_principal.expires_at, any_principal.user_id, account)
 
-    @get("/signout")
+    @get("/signout", opt={PUBLIC: True})
     async def sign_out_by_get(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
         """As the reference has it."""
         return await signed_out(request, accounts)
 
-    @post("/signout", status_code=200)
+    @post("/signout", status_code=200, opt={PUBLIC: True})
     async def sign_out(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
         """End this token, everywhere, and forget the cookie. One that has ended already is signed out."""
         return await signed_out(request, accounts)
@@ -174,7 +174,7 @@ class AuthsController(Controller):
 
     @post("/add", status_code=200)
     async def add(self, data: JSONBody[AddIn], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:
-        """Make an account for somebody else (admin). No token of theirs is shown: they sign in themselves."""
+        """Make an account for another person (admin). The response holds no token: they sign in themselves."""
         fields = profile(profile_image_url=data.profile_image_url)
         user_id, account = await accounts.add(principal, data.name, data.email, data.password, data.role, fields=fields)
         return user_of(user_id, account)

@@ -1,4 +1,4 @@
-"""``/api/v1/users``: what an admin does to accounts, and what everybody does to their own settings."""
+"""``/api/v1/users``: what an admin does to accounts, and what all users do to their own settings."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -86,7 +86,7 @@ class UsersController(Controller):
     async def user(
         self, user_id: FromPath[UUID], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> UserOut | PersonOut:
-        """One account: all of it for an admin and its owner, the name and the picture for everybody."""
+        """One account: all of it for an admin and its owner, the name and the picture for all others."""
         account = await accounts.existing(user_id)
         if caller.user_id == user_id or caller.principal.role == "admin":
             return user_of(user_id, account)
@@ -100,7 +100,7 @@ class UsersController(Controller):
         caller: NamedDependency[Caller],
         accounts: NamedDependency[Accounts],
     ) -> UserOut:
-        """Change somebody's role, name, picture or password (admin). What the role no longer allows ends at once, on every process."""
+        """Change an account's role, name, picture or password (admin). What the role no longer allows ends at once, on every process."""
         account = await accounts.update(
             caller.principal,
             user_id,

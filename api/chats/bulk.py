@@ -37,7 +37,7 @@ class AllChatsController(Controller):
 
     @get("/all/db")
     async def everybodys(self, caller: NamedDependency[Caller], whole_lists: NamedDependency[WholeLists]) -> Stream:
-        """Everybody's chats, for admins and auditors. They stand together by their owner."""
+        """Everyone's chats, for admins and auditors, ordered by owner."""
         require_reader_of_everything(caller)
         await whole_lists.require_current()
         return array(whole_lists.of_everyone())

@@ -156,7 +156,7 @@ class ChatsController(ChatPastController):
         """Rename the chat or change its own keys (models, params …), by shallow merge.
 
         With ``history`` a whole saved chat: merged by message, never in place of what is there, and answered with the whole chat.
-        ``version`` (or ``If-Match``) says what was read before. 409 ``edit_conflict`` where somebody else changed the same since.
+        ``version`` (or ``If-Match``) says what was read before. 409 ``edit_conflict`` where another user changed the same since.
         """
         known_id = caller.bound(chat_id)
         commands: list[ChatCommand] = []

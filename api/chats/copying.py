@@ -43,7 +43,7 @@ class CopiesController(Controller):
     async def clone_shared(
         self, share_id: FromPath[str], caller: NamedDependency[Caller], chat_copier: NamedDependency[ChatCopier]
     ) -> CopyOut:
-        """A chat of one's own out of a snapshot that one may see."""
+        """A chat of one's own out of a shared version whose link one may open."""
         return CopyOut(*await chat_copier.clone_shared(caller.principal, share_id, caller.key))
 
     @post("/{chat_id:str}/fork", status_code=200)

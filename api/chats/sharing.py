@@ -96,7 +96,7 @@ class SharingController(Controller):
         page: PageNumber = None,
         at_least: FromQuery[int | None] = None,
     ) -> list[SharedChatOut]:
-        """The caller's chats of which a snapshot is shared, the one shared last first. ``page`` counts from 1 and holds 60."""
+        """The caller's chats that have a share link, the one shared last first. ``page`` counts from 1 and holds 60."""
         return [
             SharedChatOut(one.share_id, one.chat_id, one.share_id, one.title, one.version, one.updated_at, one.created_at)
             for one in await share_links.list_links(caller.user_id, **page_bounds(page, SHARES_MAX), at_least=at_least)
@@ -106,7 +106,7 @@ class SharingController(Controller):
     async def access(
         self, chat_id: FromPath[str], caller: NamedDependency[Caller], share_links: NamedDependency[ShareLinks]
     ) -> list[GrantOut]:
-        """Who may see the snapshot of this chat; of one that is not shared, nobody."""
+        """Who may open the link to this chat; an empty list if it is not shared."""
         link = await share_links.link_of(caller.user_id, caller.bound(chat_id))
         if link is None:
             return []
@@ -117,7 +117,7 @@ class SharingController(Controller):
     async def set_access(
         self, chat_id: FromPath[str], data: JSONBody[GrantsIn], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
     ) -> CommandOut:
-        """Who may see the snapshot: everyone who is signed in (``*``), or the people named, and nobody else from now on."""
+        """Who may open the link from now on: everyone who is signed in (``*``), or only the people named."""
         everyone, user_ids = people_of(data.access_grants)
         command = SetShareLinkAccess(chat_id=caller.bound(chat_id), by=caller.user_id, everyone=everyone, user_ids=user_ids)
         return command_out(command.chat_id, await chats.handle(command, actor=caller.actor, key=caller.key))

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
-from api.cli.priority import give_way
+from api.cli.priority import lower_priority
 from api.cli.progress import Progress
 from api.cli.projections import database
 from api.cli.restoring import restore_file
@@ -69,7 +69,7 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     import uvloop  # only here, as with all that reaches the database: most commands need none of it
 
     with database(data) as dsn:
-        give_way()
+        lower_priority()
         summary = uvloop.run(into(dsn, source, user, reading, total))
     report(summary, source.broken)
 
@@ -174,7 +174,7 @@ async def into(dsn: str, source: Source, email: str | None, reading: Reading, to
     from commands.transfer.importing import Importing, Summary
     from commands.transfer.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, WholeChats
 
-    collect_seldom()
+    collect_rarely()
     async with bulk_log(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as bulk:
         owner = await owner_of(bulk, email)
         with Progress("Importing", total or 1, unit="bytes") as bar:

@@ -6,6 +6,6 @@ from typing import Final
 NICENESS: Final = 10  # a tenth of a share, as soon as others want one; with nobody else it costs nothing
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """To be called once the database runs: a Postgres that this command starts is the servers' own."""
     os.nice(NICENESS)

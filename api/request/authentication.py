@@ -10,13 +10,17 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
 
 from api.request.cors import may_use_cookie
 from commands.accounts import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
 
 COOKIE: Final = "token"
+PUBLIC: Final = "public"  # the key in a route's ``opt``
+PRINCIPAL: Final = "principal"  # the key in a request's state
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -51,12 +55,25 @@ def from_own_page(request: Request[Any, Any, Any]) -> bool:
     return same_origin(request.headers) or may_use_cookie(request.headers.get("origin"), request.app.cors_config)
 
 
-async def provide_any_principal(request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Principal:
-    """The account that is signed in, also while it waits for its approval. Raises ``NotAuthenticated``, ``AccountInactive``."""
+async def require_signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard: guards run before the body is read, so a caller who is not signed in cannot make the server read or parse one.
+
+    A route that carries ``PUBLIC`` needs no account. Raises ``NotAuthenticated``, ``AccountInactive``, ``Forbidden``.
+    """
+    if handler.opt.get(PUBLIC):
+        return
+    request: Request[Any, Any, Any] = Request(connection.scope)
     credential = credential_of(request)
     if credential is None:
         raise NotAuthenticated
-    return await accounts.authenticate(credential)
+    accounts: Accounts = connection.app.state.accounts
+    connection.scope["state"][PRINCIPAL] = await accounts.authenticate(credential)
+
+
+async def provide_any_principal(request: Request[Any, Any, Any]) -> Principal:
+    """The account that is signed in, also while it waits for its approval."""
+    principal: Principal = request.scope["state"][PRINCIPAL]
+    return principal
 
 
 async def provide_principal(any_principal: NamedDependency[Principal]) -> Principal:

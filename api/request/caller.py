@@ -15,6 +15,7 @@ from domain.errors import BadRequest
 from domain.event import Actor
 
 KEY_CHARACTERS_MAX: Final = 256
+VERSION_DIGITS_MAX: Final = 10  # a version is below 2³¹
 
 
 class Caller:
@@ -53,7 +54,7 @@ class Caller:
         if given is None or given == "*":
             return None
         quoted = given.removeprefix("W/").strip('"')
-        if not quoted.isdecimal():
+        if not quoted.isdecimal() or len(quoted) > VERSION_DIGITS_MAX:
             raise BadRequest(f'expected If-Match: "version", received {given[:80]!r}')
         return int(quoted)
 

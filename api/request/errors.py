@@ -6,6 +6,7 @@ Answers are ``application/problem+json`` (RFC 9457); below ``/v1`` they have Ope
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import structlog
 from litestar import Request, Response
@@ -185,6 +186,16 @@ def undecodable(request: Request[Any, Any, Any], _error: UnicodeDecodeError) -> 
     return problem(request, 400, "bad_request", "expected text in UTF-8", {}, {})
 
 
+def too_deep(request: Request[Any, Any, Any], _error: RecursionError) -> Response[dict[str, Any]]:
+    """A body whose JSON is nested beyond the stack of the decoder."""
+    return problem(request, 400, "bad_request", "expected JSON that is nested less deeply", {}, {})
+
+
+def printable(path: str) -> str:
+    """A path for the log: escaped, so that control characters in it do not reach a terminal."""
+    return quote(path)
+
+
 def reasons(error: ValidationException) -> list[str]:
     extra = error.extra if isinstance(error.extra, list) else []
     said = []
@@ -197,7 +208,9 @@ def reasons(error: ValidationException) -> list[str]:
 
 def unknown_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """Our own bug: all of it goes to the log, none of it to the caller."""
-    log.error("request_failed", request_id=request_id(request.scope), method=request.method, path=request.url.path, exc_info=error)
+    log.error(
+        "request_failed", request_id=request_id(request.scope), method=request.method, path=printable(request.url.path), exc_info=error
+    )
     more = {"request_id": request_id(request.scope)}
     return problem(request, 500, "internal", "the server made a mistake; it has been logged under this request id", more, {})
 
@@ -206,5 +219,6 @@ HANDLERS: Final[dict[Any, Any]] = {
     errors.StenographError: known_error,
     HTTPException: http_error,
     UnicodeDecodeError: undecodable,
+    RecursionError: too_deep,
     Exception: unknown_error,
 }

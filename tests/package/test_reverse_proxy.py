@@ -13,12 +13,14 @@ import httpx
 import pytest
 
 from api.settings import Settings
+from commands.accounts import GUESSES_OF_ONE_FROM_ONE_PLACE
 from stenograph_client import ApiError, Client, Event, State
 from tests.api.conftest import Running, running
 from tests.client.world import WAIT_S, one, soon
 from tests.package.debian import program
 
 pytestmark = pytest.mark.anyio
+PASSWORD = "correct horse battery"
 CONF = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "nginx.conf"
 # What Debian has around a file of conf.d, for one that runs as anybody from a folder of its own.
 AROUND = """
@@ -99,7 +101,7 @@ async def nginx(server: Running, tmp_path: Path) -> AsyncIterator[Nginx]:
 @contextlib.asynccontextmanager
 async def signed_up(nginx: Nginx) -> AsyncIterator[Client]:
     async with Client(nginx.url, backoff=soon) as client:
-        await client.sign_up("Ada", "ada@example.org", "correct horse battery")
+        await client.sign_up("Ada", "ada@example.org", PASSWORD)
         yield client
 
 
@@ -154,7 +156,19 @@ async def test_a_long_poll_passes_and_returns_with_the_next_event(nginx: Nginx, 
         assert [event["data"]["type"] for event in answer.json()["events"]] == ["message_added"]
 
 
-async def test_the_server_sees_through_the_proxy_who_asks_and_how(nginx: Nginx) -> None:
+async def test_the_brake_on_guessing_passwords_tells_people_behind_the_proxy_apart(nginx: Nginx) -> None:
+    async def sign_in(address: str, password: str) -> int:
+        from_there = httpx.AsyncHTTPTransport(local_address=address)
+        async with httpx.AsyncClient(base_url=nginx.url, timeout=WAIT_S, transport=from_there) as http:
+            return (await http.post("/api/v1/auths/signin", json={"email": "ada@example.org", "password": password})).status_code
+
+    async with signed_up(nginx):
+        guesses = [await sign_in("127.0.0.2", "incorrect horse") for _ in range(GUESSES_OF_ONE_FROM_ONE_PLACE + 1)]
+        assert guesses[-1] == 429
+        assert await sign_in("127.0.0.1", PASSWORD) == 200
+
+
+async def test_the_server_s_own_page_is_known_behind_the_proxy(nginx: Nginx) -> None:
     """A page of the proxy's own address is the server's own page: its socket opens, and its cookie changes things."""
     async with signed_up(nginx) as client, httpx.AsyncClient(base_url=nginx.url, timeout=WAIT_S, trust_env=False) as http:
         http.cookies.set("token", str(client.credentials.token))

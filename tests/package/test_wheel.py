@@ -98,8 +98,8 @@ def test_a_wheel_in_an_empty_environment_serves(installed: Path, open_folder: Pa
     data.mkdir()
     python = installed / "python"
     with served(installed, data) as url:
-        assert httpx.get(f"{url}/ready", timeout=WAIT_S).json()["ready"] is True
-        assert httpx.get(f"{url}/docs/assets/swagger-ui.css", timeout=WAIT_S).status_code == 200
+        assert httpx.get(f"{url}/ready", timeout=WAIT_S, trust_env=False).json()["ready"] is True
+        assert httpx.get(f"{url}/docs/assets/swagger-ui.css", timeout=WAIT_S, trust_env=False).status_code == 200
         module, end = run(python, "-c", ASK, url, cwd=data).splitlines()
     assert Path(module).is_relative_to(installed.parent)
     assert end == "message_end"
