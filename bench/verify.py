@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import psycopg
 
+from api.app import PROJECTIONS
 from bench.bare_log import scanned_s
 from bench.dataset import Dataset, standard
 from bench.host import ROOT, Host
@@ -17,7 +18,7 @@ from bench.report import Line
 WAIT_S: Final = 3600.0
 VERIFY: Final = ("-m", "api.cli", "verify", "--json")
 READ_ALL: Final = "SELECT sum(length(data::text)) FROM events"
-REBUILD: Final = ("-m", "api.cli", "projections", "rebuild", "history")
+REBUILD: Final = ("-m", "api.cli", "projections", "rebuild", *(one.name for one in PROJECTIONS))
 
 
 async def run(host: Host) -> list[Line]:
