@@ -206,7 +206,7 @@ def _take(values: dict[str, Any], name: str, written: object, where: str, proble
 def _path(expected: type, value: object) -> object:
     if expected is Path and isinstance(value, str):
         return Path(value)
-    # How msgspec wants its hook to say "not mine"; only a setting of a type that nobody has used yet gets here.
+    # msgspec's hooks refuse a type in this way. Reached only by a setting of a type that no setting has today.
     raise NotImplementedError(f"settings of type {expected}")
 
 

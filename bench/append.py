@@ -86,7 +86,7 @@ async def run(host: Host) -> list[Line]:
 
 
 def ignore(_: Sequence[Stored]) -> None:
-    """Nobody reads here."""
+    """There is no reader."""
 
 
 def line(what: str, mine: Side, bare: Side) -> Line:

@@ -85,7 +85,7 @@ class Dataset(msgspec.Struct, frozen=True):
 
     @contextlib.contextmanager
     def copy(self) -> "Iterator[Dataset]":
-        """A database of the same, dropped in the end. Nobody may be connected to the one that is copied."""
+        """A copy of the database, dropped at the end. No connection to the original may be open."""
         server = dsn_of(self.dsn, "postgres")
         name = f"steno_bench_{uuid4().hex[:12]}"
         with psycopg.connect(server, autocommit=True) as connection:

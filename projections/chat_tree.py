@@ -3,8 +3,8 @@
 A message has a row for each place and each content that was stored of it, valid from one version of its chat until the next. So the chat
 as it was at any moment is one look into an index. ``childrenIds`` are in no row: they are the rows that name the message as their parent.
 
-A row's body is the message as of its first version. What changes the message later is only noted, in ``changes``; a reader finds these
-events in the log by their versions and folds them into the body. The body is stored anew when the events since then have become as
+A row's body is the message as of its first version. What changes the message later is only noted, in ``noted_changes``; a reader finds
+these events in the log by their versions and folds them into the body. The body is stored anew when the events since then have become as
 large as it is, so what is stored of a message grows with what was sent, never with its square. A small body is stored anew at each change.
 
 The row of an answer that is still being generated holds what its ``message_start`` said; what followed is read from the log, by
@@ -72,7 +72,7 @@ class MessageRow(NamedTuple):
 
 
 class ChangeRow(NamedTuple):
-    """One row of ``changes``: an event that changes a message and that no body holds yet."""
+    """One row of ``noted_changes``: an event that changes a message and that no body holds yet."""
 
     chat_id: str
     message_id: str
@@ -87,7 +87,7 @@ class CurrentRow(NamedTuple):
 
 
 class HeadRow(NamedTuple):
-    """One row of ``heads``."""
+    """One row of ``chat_heads``."""
 
     chat_id: UUID
     version: int

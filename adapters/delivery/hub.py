@@ -187,7 +187,14 @@ class Hub:
         """``watcher`` sees every event but deltas as it passes, before any subscriber of it is woken. It must not block."""
         self._watchers.append(watcher)
 
-    def offer(self, events: Sequence[Stored]) -> None:
+    def follow(self, events: Sequence[Stored]) -> None:
+        """As ``offer``, of what other processes wrote: remembered only where somebody here is subscribed to its stream.
+
+        Who joins later reads the log. A bulk load elsewhere would put out of memory what this process's readers come back for.
+        """
+        self.offer(events, remember_all=False)
+
+    def offer(self, events: Sequence[Stored], *, remember_all: bool = True) -> None:
         """Committed events in position order, from the tail."""
         woken: dict[StreamEntry, None] = {}
         for stored in events:
@@ -203,7 +210,7 @@ class Hub:
             ):
                 self._bytes += page.add(Encoded(stored, self._encode))
                 page.used = True
-            else:
+            elif remember_all or entry is not None:
                 self._remember(stream, stored)
             if entry is not None:
                 if stored.version > entry.head:  # the head that was read may be ahead of what has passed here

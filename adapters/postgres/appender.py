@@ -5,8 +5,8 @@ at the one while this process makes the other and hands out the last. A batch ru
 cancelled with a caller. A time-out or a lost connection is an unknown outcome: the connection is dropped and the same call is
 made again, saying so, until it is answered or ``hold_s`` is over.
 
-One that gives way (a bulk load) leaves the append lock to others for as long as it took it, whenever others write: the positions of
-its batches say so, since they are dense.
+One that gives way (a bulk load) leaves the append lock to others for three times as long as it took it, whenever others write: the
+positions of its batches say so, since they are dense. Its batches are small then.
 """
 
 import asyncio
@@ -34,6 +34,8 @@ log = structlog.get_logger("appender")
 CALL: Final = text("append_batch")
 LANES: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
 HALF_REQUESTS_MIN: Final = 32  # a batch is not halved below it: under light load that would only make more commits
+GIVES_WAY_EVENTS_MAX: Final = 100  # of a batch beside others: a millisecond or two under the lock, for which tokens wait
+GIVES_WAY_TIMES: Final = 3  # as long as a batch took, before the next one
 GIVES_WAY_MOST_S: Final = 0.1  # after a batch: what takes longer than that is held up by Postgres, and not by us
 CALL_TIMEOUT_S: Final = 10.0
 CLOSE_S: Final = 5.0
@@ -167,6 +169,7 @@ class Appender:
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
         self._gives_way = gives_way
+        self._beside_others = False  # whether others wrote between this one's last two batches
         self._lanes = [Lane() for _ in range(1 if gives_way else LANES)]
         self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
@@ -236,9 +239,11 @@ class Appender:
                 finally:
                     self._in_flight -= keys
                     self._wake()
-                if self._gives_way and not self._closing and self._others_wrote(before, batch):
-                    self.pauses += 1
-                    await asyncio.sleep(min(loop.time() - began, GIVES_WAY_MOST_S))
+                if self._gives_way:
+                    self._beside_others = self._others_wrote(before, batch)
+                    if self._beside_others and not self._closing:
+                        self.pauses += 1
+                        await asyncio.sleep(min(GIVES_WAY_TIMES * (loop.time() - began), GIVES_WAY_MOST_S))
             elif self._closing and not self._waiting:
                 return
             else:
@@ -266,7 +271,8 @@ class Appender:
         held_back: list[Waiting] = []
         taken = set(self._in_flight)
         events = size = 0
-        events_max, bytes_max = self._batch_events_max, self._batch_bytes_max
+        bytes_max = self._batch_bytes_max
+        events_max = min(self._batch_events_max, GIVES_WAY_EVENTS_MAX) if self._beside_others else self._batch_events_max
         while waiting and len(batch) < requests_max:
             one = waiting[0]
             if batch and (events + one.events > events_max or size + one.bytes > bytes_max):

@@ -1,4 +1,4 @@
-"""Chats read from the rows of the projection ``history`` and from the log above them, both in one snapshot.
+"""Chats read from the rows of the projections and from the log above them, both in one snapshot.
 
 So what is read is never behind what the caller has just written, however late the projector is, and holds a streaming answer to
 its last token. Of the past it is the rows that were valid then.
@@ -12,17 +12,19 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.postgres.checkpoints import Checkpoints
 from adapters.postgres.log import VERSION_MAX
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from adapters.postgres.search import LISTED, Searching, listing, marks
 from domain.codec import decode_event, today
-from domain.errors import LogUnavailable, MessageNotFound
+from domain.errors import MessageNotFound
 from domain.event import Stored
 from domain.stream import chat_stream
 from projections.chat import ChatView, shown_message
-from projections.chat_tree import again, load, load_children, view_of
-from projections.history import History
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree, again, load, load_children, view_of
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase
 from projections.statistics import CountedChat, CountedMessage, counted_message, tags_of
@@ -48,13 +50,11 @@ COUNTED_TOTAL: Final = text("counted_chats_total")
 COUNTED_MESSAGES: Final = text("counted_messages")
 COUNTED_CHANGED: Final = text("counted_changed_messages")
 COUNTED_CHANGES: Final = text("counted_changes")
-POSITION: Final = text("projection_position")
-LOG_HEAD: Final = text("log_head")
 
+READ: Final = (ChatList.name, ChatSearch.name, ChatTree.name)  # what is read here
 ADDITIONS: Final = frozenset({"message_added", "message_start"})
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others wait for their tokens meanwhile
-LOOK_S: Final = 0.01  # between two looks at a checkpoint that somebody waits for
 
 
 class PostgresHistory:
@@ -62,8 +62,7 @@ class PostgresHistory:
 
     def __init__(self, reader: QueryReader) -> None:
         self._reader = reader
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # for the checkpoint to be at a position
-        self._looking: asyncio.Task[None] | None = None
+        self._checkpoints = Checkpoints(reader, READ)
 
     async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
         async def read(connection: Any) -> ChatView:
@@ -126,43 +125,7 @@ class PostgresHistory:
         return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]
 
     async def reached(self, position: int, timeout_s: float) -> bool:
-        rows = await self._reader.fetch(LOG_HEAD)
-        if not rows or rows[0]["position"] < position:
-            return False  # there is no such position yet
-        if await self._position() >= position:
-            return True
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append((position, waiter))
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waiter
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting.remove((position, waiter))
-        return True
-
-    async def _look(self) -> None:
-        """At the checkpoint, for all who wait for it."""
-        try:
-            while self._waiting:
-                reached = await self._position()
-                for position, waiter in self._waiting:
-                    if position <= reached and not waiter.done():
-                        waiter.set_result(None)
-                await asyncio.sleep(LOOK_S)
-        except LogUnavailable as error:
-            for _, waiter in self._waiting:
-                if not waiter.done():
-                    waiter.set_exception(error)
-        finally:
-            self._looking = None
-
-    async def _position(self) -> int:
-        rows = await self._reader.fetch(POSITION, History.name)
-        return rows[0]["position"] if rows else 0
+        return await self._checkpoints.reached(position, timeout_s)
 
 
 async def counted_messages(connection: Any, chat_ids: Sequence[UUID]) -> dict[UUID, list[CountedMessage]]:

@@ -1,7 +1,8 @@
 """Keeps projections up to date beside a server.
 
-One process at a time writes a projection, by a lease on its row in ``projections``. The lease only spares the others their work;
-what makes it right is that the checkpoint moves by compare-and-set: an owner that was stopped and comes back moves nothing.
+One process at a time writes a projection, by a lease on its row in ``projections``; one thread serves any number of them. The lease only
+spares the other processes the work; what makes it right is that the checkpoint moves by compare-and-set: an owner that was stopped and
+comes back moves nothing.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -28,8 +29,8 @@ from projections.projection import Projection
 log = structlog.get_logger("projector")
 
 FAIL: Final = text("fail_projection")
-RETRY_FAILED: Final = text("retry_failed_projection")
-POSITION: Final = text("projection_position")
+RETRY_FAILED: Final = text("retry_failed_projections")
+POSITIONS: Final = text("projection_positions")
 BACKLOG: Final = text("projection_backlog")
 BATCH_EVENTS: Final = 50  # some milliseconds of Python, which tokens wait for, too
 BEHIND_EVENTS: Final = 10_000  # beyond it whoever runs the server is told
@@ -63,39 +64,47 @@ class Backlog(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
+class Standing(msgspec.Struct):
+    """One projection, as this process knows it."""
+
+    position: int = 0  # the checkpoint
+    owns: bool = False  # whether this process writes it
+    failure: str | None = None  # it can't project an event, and waits there
+
+
 class Projector:
-    """Keeps one projection up to date, if no other process does. ``wake`` says that there is something new.
+    """Keeps some projections up to date, those that no other process does. ``wake`` says that there is something new.
 
     It has a thread and a loop of its own. A turn of the server's loop takes milliseconds while tokens stream, and a batch is many
     turns: they would be most of what a reader waits for.
     """
 
-    def __init__(self, dsn: str, projection: Projection, owner: UUID, *, lease_s: float = LEASE_S) -> None:
+    def __init__(self, dsn: str, projections: Sequence[Projection], owner: UUID, *, lease_s: float = LEASE_S) -> None:
         self._dsn = dsn
-        self._projection = projection
+        self._projections = projections
+        self._kinds = frozenset().union(*(projection.kinds for projection in projections))
         self._owner = owner
         self._lease_s = lease_s
         self._news = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
-        self.position = 0  # the checkpoint, as this process knows it
-        self.head = 0
-        self.failure: str | None = None
-        self.retry: Retry | None = None
         self._writer: Writer | None = None
-        self.retries = 0
-        self.owns = False
         self._size = BatchSize(BATCH_EVENTS)
         self._backlog = Backlog(0, 0, 0)
         self._waiting: deque[tuple[int, int]] = deque()  # (position, bytes of the events up to it) that are not projected yet
+        self.standings = {projection.name: Standing() for projection in projections}
+        self.head = 0
+        self.retry: Retry | None = None
+        self.retries = 0
 
     @property
-    def name(self) -> str:
-        return self._projection.name
+    def position(self) -> int:
+        """Where the one is that is furthest behind."""
+        return min(one.position for one in self.standings.values())
 
     def start(self) -> None:
         # A daemon: a process that ends without ``close`` does not wait for it.
-        self._thread = threading.Thread(target=self._in_thread, name=f"projector {self.name}", daemon=True)
+        self._thread = threading.Thread(target=self._in_thread, name="projector", daemon=True)
         self._thread.start()
 
     def _in_thread(self) -> None:
@@ -103,7 +112,7 @@ class Projector:
             runner.run(self._run())
 
     async def close(self) -> None:
-        """Give the lease back. Where Postgres does not answer that takes some times ``CLOSE_S``: the driver has to be told again, each
+        """Give the leases back. Where Postgres does not answer that takes some times ``CLOSE_S``: the driver has to be told again, each
         time that it waits for something, that nobody else does.
         """
         while self._thread is not None and self._thread.is_alive():
@@ -119,55 +128,54 @@ class Projector:
     def observe(self, event: Stored) -> None:
         """A committed event, but for deltas."""
         self.head = max(self.head, event.position)
-        if event.stream.kind in self._projection.kinds:
+        if event.stream.kind in self._kinds:
             self._wait_for(event.position, len(event.data))
             self.wake()
 
     def _wait_for(self, position: int, size_bytes: int) -> None:
-        while self._waiting and self._waiting[0][0] <= self.position:
+        reached = self.position
+        while self._waiting and self._waiting[0][0] <= reached:
             self._waiting.popleft()
         if self._waiting and self._waiting[-1][0] // POSITIONS_TOGETHER == position // POSITIONS_TOGETHER:
             _, known = self._waiting.pop()
             size_bytes += known
         self._waiting.append((position, size_bytes))
 
-    @property
-    def lag_bytes(self) -> int:
-        """Of the events that are not projected yet, tokens left out; of a backlog about as many as the log stores for it."""
-        backlog = self._backlog
-        known = max(self.position, backlog.until)
+    def lag_bytes(self, name: str) -> int:
+        """Of the events that one does not hold yet, tokens left out; of a backlog about as many as the log stores for it."""
+        reached, backlog = self.standings[name].position, self._backlog
+        known = max(reached, backlog.until)
         size_bytes = sum(size for position, size in tuple(self._waiting) if position > known)
-        if self.position < backlog.until:
-            size_bytes += backlog.size_bytes * (backlog.until - self.position) // (backlog.until - backlog.after)
+        if reached < backlog.until:
+            size_bytes += backlog.size_bytes * (backlog.until - reached) // (backlog.until - backlog.after)
         return size_bytes
 
     @property
-    def warning(self) -> str | None:
-        """What whoever runs the server should know."""
-        if self.failure is not None:
-            return f"projection {self.name}: {self.failure}"
+    def warnings(self) -> list[str]:
+        """What an operator should know."""
+        found = [f"projection {name}: {one.failure}" for name, one in self.standings.items() if one.failure is not None]
         if self.retry is not None:
-            return f"projection {self.name} fails and is retried, {self.retry}"
-        behind = self.head - self.position
-        return f"projection {self.name} is {behind:,} events behind: lists are as old" if behind > BEHIND_EVENTS else None
+            names = ", ".join(name for name, one in self.standings.items() if one.failure is None)
+            found.append(f"{names} can't be brought up to date and this is retried, {self.retry}")
+        for name, one in self.standings.items():
+            if one.failure is None and self.head - one.position > BEHIND_EVENTS:
+                found.append(f"projection {name} is {self.head - one.position:,} events behind: what is read from it is as old")
+        return found
 
     def figures(self) -> Iterator[tuple[str, str, str, float]]:
-        """``(kind, name, help, value)`` for whoever watches."""
-        name = f"stenograph_projection_{self.name}"
-        yield "gauge", f"{name}_position", f"Checkpoint of the projection {self.name}.", self.position
-        yield "gauge", f"{name}_lag_events", f"Events of the log that {self.name} does not hold yet.", max(0, self.head - self.position)
-        yield "gauge", f"{name}_lag_bytes", "Bytes of these events, tokens left out.", self.lag_bytes
-        yield "counter", f"{name}_retries", f"Batches of {self.name} that failed and were tried again.", self.retries
-        yield "gauge", f"{name}_attempts", f"Failures of {self.name} one after the other; 0 while it does well.", self._attempts
+        """``(kind, name, help, value)`` for a monitoring system."""
+        for projection, one in self.standings.items():
+            name = f"stenograph_projection_{projection}"
+            lag = max(0, self.head - one.position)
+            yield "gauge", f"{name}_position", f"Checkpoint of the projection {projection}.", one.position
+            yield "gauge", f"{name}_lag_events", f"Events of the log that {projection} does not hold yet.", lag
+            yield "gauge", f"{name}_lag_bytes", "Bytes of these events, tokens left out.", self.lag_bytes(projection)
+            yield "gauge", f"{name}_owned", f"1 in the process that writes {projection}.", float(one.owns)
+            yield "gauge", f"{name}_failed", f"1 while {projection} can't project an event.", float(one.failure is not None)
+        yield "counter", "stenograph_projector_retries", "Batches of projections that failed and were tried again.", self.retries
+        yield "gauge", "stenograph_projector_attempts", "Failures of them one after the other; 0 while all is well.", self._attempts
         since = self.retry.since.timestamp() if self.retry is not None else 0.0
-        yield "gauge", f"{name}_retrying_since_seconds", "When the first of them was, in seconds since 1970; 0: there is none.", since
-        yield "gauge", f"{name}_owned", f"1 in the process that writes {self.name}.", float(self.owns)
-        yield (
-            "gauge",
-            f"{name}_failed",
-            f"1 while {self.name} can't project an event.",
-            float(self.failure is not None),
-        )
+        yield "gauge", "stenograph_projector_retrying_since_seconds", "When the first of these was, since 1970; 0: there is none.", since
 
     async def _run(self) -> None:
         task = asyncio.current_task()
@@ -176,17 +184,18 @@ class Projector:
         is_first = True
         while True:
             try:
-                async with await connect(self._dsn, schema_of(self.name)) as connection:
+                async with await connect(self._dsn, [schema_of(name) for name in self.standings]) as connection:
                     if is_first:
-                        await connection.execute(RETRY_FAILED, (self.name,))
+                        await connection.execute(RETRY_FAILED, (list(self.standings),))
                         is_first = False
                     await self._on(connection)
             except PASSING as error:
                 self._failed(error)
             except Exception as error:
-                log.exception("projector_failed", projection=self.name)
+                log.exception("projector_failed")
                 self._failed(error)
-            self.owns = False
+            for one in self.standings.values():
+                one.owns = False
             await asyncio.sleep(min(RETRY_FIRST_S * 2 ** min(self._attempts - 1, 10), RETRY_MOST_S))
 
     def _failed(self, error: Exception) -> None:
@@ -195,7 +204,7 @@ class Projector:
         since = self.retry.since if self.retry is not None else datetime.now(UTC)
         self.retry = Retry(self._attempts + 1, since, described(what, error))
         self.retries += 1
-        log.warning("projector_retries", projection=self.name, attempt=self.retry.attempts, since=since.isoformat(), error=self.retry.error)
+        log.warning("projector_retries", attempt=self.retry.attempts, since=since.isoformat(), error=self.retry.error)
         self._writer = None
 
     @property
@@ -203,52 +212,65 @@ class Projector:
         return self.retry.attempts if self.retry is not None else 0
 
     async def _on(self, connection: "psycopg.AsyncConnection[Any]") -> None:
-        writer = self._writer = Writer(connection, self._projection, self.name, self._owner, self._lease_s, size=self._size)
+        writer = self._writer = Writer(connection, self._projections, self._owner, self._lease_s, size=self._size)
         try:
             while True:
-                self.owns = await writer.take()
-                if not self.owns:
-                    row = await (await connection.execute(POSITION, (self.name,))).fetchone()
-                    if row is not None:
-                        self.position, failure, *event = row
-                        self.failure = f"{named(*event)} can't be projected: {failure}" if failure is not None else None
-                        self.retry = None
+                is_owner = await writer.take()
+                await self._look(writer, connection)
+                if not is_owner:
+                    self.retry = None
                     await asyncio.sleep(self._lease_s / 3)
                     continue
                 try:
                     await self._keep_up(writer, connection)
                 except CheckpointMoved:
-                    log.info("projection_taken_over", projection=self.name)
+                    log.info("projections_changed_hands")
                 except Poisoned as poisoned:
-                    log.error("projection_stopped", projection=self.name, position=poisoned.position, error=poisoned.reason)
-                    await connection.execute(FAIL, (self.name, self._owner, poisoned.position, poisoned.reason[:FAILURE_CHARACTERS_MAX]))
-                    self.failure = str(poisoned)
+                    name, reason = poisoned.projection, poisoned.reason[:FAILURE_CHARACTERS_MAX]
+                    log.error("projection_stopped", projection=name, position=poisoned.position, error=str(poisoned))
+                    await connection.execute(FAIL, (name, self._owner, poisoned.position, reason))
+                    self.standings[name].failure = str(poisoned)
         finally:
-            with contextlib.suppress(Exception):  # a lease that nobody gives back runs out
+            with contextlib.suppress(Exception):  # a lease that is not given back runs out
                 await writer.leave()
 
+    async def _look(self, writer: Writer, connection: "psycopg.AsyncConnection[Any]") -> None:
+        """Where all of them are, also those that this process may not write."""
+        held = {one.projection.name for one in writer.held}
+        for name, position, failure, *event in await (await connection.execute(POSITIONS, (list(self.standings),))).fetchall():
+            failed = f"{named(*event)} can't be projected: {failure}" if failure is not None else None
+            self.standings[name] = Standing(position, name in held, failed)
+
     async def _keep_up(self, writer: Writer, connection: "psycopg.AsyncConnection[Any]") -> None:
-        self.failure = None
-        self.position = writer.position
         self.head = max(self.head, await writer.head())
         await self._count_backlog(connection, writer.position)
+        is_all = len(writer.held) == len(writer.checkpoints)
+        look_s = time.monotonic() + self._lease_s / 3
         while True:
             self._news.clear()
-            if self.head <= writer.position:  # nobody has told of anything newer
+            if self.head <= writer.position:  # nothing newer was told of
                 self.head = max(self.head, await writer.head())
             while writer.position < self.head:
                 began_s = time.monotonic()
                 await writer.advance(BATCH_EVENTS, self.head)
-                self.position = writer.position
+                for one in writer.held:
+                    self.standings[one.projection.name].position = one.position
                 self.retry = None
+                if not is_all and time.monotonic() > look_s:
+                    break
                 # Also when there is much to catch up with, half of the time is everybody else's.
                 await asyncio.sleep(INTERVAL_S if writer.position == self.head else time.monotonic() - began_s)
             self.retry = None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(IDLE_S, self._lease_s / 3)):
-                    await self._news.wait()
-            if not self._news.is_set() and not await writer.take():
-                raise CheckpointMoved
+            if is_all or time.monotonic() < look_s:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(IDLE_S, self._lease_s / 3)):
+                        await self._news.wait()
+            # Those that were paused, failed, or written by another process may be free now; those that are held may have been paused.
+            if time.monotonic() > look_s or not self._news.is_set():
+                before = [one.name for one in writer.held]
+                if not await writer.take() or [one.name for one in writer.held] != before:
+                    raise CheckpointMoved
+                look_s = time.monotonic() + self._lease_s / 3
 
     async def _count_backlog(self, connection: "psycopg.AsyncConnection[Any]", position: int) -> None:
         """How many bytes wait at the start: those of events that this process is not told of any more."""

@@ -1,9 +1,9 @@
-"""Builds a projection anew beside the live one, compares the two, and puts the new one in its place in one transaction.
+"""Builds projections anew beside the live ones, compares the two, and puts the new ones in their place in one transaction.
 
 Readers and the live projector go on meanwhile. What was built so far stays when it is interrupted, and is taken up by the next try.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -32,19 +32,20 @@ class RebuildFailed(Exception):
 class Rebuilt(msgspec.Struct, frozen=True):
     position: int
     events: int
-    compared: bool  # False: the old one stood elsewhere in the log, so the two could not be the same
+    compared: bool  # False: an old one stood elsewhere in the log, so the two could not be the same
     differing: Mapping[str, tuple[int, int]]  # of each table that differed, the rows of the old one and of the new one
 
 
-async def rebuild(dsn: str, projection: Projection, progressed: Callable[[Done], None]) -> Rebuilt:
+async def rebuild(dsn: str, projections: Sequence[Projection], progressed: Callable[[Done], None]) -> Rebuilt:
     """Raises ``RebuildFailed``, ``Poisoned`` for an event that can't be projected, ``CheckpointMoved`` if another rebuild took over."""
+    projections = sorted(projections, key=name_of)
     try:
-        async with replay(dsn, projection, projection.name + SUFFIX, progressed) as built:
+        async with replay(dsn, projections, SUFFIX, progressed) as built:
             await built.catch_up()
             await built.prepare_for_readers()
             for attempt in range(SWAP_ATTEMPTS_MAX):
                 try:
-                    return await swap(dsn, projection.name, built)
+                    return await swap(dsn, [projection.name for projection in projections], built)
                 except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
                     if attempt == SWAP_ATTEMPTS_MAX - 1:
                         raise RebuildFailed(f"its readers did not let go of the old tables: {error}") from error
@@ -53,35 +54,46 @@ async def rebuild(dsn: str, projection: Projection, progressed: Callable[[Done],
     except DATABASE_FAILURES as error:
         raise RebuildFailed(f"the database failed: {described(None, error)}") from error
     except Busy:
-        raise RebuildFailed(f"another process is rebuilding {projection.name}; if it died, try again in {LEASE_S:g} s") from None
+        names = ", ".join(projection.name for projection in projections)
+        raise RebuildFailed(f"another process is rebuilding {names}; if it died, try again in {LEASE_S:g} s") from None
     raise AssertionError("unreachable")
 
 
-async def swap(dsn: str, name: str, built: Replay) -> Rebuilt:
-    """While the live one's checkpoint is locked, and so stands still: catch up with it, compare, rename."""
+def name_of(projection: Projection) -> str:
+    return projection.name
+
+
+async def swap(dsn: str, names: Sequence[str], built: Replay) -> Rebuilt:
+    """While the checkpoints of the live ones are locked, and so stand still: catch up with them, compare, rename."""
     async with (
         await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as connection,
         connection.transaction(),
     ):
         await connection.execute(text("bound_lock_waits"), (SWAP_LOCK_TIMEOUT,))
-        row = await (await connection.execute(LOCK_PROJECTION, (name,))).fetchone()
-        if row is None:
-            raise RebuildFailed(f"there is no projection {name}")
-        live = row[0]
-        position = max(live, built.position)
+        live: dict[str, int] = {}
+        for name in names:
+            row = await (await connection.execute(LOCK_PROJECTION, (name,))).fetchone()
+            if row is None:
+                raise RebuildFailed(f"there is no projection {name}")
+            live[name] = row[0]
+        position = max(*live.values(), built.position)
         await built.catch_up(position)
-        compared = position == live
-        differing = await differences(connection, name) if compared else {}
+        differing: dict[str, tuple[int, int]] = {}
+        for name in names:
+            if live[name] == position:
+                differing |= await differences(connection, name)
         # In this order, as readers take them, so that neither holds what the other waits for.
-        for (table,) in await (await connection.execute(TABLES, (schema_of(name),))).fetchall():
-            lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema_of(name), table))
-            await connection.execute(lock.as_string())
-        old, new = sql.Identifier(schema_of(name)), sql.Identifier(schema_of(name + SUFFIX))
-        for statement in ("DROP SCHEMA {old} CASCADE", "ALTER SCHEMA {new} RENAME TO {old}"):
-            await connection.execute(sql.SQL(statement).format(old=old, new=new).as_string())
-        await connection.execute(PUT_IN_PLACE, (name, position, projection_sha256(name)))
-        await connection.execute(FORGET_REPLAYS, (name + SUFFIX,))
-    return Rebuilt(position, built.events, compared, differing)
+        for name in names:
+            for (table,) in await (await connection.execute(TABLES, (schema_of(name),))).fetchall():
+                lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema_of(name), table))
+                await connection.execute(lock.as_string())
+        for name in names:
+            old, new = sql.Identifier(schema_of(name)), sql.Identifier(schema_of(name + SUFFIX))
+            for statement in ("DROP SCHEMA {old} CASCADE", "ALTER SCHEMA {new} RENAME TO {old}"):
+                await connection.execute(sql.SQL(statement).format(old=old, new=new).as_string())
+            await connection.execute(PUT_IN_PLACE, (name, position, projection_sha256(name)))
+            await connection.execute(FORGET_REPLAYS, (name + SUFFIX,))
+    return Rebuilt(position, built.events, all(one == position for one in live.values()), differing)
 
 
 async def differences(connection: "psycopg.AsyncConnection[Any]", name: str) -> dict[str, tuple[int, int]]:

@@ -1,7 +1,8 @@
-"""A projection built beside the live one, in a schema of its own: for a rebuild, which puts it in its place, or to compare the two.
+"""Projections replayed from the first event on into schemas of their own: for a rebuild, which puts them in the place of the live ones,
+or to compare the two.
 
-It is built in partitions, each with its own share of the streams, its own connection and its own checkpoint. Where there is much to do
-each partition is a process of its own; they share the lease of whoever began them.
+A replay goes in partitions, each with its own share of the streams, its own connection and its own checkpoints. Where there is much to do
+each partition is a process of its own, under the same lease.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 import sql as our_sql
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from adapters.postgres.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projector.checkpoints import listed
@@ -60,11 +61,11 @@ class Replay:
     """``position`` is where all partitions are once ``catch_up`` has returned."""
 
     def __init__(
-        self, dsn: str, projection: Projection, name: str, partitions: "Sequence[Running]", progressed: Callable[[Done], None]
+        self, dsn: str, projections: Sequence[Projection], suffix: str, partitions: "Sequence[Running]", progressed: Callable[[Done], None]
     ) -> None:
         self._dsn = dsn
-        self._projection = projection
-        self._schema = schema_of(name)
+        self.projections = projections
+        self._suffix = suffix
         self._partitions = partitions
         self._progressed = progressed
 
@@ -93,7 +94,7 @@ class Replay:
     async def _in_processes(self, head: int) -> None:
         """A process that fails ends; its partition goes on here afterwards, which then reports the error."""
         for partition in self._partitions:
-            partition.begin_process(self._dsn, self._projection, self._schema, head)
+            partition.begin_process(head)
         try:
             while any(partition.is_alive for partition in self._partitions):
                 await asyncio.sleep(LOOK_S)
@@ -129,18 +130,21 @@ class Replay:
 
     async def prepare_for_readers(self) -> None:
         """Make the indexes that only readers use."""
-        _, indexes = parts(self._projection)
-        async with await connect(self._dsn, self._schema, role=None) as connection:
-            await connection.execute(INDEX_MEMORY, prepare=False)
-            await connection.execute(indexes, prepare=False)
+        for projection in self.projections:
+            _, indexes = parts(projection)
+            if not indexes:
+                continue
+            async with await connect(self._dsn, [schema_of(projection.name + self._suffix)], role=None) as connection:
+                await connection.execute(INDEX_MEMORY, prepare=False)
+                await connection.execute(indexes, prepare=False)
 
 
 class Running:
     """One partition. Its process, while there is one, says in shared memory how far it is."""
 
-    def __init__(self, dsn: str, projection: Projection, schema: str, name: str, partition: Partition) -> None:
-        self._dsn, self._projection, self._schema = dsn, projection, schema
-        self._name, self._owner, self._partition = name, uuid4(), partition
+    def __init__(self, dsn: str, projections: Sequence[Projection], suffix: str, partition: Partition) -> None:
+        self._dsn, self._projections, self._suffix = dsn, projections, suffix
+        self._owner, self._partition = uuid4(), partition
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._size = BatchSize(BATCH_EVENTS)
         self._events_before = 0  # by writers whose connections were lost
@@ -151,10 +155,12 @@ class Running:
         self._events: Any = self._context.Value("q", 0)
 
     async def connect(self) -> bool:
-        """Whether this process may write it."""
-        self._connection = await connect(self._dsn, self._schema, role=None)
-        self.writer = Writer(self._connection, self._projection, self._name, self._owner, LEASE_S, self._partition, self._size)
-        return await self.writer.take()
+        """Whether this process may write all of them."""
+        schemas = [schema_of(projection.name + self._suffix) for projection in self._projections]
+        self._connection = await connect(self._dsn, schemas, role=None)
+        self.writer = writer_of(self._connection, self._projections, self._suffix, self._owner, self._partition, self._size)
+        await self.writer.take()
+        return len(self.writer.held) == len(self._projections)
 
     async def reconnect(self) -> None:
         """Raises ``CheckpointMoved``, or what a connection raises, after which it can be called again."""
@@ -192,8 +198,8 @@ class Running:
     def is_alive(self) -> bool:
         return bool(self._process.is_alive())
 
-    def begin_process(self, dsn: str, projection: Projection, schema: str, until: int) -> None:
-        begun = (dsn, projection, schema, self._name, self._owner, self._partition, until, self._position, self._events)
+    def begin_process(self, until: int) -> None:
+        begun = (self._dsn, self._projections, self._suffix, self._owner, self._partition, until, self._position, self._events)
         self._process = self._context.Process(target=run_partition, args=begun, daemon=True)
         self._process.start()
 
@@ -202,18 +208,35 @@ class Running:
         self._process.join()
 
 
+def writer_of(
+    connection: "psycopg.AsyncConnection[Any]",
+    projections: Sequence[Projection],
+    suffix: str,
+    owner: UUID,
+    partition: Partition,
+    size: BatchSize | None = None,
+) -> Writer:
+    return Writer(connection, projections, owner, LEASE_S, suffix=suffix + part_of(partition), partition=partition, size=size)
+
+
+def part_of(partition: Partition) -> str:
+    return f"_{partition.index + 1}_of_{partition.of}"
+
+
 def run_partition(
-    dsn: str, projection: Projection, schema: str, name: str, owner: UUID, partition: Partition, until: int, position: Any, events: Any
+    dsn: str, projections: Sequence[Projection], suffix: str, owner: UUID, partition: Partition, until: int, position: Any, events: Any
 ) -> None:
     """The process of one partition."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who began it is interrupted, too, and ends it
-    collect_seldom()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that began it is interrupted, too, and ends it
+    collect_rarely()
     beginner = os.getppid()
 
     async def run() -> None:
-        async with await connect(dsn, schema, role=None) as connection:
-            writer = Writer(connection, projection, name, owner, LEASE_S, partition)
-            if await writer.take():
+        schemas = [schema_of(projection.name + suffix) for projection in projections]
+        async with await connect(dsn, schemas, role=None) as connection:
+            writer = writer_of(connection, projections, suffix, owner, partition)
+            await writer.take()
+            if len(writer.held) == len(projections):
                 while writer.position < until and os.getppid() == beginner:
                     await writer.advance(BATCH_EVENTS, until)
                     position.value, events.value = writer.position, writer.events
@@ -226,39 +249,44 @@ def run_partition(
 
 @contextlib.asynccontextmanager
 async def replay(
-    dsn: str, projection: Projection, name: str, progressed: Callable[[Done], None], *, keep: bool = True
+    dsn: str, projections: Sequence[Projection], suffix: str, progressed: Callable[[Done], None], *, keep: bool = True
 ) -> AsyncIterator[Replay]:
-    """Replay ``projection`` into the schema of ``name``; with ``keep`` what is built stays there for the next try. Raises ``Busy``."""
+    """Replay ``projections`` together, each into a schema of its own, named with ``suffix``. Raises ``Busy``.
+
+    With ``keep`` what is written stays there for the next try.
+    """
     is_ours = False
     try:
         async with contextlib.AsyncExitStack() as stack:
             partitions: list[Running] = []
-            for partition, partition_name in begin(dsn, projection, name).items():
-                partitions.append(Running(dsn, projection, schema_of(name), partition_name, partition))
+            for partition in begin(dsn, projections, suffix):
+                partitions.append(Running(dsn, projections, suffix, partition))
                 may_write = await partitions[-1].connect()
                 stack.push_async_callback(partitions[-1].close)
                 if not may_write:
                     raise Busy
             is_ours = True
-            yield Replay(dsn, projection, name, partitions, progressed)
+            yield Replay(dsn, projections, suffix, partitions, progressed)
     finally:
         if is_ours and not keep:
-            drop(dsn, name)
+            drop(dsn, projections, suffix)
 
 
-def begin(dsn: str, projection: Projection, name: str) -> dict[Partition, str]:
-    """The tables: empty, or as an interrupted build left them. Returns the name of each partition's checkpoint."""
-    of = PARTITIONS if projection.by_stream else 1
-    partitions = {Partition(index, of): f"{name}_{index + 1}_of_{of}" for index in range(of)}
-    sha256 = projection_sha256(projection.name)
+def begin(dsn: str, projections: Sequence[Projection], suffix: str) -> list[Partition]:
+    """The tables: empty, or as an interrupted replay left them."""
+    of = PARTITIONS if all(projection.by_stream for projection in projections) else 1
+    partitions = [Partition(index, of) for index in range(of)]
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        known: dict[str, str] = dict(cursor.execute(REPLAYS, (name,)).fetchall())
-        if known != dict.fromkeys(partitions.values(), sha256):
-            tables, _ = parts(projection)
-            create_projection(connection, name, tables, is_there=bool(known))
-            cursor.execute(FORGET_REPLAYS, (name,))
-            for partition_name in partitions.values():
-                cursor.execute(BEGIN_REPLAY, (partition_name, sha256))
+        for projection in projections:
+            name, sha256 = projection.name + suffix, projection_sha256(projection.name)
+            wanted = {name + part_of(partition): sha256 for partition in partitions}
+            known: dict[str, str] = dict(cursor.execute(REPLAYS, (name,)).fetchall())
+            if known != wanted:
+                tables, _ = parts(projection)
+                create_projection(connection, name, tables, is_there=bool(known))
+                cursor.execute(FORGET_REPLAYS, (name,))
+                for partition_name in wanted:
+                    cursor.execute(BEGIN_REPLAY, (partition_name, sha256))
     return partitions
 
 
@@ -268,15 +296,17 @@ def parts(projection: Projection) -> tuple[bytes, bytes]:
     return tables, indexes
 
 
-def require_idle(dsn: str, name: str) -> None:
-    """Raises ``Busy`` if somebody builds there now."""
-    if any(one.is_owned and one.name.startswith(f"{name}_") for one in listed(dsn)[0]):
+def require_idle(dsn: str, projections: Sequence[Projection], suffix: str) -> None:
+    """Raises ``Busy`` if another process replays one of them now."""
+    prefixes = tuple(f"{projection.name}{suffix}_" for projection in projections)
+    if any(one.is_owned and one.name.startswith(prefixes) for one in listed(dsn)[0]):
         raise Busy
 
 
-def drop(dsn: str, name: str) -> None:
-    """What is built there goes, if anything is."""
+def drop(dsn: str, projections: Sequence[Projection], suffix: str) -> None:
+    """What was written there goes, if anything was."""
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
-        if cursor.execute(REPLAYS, (name,)).fetchone() is not None:
-            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema_of(name))))
-            cursor.execute(FORGET_REPLAYS, (name,))
+        for name in (projection.name + suffix for projection in projections):
+            if cursor.execute(REPLAYS, (name,)).fetchone() is not None:
+                connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema_of(name))))
+                cursor.execute(FORGET_REPLAYS, (name,))

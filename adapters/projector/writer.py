@@ -1,5 +1,8 @@
-"""The tables of a projection, and what moves them forward: reads the log by position, lets the projection say what is to be written,
-and moves its checkpoint in the same transaction, by compare-and-set.
+"""Moves the tables of projections forward: reads the log by position, lets each projection say what is to be written, and moves the
+checkpoints in the same transaction, by compare-and-set.
+
+Any number of projections share what is read and decoded, and one transaction, as long as they stand at the same position. One that
+stands behind, or that can't project an event, goes alone.
 """
 
 import asyncio
@@ -23,7 +26,7 @@ from adapters.postgres.queries import text
 from domain.codec import decode_event, today
 from domain.event import Stored
 from domain.stream import Stream
-from projections.projection import Ask, Events, Projection, Recorded, Rows, Write, step
+from projections.projection import Ask, Events, Projecting, Projection, Recorded, Rows, Write, step, together
 
 UUID_OID: Final = psycopg.adapters.types["uuid"].oid
 
@@ -68,7 +71,8 @@ class CheckpointMoved(Exception):
 class Poisoned(Exception):
     """One event can't be projected. Nothing of it was written; everything before it was."""
 
-    def __init__(self, event: Stored, reason: str) -> None:
+    def __init__(self, projection: str, event: Stored, reason: str) -> None:
+        self.projection = projection
         self.position = event.position
         self.reason = reason
         super().__init__(f"{name_of(event)} can't be projected: {reason}")
@@ -98,13 +102,13 @@ class _UuidDumper(Dumper):
         return str(obj).encode()
 
 
-async def connect(dsn: str, schema: str, *, role: str | None = APP_ROLE) -> "psycopg.AsyncConnection[Any]":
-    """A connection whose unqualified tables are those of ``schema``. What it loses in a crash is still in the log."""
+async def connect(dsn: str, schemas: Sequence[str], *, role: str | None = APP_ROLE) -> "psycopg.AsyncConnection[Any]":
+    """A connection whose unqualified tables are those of ``schemas``. What it loses in a crash is still in the log."""
     connection = await psycopg.AsyncConnection.connect(
         dsn,
         autocommit=True,
         cursor_factory=psycopg.AsyncRawCursor,
-        application_name=f"stenograph projector {schema}",
+        application_name=f"stenograph projector {' '.join(schemas)}"[:63],
         connect_timeout=5,
         keepalives_idle=5,
         keepalives_interval=2,
@@ -118,7 +122,8 @@ async def connect(dsn: str, schema: str, *, role: str | None = APP_ROLE) -> "psy
         connection.adapters.register_dumper(FastUUID, _UuidDumper)
         if role is not None:
             await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)).as_string())
-        await connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)).as_string())
+        path = sql.SQL(", ").join(map(sql.Identifier, [*schemas, "public"]))
+        await connection.execute(sql.SQL("SET search_path TO {}").format(path).as_string())
         for setting, value in SETTINGS.items():
             await connection.execute(sql.SQL("SET {} TO {}").format(sql.Identifier(setting), sql.Literal(value)).as_string())
     except BaseException:
@@ -178,60 +183,81 @@ class Partition(msgspec.Struct, frozen=True):
 WHOLE: Final = Partition(0, 1)
 
 
+class Checkpoint:
+    """How far one projection is, under the name of its row in ``projections``."""
+
+    def __init__(self, projection: Projection, suffix: str) -> None:
+        self.projection = projection
+        self.name = projection.name + suffix
+        self.sha256 = projection_sha256(projection.name)
+        self.position = 0
+
+
 class Writer:
-    """Writes the tables of one projection, as far as they are written: the live ones, or those of a replay."""
+    """Writes the tables of some projections, as far as they are written: the live ones, or with a ``suffix`` those of a replay."""
 
     def __init__(
         self,
         connection: "psycopg.AsyncConnection[Any]",
-        projection: Projection,
-        name: str,
+        projections: Sequence[Projection],
         owner: UUID,
         lease_s: float,
+        *,
+        suffix: str = "",
         partition: Partition = WHOLE,
         size: BatchSize | None = None,
     ) -> None:
         self._connection = connection
-        self._projection = projection
-        self._name = name
         self._owner = owner
         self._lease_s = lease_s
         self._partition = partition
         self._size = size or BatchSize(BATCH_EVENTS_MAX)
-        self._sha256 = projection_sha256(projection.name)
         self._batch: list[Stored] = []  # that is being projected
-        self.position = 0
+        self.checkpoints = [Checkpoint(projection, suffix) for projection in projections]
+        self.held: list[Checkpoint] = []  # those that this process may write
         self.events = 0  # that were projected
 
+    @property
+    def position(self) -> int:
+        """Where the one is that is furthest behind of those that this process may write."""
+        return min((one.position for one in self.held), default=0)
+
     async def take(self) -> bool:
-        """Whether this process may write it now. Renews the lease where it may already."""
-        row = await (await self._connection.execute(TAKE, (self._name, self._owner, self._lease_s, self._sha256))).fetchone()
-        if row is not None:
-            self.position = row[0]
-        return row is not None
+        """Whether this process may write some of them now: those are ``held``. Renews the leases of those that it may write already."""
+        held = []
+        for one in self.checkpoints:
+            row = await (await self._connection.execute(TAKE, (one.name, self._owner, self._lease_s, one.sha256))).fetchone()
+            if row is not None:
+                one.position = row[0]
+                held.append(one)
+        self.held = held
+        return bool(held)
 
     async def leave(self) -> None:
-        await self._connection.execute(LEAVE, (self._name, self._owner))
+        for one in self.checkpoints:
+            await self._connection.execute(LEAVE, (one.name, self._owner))
 
     async def head(self) -> int:
         row = await (await self._connection.execute(LOG_HEAD)).fetchone()
         return row[0] if row is not None else 0
 
     async def advance(self, events_max: int, until: int) -> None:
-        """Project the next batch, and move the checkpoint: to its last event, or to ``until`` where no more stand before it.
+        """Project the next batch, and move the checkpoints: to its last event, or to ``until`` where no more stand before it.
 
-        A batch that can't be projected is halved until the event is found that can't. Raises ``CheckpointMoved``, ``Poisoned``, or what
-        the connection raises, which ``failing`` tells more of; then nothing of the last batch was written.
+        Those that stand furthest behind come first, until they stand where the next ones do. A batch that can't be projected is halved
+        until the event is found that can't. Raises ``CheckpointMoved``, ``Poisoned``, or what the connection raises, which ``failing``
+        tells more of; then nothing of the last batch was written.
         """
-        until = min(until, self.position + WINDOW_POSITIONS)
+        behind = [one for one in self.held if one.position == self.position]
+        ahead = [one.position for one in self.held if one.position > self.position]
+        until = min(until, self.position + WINDOW_POSITIONS, *ahead)
         fails_until = self.position  # an event up to there can't be projected
         while True:
             limit = min(events_max, self._size.events)
             self._batch = []
             began_s = time.monotonic()
             try:
-                async with asyncio.timeout(BATCH_TIMEOUT_S):
-                    is_full = await self._advance(limit, until)
+                is_full = await self._bounded(behind, limit, until)
             except (CheckpointMoved, asyncio.CancelledError):
                 raise
             except Exception as error:
@@ -243,7 +269,7 @@ class Writer:
                         raise
                     fails_until = max(fails_until, self.position + 1)
                 elif len(self._batch) == 1:
-                    raise Poisoned(self._batch[0], f"{type(error).__name__}: {error}") from error
+                    await self._apart(behind, self._batch[0], error)
                 else:
                     fails_until = max(fails_until, self._batch[-1].position)
                 self._size.halve(len(self._batch) or limit)
@@ -255,8 +281,28 @@ class Writer:
             elif limit == self._size.events:
                 self._size.double()
             self._batch = []
-            if self.position >= min(fails_until, until):
+            if behind[0].position >= min(fails_until, until):
                 return
+
+    async def _apart(self, behind: Sequence[Checkpoint], event: Stored, error: Exception) -> None:
+        """An event that can't be projected by all at once: those that can go on, the first that can't is named."""
+        if len(behind) == 1:
+            raise Poisoned(behind[0].projection.name, event, f"{type(error).__name__}: {error}") from error
+        failed: list[tuple[Checkpoint, Exception]] = []
+        for one in behind:
+            try:
+                await self._bounded([one], 1, event.position)
+            except (CheckpointMoved, *PASSING, asyncio.CancelledError):
+                raise
+            except Exception as own_error:  # noqa: BLE001  # it is told below
+                failed.append((one, own_error))
+        if failed:
+            first, cause = failed[0]
+            raise Poisoned(first.projection.name, event, f"{type(cause).__name__}: {cause}") from cause
+
+    async def _bounded(self, behind: Sequence[Checkpoint], limit: int, until: int) -> bool:
+        async with asyncio.timeout(BATCH_TIMEOUT_S):
+            return await self._advance(behind, limit, until)
 
     @property
     def failing(self) -> str | None:
@@ -267,13 +313,14 @@ class Writer:
             return f"{len(self._batch):,} events from {name_of(self._batch[0])} on"
         return None
 
-    async def _read(self, limit: int, until: int) -> tuple[list[Stored], int, bool]:
+    async def _read(self, behind: Sequence[Checkpoint], limit: int, until: int) -> tuple[list[Stored], int, bool]:
         """The events of the next batch, the position up to which they are all there are, and whether a batch may be no larger."""
+        kinds = sorted(frozenset().union(*(one.projection.kinds for one in behind)))
         events: list[Stored] = []
-        size_bytes, after = 0, self.position
+        size_bytes, after = 0, behind[0].position
         while True:
             page = min(limit - len(events), PIPED_EVENTS_MAX if limit <= PIPED_EVENTS_MAX else PAGE_EVENTS)
-            arguments = (after, until, list(self._projection.kinds), page, self._partition.index, self._partition.of)
+            arguments = (after, until, kinds, page, self._partition.index, self._partition.of)
             rows = await (await self._connection.execute(READ, arguments, binary=True)).fetchall()
             for row in rows:
                 event = stored(row)
@@ -287,27 +334,33 @@ class Writer:
             if len(events) == limit:
                 return events, after, False
 
-    async def _advance(self, limit: int, until: int) -> bool:
+    async def _advance(self, behind: Sequence[Checkpoint], limit: int, until: int) -> bool:
         """Whether the batch was as large as one may be."""
         is_piped = limit <= PIPED_EVENTS_MAX
         async with piped(self._connection) if is_piped else self._connection.transaction():
-            self._batch, position, is_full = await self._read(limit, until)
-            events = [recorded(event) for event in self._batch]
-            projecting = self._projection.project(events)
-            asks, writes = step(projecting, None) if events else ([], [])
+            self._batch, position, is_full = await self._read(behind, limit, until)
+            projecting = together(self._projecting(behind))
+            asks, writes = step(projecting, None)
             # Before anything else is looked at or written: who may not write waits for no table, and holds none that a swap waits for.
-            moving = Rows("move_checkpoint", (self._name, self.position, position, self._owner, self._lease_s))
+            names = [one.name for one in behind]
+            moving = Rows("move_checkpoints", (names, behind[0].position, position, self._owner, self._lease_s))
             moved, *answers = await self._answers([moving, *asks])
-            if not moved:
+            if len(moved) < len(behind):
                 raise CheckpointMoved
             while asks:
                 asks, writes = step(projecting, answers)
                 answers = await self._answers(asks)
             for write in writes:
                 await (self._send(write) if is_piped else self._write(write))
-        self.position = position
-        self.events += len(events)
+        for one in behind:
+            one.position = position
+        self.events += len(self._batch)
         return is_full
+
+    def _projecting(self, behind: Sequence[Checkpoint]) -> list[Projecting]:
+        events = [recorded(event) for event in self._batch]
+        of_each = [(one.projection, [event for event in events if event.stored.stream.kind in one.projection.kinds]) for one in behind]
+        return [projection.project(own) for projection, own in of_each if own]
 
     async def _answers(self, asks: Sequence[Ask]) -> list[list[Any]]:
         """What Postgres says, in one round trip where the connection is a pipeline."""

@@ -13,14 +13,14 @@ from click.exceptions import Exit
 from api.cli.answer_text import Talk
 from api.cli.login import (
     Failed,
-    Place,
-    client_of,
-    enter,
-    in_words,
+    Target,
+    client_for,
+    error_text,
     options,
     remember_model,
     remembered_model,
     run,
+    token_for,
 )
 from api.cli.terminal import Screen
 from stenograph_client import ApiError, Begun, Client, ClientError
@@ -44,8 +44,8 @@ class Left(Exception):
 class Conversation:
     """One chat and who answers in it. The chat is made with the first question."""
 
-    def __init__(self, place: Place, token: str, model: str, chat_id: str | None, screen: Screen) -> None:
-        self.place = place
+    def __init__(self, target: Target, token: str, model: str, chat_id: str | None, screen: Screen) -> None:
+        self.target = target
         self.token = token
         self.model = model
         self.chat_id = chat_id
@@ -53,7 +53,7 @@ class Conversation:
         self.question_id: str | None = None  # the last one, for /retry
 
     def client(self) -> Client:
-        return client_of(self.place, self.token, retry_s=RETRY_S, on_state=self.screen.connection)
+        return client_for(self.target, self.token, retry_s=RETRY_S, on_state=self.screen.connection)
 
     async def ask(self, question: str) -> str:
         """Ask, and show the answer as it comes. Returns how it ended, as the event's type. Raises ``Left``, ``ClientError``."""
@@ -112,7 +112,7 @@ class Conversation:
         finally:
             loop.remove_signal_handler(signal.SIGINT)
             self.screen.end_line()
-            if stopping:  # whoever leaves at once still wanted the answer stopped
+            if stopping:  # the user leaves at once; the answer is still to be stopped
                 await asyncio.wait(stopping, timeout=STOP_WAIT_S)
                 for task in stopping:
                     task.cancel()
@@ -126,7 +126,7 @@ class Conversation:
 
     async def _stop(self, client: Client, begun: Begun) -> None:
         for task_id in begun.task_ids or [begun.task_id]:
-            with contextlib.suppress(ClientError):  # it has ended already, or nobody is there: the answer itself will say so
+            with contextlib.suppress(ClientError):  # it has ended already, or the server is away: the answer itself shows it
                 await client.stop(task_id)
 
 
@@ -135,13 +135,13 @@ def title_of(question: str) -> str:
     return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1] + "…"
 
 
-async def open_conversation(place: Place, model: str | None, chat_id: str | None, screen: Screen) -> Conversation:
-    token = await enter(place)
-    async with client_of(place, token) as client:
+async def open_conversation(target: Target, model: str | None, chat_id: str | None, screen: Screen) -> Conversation:
+    token = await token_for(target)
+    async with client_for(target, token) as client:
         if chat_id is not None:
             await client.chat(chat_id)
         known = [str(one["id"]) for one in await client.models()]
-        wanted = model or remembered_model(place.url)
+        wanted = model or remembered_model(target.url)
         if model is None and wanted not in known:
             wanted = "demo" if "demo" in known else next(iter(known), None)
         if wanted is None:
@@ -151,8 +151,8 @@ async def open_conversation(place: Place, model: str | None, chat_id: str | None
                 "or with Ollama:     STENO_OLLAMA_BASE_URLS=http://localhost:11434 steno serve"
             )
     if model is not None:
-        remember_model(place.url, model)
-    return Conversation(place, token, wanted, chat_id, screen)
+        remember_model(target.url, model)
+    return Conversation(target, token, wanted, chat_id, screen)
 
 
 @click.command()
@@ -160,7 +160,7 @@ async def open_conversation(place: Place, model: str | None, chat_id: str | None
 @click.option("--model", help="Who answers. Default: the model asked last, else `demo`.")
 @click.option("--chat", "chat_id", metavar="ID", help="Go on with this chat.")
 @options
-def chat(place: Place, question: str | None, model: str | None, chat_id: str | None) -> None:
+def chat(target: Target, question: str | None, model: str | None, chat_id: str | None) -> None:
     """Talk with a model. With a QUESTION (or a pipe): one answer, and the end.
 
     The answer runs on the server: lose the line, or restart the server, and it goes on at the exact word.
@@ -170,7 +170,7 @@ def chat(place: Place, question: str | None, model: str | None, chat_id: str | N
         question = sys.stdin.read()
         if not question.strip():
             raise click.UsageError("the question is empty")
-    conversation = run(open_conversation(place, model, chat_id, screen))
+    conversation = run(open_conversation(target, model, chat_id, screen))
     if question is not None:
         answer_once(conversation, question)
     else:
@@ -192,7 +192,7 @@ def converse(conversation: Conversation) -> None:
     """Questions from the terminal until the person leaves."""
     import readline  # noqa: F401  # gives input() a history and line editing
 
-    click.secho(f"{conversation.model} at {conversation.place.url} · /help", dim=True)
+    click.secho(f"{conversation.model} at {conversation.target.url} · /help", dim=True)
     asked_to_leave = False
     while True:
         try:
@@ -217,7 +217,7 @@ def converse(conversation: Conversation) -> None:
             goodbye(conversation)
             raise Exit(130) from None
         except ClientError as error:
-            click.secho(in_words(error), fg="red", err=True)
+            click.secho(error_text(error), fg="red", err=True)
         except Failed as failed:
             failed.show()
     goodbye(conversation)
@@ -254,7 +254,7 @@ async def choose(conversation: Conversation, model: str) -> None:
             click.echo(("* " if one == conversation.model else "  ") + one)
         return
     conversation.model = model
-    remember_model(conversation.place.url, model)
+    remember_model(conversation.target.url, model)
     click.secho(f"{model} answers from now on." + ("" if model in known else " (The server does not list it.)"), dim=True)
 
 

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
-from api.cli.priority import give_way
+from api.cli.priority import lower_priority
 from api.cli.progress import Progress
 from api.cli.projections import database
 from api.cli.restoring import restore_file
@@ -60,7 +60,7 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     reading = looked_into(file)
     found = format_of(reading.head) if format_ == "auto" else format_
     if stream_answers and found != "chitchat":
-        raise Failed("--stream-answers is for chitchat: in other formats it is known how the answers came, or nobody knows.")
+        raise Failed("--stream-answers is only for chitchat: other formats do not say how their answers were streamed.")
     total = size_of(file)
     if found == "jsonl":
         restore_file(io.BufferedReader(reading), email=user, data=data, read_bytes=lambda: reading.done, size_bytes=total)
@@ -69,7 +69,7 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     import uvloop  # only here, as with all that reaches the database: most commands need none of it
 
     with database(data) as dsn:
-        give_way()
+        lower_priority()
         summary = uvloop.run(into(dsn, source, user, reading, total))
     report(summary, source.broken)
 
@@ -111,7 +111,7 @@ def format_of(head: bytes) -> Format:
 
 
 def size_of(file: IO[bytes]) -> int:
-    """0 where nobody knows: a pipe."""
+    """The size in bytes; 0 if unknown, as of a pipe."""
     try:
         here = file.tell()
         size = file.seek(0, 2)
@@ -174,7 +174,7 @@ async def into(dsn: str, source: Source, email: str | None, reading: Reading, to
     from commands.transfer.importing import Importing, Summary
     from commands.transfer.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, WholeChats
 
-    collect_seldom()
+    collect_rarely()
     async with bulk_log(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as bulk:
         owner = await owner_of(bulk, email)
         with Progress("Importing", total or 1, unit="bytes") as bar:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
 from api.cli.server import data_option, settings_with
@@ -54,10 +54,10 @@ def list_(data: Path | None) -> None:
 
 
 @projections.command()
-@click.argument("name")
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @data_option
-def rebuild(name: str, data: Path | None) -> None:
-    """Build NAME anew from the first event on, beside the live one, and put it in its place.
+def rebuild(names: tuple[str, ...], data: Path | None) -> None:
+    """Build each NAME anew from the first event on, beside the live one, and put it in its place. Several are built together.
 
     It can be interrupted, and goes on where it was when it is asked again. Readers notice nothing.
     """
@@ -67,24 +67,26 @@ def rebuild(name: str, data: Path | None) -> None:
     from adapters.projector.writer import CheckpointMoved, Poisoned
     from api.app import PROJECTIONS
 
-    found = {one.name: one for one in PROJECTIONS}.get(name)
-    if found is None:
-        raise Failed(f"There is no projection {name}. There are: {', '.join(one.name for one in PROJECTIONS)}")
-    collect_seldom()
+    known = {one.name: one for one in PROJECTIONS}
+    for name in names:
+        if name not in known:
+            raise Failed(f"There is no projection {name}. There are: {', '.join(known)}")
+    name = ", ".join(dict.fromkeys(names))
+    collect_rarely()
     with database(data) as dsn, Progress(f"Rebuilding {name}", 0, unit="events") as bar:
 
         def progressed(done: Done) -> None:
             bar.reached(done.position, done.head)
 
         try:
-            built = asyncio.run(build(dsn, found, progressed))
+            built = asyncio.run(build(dsn, [known[one] for one in dict.fromkeys(names)], progressed))
         except RebuildFailed as error:
             raise Failed(f"{name} was not rebuilt: {error}") from None
         except Poisoned as error:
             raise Failed(f"{name} was not rebuilt: {error}\nWhat is built so far stays, and the next try goes on from there.") from None
         except CheckpointMoved:
             raise Failed(f"{name} was not rebuilt: another process took over. The live one is as it was.") from None
-    click.echo(f"{name} is rebuilt as of position {built.position:,}.", err=True)
+    click.echo(f"Rebuilt as of position {built.position:,}: {name}.", err=True)
     if not built.compared:
         click.echo("The one before it stood elsewhere in the log, so the two were not compared.", err=True)
     elif not built.differing:

@@ -10,7 +10,7 @@ from typing import Final
 
 import rich_click as click
 
-from api.cli.login import Failed, Place, chat_stream, options, run, with_client
+from api.cli.login import Failed, Target, chat_stream, options, run, with_client
 from api.cli.parallel_answers import COLOURS, Lanes, Part
 from api.cli.terminal import Wrap
 from domain.errors import BadLine
@@ -176,7 +176,7 @@ async def of_file(path: Path, chat: str | None) -> AsyncIterator[Event]:
 @click.option("--until", type=PointType(), help="Stop after it: the chat as it was then.")
 @click.option("--chat", "chosen", metavar="ID", help="Of a FILE with several chats: which one. Default: the first.")
 @options
-def replay(place: Place, chat: str, speed: float, max_gap: float, since: Point | None, until: Point | None, chosen: str | None) -> None:
+def replay(target: Target, chat: str, speed: float, max_gap: float, since: Point | None, until: Point | None, chosen: str | None) -> None:
     """Play CHAT (an id, or `last`), or a FILE that `steno export` wrote, at its original pace: each token, edit and delete."""
     pace = Pace(speed, max_gap)
     path = Path(chat)
@@ -189,5 +189,5 @@ def replay(place: Place, chat: str, speed: float, max_gap: float, since: Point |
         async def work(client: Client) -> int:
             return await play(of_server(client, await chat_stream(client, chat)), pace, since=since, until=until)
 
-        shown = run(with_client(place, work))
+        shown = run(with_client(target, work))
     click.secho(f"\n── version {shown}", dim=True)

@@ -120,6 +120,8 @@ class Completions:
             _, chat = await self._chats.state(chat_id)
             if not chat.may_write(actor.id):
                 raise ChatNotFound(chat_id)
+            named = [turn.parent_id, *(answerer.message_id for answerer in turn.answerers)]
+            _, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
         commands: list[ChatCommand] = []
         if made:
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))

@@ -5,12 +5,12 @@
 SELECT chat_id, version, position, updated_at, current_id, messages_count, open::text, owner_id, listed, deleted, title, folder_id,
        pinned, archived, tags, created_at, grants::text, share::text, fields_weight, fields_version, fields_bytes,
        CASE WHEN fields_bytes <= $2 THEN fields::text END AS fields
-  FROM heads
+  FROM chat_heads
  WHERE chat_id = ANY ($1::uuid[]);
 
 -- name: tree_fields
 -- $1 uuid[]: chats.
-SELECT chat_id, fields::text FROM heads WHERE chat_id = ANY ($1::uuid[]);
+SELECT chat_id, fields::text FROM chat_heads WHERE chat_id = ANY ($1::uuid[]);
 
 -- name: tree_configured
 -- $1 uuid[]: chats. $2 int[], $3 int[]: after which version, and until which. What changed the keys of each.
@@ -31,7 +31,7 @@ SELECT m.chat_id::text, m.message_id::text, m.since, m.ordinal, m.parent_id::tex
             END
        END AS body,
        CASE WHEN m.changed_since IS NOT NULL THEN
-            (SELECT c.weight FROM changes AS c WHERE c.chat_id = m.chat_id AND c.message_id = m.message_id ORDER BY c.version DESC LIMIT 1)
+            (SELECT c.weight FROM noted_changes AS c WHERE c.chat_id = m.chat_id AND c.message_id = m.message_id ORDER BY c.version DESC LIMIT 1)
        END AS weight
   FROM (SELECT one.chat_id, one.message_id, one.since
           FROM unnest($1::uuid[], $2::uuid[]) AS wanted(chat_id, message_id) JOIN messages AS one USING (chat_id, message_id)
@@ -51,7 +51,7 @@ SELECT chat_id::text, message_id::text, body
 -- $1 uuid[], $2 uuid[], $3 int[]: chats, a message of each, and a version. The changes that are noted of it after that version.
 SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at)
   FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS wanted(chat_id, message_id, after)
-  JOIN changes AS c ON c.chat_id = wanted.chat_id AND c.message_id = wanted.message_id AND c.version > wanted.after
+  JOIN noted_changes AS c ON c.chat_id = wanted.chat_id AND c.message_id = wanted.message_id AND c.version > wanted.after
   JOIN events AS e ON e.stream_id = c.chat_id AND e.version = c.version
   LEFT JOIN originals AS o ON o.stream_id = e.stream_id AND o.version = e.version;
 
@@ -89,10 +89,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::json);
 COPY messages (chat_id, message_id, since, until, ordinal, parent_id, is_open, body_since, body_bytes, changed_since, body) FROM STDIN;
 
 -- name: tree_add_change!
-INSERT INTO changes (chat_id, message_id, version, weight) VALUES ($1, $2, $3, $4);
+INSERT INTO noted_changes (chat_id, message_id, version, weight) VALUES ($1, $2, $3, $4);
 
 -- name: tree_copy_changes!
-COPY changes (chat_id, message_id, version, weight) FROM STDIN;
+COPY noted_changes (chat_id, message_id, version, weight) FROM STDIN;
 
 -- name: tree_add_current!
 INSERT INTO currents (chat_id, version, message_id) VALUES ($1, $2, $3);
@@ -101,24 +101,24 @@ INSERT INTO currents (chat_id, version, message_id) VALUES ($1, $2, $3);
 COPY currents (chat_id, version, message_id) FROM STDIN;
 
 -- name: tree_add_head!
-INSERT INTO heads (chat_id, version, position, updated_at, current_id, messages_count, open, owner_id, listed, deleted, title, folder_id,
+INSERT INTO chat_heads (chat_id, version, position, updated_at, current_id, messages_count, open, owner_id, listed, deleted, title, folder_id,
                    pinned, archived, tags, created_at, grants, share, fields_weight, fields_version, fields_bytes, fields)
 VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9, $10, $11, $12, $13, $14, $15::text[], $16, $17::text::json, $18::text::json,
         $19, $20, $21, $22::text::json);
 
 -- name: tree_copy_heads!
-COPY heads (chat_id, version, position, updated_at, current_id, messages_count, open, owner_id, listed, deleted, title, folder_id,
+COPY chat_heads (chat_id, version, position, updated_at, current_id, messages_count, open, owner_id, listed, deleted, title, folder_id,
             pinned, archived, tags, created_at, grants, share, fields_weight, fields_version, fields_bytes, fields) FROM STDIN;
 
 -- name: tree_touch_head!
-UPDATE heads SET version = $2, position = $3, updated_at = $4, current_id = $5, messages_count = $6, open = $7::text::json WHERE chat_id = $1;
+UPDATE chat_heads SET version = $2, position = $3, updated_at = $4, current_id = $5, messages_count = $6, open = $7::text::json WHERE chat_id = $1;
 
 -- name: tree_put_head!
-UPDATE heads
+UPDATE chat_heads
    SET version = $2, position = $3, updated_at = $4, current_id = $5, messages_count = $6, open = $7::text::json, owner_id = $8, listed = $9,
        deleted = $10, title = $11, folder_id = $12, pinned = $13, archived = $14, tags = $15::text[], created_at = $16,
        grants = $17::text::json, share = $18::text::json, fields_weight = $19
  WHERE chat_id = $1;
 
 -- name: tree_put_fields!
-UPDATE heads SET fields_version = $2, fields_bytes = $3, fields = $4::text::json WHERE chat_id = $1;
+UPDATE chat_heads SET fields_version = $2, fields_bytes = $3, fields = $4::text::json WHERE chat_id = $1;

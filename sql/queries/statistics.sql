@@ -4,7 +4,7 @@
 -- $1 uuid: the person. $2 int: offset. $3 int: rows at most. $4 boolean: the one that changed first comes first.
 -- $5 timestamptz: only those that changed after it; null: all.
 SELECT c.chat_id, c.owner_id, c.tags, h.current_id, c.created_at, c.updated_at
-  FROM stenograph_history.chats AS c LEFT JOIN stenograph_history.heads AS h USING (chat_id)
+  FROM stenograph_chat_list.chats AS c LEFT JOIN stenograph_chat_tree.chat_heads AS h USING (chat_id)
  WHERE c.owner_id = $1 AND c.listed AND NOT c.deleted AND ($5::timestamptz IS NULL OR c.updated_at > $5)
  ORDER BY CASE WHEN $4::boolean THEN c.updated_at END, CASE WHEN $4 THEN c.position END, c.updated_at DESC, c.position DESC
 OFFSET $2
@@ -13,7 +13,7 @@ OFFSET $2
 -- name: counted_chats_total
 -- $1 uuid: the person. $2 timestamptz: only those that changed after it; null: all.
 SELECT count(*)
-  FROM stenograph_history.chats
+  FROM stenograph_chat_list.chats
  WHERE owner_id = $1 AND listed AND NOT deleted AND ($2::timestamptz IS NULL OR updated_at > $2);
 
 -- name: counted_messages
@@ -36,27 +36,27 @@ SELECT m.chat_id, m.message_id, m.parent_id, m.ordinal, m.body ->> 'role' AS rol
        (m.body -> 'annotation' -> 'tags')::text AS tags
   FROM (SELECT one.chat_id, one.message_id, one.parent_id, one.ordinal, one.is_open,
                CASE WHEN one.body_since IS NULL THEN one.body
-                    ELSE (SELECT b.body FROM stenograph_history.messages AS b
+                    ELSE (SELECT b.body FROM stenograph_chat_tree.messages AS b
                            WHERE b.chat_id = one.chat_id AND b.message_id = one.message_id AND b.since = one.body_since)
                END AS body
-          FROM stenograph_history.messages AS one
+          FROM stenograph_chat_tree.messages AS one
          WHERE one.chat_id = ANY ($1::uuid[]) AND one.until IS NULL AND (one.is_open OR one.changed_since IS NULL)) AS m;
 
 -- name: counted_changed_messages
 -- $1 uuid[]: chats. Those of their messages that have changes noted upon a large body.
 SELECT m.chat_id, m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, false AS is_whole, coalesce(m.body_since, m.since) AS body_version,
        CASE WHEN m.body_since IS NULL THEN m.body
-            ELSE (SELECT b.body FROM stenograph_history.messages AS b
+            ELSE (SELECT b.body FROM stenograph_chat_tree.messages AS b
                    WHERE b.chat_id = m.chat_id AND b.message_id = m.message_id AND b.since = m.body_since)
        END AS body
-  FROM stenograph_history.messages AS m
+  FROM stenograph_chat_tree.messages AS m
  WHERE m.chat_id = ANY ($1::uuid[]) AND m.until IS NULL AND m.changed_since IS NOT NULL AND NOT m.is_open;
 
 -- name: counted_changes
 -- $1 uuid[], $2 uuid[], $3 int[]: chats, a message of each, and the version of its body. The changes that are noted upon each.
 SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
   FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS wanted(chat_id, message_id, after)
- CROSS JOIN LATERAL (SELECT c.chat_id, c.version FROM stenograph_history.changes AS c
+ CROSS JOIN LATERAL (SELECT c.chat_id, c.version FROM stenograph_chat_tree.noted_changes AS c
                       WHERE c.chat_id = wanted.chat_id AND c.message_id = wanted.message_id AND c.version > wanted.after
                      OFFSET 0) AS noted
  CROSS JOIN LATERAL (SELECT * FROM events AS one WHERE one.stream_id = noted.chat_id AND one.version = noted.version OFFSET 0) AS e

@@ -43,7 +43,9 @@ from domain.stream import chat_stream, user_stream
 from domain.user import ChatListed
 from projections import chat_tree
 from projections.chat import ChatView, view
-from projections.history import History
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
 from projections.ports import ChatFilter
 from projections.statistics import counted_chat, statistics
 from tests.domain.histories import NODE, OWNER, UNHURRIED, ended, histories
@@ -82,8 +84,9 @@ class World:
         self.log = postgres_log(self.dsn, lambda _: None)
         await self.log.start()
         self.history = PostgresHistory(self.log.reader)
-        self.connection = await connect(self.dsn, schema_of("history"))
-        self.build = Writer(self.connection, History(), "history", uuid4(), 3600)
+        projections = (ChatList(), ChatSearch(), ChatTree())
+        self.connection = await connect(self.dsn, [schema_of(one.name) for one in projections])
+        self.build = Writer(self.connection, projections, uuid4(), 3600)
         assert await self.build.take()
 
     async def append(self, events: Any) -> UUID:
