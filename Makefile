@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := "$(BIN)/python" -m pytest -n auto --dist loadgroup
+# Each process of the tests, and each server that they start, would compile all modules again where bytecode may not be written.
+PYTEST := PYTHONDONTWRITEBYTECODE= "$(BIN)/python" -m pytest -n auto --dist loadgroup
 PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-input
 
 LOCK = "$(VENV)/lock/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'

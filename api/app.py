@@ -41,12 +41,12 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.tickets import PostgresTickets
 from adapters.postgres.user_list import PostgresUserList
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
-from adapters.providers.router import Connection, Providers
+from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
 from api.accounts.last_active import LastActiveWriter
 from api.accounts.users import UsersController
@@ -75,7 +75,7 @@ from api.request.errors import HANDLERS
 from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
 from api.settings import Settings
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
@@ -89,7 +89,7 @@ from commands.chats import Chats
 from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
-from commands.generation.runs import Keeper, Runs
+from commands.generation.runs import NodeWatch, Runs
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.read_receipts import ReadReceipts
@@ -99,15 +99,17 @@ from commands.transfer.whole_chat import WholeChats
 from commands.whole_lists import WholeLists
 from domain.event import Stored
 from domain.stream import Stream
-from projections.history import History
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
 from projections.projection import Projection
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
-PROJECTIONS: Sequence[Projection] = (History(),)
-# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and one for each projection.
-CONNECTIONS_LEAST = 1 + LANES + 2 + len(PROJECTIONS)
-CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + len(PROJECTIONS)
+PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
+# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
+CONNECTIONS_LEAST = 1 + LANES + 2 + 1
+CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + 1
 
 # Routes for signed-in users, and those for signing in.
 SIGNED_IN: Sequence[type[Controller]] = (
@@ -167,8 +169,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         tickets=PostgresTickets(reader),
         history=PostgresHistory(reader),
     )
-    projectors = [Projector(dsn, projection, node_id) for projection in PROJECTIONS]
-    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, projectors)
+    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
 
 async def in_memory(settings: Settings) -> System:
@@ -207,7 +208,7 @@ def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
         return await log.read(stream, after=after, until=until, limit=until - after)
 
     hub = Hub(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
-    return Delivery(hub, Tail(read_log, hub.offer, poll_s=settings.poll_interval_ms / 1000), SignalDelivery(hub))
+    return Delivery(hub, Tail(read_log, hub.offer, deliver_read=hub.follow, poll_s=settings.poll_interval_ms / 1000), SignalDelivery(hub))
 
 
 def publisher(tail: Tail, bell: Bell | MemoryBell) -> Callable[[Sequence[Stored]], None]:
@@ -253,7 +254,7 @@ async def assemble(
         token_lifetime_s=settings.token_lifetime_s,
         processes=settings.workers,
     )
-    live = Live(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
     chat_reader = ChatReader(stores.history, log, blobs, folders, epoch.epoch)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.history))
     seen = LastActiveWriter(stores.activity)
@@ -287,7 +288,7 @@ async def assemble(
         folders=folders,
         chat_reader=chat_reader,
         runs=runs,
-        keeper=Keeper(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
         completions=Completions(log, blobs, chats, runs, providers, node_id=node_id, clock=time.monotonic),
         providers=providers,
         live=live,
@@ -380,16 +381,16 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
     )
 
 
-def connections(settings: Settings) -> list[Connection]:
+def connections(settings: Settings) -> list[ConfiguredProvider]:
     """Every configured provider, in the order of the settings, the demo last."""
     client = provider_client()
     connect_s, idle_s = settings.provider_connect_timeout_s, settings.provider_idle_timeout_s
-    made: list[Connection] = []
+    made: list[ConfiguredProvider] = []
     for number, one in enumerate(settings.openai_connections, 1):
         openai = OpenAIProvider(client, one.base_url, one.api_key or "", connect_timeout_s=connect_s, idle_timeout_s=idle_s)
-        made.append(Connection(f"openai {number}", openai))
+        made.append(ConfiguredProvider(f"openai {number}", openai))
     for number, url in enumerate(settings.ollama_base_urls, 1):
-        made.append(Connection(f"ollama {number}", OllamaProvider(client, url, connect_timeout_s=connect_s, idle_timeout_s=idle_s)))
+        made.append(ConfiguredProvider(f"ollama {number}", OllamaProvider(client, url, connect_timeout_s=connect_s, idle_timeout_s=idle_s)))
     if settings.demo_model:
-        made.append(Connection("demo", DemoProvider(), last=True))
+        made.append(ConfiguredProvider("demo", DemoProvider(), last=True))
     return made

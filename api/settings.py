@@ -37,7 +37,7 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
-class Connection(NamedTuple):
+class OpenAIEndpoint(NamedTuple):
     """One OpenAI-compatible server."""
 
     base_url: str
@@ -119,9 +119,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: Annotated[Seconds, Meta(description="How long a server that was told to stop lets answers finish.")] = 10.0
 
     @property
-    def openai_connections(self) -> tuple[Connection, ...]:
+    def openai_connections(self) -> tuple[OpenAIEndpoint, ...]:
         keys = (*self.openai_api_keys, *[""] * len(self.openai_base_urls))
-        return tuple(Connection(url, key or None) for url, key in zip(self.openai_base_urls, keys, strict=False))
+        return tuple(OpenAIEndpoint(url, key or None) for url, key in zip(self.openai_base_urls, keys, strict=False))
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = [(name, getattr(self, name)) for name in self.__struct_fields__]
@@ -206,7 +206,7 @@ def _take(values: dict[str, Any], name: str, written: object, where: str, proble
 def _path(expected: type, value: object) -> object:
     if expected is Path and isinstance(value, str):
         return Path(value)
-    # How msgspec wants its hook to say "not mine"; only a setting of a type that nobody has used yet gets here.
+    # msgspec's hooks refuse a type in this way. Reached only by a setting of a type that no setting has today.
     raise NotImplementedError(f"settings of type {expected}")
 
 

@@ -106,4 +106,4 @@ class Seeding:
 
 
 def _ignore(_: Sequence[Stored]) -> None:
-    """Nobody reads while it is seeded."""
+    """There is no reader while the log is seeded."""

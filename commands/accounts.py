@@ -209,7 +209,7 @@ class Accounts:
         self._now = now
         self._aggregate = Aggregate(log, "user", NOBODY, evolve)
         self._standings: WeakValueDictionary[UUID, KnownAccount] = WeakValueDictionary()
-        self._recent: OrderedDict[UUID, KnownAccount] = OrderedDict()  # keeps those that nobody holds
+        self._recent: OrderedDict[UUID, KnownAccount] = OrderedDict()  # keeps accounts that no connection refers to
         self._keys: OrderedDict[bytes, tuple[UUID, UUID]] = OrderedDict()
         self._attempts = Attempts(processes=processes)
 
@@ -316,7 +316,7 @@ class Accounts:
         """One command by somebody on their own account, or by an admin on another's. Returns the account after it.
 
         Across two accounts, the principal's is part of the commit: nothing is written if it has moved on since it was read. So
-        whoever changes another account is an active admin at that very moment, also if they were demoted on another process
+        the caller who changes another account is an active admin at that moment, also if they were demoted on another process
         an instant before; and two admins who demote each other leave one. Raises what ``decide`` raises.
         """
         if command.user_id == principal.user_id:
@@ -392,7 +392,7 @@ class Accounts:
     async def sign_up(
         self, name: str, email: str, password: str, *, fields: Mapping[str, Any] | None = None, address: str = ""
     ) -> SignedIn:
-        """Make an account. The first one becomes admin, whoever else signs up at the same moment on whatever process.
+        """Make an account. The first one becomes admin, also if several sign up at the same moment on different processes.
 
         Raises ``ClaimTaken`` for a known e-mail, ``Forbidden`` where sign-up is off, ``BadRequest``, ``TooManyAttempts``,
         ``Overloaded``.
@@ -425,7 +425,7 @@ class Accounts:
     async def add(
         self, principal: Principal, name: str, email: str, password: str, role: UserRole, *, fields: Mapping[str, Any] | None = None
     ) -> tuple[UUID, Account]:
-        """Make an account for somebody else. Raises ``Forbidden`` for whoever is no admin, else like ``sign_up``."""
+        """Create an account for another person. Raises ``Forbidden`` unless the caller is an admin, otherwise like ``sign_up``."""
         require_admin(await self.account(principal.user_id, fresh=True))
         command = self._creation(name, email, password, role, fields or {})
         await self._keep_password(command, password)

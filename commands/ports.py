@@ -97,6 +97,22 @@ class EventLog(Protocol):
         """All events of one message above version ``after``, in order: the text of a generation so far."""
         ...
 
+    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[Stored]:
+        """What a fold begins with that reads messages only when it needs them, in order and of one moment: all events that are about
+        no message, the newest event of ``types``, and the newest of all. As in an outline.
+        """
+        ...
+
+    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[Stored]:
+        """Events with ``version <= until`` of these messages, of the messages that they were added below and of those that were added
+        below them, in order: what added, ended and deleted each, and the newest that changed it besides. As in an outline.
+        """
+        ...
+
+    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[Stored]:
+        """Every ``message_start`` with ``version <= until`` whose generation has no end there. Takes longer in a longer stream."""
+        ...
+
     async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
         """Events of all streams with ``position > after``, in order."""
         ...

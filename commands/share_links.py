@@ -76,7 +76,7 @@ class ShareLinks:
         link_id, chat_id, chat = await self._chat_behind_link(principal, share_id)
         assert chat.share is not None
         view = await self._reader.as_of(chat_id, chat.share.version)
-        view.without({one for one in view.messages if (node := chat.messages.get(UUID(one))) is None or node.deleted})
+        view.without(view.messages.keys() & {str(one) for one in await self._chats.deleted_since(chat_id, chat.share.version)})
         view.folder_id, view.pinned, view.archived, view.tags, view.grants, view.share = None, False, False, [], {}, None
         return link_id, view
 

@@ -119,7 +119,8 @@ def append_parts(generations: OpenGenerations, message_id: UUID, seq: int, parts
         raise GenerationNotOpen(message_id)
     if seq > generation.deltas:
         raise DeltaGap(message_id, expected_seq=generation.deltas, received_seq=seq)
-    blocks, events = generation.blocks, list[Event[GenerationPart]]()
+    blocks = generation.blocks
+    events: list[Event[GenerationPart]] = []
     for part in parts:
         if isinstance(part, MessageDelta):
             if part.index >= blocks:

@@ -34,7 +34,7 @@ SHARING_TYPES: Final[Mapping[str, type[Any]]] = {
 
 
 class ShareVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """ShareLink the chat as of ``version``. Sharing again updates the same link."""
+    """Share the chat as of ``version``. Sharing again updates the same link."""
 
     chat_id: UUID
     by: UUID
@@ -63,7 +63,7 @@ class ShareLink(msgspec.Struct, frozen=True):
     """The link to a snapshot."""
 
     share_id: UUID
-    version: int  # that the link is_open_to
+    version: int  # that the link shows
     everyone: bool
     user_ids: frozenset[UUID]
     shared_version: int  # of the event that shared it

@@ -4,13 +4,13 @@ Total and pure: the same events give the same view, at every version. A message 
 its last token. The shape is the one that clients of the reference system know (``history.messages``, ``childrenIds`` …).
 
 A view may hold all of a chat's messages, or only those that somebody asked for and those that the events to come touch
-(``projections/history.py`` says which these are).
+(``projections/chat_tree.py`` says which these are).
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,7 @@ from domain.chat.facts import (
     ChatConfigured,
     ChatCreated,
     ChatDeleted,
+    ChatFact,
     ChatImported,
     ChatMoved,
     ChatPinned,
@@ -43,6 +44,7 @@ from domain.generation import (
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
+    GenerationOver,
     MessageDelta,
     MessageEnded,
     MessageStarted,
@@ -50,11 +52,45 @@ from domain.generation import (
 from domain.sharing import ChatVersionShared, ChatVersionUnshared
 from projections.messages import Message, Messages
 
-# Shown under the message, newest first, as the reference system keeps them.
-NEW_FIRST: Final = frozenset({"files", "embeds"})
+MessageChange = MessageEdited | MessageRated | Emitted
+# What happens to the chat itself: all facts but those about one of its messages.
+FactOfChat = (
+    ChatCreated
+    | ChatRenamed
+    | ChatConfigured
+    | ChatPinned
+    | ChatUnpinned
+    | ChatArchived
+    | ChatUnarchived
+    | ChatMoved
+    | ChatTagged
+    | ChatUntagged
+    | ChatShared
+    | ChatUnshared
+    | ChatVersionShared
+    | ChatVersionUnshared
+    | ChatDeleted
+    | ChatImported
+)
+END_STATES: Final[Mapping[type[Any], str]] = {
+    MessageEnded: "done",
+    GenerationFailed: "error",
+    GenerationCancelled: "cancelled",
+    GenerationInterrupted: "interrupted",
+}
+# The names of emitted events that may change their message.
+FOLDED_NAMES: Final = frozenset(
+    {"status", "message", "delta", "replace", "chat:message", "files", "embeds", "source", "citation", "follow_ups"}
+)
+# Of each list of a message that grows with every event: statusHistory, sources, files, embeds. A message that shows all of a list
+# without end could be read by nobody.
+LISTED_MAX: Final = 1000
+LISTED_BYTES_MAX: Final = 1024 * 1024  # of its JSON
 # What the view itself keeps of a message: a client's key of that name is in the log, and does not stand in for it.
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 OWN_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "blocks"})
+
+_encoder: Final = msgspec.json.Encoder()
 
 
 class ChatView:
@@ -83,95 +119,48 @@ class ChatView:
         self.current_id: str | None = None
         self.touched: set[str] = set()
 
-    def apply(self, stored: Stored) -> None:
-        """The next event of the chat's stream."""
-        self.version, self.position = stored.version, stored.position
-        self.updated_at = stored.at
-        event = decode_event(stored)
-        message_id = str(event.message_id) if event.message_id is not None else None
-        message = self.messages.get(message_id) if message_id is not None else None
-        if message_id is not None:
+    def apply(self, stored: Stored, fact: ChatFact | None = None) -> None:
+        """The next event of the chat's stream. ``fact`` is what it holds, for a caller that has decoded it already."""
+        self.pass_over(stored)
+        known: ChatFact = fact if fact is not None else decode_event(stored).data
+        message_id = str(stored.message_id)
+        if stored.message_id is not None:
             self.touched.add(message_id)
-        match event.data:
+        match known:
             case MessageDelta(index=index, text=text):
+                message = self.messages.get(message_id)
                 if message is not None and index < len(message["blocks"]):
                     message["blocks"][index]["text"].append(text)
             case BlockOpened() as opened:
+                message = self.messages.get(message_id)
                 if message is not None:
                     message["blocks"].append({"index": opened.index, "type": opened.type, "name": opened.name, "id": opened.id, "text": []})
             case MessageAdded() as added:
-                extra = others_keys(added.fields)
-                blocks = blocks_of(added.fields)
-                if blocks:
-                    extra["blocks"] = blocks
-                if added.client_id is not None:
-                    extra["client_id"] = added.client_id
-                extra["role"], extra["content"], extra["done"] = added.role, added.content, True
-                actor = decode_actor(stored.actor)
-                if actor is not None:
-                    extra["user_id"] = str(actor.id)
-                self._add(stored, added.parent_id, extra)
+                self._add(stored, added.parent_id, message_added(added, stored.actor))
             case MessageStarted() as start:
-                extra = dict(start.fields)
-                if start.client_id is not None:
-                    extra["client_id"] = start.client_id
-                if start.selected_model_id is not None:
-                    extra["selectedModelId"] = start.selected_model_id
-                    extra["arena"] = True
-                self._add(
-                    stored,
-                    start.parent_id,
-                    {
-                        **extra,
-                        "role": "assistant",
-                        "model": start.model,
-                        "modelName": extra.get("modelName", start.model),
-                        "done": False,
-                        "state": "streaming",
-                        "task_id": str(start.task_id),
-                        "blocks": [],
-                    },
-                )
-                self.open[str(message_id)] = stored.version
-            case MessageEnded() as end:
-                self.open.pop(str(message_id), None)
+                self._add(stored, start.parent_id, answer_started(start))
+                self.open[message_id] = stored.version
+            case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted() as over:
+                self.open.pop(message_id, None)
+                message = self.messages.get(message_id)
                 if message is not None:
-                    finish(message, "done", end.content)
-                    message["finish_reason"], message["timings"] = end.finish_reason, end.timings
-                    if end.usage is not None:
-                        message["usage"] = end.usage
-            case GenerationFailed(code=code, detail=detail, content=content):
-                self.open.pop(str(message_id), None)
+                    end(message, over)
+            case MessageEdited() | MessageRated() | Emitted() as change:
+                message = self.messages.get(message_id) if stored.message_id is not None else None
                 if message is not None:
-                    finish(message, "error", content)
-                    message["error"] = {"content": detail, "code": code}
-            case GenerationCancelled(content=content):
-                self.open.pop(str(message_id), None)
-                if message is not None:
-                    finish(message, "cancelled", content)
-            case GenerationInterrupted(content=content):
-                self.open.pop(str(message_id), None)
-                if message is not None:
-                    finish(message, "interrupted", content)
-            case MessageEdited(fields=fields):
-                if message is not None:
-                    message.update(others_keys(fields))
-                    message["edited_at"] = int(stored.at.timestamp())
+                    change_message(message, change, stored.at)
             case MessageDeleted():
-                self._remove(str(message_id))
-            case MessageRated(rating=rating, comment=comment):
-                if message is not None:
-                    known = message.get("annotation")  # an imported one says more
-                    message["annotation"] = {**(known if isinstance(known, dict) else {}), "rating": rating, "comment": comment}
+                self._remove(message_id)
             case BranchSelected():
                 self.current_id = message_id
-            case Emitted(name=name, data=data):
-                if message is not None:
-                    emitted(message, name, data)
             case _:
-                self._apply_to_chat(event.data, stored.at)
+                self._apply_to_chat(known, stored.at)
 
-    def _apply_to_chat(self, fact: Any, at: datetime) -> None:
+    def pass_over(self, stored: Stored) -> None:
+        """Note that the chat has come to this event's version, and nothing else of it."""
+        self.version, self.position, self.updated_at = stored.version, stored.position, stored.at
+
+    def _apply_to_chat(self, fact: FactOfChat, at: datetime) -> None:
         match fact:
             case ChatCreated() as made:
                 self.owner_id, self.title, self.folder_id, self.listed = made.owner_id, made.title, made.folder_id, made.listed
@@ -213,7 +202,7 @@ class ChatView:
                 self.created_at = imported.created_at or self.created_at
                 self.updated_at = imported.updated_at or self.updated_at
             case _:
-                pass  # nothing that a reader of the chat sees
+                assert_never(fact)
 
     def _add(self, stored: Stored, parent_id: UUID | None, message: Message) -> None:
         message_id = message["id"] = str(stored.message_id)
@@ -223,29 +212,27 @@ class ChatView:
         self.messages[message_id] = message
         self.ordinals[message_id] = stored.version
         self.messages_count += 1
-        parent = self.messages.get(above) if above is not None else None
-        if parent is not None:
-            parent["childrenIds"].append(message_id)
+        if above is not None and above in self.messages:
+            self.messages.children_of(above).append(message_id)
         self.current_id = message_id
 
     def _remove(self, message_id: str) -> None:
         """The message goes; what stood below it now stands below what it answered, in the order in which it was added."""
-        message = self.messages.pop(message_id, None)
-        if message is None:
+        if message_id not in self.messages:
             return
-        for child in message["childrenIds"]:
-            if child not in self.messages:
-                continue
-            self.messages[child]["parentId"] = message["parentId"]
-            self.touched.add(child)
-        parent = self.messages.get(message["parentId"]) if message["parentId"] is not None else None
-        if parent is not None:
-            siblings = [one for one in parent["childrenIds"] if one != message_id] + message["childrenIds"]
-            parent["childrenIds"] = sorted(siblings, key=self.ordinals.__getitem__)
+        above, children = self.messages.parent_of(message_id), self.messages.children_of(message_id)
+        del self.messages[message_id]
+        for child in children:
+            if child in self.messages:
+                self.messages.move(child, above)
+                self.touched.add(child)
+        if above is not None and above in self.messages:
+            siblings = self.messages.children_of(above)
+            siblings[:] = sorted([one for one in siblings if one != message_id] + children, key=self.ordinals.__getitem__)
         del self.ordinals[message_id]
         self.messages_count -= 1
         if self.current_id == message_id:
-            self.current_id = message["parentId"]
+            self.current_id = above
 
     def without(self, message_ids: Iterable[str]) -> None:
         """Leave these messages out, as if they had been deleted."""
@@ -310,34 +297,122 @@ def view(events: Iterable[Stored]) -> ChatView:
     return made
 
 
-def finish(message: Message, state: str, content: Any) -> None:
+def message_added(added: MessageAdded, actor: bytes | None) -> Message:
+    """The message, but for its place and time."""
+    message = others_keys(added.fields)
+    blocks = blocks_of(added.fields)
+    if blocks:
+        message["blocks"] = blocks
+    if added.client_id is not None:
+        message["client_id"] = added.client_id
+    message["role"], message["content"], message["done"] = added.role, added.content, True
+    known = decode_actor(actor)
+    if known is not None:
+        message["user_id"] = str(known.id)
+    return message
+
+
+def answer_started(start: MessageStarted) -> Message:
+    """An answer that says nothing yet, but for its place and time."""
+    message = dict(start.fields)
+    if start.client_id is not None:
+        message["client_id"] = start.client_id
+    if start.selected_model_id is not None:
+        message["selectedModelId"] = start.selected_model_id
+        message["arena"] = True
+    return {
+        **message,
+        "role": "assistant",
+        "model": start.model,
+        "modelName": message.get("modelName", start.model),
+        "done": False,
+        "state": "streaming",
+        "task_id": str(start.task_id),
+        "blocks": [],
+    }
+
+
+def end(message: Message, over: GenerationOver) -> None:
     """The end of an answer. Its blocks say more than its content only where there is more than one block of text."""
-    message["state"] = state
+    message["state"] = END_STATES[type(over)]
     message["done"] = True
-    message["content"] = content
+    message["content"] = over.content
     if [block["type"] for block in message.get("blocks", ())] in ([], ["text"]):
         message.pop("blocks", None)
+    match over:
+        case MessageEnded():
+            message["finish_reason"], message["timings"] = over.finish_reason, over.timings
+            if over.usage is not None:
+                message["usage"] = over.usage
+        case GenerationFailed():
+            message["error"] = {"content": over.detail, "code": over.code}
+        case GenerationCancelled() | GenerationInterrupted():
+            pass
+        case _:
+            assert_never(over)
 
 
-def emitted(message: Message, name: str, data: Any) -> None:
+def changes_message(change: MessageChange) -> bool:
+    """Whether ``change_message`` may change anything. Emitters make up names as they like: most say nothing about the message."""
+    return not isinstance(change, Emitted) or emitters_name(change) in FOLDED_NAMES
+
+
+def change_message(message: Message, change: MessageChange, at: datetime) -> None:
+    match change:
+        case MessageEdited(fields=fields):
+            message.update(others_keys(fields))
+            message["edited_at"] = int(at.timestamp())
+        case MessageRated(rating=rating, comment=comment):
+            known = message.get("annotation")  # an imported one says more
+            message["annotation"] = {**(known if isinstance(known, dict) else {}), "rating": rating, "comment": comment}
+        case Emitted():
+            emitted(message, change)
+        case _:
+            assert_never(change)
+
+
+def emitters_name(fact: Emitted) -> str:
+    return fact.name.removeprefix("chat:message:")
+
+
+def emitted(message: Message, fact: Emitted) -> None:
     """What an emitter's event changes in its message (docs/protocol.md §2). Anything else is kept in the log and changes nothing."""
+    data = fact.data
     known = data if isinstance(data, dict) else {}
-    match name.removeprefix("chat:message:") if name.startswith("chat:message:") else name:
+    match emitters_name(fact):
         case "status":
-            message["statusHistory"] = [*listed(message.get("statusHistory")), data]
+            message["statusHistory"] = newest_last([*listed(message.get("statusHistory")), data])
         case "message" | "delta":
             message["content"] = with_text(text_of(message), str(known.get("content", "")))
         case "replace" | "chat:message":
             message["content"] = known.get("content", "")
         case "files" | "embeds" as key:
             new = listed(known.get(key))
-            message[key] = new if known.get("replace") else [*new, *listed(message.get(key))]
+            message[key] = newest_first(new if known.get("replace") else [*new, *listed(message.get(key))])
         case "source" | "citation" if known.get("type") is None:
-            message["sources"] = [*listed(message.get("sources")), data]
+            message["sources"] = newest_last([*listed(message.get("sources")), data])
         case "follow_ups":
             message["followUps"] = known.get("follow_ups", [])
         case _:
             pass
+
+
+def newest_first(entries: list[Any]) -> list[Any]:
+    """The newest of them, as many as a message shows: ``LISTED_MAX`` and ``LISTED_BYTES_MAX`` of JSON. The log keeps all."""
+    entries = entries[:LISTED_MAX]
+    if len(_encoder.encode(entries)) <= LISTED_BYTES_MAX:
+        return entries
+    size_bytes = 2  # the brackets
+    for index, entry in enumerate(entries):
+        size_bytes += len(_encoder.encode(entry)) + 1
+        if size_bytes > LISTED_BYTES_MAX:
+            return entries[:index]
+    return entries
+
+
+def newest_last(entries: list[Any]) -> list[Any]:
+    """The same of a list whose newest entry comes last."""
+    return newest_first(entries[::-1])[::-1]
 
 
 def others_keys(fields: Mapping[str, Any]) -> dict[str, Any]:

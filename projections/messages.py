@@ -16,7 +16,7 @@ _decoder = msgspec.json.Decoder()
 
 
 class Kept(msgspec.Struct, gc=False):
-    """A message into which nobody has looked. ``body`` is the JSON object that clients get of it, but for its place."""
+    """A message that was not decoded yet. ``body`` is the JSON object that clients get of it, but for its place."""
 
     parent_id: str | None
     children: list[str]
@@ -88,6 +88,14 @@ class Messages(MutableMapping[str, Message]):
         held = self._held[message_id]
         children: list[str] = held["childrenIds"] if isinstance(held, dict) else held.children
         return children
+
+    def move(self, message_id: str, parent_id: str | None) -> None:
+        """Put a message below another one. The lists of children stay as they are."""
+        held = self._held[message_id]
+        if isinstance(held, dict):
+            held["parentId"] = parent_id
+        else:
+            held.parent_id = parent_id
 
     def only(self, message_ids: Iterable[str]) -> "Messages":
         """These alone, in this order."""

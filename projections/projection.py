@@ -1,7 +1,7 @@
 """What a projection is: it is given events in the order of the log, says what it must know, and names what is to be written.
 
-It performs nothing, so it can be tested without a database and rebuilt at any time with the same result. Whoever runs it
-(``adapters/build.py``) answers its reads from the tables that it writes itself, and from the log, as of the events before.
+It performs nothing, so it can be tested without a database and rebuilt at any time with the same result. The adapter that runs it
+(``adapters/projector/writer.py``) answers its reads from the tables that it writes itself, and from the log, as of the events before.
 """
 
 from collections.abc import Generator, Sequence
@@ -13,15 +13,26 @@ from domain.event import Stored
 from domain.stream import Kind
 
 
+class Recorded(msgspec.Struct, frozen=True, gc=False):
+    """An event of the log and the fact that it holds. Decoded once for all projections."""
+
+    stored: Stored
+    fact: Any  # of the stream's kind: ``ChatFact`` in a chat
+
+
+class TooMuch(Exception):
+    """A batch of several events needs more at once than a process should hold: it is to be given fewer of them."""
+
+
 class Rows(msgspec.Struct, frozen=True):
-    """Asks a named query (``sql/queries``); answered with a list of tuples."""
+    """Asks a named query (``sql/queries``); answered with a list of rows, each a mapping from the column's name to its value."""
 
     query: str
     arguments: tuple[Any, ...]
 
 
 class Events(msgspec.Struct, frozen=True):
-    """Asks a named query of the log; answered with a list of ``Stored``."""
+    """Asks a named query of the log; answered with a list of ``Recorded``."""
 
     query: str
     arguments: tuple[Any, ...]
@@ -34,7 +45,7 @@ class Write(msgspec.Struct, frozen=True):
     """A named statement, and the rows that it is run for, one after the other."""
 
     statement: str
-    rows: Sequence[tuple[Any, ...]]
+    rows: Sequence[tuple[Any, ...]]  # named tuples whose fields are the statement's parameters, in their order
     copy: str | None = None  # a named ``COPY`` that does the same, for very many rows
 
 
@@ -47,8 +58,35 @@ class Projection(Protocol):
 
     name: str
     kinds: frozenset[Kind]  # of the streams that it reads
-    by_stream: bool  # what comes of a stream depends on that stream alone: several lanes, each with its own streams, may build at once
+    by_stream: bool  # what comes of a stream depends on that stream alone: several partitions may be replayed at once
 
-    def project(self, events: Sequence[Stored]) -> Projecting:
-        """The writes of one batch: events of ``kinds`` in the order of the log, without deltas. Never an empty one."""
+    def project(self, events: Sequence[Recorded]) -> Projecting:
+        """The writes of one batch: events of ``kinds`` in the order of the log, without deltas. Never an empty one.
+
+        Raises ``TooMuch``, only of more than one event.
+        """
         ...
+
+
+def step(projecting: Projecting, answers: Sequence[Any] | None) -> tuple[Sequence[Ask], list[Write]]:
+    """What a projection asks next, or what it writes when it asks no more. ``None``: it has asked nothing yet."""
+    try:
+        return (projecting.send(answers) if answers is not None else next(projecting)), []
+    except StopIteration as made:
+        return [], made.value
+
+
+def together(all_projecting: Sequence[Projecting]) -> Projecting:
+    """Several projections of the same events as one: what they ask at the same time is asked at once."""
+    writes: list[list[Write]] = [[] for _ in all_projecting]
+    asks: list[Sequence[Ask]] = []
+    for index, projecting in enumerate(all_projecting):
+        asked, writes[index] = step(projecting, None)
+        asks.append(asked)
+    while any(asks):
+        answers = iter((yield [ask for asked in asks for ask in asked]))
+        for index, projecting in enumerate(all_projecting):
+            if asks[index]:
+                own = [next(answers) for _ in asks[index]]
+                asks[index], writes[index] = step(projecting, own)
+    return [write for some in writes for write in some]

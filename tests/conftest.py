@@ -11,8 +11,11 @@ server does. anyio's pytest plugin is there already with httpx, so no other is n
 compute. ``GROUPS`` names the tests that stay together in one process; each other test goes to the process that is free next.
 """
 
+import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,22 +27,34 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from adapters.embedded.server import EmbeddedPostgres
 from adapters.postgres.migrate import migrate
 
 TESTS = Path(__file__).parent
+# Runs the Postgres of a folder and prints its URL, until its input ends; then it removes the folder.
+HOLD_POSTGRES = """
+import shutil, sys
+from pathlib import Path
+from adapters.embedded.server import EmbeddedPostgres
+folder = Path(sys.argv[1])
+with EmbeddedPostgres(folder, durable=False) as embedded:
+    print(embedded.dsn, flush=True)
+    sys.stdin.read()
+shutil.rmtree(folder, ignore_errors=True)
+"""
 POSTGRES_FIXTURES = {"postgres_dsn", "migrated_template", "database"}
 WORKERS_PER_CORE = 3
 
 # Folders and modules, as paths below tests/, and the name of their group. The tests of one group run one after the other.
 GROUPS = {
-    # They kill servers and count seconds of leases: two at a time, however many processes there are, so that they have cores to run on.
+    # They kill servers and count seconds of leases: three at a time, however many processes there are, so that these
+    # have cores to run on.
     "crash/test_connection_cut.py": "crash-1",
     "crash/test_postgres_killed.py": "crash-2",
     "crash/test_server_killed.py": "crash-1",
     "crash/test_sigterm.py": "crash-2",
     "crash": "crash-3",
     "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
+    "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
 }
 
 # No test asserts how long an example takes: on a busy machine it takes longer.
@@ -86,12 +101,28 @@ def open_folder() -> Iterator[Path]:
 def postgres_dsn(open_folder: Path) -> Iterator[str]:
     given = os.environ.get("DATABASE_URL")
     if not given:
-        with EmbeddedPostgres(open_folder / "session", durable=False) as embedded:
-            yield embedded.dsn
+        with held_postgres(open_folder / "session") as dsn:
+            yield dsn
         return
     scratch = create_database(given)
     yield scratch
     drop_database(given, scratch)
+
+
+@contextlib.contextmanager
+def held_postgres(folder: Path) -> Iterator[str]:
+    """The URL of an embedded Postgres that another process holds: that one stops it also when this one is killed.
+
+    Its session is its own, so that Ctrl-C does not end it before the tests that use it.
+    """
+    command = [sys.executable, "-c", HOLD_POSTGRES, folder]
+    with subprocess.Popen(
+        command, cwd=TESTS.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as holder:
+        assert holder.stdout is not None
+        dsn = holder.stdout.readline().strip()
+        assert dsn, "the embedded Postgres did not start"
+        yield dsn
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,29 @@ def test_no_two_packages_import_each_other() -> None:
     assert {package for package in needs if package in reached_from(package)} == set()
 
 
+def test_no_two_modules_import_each_other() -> None:
+    """Also not by way of others, nor for the type checker alone: what two modules share has a module of its own."""
+    ours = [module for module in MODULES if package_of(module) != "stenograph_client"]
+    by_name = {".".join(module.with_suffix("").parts): module for module in ours}
+    needs: dict[str, set[str]] = {}
+    for name, module in by_name.items():
+        named = {f"{source}.{imported}" for source, imported in imports_of(module)} | {source for source, _ in imports_of(module)}
+        needs[name] = named & by_name.keys() - {name}
+    while ends := {name for name, needed in needs.items() if not needed}:  # circles, and what imports them, remain
+        needs = {name: needed - ends for name, needed in needs.items() if name not in ends}
+    assert needs == {}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) != "adapters"], ids=str)
+def test_no_decision_hangs_on_the_name_or_the_text_of_an_exception(module: Path) -> None:
+    """An error is told apart by its class, which an adapter raises: its name and its words are the driver's to change."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    tests = [node.test for node in ast.walk(tree) if isinstance(node, ast.If | ast.IfExp | ast.While)]
+    asked = [ast.unparse(part) for test in tests for part in ast.walk(test) if isinstance(part, ast.Compare | ast.Call)]
+    names = (".__name__", ".__module__", "str(error)", "str(exc)", "error.args")
+    assert [part for part in asked if any(name in part for name in names)] == []
+
+
 def test_there_is_no_utils() -> None:
     assert [module for module in MODULES if module.stem in {"utils", "util", "helpers", "common", "misc"}] == []
 

@@ -13,7 +13,7 @@ from domain.chat.state import tag_id
 from domain.errors import MessageNotFound
 from domain.stream import chat_stream
 from projections.chat import ChatView, blob_of, text_of, view
-from projections.history import TEXT_CHARACTERS_MAX, plain_text
+from projections.chat_search import TEXT_CHARACTERS_MAX, plain_text
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase, matches, snippet
 from projections.statistics import CountedChat, counted_chat

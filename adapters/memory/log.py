@@ -13,6 +13,19 @@ from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyCo
 from domain.event import Stored
 from domain.stream import Kind, Stream
 
+ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
+ADDED_TYPES = ("message_added", "message_start")
+ANSWER_TYPES = ("message_delta", "content_block")
+
+
+def as_outline(event: Stored) -> Stored:
+    return msgspec.structs.replace(event, actor=None, data=OUTLINE_END if event.type == "message_end" else event.data)
+
+
+def parent_of(event: Stored) -> UUID | None:
+    parent_id = msgspec.json.decode(event.data)["parent_id"]
+    return UUID(parent_id) if parent_id is not None else None
+
 
 class MemoryLog:
     """Everything in lists and dicts. ``on_committed`` is called with the events of each append before its caller goes on."""
@@ -107,15 +120,40 @@ class MemoryLog:
 
     async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
         events = await self.read(stream, after=after, until=until, limit=len(self.events), without_deltas=True)
-        outline = [
-            msgspec.structs.replace(event, actor=None, data=OUTLINE_END if event.type == "message_end" else event.data)
-            for event in events
-            if event.type != "content_block"
-        ]
-        return outline[:limit]
+        return [as_outline(event) for event in events if event.type != "content_block"][:limit]
 
     async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
         return [event for event in self._streams.get(stream, [])[after:] if event.message_id == message_id]
+
+    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[Stored]:
+        outline = self._streams.get(stream, [])
+        newest = [event.version for event in outline if event.type in types][-1:]
+        wanted = {event.version for event in outline if event.message_id is None} | {*newest, len(outline)}
+        return [as_outline(event) for event in outline if event.version in wanted]
+
+    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[Stored]:
+        events = [event for event in self._streams.get(stream, [])[:until] if event.type not in ANSWER_TYPES]
+        parents = {(event.message_id, parent_of(event)) for event in events if event.type in ADDED_TYPES}
+        family: set[UUID | None] = set(message_ids)
+        family |= {above for one, above in parents if one in message_ids} | {one for one, above in parents if above in message_ids}
+        always = {*ADDED_TYPES, *ENDS, "message_deleted"}
+        newest = {event.message_id: event.version for event in events if event.type not in {*always, "chat_branch_selected"}}
+        return [
+            as_outline(event)
+            for event in events
+            if event.message_id is not None
+            and event.message_id in family
+            and (event.type in always or newest.get(event.message_id) == event.version)
+        ]
+
+    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[Stored]:
+        started: dict[UUID | None, Stored] = {}
+        for event in self._streams.get(stream, [])[:until]:
+            if event.type == "message_start":
+                started[event.message_id] = as_outline(event)
+            elif event.type in ENDS:
+                started.pop(event.message_id, None)
+        return list(started.values())
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
         return self.events[after : after + limit]

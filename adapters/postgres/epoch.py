@@ -18,7 +18,7 @@ from adapters.postgres.connection import connect
 from adapters.postgres.queries import text
 from domain.errors import LogUnavailable
 
-log = structlog.get_logger("epoch")
+logger = structlog.get_logger("epoch")
 
 NEWEST: Final = text("newest_epoch")
 ADD: Final = text("add_epoch")
@@ -54,7 +54,7 @@ async def current_epoch(dsn: str, known: Known | None = None, *, force_new: bool
                 return Epoch(newest["epoch"], server["head"], server["fsync"] == "on")
             epoch = uuid4()
             await connection.execute(ADD, epoch, server["system_identifier"], server["timeline"], server["head"])
-        log.info("new_epoch", epoch=str(epoch), reason=reason, head=server["head"])
+        logger.info("new_epoch", epoch=str(epoch), reason=reason, head=server["head"])
         return Epoch(epoch, server["head"], server["fsync"] == "on")
     finally:
         await connection.close(timeout=2)

@@ -1,4 +1,4 @@
-"""Chats read from the rows of the projection ``history`` and from the log above them, both in one snapshot.
+"""Chats read from the rows of the projections and from the log above them, both in one snapshot.
 
 So what is read is never behind what the caller has just written, however late the projector is, and holds a streaming answer to
 its last token. Of the past it is the rows that were valid then.
@@ -12,19 +12,22 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.postgres.checkpoints import Checkpoints
 from adapters.postgres.log import VERSION_MAX
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from adapters.postgres.search import LISTED, Searching, listing, marks
 from domain.codec import decode_event, today
-from domain.errors import LogUnavailable, MessageNotFound
+from domain.errors import MessageNotFound
 from domain.event import Stored
 from domain.stream import chat_stream
-from projections.chat import ChatView
-from projections.history import ADDITIONS, ENDS, History, again, load, load_children, view_of
+from projections.chat import ChatView, shown_message
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree, again, load, load_children, view_of
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase
-from projections.statistics import CountedChat, CountedMessage, tags_of
+from projections.statistics import CountedChat, CountedMessage, counted_message, tags_of
 
 HEAD: Final = text("chat_head")
 FACTS: Final = text("chat_facts")
@@ -34,6 +37,8 @@ SOME_MESSAGES: Final = text("chat_some_messages")
 BRANCH: Final = text("chat_branch")
 CHILDREN: Final = text("chat_children")
 SAID: Final = text("chat_said")
+NOTED: Final = text("chat_noted")
+CONFIGURED: Final = text("chat_configured")
 TAIL: Final = text("chat_tail")
 OWN: Final = text("own_chats")
 TAGS: Final = text("chat_tags")
@@ -43,11 +48,13 @@ SHARED: Final = text("shared_chats")
 COUNTED_CHATS: Final = text("counted_chats")
 COUNTED_TOTAL: Final = text("counted_chats_total")
 COUNTED_MESSAGES: Final = text("counted_messages")
-POSITION: Final = text("projection_position")
-LOG_HEAD: Final = text("log_head")
+COUNTED_CHANGED: Final = text("counted_changed_messages")
+COUNTED_CHANGES: Final = text("counted_changes")
 
+READ: Final = (ChatList.name, ChatSearch.name, ChatTree.name)  # what is read here
+ADDITIONS: Final = frozenset({"message_added", "message_start"})
+ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others wait for their tokens meanwhile
-LOOK_S: Final = 0.01  # between two looks at a checkpoint that somebody waits for
 
 
 class PostgresHistory:
@@ -55,8 +62,7 @@ class PostgresHistory:
 
     def __init__(self, reader: QueryReader) -> None:
         self._reader = reader
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # for the checkpoint to be at a position
-        self._looking: asyncio.Task[None] | None = None
+        self._checkpoints = Checkpoints(reader, READ)
 
     async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
         async def read(connection: Any) -> ChatView:
@@ -79,7 +85,7 @@ class PostgresHistory:
         return await self._reader.in_transaction_snapshot(read)
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
-        return [ListedChat(*row) for row in await self._reader.fetch(LISTED, *listing(user_id, chosen, offset, limit))]
+        return [ListedChat(**row) for row in await self._reader.fetch(LISTED, *listing(user_id, chosen, offset, limit))]
 
     async def search(
         self, user_id: UUID, phrases: Sequence[Phrase], chosen: ChatFilter = ALL, *, offset: int, limit: int
@@ -98,18 +104,18 @@ class PostgresHistory:
         return count
 
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
-        return [SharedChat(*row) for row in await self._reader.fetch(SHARED, user_id, offset, limit)]
+        return [SharedChat(**row) for row in await self._reader.fetch(SHARED, user_id, offset, limit)]
 
     async def counted(
         self, user_id: UUID, *, offset: int, limit: int, oldest_first: bool = False, since: datetime | None = None
     ) -> tuple[Sequence[CountedChat], int]:
-        chats = await self._reader.fetch(COUNTED_CHATS, user_id, offset, limit, oldest_first, since)
-        total = await self._reader.fetch(COUNTED_TOTAL, user_id, since)
-        messages: dict[UUID, list[CountedMessage]] = {chat["chat_id"]: [] for chat in chats}
-        for chat_id, *columns, tags in await self._reader.fetch(COUNTED_MESSAGES, list(messages)):
-            columns.append(tags_of(msgspec.json.decode(tags)) if tags is not None else None)
-            messages[chat_id].append(CountedMessage(*columns))
-        return [CountedChat(*(*chat, messages[chat["chat_id"]])) for chat in chats], total[0]["count"]
+        async def read(connection: Any) -> tuple[Sequence[CountedChat], int]:
+            chats = await connection.fetch(COUNTED_CHATS, user_id, offset, limit, oldest_first, since)
+            total: int = await connection.fetchval(COUNTED_TOTAL, user_id, since)
+            messages = await counted_messages(connection, [chat["chat_id"] for chat in chats])
+            return [CountedChat(**chat, messages=messages[chat["chat_id"]]) for chat in chats], total
+
+        return await self._reader.in_transaction_snapshot(read)
 
     async def times(self, versions: Mapping[UUID, int]) -> Mapping[UUID, datetime]:
         rows = await self._reader.fetch(TIMES, list(versions), list(versions.values())) if versions else []
@@ -119,43 +125,29 @@ class PostgresHistory:
         return [row["name"] for row in await self._reader.fetch(TAGS, user_id)]
 
     async def reached(self, position: int, timeout_s: float) -> bool:
-        rows = await self._reader.fetch(LOG_HEAD)
-        if not rows or rows[0]["position"] < position:
-            return False  # there is no such position yet
-        if await self._position() >= position:
-            return True
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append((position, waiter))
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waiter
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting.remove((position, waiter))
-        return True
+        return await self._checkpoints.reached(position, timeout_s)
 
-    async def _look(self) -> None:
-        """At the checkpoint, for all who wait for it."""
-        try:
-            while self._waiting:
-                reached = await self._position()
-                for position, waiter in self._waiting:
-                    if position <= reached and not waiter.done():
-                        waiter.set_result(None)
-                await asyncio.sleep(LOOK_S)
-        except LogUnavailable as error:
-            for _, waiter in self._waiting:
-                if not waiter.done():
-                    waiter.set_exception(error)
-        finally:
-            self._looking = None
 
-    async def _position(self) -> int:
-        rows = await self._reader.fetch(POSITION, History.name)
-        return rows[0]["position"] if rows else 0
+async def counted_messages(connection: Any, chat_ids: Sequence[UUID]) -> dict[UUID, list[CountedMessage]]:
+    """What statistics count of each chat's messages, in the order in which they were added."""
+    found: dict[UUID, dict[int, CountedMessage]] = {chat_id: {} for chat_id in chat_ids}
+    for row in await connection.fetch(COUNTED_MESSAGES, chat_ids):
+        known = dict(row)
+        tags = tags_of(msgspec.json.decode(known.pop("tags"))) if known["tags"] is not None else None
+        chat_id, ordinal = known.pop("chat_id"), known.pop("ordinal")
+        found[chat_id][ordinal] = CountedMessage(**{**known, "tags": tags})
+    changed = await connection.fetch(COUNTED_CHANGED, chat_ids)
+    if changed:
+        views: dict[UUID, ChatView] = {row["chat_id"]: ChatView() for row in changed}
+        for chat_id, view in views.items():
+            load(view, [row for row in changed if row["chat_id"] == chat_id])
+        keys = ([row["chat_id"] for row in changed], [row["message_id"] for row in changed], [row["body_version"] for row in changed])
+        for row in await connection.fetch(COUNTED_CHANGES, *keys):
+            again(views[row["stream_id"]], event_of(row))
+        for row in changed:
+            message = views[row["chat_id"]].messages[row["message_id"]]
+            found[row["chat_id"]][row["ordinal"]] = counted_message(shown_message(message), is_open=False)
+    return {chat_id: [messages[ordinal] for ordinal in sorted(messages)] for chat_id, messages in found.items()}
 
 
 class Reading:
@@ -168,6 +160,7 @@ class Reading:
         self._rows_version = 0  # the rows are read as of it
         self._until = 0
         self._tail: list[Stored] = []
+        self._body_versions: dict[str, int] = {}  # of the messages whose rows are not all that is known of them
         self._gone: set[str] = set()  # deleted in the tail: their rows do not say so
         self._is_past = False  # before what the rows hold: there is no tail then
 
@@ -177,11 +170,16 @@ class Reading:
         newest = head["newest"] or 0
         self._until = newest if at is None else min(at, newest)
         if head["chat_id"] is not None:
-            self.view = view_of(tuple(head)[1:])
+            self.view = view_of(head)
         self._is_past = self._until < self.view.version
         if self._is_past:
             await self._begin_in_the_past()
         else:
+            if head["fields_weight"]:
+                for event in self._stored(
+                    await self._connection.fetch(CONFIGURED, self._chat_id, head["fields_version"], self.view.version)
+                ):
+                    again(self.view, event)
             self._tail = self._stored(await self._connection.fetch(TAIL, self._chat_id, self.view.version, self._until, VERSION_MAX))
         self._rows_version = self.view.version
 
@@ -237,14 +235,14 @@ class Reading:
     async def _climb(self, message_id: str, limit: int) -> None:
         loaded = self._loaded(await self._connection.fetch(BRANCH, self._chat_id, self._rows_version, UUID(message_id), limit))
         await self._children(loaded)
-        if self._is_past:
-            await self._say(loaded)
+        await self._fold(loaded)
 
     def _loaded(self, rows: Iterable[Any]) -> list[Any]:
         """Those rows that were not in the view yet: now they are."""
         view = self.view
         new = [row for row in rows if row["message_id"] not in view.messages and row["message_id"] not in self._gone]
         load(view, new)
+        self._body_versions |= {row["message_id"]: row["body_version"] for row in new if not row["is_whole"]}
         return new
 
     async def _children(self, rows: Sequence[Any]) -> None:
@@ -256,12 +254,11 @@ class Reading:
         """The tail, with everything that was said in the answers which were open below it or are now."""
         view = self.view
         if self._is_past:
-            await self._say(loaded)
+            await self._fold(loaded)
             return
-        asked = {UUID(message_id): ordinal for message_id, ordinal in view.open.items()}
-        asked |= answers_to_read(self._tail)
+        asked = {UUID(one): self._body_versions.get(one, ordinal) for one, ordinal in view.open.items()} | answers_to_read(self._tail)
         known_version = view.version
-        events = {event.version: event for event in (*self._tail, *await self._said(asked))}
+        events = {event.version: event for event in (*self._tail, *await self._said(asked), *await self._noted(loaded))}
         for version in sorted(events):
             if version <= known_version:
                 again(view, events[version])
@@ -269,12 +266,20 @@ class Reading:
                 view.apply(events[version])
         self._gone = {str(event.message_id) for event in self._tail if event.type == "message_deleted"}
 
-    async def _say(self, rows: Sequence[Any]) -> None:
-        """What the answers among these rows had said by then that were open then."""
-        asked = {UUID(row["message_id"]): row["ordinal"] for row in rows if row["is_open"]}
-        self.view.open |= {str(message_id): ordinal for message_id, ordinal in asked.items()}
-        for event in await self._said(asked):
+    async def _fold(self, rows: Sequence[Any]) -> None:
+        """What is not in the bodies of these rows: what was said in answers that were open then, and changes that are only noted."""
+        opened = [row for row in rows if row["is_open"]]
+        self.view.open |= {row["message_id"]: row["ordinal"] for row in opened}
+        said = await self._said({UUID(row["message_id"]): row["body_version"] for row in opened})
+        for event in sorted([*said, *await self._noted(rows)], key=version_of):
             again(self.view, event)
+
+    async def _noted(self, rows: Sequence[Any]) -> list[Stored]:
+        changed = [row for row in rows if not row["is_whole"] and not row["is_open"]]
+        if not changed:
+            return []
+        ids, versions = [row["message_id"] for row in changed], [row["body_version"] for row in changed]
+        return self._stored(await self._connection.fetch(NOTED, self._chat_id, ids, versions, self._rows_version))
 
     async def _said(self, asked: dict[UUID, int]) -> list[Stored]:
         if not asked:
@@ -282,8 +287,18 @@ class Reading:
         return self._stored(await self._connection.fetch(SAID, self._chat_id, list(asked), list(asked.values()), self._until))
 
     def _stored(self, rows: Iterable[Any]) -> list[Stored]:
-        stream = chat_stream(self._chat_id)
-        return [today(Stored(row[0], stream, *tuple(row)[3:])) for row in rows]
+        return [event_of(row) for row in rows]
+
+
+def event_of(row: Any) -> Stored:
+    """The event of one row, under today's name."""
+    stream = chat_stream(row["stream_id"])
+    event = Stored(row["position"], stream, row["version"], row["type"], row["message_id"], row["actor"], row["data"], row["recorded_at"])
+    return today(event)
+
+
+def version_of(event: Stored) -> int:
+    return event.version
 
 
 def refers_to(event: Stored) -> set[UUID]:

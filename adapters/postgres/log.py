@@ -18,6 +18,9 @@ READ_STREAM: Final = text("read_stream")
 READ_STREAM_WITHOUT_DELTAS: Final = text("read_stream_without_deltas")
 READ_OUTLINE: Final = text("read_outline")
 READ_MESSAGE: Final = text("read_message")
+READ_HEAD: Final = text("read_head")
+READ_RELATIVES: Final = text("read_relatives")
+READ_OPEN_STARTS: Final = text("read_open_starts")
 READ_LOG: Final = text("read_log")
 STREAM_VERSION: Final = text("stream_version")
 VERSION_AT: Final = text("version_at")
@@ -47,6 +50,15 @@ class LogReads:
 
     async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
         return _of(stream, await self.reader.fetch(READ_MESSAGE, stream.id, message_id, min(after, VERSION_MAX)))
+
+    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[Stored]:
+        return _of(stream, await self.reader.fetch(READ_HEAD, stream.id, types, OUTLINE_END))
+
+    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[Stored]:
+        return _of(stream, await self.reader.fetch(READ_RELATIVES, stream.id, list(message_ids), until, OUTLINE_END))
+
+    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[Stored]:
+        return _of(stream, await self.reader.fetch(READ_OPEN_STARTS, stream.id, until))
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
         return [stored(row) for row in await self.reader.fetch(READ_LOG, after, limit)]

@@ -3,7 +3,7 @@
 First ``migrations/NNNN_name.sql``, in order, each once, each in a transaction of its own together with its row in ``migrations``. Then
 ``functions/NAME.sql``, one routine a file, whenever the file's bytes differ from those applied last. Then ``projections/NAME.sql``, the
 tables of one projection in a schema of its own: where the file differs from the one that made them, they are dropped and made anew, and
-the log is replayed into them. The connection is the owner's. The
+the log is replayed into them. The tables of a projection that has no file any more are dropped. The connection is the owner's. The
 server itself works as ``stenograph_app`` (``SET ROLE``), which may insert and read but not change the log; the grants are in the
 migrations, the role is made here, since roles belong to the whole cluster and not to one database.
 
@@ -27,6 +27,7 @@ from adapters.postgres.errors import database_errors
 from adapters.postgres.queries import text
 
 APP_ROLE = "stenograph_app"
+PART = re.compile(r"_\d+_of_\d+$")  # of a replay
 MIGRATION_NAME = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 
 LOCK_TABLE: Final = text("lock_table_exclusively")
@@ -130,6 +131,12 @@ def migrate(dsn: str, *, sql_folder: Path | None = None, lock_timeout_s: float =
             changed = [file for file in functions if known.get(file.name) != file.sha256]
             for file in changed:
                 _apply_function(connection, file)
+        kept = {file.name.removesuffix(".sql") for file in projections}
+        known_projections = dict(_queries.known_projections(connection)) if kept else {}
+        for name in sorted(known_projections.keys() - kept):
+            if not name.startswith(tuple(f"{one}_" for one in kept)):  # nor a replay of one that is kept
+                with _step(connection, lock_timeout_s, f"the projection {name}, which is no more"):
+                    drop_projection(connection, name)
         replayed: list[str] = []
         for file in projections:
             name = file.name.removesuffix(".sql")
@@ -168,6 +175,14 @@ def create_projection(connection: "psycopg.Connection[Any]", projection: str, ta
     role = sql.Identifier(APP_ROLE)
     connection.execute(sql.SQL(GRANT_SCHEMA).format(schema=name, role=role))
     connection.execute(sql.SQL(GRANT_TABLES).format(schema=name, role=role))
+
+
+def drop_projection(connection: "psycopg.Connection[Any]", name: str) -> None:
+    """The tables of a projection, or of a replay of one, that this version does not know."""
+    _queries.hold_projection(connection, name=name)
+    schema = sql.Identifier(schema_of(PART.sub("", name)))
+    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+    _queries.forget_projection(connection, name=name)
 
 
 def projection_sha256(name: str) -> str:

@@ -12,7 +12,9 @@ from uuid import UUID
 import msgspec
 
 from adapters.postgres.queries import text
-from projections.history import TEXT_CHARACTERS_MAX, plain_text
+from domain.codec import decode
+from projections.chat import blob_of
+from projections.chat_search import TEXT_CHARACTERS_MAX, plain_text, said_by
 from projections.ports import ChatFilter, FoundChat, ListedChat
 from projections.search import Phrase, Term, conditions, query, snippet, terms
 from projections.words import of_owner
@@ -25,16 +27,13 @@ INDEXED: Final = text("indexed_hits")
 INDEXED_APART: Final = text("indexed_hits_apart")
 SHARED: Final = text("shared_hits")
 FOUND: Final = text("found_texts")
+BLOBS: Final = text("search_blobs")
 
 SAMPLE_CHATS: Final = 100
 SAMPLE_TEXTS: Final = 30  # of each
 WALKED_TEXTS_MAX: Final = 4_000  # that are expected to be looked at for a page: beyond it the index is asked …
 CONDITIONS: Final = 4  # of ``indexed_hits_apart``
 FREQUENT: Final = 1 / 3  # … unless this share of all texts has it: the index would name too many
-
-
-class Said(msgspec.Struct):
-    content: Any = ""
 
 
 def listing(user_id: UUID, chosen: ChatFilter, offset: int, limit: int, among: Sequence[UUID] | None = None) -> tuple[Any, ...]:
@@ -75,7 +74,7 @@ class Searching:
 
     async def _listed(self, offset: int, limit: int, among: Sequence[UUID] | None = None) -> list[ListedChat]:
         rows = await self._connection.fetch(LISTED, *listing(self._user_id, self._chosen, offset, limit, among))
-        return [ListedChat(*row) for row in rows]
+        return [ListedChat(**row) for row in rows]
 
     async def _walk(self, newest: list[ListedChat], known: dict[UUID, int | None], wanted: int) -> list[tuple[ListedChat, int]]:
         """The first ``wanted`` chats. ``known`` says of some which text has it; None: there is none."""
@@ -114,16 +113,24 @@ class Searching:
     async def _shown(self, page: Sequence[tuple[ListedChat, int]]) -> list[FoundChat]:
         if not page:
             return []
-        rows = await self._connection.fetch(
-            FOUND, [chat.chat_id for chat, _ in page], [ordinal for _, ordinal in page], TEXT_CHARACTERS_MAX
-        )
+        ordinals = [ordinal for _, ordinal in page]
+        rows = await self._connection.fetch(FOUND, [chat.chat_id for chat, _ in page], ordinals)
         hits = {row["chat_id"]: row for row in rows}
-        return [self._found(chat, hits[chat.chat_id]) for chat, _ in page]
+        contents = {row["chat_id"]: content_of(row) for row in rows if row["message_id"] is not None}
+        texts = {chat_id: plain_text(content) for chat_id, content in contents.items()}
+        blobs = {chat_id: blob for chat_id, content in contents.items() if (blob := blob_of(content)) is not None}
+        if blobs:
+            for row in await self._connection.fetch(BLOBS, list(blobs), list(blobs.values()), TEXT_CHARACTERS_MAX):
+                texts[UUID(row["chat_id"])] = row["content"]
+        found: list[FoundChat] = []
+        for chat, _ in page:
+            said = texts.get(chat.chat_id, chat.title)[:TEXT_CHARACTERS_MAX]
+            found.append(FoundChat(chat, hits[chat.chat_id]["message_id"], snippet(said, self._phrases)))
+        return found
 
-    def _found(self, chat: ListedChat, hit: Any) -> FoundChat:
-        if hit["message_id"] is None:
-            return FoundChat(chat, None, snippet(chat.title, self._phrases))
-        content = hit["content"]
-        if content is None:
-            content = plain_text(msgspec.json.decode(hit["body"], type=Said).content) if hit["body"] is not None else ""
-        return FoundChat(chat, hit["message_id"], snippet(content[:TEXT_CHARACTERS_MAX], self._phrases))
+
+def content_of(row: Any) -> Any:
+    """What a message says, by its event or, where an emitter added to it, by its row."""
+    if row["content"] is not None:
+        return msgspec.json.decode(row["content"])
+    return said_by(decode("chat", row["type"], row["data"])) if row["type"] is not None else ""

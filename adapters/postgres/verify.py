@@ -14,7 +14,6 @@ from psycopg import sql
 from psycopg.pq.abc import PGconn
 from psycopg.rows import class_row, namedtuple_row
 
-from adapters.postgres.errors import database_errors
 from adapters.postgres.queries import text
 from domain.stream import KINDS, Stream
 from domain.verify.blobs import StoredBlob
@@ -70,15 +69,12 @@ def verify(
 ) -> Report:
     """Check the log from position ``first`` on, or one stream of it, up to the head that it has now. Writes nothing.
 
-    Raises ``NoSuchStream``, or ``DatabaseError`` if the database can't be read.
+    Raises ``NoSuchStream``, or ``psycopg.Error`` if the database can't be read: ``database_errors`` names it for a command.
     """
     verifying = Verification(first=first, of_stream=stream is not None)
-    with (
-        database_errors(),
-        psycopg.connect(
-            dsn, autocommit=True, cursor_factory=psycopg.RawCursor, row_factory=namedtuple_row, application_name="steno verify"
-        ) as connection,
-    ):
+    with psycopg.connect(
+        dsn, autocommit=True, cursor_factory=psycopg.RawCursor, row_factory=namedtuple_row, application_name="steno verify"
+    ) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -159,16 +160,14 @@ class Reads:
     def __init__(self, endpoint: Endpoint, response: httpx.Response) -> None:
         self._endpoint = endpoint
         plain = response.headers.get("content-encoding", "identity") == "identity"
-        self._read: Callable[[], Awaitable[bytes]] | None = response.extensions.get(READ) if plain else None
-        self._decoded = response.aiter_bytes() if self._read is None else None
+        read = response.extensions.get(READ) if plain else None
+        # The next bytes; empty at the end. Raises one of ``FAILURES``.
+        self.read: Callable[[], Awaitable[bytes]] = read or partial(anext, response.aiter_bytes(), b"")
 
     async def next(self) -> bytes:
-        """The next bytes; empty at the end. Raises ``ProviderFailed``."""
+        """As ``read``, but raises ``ProviderFailed``."""
         try:
-            if self._read is not None:
-                return await self._read()
-            assert self._decoded is not None
-            return await anext(self._decoded, b"")
+            return await self.read()
         except FAILURES as error:
             raise self._endpoint.translated(error) from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
 from api.cli.server import data_option, settings_with
@@ -37,7 +37,7 @@ def list_(data: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from adapters.projections import listed
+    from adapters.projector.checkpoints import listed
 
     with database(data) as dsn:
         states, head = listed(dsn)
@@ -54,37 +54,39 @@ def list_(data: Path | None) -> None:
 
 
 @projections.command()
-@click.argument("name")
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
 @data_option
-def rebuild(name: str, data: Path | None) -> None:
-    """Build NAME anew from the first event on, beside the live one, and put it in its place.
+def rebuild(names: tuple[str, ...], data: Path | None) -> None:
+    """Build each NAME anew from the first event on, beside the live one, and put it in its place. Several are built together.
 
     It can be interrupted, and goes on where it was when it is asked again. Readers notice nothing.
     """
-    from adapters.beside import Done
-    from adapters.build import CheckpointMoved, Poisoned
-    from adapters.rebuild import RebuildFailed
-    from adapters.rebuild import rebuild as build
+    from adapters.projector.rebuild import RebuildFailed
+    from adapters.projector.rebuild import rebuild as build
+    from adapters.projector.replay import Done
+    from adapters.projector.writer import CheckpointMoved, Poisoned
     from api.app import PROJECTIONS
 
-    found = {one.name: one for one in PROJECTIONS}.get(name)
-    if found is None:
-        raise Failed(f"There is no projection {name}. There are: {', '.join(one.name for one in PROJECTIONS)}")
-    collect_seldom()
+    known = {one.name: one for one in PROJECTIONS}
+    for name in names:
+        if name not in known:
+            raise Failed(f"There is no projection {name}. There are: {', '.join(known)}")
+    name = ", ".join(dict.fromkeys(names))
+    collect_rarely()
     with database(data) as dsn, Progress(f"Rebuilding {name}", 0, unit="events") as bar:
 
         def progressed(done: Done) -> None:
             bar.reached(done.position, done.head)
 
         try:
-            built = asyncio.run(build(dsn, found, progressed))
+            built = asyncio.run(build(dsn, [known[one] for one in dict.fromkeys(names)], progressed))
         except RebuildFailed as error:
             raise Failed(f"{name} was not rebuilt: {error}") from None
         except Poisoned as error:
             raise Failed(f"{name} was not rebuilt: {error}\nWhat is built so far stays, and the next try goes on from there.") from None
         except CheckpointMoved:
             raise Failed(f"{name} was not rebuilt: another process took over. The live one is as it was.") from None
-    click.echo(f"{name} is rebuilt as of position {built.position:,}.", err=True)
+    click.echo(f"Rebuilt as of position {built.position:,}: {name}.", err=True)
     if not built.compared:
         click.echo("The one before it stood elsewhere in the log, so the two were not compared.", err=True)
     elif not built.differing:
@@ -98,7 +100,7 @@ def rebuild(name: str, data: Path | None) -> None:
 @data_option
 def pause(name: str, data: Path | None) -> None:
     """Stop writing NAME. Chats are read exactly all the same; lists and searches stand still."""
-    from adapters.projections import pause as pause_it
+    from adapters.projector.checkpoints import pause as pause_it
 
     _change(name, data, pause_it, "is paused")
 
@@ -108,7 +110,7 @@ def pause(name: str, data: Path | None) -> None:
 @data_option
 def resume(name: str, data: Path | None) -> None:
     """Go on with NAME, after a pause or a failure."""
-    from adapters.projections import resume as resume_it
+    from adapters.projector.checkpoints import resume as resume_it
 
     _change(name, data, resume_it, "goes on")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
 from api.cli.server import data_option, settings_with
@@ -17,7 +17,7 @@ from domain.errors import BadStreamName
 from domain.stream import Stream, parse_stream
 
 if TYPE_CHECKING:
-    from adapters.verify_projections import Compared
+    from adapters.projector.compare import Compared
     from domain.verify.log import Report
 
 DAMAGED: Final = 1
@@ -49,7 +49,7 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
     if with_projections and (first > 1 or name is not None):
         raise click.UsageError("--projections compares whole views: it goes with neither --from nor --stream.")
     stream = stream_of(name) if name is not None else None
-    collect_seldom()
+    collect_rarely()
     settings = settings_with({"data": data})
     if settings.database_url is None and not (settings.data / "postgres").is_dir():
         raise NotVerified(f"There is no database in {settings.data}. Name the data folder:  steno verify --data FOLDER")
@@ -104,23 +104,16 @@ def verified(dsn: str, first: int, stream: Stream | None) -> "Report":
 
 def compared_projections(dsn: str) -> "tuple[list[Compared], list[str]]":
     """What was compared, and in words what could not be."""
-    from adapters.beside import Done
-    from adapters.verify_projections import NotCompared, verify_projection
+    from adapters.projector.compare import verify_projections
+    from adapters.projector.replay import Done
     from api.app import PROJECTIONS
 
-    compared: list[Compared] = []
-    notes: list[str] = []
-    for projection in PROJECTIONS:
-        with Progress(f"Replaying {projection.name}", 0, unit="events") as bar:
+    with Progress("Replaying the projections", 0, unit="events") as bar:
 
-            def progressed(done: Done, bar: Progress = bar) -> None:
-                bar.reached(done.position, done.head)
+        def progressed(done: Done) -> None:
+            bar.reached(done.position, done.head)
 
-            try:
-                compared.append(asyncio.run(verify_projection(dsn, projection, progressed)))
-            except NotCompared as error:
-                notes.append(f"{projection.name} was not compared: {error}")
-    return compared, notes
+        return asyncio.run(verify_projections(dsn, PROJECTIONS, progressed))
 
 
 def show_json(report: "Report", took_s: float, compared: "list[Compared]", notes: list[str]) -> None:

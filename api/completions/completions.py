@@ -13,12 +13,12 @@ from adapters.delivery.hub import Hub
 from api.completions.answering import answer
 from api.completions.parameters import require_messages, require_parameters
 from api.request.caller import Caller
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
-from api.streams.tailing import follow
+from api.streams.tailing import tail_stream
 from commands.accounts import Principal
 from commands.chats import Chats
-from commands.generation.completion import Answerer, Completions, Question, Started, Turn
+from commands.generation.completion import Answerer, Completions, Question, StartedTurn, Turn
 from commands.ids import bound_id
 from commands.ports import Blobs, EventLog
 from commands.references import resolve_blobs
@@ -34,7 +34,7 @@ OWN_KEYS: Final = (
     | {"filter_ids", "tool_ids", "skill_ids", "tool_servers", "model_item", "background_tasks"}
     | {"assistant_message_id", "regeneration_message_id"}
 )
-CONTEXT_MESSAGES_MAX: Final = 100_000  # what a model can take is for whoever runs it to say
+CONTEXT_MESSAGES_MAX: Final = 100_000  # the provider limits what its model accepts
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 
 
@@ -67,19 +67,19 @@ class CompletionsController(Controller):
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
     ) -> Response[Any]:
         """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
         turn = await turn_of(data, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
         started = await completions.begin(turn, caller.actor, caller.key)
         if data.get("session_id"):
-            return Response(begun(started))
-        events = follow(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+            return Response(begun_out(started))
+        events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
         return await answer(request, started, data, events, epoch)
 
 
-def begun(started: Started) -> BegunOut:
+def begun_out(started: StartedTurn) -> BegunOut:
     tasks, messages = started.task_ids, started.message_ids
     return BegunOut(True, tasks[0], tasks, started.chat_id, messages[0], messages, started.version, started.position)
 

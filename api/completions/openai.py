@@ -15,9 +15,9 @@ from adapters.delivery.hub import Hub
 from api.completions.answering import answer
 from api.completions.completions import turn_of
 from api.request.caller import Caller
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
-from api.streams.tailing import follow
+from api.streams.tailing import tail_stream
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.completion import Completions, Models
@@ -69,7 +69,7 @@ class OpenAIController(Controller):
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
     ) -> Response[Any]:
         """As OpenAI answers. Logged like any other turn, in a chat of its own that is in nobody's list."""
@@ -78,5 +78,5 @@ class OpenAIController(Controller):
         own = {name: value for name, value in data.items() if name not in CHAT_KEYS}
         turn = await turn_of(own, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
         started = await completions.begin(turn, caller.actor, caller.key)
-        events = follow(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+        events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
         return await answer(request, started, own, events, epoch)

@@ -61,7 +61,7 @@ class TasksController(Controller):
     ) -> ChatTasksOut:
         """The tasks of one chat; an empty list where the caller may not see it, as the reference answers."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        _, chat = await chats.state(known_id)
+        _, chat = await chats.state(known_id, generations=True)
         if not chat.may_read(principal.user_id):
             return ChatTasksOut([])
         return ChatTasksOut([generation.task_id for generation in chat.open_generations.values()])
@@ -97,7 +97,7 @@ class TasksController(Controller):
     ) -> StoppedOut:
         """Stop every answer of one chat."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        _, chat = await chats.state(known_id)
+        _, chat = await chats.state(known_id, generations=True)
         if not chat.may_write(principal.user_id):
             raise ChatNotFound(chat_id)
         stopped = [await runs.stop(known_id, message_id, principal.user_id) for message_id in chat.open_generations]

@@ -1,4 +1,4 @@
-"""``/health``, ``/ready`` and ``/metrics``: for whoever keeps the server running."""
+"""``/health``, ``/ready`` and ``/metrics``, for the operator."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

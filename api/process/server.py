@@ -1,7 +1,4 @@
-"""What one server process does besides answering requests: it appends, tails, hands out, runs and keeps watch.
-
-Only wiring and order of start and stop live here; ``api/app.py`` constructs the parts.
-"""
+"""The parts of one server process, and the order in which they start and stop. ``api/app.py`` constructs them."""
 
 import asyncio
 import contextlib
@@ -20,19 +17,19 @@ from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
 from adapters.postgres.epoch import Epoch, EpochGuard, Known, remember
 from adapters.postgres.log import PostgresLog
-from adapters.projector import Projector
+from adapters.projector.live import Projector
 from adapters.providers.router import Providers
 from api.accounts.last_active import LastActiveWriter
 from api.chats.read_receipts import ReadReceiptWriter
 from api.settings import Settings
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
 from commands.accounts import Accounts
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
-from commands.generation.runs import Keeper, Runs
+from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, Tickets, UserList
 from domain.errors import LogUnavailable
 from projections.ports import History
@@ -41,7 +38,7 @@ logger = structlog.get_logger("server")
 
 REMEMBER_S: Final = 10.0
 OTHERS_END_S: Final = 2.0  # to write the ends of answers that did not finish in time
-FAREWELL_S: Final = 3.0  # for what is written last and lost without harm: a Postgres that is away keeps nobody from ending
+FAREWELL_S: Final = 3.0  # for the last writes, which may be lost: a Postgres that is away must not keep the process from ending
 EPOCH_FILE: Final = "epoch.json"
 
 
@@ -76,10 +73,10 @@ class System:
     folders: FolderTrees
     chat_reader: ChatReader
     runs: Runs
-    keeper: Keeper
+    keeper: NodeWatch
     completions: Completions
     providers: Providers
-    live: Live
+    live: LiveConnections
     reads: ReadReceiptWriter
     seen: LastActiveWriter
     sockets: WebSockets
@@ -131,7 +128,7 @@ class System:
             with contextlib.suppress(TimeoutError, LogUnavailable):
                 async with asyncio.timeout_at(until_s + OTHERS_END_S):
                     await self.drained_here()
-                    await self.tail.reached(await self.log.head())  # whoever follows here what ended there sees its end
+                    await self.tail.reached(await self.log.head())  # subscribers here see the ends that other processes wrote
         await self.sockets.go_away()
 
     async def stop(self) -> None:
@@ -166,8 +163,8 @@ class System:
     def readiness(self) -> dict[str, Any]:
         warnings = [] if self.epoch.fsync else ["fsync is off: a crash of the database machine loses committed events"]
         warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
-        warnings += [one.warning for one in self.projectors if one.warning is not None]
-        fresh = self.live.fresh()
+        warnings += [warning for one in self.projectors for warning in one.warnings]
+        fresh = self.live.has_recent_contact()
         return {
             **({} if self.worker is None else {"worker": self.worker}),
             "ready": fresh and not self.draining,

@@ -1,6 +1,6 @@
 """Who is calling: a bearer token or API key in the header, else the session cookie.
 
-A cookie is sent by a browser whoever wrote the page, so alone it authorises a change only for a request that says it comes from
+A browser sends a cookie with requests of any page, so alone it authorises a change only for a request that says it comes from
 our own origin, or from one that the settings name. Connections that are no requests use ``bearer_of``, ``Accounts.authenticate`` or
 ``Accounts.redeem`` (a ticket), and ``require_approved``.
 """
@@ -31,7 +31,7 @@ def bearer_of(headers: Mapping[str, str]) -> str | None:
 
 
 def same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a browser says that the request came from a page of this server, or from the person's own hand."""
+    """Whether a browser says that the request came from a page of this server, or was typed by the user."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")

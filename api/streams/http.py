@@ -13,10 +13,10 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from adapters.delivery.hub import Hub
 from api.request.caller import Caller
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.sse import PING_S as PING_S  # where it was before; api/completions.py takes it from here
 from api.streams.sse import event_stream, sse_response
-from api.streams.tailing import Follower
+from api.streams.tailing import StreamTail
 from api.streams.wire import encode_event
 from commands.accounts import Principal
 from commands.event_pages import bounded
@@ -46,7 +46,7 @@ def chosen(events: Sequence[Stored], types: frozenset[str] | None) -> list[msgsp
     return [msgspec.Raw(encode_event(event)) for event in events if types is None or event.type in types]
 
 
-def require_free(live: Live, principal: Principal) -> None:
+def require_free(live: LiveConnections, principal: Principal) -> None:
     """Raises ``Overloaded`` where the account has as many live connections as it may."""
     if live.count(principal.user_id) >= live.connections_per_user_max:
         raise Overloaded("live connections of this account", live.connections_per_user_max)
@@ -75,7 +75,7 @@ class StreamsController(Controller):
         caller: NamedDependency[Caller],
         log: NamedDependency[SkipValidation[EventLog]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
         after: FromQuery[str] = "start",
         limit: Limit = PAGE_EVENTS,
@@ -94,7 +94,7 @@ class StreamsController(Controller):
             # The browser's own reconnection repeats the URL: what it has seen since stands in the header.
             point = resume_point(request.headers.get("last-event-id") or after, epoch, head)
             require_free(live, caller.principal)
-            follower = Follower(hub, log, live, caller.principal, stream, point.after, counted=True)
+            follower = StreamTail(hub, log, live, caller.principal, stream, point.after, counted=True)
             return sse_response(event_stream(follower, epoch, wanted))
         point = resume_point(after, epoch, head)
         after_version = point.after
@@ -117,7 +117,7 @@ class StreamsController(Controller):
         request: Request[Any, Any, Any],
         hub: Hub,
         log: EventLog,
-        live: Live,
+        live: LiveConnections,
         principal: Principal,
         stream: Stream,
         after: int,
@@ -125,7 +125,7 @@ class StreamsController(Controller):
     ) -> bool:
         """Whether there was something above version ``after`` within the time. Not, if the caller hung up."""
         require_free(live, principal)
-        async with Follower(hub, log, live, principal, stream, after, counted=True) as follower:
+        async with StreamTail(hub, log, live, principal, stream, after, counted=True) as follower:
             asked = [asyncio.ensure_future(follower.next(timeout_s)), asyncio.ensure_future(hung_up(request))]
             try:
                 await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
@@ -148,7 +148,7 @@ class StreamsController(Controller):
         sha256: FromPath[str],
         caller: NamedDependency[Caller],
         blobs: NamedDependency[SkipValidation[Blobs]],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
     ) -> Response[bytes]:
         """Content that an event of the stream refers to, because an event could not hold it."""
         stream = parse_stream(f"{kind}/{stream_id}")

@@ -1,8 +1,8 @@
-"""One socket of ``/ws``: the thin loop around a ``Connection``, and what it still owes its client. A coroutine reads; one callback
-for all sockets writes.
+"""One socket of ``/ws``: a loop that reads frames into a ``ProtocolState`` and carries out the effects. ``SocketWriter`` writes for all
+sockets.
 
-What a client has not been sent stands in the log, and its subscriptions are cursors: no socket owns a queue of events, and a
-slow reader is only further behind. Why it is so, and what it costs: docs/decisions/0020-fan-out.md.
+The log holds what a client has not been sent yet, and its subscriptions are cursors: no socket has a queue of events, and a slow
+client is only further behind. The reasons and the cost: docs/decisions/0020-fan-out.md.
 """
 
 import asyncio
@@ -14,8 +14,21 @@ from uuid import UUID, uuid4
 import structlog
 
 from adapters.delivery.hub import Batch, Page, Subscription
-from api.request.errors import answer_of
-from api.streams.frames import Alive, Authenticate, Close, Connection, Effect, Join, Leave, MarkRead, Say, Signal, error_frame, frame
+from api.request.errors import error_status
+from api.streams.frames import (
+    Authenticate,
+    Close,
+    Effect,
+    EndSubscription,
+    MarkRead,
+    NoteActive,
+    ProtocolState,
+    SendFrame,
+    SendSignal,
+    StartSubscription,
+    error_frame,
+    frame,
+)
 from api.streams.socket_context import SocketContext
 from api.streams.websocket_protocol import Wire, text_frame
 from commands.accounts import Principal
@@ -31,14 +44,15 @@ HELLO_TIMEOUT_S: Final = 5.0
 LOG_RETRY_S: Final = 0.5
 ANSWERS_WAITING_MAX: Final = 100  # above it nothing more is read from a client until it has read its answers
 SIGNALS_WAITING_MAX: Final = 50  # above it typing and presence are lost, as they may be
-# Who a socket belongs to before its welcome: nobody, who may see nothing.
+# The principal of a socket before its welcome. It may read nothing.
 NOBODY: Final = Principal(UUID(int=0), "", "pending", "", 0, None, None)
 
 
 def events_frame(batch: Batch) -> bytes:
     """An ``events`` frame, of the bytes that were made for each event."""
-    events = b",".join([event.wire for event in batch.events])
-    return text_frame(b"%b%b]}" % (_opening(batch.stream), events))
+    events = batch.events
+    wire = events[0].wire if len(events) == 1 else b",".join([event.wire for event in events])
+    return text_frame(_opening(batch.stream), wire, b"]}")
 
 
 @lru_cache(maxsize=8192)
@@ -50,8 +64,8 @@ def caught_up_frame(stream: Stream, version: int) -> bytes:
     return text_frame(b'{"op":"caught_up","stream":"%b","version":%d}' % (str(stream).encode(), version))
 
 
-class Joined(Subscription):
-    """One subscription of one socket, and what it still owes its client besides events."""
+class SocketSubscription(Subscription):
+    """One subscription of one socket, and what its client still has to get besides events."""
 
     __slots__ = ("fetching", "gone", "pages", "queued", "replaying")
 
@@ -64,8 +78,8 @@ class Joined(Subscription):
         self.gone = False
 
 
-def wake(joined: Joined) -> None:
-    """The hub has something for it. This is on the way of every event to every socket."""
+def wake(joined: SocketSubscription) -> None:
+    """The hub has events for the subscription. This runs once for each event and socket."""
     if not joined.queued:
         joined.queued = True
         socket: Any = joined.owner
@@ -75,7 +89,7 @@ def wake(joined: Joined) -> None:
 
 
 class Socket:
-    """One connection. It is the ``Reader`` that owns its subscriptions."""
+    """One connection: the ``ClientConnection`` that owns its subscriptions."""
 
     __slots__ = (
         "_closing",
@@ -83,9 +97,9 @@ class Socket:
         "_joined",
         "_receive",
         "answers",
-        "connection",
         "context",
         "principal",
+        "protocol",
         "queued",
         "ready",
         "session_id",
@@ -98,13 +112,13 @@ class Socket:
         self.context = context
         self._receive = receive
         self.wire = wire
-        self.connection = Connection(context.settings.subscriptions_max)
+        self.protocol = ProtocolState(context.settings.subscriptions_max)
         self.session_id = uuid4()
         self.principal = NOBODY
         self.answers: list[bytes] = []
-        self.ready: list[Joined] = []
+        self.ready: list[SocketSubscription] = []
         self.queued = False  # whether it is in the writer's row
-        self._joined: dict[Stream, Joined] = {}
+        self._joined: dict[Stream, SocketSubscription] = {}
         self._drained: asyncio.Future[None] | None = None
         self._closing: Close | None = None
         wire.resumed = self._resumed
@@ -121,7 +135,7 @@ class Socket:
         """This process has found Postgres again."""
         self.context.writer.add(self)
 
-    def say(self, payload: bytes) -> None:
+    def send_reply(self, payload: bytes) -> None:
         """An answer. It goes before any event."""
         if self._closing is None:
             self.answers.append(text_frame(payload))
@@ -168,12 +182,12 @@ class Socket:
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 while (text := await self._next()) is not None:
-                    for effect in self.connection.receive(text, self.context.clock()):
+                    for effect in self.protocol.receive(text, self.context.clock()):
                         match effect:
                             case Authenticate(token=token):
                                 return await self.context.authenticate(token)
-                            case Say(frame=said):
-                                self.say(said)
+                            case SendFrame(frame=reply):
+                                self.send_reply(reply)
                             case Close():
                                 self.close(effect)
                             case _:
@@ -189,11 +203,11 @@ class Socket:
             self.close(Close(4409, f"an account has at most {connections_max} connections"))
             return False
         self.principal = principal
-        self.connection.authenticated = True
+        self.protocol.authenticated = True
         context.live.add(self)
         context.note_active(principal.user_id)
-        self.say(self._welcome_frame())
-        await self._do(Join(None, user_stream(principal.user_id), "now", False))
+        self.send_reply(self._welcome_frame())
+        await self._do(StartSubscription(None, user_stream(principal.user_id), "now", False))
         return True
 
     def _welcome_frame(self) -> bytes:
@@ -225,7 +239,7 @@ class Socket:
 
     async def _read(self) -> None:
         while (text := await self._next()) is not None:
-            for effect in self.connection.receive(text, self.context.clock()):
+            for effect in self.protocol.receive(text, self.context.clock()):
                 await self._do(effect)
             if self._owes_much():
                 self._drained = asyncio.get_running_loop().create_future()
@@ -244,47 +258,47 @@ class Socket:
         """A refusal is answered; it ends nothing."""
         try:
             match effect:
-                case Say(frame=said):
-                    self.say(said)
+                case SendFrame(frame=reply):
+                    self.send_reply(reply)
                 case Close():
                     self.close(effect)
                 case Authenticate(token=token):
                     await self._authenticate_again(token)
-                case Join():
+                case StartSubscription():
                     await self._join(effect)
-                case Leave():
+                case EndSubscription():
                     self._leave(effect)
-                case Signal(stream=stream):
+                case SendSignal(stream=stream):
                     joined = self._joined.get(stream)
                     if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
                         self.context.send_typing(self.principal, effect)
                 case MarkRead(stream=stream, version=version):
                     self.context.mark_read(self.principal, stream, version)
-                case Alive():
+                case NoteActive():
                     self.context.note_active(self.principal.user_id)
         except StenographError as error:
-            about = effect.id if isinstance(effect, Join) else None
-            if isinstance(effect, Join):
-                self.connection.left(effect.stream)
-            self.say(error_frame(error, about))
+            about = effect.id if isinstance(effect, StartSubscription) else None
+            if isinstance(effect, StartSubscription):
+                self.protocol.left(effect.stream)
+            self.send_reply(error_frame(error, about))
 
     async def _authenticate_again(self, token: str) -> None:
         """A fresh token before the old one ends. It must be the same person's."""
         try:
             principal = await self.context.authenticate(token)
         except StenographError as error:
-            self.close(Close(answer_of(error).close, error.detail))
+            self.close(Close(error_status(error).close, error.detail))
             return
         if principal.user_id != self.principal.user_id:
             self.close(Close(4403, "the token is another person's"))
             return
         self.principal = principal
-        self.say(self._welcome_frame())
+        self.send_reply(self._welcome_frame())
 
-    async def _join(self, join: Join) -> None:
+    async def _join(self, join: StartSubscription) -> None:
         """First the interest, then the head, then the access as of that head: what comes after it passes the guard."""
         context, stream = self.context, join.stream
-        joined = Joined(stream, self)
+        joined = SocketSubscription(stream, self)
         try:
             head = await context.hub.join(joined, self._head)
             if isinstance(join.after, Cursor) and join.after.number > head and join.after.epoch == context.epoch:
@@ -318,7 +332,7 @@ class Socket:
         }
         if reason is not None:
             said["reason"] = reason
-        self.say(frame("subscribed", **said))
+        self.send_reply(frame("subscribed", **said))
         joined.queued = False
         wake(joined)
 
@@ -329,14 +343,14 @@ class Socket:
             return standing.version
         return await self.context.log.version(stream)
 
-    def _leave(self, leave: Leave) -> None:
+    def _leave(self, leave: EndSubscription) -> None:
         joined = self._joined.pop(leave.stream, None)
         if joined is not None:
             self._let_go(joined)
         about = {} if leave.id is None else {"id": leave.id}
-        self.say(frame("unsubscribed", **about, stream=str(leave.stream), code="asked", reason="you asked for it"))
+        self.send_reply(frame("unsubscribed", **about, stream=str(leave.stream), code="asked", reason="you asked for it"))
 
-    def _let_go(self, joined: Joined) -> None:
+    def _let_go(self, joined: SocketSubscription) -> None:
         joined.gone = True
         self.context.hub.unsubscribe(joined)
         if joined.fetching is not None:
@@ -352,23 +366,24 @@ class Socket:
         context = self.context
         if self._closing is not None or not self.wire.can_write:
             return False
-        if self.principal is not NOBODY and not context.still_valid(self.principal):
+        principal, answers, ready = self.principal, self.answers, self.ready
+        if principal is not NOBODY and not context.still_valid(principal):
             self.account_changed()
             return False
-        if self.answers:
-            self.wire.write_frame(self.answers.pop(0))
-        elif self.ready:
+        if answers:
+            self.wire.write_frame(answers.pop(0))
+        elif ready:
             if not has_contact:
                 context.live.stalled.add(self)  # cut off from Postgres: it is woken when that is back
                 return False
-            joined = self.ready.pop(0)
+            joined = ready.pop(0)
             joined.queued = False
             self._give(joined, None)
         if self._drained is not None and not self._owes_much():
             self._let_reader_go_on()
-        return bool(self.answers or self.ready)
+        return bool(answers or ready)
 
-    def _give(self, joined: Joined, page: Page | None) -> None:
+    def _give(self, joined: SocketSubscription, page: Page | None) -> None:
         """The next of what a subscription has for its client; once more if there is more."""
         if joined.gone or joined.fetching is not None:
             return
@@ -390,13 +405,13 @@ class Socket:
             joined.replaying = True
             joined.fetching = asyncio.create_task(self._fetch(joined))
             return
-        if joined.ended:
+        if joined.ends_after is not None and joined.ended:
             self._ended(joined)
         elif joined.replaying:
             joined.replaying = False
             self.answers.append(caught_up_frame(joined.stream, joined.cursor))
 
-    async def _fetch(self, joined: Joined) -> None:
+    async def _fetch(self, joined: SocketSubscription) -> None:
         """What is not in memory, from the log. It is sent at once: under a storm memory may have let it go by the next turn."""
         page = None
         try:
@@ -404,7 +419,7 @@ class Socket:
         except LogUnavailable:
             await asyncio.sleep(LOG_RETRY_S)
         except Exception:
-            # A mistake of ours: nobody waits for this task, and the client must not wait for ever. It comes back with its cursors.
+            # Our own bug: no caller awaits this task, so close the socket. The client comes back with its cursors.
             logger.exception("page_not_read", stream=str(joined.stream), session=str(self.session_id))
             self.close(Close(1011, "the server made a mistake"))
             return
@@ -418,15 +433,15 @@ class Socket:
         else:
             wake(joined)
 
-    def _ended(self, joined: Joined) -> None:
+    def _ended(self, joined: SocketSubscription) -> None:
         del self._joined[joined.stream]
         self._let_go(joined)
-        self.connection.left(joined.stream)
+        self.protocol.left(joined.stream)
         code = joined.ends_because
         self.answers.append(text_frame(frame("unsubscribed", stream=str(joined.stream), code=code, reason=code.replace("_", " "))))
 
 
-def where(join: Join, epoch: UUID, head: int) -> tuple[str, int, str | None]:
+def where(join: StartSubscription, epoch: UUID, head: int) -> tuple[str, int, str | None]:
     """``(replay, after, reason)``: what the subscriber gets next."""
     if join.snapshot:
         return "snapshot", 0, "asked"

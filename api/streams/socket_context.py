@@ -8,8 +8,8 @@ from uuid import UUID
 from adapters.delivery.hub import Hub
 from api.request.authentication import require_approved
 from api.settings import Settings
-from api.streams.access import Live
-from api.streams.frames import Signal, frame
+from api.streams.access import LiveConnections
+from api.streams.frames import SendSignal, frame
 from api.streams.signals import SignalDelivery
 from api.streams.snapshot_frames import SnapshotFrames, SnapshotOf
 from api.streams.socket_writer import SocketWriter
@@ -38,7 +38,7 @@ class SocketContext:
     epoch: UUID
     log: EventLog
     hub: Hub
-    live: Live
+    live: LiveConnections
     writer: SocketWriter
     snapshots: SnapshotFrames
     frame_bytes: int
@@ -57,7 +57,7 @@ class SocketContext:
         require_approved(principal)
         return principal
 
-    def send_typing(self, principal: Principal, signal: Signal) -> None:
+    def send_typing(self, principal: Principal, signal: SendSignal) -> None:
         """Tell the other subscribers of the stream, here and at the other processes, that this person types."""
         data: dict[str, Any] = {"type": "typing", "data": {"typing": signal.typing}, "message_id": signal.message_id}
         user = {"id": str(principal.user_id), "name": principal.name, "role": principal.role}
@@ -71,7 +71,7 @@ def socket_context(
     epoch: UUID,
     log: EventLog,
     hub: Hub,
-    live: Live,
+    live: LiveConnections,
     snapshot_of: SnapshotOf,
     signals: SignalDelivery,
     signal_others: Callable[[bytes], None],

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.frames import Close
 
 logger = structlog.get_logger("ws")
@@ -35,7 +35,7 @@ class SocketWriter:
     Whether Postgres answered lately is asked once before each round.
     """
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: LiveConnections) -> None:
         self._live = live
         self._waiting: deque[WritableSocket] = deque()
         self._called = False
@@ -50,7 +50,7 @@ class SocketWriter:
                 asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        waiting, has_contact = self._waiting, self._live.fresh()
+        waiting, has_contact = self._waiting, self._live.has_recent_contact()
         for _ in range(min(len(waiting), TURN_SOCKETS)):
             socket = waiting.popleft()
             try:

@@ -8,11 +8,11 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from api.request.authentication import bearer_of, require_approved
-from api.request.errors import answer_of
+from api.request.errors import error_status
 from api.streams.frames import Close, frame
 from api.streams.socket import Receive, Socket
 from api.streams.socket_context import SocketContext
-from api.streams.tailing import Follower
+from api.streams.tailing import StreamTail
 from api.streams.websocket_protocol import FRAMES, AsgiWire
 from commands.accounts import Principal
 from domain.errors import StenographError
@@ -26,7 +26,7 @@ GOODBYE_S: Final = 1.0  # how long the last frames may take
 
 
 async def refuse(send: Send) -> None:
-    """The handshake's answer of a server that is going away: come back, to whoever is there then."""
+    """Refuse the handshake while the server goes away: the client is to come back soon."""
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"1")]
     await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": b"the server is going away"})
@@ -66,7 +66,7 @@ class WebSockets:
                 del headers
                 await socket.run(principal)
         except StenographError as error:
-            socket.close(Close(answer_of(error).close, error.detail))
+            socket.close(Close(error_status(error).close, error.detail))
         except OSError:
             pass  # the client is gone; what it missed stands in the log
         finally:
@@ -77,7 +77,7 @@ class WebSockets:
             await socket.wire.flushed()
 
     async def _by_request(self, headers: dict[str, str], scope: Scope) -> Principal | None:
-        """By header or ticket; None: a ``hello`` will come."""
+        """The principal named by header or ticket; None if a ``hello`` has to come first."""
         token = bearer_of(headers)
         if token is not None:
             return await self._context.authenticate(token)
@@ -89,7 +89,7 @@ class WebSockets:
         return None
 
     def _origin_allowed(self, headers: dict[str, str]) -> bool:
-        """Browsers always send one, programs do not."""
+        """Browsers always send an origin, programs do not."""
         origin = headers.get("origin")
         allowed = self._context.settings.allowed_origins
         return origin is None or "*" in allowed or origin in allowed or urlsplit(origin).netloc == headers.get("host")
@@ -98,14 +98,14 @@ class WebSockets:
         """Each client is told to come back after another delay, so that they do not all come at once; then it is closed."""
         self._going_away = True
         sockets = list(self._sockets)
-        followers = [reader for reader in self._context.live.all() if isinstance(reader, Follower) and reader.counted]
+        followers = [reader for reader in self._context.live.all() if isinstance(reader, StreamTail) and reader.counted]
         first_ms, last_ms = RECONNECT_SPREAD_MS
         leaving = len(sockets) + len(followers)
         delays_ms = iter(random.sample(range(first_ms, max(last_ms, first_ms + 2 * leaving)), leaving))  # spreads load, guards nothing
         for follower in followers:
             follower.go_away(next(delays_ms))
         for socket in sockets:
-            socket.say(frame("reconnect", after_ms=next(delays_ms)))
+            socket.send_reply(frame("reconnect", after_ms=next(delays_ms)))
             socket.close(Close(1012, "the server restarts"))
         if self._sockets:
             self._all_gone.clear()
@@ -116,14 +116,14 @@ class WebSockets:
             self._sweeper.cancel()
 
     async def _sweep(self) -> None:
-        """One timer for all: tokens that have ended, and a wake-up for who waited while Postgres was away."""
+        """One timer for all sockets: close those whose token has expired, and wake the stalled ones once Postgres answers again."""
         live = self._context.live
         while True:
             await asyncio.sleep(SWEEP_S)
             for socket in list(self._sockets):
                 if live.expired(socket.principal):
                     socket.close(Close(4401, "the token has expired"))
-            if live.stalled and live.fresh():
+            if live.stalled and live.has_recent_contact():
                 stalled, live.stalled = live.stalled, set()
                 for reader in stalled:
                     reader.wake_all()

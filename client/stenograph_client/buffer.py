@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Buffer(Generic[T]):
-    """``put`` never blocks; whoever writes looks at ``full`` or waits for ``room`` before it writes more.
+    """``put`` never blocks; the writer checks ``full`` or waits for ``room`` before it writes more.
 
     So the buffer holds at most ``items_max`` and what arrived with the frame that filled it.
     """

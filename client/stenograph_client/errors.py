@@ -1,7 +1,7 @@
 """Every failure that the client names.
 
 ClientError
-├── ServerUnreachable        nobody answers at that address, or not in time
+├── ServerUnreachable        no answer from that address, or not in time
 ├── ConnectionStopped        the server closed the socket with a code that says: do not come back
 ├── ApiError                 an HTTP answer that is a refusal (``status``, ``code``, ``detail``)
 │   ├── NotSignedIn          401

@@ -177,7 +177,7 @@ class Session:
         return track, self._ask(track)
 
     def unfollow(self, track: Track) -> list[Out]:
-        """Nobody wants it any more."""
+        """The follow is cancelled."""
         if track.over:
             return []
         track.over, track.wanted = True, False

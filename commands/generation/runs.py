@@ -118,7 +118,7 @@ class Runs:
 async def close_generation(chats: Chats, blobs: Blobs, chat_id: UUID, message_id: UUID, outcome: GenerationOver) -> bool:
     """Append the end of a generation that another process ran, with the text so far. False: it had ended already."""
     for _ in range(CLOSE_ATTEMPTS_MAX):
-        version, chat = await chats.state(chat_id)
+        version, chat = await chats.state(chat_id, messages=[message_id])
         generation = chat.open_generations.get(message_id)
         if generation is None:
             return False
@@ -136,7 +136,7 @@ async def close_generation(chats: Chats, blobs: Blobs, chat_id: UUID, message_id
     raise TooManyLostRaces(f"chat/{chat_id}", CLOSE_ATTEMPTS_MAX)
 
 
-class Keeper:
+class NodeWatch:
     """This node's heartbeat, and its watch over the others."""
 
     def __init__(

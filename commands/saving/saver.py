@@ -13,7 +13,7 @@ from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.references import THREAD_MESSAGES, resolve_blobs
 from commands.saving.saved_chat import SavedChat, changed_chat_settings, current_message, own_keys
 from domain.chat.commands import AddMessage, ChatCommand, ConfigureChat, EditMessage, ExpectUnchanged, RateMessage, RenameChat, SelectBranch
-from domain.chat.state import Chat
+from domain.chat.state import Chat, MessageNode
 from domain.codec import decode_actor
 from domain.errors import (
     BadRequest,
@@ -65,7 +65,8 @@ class ChatSaver:
             merged = await self._merged(actor, chat_id, saved, now, chat, base)
             conflicts = [*settings.conflicts, *merged.conflicts]
             if conflicts:
-                described = [conflict_to_json(one, saved, now, chat) for one in conflicts]
+                nodes = await self._chats.message_nodes(chat_id, [one.message_id for one in conflicts if one.message_id is not None])
+                described = [conflict_to_json(one, saved, now, chat, nodes) for one in conflicts]
                 raise EditConflict(described, expected=saved.read_version, current=now.version)
             commands = await self._commands(actor.id, chat_id, saved, now, base, settings.changed, merged)
             command = msgspec.structs.replace(key, answer=msgspec.json.encode(merged.kept)) if key is not None else None
@@ -80,7 +81,7 @@ class ChatSaver:
         raise AssertionError  # the last attempt returned or raised
 
     async def _writable(self, actor: Actor, chat_id: UUID) -> Chat:
-        _, chat = await self._chats.state(chat_id)
+        _, chat = await self._chats.state(chat_id, generations=True)
         if not chat.may_write(actor.id):
             raise ChatNotFound(chat_id)
         return chat
@@ -103,7 +104,9 @@ class ChatSaver:
         gone: dict[UUID, UUID | None] = {}
         asked = {named for one in saved.messages.values() for named in (one.id, one.parent_id)}
         while asked:  # up to what is still there, also where the client did not send that
-            found = {one: node for one in asked if one is not None and (node := chat.messages.get(one)) is not None and node.deleted}
+            unseen = {one for one in asked if one is not None and one not in messages}
+            nodes = await self._chats.message_nodes(chat_id, unseen) if unseen else {}
+            found = {one: node for one, node in nodes.items() if node.deleted}
             gone |= {one: node.parent_id for one, node in found.items()}
             asked = {node.parent_id for node in found.values()} - gone.keys()
         read: dict[UUID, ReadState] = {}
@@ -216,7 +219,7 @@ def is_rating(annotation: Any) -> bool:
     )
 
 
-def conflict_to_json(conflict: Conflict, saved: SavedChat, now: ChatView, chat: Chat) -> dict[str, Any]:
+def conflict_to_json(conflict: Conflict, saved: SavedChat, now: ChatView, chat: Chat, nodes: Mapping[UUID, MessageNode]) -> dict[str, Any]:
     """The client's version and the server's, so that the user can choose."""
     about: dict[str, Any] = {"message_id": conflict.message_id, "keys": conflict.keys, "yours_version": saved.read_version}
     if conflict.message_id is None:
@@ -224,7 +227,7 @@ def conflict_to_json(conflict: Conflict, saved: SavedChat, now: ChatView, chat: 
         yours = {key: saved.settings[key] for key in conflict.keys}
         return about | {"yours": yours, "current": {key: held.get(key) for key in conflict.keys}, "current_version": chat.settings_version}
     message = now.messages.get(str(conflict.message_id))
-    node = chat.messages.get(conflict.message_id)
+    node = nodes.get(conflict.message_id)
     return about | {
         "yours": saved.messages[conflict.message_id].message,
         "current": shown_message(message) if message is not None else None,

@@ -20,7 +20,7 @@ from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes,
 from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
 from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, decode, decode_actor, refuse_nul
 from domain.errors import BadLine, LogUnavailable, StenographError
-from domain.event import Event, Stored, Verbatim
+from domain.event import Emitted, Event, Stored, Verbatim
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -62,7 +62,7 @@ class Restored:
             self.problems.append(problem)
 
 
-class Said:
+class AnswerSums:
     """Hashes of an answer's deltas so far, to be compared with those of its end."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class ChatInFile:
         self.listed = False
         self.owner_replaced = False
         self.messages: set[UUID] | None = set()  # None: the file begins in the middle of the chat, so earlier messages are unknown
-        self.answers: dict[UUID, Said] = {}
+        self.answers: dict[UUID, AnswerSums] = {}
         self.open: dict[UUID, UUID] = {}  # answers without an end, and the nodes that wrote them
         self.known: deque[tuple[Stored, int]] = deque()  # events of the log to compare lines with, and their original times
         self.is_refused = False
@@ -303,7 +303,8 @@ class Restore:
             decode_actor(actor)
             refuse_nul(actor)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadLine(str(error).replace("`$.", "`$.user.") if "`$." in str(error) else f"{error} - at `$.user`") from None
+            reason, _, path = str(error).partition(" - at `$")
+            raise BadLine(f"{reason} - at `$.user{path or '`'}") from None
         except StenographError as error:
             raise BadLine(f"{error} - at `$.user`") from None
         return fact, actor
@@ -338,6 +339,8 @@ class Restore:
             if type(fact) in OF_A_MESSAGE:
                 raise BadLine(f"{line.type} is about a message - at `$.message_id`")
             return
+        if type(fact) not in OF_A_MESSAGE and type(fact) is not Emitted:
+            raise BadLine(f"{line.type} is about the chat, not about a message - at `$.message_id`")
         if type(fact) in (MessageAdded, MessageStarted) and chat.messages is not None:
             if message_id in chat.messages:
                 raise BadLine(f"message {message_id} is in the chat already - at `$.message_id`")
@@ -346,7 +349,7 @@ class Restore:
             chat.messages.add(message_id)
         match fact:
             case MessageStarted(node_id=node_id):
-                chat.answers[message_id] = Said()
+                chat.answers[message_id] = AnswerSums()
                 chat.open[message_id] = node_id
             case BlockOpened(index=index) if message_id in chat.answers:
                 chat.answers[message_id].opened(index)

@@ -70,17 +70,23 @@ TAG_CHARACTERS_MAX: Final = 100
 
 
 def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
-    """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no"."""
+    """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no".
+
+    Raises ``NotLoaded`` where the state is partial and the decision reads more of it.
+    """
     match command:
         case AppendParts():
             if chat.deleted:
                 raise GenerationNotOpen(command.message_id)
+            if command.message_id not in chat.open_generations:
+                chat.messages.require((command.message_id,))
             return [*append_parts(chat.open_generations, command.message_id, command.seq, command.parts)]
         case CreateChat():
             return create_chat(chat, command)
         case _:
             pass
     require_access(chat, command)
+    chat.messages.require(named_messages(command))
     match command:
         case RenameChat(title=title):
             return [] if title == chat.title else [Event(None, ChatRenamed(title))]
@@ -101,6 +107,7 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
         case ShareVersion() | SetShareLinkAccess() | RemoveShareLink():
             return [Event(None, fact) for fact in sharing.decide(chat.share, command)]
         case DeleteChat():
+            chat.require_generations()
             for message_id in chat.open_generations:
                 raise GenerationOpen(message_id)
             return [Event(None, ChatDeleted())]
@@ -142,6 +149,9 @@ MANY: Final = 100  # from this many commands on, one copy of the tree costs less
 def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> list[ChatEvent]:
     """The events of several commands, each decided on what the ones before it lead to. All or none."""
     events: list[ChatEvent] = []
+    if type(commands[0]) not in (CreateChat, AppendParts):
+        require_access(chat, commands[0])  # before anything is loaded
+        chat.messages.require({one for command in commands for one in named_messages(command)})
     if len(commands) >= MANY:
         chat = changed(chat, messages=chat.messages.thawed())  # the intermediate states are not shared
     for command in commands:
@@ -164,6 +174,27 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
         return
     if by != chat.owner_id if isinstance(command, OWNERS_COMMANDS) else not chat.may_write(by):
         raise ChatNotFound(command.chat_id)
+
+
+def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
+    """The messages that the command names: what a decision reads first, so that it is loaded together."""
+    match command:
+        case AddMessage(message_id=message_id, parent_id=parent_id) | StartGeneration(message_id=message_id, parent_id=parent_id):
+            return (message_id,) if parent_id is None else (message_id, parent_id)
+        case ExpectUnchanged(message_ids=message_ids):
+            return tuple(message_ids)
+        case (
+            SelectBranch(message_id=message_id)
+            | EditMessage(message_id=message_id)
+            | DeleteMessage(message_id=message_id)
+            | RateMessage(message_id=message_id)
+            | Emit(message_id=message_id)
+            | AppendParts(message_id=message_id)
+            | EndGeneration(message_id=message_id)
+        ):
+            return (message_id,)
+        case _:
+            return ()
 
 
 def existing(chat: Chat, message_id: UUID) -> MessageNode:
@@ -244,6 +275,7 @@ def delete_message(chat: Chat, message_id: UUID) -> list[ChatEvent]:
     if node.deleted:
         return []
     going = [message_id, *node.children]
+    chat.messages.require(going)
     for one in going:
         if one in chat.open_generations:
             raise GenerationOpen(one)

@@ -8,7 +8,7 @@ import msgspec
 
 from domain.chat.facts import Permission
 from domain.generation import Generation
-from domain.idmap import IdMap
+from domain.idmap import IdMap, NotLoaded
 from domain.sharing import ShareLink
 
 
@@ -23,7 +23,11 @@ class MessageNode(msgspec.Struct, frozen=True):
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """Holds only what a decision reads."""
+    """Holds only what a decision reads.
+
+    A state may be partial (``partial.py``): then ``messages`` is a ``PartialMap``. Everything that is loaded is exact, and a decision
+    that reads more raises ``NotLoaded``.
+    """
 
     owner_id: UUID | None = None  # None: there is no such chat yet
     title: str = ""
@@ -39,6 +43,12 @@ class Chat(msgspec.Struct, frozen=True):
     messages: IdMap[MessageNode] = IdMap()
     current_id: UUID | None = None
     open_generations: Mapping[UUID, Generation] = {}  # a handful; closed ones are not kept here
+    generations_loaded: bool = True  # False: ``open_generations`` holds those of loaded messages, and there may be more
+
+    def require_generations(self) -> None:
+        """Raises ``NotLoaded`` unless ``open_generations`` holds every open generation of the chat."""
+        if not self.generations_loaded:
+            raise NotLoaded((), generations=True)
 
     def may_read(self, user_id: UUID) -> bool:
         return not self.deleted and (user_id == self.owner_id or user_id in self.grants)

@@ -5,7 +5,7 @@
 -- By time, and not by position alone: an imported chat stands where it stood in the list that it comes from.
 SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, version
   FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, version, position
-           FROM stenograph_history.chats
+           FROM stenograph_chat_list.chats
           WHERE owner_id = $1 AND listed AND NOT deleted
             AND ($4::boolean IS NULL OR pinned = $4)
             AND ($5::boolean IS NULL OR archived = $5)
@@ -16,8 +16,8 @@ SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, vers
             AND ($11::uuid[] IS NULL OR chat_id = ANY ($11))
           ORDER BY updated_at DESC, position DESC LIMIT $2::integer + $3::integer)
         UNION ALL
-        (SELECT chat_id, title, created_at, updated_at, false, false, NULL, version, position
-           FROM stenograph_history.chats
+        (SELECT chat_id, title, created_at, updated_at, false AS pinned, false AS archived, NULL AS folder_id, version, position
+           FROM stenograph_chat_list.chats
           WHERE readers @> ARRAY[$1::uuid] AND readers <> '{}' AND NOT deleted
             AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $8 IS NULL AND $9 IS NOT TRUE AND $10 IS NOT FALSE
             AND ($11::uuid[] IS NULL OR chat_id = ANY ($11))
@@ -30,7 +30,7 @@ OFFSET $2
 -- $1 uuid: the person. $2 bigint: above this position. $3 int: rows at most. $4 to $10 as above. The one that changed last comes last:
 -- whoever changes each of them misses none, since what changes meanwhile only moves on. And they stay in this order among each other.
 SELECT position, chat_id
-  FROM stenograph_history.chats
+  FROM stenograph_chat_list.chats
  WHERE owner_id = $1 AND listed AND NOT deleted
    AND position > $2
    AND ($4::boolean IS NULL OR pinned = $4)
@@ -45,23 +45,22 @@ SELECT position, chat_id
 -- name: chat_tags
 -- $1 uuid: the person.
 SELECT DISTINCT ON (tagged.id) tagged.name
-  FROM stenograph_history.chats AS c, unnest(c.tags, c.tag_ids) AS tagged(name, id)
+  FROM stenograph_chat_list.chats AS c, unnest(c.tags, c.tag_ids) AS tagged(name, id)
  WHERE c.owner_id = $1 AND c.listed AND NOT c.deleted
  ORDER BY tagged.id, tagged.name COLLATE "C";
 
 -- name: shared_chats
 -- $1 uuid: the person. $2 int: offset. $3 int: rows at most.
-SELECT c.chat_id, c.title, (c.state -> 'share' ->> 'share_id')::uuid, (c.state -> 'share' ->> 'version')::integer,
-       (c.state -> 'share' ->> 'created_at')::bigint, (c.state -> 'share' ->> 'updated_at')::bigint
-  FROM stenograph_history.chats AS c
- WHERE c.owner_id = $1 AND NOT c.deleted AND (c.state -> 'share') IS NOT NULL
- ORDER BY (c.state -> 'share' ->> 'updated_at')::bigint DESC, c.chat_id
+SELECT chat_id, title, share_id, share_version AS version, shared_at AS created_at, share_updated_at AS updated_at
+  FROM stenograph_chat_list.chats
+ WHERE owner_id = $1 AND NOT deleted AND share_id IS NOT NULL
+ ORDER BY share_updated_at DESC, chat_id
 OFFSET $2
  LIMIT $3;
 
 -- name: archived_chats_count
 -- $1 uuid: the person.
-SELECT count(*) FROM stenograph_history.chats WHERE owner_id = $1 AND listed AND NOT deleted AND archived;
+SELECT count(*) FROM stenograph_chat_list.chats WHERE owner_id = $1 AND listed AND NOT deleted AND archived;
 
 -- name: chat_times
 -- $1 uuid[], $2 int[]: chats, a version of each. When each was written; a restored one, when it was first.

@@ -1,13 +1,21 @@
--- Reads of chats: rows of the projection `history`, and what stands in the log above them. What is read together is read in one snapshot.
+-- Reads of chats: rows of the projection `chat_tree`, and what stands in the log above them. What is read together is read in one snapshot.
 
 -- name: chat_head
 -- $1 uuid: a chat. The newest version in the log, and the row, whose columns are null where there is none yet.
 SELECT (SELECT e.version FROM events AS e
          WHERE e.stream_id = $1 AND EXISTS (SELECT FROM streams AS s WHERE s.stream_id = $1 AND s.kind = 'chat')
          ORDER BY e.version DESC LIMIT 1) AS newest,
-       c.chat_id, c.version, c.position, c.owner_id, c.listed, c.deleted, c.title, c.folder_id, c.pinned, c.archived, c.tags, c.tag_ids, c.readers,
-       c.created_at, c.updated_at, c.current_id, c.messages_count, c.state::text
-  FROM (SELECT) AS one LEFT JOIN stenograph_history.chats AS c ON c.chat_id = $1;
+       h.chat_id, h.version, h.position, h.updated_at, h.current_id, h.messages_count, h.open::text, h.owner_id, h.listed, h.deleted, h.title,
+       h.folder_id, h.pinned, h.archived, h.tags, h.created_at, h.grants::text, h.share::text, h.fields_weight, h.fields_version,
+       h.fields::text
+  FROM (SELECT) AS one LEFT JOIN stenograph_chat_tree.chat_heads AS h ON h.chat_id = $1;
+
+-- name: chat_configured
+-- $1 uuid: a chat. $2 int, $3 int: after which version, and until which. What changed its keys.
+SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e
+ WHERE e.stream_id = $1 AND e.version > $2 AND e.version <= $3 AND e.message_id IS NULL AND e.type = 'chat_configured'
+ ORDER BY e.version;
 
 -- name: chat_facts
 -- $1 uuid, $2 int: a chat, a version. What happened to the chat itself until then, and the event of that version.
@@ -22,18 +30,28 @@ SELECT e.position, 'chat', e.stream_id, e.version, e.type, e.message_id, e.actor
 
 -- name: chat_current
 -- $1 uuid, $2 int: a chat, a version. Which message it was looked at from.
-SELECT message_id FROM stenograph_history.currents WHERE chat_id = $1 AND version <= $2 ORDER BY version DESC LIMIT 1;
+SELECT message_id FROM stenograph_chat_tree.currents WHERE chat_id = $1 AND version <= $2 ORDER BY version DESC LIMIT 1;
 
 -- name: chat_messages
--- $1 uuid, $2 int: a chat, a version. All its messages as they were then.
-SELECT message_id::text, parent_id::text, ordinal, is_open, body
-  FROM stenograph_history.messages
- WHERE chat_id = $1 AND since <= $2 AND (until IS NULL OR until > $2);
+-- $1 uuid, $2 int: a chat, a version. All its messages as they were then; of those that are not whole, the body that more is folded into.
+SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open,
+       CASE WHEN m.body_since IS NULL THEN m.body
+            ELSE (SELECT b.body FROM stenograph_chat_tree.messages AS b
+                   WHERE b.chat_id = m.chat_id AND b.message_id = m.message_id AND b.since = m.body_since)
+       END AS body,
+       coalesce(m.body_since, m.since) AS body_version, NOT m.is_open AND coalesce(m.changed_since > $2, true) AS is_whole
+  FROM stenograph_chat_tree.messages AS m
+ WHERE m.chat_id = $1 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2);
 
 -- name: chat_some_messages
 -- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. $4 uuid[]: messages whose children are wanted.
-SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body
-  FROM stenograph_history.messages AS m
+SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open,
+       CASE WHEN m.body_since IS NULL THEN m.body
+            ELSE (SELECT b.body FROM stenograph_chat_tree.messages AS b
+                   WHERE b.chat_id = m.chat_id AND b.message_id = m.message_id AND b.since = m.body_since)
+       END AS body,
+       coalesce(m.body_since, m.since) AS body_version, NOT m.is_open AND coalesce(m.changed_since > $2, true) AS is_whole
+  FROM stenograph_chat_tree.messages AS m
  WHERE m.chat_id = $1 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
    AND (m.message_id = ANY ($3::uuid[]) OR m.parent_id = ANY ($4::uuid[]));
 
@@ -41,16 +59,21 @@ SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body
 -- $1 uuid, $2 int: a chat, a version. $3 uuid: a message. $4 int: how many at most. That message and those above it.
 WITH RECURSIVE branch (message_id, since, parent_id, depth) AS (
     SELECT m.message_id, m.since, m.parent_id, 1
-      FROM stenograph_history.messages AS m
+      FROM stenograph_chat_tree.messages AS m
      WHERE m.chat_id = $1 AND m.message_id = $3 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
     UNION ALL
     SELECT m.message_id, m.since, m.parent_id, b.depth + 1
-      FROM branch AS b JOIN stenograph_history.messages AS m
+      FROM branch AS b JOIN stenograph_chat_tree.messages AS m
         ON m.chat_id = $1 AND m.message_id = b.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
      WHERE b.depth < $4
 )
-SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body
-  FROM branch AS b JOIN stenograph_history.messages AS m ON m.chat_id = $1 AND m.message_id = b.message_id AND m.since = b.since;
+SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open,
+       CASE WHEN m.body_since IS NULL THEN m.body
+            ELSE (SELECT b.body FROM stenograph_chat_tree.messages AS b
+                   WHERE b.chat_id = m.chat_id AND b.message_id = m.message_id AND b.since = m.body_since)
+       END AS body,
+       coalesce(m.body_since, m.since) AS body_version, NOT m.is_open AND coalesce(m.changed_since > $2, true) AS is_whole
+  FROM branch AS b JOIN stenograph_chat_tree.messages AS m ON m.chat_id = $1 AND m.message_id = b.message_id AND m.since = b.since;
 
 -- name: chat_said
 -- $1 uuid: a chat. $2 uuid[], $3 int[]: messages, and the versions that began them. $4 int: until. Everything about them in between.
@@ -60,6 +83,17 @@ SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id,
  CROSS JOIN LATERAL (SELECT * FROM events AS said
                       WHERE said.stream_id = $1 AND said.version > wanted.after AND said.version <= $4 AND said.message_id = wanted.message_id
                      OFFSET 0) AS e
+  LEFT JOIN originals AS o ON o.stream_id = $1 AND o.version = e.version
+ ORDER BY e.version;
+
+-- name: chat_noted
+-- $1 uuid: a chat. $2 uuid[], $3 int[]: messages, and the versions of their bodies. $4 int: until. The changes that are noted upon each.
+SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
+  FROM unnest($2::uuid[], $3::integer[]) AS wanted(message_id, after)
+ CROSS JOIN LATERAL (SELECT c.version FROM stenograph_chat_tree.noted_changes AS c
+                      WHERE c.chat_id = $1 AND c.message_id = wanted.message_id AND c.version > wanted.after AND c.version <= $4
+                     OFFSET 0) AS noted
+ CROSS JOIN LATERAL (SELECT * FROM events AS one WHERE one.stream_id = $1 AND one.version = noted.version OFFSET 0) AS e
   LEFT JOIN originals AS o ON o.stream_id = $1 AND o.version = e.version
  ORDER BY e.version;
 
@@ -77,7 +111,7 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
 -- One look into the index for each: what is known of chats in general says nothing of one that is long.
 SELECT wanted.parent_id::text, child.message_id::text, child.ordinal
   FROM unnest($3::uuid[]) AS wanted(parent_id)
- CROSS JOIN LATERAL (SELECT m.message_id, m.ordinal FROM stenograph_history.messages AS m
+ CROSS JOIN LATERAL (SELECT m.message_id, m.ordinal FROM stenograph_chat_tree.messages AS m
                       WHERE m.chat_id = $1 AND m.parent_id = wanted.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
                      OFFSET 0) AS child
  ORDER BY child.ordinal;

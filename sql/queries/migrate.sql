@@ -62,6 +62,9 @@ INSERT INTO projections (name, sha256) VALUES (:name, :sha256)
 -- For the rest of the transaction.
 SELECT set_config('search_path', :path, true);
 
+-- name: forget_projection!
+DELETE FROM projections WHERE name = :name;
+
 -- name: hold_projection
 -- Until the end of the transaction nobody moves its checkpoint.
 SELECT name FROM projections WHERE name = :name FOR UPDATE;

@@ -1,4 +1,4 @@
--- Searches in the words of the projection `history` (adapters/postgres/search.py says which is asked when). What is looked for is
+-- Searches in the words of the projection `chat_search` (adapters/postgres/search.py says which is asked when). What is looked for is
 -- a SELECT of its own wherever it stands: else it is read anew for each text that it is compared with.
 
 -- name: sampled_texts
@@ -9,7 +9,7 @@ SELECT wanted.chat_id, newest.seen, newest.hits, newest.ordinal
  CROSS JOIN LATERAL (
         SELECT count(*) AS seen, count(*) FILTER (WHERE has) AS hits, max(ordinal) FILTER (WHERE has) AS ordinal
           FROM (SELECT t.ordinal, t.words @@ (SELECT $2::text::tsquery) AS has
-                  FROM stenograph_history.texts AS t
+                  FROM stenograph_chat_search.texts AS t
                  WHERE t.chat_id = wanted.chat_id
                  ORDER BY t.ordinal DESC LIMIT $3) AS looked_at) AS newest;
 
@@ -21,7 +21,7 @@ SELECT wanted.chat_id, hit.ordinal
  CROSS JOIN LATERAL (
         SELECT looked_at.ordinal
           FROM (SELECT t.ordinal, t.words @@ (SELECT $2::text::tsquery) AS has
-                  FROM stenograph_history.texts AS t
+                  FROM stenograph_chat_search.texts AS t
                  WHERE t.chat_id = wanted.chat_id
                  ORDER BY t.ordinal DESC OFFSET 0) AS looked_at
          WHERE looked_at.has LIMIT 1) AS hit;
@@ -30,13 +30,13 @@ SELECT wanted.chat_id, hit.ordinal
 -- $1 text[]: words. How large a share of all texts has each, as far as the database keeps count of it: of the more frequent ones.
 SELECT counted.word, counted.share
   FROM pg_stats AS kept, unnest(kept.most_common_elems::text::text[], kept.most_common_elem_freqs) AS counted(word, share)
- WHERE kept.schemaname = 'stenograph_history' AND kept.tablename = 'texts' AND kept.attname = 'words' AND counted.word = ANY ($1);
+ WHERE kept.schemaname = 'stenograph_chat_search' AND kept.tablename = 'texts' AND kept.attname = 'words' AND counted.word = ANY ($1);
 
 -- name: indexed_hits
 -- $1 tsquery: what a text must have, the word that names its owner among it. $2 tsquery: what must hold of these texts besides; null: nothing.
 SELECT chat_id, max(ordinal) AS ordinal
   FROM (SELECT chat_id, ordinal, $2::text IS NULL OR words @@ (SELECT $2::text::tsquery) AS has
-          FROM stenograph_history.texts
+          FROM stenograph_chat_search.texts
          WHERE words @@ (SELECT $1::text::tsquery)
         OFFSET 0) AS looked_at
  WHERE has
@@ -47,7 +47,7 @@ SELECT chat_id, max(ordinal) AS ordinal
 -- answers to each apart and leaps from one to the other; asked for all in one it weighs the whole of them wherever the rarest is.
 SELECT chat_id, max(ordinal) AS ordinal
   FROM (SELECT chat_id, ordinal, words @@ (SELECT $5::text::tsquery) AS has
-          FROM stenograph_history.texts
+          FROM stenograph_chat_search.texts
          WHERE words @@ (SELECT $1::text::tsquery) AND words @@ (SELECT $2::text::tsquery)
            AND words @@ (SELECT $3::text::tsquery) AND words @@ (SELECT $4::text::tsquery)
         OFFSET 0) AS looked_at
@@ -57,25 +57,19 @@ SELECT chat_id, max(ordinal) AS ordinal
 -- name: shared_hits
 -- $1 uuid: a person. $2 tsquery: for what others share with them, which is looked through as above.
 SELECT c.chat_id, hit.ordinal
-  FROM stenograph_history.chats AS c
+  FROM stenograph_chat_list.chats AS c
  CROSS JOIN LATERAL (
         SELECT looked_at.ordinal
           FROM (SELECT t.ordinal, t.words @@ (SELECT $2::text::tsquery) AS has
-                  FROM stenograph_history.texts AS t
+                  FROM stenograph_chat_search.texts AS t
                  WHERE t.chat_id = c.chat_id
                  ORDER BY t.ordinal DESC OFFSET 0) AS looked_at
          WHERE looked_at.has LIMIT 1) AS hit
  WHERE c.readers @> ARRAY[$1::uuid] AND c.readers <> '{}' AND NOT c.deleted;
 
 -- name: found_texts
--- $1 uuid[], $2 int[]: chats, and the ordinal of a text of each. The message, as JSON, or what a blob holds of it; neither for a title.
--- $3 int: so many characters of a blob at most.
-SELECT t.chat_id, t.message_id, m.body::text, said.content
+-- $1 uuid[], $2 int[]: chats, and the ordinal of a text of each. The event that says it, or what was added to it; neither for a title.
+SELECT t.chat_id, t.message_id, t.content::text, e.type, e.data
   FROM unnest($1::uuid[], $2::integer[]) AS wanted(chat_id, ordinal)
-  JOIN stenograph_history.texts AS t USING (chat_id, ordinal)
-  LEFT JOIN stenograph_history.messages AS m ON m.chat_id = t.chat_id AND m.message_id = t.message_id AND m.until IS NULL
-  LEFT JOIN LATERAL (
-        SELECT left(convert_from(b.content, 'UTF8'), $3) AS content
-          FROM blobs AS b
-         WHERE json_typeof(m.body -> 'content') = 'object' AND m.body -> 'content' ->> 'blob' ~ '^[0-9a-f]{64}$'
-           AND b.stream_id = t.chat_id AND b.sha256 = decode(m.body -> 'content' ->> 'blob', 'hex')) AS said ON true;
+  JOIN stenograph_chat_search.texts AS t USING (chat_id, ordinal)
+  LEFT JOIN events AS e ON e.stream_id = t.chat_id AND e.version = t.version AND t.content IS NULL;

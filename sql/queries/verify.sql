@@ -16,8 +16,9 @@ COPY (SELECT e.position, e.version, e.recorded_at, e.stream_id, s.kind, e.messag
 
 -- name: verify_settings
 -- In order of position, without sorting anything and without holding anything: a look into streams for each row costs less.
-SELECT set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-       set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true);
+SELECT set_config('enable_sort', 'off', true) AS sort, set_config('enable_hashjoin', 'off', true) AS hashjoin,
+       set_config('enable_mergejoin', 'off', true) AS mergejoin, set_config('jit', 'off', true) AS jit,
+       set_config('max_parallel_workers_per_gather', '0', true) AS parallel_workers;
 
 -- name: verify_blobs
 -- Postgres hashes what it holds; the content does not leave it.

@@ -10,17 +10,18 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
-from adapters.build import Build, connect
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.postgres.history import THREAD_ROWS, PostgresHistory
 from adapters.postgres.log import postgres_log
 from adapters.postgres.migrate import schema_of
+from adapters.projector.writer import Writer, connect
 from commands.ports import AppendRequest, Origin, StreamAppend
 from domain.chat.facts import (
     BranchSelected,
     ChatArchived,
+    ChatConfigured,
     ChatCreated,
     ChatDeleted,
     ChatMoved,
@@ -31,6 +32,7 @@ from domain.chat.facts import (
     ChatUnshared,
     MessageAdded,
     MessageDeleted,
+    MessageEdited,
     MessageRated,
 )
 from domain.errors import MessageNotFound
@@ -39,8 +41,11 @@ from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed
 from domain.sharing import ChatVersionShared, ChatVersionUnshared
 from domain.stream import chat_stream, user_stream
 from domain.user import ChatListed
+from projections import chat_tree
 from projections.chat import ChatView, view
-from projections.history import History
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
 from projections.ports import ChatFilter
 from projections.statistics import counted_chat, statistics
 from tests.domain.histories import NODE, OWNER, UNHURRIED, ended, histories
@@ -79,8 +84,9 @@ class World:
         self.log = postgres_log(self.dsn, lambda _: None)
         await self.log.start()
         self.history = PostgresHistory(self.log.reader)
-        self.connection = await connect(self.dsn, schema_of("history"))
-        self.build = Build(self.connection, History(), "history", uuid4(), 3600)
+        projections = (ChatList(), ChatSearch(), ChatTree())
+        self.connection = await connect(self.dsn, [schema_of(one.name) for one in projections])
+        self.build = Writer(self.connection, projections, uuid4(), 3600)
         assert await self.build.take()
 
     async def append(self, events: Any) -> UUID:
@@ -119,6 +125,16 @@ def shown(chat: ChatView) -> Any:
     return sent | {"listed": chat.listed, "deleted": chat.deleted, "open": chat.open, "position": chat.position, "at": chat.updated_at}
 
 
+@pytest.fixture(params=["small bodies", "changes that are noted"])
+def storing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How messages are stored: anew at each change, as small ones are, or with their changes only noted for some time."""
+    if request.param == "changes that are noted":
+        for name in ("SMALL_BYTES", "OPEN_BYTES"):
+            monkeypatch.setattr(chat_tree, name, 0)
+        monkeypatch.setattr(chat_tree, "EVENT_BYTES", 1)
+
+
+@pytest.mark.usefixtures("storing")
 @settings(IN_ONE_WORLD)
 @given(history=histories(steps_max=40), data=strategies.data())
 def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random, data: strategies.DataObject) -> None:
@@ -192,6 +208,33 @@ TALKS: dict[str, list[Event[Any]]] = {
         Event(A, ended("Hello")),
         Event(A, MessageRated(1, "good")),
     ],
+    "it is changed again and again": [
+        CREATED,
+        Event(None, ChatConfigured({"system": "a" * 40})),
+        asked(Q, text="hello " * 20),
+        started(A, Q),
+        block(A, 0, "reasoning"),
+        *said(A, 0, "h", "m"),
+        emitted(A, "searching " * 5),
+        block(A, 1, "text"),
+        *said(A, 1, "Hel"),
+        Event(A, Emitted("message", {"content": " and"})),
+        emitted(A, "found " * 10),
+        *said(A, 1, "lo"),
+        Event(None, ChatConfigured({"x": 1})),
+        Event(A, MessageRated(1, "good")),
+        Event(A, ended("Hello")),
+        *[Event(A, Emitted("source", {"source": {"name": f"a source {number}"}})) for number in range(5)],
+        Event(Q, MessageEdited({"content": "bye " * 30})),
+        Event(A, Emitted("message", {"content": "!"})),
+        Event(Q, MessageRated(1)),
+        Event(None, ChatConfigured({"y": 1})),
+        Event(Q, MessageDeleted()),
+        Event(A, MessageEdited({"content": "said", "model": "another"})),
+        Event(A, MessageRated(-1)),
+        Event(A, Emitted("unknown", {"content": "x"})),
+        Event(A, Emitted("files", {"files": [{"id": "f"}]})),
+    ],
     "two at once, one fails": [
         CREATED,
         asked(Q),
@@ -229,6 +272,7 @@ TALKS: dict[str, list[Event[Any]]] = {
 }
 
 
+@pytest.mark.usefixtures("storing")
 @pytest.mark.parametrize("events_max", [1, 3, 100])
 @pytest.mark.parametrize("talk", TALKS)
 def test_a_talk_is_read_as_it_was_at_every_version_wherever_the_projector_stands(world: World, talk: str, events_max: int) -> None:
@@ -497,6 +541,7 @@ CONTENTS: list[Any] = [
 ANNOTATIONS: list[Any] = [None, {"rating": 1, "tags": ["x", 5]}, {"rating": "1", "tags": 3}, {"rating": 1.5}, "good", {"rating": True}]
 
 
+@pytest.mark.usefixtures("storing")
 def test_statistics_are_counted_from_rows_as_from_the_events(place: Any) -> None:
     runner, log, history, project = place
 
@@ -508,6 +553,11 @@ def test_statistics_are_counted_from_rows_as_from_the_events(place: Any) -> None
             fields = {"model": "m" if number else 7, "timestamp": 100 + number * 1.5 if number != 2 else "late", "annotation": annotation}
             role: Any = "assistant" if number % 2 else "user"
             events.append(Event(message_id, MessageAdded(ids[number - 1] if number else None, role, content, None, fields)))
+        events += [
+            Event(ids[0], MessageRated(1)),
+            Event(ids[2], MessageEdited({"model": "n", "timestamp": 7})),
+            Event(ids[1], MessageRated(-1)),
+        ]
         events += [started(A, ids[0]), block(A, 0, "text"), *said(A, 0, "so far")]
         await log.append(AppendRequest([StreamAppend(chat_stream(first), events, 0)]))
         others = [CREATED, asked(Q), started(A, Q), block(A, 0, "text"), *said(A, 0, "Hello"), Event(A, ended("Hello")), asked(B, A)]
@@ -523,7 +573,7 @@ def test_statistics_are_counted_from_rows_as_from_the_events(place: Any) -> None
             assert one == msgspec.structs.replace(folded, tags=one.tags)
             assert list(one.tags) == list(folded.tags)
         assert [message.length for message in found[1].messages] == [5, 2, 9, 0, 0, 0, 0]
-        assert [message.rating for message in found[1].messages[:3]] == [None, 1, None]
+        assert [message.rating for message in found[1].messages[:3]] == [1, -1, None]
         known = statistics(found[0])
         assert (known.message_count, known.models, known.history_message_count) == (3, {"demo": 1}, 3)
         assert (known.average_assistant_message_content_length, known.average_user_message_content_length) == (5, 5)

@@ -11,8 +11,8 @@ import pytest
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.verify import verify
-from adapters.rebuild import rebuild
-from adapters.verify_projections import verify_projection
+from adapters.projector.compare import verify_projections
+from adapters.projector.rebuild import rebuild
 from commands.chats import Chats
 from domain import user
 from domain.codec import decode_event
@@ -20,8 +20,8 @@ from domain.event import Emitted
 from domain.stream import chat_stream
 from domain.user import UserRole
 from projections.chat import ChatView, view
-from projections.history import History
 from tests.adapters.old_log import chats, put_in
+from tests.adapters.test_projector import ALL
 
 pytestmark = pytest.mark.anyio
 MANY = 10_000
@@ -52,7 +52,7 @@ async def test_its_chats_are_what_they_were(log: PostgresLog) -> None:
 
 
 async def test_projected_they_are_the_same_at_every_version(database: str, log: PostgresLog) -> None:
-    built = await rebuild(database, History(), lambda _: None)
+    built = await rebuild(database, ALL, lambda _: None)
     assert built.position == await log.head()
     history = PostgresHistory(log.reader)
     for chat_id, path in chats():
@@ -60,7 +60,8 @@ async def test_projected_they_are_the_same_at_every_version(database: str, log: 
         events = await log.read(chat_stream(chat_id), limit=MANY)
         for at in range(1, len(events) + 1, 7):
             assert seen(await history.chat(chat_id, at=at)) == seen(view(events[:at]))
-    assert (await verify_projection(database, History(), lambda _: None)).findings == []
+    compared, notes = await verify_projections(database, ALL, lambda _: None)
+    assert ([one.findings for one in compared], notes) == ([[], [], []], [])
 
 
 async def test_commands_go_on_with_its_streams(log: PostgresLog) -> None:
@@ -92,7 +93,7 @@ async def test_what_a_newer_server_wrote_is_passed_over(database: str, log: Post
     put(database, chat_id, before.version + 3, "message_praised", '{"by":"everybody"}', uuid4())
     after = view(await log.read(stream, limit=MANY))
     assert (after.title, after.version, after.messages) == ("renamed", before.version + 3, before.messages)
-    await rebuild(database, History(), lambda _: None)
+    await rebuild(database, ALL, lambda _: None)
     assert seen(await PostgresHistory(log.reader).chat(chat_id)) == seen(after)
     assert isinstance(decode_event((await log.read(stream, after=before.version + 2, limit=1))[0]).data, Emitted)
     assert verify(database, lambda _: None).findings == []

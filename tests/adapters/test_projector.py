@@ -14,23 +14,25 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters import beside as building
-from adapters import build as batches
-from adapters.beside import Done
-from adapters.build import Build, CheckpointMoved, Poisoned, connect
 from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
-from adapters.projections import listed, pause, resume
-from adapters.projector import Projector
-from adapters.rebuild import RebuildFailed, Rebuilt, rebuild
+from adapters.projector import replay as replaying
+from adapters.projector import writer as writing
+from adapters.projector.checkpoints import listed, pause, resume
+from adapters.projector.live import Projector
+from adapters.projector.rebuild import RebuildFailed, Rebuilt, rebuild
+from adapters.projector.replay import Done
+from adapters.projector.writer import CheckpointMoved, Poisoned, Writer, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
-from domain.event import Event, Stored
+from domain.event import Event
 from domain.generation import BlockOpened, MessageDelta, MessageStarted
 from domain.stream import chat_stream
-from projections.history import History
-from projections.projection import Projecting
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
+from projections.projection import Projecting, Projection, Recorded
 from tests.domain.histories import NODE, OWNER, ended
 
 pytestmark = pytest.mark.anyio
@@ -40,24 +42,30 @@ PATIENCE_S = 60
 WORKER = """
 import asyncio, sys
 from uuid import uuid4
-from adapters.projector import Projector
-from projections.history import History
+from adapters.projector.live import Projector
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
 async def main():
-    projector = Projector(sys.argv[1], History(), uuid4(), lease_s=0.5)
+    projector = Projector(sys.argv[1], (ChatList(), ChatSearch(), ChatTree()), uuid4(), lease_s=0.5)
     projector.start()
     await asyncio.Event().wait()
 asyncio.run(main())
 """
 
 
-class Refusing(History):
+ALL: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
+NAMES = [one.name for one in ALL]
+
+
+class Refusing(ChatList):
     """As it should be, but for one title that it stumbles over."""
 
     def __init__(self) -> None:
         self.is_mended = False
 
-    def project(self, events: Sequence[Stored]) -> Projecting:
-        if not self.is_mended and any(b'"poison"' in event.data for event in events):
+    def project(self, events: Sequence[Recorded]) -> Projecting:
+        if not self.is_mended and any(b'"poison"' in event.stored.data for event in events):
             raise ValueError("what is this?")
         return (yield from super().project(events))
 
@@ -93,26 +101,31 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 def position(dsn: str) -> int:
-    return listed(dsn)[0][0].position
+    return min(one.position for one in listed(dsn)[0])
+
+
+def owns(projector: Projector) -> bool:
+    """Whether it writes any."""
+    return any(one.owns for one in projector.standings.values())
 
 
 @contextlib.asynccontextmanager
-async def build_of(dsn: str, *, lease_s: float = 60, projection: History | None = None) -> AsyncIterator[Build]:
-    connection = await connect(dsn, schema_of("history"))
+async def build_of(dsn: str, *, lease_s: float = 60, projections: Sequence[Projection] = ALL) -> AsyncIterator[Writer]:
+    connection = await connect(dsn, [schema_of(one.name) for one in projections])
     try:
-        yield Build(connection, projection or History(), "history", uuid4(), lease_s)
+        yield Writer(connection, projections, uuid4(), lease_s)
     finally:
         await connection.close()
 
 
 async def assert_right(dsn: str) -> None:
     """The live rows are those of a fresh build."""
-    built = await rebuild(dsn, History(), lambda _: None)
+    built = await rebuild(dsn, ALL, lambda _: None)
     assert (built.compared, built.differing) == (True, {})
 
 
 async def test_it_keeps_up_with_the_log(database: str, log: PostgresLog) -> None:
-    projector = Projector(database, History(), uuid4())
+    projector = Projector(database, ALL, uuid4())
     projector.start()
     for number in range(3):
         chat_id = await talk(log)
@@ -123,23 +136,23 @@ async def test_it_keeps_up_with_the_log(database: str, log: PostgresLog) -> None
         assert await PostgresHistory(log.reader).reached(head, PATIENCE_S)
         assert len(await PostgresHistory(log.reader).listed(OWNER, offset=0, limit=10)) == number + 1
     figures = {name: value for _, name, _, value in projector.figures()}
-    assert figures["stenograph_projection_history_owned"] == 1
-    assert figures["stenograph_projection_history_lag_events"] == 0
+    assert figures["stenograph_projection_chat_list_owned"] == 1
+    assert figures["stenograph_projection_chat_tree_lag_events"] == 0
     await projector.close()
     assert not listed(database)[0][0].is_owned, "the lease is given back"
     await assert_right(database)
 
 
 async def test_one_process_writes_it_and_the_next_one_takes_over(database: str, log: PostgresLog) -> None:
-    first, second = (Projector(database, History(), uuid4(), lease_s=3) for _ in range(2))
+    first, second = (Projector(database, ALL, uuid4(), lease_s=3) for _ in range(2))
     first.start()
-    await until(lambda: first.owns)
+    await until(lambda: owns(first))
     second.start()
     await talk(log)
     await until(lambda: second.position > 0)
-    assert not second.owns
+    assert not owns(second)
     await first.close()
-    await until(lambda: second.owns)
+    await until(lambda: owns(second))
     await talk(log)
     assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
     await second.close()
@@ -167,14 +180,14 @@ async def test_an_owner_that_hangs_in_the_middle_of_a_batch_holds_nobody_up_for_
     database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after SIGSTOP: it has moved the checkpoint, not committed, and says nothing more."""
-    monkeypatch.setitem(batches.SETTINGS, "idle_in_transaction_session_timeout", "1s")
+    monkeypatch.setitem(writing.SETTINGS, "idle_in_transaction_session_timeout", "1s")
     await talk(log)
-    connection = await connect(database, schema_of("history"))
-    hung = Build(connection, History(), "history", uuid4(), 0.1)
+    connection = await connect(database, [schema_of(name) for name in NAMES])
+    hung = Writer(connection, ALL, uuid4(), 0.1)
     assert await hung.take()
     await connection.execute("BEGIN")
     await connection.execute("UPDATE projections SET position = 3")
-    projector = Projector(database, History(), uuid4(), lease_s=0.3)
+    projector = Projector(database, ALL, uuid4(), lease_s=0.3)
     projector.start()
     assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
     await projector.close()
@@ -191,10 +204,10 @@ async def test_tables_of_another_version_are_not_written(database: str, log: Pos
 
 
 async def test_whoever_runs_the_server_is_told_that_it_is_far_behind(database: str) -> None:
-    projector = Projector(database, History(), uuid4())
-    assert projector.warning is None
+    projector = Projector(database, ALL, uuid4())
+    assert projector.warnings == []
     projector.head = 1_000_000
-    assert projector.warning == "projection history is 1,000,000 events behind: lists are as old"
+    assert projector.warnings == [f"projection {name} is 1,000,000 events behind: what is read from it is as old" for name in NAMES]
 
 
 async def test_a_bad_event_stops_it_where_it_stands_and_after_a_fix_it_goes_on(database: str, log: PostgresLog) -> None:
@@ -203,21 +216,26 @@ async def test_a_bad_event_stops_it_where_it_stands_and_after_a_fix_it_goes_on(d
     other = await talk(log)
     before = [event.position for event in await log.read(chat_stream(good), limit=100)][-1]
     refusing = Refusing()
-    projector = Projector(database, refusing, uuid4(), lease_s=0.3)
+    projector = Projector(database, (refusing, ChatSearch(), ChatTree()), uuid4(), lease_s=0.3)
     projector.start()
-    await until(lambda: projector.failure is not None)
-    assert projector.failure is not None
-    assert "ValueError: what is this?" in projector.failure
-    [state], _ = listed(database)
+    standing = lambda: projector.standings["chat_list"]  # noqa: E731
+    await until(lambda: standing().failure is not None)
+    assert projector.warnings == [
+        f"projection chat_list: the event at position {before + 1} (chat/{bad} version 1, chat_created) can't be projected: "
+        "ValueError: what is this?"
+    ]
+    state = {one.name: one for one in listed(database)[0]}["chat_list"]
     assert (state.failed_position, state.position, state.failure) == (before + 1, before, "ValueError: what is this?")
+    head = await log.head()
+    await until(lambda: all(one.position == head for one in listed(database)[0] if one.name != "chat_list"))
     history = PostgresHistory(log.reader)
     assert (await history.chat(bad)).title == "poison", "reads are exact all the same"
     assert len(await history.listed(OWNER, offset=0, limit=10)) == 1
     assert not await history.reached(before + 1, 0.05)
     refusing.is_mended = True
-    assert resume(database, "history")
+    assert resume(database, "chat_list")
     assert await history.reached(await log.head(), PATIENCE_S)
-    await until(lambda: projector.failure is None)
+    await until(lambda: standing().failure is None)
     assert {one.chat_id for one in await history.listed(OWNER, offset=0, limit=10)} == {good, bad, other}
     await projector.close()
     await assert_right(database)
@@ -226,7 +244,7 @@ async def test_a_bad_event_stops_it_where_it_stands_and_after_a_fix_it_goes_on(d
 @pytest.mark.parametrize("events_max", [50, 5_000], ids=["in a pipeline", "by COPY"])
 async def test_a_row_that_postgres_refuses_is_named_by_its_event(database: str, log: PostgresLog, events_max: int) -> None:
     with psycopg.connect(database, autocommit=True) as owner:
-        owner.execute("ALTER TABLE stenograph_history.chats ADD CONSTRAINT ours CHECK (title <> 'poison')")
+        owner.execute("ALTER TABLE stenograph_chat_list.chats ADD CONSTRAINT ours CHECK (title <> 'poison')")
     await talk(log)
     before = await log.head()
     await talk(log, title="poison")
@@ -236,9 +254,9 @@ async def test_a_row_that_postgres_refuses_is_named_by_its_event(database: str, 
         assert await build.take()
         with pytest.raises(Poisoned, match="CheckViolation") as refused:
             await build.advance(events_max, head)
-        assert (refused.value.position, build.position) == (before + 1, before)
+        assert (refused.value.projection, refused.value.position, build.position) == ("chat_list", before + 1, before)
         with psycopg.connect(database, autocommit=True) as owner:
-            owner.execute("ALTER TABLE stenograph_history.chats DROP CONSTRAINT ours")
+            owner.execute("ALTER TABLE stenograph_chat_list.chats DROP CONSTRAINT ours")
         while build.position < head:
             await build.advance(events_max, head)
     await assert_right(database)
@@ -246,37 +264,43 @@ async def test_a_row_that_postgres_refuses_is_named_by_its_event(database: str, 
 
 async def test_a_start_tries_a_bad_event_once_more(database: str, log: PostgresLog) -> None:
     await talk(log, title="poison")
-    refusing = Projector(database, Refusing(), uuid4())
+    refusing = Projector(database, [Refusing()], uuid4())
     refusing.start()
-    await until(lambda: refusing.failure is not None)
+    await until(lambda: refusing.standings["chat_list"].failure is not None)
     await refusing.close()
-    mended = Projector(database, History(), uuid4())
+    mended = Projector(database, ALL, uuid4())
     mended.start()
     assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
     await mended.close()
-    assert listed(database)[0][0].failure is None
+    assert [one.failure for one in listed(database)[0]] == [None, None, None]
 
 
 async def test_paused_it_stands_still_until_it_is_resumed(database: str, log: PostgresLog) -> None:
-    projector = Projector(database, History(), uuid4(), lease_s=0.3)
+    projector = Projector(database, ALL, uuid4(), lease_s=0.3)
     projector.start()
-    await until(lambda: projector.owns)
-    assert pause(database, "history")
+    await until(lambda: owns(projector))
+    assert all(pause(database, name) for name in NAMES)
     chat_id = await talk(log)
     for event in await log.read(chat_stream(chat_id), limit=100):
         projector.observe(event)
-    await until(lambda: not projector.owns)
+    await until(lambda: not owns(projector))
     history = PostgresHistory(log.reader)
     assert not await history.reached(await log.head(), 0.5)
     assert (await history.chat(chat_id)).messages_count == 2
-    assert resume(database, "history")
+    assert all(resume(database, name) for name in NAMES)
     assert await history.reached(await log.head(), PATIENCE_S)
+    assert pause(database, "chat_search")
+    await talk(log)
+    head = await log.head()
+    await until(lambda: all((one.position == head) == (one.name != "chat_search") for one in listed(database)[0]))
+    assert resume(database, "chat_search")
+    assert await history.reached(head, PATIENCE_S)
     await projector.close()
     assert not pause(database, "nothing of that name")
 
 
 async def test_it_goes_on_when_its_connection_is_lost(database: str, log: PostgresLog) -> None:
-    projector = Projector(database, History(), uuid4(), lease_s=0.3)
+    projector = Projector(database, ALL, uuid4(), lease_s=0.3)
     projector.start()
     for _ in range(3):
         await talk(log)
@@ -315,8 +339,8 @@ async def test_killed_at_any_moment_its_rows_are_those_of_its_checkpoint(databas
 
 
 async def test_one_that_was_interrupted_goes_on_where_it_was(database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "BATCH_EVENTS", 5)
-    monkeypatch.setattr(building, "LEASE_S", 0.1)
+    monkeypatch.setattr(replaying, "BATCH_EVENTS", 5)
+    monkeypatch.setattr(replaying, "LEASE_S", 0.1)
     for _ in range(10):
         await talk(log)
     async with build_of(database) as live:
@@ -333,13 +357,13 @@ async def test_one_that_was_interrupted_goes_on_where_it_was(database: str, log:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        await rebuild(database, History(), interrupted)
+        await rebuild(database, ALL, interrupted)
     await asyncio.sleep(0.2)  # the one that was interrupted has its lease for a moment
     again: list[Done] = []
-    built = await rebuild(database, History(), again.append)
+    built = await rebuild(database, ALL, again.append)
     assert again[0].position > seen[-1].position
     assert (built.position, built.compared, built.differing) == (await log.head(), True, {})
-    assert [one.name for one in listed(database)[0]] == ["history"]
+    assert [one.name for one in listed(database)[0]] == NAMES
 
 
 async def test_a_rebuild_says_what_was_different_and_puts_it_right(database: str, log: PostgresLog) -> None:
@@ -348,16 +372,16 @@ async def test_a_rebuild_says_what_was_different_and_puts_it_right(database: str
         assert await live.take()
         await live.advance(1000, await log.head())
     with psycopg.connect(database, autocommit=True) as tamperer:
-        tamperer.execute("UPDATE stenograph_history.chats SET title = 'forged'")
-        tamperer.execute("DELETE FROM stenograph_history.texts")
-    built = await rebuild(database, History(), lambda _: None)
+        tamperer.execute("UPDATE stenograph_chat_list.chats SET title = 'forged'")
+        tamperer.execute("DELETE FROM stenograph_chat_search.texts")
+    built = await rebuild(database, ALL, lambda _: None)
     assert built.differing == {"chats": (1, 1), "texts": (0, 3)}
     assert (await PostgresHistory(log.reader).chat(chat_id)).title == "a title"
     await assert_right(database)
 
 
 async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(database: str, log: PostgresLog) -> None:
-    projector = Projector(database, History(), uuid4(), lease_s=0.5)
+    projector = Projector(database, ALL, uuid4(), lease_s=0.5)
     projector.start()
     history = PostgresHistory(log.reader)
     chats = [await talk(log) for _ in range(5)]
@@ -375,7 +399,7 @@ async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(data
 
     writing = asyncio.create_task(write())
     for _ in range(3):
-        built = await rebuild(database, History(), lambda _: None)
+        built = await rebuild(database, ALL, lambda _: None)
         assert built.differing == {}
     is_over = True
     await writing
@@ -385,7 +409,7 @@ async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(data
 
 
 async def test_a_long_one_is_built_by_processes(database: str, log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "FAR_POSITIONS", 0)
+    monkeypatch.setattr(replaying, "FAR_POSITIONS", 0)
     for _ in range(10):
         await talk(log)
     async with build_of(database) as live:
@@ -393,22 +417,58 @@ async def test_a_long_one_is_built_by_processes(database: str, log: PostgresLog,
         await live.advance(1000, await log.head())
         events = live.events
     seen: list[Done] = []
-    built = await rebuild(database, History(), seen.append)
+    built = await rebuild(database, ALL, seen.append)
     assert built == Rebuilt(await log.head(), events, compared=True, differing={})
     assert seen[-1] == Done(built.position, built.position, events)
     await assert_right(database)
     await talk(log, title="poison")
     with pytest.raises(Poisoned, match="what is this"):
-        await rebuild(database, Refusing(), lambda _: None)
+        await rebuild(database, [Refusing()], lambda _: None)
+
+
+async def test_each_can_be_rebuilt_alone(database: str, log: PostgresLog) -> None:
+    chat_id = await talk(log)
+    projector = Projector(database, ALL, uuid4(), lease_s=0.5)
+    projector.start()
+    for one in ALL:
+        await talk(log)
+        assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+        with psycopg.connect(database, autocommit=True) as tamperer:
+            tamperer.execute("UPDATE stenograph_chat_list.chats SET title = 'forged'")
+            tamperer.execute("UPDATE stenograph_chat_tree.chat_heads SET title = 'forged'")
+            tamperer.execute("DELETE FROM stenograph_chat_search.texts WHERE chat_id = %s", (chat_id,))
+        built = await rebuild(database, [one], lambda _: None)
+        assert built.compared
+        assert built.differing.keys() == {{"chat_list": "chats", "chat_tree": "chat_heads", "chat_search": "texts"}[one.name]}
+    history = PostgresHistory(log.reader)
+    assert (await history.chat(chat_id)).title == "a title"
+    await projector.close()
+
+
+async def test_one_that_is_behind_catches_up_alone_and_then_goes_with_the_others(database: str, log: PostgresLog) -> None:
+    await talk(log)
+    async with build_of(database, projections=[ChatTree()]) as alone:
+        assert await alone.take()
+        await alone.advance(3, await log.head())
+        await alone.leave()
+    async with build_of(database) as writer:
+        assert await writer.take()
+        assert {one.name: one.position for one in writer.held} == {"chat_list": 0, "chat_search": 0, "chat_tree": 3}
+        await writer.advance(100, await log.head())
+        assert {one.position for one in writer.held} == {3}
+        await writer.advance(100, await log.head())
+        assert {one.position for one in writer.held} == {await log.head()}
+    await assert_right(database)
 
 
 async def test_two_rebuilds_do_not_meet(database: str, log: PostgresLog) -> None:
     await talk(log)
-    lane, name = list(building.begin(database, History(), "history_rebuild").items())[-1]
-    connection = await connect(database, schema_of("history_rebuild"), role=None)
-    assert await Build(connection, History(), name, uuid4(), 60, lane).take()
+    partition = replaying.begin(database, ALL, "_rebuild")[-1]
+    connection = await connect(database, [schema_of("chat_list_rebuild")], role=None)
+    suffix = "_rebuild" + replaying.part_of(partition)
+    assert await Writer(connection, [ChatList()], uuid4(), 60, suffix=suffix, partition=partition).take()
     with pytest.raises(RebuildFailed, match="another process is rebuilding"):
-        await rebuild(database, History(), lambda _: None)
+        await rebuild(database, ALL, lambda _: None)
     await connection.close()
 
 
@@ -416,6 +476,6 @@ async def test_a_rebuild_stops_before_a_bad_event_and_leaves_the_live_one_alone(
     await talk(log)
     await talk(log, title="poison")
     with pytest.raises(Poisoned) as stopped:
-        await rebuild(database, Refusing(), lambda _: None)
+        await rebuild(database, [Refusing()], lambda _: None)
     assert "what is this?" in str(stopped.value)
     assert position(database) == 0

@@ -22,7 +22,7 @@ TUTORIAL = ROOT / "docs" / "tutorial" / "first-conversation.md"
 RUN_HERE = {"postgres", "several-processes", "backup-and-restore", "upgrade", "verify", "import-from-open-webui"}
 RUN_ELSEWHERE = {"README", "reverse-proxy", "systemd"}  # no commands; they need nginx; they need systemd
 
-pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 EXPORT = [
     {

@@ -9,7 +9,7 @@ from hypothesis import given, strategies
 from domain.chat.facts import MessageAdded
 from domain.event import Event
 from projections.chat import ChatView, sent_message, view
-from projections.history import body_of, load
+from projections.chat_tree import body_of, load
 from projections.messages import Messages
 from tests.domain.histories import FEW, History, histories
 from tests.projections.test_chat import ASKED, CREATED, Q, stored
@@ -23,7 +23,13 @@ def as_stored(chat: ChatView) -> ChatView:
     load(
         made,
         [
-            (one, message["parentId"], chat.ordinals[one], one in chat.open, body_of(message).encode())
+            {
+                "message_id": one,
+                "parent_id": message["parentId"],
+                "ordinal": chat.ordinals[one],
+                "is_whole": one not in chat.open,
+                "body": body_of(message),
+            }
             for one, message in list(chat.messages.items())[::-1]
         ],
     )

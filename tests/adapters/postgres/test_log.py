@@ -96,7 +96,7 @@ def arguments(*requests: AppendRequest) -> list[Any]:
 
 async def waiting(holder: Any, calls: int) -> None:
     """Until so many wait at the append lock."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await holder.fetchval(WAITING_FOR_THE_LOCK) < calls:  # noqa: ASYNC110  # only Postgres knows
             await asyncio.sleep(0.01)
 

@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters.build import Build, connect
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.postgres.verify import BATCH_BYTES, NoSuchStream, Verified, read, sent, verify
-from adapters.projections import listed
-from adapters.verify_projections import Compared, NotCompared, verify_projection
+from adapters.projector.checkpoints import listed
+from adapters.projector.compare import Compared, verify_projections
+from adapters.projector.writer import Writer, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
 from domain.codec import decode_actor
@@ -35,11 +35,15 @@ from domain.stream import Stream, chat_stream, user_stream
 from domain.user import UserCreated
 from domain.verify.finding import LogRow
 from domain.verify.log import Report
-from projections.history import History
+from projections.chat_list import ChatList
+from projections.chat_search import ChatSearch
+from projections.chat_tree import ChatTree
+from projections.projection import Projection
 from tests.domain.histories import NODE, OWNER, sha256
 from tests.stores import blobs_of
 
 pytestmark = pytest.mark.anyio
+ALL: tuple[Projection, ...] = (ChatList(), ChatSearch(), ChatTree())
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from which Postgres counts
 ADA = Actor(OWNER, "Ada 🦉", "admin")
 
@@ -261,8 +265,8 @@ async def test_a_row_that_was_dropped_is_found(database: str, seeded: Seeded) ->
 
 async def test_the_first_row_and_the_newest_ones_that_somebody_saw_are_missed(database: str, seeded: Seeded, log: PostgresLog) -> None:
     head = await log.head()
-    async with await connect(database, schema_of("history")) as connection:
-        live = Build(connection, History(), "history", uuid4(), 60)
+    async with await connect(database, [schema_of(one.name) for one in ALL]) as connection:
+        live = Writer(connection, ALL, uuid4(), 60)
         assert await live.take()
         await live.advance(1000, head)
     damage(database, "DELETE FROM events WHERE position = 1", f"DELETE FROM events WHERE position = {head}")
@@ -270,7 +274,7 @@ async def test_the_first_row_and_the_newest_ones_that_somebody_saw_are_missed(da
     assert named(report) == [("positions", 1), ("head", head), ("streams", None)]
     assert (
         report.findings[1].text
-        == f"expected a log up to position {head}, which the projection history has seen, found its head at {head - 1}"
+        == f"expected a log up to position {head}, which the projection chat_list has seen, found its head at {head - 1}"
     )
 
 
@@ -358,43 +362,49 @@ async def test_every_kind_of_damage_is_found_in_one_go(database: str, seeded: Se
 
 
 async def project(dsn: str, head: int) -> None:
-    async with await connect(dsn, schema_of("history")) as connection:
-        live = Build(connection, History(), "history", uuid4(), 60)
+    async with await connect(dsn, [schema_of(one.name) for one in ALL]) as connection:
+        live = Writer(connection, ALL, uuid4(), 60)
         assert await live.take()
         while live.position < head:
             await live.advance(1000, head)
         await live.leave()
 
 
-async def compared(dsn: str) -> Compared:
-    return await verify_projection(dsn, History(), lambda _: None)
+async def compared(dsn: str) -> list[Compared]:
+    found, notes = await verify_projections(dsn, ALL, lambda _: None)
+    assert notes == []
+    return found
+
+
+def same(position: int) -> list[Compared]:
+    return [Compared(one.name, position, 0, []) for one in ALL]
 
 
 async def test_a_projection_is_what_a_replay_makes(database: str, seeded: Seeded, log: PostgresLog) -> None:
     head = await log.head()
-    assert await compared(database) == Compared("history", 0, 0, [])
+    assert await compared(database) == same(0)
     await project(database, head // 2)
-    assert await compared(database) == Compared("history", head // 2, 0, [])
+    assert await compared(database) == same(head // 2)
     await project(database, head)
-    assert await compared(database) == Compared("history", head, 0, [])
-    assert [one.name for one in listed(database)[0]] == ["history"], "nothing is left of it"
+    assert await compared(database) == same(head)
+    assert [one.name for one in listed(database)[0]] == [one.name for one in ALL], "nothing is left of it"
 
 
 async def test_rows_that_were_changed_are_named(database: str, seeded: Seeded, log: PostgresLog) -> None:
     await project(database, await log.head())
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(f"UPDATE stenograph_history.chats SET title = 'forged', pinned = true WHERE chat_id = '{seeded.chat.id}'")
-        connection.execute("DELETE FROM stenograph_history.texts WHERE words @@ 'hello & you'::tsquery AND ordinal > 0")
-        connection.execute("INSERT INTO stenograph_history.currents VALUES (%s, 999, NULL)", (seeded.chat.id,))
+        connection.execute(f"UPDATE stenograph_chat_list.chats SET title = 'forged', pinned = true WHERE chat_id = '{seeded.chat.id}'")
+        connection.execute("DELETE FROM stenograph_chat_search.texts WHERE words @@ 'hello & you'::tsquery AND ordinal > 0")
+        connection.execute("INSERT INTO stenograph_chat_tree.currents VALUES (%s, 999, NULL)", (seeded.chat.id,))
     found = await compared(database)
-    assert found.count == 3
-    texts = {finding.text.partition(" ")[0]: finding.text for finding in found.findings}
-    assert texts.keys() == {"history.chats", "history.texts", "history.currents"}
-    assert texts["history.chats"].endswith('title: expected "a title", found "forged"; pinned: expected false, found true')
-    assert f'(chat_id "{seeded.chat.id}")' in texts["history.chats"]
-    assert "expected this row, found none" in texts["history.texts"]
-    assert "'hello':1" in texts["history.texts"]
-    assert "expected no such row, found one" in texts["history.currents"]
+    assert [one.count for one in found] == [1, 1, 1]
+    texts = {finding.text.partition(" ")[0]: finding.text for one in found for finding in one.findings}
+    assert texts.keys() == {"chat_list.chats", "chat_search.texts", "chat_tree.currents"}
+    assert texts["chat_list.chats"].endswith('title: expected "a title", found "forged"; pinned: expected false, found true')
+    assert f'(chat_id "{seeded.chat.id}")' in texts["chat_list.chats"]
+    assert "expected this row, found none" in texts["chat_search.texts"]
+    assert "'hello':1" in texts["chat_search.texts"]
+    assert "expected no such row, found one" in texts["chat_tree.currents"]
 
 
 async def test_very_many_rows_are_counted_and_some_are_listed(database: str, log: PostgresLog) -> None:
@@ -402,31 +412,32 @@ async def test_very_many_rows_are_counted_and_some_are_listed(database: str, log
         await append(log, chat_stream(uuid4()), [Event(None, ChatCreated(OWNER, "t"))])
     await project(database, 30)
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("DELETE FROM stenograph_history.chats")
-    found = await compared(database)
-    assert (found.count, len(found.findings)) == (30, 20)
+        connection.execute("DELETE FROM stenograph_chat_list.chats")
+    assert [(one.count, len(one.findings)) for one in await compared(database)] == [(30, 20), (0, 0), (0, 0)]
 
 
 async def test_an_event_that_cant_be_replayed_is_named(database: str, seeded: Seeded, log: PostgresLog) -> None:
     await project(database, await log.head())
     damage(database, f"UPDATE events SET data = '[]' WHERE position = {seeded.message}")
-    [finding] = (await compared(database)).findings
-    assert (finding.check, finding.position) == ("projections", seeded.message)
-    assert finding.text.startswith("history can't be replayed: ")
+    for one, known in zip(await compared(database), ALL, strict=True):
+        [finding] = one.findings
+        assert (finding.check, finding.position) == ("projections", seeded.message)
+        assert finding.text.startswith(f"{known.name} can't be replayed: ")
 
 
 async def test_tables_of_another_version_are_not_compared(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("UPDATE projections SET sha256 = 'another'")
-    with pytest.raises(NotCompared, match="another version"):
-        await compared(database)
-    assert [one.name for one in listed(database)[0]] == ["history"]
+        connection.execute("UPDATE projections SET sha256 = 'another' WHERE name = 'chat_tree'")
+    found, [note] = await verify_projections(database, ALL, lambda _: None)
+    assert [one.name for one in found] == ["chat_list", "chat_search"]
+    assert "chat_tree was not compared: the tables of chat_tree are those of another version" in note
+    assert [one.name for one in listed(database)[0]] == [one.name for one in ALL]
 
 
 async def test_one_that_writes_goes_on_meanwhile(database: str, seeded: Seeded, log: PostgresLog) -> None:
-    from adapters.projector import Projector
+    from adapters.projector.live import Projector
 
-    projector = Projector(database, History(), uuid4(), lease_s=0.5)
+    projector = Projector(database, ALL, uuid4(), lease_s=0.5)
     projector.start()
     is_over = False
 
@@ -437,7 +448,7 @@ async def test_one_that_writes_goes_on_meanwhile(database: str, seeded: Seeded, 
 
     writing = asyncio.create_task(write())
     for _ in range(3):
-        assert (await compared(database)).findings == []
+        assert [one.findings for one in await compared(database)] == [[], [], []]
     is_over = True
     await writing
     await projector.close()

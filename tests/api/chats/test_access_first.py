@@ -5,13 +5,14 @@ from uuid import UUID
 
 import pytest
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from tests.api.conftest import Running, User
 
 pytestmark = pytest.mark.anyio
 
-SAVED = {"chat": {"history": {"messages": {}, "currentId": None}}}
+SAVED: dict[str, Any] = {"chat": {"history": {"messages": {}, "currentId": None}}}
 # Everything that loads messages of one chat, for those who may read it.
 ROUTES: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/api/v1/chats/{chat_id}", {}),
@@ -38,9 +39,10 @@ ROUTES: list[tuple[str, str, dict[str, Any]]] = [
 def loaded(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     """The chats of which messages were loaded, in order."""
     chats: list[UUID] = []
-    log = server.system.log
+    log, blobs = server.system.log, server.system.stores.blobs
     assert isinstance(log, MemoryLog)
-    history = MemoryHistory(log)
+    assert isinstance(blobs, MemoryBlobs)
+    history = MemoryHistory(log, blobs)
 
     async def chat(chat_id: UUID, *, at: int | None = None) -> Any:
         chats.append(chat_id)
@@ -61,7 +63,7 @@ async def shared_with_nobody(server: Running, user: User) -> dict[str, str]:
     chat_id = await user.new_chat()
     message_id = str((await user.add(chat_id, "secret"))["message_id"])
     share_id = (await user.post(f"/api/v1/chats/{chat_id}/share")).json()["share_id"]
-    nobody = {"access_grants": []}
+    nobody: dict[str, Any] = {"access_grants": []}
     assert (await user.post(f"/api/v1/chats/shared/{chat_id}/access/update", nobody)).status_code == 200
     return {"chat_id": chat_id, "message_id": message_id, "share_id": share_id, "cursor": server.cursor(2)}
 

@@ -54,23 +54,23 @@ def test_they_are_listed_with_how_far_they_are_behind(steno: Steno) -> None:
     code, said = steno("list")
     assert code == 0, said
     assert "The log's head is 3." in said
-    [row] = [line for line in said.splitlines() if "history" in line]
-    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["history", "0", "3", "nobody writes it now"]
+    [row] = [line for line in said.splitlines() if "chat_list" in line]
+    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["chat_list", "0", "3", "nobody writes it now"]
 
 
 @pytest.mark.usefixtures("with_chats")
 def test_a_rebuild_says_what_it_made_and_how_it_differs(steno: Steno) -> None:
-    code, said = steno("rebuild", "history")
+    code, said = steno("rebuild", "chat_list", "chat_tree")
     assert code == 0, said
-    assert "history is rebuilt as of position 3." in said
+    assert "Rebuilt as of position 3: chat_list, chat_tree." in said
     assert "stood elsewhere in the log" in said
-    assert "It holds the same rows as the one before it." in steno("rebuild", "history")[1]
+    assert "It holds the same rows as the one before it." in steno("rebuild", "chat_list", "chat_tree")[1]
 
 
 def test_pause_and_resume_are_seen_in_the_list(steno: Steno) -> None:
-    assert steno("pause", "history") == (0, "history is paused.\n")
+    assert steno("pause", "chat_search") == (0, "chat_search is paused.\n")
     assert "paused" in steno("list")[1]
-    assert steno("resume", "history") == (0, "history goes on.\n")
+    assert steno("resume", "chat_search") == (0, "chat_search goes on.\n")
     assert "paused" not in steno("list")[1]
 
 

@@ -14,12 +14,12 @@ import psycopg
 import pytest
 
 from adapters.postgres.log import postgres_log
-from adapters.rebuild import rebuild
+from adapters.projector.rebuild import rebuild
+from api.app import PROJECTIONS
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.event import Event
 from domain.stream import chat_stream
-from projections.history import History
 from tests.adapters.postgres.test_verify import damage
 from tests.domain.histories import OWNER
 
@@ -53,7 +53,7 @@ def with_a_chat(database: str) -> None:
         events = [Event(None, ChatCreated(OWNER, "a chat")), Event(uuid4(), MessageAdded(None, "user", "Hi"))]
         await log.append(AppendRequest([StreamAppend(chat_stream(CHAT), events, 0)]))
         await log.close()
-        await rebuild(database, History(), lambda _: None)
+        await rebuild(database, PROJECTIONS, lambda _: None)
 
     asyncio.run(append())
 
@@ -64,7 +64,11 @@ def test_a_whole_log_is_said_to_be_whole(steno: Steno) -> None:
     assert steno("--stream", f"chat/{CHAT}")[0] == 0
     assert steno("--projections") == (
         0,
-        "2 events were read up to position 2.\nThe projection history is what a replay up to position 2 makes.\nThe log is whole.\n",
+        "2 events were read up to position 2.\n"
+        "The projection chat_list is what a replay up to position 2 makes.\n"
+        "The projection chat_search is what a replay up to position 2 makes.\n"
+        "The projection chat_tree is what a replay up to position 2 makes.\n"
+        "The log is whole.\n",
     )
 
 
@@ -85,12 +89,12 @@ def test_damage_is_named_with_its_position(steno: Steno, database: str) -> None:
 @pytest.mark.usefixtures("with_a_chat")
 def test_a_view_that_is_not_what_the_log_says_is_named(steno: Steno, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("UPDATE stenograph_history.chats SET title = 'forged'")
+        connection.execute("UPDATE stenograph_chat_list.chats SET title = 'forged'")
     assert steno()[0] == 0
     code, said = steno("--projections")
     assert code == 1
-    assert f'history.chats (chat_id "{CHAT}"): title: expected "a chat", found "forged"' in said
-    assert "steno projections rebuild history" in said
+    assert f'chat_list.chats (chat_id "{CHAT}"): title: expected "a chat", found "forged"' in said
+    assert "steno projections rebuild chat_list" in said
     assert json.loads(steno("--projections", "--json")[1])["ok"] is False
 
 
@@ -122,8 +126,8 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], d
         started.send_signal(signal.SIGINT)
         assert started.wait(30) == 130
     with psycopg.connect(database) as looker:
-        assert looker.execute("SELECT name FROM projections").fetchall() == [("history",)]
-        assert looker.execute("SELECT to_regnamespace('stenograph_history_verify')").fetchone() == (None,)
+        assert looker.execute("SELECT name FROM projections ORDER BY name").fetchall() == [("chat_list",), ("chat_search",), ("chat_tree",)]
+        assert looker.execute("SELECT to_regnamespace('stenograph_chat_tree_verify')").fetchone() == (None,)
 
 
 @pytest.mark.usefixtures("with_a_chat")
@@ -149,4 +153,4 @@ def test_a_view_that_can_not_be_compared_is_said_so(steno: Steno, database: str)
         connection.execute("UPDATE projections SET sha256 = 'another'")
     code, said = steno("--projections")
     assert code == 2
-    assert "history was not compared: the tables of history are those of another version" in said
+    assert "chat_tree was not compared: the tables of chat_tree are those of another version" in said

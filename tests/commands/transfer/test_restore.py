@@ -296,6 +296,7 @@ BAD: list[tuple[str, Callable[[list[bytes]], list[bytes]], list[str], int]] = [
     ("a lost delta", lambda file: renumbered([*file[:4], *file[5:]]), ["names 2 deltas, the lines before it hold 1", "$.data.deltas"], 5),
     ("a changed word", replaced(5, b"Hello", b"Hullo"), ["block 0 join to", "$.data.blocks[0].sha256"], 6),
     ("a changed answer", replaced(7, b'"content":"Hello', b'"content":"Hullo'), ["$.data.sha256"], 6),
+    ("a message of a fact about the chat", changed(type="chat_pinned", data={}), ["chat_pinned is about the chat", "$.message_id"], 1),
     ("no message", changed(message_id=None), ["message_added is about a message", "$.message_id"], 1),
     (
         "a missing parent",

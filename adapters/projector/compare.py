@@ -1,6 +1,7 @@
-"""Compares a projection's rows with those of a fresh replay: built beside, as a rebuild does it, looked at in one snapshot, and dropped.
+"""Compares the rows of projections with those of a fresh replay: made as for a rebuild, looked at in one snapshot, and dropped.
 
-The live projection goes on meanwhile. It stands still for the moment in which the replay reaches its checkpoint and the snapshot is taken.
+The live projections go on meanwhile. They stand still for the moment in which the replay reaches their
+checkpoint and the snapshot is taken.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +11,10 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from adapters.beside import LEASE_S, Beside, Busy, Done, beside, drop, require_idle
-from adapters.build import CheckpointMoved, Poisoned
 from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
+from adapters.projector.replay import DATABASE_FAILURES, LEASE_S, Busy, Done, Replay, ReplayFailed, drop, replay, require_idle
+from adapters.projector.writer import CheckpointMoved, Poisoned, described
 from domain.verify.finding import Finding
 from domain.verify.log import LISTED_MAX
 from projections.projection import Projection
@@ -44,49 +45,95 @@ class Compared(msgspec.Struct, frozen=True):
     findings: list[Finding]  # at most ``LISTED_MAX``
 
 
-async def verify_projection(dsn: str, projection: Projection, progressed: Callable[[Done], None]) -> Compared:
-    """Raises ``NotCompared``. An event that can't be projected is a finding."""
-    name = projection.name + SUFFIX
-    try:
-        require_idle(dsn, name)
-        drop(dsn, name)  # what one that was killed left there
-        async with beside(dsn, projection, name, progressed, keep=False) as built:
+async def verify_projections(
+    dsn: str, projections: Sequence[Projection], progressed: Callable[[Done], None]
+) -> tuple[list[Compared], list[str]]:
+    """What was compared, and in words why others were not. Those that stand at the same position are replayed together.
+
+    An event that can't be projected is a finding.
+    """
+    compared: list[Compared] = []
+    groups, notes = await at_one_position(dsn, projections)
+    for group in groups:
+        names = ", ".join(projection.name for projection in group)
+        try:
+            require_idle(dsn, group, SUFFIX)
+            drop(dsn, group, SUFFIX)  # what one that was killed left there
+            compared += await replayed(dsn, group, progressed)
+            continue
+        except (NotCompared, ReplayFailed) as error:
+            reason = str(error)
+        except CheckpointMoved:
+            reason = "another process took the replay's tables over"
+        except Busy:
+            reason = f"another process is verifying it; if it died, try again in {LEASE_S:g} s"
+        except DATABASE_FAILURES as error:
+            reason = f"the database failed: {described(None, error)}"
+        notes.append(f"{names} was not compared: {reason}")
+    return compared, notes
+
+
+async def at_one_position(dsn: str, projections: Sequence[Projection]) -> tuple[list[list[Projection]], list[str]]:
+    """Those that share their batches stand at the same position; one that is paused or failed stands elsewhere."""
+    found: dict[int, list[Projection]] = {}
+    notes: list[str] = []
+    async with await psycopg.AsyncConnection.connect(dsn, cursor_factory=psycopg.AsyncRawCursor) as connection:
+        await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        for projection in projections:
             try:
-                return await compare(dsn, projection.name, built)
-            except Poisoned as error:
-                reason = f"{projection.name} can't be replayed: {error}"
-                return Compared(projection.name, built.position, 1, [Finding(check=CHECK, position=error.position, text=reason)])
-    except CheckpointMoved:
-        raise NotCompared(f"another process took the tables beside {projection.name} over") from None
-    except Busy:
-        raise NotCompared(f"another process is verifying {projection.name}; if it died, try again in {LEASE_S:g} s") from None
+                found.setdefault(await checkpoint(connection, projection.name), []).append(projection)
+            except NotCompared as error:
+                notes.append(f"{projection.name} was not compared: {error}")
+    return list(found.values()), notes
 
 
-async def compare(dsn: str, name: str, built: Beside) -> Compared:
+async def replayed(dsn: str, projections: Sequence[Projection], progressed: Callable[[Done], None]) -> list[Compared]:
+    """One that can't be replayed is left out, and the others are replayed without it."""
+    if not projections:
+        return []
+    try:
+        async with replay(dsn, projections, SUFFIX, progressed, keep=False) as built:
+            return await compare(dsn, built)
+    except Poisoned as error:
+        finding = Finding(check=CHECK, position=error.position, text=f"{error.projection} can't be replayed: {error}")
+        others = [projection for projection in projections if projection.name != error.projection]
+        return [Compared(error.projection, error.position - 1, 1, [finding]), *await replayed(dsn, others, progressed)]
+
+
+async def compare(dsn: str, built: Replay) -> list[Compared]:
+    names = [projection.name for projection in built.projections]
     async with (
         await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as holder,
         await psycopg.AsyncConnection.connect(dsn, autocommit=True, cursor_factory=psycopg.AsyncRawCursor) as reader,
     ):
         await reader.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
         await reader.set_read_only(True)
-        while (live := await checkpoint(holder, name)) - built.position > NEAR_POSITIONS:
+        while (live := await checkpoint(holder, names[0])) - built.position > NEAR_POSITIONS:
             await built.catch_up(live)
         async with reader.transaction():
             async with holder.transaction():
                 await holder.execute(BOUND_LOCK_WAITS, (LOCK_TIMEOUT,))
-                await holder.execute(LOCK, (name,))
-                live = await checkpoint(holder, name)
+                for name in names:
+                    await holder.execute(LOCK, (name,))
+                positions = {await checkpoint(holder, name) for name in names}
+                if len(positions) > 1:
+                    raise NotCompared(f"{', '.join(names)} came to stand at different positions meanwhile: try again")
+                live = positions.pop()
                 await built.catch_up(live)
-                await checkpoint(reader, name)  # the first statement takes the snapshot
-            findings: list[Finding] = []
-            count = 0
-            for (table,) in await (await reader.execute(TABLES, (schema_of(name),))).fetchall():
-                if await digest(reader, schema_of(name), table) == await digest(reader, schema_of(name + SUFFIX), table):
-                    continue
-                more, some = await differences(reader, name, table, LISTED_MAX)
-                count += more
-                findings += some[: LISTED_MAX - len(findings)]
-    return Compared(name, live, count, findings)
+                await checkpoint(reader, names[0])  # the first statement takes the snapshot
+            return [await compared_tables(reader, name, live) for name in names]
+
+
+async def compared_tables(reader: "psycopg.AsyncConnection[Any]", name: str, position: int) -> Compared:
+    findings: list[Finding] = []
+    count = 0
+    for (table,) in await (await reader.execute(TABLES, (schema_of(name),))).fetchall():
+        if await digest(reader, schema_of(name), table) == await digest(reader, schema_of(name + SUFFIX), table):
+            continue
+        more, some = await differences(reader, name, table, LISTED_MAX)
+        count += more
+        findings += some[: LISTED_MAX - len(findings)]
+    return Compared(name, position, count, findings)
 
 
 async def checkpoint(connection: "psycopg.AsyncConnection[Any]", name: str) -> int:

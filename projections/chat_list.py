@@ -1,0 +1,137 @@
+"""The lists of chats: one row for each chat, with what lists are made and filtered from.
+
+An event about a message moves the chat to the front of the list and changes nothing else of its row: for these nothing is read.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from domain.chat.state import tag_id
+from domain.event import Stored
+from domain.stream import Kind
+from projections.chat import ChatView
+from projections.projection import Projecting, Recorded, Rows, Write
+
+
+class ChatRow(NamedTuple):
+    """One row of ``chats``."""
+
+    chat_id: UUID
+    version: int
+    position: int
+    updated_at: datetime | None
+    owner_id: UUID | None
+    listed: bool
+    deleted: bool
+    title: str
+    folder_id: UUID | None
+    pinned: bool
+    archived: bool
+    tags: list[str]
+    tag_ids: list[str]
+    readers: list[str]
+    created_at: datetime | None
+    share_id: str | None
+    share_version: int | None
+    shared_at: int | None
+    share_updated_at: int | None
+
+
+class TouchedChat(NamedTuple):
+    """What an event about a message changes in the row."""
+
+    chat_id: UUID
+    version: int
+    position: int
+    updated_at: datetime
+
+
+class ChatList:
+    """The projection."""
+
+    name = "chat_list"
+    kinds: frozenset[Kind] = frozenset({"chat"})
+    by_stream = True
+
+    def project(self, events: Sequence[Recorded]) -> Projecting:
+        own: dict[UUID, list[Recorded]] = defaultdict(list)
+        newest: dict[UUID, Stored] = {}
+        new: set[UUID] = set()
+        for event in events:
+            stored = event.stored
+            newest[stored.stream.id] = stored
+            if stored.version == 1:
+                new.add(stored.stream.id)
+            if stored.message_id is None or stored.version == 1:
+                own[stored.stream.id].append(event)
+        known = [chat_id for chat_id in own if chat_id not in new]
+        views: dict[UUID, ChatView] = {}
+        if known:
+            (rows,) = yield [Rows("list_chats", (known,))]
+            views = {row["chat_id"]: view_of(row) for row in rows}
+        added: list[ChatRow] = []
+        put: list[ChatRow] = []
+        for chat_id, its_events in own.items():
+            view = views.get(chat_id) or ChatView()
+            for event in its_events:
+                view.apply(event.stored, event.fact)
+            if newest[chat_id].version > view.version:
+                view.pass_over(newest[chat_id])
+            (added if chat_id in new else put).append(row_of(chat_id, view))
+        touched = [
+            TouchedChat(chat_id=chat_id, version=stored.version, position=stored.position, updated_at=stored.at)
+            for chat_id, stored in newest.items()
+            if chat_id not in own
+        ]
+        all_writes = [
+            Write("list_add_chat", added, copy="list_copy_chats"),
+            Write("list_put_chat", put),
+            Write("list_touch_chat", touched),
+        ]
+        return [write for write in all_writes if write.rows]
+
+
+def view_of(row: Mapping[str, Any]) -> ChatView:
+    """What lists know of a chat."""
+    chat = ChatView()
+    chat.version, chat.position, chat.updated_at = row["version"], row["position"], row["updated_at"]
+    chat.owner_id, chat.listed, chat.deleted, chat.title = row["owner_id"], row["listed"], row["deleted"], row["title"]
+    chat.folder_id, chat.pinned, chat.archived, chat.tags = row["folder_id"], row["pinned"], row["archived"], list(row["tags"])
+    chat.created_at = row["created_at"]
+    chat.grants = {str(reader): "read" for reader in row["readers"]}
+    if row["share_id"] is not None:
+        chat.share = {
+            "share_id": str(row["share_id"]),
+            "version": row["share_version"],
+            "created_at": row["shared_at"],
+            "updated_at": row["share_updated_at"],
+        }
+    return chat
+
+
+def row_of(chat_id: UUID, chat: ChatView) -> ChatRow:
+    share = chat.share or {}
+    return ChatRow(
+        chat_id=chat_id,
+        version=chat.version,
+        position=chat.position,
+        updated_at=chat.updated_at,
+        owner_id=chat.owner_id,
+        listed=chat.listed,
+        deleted=chat.deleted,
+        title=chat.title,
+        folder_id=chat.folder_id,
+        pinned=chat.pinned,
+        archived=chat.archived,
+        tags=chat.tags,
+        tag_ids=[tag_id(name) for name in chat.tags],
+        readers=list(chat.grants),
+        created_at=chat.created_at,
+        share_id=share.get("share_id"),
+        share_version=share.get("version"),
+        shared_at=share.get("created_at"),
+        share_updated_at=share.get("updated_at"),
+    )
