@@ -1,12 +1,16 @@
-# make serve: install what is needed into .venv, once, and serve.   make test: check everything.
-# Both need Python >= 3.11 and nothing else; after the first time they need no network.
+# make serve: install what is needed into .venv, once, and serve.   make test: check everything.   make check: the quick part of it.
+# They need Python >= 3.11 and nothing else; after the first time they need no network.   make lock: renew the locked versions.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Each process of the tests, and each server that they start, would compile all modules again where bytecode may not be written.
+PYTEST := PYTHONDONTWRITEBYTECODE= "$(BIN)/python" -m pytest -n auto --dist loadgroup
 PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: serve test bench clean help
+LOCK = "$(VENV)/lock/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+
+.PHONY: serve test check style bench lock clean help
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -14,28 +18,44 @@ help:
 serve: $(VENV)/installed
 	@exec "$(BIN)/steno" serve
 
-test: $(VENV)/installed-dev
+test: style
+	$(PYTEST) $(PYTEST_OPTIONS)
+
+check: style
+	$(PYTEST) tests/domain tests/commands tests/projections $(PYTEST_OPTIONS)
+
+style: $(VENV)/installed-dev
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/mypy"
-	"$(BIN)/python" -m pytest $(PYTEST_OPTIONS)
 
 bench: $(VENV)/installed-dev
 	"$(BIN)/python" -m bench all
+
+# Renews the versions that are installed. For every Python and machine at once; what it writes names no registry.
+lock:
+	@test -x "$(VENV)/lock/bin/uv" || { "$(PYTHON)" -m venv "$(VENV)/lock" && "$(VENV)/lock/bin/python" -m pip install --quiet --disable-pip-version-check uv; }
+	$(LOCK) --upgrade --extra dev pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	$(LOCK) --upgrade --constraint requirements/dev.txt pyproject.toml requirements/build.in --output-file requirements/serve.txt
 
 clean:
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are written last, so that an install that was cut short is taken up again.
-$(VENV)/installed: pyproject.toml
+# The locked versions first, by their hashes; then the project itself, built by the locked hatchling, without looking at what it needs.
+$(VENV)/installed: pyproject.toml requirements/serve.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12 …")'
 	@test -x "$(BIN)/python" || "$(PYTHON)" -m venv "$(VENV)"
 	@echo "Installing into $(VENV) (once) …"
-	@$(PIP) --editable .
+	@$(PIP) --require-hashes --requirement requirements/serve.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch "$@"
 
-$(VENV)/installed-dev: $(VENV)/installed
+# wheels/ is for the test that installs the built wheel into an empty environment: it needs no network then.
+$(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
 	@echo "Installing what the tests need …"
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@rm -rf "$(VENV)/wheels"
+	@"$(BIN)/python" -m pip download --quiet --disable-pip-version-check --no-input --dest "$(VENV)/wheels" --require-hashes --requirement requirements/serve.txt
 	@touch "$@"

@@ -18,7 +18,7 @@ from domain.errors import Overloaded
 
 ALGORITHM: Final = "HS256"
 # OWASP's argon2id for a server that does other work too: 19 MiB, two passes, one lane, some 50 ms of one core. The library's own
-# choice (64 MiB, four lanes) holds every core for 0.4 s here, and whoever streams at that moment would feel each sign-in.
+# choice (64 MiB, four lanes) holds every core for 0.4 s here, so each sign-in would delay streams.
 TIME_COST: Final = 2
 MEMORY_KIB: Final = 19 * 1024
 LANES: Final = 1

@@ -1,12 +1,14 @@
 """Everything that one server process is made of, wired. The only place that constructs adapters."""
 
+import asyncio
 import secrets
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from litestar import Litestar, asgi
+from litestar import Controller, Litestar, Router, asgi
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -17,59 +19,84 @@ from swagger_ui_bundle import swagger_ui_path
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import Tail
 from adapters.identity import Argon2Hasher, JwtTokens
+from adapters.memory.activity import MemoryActivity
 from adapters.memory.bell import MemoryBell
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
+from adapters.memory.nodes import MemoryNodes
+from adapters.memory.tickets import MemoryTickets
+from adapters.memory.user_list import MemoryUserList
+from adapters.postgres.activity import PostgresActivity
 from adapters.postgres.appender import LANES
 from adapters.postgres.bell import Bell
+from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.connection import connect
 from adapters.postgres.credentials import PostgresCredentials
-from adapters.postgres.epoch import Epoch, why_another
+from adapters.postgres.epoch import Epoch, EpochGuard
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import READERS_MAX, PostgresLog
+from adapters.postgres.log import LogReads, postgres_log
+from adapters.postgres.nodes import PostgresNodes
+from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
+from adapters.postgres.tickets import PostgresTickets
+from adapters.postgres.user_list import PostgresUserList
 from adapters.projector.live import Projector
 from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
-from adapters.providers.router import Connection, Providers
-from api.accounts.activity import Seen
+from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
+from api.accounts.last_active import LastActiveWriter
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
 from api.chats.chat import ChatsController
-from api.chats.copying import CopiesController, provide_copying
+from api.chats.copying import CopiesController
 from api.chats.exporting import ExportsController
 from api.chats.folders import FoldersController
 from api.chats.importing import ImportController
-from api.chats.list_scope import provide_my_folders, provide_my_lists
 from api.chats.lists import ChatListController
 from api.chats.params import ParamsController
-from api.chats.read_receipts import Reads, ReadsController
+from api.chats.read_receipts import ReadReceiptWriter, ReadsController
 from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
 from api.completions.completions import CompletionsController
-from api.completions.models import ModelsController, OpenAIController
+from api.completions.models import ModelsController
+from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
 from api.process.health import Gauges, OpsController
-from api.process.server import System
-from api.request.authentication import provide_any_principal, provide_principal
+from api.process.server import Stores, System
+from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
+from api.request.caller import provide_caller
+from api.request.cors import cors_for
 from api.request.errors import HANDLERS
-from api.request.idempotency import provide_key
+from api.request.file_names import require_file_name
+from api.request.request_id import send_request_id
 from api.settings import Settings
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
+from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
+from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
 from api.streams.wire import encode_event
 from commands.accounts import Accounts
+from commands.chat_lists import ChatLists
+from commands.chat_reader import ChatReader
 from commands.chats import Chats
+from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
-from commands.generation.runs import Keeper, Runs
-from domain.errors import LogUnavailable
+from commands.generation.runs import NodeWatch, Runs
+from commands.own_chats import OwnChats
+from commands.params import ChatParams
+from commands.read_receipts import ReadReceipts
+from commands.saving.saver import ChatSaver
+from commands.share_links import ShareLinks
+from commands.transfer.whole_chat import WholeChats
+from commands.whole_lists import WholeLists
 from domain.event import Stored
 from domain.stream import Stream
 from projections.chat_list import ChatList
@@ -82,83 +109,98 @@ SECRET_BYTES = 32
 PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
 CONNECTIONS_LEAST = 1 + LANES + 2 + 1
-CONNECTIONS_MOST = READERS_MAX + LANES + 2 + 1
+CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + 1
+
+# Routes for signed-in users, and those for signing in.
+SIGNED_IN: Sequence[type[Controller]] = (
+    AuthsController,
+    UsersController,
+    ChatListController,
+    SearchController,
+    ChatsController,
+    FoldersController,
+    SharingController,
+    CopiesController,
+    ParamsController,
+    ReadsController,
+    ExportsController,
+    ImportController,
+    StatisticsController,
+    AllChatsController,
+    CompletionsController,
+    TasksController,
+    ModelsController,
+    OpenAIController,
+    StreamsController,
+)
 
 
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
-    """One server process on the Postgres at ``dsn``. To be called on the loop that it runs on."""
+    """One server process on the Postgres at ``dsn``. To be called on the loop that it runs on. Raises ``LogUnavailable``.
+
+    Bottom-up: reading the log, then the delivery of what is committed, then the bell and the appender, which feed the delivery.
+    """
     node_id = uuid4()
-    late = Late()
-
-    async def same_history(connection: Any) -> None:
-        """What was put in its place while we were not connected must not be written to, nor read as if it went on."""
-        reason = await why_another(connection, epoch.epoch, late.position)
-        if reason is not None:
-            late.history_changed(reason)
-            raise LogUnavailable(f"the database holds another history: {reason}")
-
-    log = PostgresLog(dsn, late.committed, batch_events_max=settings.batch_events_max, opened=same_history)
+    reader = QueryReader(dsn)
+    delivery = deliver(settings, LogReads(reader))
+    guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)
     bell = Bell(
         node_id,
-        lambda: connect(dsn, application="bell", opened=same_history),
-        rung=late.rung,
-        signalled=late.signalled,
+        lambda: connect(dsn, application="bell", opened=guard.check),
+        rung=delivery.tail.ring,
+        signalled=delivery.signals.deliver,
         interval_s=settings.notify_interval_ms / 1000,
     )
+    log = postgres_log(
+        dsn,
+        publisher(delivery.tail, bell),
+        batch_events_max=settings.batch_events_max,
+        check_connection=guard.check,
+        reader=reader,
+    )
     await log.start()
-    system = await assemble(settings, epoch, node_id, log, bell, PostgresCredentials(log.reader), PostgresHistory(log.reader), late)
-    projector = Projector(dsn, PROJECTIONS, node_id)
-    system.hub.watch(projector.observe)
-    system.projectors.append(projector)
-    return system
+    stores = Stores(
+        log=log,
+        blobs=PostgresBlobs(reader),
+        nodes=PostgresNodes(reader),
+        activity=PostgresActivity(reader),
+        user_list=PostgresUserList(reader),
+        credentials=PostgresCredentials(reader),
+        tickets=PostgresTickets(reader),
+        history=PostgresHistory(reader),
+    )
+    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
 
 async def in_memory(settings: Settings) -> System:
     """The same without a database, for tests: everything is gone with the process."""
-    late = Late()
     epoch = Epoch(uuid4(), 0, fsync=True)
-    log = MemoryLog(late.committed)
-    return await assemble(settings, epoch, uuid4(), log, MemoryBell(), MemoryCredentials(), MemoryHistory(log), late)
+    log, blobs, bell = MemoryLog(), MemoryBlobs(), MemoryBell()
+    delivery = deliver(settings, log)
+    log.on_committed = publisher(delivery.tail, bell)
+    stores = Stores(
+        log=log,
+        blobs=blobs,
+        nodes=MemoryNodes(log),
+        activity=MemoryActivity(),
+        user_list=MemoryUserList(log),
+        credentials=MemoryCredentials(),
+        tickets=MemoryTickets(),
+        history=MemoryHistory(log, blobs),
+    )
+    guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
+    return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
 
 
-class Late:
-    """What the adapters below call, before what is called exists."""
+class Delivery(NamedTuple):
+    """From the log to the subscriptions of this process. It only reads the log."""
 
-    system: System
-
-    def committed(self, events: Sequence[Stored]) -> None:
-        self.system.committed(events)
-
-    def rung(self, head: int) -> None:
-        self.system.tail.ring(head)
-
-    def signalled(self, signal: bytes) -> None:
-        self.system.sockets.deliver(signal)
-
-    def fresh(self) -> bool:
-        return self.system.fresh()
-
-    def position(self) -> int:
-        """The newest position seen here; 0 while the system is still being put together."""
-        return self.system.tail.position if hasattr(self, "system") else 0
-
-    def history_changed(self, reason: str) -> None:
-        if hasattr(self, "system"):  # before it, whoever starts it hears of it from the connection
-            self.system.history_changed(reason)
+    hub: Hub
+    tail: Tail
+    signals: SignalDelivery
 
 
-async def assemble(
-    settings: Settings,
-    epoch: Epoch,
-    node_id: UUID,
-    log: PostgresLog | MemoryLog,
-    bell: Bell | MemoryBell,
-    credentials: PostgresCredentials | MemoryCredentials,
-    history: PostgresHistory | MemoryHistory,
-    late: Late,
-) -> System:
-    """The parts of one process above its log."""
-
+def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
     async def read_log(after: int, limit: int) -> Sequence[Stored]:
         return await log.read_log(after=after, limit=limit)
 
@@ -166,15 +208,45 @@ async def assemble(
         return await log.read(stream, after=after, until=until, limit=until - after)
 
     hub = Hub(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
+    return Delivery(hub, Tail(read_log, hub.offer, deliver_read=hub.follow, poll_s=settings.poll_interval_ms / 1000), SignalDelivery(hub))
+
+
+def publisher(tail: Tail, bell: Bell | MemoryBell) -> Callable[[Sequence[Stored]], None]:
+    """What the appender calls with its commits: this process's subscribers get them from memory, the bell wakes the other processes."""
+
+    def on_committed(events: Sequence[Stored]) -> None:
+        tail.offer(events)
+        bell.ring(events[-1].position)
+
+    return on_committed
+
+
+async def assemble(
+    settings: Settings,
+    epoch: Epoch,
+    guard: EpochGuard,
+    node_id: UUID,
+    stores: Stores,
+    delivery: Delivery,
+    bell: Bell | MemoryBell,
+    projectors: Sequence[Projector],
+) -> System:
+    """The parts of one process above its stores and its delivery."""
+    log, blobs, (hub, tail, signals) = stores.log, stores.blobs, delivery
+
+    def has_recent_contact() -> bool:
+        """Whether Postgres answered within the lease. A process that it did not answer serves nothing from memory."""
+        return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
+
     chats = Chats(log, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
-    runs = Runs(chats, log)
+    runs = Runs(chats, blobs)
     providers = Providers(connections(settings))
-    secret = (settings.secret or "").encode() or await credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
+    secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     accounts = Accounts(
         log,
-        credentials,
-        credentials,
+        stores.credentials,
+        stores.tickets,
         Argon2Hasher(),
         JwtTokens(secret),
         default_role=settings.default_role,
@@ -182,35 +254,49 @@ async def assemble(
         token_lifetime_s=settings.token_lifetime_s,
         processes=settings.workers,
     )
-    live = Live(hub, accounts, chats, late.fresh, connections_per_user_max=settings.connections_per_user_max)
-    snapshot = snapshots(log, history, log, folders)
-    reads = Reads(accounts)
-    seen = Seen(log)
-    # In this order: what ends access is known before it is acted on.
-    for watcher in (accounts.observe, live.observe, runs.observe):
-        hub.watch(watcher)
-    late.system = System(
+    live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    chat_reader = ChatReader(stores.history, log, blobs, folders, epoch.epoch)
+    reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.history))
+    seen = LastActiveWriter(stores.activity)
+    context = socket_context(
+        settings,
+        epoch.epoch,
+        log,
+        hub,
+        live,
+        snapshots(log, stores.history, blobs, folders),
+        signals,
+        bell.signal,
+        reads.note,
+        seen.note,
+        time.monotonic,
+    )
+    # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
+    for observer in (accounts.observe, live.observe, runs.observe, *(projector.observe for projector in projectors)):
+        hub.watch(observer)
+    return System(
         settings=settings,
         node_id=node_id,
         epoch=epoch,
-        log=log,
-        tail=Tail(read_log, hub.offer, poll_s=settings.poll_interval_ms / 1000),
+        guard=guard,
+        stores=stores,
+        tail=tail,
         bell=bell,
         hub=hub,
-        history=history,
         accounts=accounts,
         chats=chats,
         folders=folders,
+        chat_reader=chat_reader,
         runs=runs,
-        keeper=Keeper(log, log, log, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
-        completions=Completions(log, log, chats, runs, providers, node_id=node_id, clock=time.monotonic),
+        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        completions=Completions(log, blobs, chats, runs, providers, node_id=node_id, clock=time.monotonic),
         providers=providers,
         live=live,
         reads=reads,
         seen=seen,
-        sockets=WebSockets(settings, epoch.epoch, log, hub, live, snapshot, bell.signal, reads.note, seen.note, time.monotonic),
+        sockets=WebSockets(context),
+        projectors=projectors,
     )
-    return late.system
 
 
 def registry_of(system: System) -> CollectorRegistry:
@@ -228,59 +314,54 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
     def given(part: object) -> Provide:
         return Provide(lambda: part, sync_to_thread=False)
 
+    log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
+    blobs, history = stores.blobs, stores.history
+    share_links = ShareLinks(chats, log, history, reader)
+    whole_chats = WholeChats(log, blobs, chats)
     dependencies: dict[str, Any] = {
-        "activity": given(system.log),
         "accounts": given(system.accounts),
-        "blobs": given(system.log),
-        "caller": Provide(provide_any_principal),
-        "chats": given(system.chats),
+        "activity": given(stores.activity),
+        "any_principal": Provide(provide_any_principal),
+        "blobs": given(blobs),
+        "caller": Provide(provide_caller),
+        "chat_copier": given(ChatCopier(reader, share_links, log, whole_chats)),
+        "chat_lists": given(ChatLists(history, system.folders, system.reads.receipts)),
+        "chat_params": given(ChatParams(chats, reader, blobs)),
+        "chat_reader": given(reader),
+        "chat_saver": given(ChatSaver(chats, history, log, blobs)),
+        "chats": given(chats),
         "completions": given(system.completions),
-        "copying": Provide(provide_copying, sync_to_thread=False),
         "epoch": given(system.epoch.epoch),
         "folders": given(system.folders),
-        "history": given(system.history),
+        "history": given(history),
         "hub": given(system.hub),
-        "key": Provide(provide_key),
         "live": given(system.live),
-        "log": given(system.log),
+        "log": given(log),
         "models": given(system.providers),
-        "my_folders": Provide(provide_my_folders),
-        "my_lists": Provide(provide_my_lists, sync_to_thread=False),
-        "nodes": given(system.log),
+        "nodes": given(stores.nodes),
+        "own_chats": given(OwnChats(chats, system.runs, system.folders, log, history)),
         "principal": Provide(provide_principal),
+        "read_receipts": given(system.reads.receipts),
         "readiness": given(system.readiness),
-        "reads": given(system.reads),
         "registry": given(registry or registry_of(system)),
         "runs": given(system.runs),
-        "user_list": given(system.log),
+        "share_links": given(share_links),
+        "user_list": given(stores.user_list),
+        "whole_chats": given(whole_chats),
+        "whole_lists": given(WholeLists(history, log, reader, stores.user_list)),
     }
     return Litestar(
         route_handlers=[
-            AuthsController,
-            UsersController,
-            ChatListController,
-            SearchController,
-            ChatsController,
-            FoldersController,
-            SharingController,
-            CopiesController,
-            ParamsController,
-            ReadsController,
-            ExportsController,
-            ImportController,
-            StatisticsController,
-            AllChatsController,
-            CompletionsController,
-            TasksController,
-            ModelsController,
-            OpenAIController,
-            StreamsController,
+            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
             asgi("/ws", copy_scope=False)(system.sockets),
-            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False),
+            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name]),
         ],
         dependencies=dependencies,
+        state=State({"accounts": system.accounts}),
+        cors_config=cors_for(system.settings.allowed_origins),
         exception_handlers=HANDLERS,
+        before_send=[send_request_id],
         openapi_config=OpenAPIConfig(
             title="Stenograph",
             version="1",
@@ -300,16 +381,16 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
     )
 
 
-def connections(settings: Settings) -> list[Connection]:
+def connections(settings: Settings) -> list[ConfiguredProvider]:
     """Every configured provider, in the order of the settings, the demo last."""
     client = provider_client()
     connect_s, idle_s = settings.provider_connect_timeout_s, settings.provider_idle_timeout_s
-    made: list[Connection] = []
+    made: list[ConfiguredProvider] = []
     for number, one in enumerate(settings.openai_connections, 1):
         openai = OpenAIProvider(client, one.base_url, one.api_key or "", connect_timeout_s=connect_s, idle_timeout_s=idle_s)
-        made.append(Connection(f"openai {number}", openai))
+        made.append(ConfiguredProvider(f"openai {number}", openai))
     for number, url in enumerate(settings.ollama_base_urls, 1):
-        made.append(Connection(f"ollama {number}", OllamaProvider(client, url, connect_timeout_s=connect_s, idle_timeout_s=idle_s)))
+        made.append(ConfiguredProvider(f"ollama {number}", OllamaProvider(client, url, connect_timeout_s=connect_s, idle_timeout_s=idle_s)))
     if settings.demo_model:
-        made.append(Connection("demo", DemoProvider(), last=True))
+        made.append(ConfiguredProvider("demo", DemoProvider(), last=True))
     return made

@@ -37,7 +37,7 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
-class Connection(NamedTuple):
+class OpenAIEndpoint(NamedTuple):
     """One OpenAI-compatible server."""
 
     base_url: str
@@ -93,7 +93,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = True
     default_role: Annotated[Literal["user", "pending", "auditor", "analyst"], Meta(description="The role of a new account.")] = "user"
     allowed_origins: Annotated[
-        tuple[str, ...], Meta(description="Web origins that may call from a browser, `*` for all. None: only the server's own.")
+        tuple[str, ...],
+        Meta(
+            description="Web origins that may call from a browser, over HTTP and by WebSocket, such as `https://app.example.org`; "
+            "`*` for all, then with a bearer token only and never by the session cookie. None: only the server's own."
+        ),
     ] = ()
 
     # Live connections
@@ -115,9 +119,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: Annotated[Seconds, Meta(description="How long a server that was told to stop lets answers finish.")] = 10.0
 
     @property
-    def openai_connections(self) -> tuple[Connection, ...]:
+    def openai_connections(self) -> tuple[OpenAIEndpoint, ...]:
         keys = (*self.openai_api_keys, *[""] * len(self.openai_base_urls))
-        return tuple(Connection(url, key or None) for url, key in zip(self.openai_base_urls, keys, strict=False))
+        return tuple(OpenAIEndpoint(url, key or None) for url, key in zip(self.openai_base_urls, keys, strict=False))
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = [(name, getattr(self, name)) for name in self.__struct_fields__]
@@ -202,7 +206,7 @@ def _take(values: dict[str, Any], name: str, written: object, where: str, proble
 def _path(expected: type, value: object) -> object:
     if expected is Path and isinstance(value, str):
         return Path(value)
-    # How msgspec wants its hook to say "not mine"; only a setting of a type that nobody has used yet gets here.
+    # msgspec's hooks refuse a type in this way. Reached only by a setting of a type that no setting has today.
     raise NotImplementedError(f"settings of type {expected}")
 
 

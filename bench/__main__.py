@@ -1,4 +1,4 @@
-"""``python -m bench NAME [--json FILE] [--quick]``."""
+"""``python -m bench NAME [--json FILE] [--quick]``, and ``python -m bench compare BASE [NAMES…]``."""
 
 import argparse
 import importlib
@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import uvloop
 from rich.console import Console
 
+from bench import compare
 from bench.host import Host, hosting
 from bench.machine import facts
 from bench.report import Report, show
@@ -24,8 +25,11 @@ MODULES: Final = {"import": "importing", "two": "two_processes"}  # where a name
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["compare"]:
+        return compare.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what we claim, beside the raw limit.")
-    parser.add_argument("name", choices=[*NAMES, "all"])
+    parser.add_argument("name", choices=[*NAMES, "all"], help="or compare BASE [NAMES…], which has a --help of its own")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, with the facts of this machine")
     parser.add_argument("--quick", action="store_true", help="only see whether it works: small and short, its figures mean nothing")
     asked = parser.parse_args(arguments)

@@ -36,10 +36,10 @@ from bench.seed import TOKEN_LIFETIME_S, Person, Seeding
 from commands.chats import Chats
 from commands.ports import TokenClaims
 from commands.transfer import chitchat
-from commands.transfer.importing import Importing, Summary
+from commands.transfer.importing import Importer, Summary
 from commands.transfer.whole_chat import WholeChats
 from domain.event import Actor
-from domain.whole_chat import Origin, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, WholeChat, WholeMessage, imported_id
 
 EVENTS_MIN: Final = 3_000_000
 LONG_CHAT_MESSAGES: Final = 10_000
@@ -85,7 +85,7 @@ class Dataset(msgspec.Struct, frozen=True):
 
     @contextlib.contextmanager
     def copy(self) -> "Iterator[Dataset]":
-        """A database of the same, dropped in the end. Nobody may be connected to the one that is copied."""
+        """A copy of the database, dropped at the end. No connection to the original may be open."""
         server = dsn_of(self.dsn, "postgres")
         name = f"steno_bench_{uuid4().hex[:12]}"
         with psycopg.connect(server, autocommit=True) as connection:
@@ -178,7 +178,7 @@ async def build(dsn: str, conversations: Conversations, *, events_min: int, coun
         [crowded] = await seeding.people(1)
         people = [crowded]
         actors = {crowded.id: Actor(crowded.id, crowded.name, "user")}
-        importing = Importing(WholeChats(seeding.log, seeding.log, Chats(seeding.log)), actors.get, counted)
+        importing = Importer(WholeChats(seeding.log, seeding.blobs, Chats(seeding.log)), actors.get, counted)
         began = time.monotonic()
         long_chat = one_long_chat(conversations, crowded.id, QUICK_LONG_CHAT_MESSAGES if is_quick else LONG_CHAT_MESSAGES)
         await importing.take([long_chat])
@@ -234,7 +234,7 @@ def one_long_chat(conversations: Conversations, owner_id: UUID, messages_min: in
         chat_id=chat_id,
         owner_id=owner_id,
         title="A long chat",
-        origin=Origin("bench", "long chat", day, day),
+        origin=ImportSource("bench", "long chat", day, day),
         messages=messages[:messages_min],
     )
 

@@ -1,4 +1,4 @@
-"""What the server process weighs when nobody is there, and what each idle socket adds; beside a bare ASGI application's sockets."""
+"""Memory of the idle server process, and of each idle socket; beside a bare ASGI application's sockets."""
 
 import asyncio
 from typing import Final

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 from adapters.identity import JwtTokens
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.blobs import PostgresBlobs
+from adapters.postgres.log import postgres_log
 from bench.host import SECRET
 from commands.ports import AppendRequest, StreamAppend, TokenClaims
 from domain.chat.facts import ChatCreated, ChatShared, MessageAdded
@@ -42,7 +43,8 @@ class Seeding:
     """A log open for seeding. No server may run on it that has already read what is seeded."""
 
     def __init__(self, dsn: str) -> None:
-        self.log = PostgresLog(dsn, _ignore)
+        self.log = postgres_log(dsn, _ignore)
+        self.blobs = PostgresBlobs(self.log.reader)
 
     async def __aenter__(self) -> "Seeding":
         await self.log.start()
@@ -104,4 +106,4 @@ class Seeding:
 
 
 def _ignore(_: Sequence[Stored]) -> None:
-    """Nobody reads while it is seeded."""
+    """There is no reader while the log is seeded."""

@@ -42,6 +42,7 @@ from domain.errors import (
     NotAuthenticated,
     TooManyAttempts,
     TooManyLostRaces,
+    UserNotFound,
     WrongCredentials,
 )
 from domain.event import Actor, Stored
@@ -50,9 +51,12 @@ from domain.user import (
     NOBODY,
     Account,
     ChangePassword,
+    ChangeProfile,
+    ChangeRole,
     CreateApiKey,
     CreateUser,
     GuardedCommand,
+    RenameUser,
     RevokeApiKey,
     RevokeTokens,
     UserCommand,
@@ -61,6 +65,7 @@ from domain.user import (
     evolve,
 )
 
+READS_EVERYTHING: Final = frozenset({"admin", "auditor"})
 PASSWORD_CHARACTERS: Final = (8, 1024)  # at most: what is hashed is work that anybody may ask for
 EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 CREDENTIAL_CHARACTERS_MAX: Final = 4096
@@ -81,7 +86,7 @@ SIGN_UPS_FROM_ONE_PLACE: Final = 100
 LEAST_OF_ONE_PROCESS: Final = 5  # a person's attempts may all reach one of many processes
 
 
-class Standing:
+class KnownAccount:
     """What is known of one account now. Shared by everybody who was authenticated as it, and moved on by ``Accounts.observe``.
 
     It lives at least as long as a ``Principal`` that holds it: a live connection never loses sight of its own account.
@@ -122,7 +127,12 @@ class Principal(msgspec.Struct, frozen=True):
     expires_at: int | None  # seconds since 1970; None: an API key has no end
     token_id: UUID | None
     api_key_id: UUID | None = None
-    standing: Standing | None = None  # what is known of them now
+    standing: KnownAccount | None = None  # what is known of them now
+
+    @property
+    def reads_everything(self) -> bool:
+        """Whether they may read every chat, every stream and the whole log."""
+        return self.role in READS_EVERYTHING
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -160,9 +170,9 @@ class Attempts:
             since_s, tries = self._tried.get(name, (now_s, 0))
             self._tried[name] = (since_s, tries + 1)
 
-    def take_back(self, *limits: tuple[str, int]) -> None:
-        """They knew the password after all: this one attempt was none. Earlier ones stay counted, or whoever has an account
-        could sign in to it between any two guesses."""
+    def forget_one(self, *limits: tuple[str, int]) -> None:
+        """A successful sign-in does not count as a guess. Earlier attempts stay counted: else a guesser with an account could
+        reset the count by signing in to it between two guesses."""
         for name, _ in limits:
             since_s, tries = self._tried.get(name, (0.0, 0))
             if tries > 0:
@@ -198,8 +208,8 @@ class Accounts:
         self._known_max = known_max
         self._now = now
         self._aggregate = Aggregate(log, "user", NOBODY, evolve)
-        self._standings: WeakValueDictionary[UUID, Standing] = WeakValueDictionary()
-        self._recent: OrderedDict[UUID, Standing] = OrderedDict()  # keeps those that nobody holds
+        self._standings: WeakValueDictionary[UUID, KnownAccount] = WeakValueDictionary()
+        self._recent: OrderedDict[UUID, KnownAccount] = OrderedDict()  # keeps accounts that no connection refers to
         self._keys: OrderedDict[bytes, tuple[UUID, UUID]] = OrderedDict()
         self._attempts = Attempts(processes=processes)
 
@@ -216,11 +226,18 @@ class Accounts:
         """What is known of this person now, with ``fresh`` never older than the call; ``NOBODY`` if there is no such."""
         return (await self._standing(user_id, fresh=fresh)).account
 
-    async def _standing(self, user_id: UUID, *, fresh: bool = False) -> Standing:
+    async def existing(self, user_id: UUID) -> Account:
+        """Raises ``UserNotFound`` where there is no such account."""
+        account = await self.account(user_id)
+        if not account.email:
+            raise UserNotFound(user_id)
+        return account
+
+    async def _standing(self, user_id: UUID, *, fresh: bool = False) -> KnownAccount:
         standing = self._standings.get(user_id)
         if standing is None:
             # Known from here on: what passes while the log is read is not missed.
-            standing = self._standings[user_id] = Standing()
+            standing = self._standings[user_id] = KnownAccount()
         while fresh or not standing.current:
             if fresh:
                 fresh = False
@@ -263,31 +280,31 @@ class Accounts:
         key_id, user_id = owner
         return self._admitted(user_id, await self._standing(user_id), TokenSession(0, None, None, key_id))
 
-    def _admitted(self, user_id: UUID, standing: Standing, session: "TokenSession") -> Principal:
+    def _admitted(self, user_id: UUID, standing: KnownAccount, session: "TokenSession") -> Principal:
         account = standing.account
         require_active(account)
-        caller = principal(user_id, account, session, standing)
-        if not self._in_force(caller, account):
+        principal = principal_of(user_id, account, session, standing)
+        if not self._in_force(principal, account):
             raise NotAuthenticated("the token or the key has expired, or it was revoked")
-        return caller
+        return principal
 
-    def _in_force(self, caller: Principal, account: Account) -> bool:
+    def _in_force(self, principal: Principal, account: Account) -> bool:
         """Whether the token or key itself still holds."""
-        if caller.api_key_id is not None:
-            return caller.api_key_id in account.api_keys
-        if caller.generation != account.generation or caller.token_id in account.revoked_tokens:
+        if principal.api_key_id is not None:
+            return principal.api_key_id in account.api_keys
+        if principal.generation != account.generation or principal.token_id in account.revoked_tokens:
             return False
-        return caller.expires_at is None or caller.expires_at > self._now()
+        return principal.expires_at is None or principal.expires_at > self._now()
 
-    def still_valid(self, caller: Principal) -> bool:
+    def still_valid(self, principal: Principal) -> bool:
         """Whether what was authenticated still holds, by what is known here now. Costs no query, so it can be asked for every frame."""
-        standing = caller.standing
+        standing = principal.standing
         if standing is None or not standing.current:
             return False  # not known, or not for sure: authenticate again
         account = standing.account
-        if not account.active or account.role != caller.role or account.role == "pending":
+        if not account.active or account.role != principal.role or account.role == "pending":
             return False
-        return self._in_force(caller, account)
+        return self._in_force(principal, account)
 
     # ------------------------------------------------------------------------------------------------------- commands
 
@@ -295,26 +312,63 @@ class Accounts:
         """One command on one account, as its decider says."""
         return await self._aggregate.handle(command.user_id, partial(decide, command=command), actor=actor, command=key)
 
-    async def change(self, caller: Principal, command: GuardedCommand) -> Account:
+    async def change(self, principal: Principal, command: GuardedCommand) -> Account:
         """One command by somebody on their own account, or by an admin on another's. Returns the account after it.
 
-        Across two accounts, the caller's is part of the commit: nothing is written if it has moved on since it was read. So
-        whoever changes another account is an active admin at that very moment, also if they were demoted on another process
+        Across two accounts, the principal's is part of the commit: nothing is written if it has moved on since it was read. So
+        the caller who changes another account is an active admin at that moment, also if they were demoted on another process
         an instant before; and two admins who demote each other leave one. Raises what ``decide`` raises.
         """
-        if command.user_id == caller.user_id:
-            await self.handle(msgspec.structs.replace(command, by=actor_of(caller)), actor=actor_of(caller))
+        if command.user_id == principal.user_id:
+            await self.handle(msgspec.structs.replace(command, by=actor_of(principal)), actor=actor_of(principal))
         else:
-            await self._guarded(caller, command)
+            await self._guarded(principal, command)
         return await self.account(command.user_id, fresh=True)
 
-    async def _guarded(self, caller: Principal, command: CreateUser | GuardedCommand) -> None:
-        stream = user_stream(caller.user_id)
+    async def update(
+        self,
+        principal: Principal,
+        user_id: UUID,
+        *,
+        role: UserRole | None = None,
+        name: str | None = None,
+        email: str | None = None,
+        password: str | None = None,
+        fields: Mapping[str, Any] | None = None,
+    ) -> Account:
+        """Change another account, as an admin; what is None stays. Returns the account after it.
+
+        One commit a change, so a refusal may leave earlier ones done. Raises ``Forbidden``, ``UserNotFound``, ``BadRequest`` for another
+        e-mail address, and what ``decide`` raises.
+        """
+        require_admin(principal)
+        account = await self.existing(user_id)
+        if email is not None and normal_email(email) != account.email:
+            raise BadRequest("an account keeps the e-mail address that it was made with")
+        if role is not None:
+            account = await self.change(principal, ChangeRole(user_id=user_id, by=None, role=role))
+        if name is not None:
+            account = await self.change(principal, RenameUser(user_id=user_id, by=None, name=name.strip()))
+        if fields:
+            account = await self.change(principal, ChangeProfile(user_id=user_id, by=None, fields=fields))
+        if password is not None:
+            await self.reset_password(principal, user_id, password)
+        return account
+
+    async def change_profile(self, principal: Principal, name: str, fields: Mapping[str, Any]) -> Account:
+        """Change one's own name and profile. Returns the account after it."""
+        account = await self.change(principal, RenameUser(user_id=principal.user_id, by=None, name=name.strip()))
+        if fields:
+            account = await self.change(principal, ChangeProfile(user_id=principal.user_id, by=None, fields=fields))
+        return account
+
+    async def _guarded(self, principal: Principal, command: CreateUser | GuardedCommand) -> None:
+        stream = user_stream(principal.user_id)
         for _ in range(GUARDED_ATTEMPTS_MAX):
-            version, admin = await self._aggregate.state(caller.user_id)
+            version, admin = await self._aggregate.state(principal.user_id)
             if not admin.active or admin.role != "admin":
                 raise Forbidden("only an admin may do this")
-            by = Actor(caller.user_id, admin.name, admin.role)
+            by = Actor(principal.user_id, admin.name, admin.role)
             claims: list[Claim] = []
             if isinstance(command, CreateUser):
                 claims.append(Claim("email", command.email, user_stream(command.user_id)))
@@ -338,7 +392,7 @@ class Accounts:
     async def sign_up(
         self, name: str, email: str, password: str, *, fields: Mapping[str, Any] | None = None, address: str = ""
     ) -> SignedIn:
-        """Make an account. The first one becomes admin, whoever else signs up at the same moment on whatever process.
+        """Make an account. The first one becomes admin, also if several sign up at the same moment on different processes.
 
         Raises ``ClaimTaken`` for a known e-mail, ``Forbidden`` where sign-up is off, ``BadRequest``, ``TooManyAttempts``,
         ``Overloaded``.
@@ -369,13 +423,13 @@ class Accounts:
             raise Forbidden("sign-up is switched off here: ask an admin for an account")
 
     async def add(
-        self, caller: Principal, name: str, email: str, password: str, role: UserRole, *, fields: Mapping[str, Any] | None = None
+        self, principal: Principal, name: str, email: str, password: str, role: UserRole, *, fields: Mapping[str, Any] | None = None
     ) -> tuple[UUID, Account]:
-        """Make an account for somebody else. Raises ``Forbidden`` for whoever is no admin, else like ``sign_up``."""
-        require_admin(await self.account(caller.user_id, fresh=True))
+        """Create an account for another person. Raises ``Forbidden`` unless the caller is an admin, otherwise like ``sign_up``."""
+        require_admin(await self.account(principal.user_id, fresh=True))
         command = self._creation(name, email, password, role, fields or {})
         await self._keep_password(command, password)
-        await self._guarded(caller, command)
+        await self._guarded(principal, command)
         return command.user_id, await self.account(command.user_id, fresh=True)
 
     def _creation(self, name: str, email: str, password: str, role: UserRole, fields: Mapping[str, Any]) -> CreateUser:
@@ -408,7 +462,7 @@ class Accounts:
         )
         self._attempts.count(*limits)
         holder = await self._log.find_claim("email", known_as) if known_as else None
-        standing, account, password_hash = Standing(), NOBODY, None
+        standing, account, password_hash = KnownAccount(), NOBODY, None
         if holder is not None:
             # The account before the password: a token is of the generation that this very password belongs to, and ends with
             # a change of it that happens meanwhile.
@@ -418,25 +472,25 @@ class Accounts:
         fits = len(password) <= PASSWORD_CHARACTERS[1]
         if not await self._hasher.verify(password if fits else "", password_hash) or holder is None:
             raise WrongCredentials
-        self._attempts.take_back(*limits)
+        self._attempts.forget_one(*limits)
         require_active(account)
         return self._session(holder.id, standing, account)
 
-    def _session(self, user_id: UUID, standing: Standing, account: Account) -> SignedIn:
+    def _session(self, user_id: UUID, standing: KnownAccount, account: Account) -> SignedIn:
         claims = TokenClaims(user_id, uuid4(), account.generation, int(self._now()) + self._token_lifetime_s)
-        caller = principal(user_id, account, TokenSession.of(claims), standing)
-        return SignedIn(self._tokens.issue(claims), claims.expires_at, self._token_lifetime_s, caller, account)
+        principal = principal_of(user_id, account, TokenSession.of(claims), standing)
+        return SignedIn(self._tokens.issue(claims), claims.expires_at, self._token_lifetime_s, principal, account)
 
-    async def sign_out(self, caller: Principal) -> None:
+    async def sign_out(self, principal: Principal) -> None:
         """End this one token, everywhere. An API key is not signed out: it is revoked."""
-        if caller.token_id is not None:
-            await self.change(caller, RevokeTokens(user_id=caller.user_id, by=None, token_id=caller.token_id))
+        if principal.token_id is not None:
+            await self.change(principal, RevokeTokens(user_id=principal.user_id, by=None, token_id=principal.token_id))
 
-    async def change_password(self, caller: Principal, old: str, new: str) -> None:
+    async def change_password(self, principal: Principal, old: str, new: str) -> None:
         """Every token issued before ends, this one too. Raises ``BadRequest`` for a wrong old password."""
         require_password(new)
-        self._attempts.count((f"password of {caller.user_id}", GUESSES_OF_ONE_FROM_ONE_PLACE))
-        known = await self._credentials.password(caller.user_id)
+        self._attempts.count((f"password of {principal.user_id}", GUESSES_OF_ONE_FROM_ONE_PLACE))
+        known = await self._credentials.password(principal.user_id)
         fits = len(old) <= PASSWORD_CHARACTERS[1]
         right = await self._hasher.verify(old if fits else "", known)
         # The new one in its place already: an earlier attempt was cut off before the tokens ended. It is finished now.
@@ -444,40 +498,40 @@ class Accounts:
         if not right and not half_done:
             raise BadRequest("the old password is not right")
         if right:
-            await self._credentials.add_password(caller.user_id, await self._hasher.hash(new))
-        await self.change(caller, ChangePassword(user_id=caller.user_id, by=None))
+            await self._credentials.add_password(principal.user_id, await self._hasher.hash(new))
+        await self.change(principal, ChangePassword(user_id=principal.user_id, by=None))
 
-    async def reset_password(self, caller: Principal, user_id: UUID, new: str) -> None:
+    async def reset_password(self, principal: Principal, user_id: UUID, new: str) -> None:
         """Another person's, by an admin; every token of theirs ends. Raises ``Forbidden``, ``UserNotFound``, ``BadRequest``."""
         require_password(new)
-        require_admin(await self.account(caller.user_id, fresh=True))
+        require_admin(await self.account(principal.user_id, fresh=True))
         command = ChangePassword(user_id=user_id, by=None)
         decide(await self.account(user_id, fresh=True), command)  # refused before anything is kept
         await self._credentials.add_password(user_id, await self._hasher.hash(new))
-        await self.change(caller, command)
+        await self.change(principal, command)
 
-    async def create_api_key(self, caller: Principal, name: str = "") -> str:
+    async def create_api_key(self, principal: Principal, name: str = "") -> str:
         """The key, shown this once: only its hash is kept."""
         if len(name) > API_KEY_NAME_CHARACTERS_MAX:
             raise BadRequest(f"expected a name of at most {API_KEY_NAME_CHARACTERS_MAX} characters, received {len(name)}")
         key = API_KEY_PREFIX + secrets.token_urlsafe(32)
         key_id = uuid4()
-        await self._credentials.add_api_key(key_id, caller.user_id, hashlib.sha256(key.encode()).digest())
-        await self.handle(CreateApiKey(user_id=caller.user_id, key_id=key_id, name=name), actor=actor_of(caller))
-        await self.account(caller.user_id, fresh=True)
+        await self._credentials.add_api_key(key_id, principal.user_id, hashlib.sha256(key.encode()).digest())
+        await self.handle(CreateApiKey(user_id=principal.user_id, key_id=key_id, name=name), actor=actor_of(principal))
+        await self.account(principal.user_id, fresh=True)
         return key
 
-    async def revoke_api_keys(self, caller: Principal) -> None:
-        for key_id in (await self.account(caller.user_id, fresh=True)).api_keys:
-            await self.handle(RevokeApiKey(user_id=caller.user_id, key_id=key_id), actor=actor_of(caller))
-        await self.account(caller.user_id, fresh=True)
+    async def revoke_api_keys(self, principal: Principal) -> None:
+        for key_id in (await self.account(principal.user_id, fresh=True)).api_keys:
+            await self.handle(RevokeApiKey(user_id=principal.user_id, key_id=key_id), actor=actor_of(principal))
+        await self.account(principal.user_id, fresh=True)
 
-    async def ticket(self, caller: Principal) -> str:
+    async def ticket(self, principal: Principal) -> str:
         """A one-use ticket for a connection that cannot send a header, good for 30 s."""
         ticket = secrets.token_urlsafe(32)
-        session = TokenSession(caller.generation, caller.expires_at, caller.token_id, caller.api_key_id)
+        session = TokenSession(principal.generation, principal.expires_at, principal.token_id, principal.api_key_id)
         kept: dict[str, Any] = msgspec.to_builtins(session)
-        await self._tickets.put(hashlib.sha256(ticket.encode()).digest(), caller.user_id, kept, TICKET_TTL_S)
+        await self._tickets.put(hashlib.sha256(ticket.encode()).digest(), principal.user_id, kept, TICKET_TTL_S)
         return ticket
 
     async def redeem(self, ticket: str) -> Principal:
@@ -503,7 +557,7 @@ class TokenSession(msgspec.Struct, frozen=True):
         return cls(claims.generation, claims.expires_at, claims.token_id)
 
 
-def principal(user_id: UUID, account: Account, session: TokenSession, standing: Standing) -> Principal:
+def principal_of(user_id: UUID, account: Account, session: TokenSession, standing: KnownAccount) -> Principal:
     return Principal(
         user_id,
         account.name,
@@ -521,8 +575,8 @@ def with_guard(guard: StreamAppend, _: Account) -> list[StreamAppend]:
     return [guard]
 
 
-def actor_of(caller: Principal) -> Actor:
-    return Actor(caller.user_id, caller.name, caller.role)
+def actor_of(principal: Principal) -> Actor:
+    return Actor(principal.user_id, principal.name, principal.role)
 
 
 def require_active(account: Account) -> None:
@@ -532,8 +586,8 @@ def require_active(account: Account) -> None:
         raise AccountInactive("this account was deactivated")
 
 
-def require_admin(caller: Principal | Account) -> None:
-    if caller.role != "admin" or (isinstance(caller, Account) and not caller.active):
+def require_admin(principal: Principal | Account) -> None:
+    if principal.role != "admin" or (isinstance(principal, Account) and not principal.active):
         raise Forbidden("only an admin may do this")
 
 

@@ -2,33 +2,54 @@
 
 Hot streams are folded once and kept. A kept fold may be stale; the version check on append catches that, and a "no" or an
 "already so" that came from a kept fold alone is decided once more on a fresh one.
+
+A state may be partial (``PartialReader``). It raises ``NotLoaded`` where a decision reads more of it; the handler loads that and decides
+again. The decision is the same as on the whole state, and its cost does not grow with the stream.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing
-from typing import Any, Final, Generic, TypeVar
+from contextlib import aclosing, suppress
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from commands.ports import EXISTS, Appended, AppendRequest, Claim, CommandKey, EventLog, StreamAppend
 from domain.codec import decode_event
 from domain.errors import CommandMismatch, ConcurrencyConflict, Refusal, TooManyLostRaces
 from domain.event import Actor, Event, Stored
+from domain.idmap import NeedsWhole, NotLoaded, UnusualHistory
 from domain.stream import Kind, Stream
 
 State = TypeVar("State")
 ATTEMPTS_MAX: Final = 32
 PAGE_EVENTS: Final = 10_000
 OUTLINE_EVENTS: Final = 2_000  # some 20 ms of folding
+LOADS_MAX: Final = 32  # of what one decision reads; two or three are usual
 MANY_EVENTS: Final = 100  # of one append: from so many on they are folded at once
 ANSWER_TYPES: Final = ("message_delta", "content_block")  # what an outline leaves out
+
+
+class PartialReader(Protocol[State]):
+    """Reads a state in part. ``begin`` and ``complete`` raise ``NeedsWhole`` where the whole stream is to be folded."""
+
+    async def begin(self, stream: Stream) -> tuple[int, State]:
+        """``(version, state)`` as of now."""
+        ...
+
+    async def complete(self, stream: Stream, version: int, state: State, missing: NotLoaded) -> State:
+        """``state``, which is held as of ``version``, with what is missing."""
+        ...
+
+    def trimmed(self, state: State) -> State:
+        """The same, without most of what was loaded where that has become much."""
+        ...
 
 
 class Kept(Generic[State]):
     """One stream's newest known state. The lock puts this process's own writers in line, so that they never race each other."""
 
-    __slots__ = ("lock", "reading", "state", "stream", "used", "version")
+    __slots__ = ("lock", "may_trim", "reading", "state", "stream", "used", "version")
 
     def __init__(self, stream: Stream, state: State) -> None:
         self.stream = stream
@@ -36,6 +57,7 @@ class Kept(Generic[State]):
         self.used = False  # again, since it was last looked at for eviction
         self.version = 0
         self.state = state
+        self.may_trim = True  # False: only the whole state is exact
         self.reading: asyncio.Task[None] | None = None  # the first reading, for all who wait for it
 
 
@@ -44,6 +66,7 @@ class Aggregate(Generic[State]):
 
     ``open_messages``, of streams that hold answers, names the messages whose deltas the state counts, with the version above
     which they stand: a cold fold does not read what ended answers are made of. ``fold`` folds many events at once.
+    ``partial_reader`` reads states in part; then the whole stream is folded only where it raises ``NeedsWhole``.
     """
 
     def __init__(
@@ -56,15 +79,17 @@ class Aggregate(Generic[State]):
         kept_max: int = 2048,
         open_messages: Callable[[State], Iterable[tuple[UUID, int]]] | None = None,
         fold: Callable[[State, Iterable[tuple[int, Event[Any]]]], State] | None = None,
+        partial_reader: PartialReader[State] | None = None,
     ) -> None:
         self._log = log
         self._kind = kind
         self._empty = empty
         self._evolve = evolve
-        self._kept: OrderedDict[UUID, Kept[State]] = OrderedDict()
+        self._kept: OrderedDict[int, Kept[State]] = OrderedDict()  # by the id's number: an id is hashed in Python, for every token
         self._kept_max = kept_max
         self._open_messages = open_messages
         self._fold = fold or self._one_by_one
+        self._partial_reader = partial_reader
 
     def _one_by_one(self, state: State, events: Iterable[tuple[int, Event[Any]]]) -> State:
         for version, event in events:
@@ -75,11 +100,11 @@ class Aggregate(Generic[State]):
         return Stream(self._kind, stream_id)
 
     def _entry(self, stream_id: UUID) -> Kept[State]:
-        kept = self._kept.get(stream_id)
+        kept = self._kept.get(stream_id.int)
         if kept is None:
             if len(self._kept) >= self._kept_max:
                 self._evict()
-            kept = self._kept[stream_id] = Kept(self.stream(stream_id), self._empty)
+            kept = self._kept[stream_id.int] = Kept(self.stream(stream_id), self._empty)
         else:
             kept.used = True
         return kept
@@ -97,14 +122,54 @@ class Aggregate(Generic[State]):
             kept.used = False
             self._kept.move_to_end(stream_id)
 
-    async def state(self, stream_id: UUID, *, fresh: bool = True) -> tuple[int, State]:
-        """``(version, state)``. With ``fresh`` never older than the call; without, whatever is kept, if anything is."""
+    async def state(self, stream_id: UUID, *, fresh: bool = True, require: Callable[[State], object] | None = None) -> tuple[int, State]:
+        """``(version, state)``. With ``fresh`` never older than the call; without, whatever is kept, if anything is.
+
+        ``require`` reads of the state what the caller is going to read: all of that is loaded then.
+        """
         kept = self._entry(stream_id)
         if fresh:
             await self._refresh(stream_id, kept)
         elif kept.version == 0:
             await self._first_reading(stream_id, kept)
+        if require is not None:
+            try:
+                require(kept.state)
+            except NotLoaded as missing:
+                async with kept.lock:  # so that this process's own writers do not move it on meanwhile
+                    await self._complete(kept, missing, require)
         return kept.version, kept.state
+
+    async def _complete(self, kept: Kept[State], missing: NotLoaded, require: Callable[[State], object]) -> None:
+        """Load what is missing, and what ``require`` finds missing then. Raises ``TooManyLostRaces``, and what ``require`` raises."""
+        if kept.may_trim and self._partial_reader is not None:
+            kept.state = self._partial_reader.trimmed(kept.state)
+        for _ in range(LOADS_MAX):
+            await self._load(kept, missing)
+            try:
+                require(kept.state)
+            except NotLoaded as more:
+                missing = more
+            else:
+                return
+        raise TooManyLostRaces(kept.stream, LOADS_MAX)
+
+    async def _load(self, kept: Kept[State], missing: NotLoaded) -> None:
+        """Nothing is loaded where a reader refreshed the kept state meanwhile: what was read is of the version before."""
+        assert self._partial_reader is not None
+        version = kept.version
+        try:
+            state = await self._partial_reader.complete(kept.stream, version, kept.state, missing)
+        except NeedsWhole as reason:
+            await self._read_whole(kept, reason)
+            return
+        if kept.version == version:
+            kept.state = state
+
+    async def _read_whole(self, kept: Kept[State], reason: NeedsWhole) -> None:
+        version, state = await self._whole(kept.stream)
+        if version >= kept.version:
+            kept.version, kept.state, kept.may_trim = version, state, not isinstance(reason, UnusualHistory)
 
     async def _first_reading(self, stream_id: UUID, kept: Kept[State]) -> None:
         """Read a stream that is not known yet, once for all who ask at the same moment: after a restart that is everybody."""
@@ -115,24 +180,48 @@ class Aggregate(Generic[State]):
             def over(task: asyncio.Task[None]) -> None:
                 kept.reading = None
                 if not task.cancelled():
-                    task.exception()  # whoever waits is told; if nobody does any more, nobody need be
+                    task.exception()  # retrieve the exception, so that asyncio does not log a warning
 
             reading.add_done_callback(over)
         await asyncio.shield(reading)
 
     async def _refresh(self, stream_id: UUID, kept: Kept[State]) -> None:
-        if kept.version == 0 and self._open_messages is not None:
-            version, state = await self._from_outline(kept.stream, self._open_messages)
-        else:
-            version, state = kept.version, kept.state
-            while True:
-                page = await self._log.read(kept.stream, after=version, limit=PAGE_EVENTS)
-                if page:
-                    state, version = self._fold(state, decoded(page)), page[-1].version
-                if len(page) < PAGE_EVENTS:
-                    break
+        if kept.version == 0:
+            await self._begin(kept)
+            return
+        if kept.may_trim and self._partial_reader is not None and not kept.lock.locked():  # who holds it may have loaded what it needs
+            kept.state = self._partial_reader.trimmed(kept.state)
+        try:
+            version, state = await self._read_on(kept.stream, kept.version, kept.state)
+        except NotLoaded:  # an event changes what is not loaded: to begin again costs less than to find out what
+            await self._begin(kept)
+            return
         if version > kept.version:  # somebody else may have read further while this waited
             kept.version, kept.state = version, state
+
+    async def _begin(self, kept: Kept[State]) -> None:
+        try:
+            version, state = await (
+                self._partial_reader.begin(kept.stream) if self._partial_reader is not None else self._whole(kept.stream)
+            )
+        except NeedsWhole as reason:
+            await self._read_whole(kept, reason)
+            return
+        if version > kept.version:  # as above
+            kept.version, kept.state, kept.may_trim = version, state, True
+
+    async def _whole(self, stream: Stream) -> tuple[int, State]:
+        if self._open_messages is not None:
+            return await self._from_outline(stream, self._open_messages)
+        return await self._read_on(stream, 0, self._empty)
+
+    async def _read_on(self, stream: Stream, version: int, state: State) -> tuple[int, State]:
+        while True:
+            page = await self._log.read(stream, after=version, limit=PAGE_EVENTS)
+            if page:
+                state, version = self._fold(state, decoded(page)), page[-1].version
+            if len(page) < PAGE_EVENTS:
+                return version, state
 
     async def _from_outline(self, stream: Stream, open_messages: Callable[[State], Iterable[tuple[UUID, int]]]) -> tuple[int, State]:
         """All of it as of now, but for what ended answers are made of."""
@@ -204,6 +293,10 @@ class Aggregate(Generic[State]):
                 else:
                     try:
                         events = decide(state)
+                    except NotLoaded as missing:
+                        with suppress(Refusal):  # it is decided again below
+                            await self._complete(kept, missing, decide)
+                        continue
                     except Refusal:
                         if fresh:
                             raise

@@ -1,16 +1,17 @@
 """Chat commands: each becomes appended events, in the chat's own stream and in those of the people it concerns."""
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from commands.aggregate import Aggregate
+from commands.aggregate import OUTLINE_EVENTS, Aggregate
+from commands.partial_chat import PartialChatReader
 from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
 from domain.chat.commands import ChatCommand, CreateChat, DeleteChat, ShareChat
 from domain.chat.decide import decide, decide_all
 from domain.chat.evolve import evolve, fold
-from domain.chat.state import EMPTY, Chat
+from domain.chat.state import EMPTY, Chat, MessageNode
 from domain.codec import decode_event
 from domain.event import Actor, Event
 from domain.generation import BlockOpened, Generation, MessageDelta
@@ -25,13 +26,55 @@ def open_messages(chat: Chat) -> list[tuple[UUID, int]]:
 class Chats:
     """All chats. ``handle`` takes one command, ``handle_all`` several as one, all or nothing."""
 
-    def __init__(self, log: EventLog, *, kept_max: int = 2048) -> None:
+    def __init__(self, log: EventLog, *, kept_max: int = 2048, partial_reader: PartialChatReader | None = None) -> None:
         self._log = log
-        self._aggregate = Aggregate(log, "chat", EMPTY, evolve, kept_max=kept_max, open_messages=open_messages, fold=fold)
+        self._aggregate = Aggregate(
+            log,
+            "chat",
+            EMPTY,
+            evolve,
+            kept_max=kept_max,
+            open_messages=open_messages,
+            fold=fold,
+            partial_reader=partial_reader or PartialChatReader(log),
+        )
 
-    async def state(self, chat_id: UUID, *, fresh: bool = True) -> tuple[int, Chat]:
-        """``(version, state)``; an empty state where there is no such chat."""
-        return await self._aggregate.state(chat_id, fresh=fresh)
+    async def state(
+        self, chat_id: UUID, *, fresh: bool = True, messages: Iterable[UUID | None] = (), generations: bool = False
+    ) -> tuple[int, Chat]:
+        """``(version, state)``; an empty state where there is no such chat.
+
+        Of a long chat the state holds the chat itself, and few messages. With ``messages`` ``Chat.messages`` tells of these and of the
+        one that is looked at; for another it raises ``NotLoaded``. With ``generations`` ``Chat.open_generations`` holds all of the
+        chat; otherwise those of messages that it tells of.
+        """
+        named = {one for one in messages if one is not None}
+        if not named and not generations:
+            return await self._aggregate.state(chat_id, fresh=fresh)
+
+        def require(chat: Chat) -> None:
+            if named:
+                chat.messages.require(named if chat.current_id is None else {*named, chat.current_id})
+            if generations:
+                chat.require_generations()
+
+        return await self._aggregate.state(chat_id, fresh=fresh, require=require)
+
+    async def message_nodes(self, chat_id: UUID, message_ids: Collection[UUID]) -> Mapping[UUID, MessageNode]:
+        """These messages as of now, the deleted ones among them. One that never was is left out."""
+        _, chat = await self.state(chat_id, messages=message_ids)
+        return {one: node for one in message_ids if (node := chat.messages.get(one)) is not None}
+
+    async def deleted_since(self, chat_id: UUID, version: int) -> Collection[UUID]:
+        """The messages that were deleted after ``version``."""
+        stream, deleted = chat_stream(chat_id), set[UUID]()
+        until = await self._log.version(stream)
+        while True:
+            page = await self._log.read_outline(stream, after=version, until=until, limit=OUTLINE_EVENTS)
+            deleted |= {stored.message_id for stored in page if stored.type == "message_deleted" and stored.message_id is not None}
+            if len(page) < OUTLINE_EVENTS:
+                return deleted
+            version = page[-1].version
 
     def handle(
         self,
@@ -50,7 +93,7 @@ class Chats:
             actor=actor,
             command=key,
             claims=claims,
-            also=partial(in_lists, command=command) if type(command) in CHANGES_LISTS else None,
+            also=partial(list_appends, command=command) if type(command) in CHANGES_LISTS else None,
             expected_version=expected_version,
             attempts_max=attempts_max,
         )
@@ -69,7 +112,7 @@ class Chats:
             return decide_all(chat, commands, 0)
 
         def also(chat: Chat) -> Sequence[StreamAppend]:
-            return [append for command in commands for append in in_lists(chat, command)]
+            return [append for command in commands for append in list_appends(chat, command)]
 
         return await self._aggregate.handle(
             commands[0].chat_id, decided, actor=actor, command=key, also=also, expected_version=expected_version
@@ -78,10 +121,10 @@ class Chats:
     async def text_so_far(self, chat_id: UUID, message_id: UUID, generation: Generation) -> str:
         """What a generation has said in its text blocks, from the log."""
         stored = await self._log.read_message(chat_stream(chat_id), message_id, after=generation.started_version)
-        return text_of(decode_event(one) for one in stored)
+        return text_of_blocks(decode_event(one) for one in stored)
 
 
-def text_of(events: Iterable[Event[Any]]) -> str:
+def text_of_blocks(events: Iterable[Event[Any]]) -> str:
     """The text of all text blocks in order, from one message's events."""
     pieces: dict[int, list[str]] = {}
     for event in events:
@@ -98,26 +141,26 @@ def text_of(events: Iterable[Event[Any]]) -> str:
 CHANGES_LISTS: Final = (CreateChat, ShareChat, DeleteChat)
 
 
-def in_lists(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
+def list_appends(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
     """What the command adds to the streams of the people whose lists it changes."""
     match command:
         case CreateChat(by=by, chat_id=chat_id, listed=True):
-            return [listed(by, chat_id)]
+            return [append_chat_listed(by, chat_id)]
         case ShareChat(user_id=user_id, chat_id=chat_id, permission=permission):
             if permission is None:
-                return [unlisted(user_id, chat_id)]
-            # A grant to nobody is refused: the stream of that user must exist.
+                return [append_chat_unlisted(user_id, chat_id)]
+            # A grant to a user who does not exist is refused: their stream must exist.
             return [] if user_id in chat.grants else [StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], EXISTS)]
         case DeleteChat(chat_id=chat_id):
             owner = [chat.owner_id] if chat.owner_id is not None and chat.listed else []
-            return [unlisted(user_id, chat_id) for user_id in (*owner, *chat.grants)]
+            return [append_chat_unlisted(user_id, chat_id) for user_id in (*owner, *chat.grants)]
         case _:
             return []
 
 
-def listed(user_id: UUID, chat_id: UUID) -> StreamAppend:
+def append_chat_listed(user_id: UUID, chat_id: UUID) -> StreamAppend:
     return StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], ANY)
 
 
-def unlisted(user_id: UUID, chat_id: UUID) -> StreamAppend:
+def append_chat_unlisted(user_id: UUID, chat_id: UUID) -> StreamAppend:
     return StreamAppend(user_stream(user_id), [Event(None, ChatUnlisted(chat_id))], ANY)

@@ -18,17 +18,17 @@ PAGE_EVENTS: Final = 10_000
 
 
 class FolderTrees:
-    """Everybody's folders."""
+    """The folders of all users."""
 
     def __init__(self, log: EventLog, *, kept_max: int = KEPT_MAX) -> None:
         self._log = log
         self._aggregate = Aggregate(log, "user", NO_FOLDERS, evolve, kept_max=kept_max, fold=fold)
 
-    async def of(self, user_id: UUID) -> tuple[int, Folders]:
+    async def folders_of(self, user_id: UUID) -> tuple[int, Folders]:
         """``(version, folders)``: the version is that of the person's stream, and never older than the call."""
         return await self._aggregate.state(user_id)
 
-    async def as_of(self, user_id: UUID, version: int) -> Folders:
+    async def folders_at(self, user_id: UUID, version: int) -> Folders:
         """The folders as they were at that version: what a command has made, whatever came after it."""
         known, folders = await self._aggregate.state(user_id, fresh=False)
         if known == version:
@@ -53,7 +53,7 @@ class FolderTrees:
         """
         if folder_id is None:
             return
-        _, folders = await self.of(user_id)
+        _, folders = await self.folders_of(user_id)
         if folder_id not in folders.by_id and (key is None or await self._log.find_command(key.actor_id, key.key) is None):
             raise FolderNotFound(folder_id)
 

@@ -1,4 +1,4 @@
-"""What commands need from the outside: the log, secrets that are not in it, and the clock.
+"""The ports of commands: the log, secrets that are not in it, passwords, tokens and heartbeats.
 
 An adapter satisfies a port by shape. Each has an in-memory twin (``adapters/memory``), and one contract suite runs against both.
 """
@@ -18,19 +18,19 @@ EXISTS: Final = -2  # expected version: the stream has at least one event
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Of an event that is restored: who caused it, as JSON, and when it was recorded first."""
+    """The origin of a restored event: its actor as JSON, and the time at which it was first recorded."""
 
     actor: bytes | None
     at: datetime  # UTC
 
 
 class StreamAppend(msgspec.Struct, frozen=True):
-    """What one request adds to one stream. ``expected`` is the number of events the caller has seen, 0 for a new stream."""
+    """The events that one request adds to one stream. ``expected`` is the version that the caller has seen, 0 for a new stream."""
 
     stream: Stream
     events: Sequence[Event[Any]]
     expected: int
-    origins: Sequence[Origin] = ()  # one for each event where they are restored: they stand for the request's actor and for now
+    origins: Sequence[Origin] = ()  # of restored events, one for each: instead of the request's actor and the current time
 
 
 class CommandKey(msgspec.Struct, frozen=True):
@@ -38,12 +38,12 @@ class CommandKey(msgspec.Struct, frozen=True):
 
     actor_id: UUID
     key: str
-    request_hash: bytes  # sha256 of what was asked
-    answer: bytes = b"null"  # JSON: what the first caller gets beside the versions, and every later one again
+    request_hash: bytes  # sha256 of the request
+    answer: bytes = b"null"  # JSON that a repeated request gets again, beside the versions
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """What must be unique: an e-mail address, the first admin, the pair of a dm."""
+    """A key that must be unique: an e-mail address, the first admin, the pair of a dm."""
 
     kind: str
     key: str
@@ -51,7 +51,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class AppendRequest(msgspec.Struct, frozen=True):
-    """All of ``appends`` or nothing. May be empty of events where only the command is to be remembered."""
+    """All of ``appends`` or nothing. Without events only the command is remembered."""
 
     appends: Sequence[StreamAppend]
     actor: Actor | None = None
@@ -60,12 +60,12 @@ class AppendRequest(msgspec.Struct, frozen=True):
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """Committed. ``versions`` are those after the request, one for each of its appends, in their order."""
+    """The result of a committed request. ``versions`` are those after it, one for each of its appends, in their order."""
 
     position: int  # of the last event of the request
     versions: Sequence[int]
-    at: datetime | None = None  # None where nothing had to be written
-    repeated: bool = False  # the command was known: nothing was written now
+    at: datetime | None = None  # None if no event was written
+    repeated: bool = False  # the command was known: nothing was written
     answer: bytes = b"null"
 
 
@@ -87,13 +87,30 @@ class EventLog(Protocol):
         ...
 
     async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
-        """As ``read``, but without the deltas and blocks of answers, with ``OUTLINE_END`` for each ``message_end`` and no actors:
-        what a fold needs of what is over.
+        """As ``read``, but without deltas, blocks and actors, and with ``OUTLINE_END`` as the data of each ``message_end``.
+
+        Enough to fold a state: answers that have ended count, their texts do not.
         """
         ...
 
     async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
-        """All events of one message above version ``after``, in order: what a generation has said so far."""
+        """All events of one message above version ``after``, in order: the text of a generation so far."""
+        ...
+
+    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[Stored]:
+        """What a fold begins with that reads messages only when it needs them, in order and of one moment: all events that are about
+        no message, the newest event of ``types``, and the newest of all. As in an outline.
+        """
+        ...
+
+    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[Stored]:
+        """Events with ``version <= until`` of these messages, of the messages that they were added below and of those that were added
+        below them, in order: what added, ended and deleted each, and the newest that changed it besides. As in an outline.
+        """
+        ...
+
+    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[Stored]:
+        """Every ``message_start`` with ``version <= until`` whose generation has no end there. Takes longer in a longer stream."""
         ...
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
@@ -105,15 +122,15 @@ class EventLog(Protocol):
         ...
 
     async def version_at(self, stream: Stream, at: datetime) -> int:
-        """The newest version that was written at ``at`` or before; 0 if none was. Restored events count from when they were first."""
+        """The newest version written at ``at`` or before; 0 if there is none. Restored events count at their original times."""
         ...
 
     async def original_times(self, stream: Stream, *, after: int, until: int) -> Mapping[int, datetime]:
-        """When restored events with ``after < version <= until`` were recorded first. The others were when they say themselves."""
+        """The original times of restored events with ``after < version <= until``, by version. Other events are left out."""
         ...
 
     async def times(self, stream: Stream, versions: Collection[int]) -> Mapping[int, datetime]:
-        """When these versions were written; one that is not there is left out."""
+        """When these versions were written. A version that does not exist is left out."""
         ...
 
     async def head(self) -> int:
@@ -123,7 +140,7 @@ class EventLog(Protocol):
     async def find_command(self, actor_id: UUID, key: str) -> "KnownCommand | None": ...
 
     async def find_claim(self, kind: str, key: str) -> Stream | None:
-        """Who holds it."""
+        """The stream that holds the claim; None if it is free."""
         ...
 
 
@@ -133,10 +150,10 @@ class KnownCommand(msgspec.Struct, frozen=True):
 
 
 class Blobs(Protocol):
-    """Content over what an event may hold, kept by its sha256 under the stream that refers to it."""
+    """Content that is too large for an event, stored by its sha256 under the stream that refers to it."""
 
     async def put(self, stream: Stream, content: bytes) -> str:
-        """Returns the sha256 in hex. To repeat it changes nothing."""
+        """Returns the sha256 in hex. Idempotent."""
         ...
 
     async def get(self, stream: Stream, sha256: str) -> bytes | None: ...
@@ -154,27 +171,27 @@ class Credentials(Protocol):
     async def add_api_key(self, key_id: UUID, user_id: UUID, key_hash: bytes) -> None: ...
 
     async def api_key_owner(self, key_hash: bytes) -> tuple[UUID, UUID] | None:
-        """``(key_id, user_id)``; whether the key still counts stands in the user's stream."""
+        """``(key_id, user_id)``; the user's stream says whether the key is still valid."""
         ...
 
     async def secret(self, name: str, proposed: bytes) -> bytes:
-        """The secret of that name; ``proposed`` becomes it where there is none yet, for every process."""
+        """The secret of that name, the same for every process. If there is none yet, ``proposed`` becomes it."""
         ...
 
 
 class Tickets(Protocol):
-    """One-use, short-lived. ``ticket_hash`` is a sha256: the ticket itself is not kept."""
+    """Tickets that are short-lived and redeemed once. ``ticket_hash`` is a sha256: the ticket itself is not stored."""
 
     async def put(self, ticket_hash: bytes, user_id: UUID, session: Mapping[str, Any], ttl_s: float) -> None: ...
 
     async def take(self, ticket_hash: bytes) -> tuple[UUID, Mapping[str, Any]] | None:
-        """Returns it once, to one caller in the cluster; None when it is unknown, used or too old."""
+        """The ticket's user and session, for one caller in the cluster. None if it is unknown, used or expired."""
         ...
 
 
 class NodeBeat(msgspec.Struct, frozen=True):
-    beat: int  # a counter that only the node itself moves: clocks of two machines are never compared
-    open_since: int  # a position: what the node runs was started above it
+    beat: int  # a counter of the node itself, so that clocks of two machines are never compared
+    open_since: int  # a position below the start of everything that the node runs
 
 
 class OpenGeneration(msgspec.Struct, frozen=True):
@@ -186,7 +203,7 @@ class OpenGeneration(msgspec.Struct, frozen=True):
 
 
 class Nodes(Protocol):
-    """Who is alive, and what a dead one left open."""
+    """Heartbeats of nodes, and the open generations of dead ones."""
 
     async def beat(self, node_id: UUID, beat: NodeBeat) -> None: ...
 
@@ -207,7 +224,7 @@ class PasswordHasher(Protocol):
     async def hash(self, password: str) -> str: ...
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Takes as long for ``None`` as for a hash: whether an account exists is not told by the time it takes."""
+        """Takes as long for ``None`` as for a hash, so that its duration does not reveal whether an account exists."""
         ...
 
 
@@ -224,21 +241,21 @@ class Tokens(Protocol):
     def issue(self, claims: TokenClaims) -> str: ...
 
     def read(self, token: str) -> TokenClaims | None:
-        """None for anything that was not signed here, or that has expired."""
+        """None if the token was not signed by this server or has expired."""
         ...
 
 
 class UserList(Protocol):
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
-        """Ids in the order of their making, and how many there are in all."""
+        """One page of ids in the order of creation, and their total number."""
         ...
 
 
 class Activity(Protocol):
     async def note_active(self, user_ids: Sequence[UUID]) -> None:
-        """These people were seen just now."""
+        """Record that these users are active now."""
         ...
 
     async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
-        """When each was last seen; who never was is left out."""
+        """When each user was last active. A user who never was is left out."""
         ...

@@ -1,7 +1,7 @@
-"""The port to whoever answers: one streaming method, whatever the provider's own protocol is.
+"""The port to providers: one streaming method, independent of the provider's own protocol.
 
-A provider yields *reads*: everything that one read of its connection brought, in order. So a run can append what
-arrived together in one request, and a provider that is faster than the log is slowed by its own socket.
+A provider yields *reads*: all parts that one read of its connection brought, in order. So a run appends in one request what
+arrived together, and a provider that is faster than the log is slowed by its own socket.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -15,13 +15,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
-    owned_by: str  # "openai", "ollama", "demo": decides the way of a request
-    created: int = 0  # seconds since 1970; 0 where the provider does not say
+    owned_by: str  # "openai", "ollama", "demo": the kind of provider
+    created: int = 0  # seconds since 1970; 0 if the provider gives none
     details: Mapping[str, Any] = {}
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider is asked: messages in OpenAI's form, and every other key of the caller's body in ``params``."""
+    """A request to a provider: messages in OpenAI's form, and every other key of the caller's body in ``params``."""
 
     model: str
     messages: Sequence[Mapping[str, Any]]
@@ -29,7 +29,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
-    text: str  # never empty; as the provider cut it
+    text: str  # never empty; the provider's chunk unchanged
 
 
 class Reasoning(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +37,7 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """The next piece of one tool call. ``id`` and ``name`` stand in its first piece only."""
+    """The next piece of one tool call. Only its first piece has ``id`` and ``name``."""
 
     index: int  # of the call in the answer, from 0
     arguments: str = ""  # the next piece of a JSON text
@@ -54,12 +54,12 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Skipped(msgspec.Struct, frozen=True, gc=False):
-    """A chunk that could not be understood. Counted and logged; the answer goes on."""
+    """A chunk that could not be parsed. It is logged and skipped; the answer continues."""
 
     reason: str
 
 
-# gc=False above: these hold no containers, are made for every token, and need not be looked at by the garbage collector.
+# gc=False above: these are made for every token and hold no containers, so the garbage collector can ignore them.
 Part = Text | Reasoning | ToolCall | Finish | Usage | Skipped
 
 
@@ -71,13 +71,13 @@ class Provider(Protocol):
     """
 
     async def models(self) -> Sequence[Model]:
-        """The models that can be asked now."""
+        """The models that are available now."""
         ...
 
     def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
         """The answer. Its last part is ``Finish``, with ``Usage`` just before it where the provider gives one.
 
-        Closing the generator ends the request to the provider. It does so too after ``Finish``; going on to the generator's
-        end instead lets the provider's connection be used again.
+        Closing the generator aborts the request to the provider, also after ``Finish``. Reading on to the generator's end instead
+        allows the connection to be reused.
         """
         ...

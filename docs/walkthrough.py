@@ -26,9 +26,9 @@ from typing import Any
 
 import httpx
 
-from client.client import ENDS, Begun, Client
-from client.connection import State
-from client.events import Event
+from stenograph_client.client import ENDS, Begun, Client
+from stenograph_client.connection import State
+from stenograph_client.events import Event
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

@@ -32,8 +32,8 @@ import psycopg
 
 from adapters.embedded.server import EmbeddedPostgres
 from bench.dataset import DATA, installed
-from client.client import Client
-from client.errors import ApiError
+from stenograph_client.client import Client
+from stenograph_client.errors import ApiError
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent

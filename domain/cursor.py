@@ -1,9 +1,9 @@
-"""Where a reader is: ``epoch:number`` of the last event that it has applied, ``start`` before the first, ``now`` after the newest."""
+"""A client's cursor: ``epoch:number`` of the last event that it has applied, ``start`` before the first, ``now`` after the newest."""
 
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from domain.errors import BadCursor
+from domain.errors import BadCursor, CursorGone
 
 NUMBER_DIGITS_MAX = 18
 
@@ -29,3 +29,23 @@ def parse_cursor(text: str) -> Cursor | Literal["start", "now"]:
         return Cursor(UUID(raw_epoch), int(raw_number))
     except ValueError:
         raise BadCursor(text) from None
+
+
+class ResumePoint(NamedTuple):
+    """Where a reader goes on in a stream, or in the log: after this version or position, of ``head`` that there are."""
+
+    after: int
+    head: int
+
+
+def resume_point(text: str, epoch: UUID, head: int) -> ResumePoint:
+    """Raises ``BadCursor``, and ``CursorGone`` for a cursor of another epoch or above the head."""
+    match parse_cursor(text):
+        case "start":
+            return ResumePoint(0, head)
+        case "now":
+            return ResumePoint(head, head)
+        case Cursor(epoch=known, number=number):
+            if known != epoch or number > head:
+                raise CursorGone(text, epoch=epoch, head=head)
+            return ResumePoint(number, head)

@@ -64,13 +64,17 @@ class BadCursor(Refusal):
 
 
 class BadRequest(Refusal):
-    """The request cannot mean anything: its text says what was expected and what came."""
+    """The request cannot mean anything: its text says what was expected and what came. ``param`` names the part, where one is at fault."""
 
     code = "bad_request"
 
+    def __init__(self, detail: str, *, param: str | None = None) -> None:
+        self.param = param
+        super().__init__(detail)
+
 
 class BadSearch(Refusal):
-    """What somebody looks for can't be looked for: a token with a value that it does not have, or too much text."""
+    """The search query is not valid: a token with an unknown value, or too much text."""
 
     code = "bad_search"
 
@@ -234,7 +238,7 @@ class BlockGap(Refusal):
 
 
 class FolderNotFound(Refusal):
-    """No such folder among the caller's: somebody else's is not told apart from one that is not there."""
+    """The caller has no such folder. The answer is the same for another person's folder, so that ids cannot be probed."""
 
     code = "folder_not_found"
 
@@ -298,7 +302,7 @@ class ClaimTaken(Refusal):
 
     def __init__(self, kind: str, key: str) -> None:
         self.kind, self.key = kind, key
-        super().__init__(f"this {kind} is taken already")  # never the key: it may be somebody's e-mail address
+        super().__init__(f"this {kind} is taken already")  # never the key: it may be an e-mail address
 
 
 class CommandMismatch(Refusal):
@@ -396,10 +400,15 @@ class Overloaded(Unavailable):
 
 
 class ProviderFailed(Unavailable):
-    """``code`` is an instance attribute here: what the provider did (``provider_status``, ``provider_idle`` …)."""
+    """``code`` is an instance attribute here: what the provider did (``provider_status``, ``provider_idle`` …).
+
+    ``said`` is the provider's own refusal, where it gave one: ``status`` (HTTP), ``code``, ``type``, ``param`` and ``message`` as it named
+    them, ``retry_after`` as its header had it. What it did not say is left out.
+    """
 
     code = "provider_failed"
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, said: Mapping[str, Any] | None = None) -> None:
         self.code = code  # type: ignore[misc]  # the one class whose fact has several names
+        self.said = said or {}
         super().__init__(detail)

@@ -1,4 +1,4 @@
-"""What stands in the log: an event, once proposed, once recorded, once as its stored bytes."""
+"""An event in its three forms: proposed by a decision, recorded with its numbers, and stored as bytes."""
 
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -12,7 +12,7 @@ Fact = TypeVar("Fact", covariant=True)
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who caused an event, as they were then."""
+    """The person who caused an event, with the name and role of that moment."""
 
     id: UUID
     name: str
@@ -27,8 +27,8 @@ class Event(msgspec.Struct, Generic[Fact], frozen=True):
 
 
 class Verbatim(msgspec.Struct, frozen=True):
-    """A fact as its stored type and JSON, for who has them already: from another log, or encoded before. They are stored as they are,
-    and whoever makes one has checked them.
+    """A fact as its stored type and JSON, for a caller that has them already: from another log, or encoded before. They are stored
+    unchanged; the caller has validated them.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Recorded(msgspec.Struct, Generic[Fact], frozen=True):
     event: Event[Fact]
 
 
-# What an emitter may send besides our own types (docs/protocol.md §2): kept as given, under its own name.
+# An event of an emitter that is none of our own types (docs/protocol.md §2): stored as given, under its own name.
 class Emitted(msgspec.Struct, frozen=True):
     name: str
     data: Any

@@ -1,7 +1,7 @@
-"""What can happen to a person's folders, which sort their chats as a tree.
+"""A person's folders as an aggregate: a tree that sorts their chats.
 
-The facts stand in the person's own stream, beside those of their account: ``evolve`` passes over everything else. Which chats are
-in a folder is said by the chats (``chat_moved``). So a chat may name a folder that is gone, or that never was: it is in none then.
+The facts are in the person's own stream, beside those of their account; ``evolve`` ignores the others. A chat names its folder
+(``chat_moved``), so it may name one that was deleted or never existed: then it is in no folder.
 """
 
 import re
@@ -18,7 +18,7 @@ from domain.fields import differing
 from domain.name import require_name
 
 FOLDERS_MAX: Final = 1000
-DEPTH_MAX: Final = 32  # of a folder that is in none: 1
+DEPTH_MAX: Final = 32  # of a folder without a parent: 1
 FOLDER_NAME_CHARACTERS_MAX: Final = 200
 FOLDER_BYTES_MAX: Final = 64 * 1024  # of the data and the meta of one folder, as JSON
 FOLDERS_BYTES_MAX: Final = 1024 * 1024  # of all of them
@@ -31,7 +31,7 @@ class FolderCreated(msgspec.Struct, frozen=True):
     folder_id: UUID
     name: str
     parent_id: UUID | None = None
-    client_id: str | None = None  # the id that a client asked for, where it was no uuid
+    client_id: str | None = None  # the client's own id, if that is no uuid
     data: Mapping[str, Any] = {}
     meta: Mapping[str, Any] = {}
 
@@ -63,7 +63,7 @@ class FolderCollapsed(msgspec.Struct, frozen=True):
 
 
 class FolderDeleted(msgspec.Struct, frozen=True):
-    """It and everything below it."""
+    """The folder and everything below it."""
 
     folder_id: UUID
 
@@ -95,11 +95,11 @@ class CreateFolder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeFolder(msgspec.Struct, frozen=True, kw_only=True):
-    """Another name, other keys, or both."""
+    """Change the name, keys, or both."""
 
     user_id: UUID
     folder_id: UUID
-    name: str | None = None  # None: as it is
+    name: str | None = None  # None: unchanged
     data: Mapping[str, Any] = {}
     meta: Mapping[str, Any] = {}
 
@@ -107,7 +107,7 @@ class ChangeFolder(msgspec.Struct, frozen=True, kw_only=True):
 class MoveFolder(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
     folder_id: UUID
-    parent_id: UUID | None  # None: out of any
+    parent_id: UUID | None  # None: to the top level
 
 
 class ExpandFolder(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +144,7 @@ class Folders(msgspec.Struct, frozen=True):
     by_id: Mapping[UUID, Folder] = {}
 
     def subtree(self, folder_id: UUID) -> list[UUID]:
-        """The folder and all below it, each after the one that it is in; empty if there is no such folder."""
+        """The folder and all below it, parents first; empty if it does not exist."""
         return subtrees(self.by_id, [folder_id] if folder_id in self.by_id else [])
 
 
@@ -152,7 +152,7 @@ NO_FOLDERS: Final = Folders()
 
 
 def subtrees(by_id: Mapping[UUID, Folder], roots: Iterable[UUID]) -> list[UUID]:
-    """Those roots and all below them, each once."""
+    """The roots and all folders below them, each once."""
     children: dict[UUID | None, list[UUID]] = {}
     for folder_id, folder in by_id.items():
         children.setdefault(folder.parent_id, []).append(folder_id)
@@ -166,17 +166,17 @@ def subtrees(by_id: Mapping[UUID, Folder], roots: Iterable[UUID]) -> list[UUID]:
 
 
 def same_name(name: str) -> str:
-    """What makes two names beside each other the same one."""
+    """The key by which two siblings' names are compared."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def searched_name(name: str) -> str:
-    """What makes a name fit that of a search, as in the reference system: there, spaces can't be written."""
+    """The key by which a name is compared with that of a search, where spaces are written as underscores, as in the reference system."""
     return re.sub(r"[\s_]+", " ", same_name(name)).strip()
 
 
 def folder_ids_named(folders: Folders, name: str) -> list[UUID]:
-    """The folders that a search for ``folder:name`` means: those of that name, and all below them.
+    """The folders that a search for ``folder:name`` selects: those with that name, and all below them.
 
     Without regard to case; spaces may be written as underscores. Empty if there is none.
     """
@@ -257,7 +257,7 @@ def cleaned(name: str) -> str:
 
 
 def require_place(folders: Folders, folder_id: UUID | None, name: str, parent_id: UUID | None) -> None:
-    """The folder, or with None a new one, may stand under this name in that parent."""
+    """Raises unless the folder (None: a new one) may have this name and this parent."""
     if parent_id is not None:
         existing(folders, parent_id)
     require_free_name(folders, folder_id, name, parent_id)
@@ -287,7 +287,7 @@ def size_of(data: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
 
 
 def depth_of(folders: Folders, folder_id: UUID | None) -> int:
-    """How many folders it is to the root, itself included. Of what history made a circle, any number."""
+    """The number of folders up to the root, itself included. For a circle, which history may hold, some number above ``FOLDERS_MAX``."""
     depth = 0
     while folder_id is not None and depth <= FOLDERS_MAX:
         depth += 1
@@ -297,7 +297,7 @@ def depth_of(folders: Folders, folder_id: UUID | None) -> int:
 
 
 def height_of(folders: Folders, folder_id: UUID) -> int:
-    """How many folders stand below each other in it, itself included."""
+    """The number of levels in its subtree, itself included."""
     heights = {folder_id: 1}
     for below in folders.subtree(folder_id)[1:]:
         heights[below] = heights[folders.by_id[below].parent_id or folder_id] + 1

@@ -17,8 +17,8 @@ BlockType = Literal["text", "reasoning", "tool_call"]
 
 class MessageStarted(msgspec.Struct, frozen=True):
     parent_id: UUID | None
-    model: str  # who answers
-    requested_model: str  # who was asked: an arena, or the same
+    model: str  # that answers
+    requested_model: str  # that was asked: an arena, or the same
     task_id: UUID
     node_id: UUID
     selected_model_id: str | None = None
@@ -66,6 +66,8 @@ class GenerationFailed(msgspec.Struct, frozen=True):
     code: str
     detail: str
     content: Any = ""  # so far
+    # The provider's own account of it, as far as it gave one: status, code, type, param, message, retry_after.
+    provider: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GenerationCancelled(msgspec.Struct, frozen=True):
@@ -74,7 +76,7 @@ class GenerationCancelled(msgspec.Struct, frozen=True):
 
 
 class GenerationInterrupted(msgspec.Struct, frozen=True):
-    """The server that ran it died; written by whoever found out."""
+    """The server that ran it died. Written by the server that noticed."""
 
     node_id: UUID
     content: Any = ""
@@ -117,7 +119,8 @@ def append_parts(generations: OpenGenerations, message_id: UUID, seq: int, parts
         raise GenerationNotOpen(message_id)
     if seq > generation.deltas:
         raise DeltaGap(message_id, expected_seq=generation.deltas, received_seq=seq)
-    blocks, events = generation.blocks, list[Event[GenerationPart]]()
+    blocks = generation.blocks
+    events: list[Event[GenerationPart]] = []
     for part in parts:
         if isinstance(part, MessageDelta):
             if part.index >= blocks:

@@ -1,7 +1,7 @@
-"""Events as JSON Lines, the format of exports (docs/json-lines.md): written, and read back to the same bytes.
+"""Events as JSON Lines, the format of exports (docs/json-lines.md): encoding, and decoding to the same bytes.
 
-A line is an event, or content that is kept beside the log because no event could hold it; that one stands before the first event
-that refers to it. The lines of one stream stand together, in order of their versions.
+A line is an event, or a blob: content that is too large for an event. A blob's line precedes the first event that refers to it. The
+lines of one stream stand together, in order of their versions.
 """
 
 import base64
@@ -48,7 +48,7 @@ class BlobLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base64: str | None = None
 
     def content(self) -> bytes:
-        """Raises ``ValueError`` where it is not what ``blob`` and ``size_bytes`` say."""
+        """The bytes. Raises ``ValueError`` if they differ from ``blob`` or ``size_bytes``."""
         if (self.text is None) == (self.base64 is None):
             raise ValueError("text, base64: expected one of the two")
         try:
@@ -111,7 +111,7 @@ def encode_blob(stream: bytes, content: bytes) -> bytes:
 
 
 def references(data: bytes) -> list[str]:
-    """What an event's data names as kept beside the log, by sha256 in hex. It may only look like it: somebody may have typed it."""
+    """The blobs that an event's data seems to refer to, by sha256 in hex. A person may have typed such a text, so a blob may not exist."""
     return [found.decode() for found in REFERENCE.findall(data)] if b'"blob":"' in data else []
 
 

@@ -3,7 +3,7 @@
 A client may save the whole chat as it holds it. That copy is old in most places: what it lacks was not deleted, and what differs
 was not necessarily changed by it. So each key of each message is compared three ways: as the server has it now, as the client
 sends it, and as the client had read it. Only where the client's differs from what it had read has it been changed; where the
-server's does too, somebody else changed the same, and nobody's words may be lost: that is a conflict, and nothing is saved.
+server's does too, another user changed the same, and neither change may be lost: that is a conflict, and nothing is saved.
 
 Pure, like everything here. Messages are mappings as readers see them (``content``, ``done``, ``state``, ``annotation`` …).
 """
@@ -30,7 +30,7 @@ GENERATED_KEYS: Final = SERVERS_KEYS | {"model", "usage", "error", "statusHistor
 _MISSING: Final = object()
 
 
-class Sent(msgspec.Struct, frozen=True):
+class SavedMessage(msgspec.Struct, frozen=True):
     """One message of the client's copy."""
 
     id: UUID
@@ -45,7 +45,7 @@ class Sent(msgspec.Struct, frozen=True):
         return self.role == "assistant" and self.message.get("done") is not True and self.message.get("content") in (None, "", [])
 
 
-class Read(msgspec.Struct, frozen=True):
+class ReadState(msgspec.Struct, frozen=True):
     """What the client had read of one message."""
 
     message: Message | None  # None: it was not there, or is not known
@@ -60,25 +60,25 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 class Merged(msgspec.Struct, frozen=True):
-    additions: Sequence[Sent]  # parents before children, each below a message that is there
+    additions: Sequence[SavedMessage]  # parents before children, each below a message that is there
     edits: Mapping[UUID, Message]  # the keys that the client changed
     conflicts: Sequence[Conflict]
     kept: Sequence[UUID]  # messages that the copy has otherwise, and that stay as they are: the copy is older, or they are being written
 
 
-def differing(sent: Sent, message: Message) -> list[str]:
+def differing(sent: SavedMessage, message: Message) -> list[str]:
     """The keys in which a copy of a message is another than the server's. A key that the copy lacks is none of them."""
     servers = GENERATED_KEYS if "state" in message else SERVERS_KEYS
     return [key for key, value in sent.message.items() if key not in servers and not same(key, value, message.get(key, _MISSING))]
 
 
 def merge(
-    copy: Mapping[UUID, Sent],
+    copy: Mapping[UUID, SavedMessage],
     now: Mapping[UUID, Message],
     *,
     being_written: frozenset[UUID],
     deleted: Mapping[UUID, UUID | None],
-    read: Mapping[UUID, Read],
+    read: Mapping[UUID, ReadState],
 ) -> Merged:
     """``deleted`` names the parents of what was deleted; ``read`` holds at least all that differs from ``now`` or is in ``deleted``.
 
@@ -87,7 +87,7 @@ def merge(
     edits: dict[UUID, Message] = {}
     conflicts: list[Conflict] = []
     kept: list[UUID] = []
-    new: dict[UUID, Sent] = {}
+    new: dict[UUID, SavedMessage] = {}
     has_children = {one.parent_id for one in copy.values()}
     for one in copy.values():
         message = now.get(one.id)
@@ -95,7 +95,7 @@ def merge(
             if one.id in has_children or not one.is_announced_only:
                 new[one.id] = one
             continue
-        known = read.get(one.id, Read(None))
+        known = read.get(one.id, ReadState(None))
         keys = differing(one, message if message is not None else known.message or {})
         if not keys and message is not None:
             continue
@@ -121,7 +121,7 @@ def merge(
     return Merged(list(placed(new, copy, now, deleted)), edits, conflicts, kept)
 
 
-def is_edit(sent: Sent, key: str, read: Read) -> bool:
+def is_edit(sent: SavedMessage, key: str, read: ReadState) -> bool:
     """Whether the client has changed this: its value is none that it had read, or may have read."""
     value = sent.message[key]
     if read.message is not None and same(key, value, read.message.get(key, _MISSING)):
@@ -131,8 +131,8 @@ def is_edit(sent: Sent, key: str, read: Read) -> bool:
     return key != "content" or not is_piece(sent, read)
 
 
-def is_piece(sent: Sent, read: Read) -> bool:
-    """Whether the content is that of an answer which was still being written when it was read: nobody edits such a one."""
+def is_piece(sent: SavedMessage, read: ReadState) -> bool:
+    """Whether the content is that of an answer which was still being written when it was read: a client does not let its user edit that."""
     if read.was_open:
         return True
     generated = [state for state in (*read.states, read.message or {}) if "state" in state]
@@ -140,7 +140,7 @@ def is_piece(sent: Sent, read: Read) -> bool:
         return False
     if sent.message.get("done") is not True:
         return True
-    # Whoever stops an answer may have seen less of it than there is.
+    # A user who stops an answer may have seen less of it than there is.
     content = sent.message["content"]
     return isinstance(content, str) and any(
         state["state"] != "done" and isinstance(state.get("content"), str) and state["content"].startswith(content) for state in read.states
@@ -148,14 +148,14 @@ def is_piece(sent: Sent, read: Read) -> bool:
 
 
 def placed(
-    new: Mapping[UUID, Sent], copy: Mapping[UUID, Sent], now: Mapping[UUID, Message], deleted: Mapping[UUID, UUID | None]
-) -> Iterator[Sent]:
+    new: Mapping[UUID, SavedMessage], copy: Mapping[UUID, SavedMessage], now: Mapping[UUID, Message], deleted: Mapping[UUID, UUID | None]
+) -> Iterator[SavedMessage]:
     """The new messages, parents first. What answered a message that is deleted answers what that one answered."""
     done: set[UUID] = set()
     for first in new.values():
-        path: list[Sent] = []
+        path: list[SavedMessage] = []
         on_path: set[UUID] = set()
-        one: Sent | None = first
+        one: SavedMessage | None = first
         while one is not None and one.id not in done:
             if one.id in on_path:
                 raise BadRequest(f"message {one.id}: expected a tree, its parents lead back to itself")
@@ -169,7 +169,11 @@ def placed(
 
 
 def living(
-    sent: Sent, new: Mapping[UUID, Sent], copy: Mapping[UUID, Sent], now: Mapping[UUID, Message], deleted: Mapping[UUID, UUID | None]
+    sent: SavedMessage,
+    new: Mapping[UUID, SavedMessage],
+    copy: Mapping[UUID, SavedMessage],
+    now: Mapping[UUID, Message],
+    deleted: Mapping[UUID, UUID | None],
 ) -> UUID | None:
     """The nearest message above this one that is there, or will be."""
     above = sent.parent_id

@@ -11,8 +11,8 @@ from domain.errors import BadRequest
 # ---------------------------------------------------------------------------------------------------------------- facts
 
 
-class ChatSnapshotShared(msgspec.Struct, frozen=True):
-    """Whoever has the link may see the chat as it was at ``version``: everyone who is signed in, or these people."""
+class ChatVersionShared(msgspec.Struct, frozen=True):
+    """The link shows the chat as of ``version`` to everyone who is signed in, or to ``user_ids`` alone."""
 
     share_id: UUID
     version: int
@@ -20,55 +20,55 @@ class ChatSnapshotShared(msgspec.Struct, frozen=True):
     user_ids: Sequence[UUID] = []
 
 
-class ChatSnapshotUnshared(msgspec.Struct, frozen=True):
+class ChatVersionUnshared(msgspec.Struct, frozen=True):
     share_id: UUID
 
 
-SharingFact = ChatSnapshotShared | ChatSnapshotUnshared
+SharingFact = ChatVersionShared | ChatVersionUnshared
 SHARING_TYPES: Final[Mapping[str, type[Any]]] = {
-    "chat_snapshot_shared": ChatSnapshotShared,
-    "chat_snapshot_unshared": ChatSnapshotUnshared,
+    "chat_snapshot_shared": ChatVersionShared,
+    "chat_snapshot_unshared": ChatVersionUnshared,
 }
 
 # ------------------------------------------------------------------------------------------------------------- commands
 
 
-class ShareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Share the chat as of ``version``. Where a snapshot is shared already, its link stays, and shows this version."""
+class ShareVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Share the chat as of ``version``. Sharing again updates the same link."""
 
     chat_id: UUID
     by: UUID
-    share_id: UUID  # of a new link; nobody can guess it
+    share_id: UUID  # of a new link; random, so that it cannot be guessed
     version: int
 
 
-class SetSnapshotAccess(msgspec.Struct, frozen=True, kw_only=True):
+class SetShareLinkAccess(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
     everyone: bool
     user_ids: Sequence[UUID]
 
 
-class UnshareSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+class RemoveShareLink(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
 
 
-SharingCommand = ShareSnapshot | SetSnapshotAccess | UnshareSnapshot
+SharingCommand = ShareVersion | SetShareLinkAccess | RemoveShareLink
 
 # ---------------------------------------------------------------------------------------------------------------- state
 
 
-class Share(msgspec.Struct, frozen=True):
+class ShareLink(msgspec.Struct, frozen=True):
     """The link to a snapshot."""
 
     share_id: UUID
-    version: int  # what it shows
+    version: int  # that the link shows
     everyone: bool
     user_ids: frozenset[UUID]
-    shared_version: int  # of the event that said so
+    shared_version: int  # of the event that shared it
 
-    def shows(self, user_id: UUID) -> bool:
+    def is_open_to(self, user_id: UUID) -> bool:
         """Whether it was given to them."""
         return self.everyone or user_id in self.user_ids
 
@@ -76,44 +76,44 @@ class Share(msgspec.Struct, frozen=True):
 # --------------------------------------------------------------------------------------------------------------- decide
 
 
-def decide(known: Share | None, command: SharingCommand) -> list[SharingFact]:
+def decide(known: ShareLink | None, command: SharingCommand) -> list[SharingFact]:
     """The facts that the command leads to. An empty list means "already so", a ``Refusal`` means "no"."""
     match command:
-        case ShareSnapshot():
-            return share_snapshot(known, command)
-        case SetSnapshotAccess():
-            return set_snapshot_access(known, command)
-        case UnshareSnapshot():
-            return [] if known is None else [ChatSnapshotUnshared(known.share_id)]
+        case ShareVersion():
+            return share_version(known, command)
+        case SetShareLinkAccess():
+            return set_share_link_access(known, command)
+        case RemoveShareLink():
+            return [] if known is None else [ChatVersionUnshared(known.share_id)]
         case _:
             assert_never(command)
 
 
-def share_snapshot(known: Share | None, command: ShareSnapshot) -> list[SharingFact]:
+def share_version(known: ShareLink | None, command: ShareVersion) -> list[SharingFact]:
     if known is None:
-        return [ChatSnapshotShared(command.share_id, command.version)]
+        return [ChatVersionShared(command.share_id, command.version)]
     if command.version in (known.version, known.shared_version):
-        return []  # nothing has happened since but the sharing
-    return [ChatSnapshotShared(known.share_id, command.version, known.everyone, sorted(known.user_ids))]
+        return []  # nothing but the sharing itself has happened since
+    return [ChatVersionShared(known.share_id, command.version, known.everyone, sorted(known.user_ids))]
 
 
-def set_snapshot_access(known: Share | None, command: SetSnapshotAccess) -> list[SharingFact]:
+def set_share_link_access(known: ShareLink | None, command: SetShareLinkAccess) -> list[SharingFact]:
     if known is None:
         raise BadRequest("expected a chat of which a snapshot is shared: POST …/share makes the link")
     if (known.everyone, known.user_ids) == (command.everyone, frozenset(command.user_ids)):
         return []
-    return [ChatSnapshotShared(known.share_id, known.version, command.everyone, sorted(set(command.user_ids)))]
+    return [ChatVersionShared(known.share_id, known.version, command.everyone, sorted(set(command.user_ids)))]
 
 
 # --------------------------------------------------------------------------------------------------------------- evolve
 
 
-def evolve(fact: SharingFact, version: int) -> Share | None:
+def evolve(fact: SharingFact, version: int) -> ShareLink | None:
     """The link after it, and None where there is none."""
     match fact:
-        case ChatSnapshotShared():
-            return Share(fact.share_id, fact.version, fact.everyone, frozenset(fact.user_ids), version)
-        case ChatSnapshotUnshared():
+        case ChatVersionShared():
+            return ShareLink(fact.share_id, fact.version, fact.everyone, frozenset(fact.user_ids), version)
+        case ChatVersionUnshared():
             return None
         case _:
             assert_never(fact)

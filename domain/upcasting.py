@@ -1,8 +1,8 @@
-"""Old facts read as today's. Stored bytes never change; what an old type said is said in today's words while it is decoded.
+"""Upcasters: an old type of event becomes the current one while it is decoded. Stored bytes never change.
 
-A type whose *meaning* changes gets a new name (a new field only needs a default), and its old name an ``Upcast`` here: the name that
-came after it, and a total, pure function from the old JSON to that of the newer one. Each change adds one step; a fact that is several
-changes old goes through all of them. How to change a type, step by step: docs/decisions/0009-evolution.md.
+A type whose *meaning* changes gets a new name (a new field only needs a default). Its old name gets an ``Upcast`` here: the next name,
+and a total, pure function from the old JSON to the newer JSON. Each change adds one step; an event that is several changes old goes
+through all of them. How to change a type, step by step: docs/decisions/0009-evolution.md.
 """
 
 from collections.abc import Callable, Mapping

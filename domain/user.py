@@ -1,6 +1,6 @@
-"""What can happen to an account, and what stands in a person's own stream.
+"""An account as an aggregate, and the facts of a person's own stream.
 
-Password and key hashes are not here: a log that is replayed, exported and read by auditors is no place for them.
+Hashes of passwords and keys are not in events, since the log is replayed, exported and read by auditors.
 """
 
 import re
@@ -99,7 +99,7 @@ class LastReadAt(msgspec.Struct, frozen=True):
 
 
 class MarkedUnread(msgspec.Struct, frozen=True):
-    """As if nothing of it had been read, until something is read again."""
+    """The stream counts as unread until a version of it is read again."""
 
     stream: str  # kind/uuid
 
@@ -148,12 +148,12 @@ SETTINGS_BYTES_MAX: Final = 256 * 1024
 PROFILE_BYTES_MAX: Final = 64 * 1024
 VERSION_MAX: Final = 2**31 - 1
 MANY_READ_MAX: Final = 1000  # streams of one command: some 100 KiB of events
-# A picture is shown by other people's browsers: nothing that runs, such as a script or an SVG.
+# Other people's browsers show the picture: no content that can run, such as a script or an SVG.
 PICTURE: Final = re.compile(r"/[\w./-]{0,200}|https?://\S{1,2000}|data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*")
 
 # ------------------------------------------------------------------------------------------------------------- commands
-# ``by`` is who asks, with the role they have; None is the server itself, which the rules of access do not bind. Commands
-# without it are only ever about oneself.
+# ``by`` is the caller with their role; None is the server itself, which the rules of access do not bind. A command without ``by``
+# changes the caller's own account only.
 
 
 class CreateUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +188,7 @@ class DeactivateUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RevokeTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, or the one."""
+    """Revoke all tokens, or with ``token_id`` that one."""
 
     user_id: UUID
     by: Actor | None
@@ -196,7 +196,7 @@ class RevokeTokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
-    """The new hash stands in the credentials; every token issued before ends with the change."""
+    """The new hash is in the credentials. Every token that was issued before is revoked."""
 
     user_id: UUID
     by: Actor | None
@@ -241,21 +241,21 @@ UserCommand = CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | Change
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Holds what decisions and authentication read."""
+    """The state that decisions and authentication read."""
 
     name: str = ""
-    email: str = ""  # empty: there is no such user
+    email: str = ""  # empty: the user does not exist
     role: UserRole = "pending"
     active: bool = False
-    generation: int = 0  # how often all tokens were revoked: a token names the generation that it belongs to
-    revoked_tokens: frozenset[UUID] = frozenset()  # singly, since the generation began
+    generation: int = 0  # counts revocations of all tokens; a token names its generation
+    revoked_tokens: frozenset[UUID] = frozenset()  # one by one, since the generation began
     api_keys: Mapping[UUID, str] = {}
     fields: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
-    read_versions: IdMap[tuple[str, int]] = IdMap()  # by the stream's uuid: its name, and how far it was read; 0: marked unread
+    read_versions: IdMap[tuple[str, int]] = IdMap()  # by the stream's uuid: its name, and the version read; 0: marked unread
 
     def read_version(self, stream_id: UUID) -> int:
-        """The furthest version of this stream that was read; 0: none."""
+        """The highest version of this stream that was read; 0: none."""
         _, version = self.read_versions.get(stream_id) or ("", 0)
         return version
 
@@ -263,8 +263,8 @@ class Account(msgspec.Struct, frozen=True):
 NOBODY: Final = Account()
 
 
-def shown(account: Account) -> dict[str, Any]:
-    """What a person sees of their own account: what they can set, and how far they have read."""
+def account_to_json(account: Account) -> dict[str, Any]:
+    """The snapshot of a person's own stream: what they can set, and how far they have read."""
     read_versions = dict(filter(None, map(account.read_versions.get, account.read_versions)))
     return {
         "name": account.name,
@@ -284,8 +284,8 @@ def shown(account: Account) -> dict[str, Any]:
 def decide(account: Account, command: UserCommand) -> list[UserEvent]:
     """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no".
 
-    That one admin always remains follows from two rules together. Here: nobody demotes themselves, nor deactivates themselves
-    while an admin. And in ``commands/accounts.py``: whoever demotes another is, in the very commit, an active admin.
+    Two rules together keep at least one admin. Here: an admin cannot demote or deactivate themselves. In ``commands/accounts.py``: the
+    append that demotes another admin succeeds only while its caller is an active admin.
     """
     if isinstance(command, CreateUser):
         return create_user(account, command)
@@ -358,7 +358,7 @@ def change_role(account: Account, command: ChangeRole) -> list[UserEvent]:
     if command.role == account.role:
         return []
     if by is not None and by.id == command.user_id:
-        raise Forbidden("nobody changes their own role: ask another admin")
+        raise Forbidden("an admin cannot change their own role: ask another admin")
     return [Event(None, RoleChanged(command.role))]
 
 
@@ -366,7 +366,7 @@ def revoke_tokens(account: Account, token_id: UUID | None) -> list[UserEvent]:
     if token_id in account.revoked_tokens:
         return []
     if token_id is not None and len(account.revoked_tokens) >= REVOKED_TOKENS_MAX:
-        # They would be remembered for ever one by one, since there is no clock here: a new generation forgets them all.
+        # Without a clock the single revocations would be kept for ever; a new generation replaces them all.
         return [Event(None, TokensRevoked())]
     return [Event(None, TokensRevoked(token_id))]
 
@@ -383,7 +383,7 @@ def mark_read(account: Account, stream: str, version: int) -> list[UserEvent]:
     stream_id = parse_stream(stream).id
     if not 0 < version <= VERSION_MAX:
         raise BadRequest(f"expected a version from 1 to {VERSION_MAX}, received {version}")
-    # It only moves forward: two tabs that read at different places agree on the further one.
+    # The read version only rises: two tabs at different versions agree on the higher one.
     return [Event(None, LastReadAt(stream, version))] if version > account.read_version(stream_id) else []
 
 
@@ -429,7 +429,7 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
         case PasswordChanged() | ChatListed() | ChatUnlisted() | Emitted():
             return account
         case FolderCreated() | FolderRenamed() | FolderMoved() | FolderConfigured():
-            return account  # domain/folder.py makes something of them
+            return account  # folded by domain/folder.py
         case FolderExpanded() | FolderCollapsed() | FolderDeleted():
             return account
         case _:
@@ -440,7 +440,7 @@ def read_until(account: Account, stream: str, version: int) -> Account:
     try:
         stream_id = parse_stream(stream).id
     except BadStreamName:
-        return account  # of a kind that this server does not know
+        return account  # a kind that this version does not know
     return changed(account, read_versions=account.read_versions.with_(stream_id, (stream, version)))
 
 

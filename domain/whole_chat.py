@@ -1,7 +1,7 @@
-"""A whole chat at once: one that comes from elsewhere, with its tree of messages, becomes the events of a new stream.
+"""A chat from another system, with its tree of messages, as the events of a new stream.
 
-The chat is made unlisted and ends with ``ChatImported``, which lists it: what was written of it until then is in nobody's list, so
-a chat that takes several appends is there as a whole or, to its reader, not at all.
+The chat is created unlisted and ends with ``ChatImported``, which lists it. So a chat that takes several appends appears in its
+owner's list only once it is complete.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded,
 
 TITLE_CHARACTERS_MAX: Final = 1000
 COMMENT_CHARACTERS_MAX: Final = 10_000
-NO_NODE: Final = UUID(int=0)  # what was said elsewhere ran on no node of ours
+NO_NODE: Final = UUID(int=0)  # an imported generation_events ran on no node of this server
 
 
 class Streamed(msgspec.Struct, frozen=True):
-    """An answer as it came: its chunks and its pace."""
+    """An generation_events with its chunks and its timings."""
 
     model: str
     pieces: Sequence[str]
@@ -50,14 +50,14 @@ class WholeMessage(msgspec.Struct, frozen=True):
     role: Role
     content: Any
     client_id: str | None = None
-    fields: Mapping[str, Any] = {}  # every key that we have no meaning for, ``timestamp`` and ``model`` among them
+    fields: Mapping[str, Any] = {}  # every key without a meaning here, such as ``timestamp`` and ``model``
     rating: int | None = None
     comment: str | None = None
-    streamed: Streamed | None = None  # an answer whose chunks are known: its content is their text
+    streamed: Streamed | None = None  # set if the chunks of an generation_events are known: its content is their text
     key: str = ""  # the path by which the source names it, for messages to people
 
 
-class Origin(msgspec.Struct, frozen=True):
+class ImportSource(msgspec.Struct, frozen=True):
     source: str
     source_id: str
     created_at: datetime | None = None
@@ -65,12 +65,12 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class WholeChat(msgspec.Struct, frozen=True):
-    """Siblings stand in the order in which they are in ``messages``; a parent may stand after its children."""
+    """Siblings keep their order in ``messages``. A parent may follow its children."""
 
     chat_id: UUID
     owner_id: UUID
     title: str
-    origin: Origin
+    origin: ImportSource
     messages: Sequence[WholeMessage] = ()
     current_id: UUID | None = None  # None: the last message that is added
     folder_id: UUID | None = None
@@ -82,27 +82,27 @@ class WholeChat(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """For messages to people."""
+        """How an error message names the chat."""
         return f"{self.title[:80]!r} ({self.origin.source_id})" if self.title else self.origin.source_id
 
 
 class Step(NamedTuple):
-    """One event, and the key of the source that it says."""
+    """One event, and the key of the source that it comes from."""
 
     key: str
     event: ChatEvent
 
 
 def imported_id(owner_id: UUID, source: str, source_id: str) -> UUID:
-    """The id of a chat from elsewhere: the same whenever the same person imports it, another one for everybody else."""
+    """The id of an imported chat: the same each time one person imports it, another one for each other person."""
     return uuid5(owner_id, f"{source}:{source_id}")
 
 
 def steps_of(chat: WholeChat) -> list[Step]:
     """The events of the new stream, in order; the same ones for the same chat. The last one lists it.
 
-    Raises ``ImportRefused`` for a tree that is none (two messages of one id, a parent that is missing, a circle), for a title, tag
-    or comment that is too long, a rating that is none, a current message that is missing.
+    Raises ``ImportRefused`` if the messages are not a tree (two with one id, a missing parent, a circle), if a title, tag or comment is
+    too long, if a rating is not valid, or if the current message is missing.
     """
     if len(chat.title) > TITLE_CHARACTERS_MAX:
         raise refused(chat, "title", f"expected at most {TITLE_CHARACTERS_MAX} characters, found {len(chat.title)}")
@@ -111,7 +111,7 @@ def steps_of(chat: WholeChat) -> list[Step]:
     last_id: UUID | None = None
     for message in parents_first(chat):
         last_id = message.message_id
-        steps.extend(said(chat, message))
+        steps.extend(message_steps(chat, message))
     steps.extend(Step("tags", Event(None, ChatTagged(name))) for name in tags_of(chat))
     if chat.pinned:
         steps.append(Step("pinned", Event(None, ChatPinned())))
@@ -152,13 +152,13 @@ def parents_first(chat: WholeChat) -> list[WholeMessage]:
     return ordered
 
 
-def said(chat: WholeChat, message: WholeMessage) -> list[Step]:
+def message_steps(chat: WholeChat, message: WholeMessage) -> list[Step]:
     message_id, key = message.message_id, message.key
     if message.streamed is None:
         added = MessageAdded(message.parent_id, message.role, message.content, message.client_id, message.fields)
         steps = [Step(key, Event(message_id, added))]
     else:
-        steps = [Step(key, event) for event in answer(message, message.streamed)]
+        steps = [Step(key, event) for event in generation_events(message, message.streamed)]
     if message.rating is not None:
         if message.rating not in (-1, 0, 1):
             raise refused(chat, f"{key}.annotation.rating", f"expected -1, 0 or 1, found {message.rating}")
@@ -168,8 +168,8 @@ def said(chat: WholeChat, message: WholeMessage) -> list[Step]:
     return steps
 
 
-def answer(message: WholeMessage, streamed: Streamed) -> list[ChatEvent]:
-    """What a generation would have left in the log."""
+def generation_events(message: WholeMessage, streamed: Streamed) -> list[ChatEvent]:
+    """The events that a generation of this generation_events would have appended."""
     message_id = message.message_id
     content = "".join(streamed.pieces)
     sha256 = hashlib.sha256(content.encode()).hexdigest()
@@ -194,7 +194,7 @@ def answer(message: WholeMessage, streamed: Streamed) -> list[ChatEvent]:
 
 
 def tags_of(chat: WholeChat) -> list[str]:
-    """Each tag once, as it was named first."""
+    """Each tag once, with the spelling that comes first."""
     names: dict[str, str] = {}
     for name in chat.tags:
         wanted = tag_id(name)

@@ -49,7 +49,7 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
+from domain.sharing import ChatVersionShared, ChatVersionUnshared
 from projections.messages import Message, Messages
 
 MessageChange = MessageEdited | MessageRated | Emitted
@@ -67,8 +67,8 @@ FactOfChat = (
     | ChatUntagged
     | ChatShared
     | ChatUnshared
-    | ChatSnapshotShared
-    | ChatSnapshotUnshared
+    | ChatVersionShared
+    | ChatVersionUnshared
     | ChatDeleted
     | ChatImported
 )
@@ -190,10 +190,10 @@ class ChatView:
                 self.grants[str(user_id)] = permission
             case ChatUnshared(user_id=user_id):
                 self.grants.pop(str(user_id), None)
-            case ChatSnapshotShared() as shared:
+            case ChatVersionShared() as shared:
                 made_at = self.share["created_at"] if self.share is not None else seconds(at)
                 self.share = {"share_id": str(shared.share_id), "version": shared.version, "created_at": made_at, "updated_at": seconds(at)}
-            case ChatSnapshotUnshared():
+            case ChatVersionUnshared():
                 self.share = None
             case ChatDeleted():
                 self.deleted = True

@@ -16,7 +16,7 @@ _decoder = msgspec.json.Decoder()
 
 
 class Kept(msgspec.Struct, gc=False):
-    """A message into which nobody has looked. ``body`` is the JSON object that clients get of it, but for its place."""
+    """A message that was not decoded yet. ``body`` is the JSON object that clients get of it, but for its place."""
 
     parent_id: str | None
     children: list[str]

@@ -1,35 +1,86 @@
-"""How a test gets its database, and how it is run when it is asynchronous.
+"""How a test gets its database, how asynchronous tests run, and how the tests are shared out among processes.
 
-``postgres_dsn`` (once a session) is an owner's URL of a server to make databases in: that of ``DATABASE_URL``, in a scratch database
-made for this session, or an embedded Postgres in a temporary folder. ``database`` (each test) is the URL of a fresh and migrated
-database, copied from a template, which takes some 40 ms. Both mark the test ``postgres``: ``pytest -m postgres`` runs these alone.
+``postgres_dsn`` (once for each worker process) is an owner's URL of a server to make databases in: that of ``DATABASE_URL``, in a
+scratch database of its own, or an embedded Postgres in a temporary folder. ``database`` (each test) is the URL of a fresh and migrated
+database, copied from a template. Both mark the test ``postgres``: ``pytest -m postgres`` runs these alone.
 
 An asynchronous test carries ``@pytest.mark.anyio`` (or the module ``pytestmark = pytest.mark.anyio``) and runs on uvloop, as the
 server does. anyio's pytest plugin is there already with httpx, so no other is needed.
+
+``pytest -n auto --dist loadgroup`` runs the tests in ``WORKERS_PER_CORE`` processes for each core, since they wait more than they
+compute. ``GROUPS`` names the tests that stay together in one process; each other test goes to the process that is free next.
 """
 
+import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
 
-from adapters.embedded.server import EmbeddedPostgres
 from adapters.postgres.migrate import migrate
 
+TESTS = Path(__file__).parent
+# Runs the Postgres of a folder and prints its URL, until its input ends; then it removes the folder.
+HOLD_POSTGRES = """
+import shutil, sys
+from pathlib import Path
+from adapters.embedded.server import EmbeddedPostgres
+folder = Path(sys.argv[1])
+with EmbeddedPostgres(folder, durable=False) as embedded:
+    print(embedded.dsn, flush=True)
+    sys.stdin.read()
+shutil.rmtree(folder, ignore_errors=True)
+"""
 POSTGRES_FIXTURES = {"postgres_dsn", "migrated_template", "database"}
+WORKERS_PER_CORE = 3
+
+# Folders and modules, as paths below tests/, and the name of their group. The tests of one group run one after the other.
+GROUPS = {
+    # They kill servers and count seconds of leases: three at a time, however many processes there are, so that these
+    # have cores to run on.
+    "crash/test_connection_cut.py": "crash-1",
+    "crash/test_postgres_killed.py": "crash-2",
+    "crash/test_server_killed.py": "crash-1",
+    "crash/test_sigterm.py": "crash-2",
+    "crash": "crash-3",
+    "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
+    "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
+}
+
+# No test asserts how long an example takes: on a busy machine it takes longer.
+hypothesis.settings.register_profile("stenograph", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("stenograph")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if POSTGRES_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.postgres)
+        group = group_of(item.path)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def group_of(path: Path) -> str | None:
+    """That of the module, or of the nearest folder above it that has one."""
+    below = path.relative_to(TESTS)
+    return next((GROUPS[str(one)] for one in (below, *below.parents) if str(one) in GROUPS), None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return WORKERS_PER_CORE * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +101,28 @@ def open_folder() -> Iterator[Path]:
 def postgres_dsn(open_folder: Path) -> Iterator[str]:
     given = os.environ.get("DATABASE_URL")
     if not given:
-        with EmbeddedPostgres(open_folder / "session") as embedded:
-            yield embedded.dsn
+        with held_postgres(open_folder / "session") as dsn:
+            yield dsn
         return
     scratch = create_database(given)
     yield scratch
     drop_database(given, scratch)
+
+
+@contextlib.contextmanager
+def held_postgres(folder: Path) -> Iterator[str]:
+    """The URL of an embedded Postgres that another process holds: that one stops it also when this one is killed.
+
+    Its session is its own, so that Ctrl-C does not end it before the tests that use it.
+    """
+    command = [sys.executable, "-c", HOLD_POSTGRES, folder]
+    with subprocess.Popen(
+        command, cwd=TESTS.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as holder:
+        assert holder.stdout is not None
+        dsn = holder.stdout.readline().strip()
+        assert dsn, "the embedded Postgres did not start"
+        yield dsn
 
 
 @pytest.fixture(scope="session")
@@ -87,10 +154,11 @@ def dsn_of(dsn: str, database: str) -> str:
 
 
 def create_database(server_dsn: str, template: str | None = None) -> str:
+    """Its URL. A template is copied file by file: through the write-ahead log, which is the default, it takes three times as long."""
     name = f"steno_test_{uuid4().hex[:12]}"
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
-        statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+        statement += sql.SQL(" TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(template))
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(statement)
     return dsn_of(server_dsn, name)

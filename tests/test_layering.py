@@ -13,20 +13,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {"domain", "projections"},
     "projections": {"domain"},
     "sql": set(),
-    "client": set(),  # so that it can be copied out of the project
+    "stenograph_client": set(),  # it is published without the server
     "adapters": {"domain", "commands", "projections", "sql"},
-    "api": {"domain", "commands", "projections", "sql", "adapters", "client"},
+    "api": {"domain", "commands", "projections", "sql", "adapters", "stenograph_client"},
 }
 PACKAGES = {*MAY_IMPORT, "bench", "tests"}
 # structlog in commands: a run works in the background, and the outermost loop of a worker logs what nobody waits for.
 LIBRARIES_OF_THE_CORE = {"domain": {"msgspec"}, "commands": {"msgspec", "structlog"}, "projections": {"msgspec"}, "sql": set()}
-DRIVERS = {"asyncpg": {"adapters"}, "psycopg": {"adapters"}, "aiosql": {"adapters"}, "httpx": {"adapters", "client"}}
+DRIVERS = {"asyncpg": {"adapters"}, "psycopg": {"adapters"}, "aiosql": {"adapters"}, "httpx": {"adapters", "stenograph_client"}}
 # The only modules outside adapters that construct what they define. serve.py has the embedded Postgres, whose life encloses the app's.
 WIRING = {Path("api/app.py"), Path("api/process/serve.py")}
 # What adapters define and is no adapter: pure state made for one connection, and values.
 VALUES = {"Subscription", "Batch", "Known"}
 
-MODULES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+FOLDERS = {package: Path(package) for package in PACKAGES} | {"stenograph_client": Path("client/stenograph_client")}
+MODULES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / FOLDERS[package]).rglob("*.py"))
 
 
 def imports_of(module: Path) -> Iterator[tuple[str, str]]:
@@ -44,27 +45,31 @@ def imports_of(module: Path) -> Iterator[tuple[str, str]]:
                 yield from ((absolute, name.name) for name in names)
 
 
+def package_of(module: Path) -> str:
+    return next(package for package, folder in FOLDERS.items() if module.is_relative_to(folder))
+
+
 def tops_of(module: Path) -> set[str]:
     return {source.partition(".")[0] for source, _ in imports_of(module)}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_imports_point_inwards(module: Path) -> None:
-    package = module.parts[0]
+    package = package_of(module)
     assert tops_of(module) & PACKAGES - {package} <= MAY_IMPORT[package]
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] in LIBRARIES_OF_THE_CORE], ids=str)
+@pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) in LIBRARIES_OF_THE_CORE], ids=str)
 def test_the_core_needs_little_besides_the_standard_library(module: Path) -> None:
-    assert tops_of(module) - PACKAGES - sys.stdlib_module_names <= LIBRARIES_OF_THE_CORE[module.parts[0]]
+    assert tops_of(module) - PACKAGES - sys.stdlib_module_names <= LIBRARIES_OF_THE_CORE[package_of(module)]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_only_adapters_import_a_driver(module: Path) -> None:
-    assert {driver for driver in tops_of(module) & DRIVERS.keys() if module.parts[0] not in DRIVERS[driver]} == set()
+    assert {driver for driver in tops_of(module) & DRIVERS.keys() if package_of(module) not in DRIVERS[driver]} == set()
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "api" and module not in WIRING], ids=str)
+@pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) == "api" and module not in WIRING], ids=str)
 def test_only_the_wiring_constructs_adapters(module: Path) -> None:
     imported = {name for source, name in imports_of(module) if source.partition(".")[0] == "adapters"}
     tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
@@ -77,7 +82,7 @@ def test_only_the_wiring_constructs_adapters(module: Path) -> None:
 def test_no_two_packages_import_each_other() -> None:
     needs = {package: set[str]() for package in MAY_IMPORT}
     for module in MODULES:
-        needs[module.parts[0]] |= tops_of(module) & MAY_IMPORT.keys() - {module.parts[0]}
+        needs[package_of(module)] |= tops_of(module) & MAY_IMPORT.keys() - {package_of(module)}
 
     def reached_from(package: str, seen: frozenset[str] = frozenset()) -> set[str]:
         return set().union(*({needed} | reached_from(needed, seen | {needed}) for needed in needs[package] - seen))
@@ -85,10 +90,33 @@ def test_no_two_packages_import_each_other() -> None:
     assert {package for package in needs if package in reached_from(package)} == set()
 
 
+def test_no_two_modules_import_each_other() -> None:
+    """Also not by way of others, nor for the type checker alone: what two modules share has a module of its own."""
+    ours = [module for module in MODULES if package_of(module) != "stenograph_client"]
+    by_name = {".".join(module.with_suffix("").parts): module for module in ours}
+    needs: dict[str, set[str]] = {}
+    for name, module in by_name.items():
+        named = {f"{source}.{imported}" for source, imported in imports_of(module)} | {source for source, _ in imports_of(module)}
+        needs[name] = named & by_name.keys() - {name}
+    while ends := {name for name, needed in needs.items() if not needed}:  # circles, and what imports them, remain
+        needs = {name: needed - ends for name, needed in needs.items() if name not in ends}
+    assert needs == {}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) != "adapters"], ids=str)
+def test_no_decision_hangs_on_the_name_or_the_text_of_an_exception(module: Path) -> None:
+    """An error is told apart by its class, which an adapter raises: its name and its words are the driver's to change."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    tests = [node.test for node in ast.walk(tree) if isinstance(node, ast.If | ast.IfExp | ast.While)]
+    asked = [ast.unparse(part) for test in tests for part in ast.walk(test) if isinstance(part, ast.Compare | ast.Call)]
+    names = (".__name__", ".__module__", "str(error)", "str(exc)", "error.args")
+    assert [part for part in asked if any(name in part for name in names)] == []
+
+
 def test_there_is_no_utils() -> None:
     assert [module for module in MODULES if module.stem in {"utils", "util", "helpers", "common", "misc"}] == []
 
 
 def test_every_folder_says_what_it_is_for() -> None:
-    silent = [package for package in PACKAGES if not ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text()))]
+    silent = [package for package in PACKAGES if not ast.get_docstring(ast.parse((ROOT / FOLDERS[package] / "__init__.py").read_text()))]
     assert silent == []

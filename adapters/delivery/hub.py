@@ -41,9 +41,10 @@ class Encoded(msgspec.Struct, gc=False):
 
     @property
     def wire(self) -> bytes:
-        if self.made is None:
-            self.made = self.encode(self.stored)
-        return self.made
+        made = self.made
+        if made is None:
+            made = self.made = self.encode(self.stored)
+        return made
 
 
 class Batch:
@@ -109,11 +110,11 @@ class Page:
             size = 0
             at = after + 1 - self.first
             for event in self.events[at : at + until - after]:
-                size += len(event.wire) + 1
-                if events and size > bytes_max:
-                    size -= len(event.wire) + 1
+                wire_bytes = len(event.wire) + 1
+                if events and size + wire_bytes > bytes_max:
                     break
                 events.append(event)
+                size += wire_bytes
             weight = BATCH_OVERHEAD_BYTES + 2 * size
             if self.batches_bytes + weight > BATCHES_BYTES_MAX:
                 self._forget_batches()
@@ -186,7 +187,14 @@ class Hub:
         """``watcher`` sees every event but deltas as it passes, before any subscriber of it is woken. It must not block."""
         self._watchers.append(watcher)
 
-    def offer(self, events: Sequence[Stored]) -> None:
+    def follow(self, events: Sequence[Stored]) -> None:
+        """As ``offer``, of what other processes wrote: remembered only where somebody here is subscribed to its stream.
+
+        Who joins later reads the log. A bulk load elsewhere would put out of memory what this process's readers come back for.
+        """
+        self.offer(events, remember_all=False)
+
+    def offer(self, events: Sequence[Stored], *, remember_all: bool = True) -> None:
         """Committed events in position order, from the tail."""
         woken: dict[StreamEntry, None] = {}
         for stored in events:
@@ -202,7 +210,7 @@ class Hub:
             ):
                 self._bytes += page.add(Encoded(stored, self._encode))
                 page.used = True
-            else:
+            elif remember_all or entry is not None:
                 self._remember(stream, stored)
             if entry is not None:
                 if stored.version > entry.head:  # the head that was read may be ahead of what has passed here
@@ -267,7 +275,8 @@ class Hub:
         return head if ends is None or ends > head else ends
 
     def behind(self, subscription: Subscription) -> bool:
-        return subscription.cursor < self._until(subscription)
+        entry = subscription.entry
+        return entry is not None and subscription.cursor < entry.head and subscription.cursor < self._until(subscription)
 
     def take(self, subscription: Subscription, *, bytes_max: int, page: Page | None = None) -> Batch | None:
         """The next events from memory, and the cursor moved past them. None: nothing new, or not in memory (``behind``).
@@ -293,6 +302,13 @@ class Hub:
             return None
         if page is None or not page.covers(after + 1):
             page = entry.page
+            if page is not None and page.next == until + 1 == entry.head + 1 == after + 2:
+                # One event for a follower that keeps pace, nearly always: nobody gets the same batch once there is a next event, so
+                # it is kept here alone.
+                event = page.events[-1]
+                batch = entry.newest = Batch(subscription.stream, after, (event,), len(event.wire) + 1)
+                subscription.cursor = until
+                return batch
             if page is None or not page.covers(after + 1):
                 page = self._pages.get((subscription.stream, after // PAGE_VERSIONS))
                 if page is None or not page.covers(after + 1):

@@ -15,9 +15,9 @@ import structlog
 from domain.errors import LogUnavailable
 from domain.event import Stored
 
-log = structlog.get_logger("tail")
+logger = structlog.get_logger("tail")
 
-PAGE_EVENTS: Final = 1000
+PAGE_EVENTS: Final = 250  # a millisecond or two of the loop: tokens of this process wait for a page of others' events
 HELD_BATCHES_MAX: Final = 256
 RETRY_S: Final = 0.25
 
@@ -25,11 +25,22 @@ ReadLog = Callable[[int, int], Awaitable[Sequence[Stored]]]
 
 
 class Tail:
-    """``read(after, limit)`` reads the log; ``deliver`` gets each run of events, without a gap or a repeat."""
+    """``read(after, limit)`` reads the log; ``deliver`` gets each run of events, without a gap or a repeat.
 
-    def __init__(self, read: ReadLog, deliver: Callable[[Sequence[Stored]], None], *, poll_s: float = 0.25) -> None:
+    ``deliver_read``, where it is given, gets instead of it what was read from the log: what other processes wrote.
+    """
+
+    def __init__(
+        self,
+        read: ReadLog,
+        deliver: Callable[[Sequence[Stored]], None],
+        *,
+        deliver_read: Callable[[Sequence[Stored]], None] | None = None,
+        poll_s: float = 0.25,
+    ) -> None:
         self._read = read
         self._deliver = deliver
+        self._deliver_read = deliver_read or deliver
         self._poll_s = poll_s
         self._held: deque[Sequence[Stored]] = deque()  # our own commits above a hole
         self._heard = 0  # a position that the log is known to have
@@ -56,7 +67,7 @@ class Tail:
     def offer(self, events: Sequence[Stored]) -> None:
         """What this process has just committed, in commit order."""
         if events[0].position == self.position + 1:
-            self._pass_on(events)
+            self._pass_on(events, self._deliver)
             if self._held:
                 self._drain()
             return
@@ -80,16 +91,16 @@ class Tail:
             self._wake.set()
             await self._moved.wait()
 
-    def _pass_on(self, events: Sequence[Stored]) -> None:
+    def _pass_on(self, events: Sequence[Stored], deliver: Callable[[Sequence[Stored]], None]) -> None:
         self.position = events[-1].position
         self.seen_at = asyncio.get_running_loop().time()
         try:
-            self._deliver(events)
+            deliver(events)
         except Exception:
             # A mistake of whoever is told must end neither the tail, or nobody here is told anything any more, nor the append
             # that this came from.
             self.stumbles += 1
-            log.exception("delivery_failed", position=events[0].position)
+            logger.exception("delivery_failed", position=events[0].position)
         self._moved.set()
 
     async def _run(self) -> None:
@@ -103,13 +114,13 @@ class Tail:
             try:
                 await self._catch_up()
             except LogUnavailable as error:
-                log.warning("tail_waits", error=str(error))
+                logger.warning("tail_waits", error=str(error))
                 await asyncio.sleep(RETRY_S)
                 self._look_again()
                 self._wake.set()
             except Exception:
                 self.stumbles += 1
-                log.exception("tail_stumbled", position=self.position)
+                logger.exception("tail_stumbled", position=self.position)
                 await asyncio.sleep(RETRY_S)
                 self._look_again()
                 self._wake.set()
@@ -117,16 +128,20 @@ class Tail:
     async def _catch_up(self) -> None:
         self._drain()
         while self._held or self._heard > self.position:
-            self._heard = self.position  # who says more while we read is heard
-            page = await self._read(self.position, PAGE_EVENTS)
+            # Of our own commits that wait above the hole nothing is read again.
+            limit = min(PAGE_EVENTS, self._held[0][0].position - self.position - 1) if self._held else PAGE_EVENTS
+            heard, self._heard = self._heard, self.position  # who says more while we read is heard
+            page = await self._read(self.position, limit)
             self.seen_at = asyncio.get_running_loop().time()
             new = [event for event in page if event.position > self.position]
             if new:
                 assert new[0].position == self.position + 1, f"the log has a hole below {new[0].position}"
-                self._pass_on(new)
+                self._pass_on(new, self._deliver_read)
             self._drain()
             if len(page) == PAGE_EVENTS:
                 self._look_again()
+            elif len(page) == limit:
+                self._heard = max(self._heard, heard)
 
     def _look_again(self) -> None:
         """There may be more than anybody has said."""
@@ -136,4 +151,4 @@ class Tail:
         while self._held and self._held[0][0].position <= self.position + 1:
             events = self._held.popleft()
             if events[-1].position > self.position:
-                self._pass_on([event for event in events if event.position > self.position])
+                self._pass_on([event for event in events if event.position > self.position], self._deliver)

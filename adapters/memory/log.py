@@ -1,37 +1,43 @@
-"""The log in memory: ``EventLog``, ``Blobs`` and ``Nodes`` with the semantics of the one in Postgres."""
+"""``EventLog`` in memory, with the semantics of the one in Postgres."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
 
-from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, NodeBeat, OpenGeneration
-from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode, encode, encode_actor
+from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand
+from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
 from domain.event import Stored
-from domain.generation import MessageStarted
 from domain.stream import Kind, Stream
 
 ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
+ADDED_TYPES = ("message_added", "message_start")
+ANSWER_TYPES = ("message_delta", "content_block")
+
+
+def as_outline(event: Stored) -> Stored:
+    return msgspec.structs.replace(event, actor=None, data=OUTLINE_END if event.type == "message_end" else event.data)
+
+
+def parent_of(event: Stored) -> UUID | None:
+    parent_id = msgspec.json.decode(event.data)["parent_id"]
+    return UUID(parent_id) if parent_id is not None else None
 
 
 class MemoryLog:
-    """Everything in lists and dicts; ``committed`` is called like the appender's."""
+    """Everything in lists and dicts. ``on_committed`` is called with the events of each append before its caller goes on."""
 
-    def __init__(self, committed: Callable[[Sequence[Stored]], None] = lambda _: None) -> None:
-        self.committed = committed
+    def __init__(self, on_committed: Callable[[Sequence[Stored]], None] = lambda _: None) -> None:
+        self.on_committed = on_committed
         self.events: list[Stored] = []
         self._streams: dict[Stream, list[Stored]] = {}
         self._kinds: dict[UUID, Kind] = {}
         self._commands: dict[tuple[UUID, str], KnownCommand] = {}
         self._claims: dict[tuple[str, str], Stream] = {}
-        self._active: dict[UUID, datetime] = {}
-        self._blobs: dict[tuple[Stream, bytes], bytes] = {}
         self._originals: dict[tuple[Stream, int], datetime] = {}
-        self._beats: dict[UUID, NodeBeat] = {}
 
     @property
     def last_success_at(self) -> float:
@@ -103,7 +109,7 @@ class MemoryLog:
             first = msgspec.structs.replace(appended, repeated=True)
             self._commands[request.command.actor_id, request.command.key] = KnownCommand(request.command.request_hash, first)
         if written:
-            self.committed(written)
+            self.on_committed(written)
         return appended
 
     async def read(
@@ -114,15 +120,40 @@ class MemoryLog:
 
     async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
         events = await self.read(stream, after=after, until=until, limit=len(self.events), without_deltas=True)
-        outline = [
-            msgspec.structs.replace(event, actor=None, data=OUTLINE_END if event.type == "message_end" else event.data)
-            for event in events
-            if event.type != "content_block"
-        ]
-        return outline[:limit]
+        return [as_outline(event) for event in events if event.type != "content_block"][:limit]
 
     async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
         return [event for event in self._streams.get(stream, [])[after:] if event.message_id == message_id]
+
+    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[Stored]:
+        outline = self._streams.get(stream, [])
+        newest = [event.version for event in outline if event.type in types][-1:]
+        wanted = {event.version for event in outline if event.message_id is None} | {*newest, len(outline)}
+        return [as_outline(event) for event in outline if event.version in wanted]
+
+    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[Stored]:
+        events = [event for event in self._streams.get(stream, [])[:until] if event.type not in ANSWER_TYPES]
+        parents = {(event.message_id, parent_of(event)) for event in events if event.type in ADDED_TYPES}
+        family: set[UUID | None] = set(message_ids)
+        family |= {above for one, above in parents if one in message_ids} | {one for one, above in parents if above in message_ids}
+        always = {*ADDED_TYPES, *ENDS, "message_deleted"}
+        newest = {event.message_id: event.version for event in events if event.type not in {*always, "chat_branch_selected"}}
+        return [
+            as_outline(event)
+            for event in events
+            if event.message_id is not None
+            and event.message_id in family
+            and (event.type in always or newest.get(event.message_id) == event.version)
+        ]
+
+    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[Stored]:
+        started: dict[UUID | None, Stored] = {}
+        for event in self._streams.get(stream, [])[:until]:
+            if event.type == "message_start":
+                started[event.message_id] = as_outline(event)
+            elif event.type in ENDS:
+                started.pop(event.message_id, None)
+        return list(started.values())
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
         return self.events[after : after + limit]
@@ -148,47 +179,9 @@ class MemoryLog:
     async def find_claim(self, kind: str, key: str) -> Stream | None:
         return self._claims.get((kind, key))
 
-    async def put(self, stream: Stream, content: bytes) -> str:
-        sha256 = hashlib.sha256(content).hexdigest()
-        self._blobs[stream, bytes.fromhex(sha256)] = content
-        return sha256
-
-    async def get(self, stream: Stream, sha256: str) -> bytes | None:
-        return self._blobs.get((stream, bytes.fromhex(sha256)))
-
-    async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
-        self._beats[node_id] = beat
-
-    async def beats(self) -> Mapping[UUID, NodeBeat]:
-        return dict(self._beats)
-
-    async def leave(self, node_id: UUID) -> None:
-        self._beats.pop(node_id, None)
-
-    async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
-        opened: dict[tuple[Stream, UUID | None], OpenGeneration] = {}
-        for event in self.events[since:]:
-            if event.type == "message_start":
-                start = decode("chat", event.type, event.data)
-                assert isinstance(start, MessageStarted)
-                assert event.message_id is not None
-                opened[event.stream, event.message_id] = OpenGeneration(
-                    event.stream, event.message_id, start.task_id, start.node_id, event.version
-                )
-            elif event.type in ENDS:
-                opened.pop((event.stream, event.message_id), None)
-        return list(opened.values())
-
     def streams(self, kind: Kind) -> list[Stream]:
         return [stream for stream in self._streams if stream.kind == kind]
 
-    async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
-        ids = [stream.id for (kind, _), stream in self._claims.items() if kind == "email"]
-        return ids[offset : offset + limit], len(ids)
-
-    async def note_active(self, user_ids: Sequence[UUID]) -> None:
-        now = datetime.now(UTC)
-        self._active.update((user_id, now) for user_id in user_ids)
-
-    async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
-        return {user_id: self._active[user_id] for user_id in user_ids if user_id in self._active}
+    def claimed(self, kind: str) -> list[Stream]:
+        """The streams that hold a claim of this kind, in the order in which they claimed it."""
+        return [stream for (claim_kind, _), stream in self._claims.items() if claim_kind == kind]

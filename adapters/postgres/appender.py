@@ -5,14 +5,14 @@ at the one while this process makes the other and hands out the last. A batch ru
 cancelled with a caller. A time-out or a lost connection is an unknown outcome: the connection is dropped and the same call is
 made again, saying so, until it is answered or ``hold_s`` is over.
 
-One that gives way (a bulk load) leaves the append lock to others for as long as it took it, whenever others write: the positions of
-its batches say so, since they are dense.
+One that gives way (a bulk load) leaves the append lock to others for three times as long as it took it, whenever others write: the
+positions of its batches say so, since they are dense. Its batches are small then.
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -34,10 +34,13 @@ log = structlog.get_logger("appender")
 CALL: Final = text("append_batch")
 LANES: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
 HALF_REQUESTS_MIN: Final = 32  # a batch is not halved below it: under light load that would only make more commits
+GIVES_WAY_EVENTS_MAX: Final = 100  # of a batch beside others: a millisecond or two under the lock, for which tokens wait
+GIVES_WAY_TIMES: Final = 3  # as long as a batch took, before the next one
 GIVES_WAY_MOST_S: Final = 0.1  # after a batch: what takes longer than that is held up by Postgres, and not by us
 CALL_TIMEOUT_S: Final = 10.0
 CLOSE_S: Final = 5.0
 SEPARATOR: Final = b"\x1e"
+NONE: Final = ("{}",)
 RETRY_FIRST_S: Final = 0.02
 RETRY_MOST_S: Final = 1.0
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -71,55 +74,60 @@ class Waiting:
         self.done = done
         self.asked_before = False  # with an outcome that nobody knows
         self.actor = encode_actor(request.actor) if request.actor is not None else None
-        # An element for each event of all its appends, in order.
-        self.types: list[str] = []
-        self.message_ids: list[UUID | None] = []
-        self.datas: list[bytes] = []
-        self.counts: list[int] = []  # how many of them each append has
         # Of requests that restore something: each event's own actor, and when it was recorded first.
         self.actors: list[bytes | None] | None = None
-        self.originals: list[datetime | None] = []
-        is_restored = any(append.origins for append in request.appends)
-        if is_restored:
-            self.actors = []
+        self.originals: list[datetime | None] | None = None
+        # An element for each event of all its appends, in order.
+        types: list[str] = []
+        message_ids: list[UUID | None] = []
+        datas: list[bytes] = []
+        counts: list[int] = []  # how many of them each append has
         size = 0
-        command = request.command
+        needs_key = is_restored = False
         # What a batch holds once. An id's number, because it is hashed faster than the id.
         keys: list[Any] = []
         for append in request.appends:
             keys.append(append.stream.id.int)
-            for event in append.events:
+            events = append.events
+            counts.append(len(events))
+            for event in events:
                 name, data = encode(event.data)
                 length = len(data)
                 if length > EVENT_BYTES_MAX:
                     raise BadRequest(f"an event holds at most {EVENT_BYTES_MAX} bytes, this {name} has {length}")
-                self.types.append(name)
-                self.message_ids.append(event.message_id)
-                self.datas.append(data)
+                types.append(name)
+                message_ids.append(event.message_id)
+                datas.append(data)
                 size += length
-            self.counts.append(len(append.events))
-            if self.actors is not None:
-                self._take_origins(append, self.actors)
-            if append.expected < 0 and command is None:
-                # What was asked at an exact version is recognised by it; everything else needs a key to be asked again by.
-                command = CommandKey(NOBODY, uuid4().hex, b"")
+            if append.expected < 0:
+                needs_key = True
+            if append.origins:
+                is_restored = True
+        self.types, self.message_ids, self.datas, self.counts = types, message_ids, datas, counts
+        self.bytes = size
+        self.events = len(datas)
         if len(keys) > 1 and len(set(keys)) < len(keys):
             raise BadRequest("a request appends to each of its streams once, this one names one twice")
-        if command is None and not self.datas:
-            command = CommandKey(NOBODY, uuid4().hex, b"")  # only claims: there is nothing else to recognise it by
-        keys.extend([(claim.kind, claim.key) for claim in request.claims])
+        if is_restored:
+            self.actors, self.originals = [], []
+            for append in request.appends:
+                self._take_origins(append, self.actors, self.originals)
+        command = request.command
+        if command is None and (needs_key or not datas):
+            # What was asked at exact versions is recognised by its events; everything else needs a key to be asked again by.
+            command = CommandKey(NOBODY, uuid4().hex, b"")
+        if request.claims:
+            keys.extend([(claim.kind, claim.key) for claim in request.claims])
         if command is not None:
             keys.append((command.actor_id, command.key))
         self.command = command
-        self.bytes = size
-        self.events = len(self.datas)
         self.keys = keys
 
-    def _take_origins(self, append: StreamAppend, actors: list[bytes | None]) -> None:
+    def _take_origins(self, append: StreamAppend, actors: list[bytes | None], originals: list[datetime | None]) -> None:
         if append.origins and len(append.origins) != len(append.events):
             raise BadRequest(f"expected an origin for each of {len(append.events)} events, received {len(append.origins)}")
         actors += [origin.actor for origin in append.origins] or [self.actor] * len(append.events)
-        self.originals += [origin.at for origin in append.origins] or [None] * len(append.events)
+        originals += [origin.at for origin in append.origins] or [None] * len(append.events)
 
 
 class Lane:
@@ -161,6 +169,7 @@ class Appender:
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
         self._gives_way = gives_way
+        self._beside_others = False  # whether others wrote between this one's last two batches
         self._lanes = [Lane() for _ in range(1 if gives_way else LANES)]
         self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
@@ -191,8 +200,13 @@ class Appender:
                     await lane.connection.close(timeout=1)
 
     def _wake(self) -> None:
-        for lane in self._lanes:
-            lane.wake.set()
+        """Start the lanes that ``_gather`` has something for. For nothing woken, a task costs as much as a token's request."""
+        waiting = len(self._waiting)
+        if self._closing or waiting >= (HALF_REQUESTS_MIN if self._in_flight else 2 * HALF_REQUESTS_MIN):
+            for lane in self._lanes:
+                lane.wake.set()
+        elif waiting and not self._in_flight:
+            self._lanes[0].wake.set()
 
     @property
     def waiting_events(self) -> int:
@@ -207,7 +221,8 @@ class Appender:
             raise Overloaded("the append queue (bytes)", WAITING_BYTES_MAX)
         self._waiting.append(waiting)
         self._waiting_bytes += waiting.bytes
-        self._wake()
+        if not self._in_flight or len(self._waiting) == HALF_REQUESTS_MIN:
+            self._wake()
         # A caller that is cancelled cancels this future, and nothing else: the request goes on without it.
         return await waiting.done
 
@@ -216,18 +231,19 @@ class Appender:
         while True:
             lane.wake.clear()
             if batch := self._gather(lane):
-                keys = {key for one in batch for key in one.keys}
+                keys = set().union(*[one.keys for one in batch])
                 self._in_flight |= keys
                 before, began = self.newest, loop.time()
                 try:
                     await self._write(lane, batch)
                 finally:
                     self._in_flight -= keys
-                    if self._waiting or self._closing:
-                        self._wake()
-                if self._gives_way and not self._closing and self._others_wrote(before, batch):
-                    self.pauses += 1
-                    await asyncio.sleep(min(loop.time() - began, GIVES_WAY_MOST_S))
+                    self._wake()
+                if self._gives_way:
+                    self._beside_others = self._others_wrote(before, batch)
+                    if self._beside_others and not self._closing:
+                        self.pauses += 1
+                        await asyncio.sleep(min(GIVES_WAY_TIMES * (loop.time() - began), GIVES_WAY_MOST_S))
             elif self._closing and not self._waiting:
                 return
             else:
@@ -255,9 +271,11 @@ class Appender:
         held_back: list[Waiting] = []
         taken = set(self._in_flight)
         events = size = 0
+        bytes_max = self._batch_bytes_max
+        events_max = min(self._batch_events_max, GIVES_WAY_EVENTS_MAX) if self._beside_others else self._batch_events_max
         while waiting and len(batch) < requests_max:
             one = waiting[0]
-            if batch and (events + one.events > self._batch_events_max or size + one.bytes > self._batch_bytes_max):
+            if batch and (events + one.events > events_max or size + one.bytes > bytes_max):
                 break
             waiting.popleft()
             if taken.isdisjoint(one.keys):
@@ -267,7 +285,8 @@ class Appender:
             else:
                 held_back.append(one)
             taken.update(one.keys)
-        waiting.extendleft(reversed(held_back))
+        if held_back:
+            waiting.extendleft(reversed(held_back))
         self._waiting_bytes -= size
         return batch
 
@@ -306,12 +325,12 @@ class Appender:
         arguments = call_arguments(batch)
         deadline = loop.time() + self._hold_s
         pause_s = RETRY_FIRST_S
+        asked_before = any(one.asked_before for one in batch)
         while True:
             try:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     if lane.connection is None:
                         lane.connection = await self._connect()
-                    asked_before = any(one.asked_before for one in batch)
                     row = await lane.connection.fetchrow(CALL, len(batch), asked_before, *arguments)
                 self.batches += 1
                 self.last_success_at = loop.time()
@@ -321,6 +340,7 @@ class Appender:
                     raise
                 self.retries += 1
                 if outcome_unknown(error):
+                    asked_before = True
                     for one in batch:
                         one.asked_before = True
                     lane.drop()
@@ -335,18 +355,19 @@ class Appender:
         committed: list[Stored] = []
         touch = claim = 0
         results: list[Appended | StenographError] = []
-        for index, one in enumerate(batch):
+        for one, outcome, position in zip(batch, outcomes, positions, strict=True):
             first_touch, first_claim = touch, claim
             touch += len(one.counts)
             claim += len(one.request.claims)
             after = versions[first_touch:touch]
-            match outcomes[index]:
+            match outcome:
                 case 0:
-                    position = positions[index] - one.events
+                    answer = one.command.answer if one.command is not None else b"null"
+                    results.append(Appended(position, after, at, False, answer))
                     types, message_ids, datas = one.types, one.message_ids, one.datas
                     actors = one.actors or [one.actor] * one.events
-                    number = 0
-                    for append, count, version in zip(one.request.appends, one.counts, after, strict=True):
+                    number, position = 0, position - one.events
+                    for append, version, count in zip(one.request.appends, after, one.counts):  # noqa: B905  # as many, see ``Waiting``
                         stream = append.stream
                         for at_version in range(version - count + 1, version + 1):
                             position += 1
@@ -354,33 +375,34 @@ class Appender:
                                 Stored(position, stream, at_version, types[number], message_ids[number], actors[number], datas[number], at)
                             )
                             number += 1
-                    answer = one.command.answer if one.command is not None else b"null"
-                    results.append(Appended(positions[index], after, at, False, answer))
                 case 1:
-                    results.append(Appended(positions[index], after, msgspec.json.decode(answers[index], type=datetime)))
+                    answer = answers[len(results)]
+                    results.append(Appended(position, after, msgspec.json.decode(answer, type=datetime)))
                 case 2:
-                    results.append(repeated(one, positions[index], answers[index]))
+                    results.append(repeated(one, position, answers[len(results)]))
                 case 3:
                     assert one.command is not None
                     results.append(CommandMismatch(one.command.key))
                 case 4:
                     results.append(conflict(one, after))
                 case 5:
-                    taken = one.request.claims[positions[index] - 1 - first_claim]
+                    taken = one.request.claims[position - 1 - first_claim]
                     results.append(ClaimTaken(taken.kind, taken.key))
                 case _:
-                    results.append(BadRequest(other_kind(one.request.appends[positions[index] - 1 - first_touch].stream)))
+                    results.append(BadRequest(other_kind(one.request.appends[position - 1 - first_touch].stream)))
         if committed:
             self.newest = max(self.newest, committed[-1].position)
             self._committed(committed)
         for one, result in zip(batch, results, strict=True):
-            if one.done.done():
+            done = one.done
+            if done.done():
                 continue
-            if isinstance(result, Appended):
-                one.done.set_result(result)
+            if type(result) is Appended:
+                done.set_result(result)
             else:
-                one.done.set_exception(result)
-                one.done.exception()  # see _fail
+                assert isinstance(result, StenographError)
+                done.set_exception(result)
+                done.exception()  # see _fail
 
 
 class First(msgspec.Struct):
@@ -416,73 +438,74 @@ def call_arguments(batch: Sequence[Waiting]) -> tuple[str, ...]:
     The driver looks at every element of a list in Python, 2 µs each, and at every list, 6 µs each; reading a text costs
     Postgres less than that. JSON goes between record separators, which it can't hold itself (RFC 8259 §7).
     """
-    commands: tuple[list[str], ...] = ([], [], [], [], [])
-    claims: tuple[list[str], ...] = ([], [], [], [])
-    touch_request: list[int] = []
-    touch_stream: list[str] = []
-    touch_kind: list[str] = []
-    touch_expected: list[int] = []
-    touch_events: list[int] = []
-    event_touch: list[int] = []
-    event_number: list[int] = []
-    types: list[str] = []
-    message_ids: list[str] = []
-    actors: list[bytes] = []
-    datas: list[bytes] = []
-    originals: list[str] = []
-    touch = 0
-    for number, one in enumerate(batch, 1):
-        command = one.command
-        if command is not None:
-            answer, request_hash = command.answer.decode(), f"\\x{command.request_hash.hex()}"
-            _push(commands, str(number), _id(command.actor_id), _quoted(command.key), _quoted(request_hash), _quoted(answer))
-        for claim in one.request.claims:
-            _push(claims, str(number), _quoted(claim.kind), _quoted(claim.key), _id(claim.stream.id))
-        for append, count in zip(one.request.appends, one.counts, strict=True):
-            touch += 1
-            kind, stream_id = append.stream
-            touch_request.append(number)
-            touch_stream.append(_id(stream_id))
-            touch_kind.append(kind)
-            touch_expected.append(append.expected)
-            touch_events.append(count)
-            if count == 1:
-                event_touch.append(touch)
-                event_number.append(1)
-            else:
-                event_touch += [touch] * count
-                event_number += range(1, count + 1)
-        types += one.types
-        message_ids += map(_id, one.message_ids)
-        datas += one.datas
-        if one.actors is None:
-            actors += [one.actor or b""] * one.events
-        else:
-            actors += [actor or b"" for actor in one.actors]
-            originals += ["NULL"] * (len(datas) - one.events - len(originals))
-            originals += [at.astimezone(UTC).isoformat() if at is not None else "NULL" for at in one.originals]
-    if originals:
-        originals += ["NULL"] * (len(datas) - len(originals))
+    appends = [append for one in batch for append in one.request.appends]
+    counts = [count for one in batch for count in one.counts]
+    datas = [data for one in batch for data in one.datas]
+    every_append = _numbers(range(1, len(appends) + 1))
     return (
-        *map(_array, commands),
-        *map(_array, claims),
-        _numbers(touch_request),
-        _array(touch_stream),
-        _array(touch_kind),
-        _numbers(touch_expected),
-        _numbers(touch_events),
-        _numbers(event_touch),
-        _numbers(event_number),
-        _array([f'"{name}"' for name in types]),  # quoted: an emitter may call its type "null"
-        _array(message_ids),
-        SEPARATOR.join(actors).decode(),
+        *_commands(batch),
+        *_claims(batch),
+        every_append
+        if len(appends) == len(batch)  # one each, so they have their requests' numbers
+        else _numbers([number for number, one in enumerate(batch, 1) for _ in one.counts]),
+        _ids([append.stream.id for append in appends]),
+        _array([append.stream.kind for append in appends]),
+        _numbers([append.expected for append in appends]),
+        _numbers(counts),
+        *(
+            (every_append, _numbers([1] * len(appends)))
+            if len(datas) == len(appends) and 0 not in counts  # one event each: tokens
+            else (
+                _numbers([touch for touch, count in enumerate(counts, 1) for _ in range(count)]),
+                _numbers([number for count in counts for number in range(1, count + 1)]),
+            )
+        ),
+        _array([f'"{name}"' for one in batch for name in one.types]),  # quoted: an emitter may call its type "null"
+        _ids([message_id for one in batch for message_id in one.message_ids]),
+        SEPARATOR.join([actor or b"" for one in batch for actor in one.actors or [one.actor] * one.events]).decode(),
         SEPARATOR.join(datas).decode(),
-        _array(originals),
+        _originals(batch),
     )
 
 
-def _id(id_: UUID | None) -> str:
-    return "NULL" if id_ is None else f"{id_.int:032x}"  # a third of what its usual form costs
+def _commands(batch: Sequence[Waiting]) -> Iterable[str]:
+    """Of the requests that have a key: number, actor, key, hash, answer."""
+    keyed = [(number, one.command) for number, one in enumerate(batch, 1) if one.command is not None]
+    if not keyed:
+        return NONE * 5
+    return (
+        _numbers([number for number, _ in keyed]),
+        _ids([command.actor_id for _, command in keyed]),
+        _array([_quoted(command.key) for _, command in keyed]),
+        _array([_quoted(f"\\x{command.request_hash.hex()}") for _, command in keyed]),
+        _array([_quoted(command.answer.decode()) for _, command in keyed]),
+    )
+
+
+def _claims(batch: Sequence[Waiting]) -> Iterable[str]:
+    """Of everything that is claimed: the request's number, kind, key, stream."""
+    claims = [(number, claim) for number, one in enumerate(batch, 1) if one.request.claims for claim in one.request.claims]
+    if not claims:
+        return NONE * 4
+    return (
+        _numbers([number for number, _ in claims]),
+        _array([_quoted(claim.kind) for _, claim in claims]),
+        _array([_quoted(claim.key) for _, claim in claims]),
+        _ids([claim.stream.id for _, claim in claims]),
+    )
+
+
+def _originals(batch: Sequence[Waiting]) -> str:
+    """When each event was recorded first; of no event where none is restored."""
+    if not [one for one in batch if one.originals is not None]:
+        return "{}"
+    times = [at for one in batch for at in one.originals or [None] * one.events]
+    return _array([at.astimezone(UTC).isoformat() if at is not None else "NULL" for at in times])
+
+
+def _ids(ids: Sequence[UUID | None]) -> str:
+    """``{0a1b…,NULL}``. This way to print an id takes a third of the time of any other."""
+    return _array(["NULL" if id_ is None else "%032x" % id_.int for id_ in ids])  # noqa: UP031  # see above
 
 
 def _quoted(text: str) -> str:
@@ -494,11 +517,6 @@ def _array(elements: list[str]) -> str:
     return f"{{{','.join(elements)}}}"
 
 
-def _numbers(numbers: list[int]) -> str:
+def _numbers(numbers: Iterable[int]) -> str:
     """``{1,2,3}``: the way a list of numbers prints is nearly that already."""
-    return f"{{{str(numbers)[1:-1]}}}"
-
-
-def _push(columns: tuple[list[str], ...], *values: str) -> None:
-    for column, value in zip(columns, values, strict=True):
-        column.append(value)
+    return f"{{{str([*numbers])[1:-1]}}}"

@@ -17,7 +17,7 @@ import structlog
 from adapters.postgres.connection import FAILURES
 from adapters.postgres.queries import text
 
-log = structlog.get_logger("bell")
+logger = structlog.get_logger("bell")
 
 CHANNEL: Final = "stenograph"
 NOTIFY: Final = text("notify")
@@ -103,7 +103,7 @@ class Bell:
                             if self._signals:
                                 self._wake.set()
                 except FAILURES as error:
-                    log.warning("bell_not_rung", error=f"{type(error).__name__}: {error}")
+                    logger.warning("bell_not_rung", error=f"{type(error).__name__}: {error}")
                     if connection is not None:
                         connection.terminate()
                         connection = None
@@ -129,7 +129,7 @@ class Bell:
         try:
             chime = msgspec.json.decode(str(payload), type=Chime)
         except msgspec.DecodeError:
-            log.warning("bell_not_understood", payload=str(payload)[:200])
+            logger.warning("bell_not_understood", payload=str(payload)[:200])
             return
         if chime.node == self._node_id:
             return
@@ -150,7 +150,7 @@ class Bell:
                     self._rung(head or 0)
                     await asyncio.sleep(HEARTBEAT_S)
             except FAILURES as error:
-                log.warning("bell_not_heard", error=f"{type(error).__name__}: {error}")
+                logger.warning("bell_not_heard", error=f"{type(error).__name__}: {error}")
             finally:
                 if connection is not None:
                     connection.terminate()

@@ -2,10 +2,12 @@
 
 import psycopg
 import structlog
+from psycopg.rows import dict_row
 
+from adapters.postgres.errors import database_errors
 from adapters.postgres.queries import text
 
-log = structlog.get_logger("capacity")
+logger = structlog.get_logger("capacity")
 
 
 class TooFewConnections(RuntimeError):
@@ -22,13 +24,16 @@ class TooFewConnections(RuntimeError):
 def require_connections(dsn: str, workers: int, *, least: int, most: int) -> None:
     """``least`` and ``most`` are what one process holds when idle, and under load.
 
-    Raises ``TooFewConnections`` where all together could not even be idle; says so in the log where they may run short.
+    Raises ``TooFewConnections`` if they exceed the room even when idle, ``DatabaseError``. Logs a warning if they may run short.
     """
-    with psycopg.connect(dsn, autocommit=True, application_name="stenograph capacity") as connection:
+    with (
+        database_errors(),
+        psycopg.connect(dsn, autocommit=True, application_name="stenograph capacity", row_factory=dict_row) as connection,
+    ):
         row = connection.execute(text("connection_capacity")).fetchone()
     assert row is not None
-    room, taken = row
+    room, taken = row["room"], row["taken"]
     if workers * least > room:
         raise TooFewConnections(workers, least, most, room)
     if workers * most > room - taken:
-        log.warning("few_connections", workers=workers, wanted_under_load=workers * most, given=room, taken_by_others=taken)
+        logger.warning("few_connections", workers=workers, wanted_under_load=workers * most, given=room, taken_by_others=taken)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from adapters.postgres.log import Reader
 from adapters.postgres.queries import text
+from adapters.postgres.query_reader import QueryReader
 from domain.errors import LogUnavailable
 
 REACHED: Final = text("projections_reached")
@@ -16,7 +16,7 @@ LOOK_S: Final = 0.01  # between two looks at the checkpoints that somebody waits
 class Checkpoints:
     """Those of the projections named ``names``, for all who wait for them."""
 
-    def __init__(self, reader: Reader, names: Sequence[str]) -> None:
+    def __init__(self, reader: QueryReader, names: Sequence[str]) -> None:
         self._reader = reader
         self._names = list(names)
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # for the checkpoints to be at a position

@@ -16,8 +16,9 @@ import structlog
 
 from adapters.postgres.connection import connect
 from adapters.postgres.queries import text
+from domain.errors import LogUnavailable
 
-log = structlog.get_logger("epoch")
+logger = structlog.get_logger("epoch")
 
 NEWEST: Final = text("newest_epoch")
 ADD: Final = text("add_epoch")
@@ -53,7 +54,7 @@ async def current_epoch(dsn: str, known: Known | None = None, *, force_new: bool
                 return Epoch(newest["epoch"], server["head"], server["fsync"] == "on")
             epoch = uuid4()
             await connection.execute(ADD, epoch, server["system_identifier"], server["timeline"], server["head"])
-        log.info("new_epoch", epoch=str(epoch), reason=reason, head=server["head"])
+        logger.info("new_epoch", epoch=str(epoch), reason=reason, head=server["head"])
         return Epoch(epoch, server["head"], server["fsync"] == "on")
     finally:
         await connection.close(timeout=2)
@@ -71,6 +72,27 @@ async def why_another(connection: Any, epoch: UUID, seen: Callable[[], int]) -> 
     if newest is not None and newest["epoch"] != epoch:
         return f"its epoch is {newest['epoch']} now"
     return _why_new(newest, server, known)
+
+
+class EpochGuard:
+    """Refuses new connections that lead to another history of the log than the one that this process follows.
+
+    ``position`` returns the newest position that this process has seen. ``lost`` is set at the first refusal, and ``reason`` says why.
+    """
+
+    def __init__(self, epoch: UUID, position: Callable[[], int]) -> None:
+        self._epoch = epoch
+        self._position = position
+        self.lost = asyncio.Event()
+        self.reason = ""
+
+    async def check(self, connection: Any) -> None:
+        """Raises ``LogUnavailable`` if the database was replaced: its positions mean other events than those this process has seen."""
+        reason = await why_another(connection, self._epoch, self._position)
+        if reason is not None:
+            self.reason = self.reason or reason
+            self.lost.set()
+            raise LogUnavailable(f"the database holds another history: {reason}")
 
 
 def _why_new(newest: Mapping[str, Any] | None, server: Mapping[str, Any], known: Known | None) -> str | None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.adapt import Loader
+from psycopg.rows import namedtuple_row
 
 from adapters.postgres.queries import text
 from domain.jsonlines import encode_blob, encode_event, references
@@ -30,7 +31,9 @@ class WholeExport:
     """A context manager: ``with WholeExport(dsn) as export``. It reads one moment of the log, whatever is written meanwhile."""
 
     def __init__(self, dsn: str) -> None:
-        self._connection = psycopg.connect(dsn, cursor_factory=psycopg.RawCursor, application_name="stenograph export")
+        self._connection = psycopg.connect(
+            dsn, cursor_factory=psycopg.RawCursor, row_factory=namedtuple_row, application_name="stenograph export"
+        )
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         self._connection.read_only = True
         self._connection.adapters.register_loader("json", _AsItIs)
@@ -46,12 +49,12 @@ class WholeExport:
     def owner(self, email: str) -> UUID | None:
         """Who has this address, in its normal form."""
         row = self._connection.execute(OWNER, (email,)).fetchone()
-        return row[0] if row is not None else None
+        return row.stream_id if row is not None else None
 
     def total(self) -> int:
         """How many events there are at most."""
         row = self._connection.execute(TOTAL).fetchone()
-        return row[0] if row is not None else 0
+        return row.events if row is not None else 0
 
     def lines(self, owner_id: UUID | None = None) -> Iterator[bytes]:
         """All chats, or those that somebody made, deleted ones too; some lines at a time."""
@@ -60,10 +63,10 @@ class WholeExport:
             page = self._connection.execute(CHATS, (last, owner_id, PAGE_CHATS)).fetchall()
             if not page:
                 return
-            for chat_id, name in page:
-                yield from self._chat(chat_id, f"chat/{name}".encode())
+            for row in page:
+                yield from self._chat(row.stream_id, f"chat/{row.name}".encode())
                 self.chats += 1
-            last = page[-1][0]
+            last = page[-1].stream_id
 
     def _chat(self, chat_id: UUID, name: bytes) -> Iterator[bytes]:
         kept: set[str] = set()
@@ -71,17 +74,17 @@ class WholeExport:
         while True:
             page = self._connection.execute(EVENTS, (chat_id, after, PAGE_EVENTS)).fetchall()
             made: list[bytes] = []
-            for version, type_, message_id, actor, data, at_us in page:
+            for version, type_, message_id, actor, data, at_us in page:  # in the order of ``export_events``: once for each event
                 for digest in references(data):
                     if digest not in kept:
                         kept.add(digest)
                         row = self._connection.execute(BLOB, (chat_id, digest)).fetchone()
                         if row is not None:
-                            made.append(encode_blob(name, row[0]))
+                            made.append(encode_blob(name, row.content))
                 made.append(encode_event(name, version, at_us, before_us, type_, message_id, actor, data))
                 before_us = at_us
             self.events += len(page)
             yield b"".join(made)
             if len(page) < PAGE_EVENTS:
                 return
-            after = page[-1][0]
+            after = page[-1].version

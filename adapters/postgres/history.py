@@ -13,8 +13,9 @@ from uuid import UUID
 import msgspec
 
 from adapters.postgres.checkpoints import Checkpoints
-from adapters.postgres.log import VERSION_MAX, Reader
+from adapters.postgres.log import VERSION_MAX
 from adapters.postgres.queries import text
+from adapters.postgres.query_reader import QueryReader
 from adapters.postgres.search import LISTED, Searching, listing, marks
 from domain.codec import decode_event, today
 from domain.errors import MessageNotFound
@@ -59,7 +60,7 @@ THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others 
 class PostgresHistory:
     """``History``. See the port for what each method promises."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: QueryReader) -> None:
         self._reader = reader
         self._checkpoints = Checkpoints(reader, READ)
 
@@ -70,7 +71,7 @@ class PostgresHistory:
             await reading.everything()
             return reading.view
 
-        return await self._reader.snapshot(read)
+        return await self._reader.in_transaction_snapshot(read)
 
     async def branch(
         self, chat_id: UUID, *, at: int | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int
@@ -81,7 +82,7 @@ class PostgresHistory:
             await reading.what_the_tail_touches()
             return reading.view, await reading.branch(leaf, above, limit)
 
-        return await self._reader.snapshot(read)
+        return await self._reader.in_transaction_snapshot(read)
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
         return [ListedChat(**row) for row in await self._reader.fetch(LISTED, *listing(user_id, chosen, offset, limit))]
@@ -92,7 +93,7 @@ class PostgresHistory:
         async def read(connection: Any) -> Sequence[FoundChat]:
             return await Searching(connection, user_id, phrases, chosen).page(offset, limit)
 
-        return await self._reader.snapshot(read) if phrases else []
+        return await self._reader.in_transaction_snapshot(read) if phrases else []
 
     async def own(self, user_id: UUID, chosen: ChatFilter = ALL, *, after: int, limit: int) -> Sequence[tuple[int, UUID]]:
         return [(row["position"], row["chat_id"]) for row in await self._reader.fetch(OWN, user_id, after, limit, *marks(chosen))]
@@ -114,7 +115,7 @@ class PostgresHistory:
             messages = await counted_messages(connection, [chat["chat_id"] for chat in chats])
             return [CountedChat(**chat, messages=messages[chat["chat_id"]]) for chat in chats], total
 
-        return await self._reader.snapshot(read)
+        return await self._reader.in_transaction_snapshot(read)
 
     async def times(self, versions: Mapping[UUID, int]) -> Mapping[UUID, datetime]:
         rows = await self._reader.fetch(TIMES, list(versions), list(versions.values())) if versions else []

@@ -16,17 +16,26 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiosql
 import psycopg
 from psycopg import errors, sql
 
 import sql as our_sql
+from adapters.postgres.errors import database_errors
+from adapters.postgres.queries import text
 
 APP_ROLE = "stenograph_app"
 PART = re.compile(r"_\d+_of_\d+$")  # of a replay
 MIGRATION_NAME = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
+
+LOCK_TABLE: Final = text("lock_table_exclusively")
+DROP_SCHEMA: Final = text("drop_schema")
+CREATE_SCHEMA: Final = text("create_schema")
+GRANT_SCHEMA: Final = text("grant_schema")
+GRANT_TABLES: Final = text("grant_tables")
+DROP_ROUTINE: Final = text("drop_routine")
 
 _queries: Any = aiosql.from_path(our_sql.folder() / "queries" / "migrate.sql", "psycopg", mandatory_parameters=False)
 
@@ -99,14 +108,14 @@ def migrate(dsn: str, *, sql_folder: Path | None = None, lock_timeout_s: float =
     """Apply what is missing and return its names.
 
     ``lock_timeout_s`` bounds the wait for another server that migrates, and for each lock a statement needs.
-    Raises ``MigrationError``, or ``psycopg.OperationalError`` when the database cannot be reached.
+    Raises ``MigrationError``, or ``DatabaseUnreachable`` when the database cannot be reached.
     """
     folder = sql_folder or our_sql.folder()
     migrations = _numbered(_files(folder / "migrations"))
     functions = _files(folder / "functions")
     projections = _files(folder / "projections")
     applied: list[str] = []
-    with psycopg.connect(dsn, autocommit=True, application_name="steno migrate") as connection:
+    with database_errors(), psycopg.connect(dsn, autocommit=True, application_name="steno migrate") as connection:
         with _step(connection, lock_timeout_s, "the bookkeeping"):
             _ensure_app_role(connection)
             _queries.create_bookkeeping(connection)
@@ -156,17 +165,16 @@ def create_projection(connection: "psycopg.Connection[Any]", projection: str, ta
         # In the order in which a projector and its readers take them, so that nobody holds what another waits for.
         _queries.hold_projection(connection, name=projection)
         for (table,) in _queries.tables_in(connection, schema=schema):
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
-        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
-    connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
-    before = connection.execute("SELECT current_setting('search_path')").fetchone()
-    assert before is not None
+            connection.execute(sql.SQL(LOCK_TABLE).format(table=sql.Identifier(schema, table)))
+        connection.execute(sql.SQL(DROP_SCHEMA).format(schema=name))
+    connection.execute(sql.SQL(CREATE_SCHEMA).format(schema=name))
+    before = _queries.current_search_path(connection)
     _queries.search_in(connection, path=f'"{schema}", public')
     connection.execute(tables)
-    _queries.search_in(connection, path=before[0])
+    _queries.search_in(connection, path=before)
     role = sql.Identifier(APP_ROLE)
-    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(name, role))
-    connection.execute(sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO {}").format(name, role))
+    connection.execute(sql.SQL(GRANT_SCHEMA).format(schema=name, role=role))
+    connection.execute(sql.SQL(GRANT_TABLES).format(schema=name, role=role))
 
 
 def drop_projection(connection: "psycopg.Connection[Any]", name: str) -> None:
@@ -251,7 +259,7 @@ def _apply_function(connection: psycopg.Connection, file: _File) -> None:
 
 def _drop(connection: psycopg.Connection, signatures: set[str]) -> None:
     for signature in signatures:
-        connection.execute(sql.SQL("DROP ROUTINE {}").format(sql.SQL(signature)))  # Postgres quoted it itself
+        connection.execute(sql.SQL(DROP_ROUTINE).format(routine=sql.SQL(signature)))  # Postgres quoted it itself
 
 
 def _ensure_app_role(connection: psycopg.Connection) -> None:

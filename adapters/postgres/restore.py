@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import IO, Final
 
-from adapters.postgres.writing import writing
+from adapters.postgres.bulk_log import bulk_log
 from commands.accounts import normal_email
 from commands.transfer.restore import REQUEST_BYTES, REQUEST_EVENTS, Restore, Restored
 from domain.errors import UserNotFound
@@ -22,11 +22,12 @@ async def restore(dsn: str, file: IO[bytes], done: Restored, *, email: str | Non
 
     ``email`` names who gets the chats whose owner has no account here. Raises ``UserNotFound`` where nobody has it, ``LogUnavailable``.
     """
-    async with writing(dsn, batch_events_max=REQUEST_EVENTS, batch_bytes_max=REQUEST_BYTES) as log:
+    async with bulk_log(dsn, batch_events_max=REQUEST_EVENTS, batch_bytes_max=REQUEST_BYTES) as bulk:
         owner_id = None
         if email is not None:
-            holder = await log.find_claim("email", normal_email(email))
+            holder = await bulk.log.find_claim("email", normal_email(email))
             if holder is None:
                 raise UserNotFound(email)
             owner_id = holder.id
-        await Restore(log, log, log, now=datetime.now(UTC), owner_id=owner_id, done=done, progressed=progressed).run(lines_of(file))
+        restoring = Restore(bulk.log, bulk.blobs, bulk.nodes, now=datetime.now(UTC), owner_id=owner_id, done=done, progressed=progressed)
+        await restoring.run(lines_of(file))

@@ -12,12 +12,13 @@ import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.pq.abc import PGconn
+from psycopg.rows import class_row, namedtuple_row
 
 from adapters.postgres.queries import text
 from domain.stream import KINDS, Stream
 from domain.verify.blobs import StoredBlob
-from domain.verify.finding import Finding, Head, Rows
-from domain.verify.log import Report, Verifying
+from domain.verify.finding import Finding, RowHeader, Rows
+from domain.verify.log import Report, Verification
 
 LOG_HEAD: Final = text("log_head")
 LOG: Final = text("verify_log")
@@ -68,22 +69,24 @@ def verify(
 ) -> Report:
     """Check the log from position ``first`` on, or one stream of it, up to the head that it has now. Writes nothing.
 
-    Raises ``NoSuchStream``, or what the driver raises where the database can't be read.
+    Raises ``NoSuchStream``, or ``psycopg.Error`` if the database can't be read: ``database_errors`` names it for a command.
     """
-    verifying = Verifying(first=first, of_stream=stream is not None)
-    with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.RawCursor, application_name="steno verify") as connection:
+    verifying = Verification(first=first, of_stream=stream is not None)
+    with psycopg.connect(
+        dsn, autocommit=True, cursor_factory=psycopg.RawCursor, row_factory=namedtuple_row, application_name="steno verify"
+    ) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():
             connection.execute(SETTINGS)
             row = connection.execute(LOG_HEAD).fetchone()
-            head = row[0] if row is not None else 0
+            head = row.position if row is not None else 0
             if stream is not None:
                 known = connection.execute(STREAM_IS_KNOWN, (stream.id,)).fetchone()
-                if known is None or not known[0]:
+                if known is None or not known.is_known:
                     raise NoSuchStream(str(stream))
             for rows in read(connection, first, head, stream, batch_events):
-                verifying.take(rows)
+                verifying.add_rows(rows)
                 progressed(Verified(rows.positions[-1], head, verifying.events))
             compare_blobs(connection, verifying, stream)
             if stream is None:
@@ -143,7 +146,7 @@ def broken_off(pgconn: PGconn) -> psycopg.OperationalError:
 
 def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
     data: list[bytes] = []
-    heads: list[Head] = []
+    heads: list[RowHeader] = []
     begins: list[int] = []
     begin, end = _numbers.size, 0
     same = NO_HEAD
@@ -158,7 +161,7 @@ def rows_of(sent: Sequence[bytes], names: dict[bytes, str]) -> Rows:
     return Rows(positions, versions, times_us, data, [*zip(heads, begins, [*begins[1:], len(data)], strict=True)])
 
 
-def head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
+def head_of(row: bytes, names: dict[bytes, str]) -> tuple[RowHeader, int]:
     """What stands between the numbers and the data, and where the data begins."""
     at = _numbers.size
     if len(row) > at + _usual.size:
@@ -171,11 +174,13 @@ def head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
             at = name_end + LENGTH_BYTES
             end = at + max(actor_length, 0)
             actor = None if actor_length == NULL else row[at:end]
-            return Head(stream_id, KINDS_AS_SENT.get(kind), message_id, names.get(name) or named(names, name), actor), end + LENGTH_BYTES
+            return RowHeader(
+                stream_id, KINDS_AS_SENT.get(kind), message_id, names.get(name) or named(names, name), actor
+            ), end + LENGTH_BYTES
     return any_head_of(row, names)
 
 
-def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
+def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[RowHeader, int]:
     """The same of a row of any shape."""
     at = _numbers.size
     values: list[bytes | None] = []
@@ -187,7 +192,7 @@ def any_head_of(row: bytes, names: dict[bytes, str]) -> tuple[Head, int]:
     stream_id, kind, message_id, name, actor = values
     assert stream_id is not None and name is not None  # NOT NULL
     known_kind = KINDS_AS_SENT.get(kind) if kind is not None else None
-    return Head(stream_id, known_kind, message_id, named(names, name), actor), at + LENGTH_BYTES
+    return RowHeader(stream_id, known_kind, message_id, named(names, name), actor), at + LENGTH_BYTES
 
 
 def named(names: dict[bytes, str], name: bytes) -> str:
@@ -199,24 +204,27 @@ def named(names: dict[bytes, str], name: bytes) -> str:
     return found
 
 
-def compare_blobs(connection: "psycopg.Connection[Any]", verifying: Verifying, stream: Stream | None) -> None:
-    with connection.cursor(name="blobs") if stream is None else connection.cursor() as cursor:
+def compare_blobs(connection: "psycopg.Connection[Any]", verifying: Verification, stream: Stream | None) -> None:
+    by_name = class_row(StoredBlob)
+    with connection.cursor(name="blobs", row_factory=by_name) if stream is None else connection.cursor(row_factory=by_name) as cursor:
         if stream is None:
             cursor.itersize = BLOBS_AT_ONCE  # type: ignore[attr-defined]  # a cursor with a name has it
             cursor.execute(BLOBS)
         else:
             cursor.execute(BLOBS_OF_STREAM, (stream.id,))
-        for row in cursor:
-            verifying.add(verifying.blobs.compare(StoredBlob(*row)))
+        for blob in cursor:
+            verifying.add(verifying.blobs.compare(blob))
     verifying.add(verifying.blobs.left())
 
 
 def around_the_log(connection: "psycopg.Connection[Any]", head: int) -> Iterator[Finding]:
     """What refers to the log from outside of it."""
-    for (name,) in connection.execute(EMPTY_STREAMS):
-        yield Finding(check="streams", position=None, stream=name, text=f"expected an event of {name}, found none")
-    for kind, key, stream_id in connection.execute(CLAIMS):
-        yield Finding(check="claims", position=None, text=f"expected the stream {stream_id} that claims {kind} {key!r}, found none")
-    for what, position in connection.execute(REACHED, (head,)):
-        text_ = f"expected a log up to position {position}, which {what} has seen, found its head at {head}"
+    for row in connection.execute(EMPTY_STREAMS):
+        yield Finding(check="streams", position=None, stream=row.name, text=f"expected an event of {row.name}, found none")
+    for row in connection.execute(CLAIMS):
+        yield Finding(
+            check="claims", position=None, text=f"expected the stream {row.stream_id} that claims {row.kind} {row.key!r}, found none"
+        )
+    for row in connection.execute(REACHED, (head,)):
+        text_ = f"expected a log up to position {row.position}, which {row.what} has seen, found its head at {head}"
         yield Finding(check="head", position=head + 1, text=text_)

@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 import sql as our_sql
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from adapters.postgres.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projector.checkpoints import listed
@@ -228,7 +228,7 @@ def run_partition(
 ) -> None:
     """The process of one partition."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that began it is interrupted, too, and ends it
-    collect_seldom()
+    collect_rarely()
     beginner = os.getppid()
 
     async def run() -> None:

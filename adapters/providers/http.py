@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -57,11 +58,17 @@ class Endpoint:
             return "the configured address"
         return str(url.copy_with(username=None, password=None, query=None, fragment=None))
 
-    def failed(self, code: str, detail: str) -> ProviderFailed:
+    def failed(self, code: str, detail: str, said: Mapping[str, Any] | None = None) -> ProviderFailed:
+        """``detail`` and the texts of ``said`` lose the secret, and all beyond a bound."""
+        return ProviderFailed(
+            code, self._public(detail), {k: self._public(v) if isinstance(v, str) else v for k, v in (said or {}).items()}
+        )
+
+    def _public(self, text: str) -> str:
         if self.secret:
-            detail = detail.replace(self.secret, "***")
-        detail = storable(detail)
-        return ProviderFailed(code, detail if len(detail) <= DETAIL_CHARS_MAX else f"{detail[:DETAIL_CHARS_MAX]}…")
+            text = text.replace(self.secret, "***")
+        text = storable(text)
+        return text if len(text) <= DETAIL_CHARS_MAX else f"{text[:DETAIL_CHARS_MAX]}…"
 
     def translated(self, error: Exception) -> ProviderFailed:
         """One of httpx's exceptions (``FAILURES``) under our name."""
@@ -128,8 +135,11 @@ class Endpoint:
                 body, _ = await bounded_body(response, ERROR_BODY_BYTES_MAX)
         except (httpx.HTTPError, TimeoutError):
             pass  # the status alone says enough
-        said = error_text(body)
-        return self.failed("provider_status", f"HTTP {response.status_code}{': ' if said else ''}{said}")
+        text = error_text(body)
+        said = {"status": response.status_code, **error_members(body)}
+        if retry_after := response.headers.get("retry-after"):
+            said["retry_after"] = retry_after
+        return self.failed("provider_status", f"HTTP {response.status_code}{': ' if text else ''}{text}", said)
 
 
 async def bounded_body(response: httpx.Response, bytes_max: int) -> tuple[bytes, bool]:
@@ -150,16 +160,14 @@ class Reads:
     def __init__(self, endpoint: Endpoint, response: httpx.Response) -> None:
         self._endpoint = endpoint
         plain = response.headers.get("content-encoding", "identity") == "identity"
-        self._read: Callable[[], Awaitable[bytes]] | None = response.extensions.get(READ) if plain else None
-        self._decoded = response.aiter_bytes() if self._read is None else None
+        read = response.extensions.get(READ) if plain else None
+        # The next bytes; empty at the end. Raises one of ``FAILURES``.
+        self.read: Callable[[], Awaitable[bytes]] = read or partial(anext, response.aiter_bytes(), b"")
 
     async def next(self) -> bytes:
-        """The next bytes; empty at the end. Raises ``ProviderFailed``."""
+        """As ``read``, but raises ``ProviderFailed``."""
         try:
-            if self._read is not None:
-                return await self._read()
-            assert self._decoded is not None
-            return await anext(self._decoded, b"")
+            return await self.read()
         except FAILURES as error:
             raise self._endpoint.translated(error) from None
 
@@ -170,6 +178,21 @@ def error_text(body: bytes) -> str:
         return error_message(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return " ".join(body.decode("utf-8", "replace").split())
+
+
+def error_members(body: bytes) -> dict[str, Any]:
+    """``message``, ``type``, ``code`` and ``param`` of an error in OpenAI's form, as far as they are texts or numbers."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return members_of(decoded.get("error")) if isinstance(decoded, dict) else {}
+
+
+def members_of(error: object) -> dict[str, Any]:
+    if not isinstance(error, dict):
+        return {}
+    return {name: error[name] for name in ("message", "type", "code", "param") if isinstance(error.get(name), str | int)}
 
 
 def error_message(error: object) -> str:

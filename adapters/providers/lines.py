@@ -28,7 +28,7 @@ class LineSplitter:
             self._after_cr = False
             if data[0] == 10:  # the LF of a CRLF that was cut in two
                 data = data[1:]
-        if b"\r" in data:
+        if 13 in data:  # a CR
             self._after_cr = data[-1] == 13
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")

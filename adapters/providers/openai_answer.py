@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
-from adapters.providers.http import error_message
+from adapters.providers.http import error_message, members_of
 from adapters.providers.lines import EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, too_large
 from adapters.providers.sse import ErrorEvent, SseSplitter, Stray
 from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
@@ -270,7 +270,8 @@ class OpenAIReader:
         self.failure = ProviderFailed("provider_garbage", f"expected the chunks of an answer, received {self._first_unreadable}")
 
     def _fail(self, error: object) -> None:
-        self.failure = ProviderFailed("provider_error", error_message(error) or "the provider reported an error without saying which")
+        said = error_message(error) or "the provider reported an error without saying which"
+        self.failure = ProviderFailed("provider_error", said, members_of(error))
 
     def _end(self, parts: list[Part]) -> None:
         if self._usage:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
-from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, Endpoint, Reads
+from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, FAILURES, Endpoint, Reads
 from commands.providers import Part
 from domain.errors import ProviderFailed
 
@@ -29,8 +29,19 @@ async def answered(endpoint: Endpoint, path: str, body: Mapping[str, Any], reade
     """The answer to a POST, read by read. Raises ``ProviderFailed`` after everything that came before the failure was yielded."""
     async with endpoint.posted(path, body) as response:
         reads = Reads(endpoint, response)
-        while data := await reads.next():
-            if parts := _fed(reader, data):
+        read = reads.read  # not ``next``: its coroutine and ``_fed`` are two calls more for every token
+        while True:
+            try:
+                data = await read()
+            except FAILURES as error:
+                raise endpoint.translated(error) from None
+            if not data:
+                break
+            try:
+                parts = reader.feed(data)
+            except ProviderFailed as failure:  # an event too large to be kept
+                reader.failure, parts = failure, []
+            if parts:
                 yield parts
             if reader.finishing or reader.failure is not None:
                 break
@@ -40,7 +51,7 @@ async def answered(endpoint: Endpoint, path: str, body: Mapping[str, Any], reade
         if _open(reader) and (parts := _finished(reader)):
             yield parts
         if reader.failure is not None:
-            raise endpoint.failed(reader.failure.code, str(reader.failure))
+            raise endpoint.failed(reader.failure.code, str(reader.failure), reader.failure.said)
         await _drain(reads)
 
 

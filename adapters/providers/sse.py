@@ -42,18 +42,19 @@ class SseSplitter:
 
     def feed(self, data: bytes) -> list[Event]:
         """Raises ``ProviderFailed`` when an event is larger than ``bytes_max``."""
-        if self._data is not None or self._name or b"\n\n" not in data:
+        if self._data is not None or self._name or (end := data.rfind(b"\n\n")) < 0:
             return self._events(self._lines.feed(data))
-        if self._lines.rest:
-            data = self._lines.finish() + data
-        if data[:6] != b"data: " or b"\r" in data or len(data) > self._bytes_max:
+        if rest := self._lines.finish():
+            data = rest + data
+            end += len(rest)
+        # A CR by its number, not as b"\r": "in" tries that as a number first, and swallows an exception, 0.5 µs.
+        if data[:6] != b"data: " or 13 in data or len(data) > self._bytes_max:
             return self._events(self._lines.feed(data))
         # What nearly every server sends, events of one "data: " line each, is cut by one split: 0.3 instead of 2 µs an event.
         self._started = True
         line_ends = data.count(b"\n")
-        if line_ends == 2 and data[-2:] == b"\n\n":
-            return [data[6:-2]]
-        end = data.rfind(b"\n\n")
+        if line_ends == 2 and end == len(data) - 2:
+            return [data[6:end]]
         usual = data[6:end].split(b"\n\ndata: ")
         tail = data[end + 2 :]
         if line_ends - tail.count(b"\n") != 2 * len(usual):

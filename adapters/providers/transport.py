@@ -11,7 +11,8 @@ on top of it, with its requests, headers, timeouts and exceptions; ``client.py``
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final, NamedTuple, cast
 
 import httptools
@@ -38,6 +39,7 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
+        self._bound_s = 0.0  # of the newest wait, seconds
         self._paused = False
         self.closed = False
         self.expiry: asyncio.TimerHandle | None = None
@@ -81,7 +83,9 @@ class _Connection(asyncio.Protocol):
         if self._buffered_bytes > READ_AHEAD_BYTES_MAX and not self._paused and self._transport is not None:
             self._transport.pause_reading()
             self._paused = True
-        self._wake()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -137,7 +141,7 @@ class _Connection(asyncio.Protocol):
                 raise self._failure
             if self.closed:
                 raise httpx.ReadError("the connection was closed before the answer was whole")
-            await self._wait(timeout_s)
+            await self._news(timeout_s)
 
     async def read(self, timeout_s: float | None) -> bytes:
         """Everything that has come since the last call; waits for the first of it. Empty at the answer's end."""
@@ -156,7 +160,7 @@ class _Connection(asyncio.Protocol):
                 return b""
             if self._failure is not None:
                 raise self._failure
-            await self._wait(timeout_s)
+            await self._news(timeout_s)
 
     def abort(self) -> None:
         self.closed = True
@@ -175,21 +179,19 @@ class _Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _wait(self, timeout_s: float | None) -> None:
+    def _news(self, timeout_s: float | None) -> "asyncio.Future[None]":
+        """Done when something has changed; fails with ``httpx.ReadTimeout`` after ``timeout_s``."""
         self._waiter = self._loop.create_future()
         if timeout_s is not None:
-            self._deadline = self._loop.time() + timeout_s
-            if self._timer is None:
-                self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
-            elif self._timer.when() > self._deadline:  # an answer with a shorter bound than the one before it
-                self._timer.cancel()
-                self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+            deadline = self._deadline = self._loop.time() + timeout_s
+            if self._timer is None or self._bound_s > timeout_s:  # an answer with a shorter bound than the one before it
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = self._loop.call_at(deadline, self._look_at_the_clock)
+            self._bound_s = timeout_s
         else:
             self._deadline = float("inf")
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _look_at_the_clock(self) -> None:
         """One timer for many reads: it fires at an old deadline, and moves on to the newest."""
@@ -210,13 +212,9 @@ class _Body(httpx.AsyncByteStream):
         self._connection: _Connection | None = connection
         self._timeout_s = timeout_s
 
-    def read(self) -> Awaitable[bytes]:
-        """What has come since the last call, as it came; empty at the end."""
-        assert self._connection is not None
-        return self._connection.read(self._timeout_s)
-
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self.read():
+        assert self._connection is not None
+        while data := await self._connection.read(self._timeout_s):
             yield data
 
     async def aclose(self) -> None:
@@ -271,7 +269,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
             connection.status,
             headers=connection.headers,
             stream=body,
-            extensions={"http_version": b"HTTP/1.1", READ: body.read},
+            extensions={"http_version": b"HTTP/1.1", READ: partial(connection.read, read_timeout_s)},
         )
 
     def release(self, origin: _Origin, connection: _Connection) -> None:

@@ -1,4 +1,4 @@
-"""What an answer cost, under the same names whoever gave it."""
+"""Token counts of an answer, under the same names for every provider."""
 
 from collections.abc import Mapping
 from math import isfinite

@@ -1,6 +1,7 @@
 """``/api/v1/auths``: signing up, in and out, keys and tickets.
 
-Nothing here takes an ``Idempotency-Key``: it would keep a fast hash of a body that holds a password.
+No route here takes a ``Caller``, whose idempotency key would keep a fast hash of a body that holds a password.
+``any_principal`` is for the routes that are open to accounts which wait for their approval.
 """
 
 import contextlib
@@ -13,10 +14,10 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from api.request.authentication import COOKIE, bearer_of, credential_of
+from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
 from commands.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
 from domain.errors import AccountInactive, NotAuthenticated
-from domain.user import Account, ChangeProfile, RenameUser, UserRole
+from domain.user import Account, UserRole
 
 PICTURE: Final = "/user.png"
 
@@ -42,7 +43,7 @@ class AddIn(msgspec.Struct):
     name: Text
     email: Text
     password: Text
-    role: UserRole = "pending"  # as in the reference: whoever may come in is said
+    role: UserRole = "pending"  # as in the reference: the admin says who may come in
     profile_image_url: Picture | None = None
 
 
@@ -97,7 +98,7 @@ class AuthsController(Controller):
     path = "/api/v1/auths"
     tags = ("accounts",)
 
-    @post("/signup", status_code=200)
+    @post("/signup", status_code=200, opt={PUBLIC: True})
     async def sign_up(
         self, data: JSONBody[SignUpIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
     ) -> Response[SessionOut]:
@@ -106,7 +107,7 @@ class AuthsController(Controller):
         made = await accounts.sign_up(data.name, data.email, data.password, fields=fields, address=address_of(request))
         return signed_in(made, request)
 
-    @post("/signin", status_code=200)
+    @post("/signin", status_code=200, opt={PUBLIC: True})
     async def sign_in(
         self, data: JSONBody[SignInIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
     ) -> Response[SessionOut]:
@@ -115,18 +116,18 @@ class AuthsController(Controller):
 
     @get("/")
     async def session(
-        self, caller: NamedDependency[Principal], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+        self, any_principal: NamedDependency[Principal], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
     ) -> SessionOut:
         """Who the caller is."""
-        account = await accounts.account(caller.user_id)
-        return session_of(bearer_of(request.headers) or "", caller.expires_at, caller.user_id, account)
+        account = await accounts.account(any_principal.user_id)
+        return session_of(bearer_of(request.headers) or "", any_principal.expires_at, any_principal.user_id, account)
 
-    @get("/signout")
+    @get("/signout", opt={PUBLIC: True})
     async def sign_out_by_get(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
         """As the reference has it."""
         return await signed_out(request, accounts)
 
-    @post("/signout", status_code=200)
+    @post("/signout", status_code=200, opt={PUBLIC: True})
     async def sign_out(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
         """End this token, everywhere, and forget the cookie. One that has ended already is signed out."""
         return await signed_out(request, accounts)
@@ -138,22 +139,20 @@ class AuthsController(Controller):
 
     @post("/update/password", status_code=200)
     async def change_password(
-        self, data: JSONBody[PasswordIn], caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+        self, data: JSONBody[PasswordIn], any_principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
     ) -> bool:
         """Change the password. Every token issued before ends, this one too."""
-        await accounts.change_password(caller, data.password, data.new_password)
+        await accounts.change_password(any_principal, data.password, data.new_password)
         return True
 
     @post("/update/profile", status_code=200)
     async def change_profile(
-        self, data: JSONBody[ProfileIn], caller: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+        self, data: JSONBody[ProfileIn], any_principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
     ) -> UserOut:
         """Change the name, the picture, and what else one says of oneself."""
         fields = profile(profile_image_url=data.profile_image_url, bio=data.bio, gender=data.gender, date_of_birth=data.date_of_birth)
-        account = await accounts.change(caller, RenameUser(user_id=caller.user_id, by=None, name=data.name.strip()))
-        if fields:
-            account = await accounts.change(caller, ChangeProfile(user_id=caller.user_id, by=None, fields=fields))
-        return user_of(caller.user_id, account)
+        account = await accounts.change_profile(any_principal, data.name, fields)
+        return user_of(any_principal.user_id, account)
 
     @get("/api_key")
     async def api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> ApiKeyOut:
@@ -175,7 +174,7 @@ class AuthsController(Controller):
 
     @post("/add", status_code=200)
     async def add(self, data: JSONBody[AddIn], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:
-        """Make an account for somebody else (admin). No token of theirs is shown: they sign in themselves."""
+        """Make an account for another person (admin). The response holds no token: they sign in themselves."""
         fields = profile(profile_image_url=data.profile_image_url)
         user_id, account = await accounts.add(principal, data.name, data.email, data.password, data.role, fields=fields)
         return user_of(user_id, account)

@@ -1,4 +1,4 @@
-"""``/api/v1/users``: what an admin does to accounts, and what everybody does to their own settings."""
+"""``/api/v1/users``: what an admin does to accounts, and what all users do to their own settings."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,10 +10,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from api.accounts.auths import Picture, UserOut, picture_of, profile, user_of
-from commands.accounts import Accounts, Principal, actor_of, normal_email, require_admin
+from api.request.caller import Caller
+from commands.accounts import Accounts, require_admin
 from commands.ports import Activity, UserList
-from domain.errors import BadRequest, UserNotFound
-from domain.user import Account, ChangeProfile, ChangeRole, ChangeSettings, DeactivateUser, RenameUser, UserRole
+from domain.errors import BadRequest
+from domain.user import ChangeSettings, DeactivateUser, UserRole
 
 PAGE_USERS = 30
 PAGE_MAX = 1_000_000
@@ -39,7 +40,7 @@ class UsersOut(msgspec.Struct):
 
 
 class PersonOut(msgspec.Struct):
-    """What everybody may see of somebody else."""
+    """What every user may see of another account."""
 
     id: UUID
     name: str
@@ -54,40 +55,40 @@ class UsersController(Controller):
     @get("/")
     async def users(
         self,
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         accounts: NamedDependency[Accounts],
         user_list: NamedDependency[SkipValidation[UserList]],
         activity: NamedDependency[SkipValidation[Activity]],
         page: FromQuery[int] = 1,
     ) -> UsersOut:
         """All accounts, 30 a page, in the order of their making (admin)."""
-        require_admin(principal)
+        require_admin(caller.principal)
         if not 1 <= page <= PAGE_MAX:
             raise BadRequest(f"expected a page from 1 to {PAGE_MAX}, received {page}")
         ids, total = await user_list.users(offset=(page - 1) * PAGE_USERS, limit=PAGE_USERS)
         seen = await activity.last_active(ids)
-        return UsersOut([seen_user(user_of(user_id, await existing(accounts, user_id)), seen.get(user_id)) for user_id in ids], total)
+        return UsersOut([seen_user(user_of(user_id, await accounts.existing(user_id)), seen.get(user_id)) for user_id in ids], total)
 
     @get("/user/settings")
-    async def settings(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> dict[str, Any]:
+    async def settings(self, caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]) -> dict[str, Any]:
         """The caller's own settings."""
-        return dict((await accounts.account(principal.user_id)).settings)
+        return dict((await accounts.account(caller.user_id)).settings)
 
     @post("/user/settings/update", status_code=200)
     async def change_settings(
-        self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+        self, data: JSONBody[dict[str, Any]], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> dict[str, Any]:
         """Change some; the others stay."""
-        await accounts.handle(ChangeSettings(user_id=principal.user_id, fields=data), actor=actor_of(principal))
-        return dict((await accounts.account(principal.user_id, fresh=True)).settings)
+        await accounts.handle(ChangeSettings(user_id=caller.user_id, fields=data), actor=caller.actor)
+        return dict((await accounts.account(caller.user_id, fresh=True)).settings)
 
     @get("/{user_id:uuid}")
     async def user(
-        self, user_id: FromPath[UUID], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+        self, user_id: FromPath[UUID], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> UserOut | PersonOut:
-        """One account: all of it for an admin and its owner, the name and the picture for everybody."""
-        account = await existing(accounts, user_id)
-        if principal.user_id == user_id or principal.role == "admin":
+        """One account: all of it for an admin and its owner, the name and the picture for all others."""
+        account = await accounts.existing(user_id)
+        if caller.user_id == user_id or caller.principal.role == "admin":
             return user_of(user_id, account)
         return PersonOut(user_id, account.name, picture_of(account), not account.active)
 
@@ -96,38 +97,27 @@ class UsersController(Controller):
         self,
         user_id: FromPath[UUID],
         data: JSONBody[UserUpdateIn],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         accounts: NamedDependency[Accounts],
     ) -> UserOut:
-        """Change somebody's role, name, picture or password (admin). What the role no longer allows ends at once, on every process."""
-        require_admin(principal)
-        account = await existing(accounts, user_id)
-        if data.email is not None and normal_email(data.email) != account.email:
-            raise BadRequest("an account keeps the e-mail address that it was made with")
-        fields = profile(profile_image_url=data.profile_image_url)
-        if data.role is not None:
-            account = await accounts.change(principal, ChangeRole(user_id=user_id, by=None, role=data.role))
-        if data.name is not None:
-            account = await accounts.change(principal, RenameUser(user_id=user_id, by=None, name=data.name.strip()))
-        if fields:
-            account = await accounts.change(principal, ChangeProfile(user_id=user_id, by=None, fields=fields))
-        if data.password:  # the reference's page sends an empty one for "as it is"
-            await accounts.reset_password(principal, user_id, data.password)
+        """Change an account's role, name, picture or password (admin). What the role no longer allows ends at once, on every process."""
+        account = await accounts.update(
+            caller.principal,
+            user_id,
+            role=data.role,
+            name=data.name,
+            email=data.email,
+            password=data.password or None,  # the reference's page sends an empty one for "as it is"
+            fields=profile(profile_image_url=data.profile_image_url),
+        )
         return user_of(user_id, account)
 
     @delete("/{user_id:uuid}", status_code=200)
-    async def deactivate(self, user_id: FromPath[UUID], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> bool:
+    async def deactivate(self, user_id: FromPath[UUID], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]) -> bool:
         """Deactivate an account (admin, or one's own): its tokens, keys and open streams end at once. The log keeps what it said."""
-        await accounts.change(principal, DeactivateUser(user_id=user_id, by=None))
+        await accounts.change(caller.principal, DeactivateUser(user_id=user_id, by=None))
         return True
 
 
 def seen_user(user: UserOut, at: datetime | None) -> SeenUserOut:
     return SeenUserOut(**msgspec.structs.asdict(user), last_active_at=int(at.timestamp()) if at is not None else None)
-
-
-async def existing(accounts: Accounts, user_id: UUID) -> Account:
-    account = await accounts.account(user_id)
-    if not account.email:
-        raise UserNotFound(user_id)
-    return account

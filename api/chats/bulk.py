@@ -1,25 +1,22 @@
-"""Many whole chats in one answer, written chat by chat: however many there are, one of them is in memory."""
+"""Many whole chats in one response, written chat by chat: however many there are, one of them is in memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Final
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, SkipValidation
+from litestar.params import FromPath
 from litestar.response import Stream
 
-from api.chats.list_scope import CHATS_MAX, ChatListOut, Lists, Page, require_position
-from api.chats.past import READS_EVERYTHING
-from api.chats.references import resolve_blobs, sent
-from commands.accounts import Accounts, Principal
-from commands.folders import FolderTrees
-from commands.ports import Blobs, EventLog, UserList
+from api.chats.chat_json import chat_to_json
+from api.chats.list_items import ChatListOut, PageNumber, list_out, page_bounds
+from api.request.caller import Caller
+from commands.chat_lists import ChatLists
+from commands.whole_lists import WholeLists
 from domain.errors import Forbidden
-from projections.ports import ALL, ChatFilter, History
-
-PAGE_USERS: Final = 1000
+from projections.chat import ChatView
+from projections.ports import ALL, ChatFilter
 
 
 class AllChatsController(Controller):
@@ -27,97 +24,47 @@ class AllChatsController(Controller):
     tags = ("chats",)
 
     @get("/all")
-    async def all_chats(
-        self,
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        log: NamedDependency[SkipValidation[EventLog]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-    ) -> Stream:
+    async def all_chats(self, caller: NamedDependency[Caller], whole_lists: NamedDependency[WholeLists]) -> Stream:
         """All of one's own chats, with everything that stands in them."""
-        await require_position(history, await log.head())
-        return array(history, blobs, own(history, principal.user_id, ALL))
+        await whole_lists.require_current()
+        return array(whole_lists.of_user(caller.user_id))
 
     @get("/all/archived")
-    async def all_archived(
-        self,
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        log: NamedDependency[SkipValidation[EventLog]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-    ) -> Stream:
+    async def all_archived(self, caller: NamedDependency[Caller], whole_lists: NamedDependency[WholeLists]) -> Stream:
         """Those in the archive."""
-        await require_position(history, await log.head())
-        return array(history, blobs, own(history, principal.user_id, ChatFilter(archived=True)))
+        await whole_lists.require_current()
+        return array(whole_lists.of_user(caller.user_id, ChatFilter(archived=True)))
 
     @get("/all/db")
-    async def everybodys(
-        self,
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        log: NamedDependency[SkipValidation[EventLog]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-        user_list: NamedDependency[SkipValidation[UserList]],
-    ) -> Stream:
-        """Everybody's chats, for admins and auditors. They stand together by their owner."""
-        require_reader_of_everything(principal)
-        await require_position(history, await log.head())
-        return array(history, blobs, everybody(history, user_list))
+    async def everybodys(self, caller: NamedDependency[Caller], whole_lists: NamedDependency[WholeLists]) -> Stream:
+        """Everyone's chats, for admins and auditors, ordered by owner."""
+        require_reader_of_everything(caller)
+        await whole_lists.require_current()
+        return array(whole_lists.of_everyone())
 
     @get("/list/user/{user_id:uuid}")
     async def list_of_user(
         self,
         user_id: FromPath[UUID],
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        accounts: NamedDependency[Accounts],
-        folders: NamedDependency[FolderTrees],
-        page: Page = None,
+        caller: NamedDependency[Caller],
+        chat_lists: NamedDependency[ChatLists],
+        page: PageNumber = None,
     ) -> list[ChatListOut]:
         """The list of one person, those in the archive too, for admins and auditors."""
-        require_reader_of_everything(principal)
-        _, known = await folders.of(user_id)
-        return await Lists(history, accounts, user_id, known).page(ALL, page or 1, None)
+        require_reader_of_everything(caller)
+        return list_out(await chat_lists.list_chats(user_id, ALL, **page_bounds(page or 1)))
 
 
-def require_reader_of_everything(principal: Principal) -> None:
-    if principal.role not in READS_EVERYTHING:
+def require_reader_of_everything(caller: Caller) -> None:
+    if not caller.principal.reads_everything:
         raise Forbidden("other people's chats are for admins and auditors")
 
 
-async def own(history: History, user_id: UUID, chosen: ChatFilter) -> AsyncIterator[tuple[UUID, UUID]]:
-    """``(owner, chat)`` of one person's list."""
-    offset = 0
-    while True:
-        page = await history.listed(user_id, chosen, offset=offset, limit=CHATS_MAX)
-        for one in page:
-            yield user_id, one.chat_id
-        if len(page) < CHATS_MAX:
-            return
-        offset += CHATS_MAX
-
-
-async def everybody(history: History, user_list: UserList) -> AsyncIterator[tuple[UUID, UUID]]:
-    offset = 0
-    while True:
-        user_ids, _ = await user_list.users(offset=offset, limit=PAGE_USERS)
-        for user_id in user_ids:
-            async for one in own(history, user_id, ALL):
-                yield one
-        if len(user_ids) < PAGE_USERS:
-            return
-        offset += PAGE_USERS
-
-
-def array(history: History, blobs: Blobs, chats: AsyncIterator[tuple[UUID, UUID]]) -> Stream:
+def array(chats: AsyncIterator[tuple[UUID, ChatView]]) -> Stream:
     async def pieces() -> AsyncGenerator[bytes, None]:
         before = b"["
-        async for owner_id, chat_id in chats:
-            view = await history.chat(chat_id)
-            if view.owner_id != owner_id or view.deleted:
-                continue  # shared with them, or deleted meanwhile
-            await resolve_blobs(blobs, chat_id, view)
-            yield before + msgspec.json.encode(await sent(chat_id, view))
+        async for chat_id, view in chats:
+            yield before + msgspec.json.encode(await chat_to_json(chat_id, view))
             before = b",\n"
         yield b"[]" if before == b"[" else b"]"
 

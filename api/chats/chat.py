@@ -4,31 +4,31 @@ Where the reference answers a command with the whole chat, this answers with the
 long chat costs no more to edit than a short one (docs/deviations.md).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
-from litestar import Request, delete, get, post
+from litestar import delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.chats.past import HistoryController, require_reader, version_at
-from api.chats.references import leave_gone_folder, resolve_blobs, sent
-from api.chats.saving import Saving, parsed
-from api.request.idempotency import expected_version, new_id
-from api.request.ids import bound_id
-from commands.accounts import Principal
+from api.chats.chat_json import chat_to_json
+from api.chats.past import ChatPastController
+from api.request.caller import Caller
+from commands.chat_reader import ChatReader
 from commands.chats import Chats
+from commands.copying import TITLE_CHARACTERS_MAX
 from commands.folders import FolderTrees
-from commands.generation.runs import Runs
-from commands.ports import Appended, Blobs, CommandKey, EventLog
+from commands.own_chats import OwnChats
+from commands.ports import Appended
+from commands.saving.saved_chat import parse_saved_chat
+from commands.saving.saver import ChatSaver
 from domain.chat.commands import (
     AddMessage,
     ChatCommand,
     ConfigureChat,
     CreateChat,
-    DeleteChat,
     DeleteMessage,
     EditMessage,
     Emit,
@@ -37,12 +37,8 @@ from domain.chat.commands import (
     SelectBranch,
     ShareChat,
 )
-from domain.errors import BadRequest, GenerationOpen
-from domain.event import Actor
-from projections.ports import History
+from domain.errors import BadRequest
 
-DELETE_ATTEMPTS_MAX: Final = 5
-TITLE_CHARACTERS_MAX: Final = 1000
 DEFAULT_TITLE: Final = "New Chat"
 
 
@@ -96,10 +92,6 @@ class CommandOut(msgspec.Struct):
     message_id: UUID | None = None
 
 
-def actor_of(principal: Principal) -> Actor:
-    return Actor(principal.user_id, principal.name, principal.role)
-
-
 def title_of(chat: Mapping[str, Any]) -> str:
     title = chat.get("title", DEFAULT_TITLE)
     if not isinstance(title, str) or len(title) > TITLE_CHARACTERS_MAX:
@@ -107,7 +99,7 @@ def title_of(chat: Mapping[str, Any]) -> str:
     return title
 
 
-class ChatsController(HistoryController):
+class ChatsController(ChatPastController):
     path = "/api/v1/chats"
     tags = ("chats",)
 
@@ -115,126 +107,98 @@ class ChatsController(HistoryController):
     async def new_chat(
         self,
         data: JSONBody[NewChatIn],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         chats: NamedDependency[Chats],
-        history: NamedDependency[SkipValidation[History]],
+        chat_reader: NamedDependency[ChatReader],
         folders: NamedDependency[FolderTrees],
-        key: NamedDependency[CommandKey | None],
     ) -> dict[str, Any]:
         """Make a chat. Everything in ``chat`` is kept; messages are added by their own route or by a completion."""
         given = data.chat.get("id")
-        made, client_id = bound_id(principal.user_id, given) if isinstance(given, str) and given else (uuid4(), None)
-        chat_id = made if given else new_id(principal, key, made, "chat")
-        known = {"id", "title", "history", "messages"}
-        fields = {name: value for name, value in data.chat.items() if name not in known}
-        folder_id = bound_id(principal.user_id, data.folder_id)[0] if data.folder_id else None
+        chat_id, client_id = caller.new_id("chat", given if isinstance(given, str) else None)
         command = CreateChat(
-            chat_id=chat_id, by=principal.user_id, title=title_of(data.chat), folder_id=folder_id, client_id=client_id, fields=fields
+            chat_id=chat_id,
+            by=caller.user_id,
+            title=title_of(data.chat),
+            folder_id=caller.bound_or_none(data.folder_id),
+            client_id=client_id,
+            fields={name: value for name, value in data.chat.items() if name not in ("id", "title", "history", "messages")},
         )
-        await folders.require(principal.user_id, folder_id, key)
-        appended = await chats.handle(command, actor=actor_of(principal), key=key)
-        view = await history.chat(chat_id, at=appended.versions[0])
-        return {"id": chat_id, **view.shown(), "position": appended.position}
+        await folders.require(caller.user_id, command.folder_id, caller.key)
+        appended = await chats.handle(command, actor=caller.actor, key=caller.key)
+        view = await chat_reader.as_of(chat_id, appended.versions[0])
+        return {**await chat_to_json(chat_id, view), "position": appended.position}
 
     @get("/{chat_id:str}")
     async def get_chat(
         self,
         chat_id: FromPath[str],
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        log: NamedDependency[SkipValidation[EventLog]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-        folders: NamedDependency[FolderTrees],
-        epoch: NamedDependency[UUID],
+        caller: NamedDependency[Caller],
+        chat_reader: NamedDependency[ChatReader],
         at: FromQuery[str | None] = None,
     ) -> dict[str, Any]:
         """The chat with its tree of messages, exact to the last token, and the ``version`` to subscribe from.
 
         ``at``, a cursor or a time: as it was then.
         """
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        version = await version_at(history, log, epoch, principal, known_id, at)
-        view = await history.chat(known_id, at=version)
-        require_reader(view if version is None else None, principal, known_id)
-        await resolve_blobs(blobs, known_id, view)
-        if version is None:
-            await leave_gone_folder(folders, view)
-        return await sent(known_id, view)
+        known_id = caller.bound(chat_id)
+        return await chat_to_json(known_id, await chat_reader.chat(caller.principal, known_id, at))
 
     @post("/{chat_id:str}", status_code=200)
     async def update_chat(
         self,
         chat_id: FromPath[str],
         data: JSONBody[UpdateChatIn],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         chats: NamedDependency[Chats],
-        history: NamedDependency[SkipValidation[History]],
-        log: NamedDependency[SkipValidation[EventLog]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-        key: NamedDependency[CommandKey | None],
+        chat_saver: NamedDependency[ChatSaver],
+        chat_reader: NamedDependency[ChatReader],
     ) -> CommandOut | dict[str, Any]:
         """Rename the chat or change its own keys (models, params …), by shallow merge.
 
         With ``history`` a whole saved chat: merged by message, never in place of what is there, and answered with the whole chat.
-        ``version`` (or ``If-Match``) says what was read before. 409 ``edit_conflict`` where somebody else changed the same since.
+        ``version`` (or ``If-Match``) says what was read before. 409 ``edit_conflict`` where another user changed the same since.
         """
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        if "title" in data.chat:
-            title_of(data.chat)
-        if "history" in data.chat:
-            base = read_version(request, data)
-            saving = Saving(chats, history, log, blobs, actor_of(principal))
-            saved = await saving.save(known_id, parsed(data.chat, principal.user_id, base), key)
-            view = await history.chat(known_id, at=saved.appended.versions[0])
-            await resolve_blobs(blobs, known_id, view)
-            return {**await sent(known_id, view), "position": saved.appended.position, "kept": saved.kept}
+        known_id = caller.bound(chat_id)
         commands: list[ChatCommand] = []
         if "title" in data.chat:
-            commands.append(RenameChat(chat_id=known_id, by=principal.user_id, title=title_of(data.chat)))
+            commands.append(RenameChat(chat_id=known_id, by=caller.user_id, title=title_of(data.chat)))
+        if "history" in data.chat:
+            saved_chat = parse_saved_chat(data.chat, caller.user_id, read_version(caller, data))
+            saved = await chat_saver.save(caller.actor, known_id, saved_chat, caller.key)
+            view = await chat_reader.as_of(known_id, saved.appended.versions[0])
+            return {**await chat_to_json(known_id, view), "position": saved.appended.position, "kept": saved.kept}
         fields = {name: value for name, value in data.chat.items() if name not in ("id", "title", "messages", "tags")}
         if fields:
-            commands.append(ConfigureChat(chat_id=known_id, by=principal.user_id, fields=fields))
+            commands.append(ConfigureChat(chat_id=known_id, by=caller.user_id, fields=fields))
         if not commands:
             raise BadRequest("expected a chat with a title, other keys of its own, or a history")
-        appended = await chats.handle_all(commands, actor=actor_of(principal), key=key, expected_version=read_version(request, data))
-        return answered(known_id, appended)
+        appended = await chats.handle_all(commands, actor=caller.actor, key=caller.key, expected_version=read_version(caller, data))
+        return command_out(known_id, appended)
 
     @delete("/{chat_id:str}", status_code=200)
-    async def remove(
-        self, chat_id: FromPath[str], principal: NamedDependency[Principal], chats: NamedDependency[Chats], runs: NamedDependency[Runs]
-    ) -> bool:
+    async def remove(self, chat_id: FromPath[str], caller: NamedDependency[Caller], own_chats: NamedDependency[OwnChats]) -> bool:
         """Delete the chat: what runs in it is stopped first. The log keeps what it said."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        await delete_chat(chats, runs, principal, known_id)
+        await own_chats.delete(caller.actor, caller.bound(chat_id))
         return True
 
     @post("/{chat_id:str}/messages", status_code=200)
     async def add_message(
-        self,
-        chat_id: FromPath[str],
-        data: JSONBody[AddMessageIn],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        key: NamedDependency[CommandKey | None],
+        self, chat_id: FromPath[str], data: JSONBody[AddMessageIn], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
     ) -> CommandOut:
         """Add a message without asking a model. ``parent_id`` null: a root; absent it is not guessed."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        given_id, client_id = bound_id(principal.user_id, data.id) if data.id else (new_id(principal, key, uuid4(), "message"), None)
-        parent_id = bound_id(principal.user_id, data.parent_id)[0] if data.parent_id else None
+        message_id, client_id = caller.new_id("message", data.id)
         command = AddMessage(
-            chat_id=known_id,
-            by=principal.user_id,
-            message_id=given_id,
-            parent_id=parent_id,
+            chat_id=caller.bound(chat_id),
+            by=caller.user_id,
+            message_id=message_id,
+            parent_id=caller.bound_or_none(data.parent_id),
             role=data.role,
             content=data.content,
             client_id=client_id,
             fields=data.fields,
         )
-        appended = await chats.handle(command, actor=actor_of(principal), key=key, expected_version=expected_version(request))
-        return answered(known_id, appended, given_id)
+        appended = await chats.handle(command, actor=caller.actor, key=caller.key, expected_version=caller.expected_version)
+        return command_out(command.chat_id, appended, message_id)
 
     @post("/{chat_id:str}/messages/{message_id:str}", status_code=200)
     async def edit_message(
@@ -242,33 +206,24 @@ class ChatsController(HistoryController):
         chat_id: FromPath[str],
         message_id: FromPath[str],
         data: JSONBody[MessageIn],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         chats: NamedDependency[Chats],
-        key: NamedDependency[CommandKey | None],
     ) -> CommandOut:
         """Edit a message's content. The log keeps what it said before."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        known_message_id, _ = bound_id(principal.user_id, message_id)
-        command = EditMessage(chat_id=known_id, by=principal.user_id, message_id=known_message_id, fields={"content": data.content})
-        appended = await chats.handle(command, actor=actor_of(principal), key=key, expected_version=expected_version(request))
-        return answered(known_id, appended, known_message_id)
+        known_id, known_message_id = caller.bound(chat_id), caller.bound(message_id)
+        command = EditMessage(chat_id=known_id, by=caller.user_id, message_id=known_message_id, fields={"content": data.content})
+        appended = await chats.handle(command, actor=caller.actor, key=caller.key, expected_version=caller.expected_version)
+        return command_out(known_id, appended, known_message_id)
 
     @delete("/{chat_id:str}/messages/{message_id:str}", status_code=200)
     async def delete_message(
-        self,
-        chat_id: FromPath[str],
-        message_id: FromPath[str],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
+        self, chat_id: FromPath[str], message_id: FromPath[str], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
     ) -> CommandOut:
         """Delete a message and its direct children; what stood below those moves up."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        known_message_id, _ = bound_id(principal.user_id, message_id)
-        command = DeleteMessage(chat_id=known_id, by=principal.user_id, message_id=known_message_id)
-        appended = await chats.handle(command, actor=actor_of(principal), expected_version=expected_version(request))
-        return answered(known_id, appended, known_message_id)
+        known_id, known_message_id = caller.bound(chat_id), caller.bound(message_id)
+        command = DeleteMessage(chat_id=known_id, by=caller.user_id, message_id=known_message_id)
+        appended = await chats.handle(command, actor=caller.actor, expected_version=caller.expected_version)
+        return command_out(known_id, appended, known_message_id)
 
     @post("/{chat_id:str}/messages/{message_id:str}/event", status_code=200)
     async def emit(
@@ -276,15 +231,13 @@ class ChatsController(HistoryController):
         chat_id: FromPath[str],
         message_id: FromPath[str],
         data: JSONBody[EmitIn],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         chats: NamedDependency[Chats],
-        key: NamedDependency[CommandKey | None],
     ) -> bool:
         """Emit an event about a message, as filters and tools do: kept in the log, folded into the message where its type says so."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        known_message_id, _ = bound_id(principal.user_id, message_id)
-        command = Emit(chat_id=known_id, by=principal.user_id, message_id=known_message_id, name=data.type, data=data.data)
-        await chats.handle(command, actor=actor_of(principal), key=key)
+        known_id, known_message_id = caller.bound(chat_id), caller.bound(message_id)
+        command = Emit(chat_id=known_id, by=caller.user_id, message_id=known_message_id, name=data.type, data=data.data)
+        await chats.handle(command, actor=caller.actor, key=caller.key)
         return True
 
     @post("/{chat_id:str}/messages/{message_id:str}/rating", status_code=200)
@@ -293,65 +246,40 @@ class ChatsController(HistoryController):
         chat_id: FromPath[str],
         message_id: FromPath[str],
         data: JSONBody[RatingIn],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         chats: NamedDependency[Chats],
-        key: NamedDependency[CommandKey | None],
     ) -> CommandOut:
         """Thumbs up (1), down (-1) or neither (0)."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        known_message_id, _ = bound_id(principal.user_id, message_id)
-        command = RateMessage(chat_id=known_id, by=principal.user_id, message_id=known_message_id, rating=data.rating, comment=data.comment)
-        return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key), known_message_id)
+        known_id, known_message_id = caller.bound(chat_id), caller.bound(message_id)
+        command = RateMessage(chat_id=known_id, by=caller.user_id, message_id=known_message_id, rating=data.rating, comment=data.comment)
+        return command_out(known_id, await chats.handle(command, actor=caller.actor, key=caller.key), known_message_id)
 
     @post("/{chat_id:str}/branch", status_code=200)
     async def select_branch(
-        self,
-        chat_id: FromPath[str],
-        data: JSONBody[BranchIn],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        key: NamedDependency[CommandKey | None],
+        self, chat_id: FromPath[str], data: JSONBody[BranchIn], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
     ) -> CommandOut:
         """Look at another branch: ``message_id`` becomes the current message."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        message_id, _ = bound_id(principal.user_id, data.message_id)
-        command = SelectBranch(chat_id=known_id, by=principal.user_id, message_id=message_id)
-        return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key), message_id)
+        known_id, message_id = caller.bound(chat_id), caller.bound(data.message_id)
+        command = SelectBranch(chat_id=known_id, by=caller.user_id, message_id=message_id)
+        return command_out(known_id, await chats.handle(command, actor=caller.actor, key=caller.key), message_id)
 
     @post("/{chat_id:str}/access", status_code=200)
     async def share(
-        self,
-        chat_id: FromPath[str],
-        data: JSONBody[AccessIn],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        key: NamedDependency[CommandKey | None],
+        self, chat_id: FromPath[str], data: JSONBody[AccessIn], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
     ) -> CommandOut:
         """Give one person access to the chat, or with ``permission: null`` take it: their open streams of it end at once."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        command = ShareChat(chat_id=known_id, by=principal.user_id, user_id=data.user_id, permission=data.permission)
-        return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key))
+        known_id = caller.bound(chat_id)
+        command = ShareChat(chat_id=known_id, by=caller.user_id, user_id=data.user_id, permission=data.permission)
+        return command_out(known_id, await chats.handle(command, actor=caller.actor, key=caller.key))
 
 
-def read_version(request: Request[Any, Any, Any], data: UpdateChatIn) -> int | None:
+def read_version(caller: Caller, data: UpdateChatIn) -> int | None:
     """Which version of the chat the caller had read. Raises ``BadRequest`` where header and body differ."""
-    given = expected_version(request)
+    given = caller.expected_version
     if given is not None and data.version is not None and given != data.version:
         raise BadRequest(f"expected one version, received {given} in If-Match and {data.version} in the body")
     return given if given is not None else data.version
 
 
-async def delete_chat(chats: Chats, runs: Runs, principal: Principal, chat_id: UUID, only_from: Collection[UUID] | None = None) -> None:
-    """Stop what runs in it, then delete it; with ``only_from`` only if it is in one of these folders. Raises what ``decide`` raises."""
-    for _ in range(DELETE_ATTEMPTS_MAX):
-        try:
-            await chats.handle(DeleteChat(chat_id=chat_id, by=principal.user_id, only_from=only_from), actor=actor_of(principal))
-        except GenerationOpen as still_open:
-            await runs.stop(chat_id, still_open.message_id, principal.user_id)
-        else:
-            return
-    raise BadRequest("new answers keep starting in this chat; try again")
-
-
-def answered(chat_id: UUID, appended: Appended, message_id: UUID | None = None) -> CommandOut:
+def command_out(chat_id: UUID, appended: Appended, message_id: UUID | None = None) -> CommandOut:
     return CommandOut(chat_id, appended.versions[0], appended.position, message_id)

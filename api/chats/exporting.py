@@ -12,20 +12,18 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, SkipValidation
 from litestar.response import Stream as StreamResponse
 
-from api.chats.past import readable, version_at
 from api.formats import html as transcript_html
 from api.formats import markdown as transcript_markdown
 from api.formats import open_webui
 from api.formats.transcript import Transcript
-from api.request.ids import bound_id
-from api.streams.http import placed
-from commands.accounts import Principal
+from api.request.caller import Caller
+from commands.chat_reader import ChatReader
 from commands.ports import Blobs, EventLog
 from commands.transfer.export import lines
+from domain.cursor import resume_point
 from domain.errors import BadRequest, MessageNotFound
 from domain.stream import chat_stream
 from projections.chat import ChatView
-from projections.ports import History
 
 Format = Literal["jsonl", "markdown", "html", "open-webui"]
 ENDINGS: Final[dict[Format, str]] = {"jsonl": "jsonl", "markdown": "md", "html": "html", "open-webui": "json"}
@@ -41,8 +39,8 @@ class ExportsController(Controller):
     async def export(
         self,
         chat_id: FromPath[str],
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
+        caller: NamedDependency[Caller],
+        chat_reader: NamedDependency[ChatReader],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         epoch: NamedDependency[UUID],
@@ -56,34 +54,32 @@ class ExportsController(Controller):
         ``branch`` is for transcripts: ``current``, ``all``, or the message in which it ends. ``after`` is for ``jsonl``: a cursor, to
         take up a download that was cut. An answer that was cut has no clean end, as HTTP has it.
         """
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        wanted = await version_at(history, log, epoch, principal, known_id, at)
-        head = await readable(history, principal, known_id)
+        known_id = caller.bound(chat_id)
+        head = await chat_reader.head(caller.principal, known_id)
+        wanted = await chat_reader.version_at(known_id, head, at)
         version = head.version if wanted is None else wanted
         if format == "jsonl":
             if branch != "current":
                 raise BadRequest("branch is for transcripts: jsonl holds every event of the chat")
-            first = placed(after, epoch, head.version).after if after is not None else 0
+            first = resume_point(after, epoch, head.version).after if after is not None else 0
             body = lines(log, blobs, chat_stream(known_id), after=first, until=version)
-            return answer(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
+            return export_response(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
         if after is not None:
             raise BadRequest("after is for jsonl: a transcript begins at its beginning")
-        view = await history.chat(known_id, at=version)
-        made = pieces(transcript_of(known_id, view, log, blobs, principal, branch, format), format)
+        view = await chat_reader.as_of_with_references(known_id, version)
+        text = pieces(transcript_of(known_id, view, log, blobs, caller, branch, format), format)
         media = {"markdown": transcript_markdown.MEDIA_TYPE, "html": transcript_html.MEDIA_TYPE, "open-webui": open_webui.MEDIA_TYPE}
-        return answer(flushed(made), view, known_id, format, media[format], f"{epoch}:{version}")
+        return export_response(flushed(text), view, known_id, format, media[format], f"{epoch}:{version}")
 
 
-def transcript_of(
-    chat_id: UUID, view: ChatView, log: EventLog, blobs: Blobs, principal: Principal, branch: str, chosen: Format
-) -> Transcript:
+def transcript_of(chat_id: UUID, view: ChatView, log: EventLog, blobs: Blobs, caller: Caller, branch: str, chosen: Format) -> Transcript:
     if chosen == "open-webui":
         if branch not in ("current", "all"):
             raise BadRequest("open-webui holds the whole tree: it takes no branch")
         return Transcript(chat_id, view, log, blobs, whole=True)
     if branch in ("current", "all"):
         return Transcript(chat_id, view, log, blobs, whole=branch == "all")
-    leaf, _ = bound_id(principal.user_id, branch)
+    leaf = caller.bound(branch)
     if str(leaf) not in view.messages:
         raise MessageNotFound(leaf)
     return Transcript(chat_id, view, log, blobs, leaf=str(leaf))
@@ -111,13 +107,15 @@ async def flushed(made: AsyncIterator[str] | AsyncIterator[bytes]) -> AsyncItera
     yield bytes(waiting)
 
 
-def answer(body: AsyncIterator[bytes], view: ChatView, chat_id: UUID, chosen: Format, media_type: str, cursor: str) -> StreamResponse:
+def export_response(
+    body: AsyncIterator[bytes], view: ChatView, chat_id: UUID, chosen: Format, media_type: str, cursor: str
+) -> StreamResponse:
     headers: dict[str, Any] = {
         "content-disposition": disposition(view.title, chat_id, ENDINGS[chosen]),
         "x-cursor": cursor,  # of the last event that it holds
         "x-content-type-options": "nosniff",
         "cache-control": "no-store",
-        # Somebody wrote it: as a page of this server it must not be able to do anything.
+        # A user wrote the content: as a page of this server it must not be able to do anything.
         "content-security-policy": f"{transcript_html.POLICY}; sandbox",
     }
     return StreamResponse(body, media_type=media_type, headers=headers)

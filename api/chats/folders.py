@@ -6,27 +6,17 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.chats.chat import actor_of, delete_chat
-from api.chats.lists import for_own_chats
-from api.request.idempotency import expected_version, new_id
-from api.request.ids import bound_id
-from commands.accounts import Principal
-from commands.chats import Chats
+from api.request.caller import Caller
 from commands.folders import FolderTrees
-from commands.generation.runs import Runs
-from commands.ports import Appended, CommandKey, EventLog
-from domain.chat.commands import MoveChat
-from domain.errors import ConcurrencyConflict
-from domain.folder import ChangeFolder, CreateFolder, DeleteFolder, ExpandFolder, Folder, MoveFolder, existing
-from domain.stream import user_stream
-from projections.ports import ChatFilter, History
+from commands.own_chats import OwnChats
+from domain.folder import ChangeFolder, CreateFolder, ExpandFolder, Folder, FolderCommand, MoveFolder, existing
 
 
 class NewFolderIn(msgspec.Struct):
@@ -83,146 +73,96 @@ class FoldersController(Controller):
     tags = ("folders",)
 
     @get("/")
-    async def list_folders(self, principal: NamedDependency[Principal], folders: NamedDependency[FolderTrees]) -> list[FolderOut]:
+    async def list_folders(self, caller: NamedDependency[Caller], folders: NamedDependency[FolderTrees]) -> list[FolderOut]:
         """All of them, in the order of their making: ``parent_id`` says how they stand in each other."""
-        version, known = await folders.of(principal.user_id)
-        times = await folders.times(principal.user_id, known.by_id.values())
-        return [shown(principal.user_id, folder_id, folder, times, version) for folder_id, folder in known.by_id.items()]
+        version, known = await folders.folders_of(caller.user_id)
+        times = await folders.times(caller.user_id, known.by_id.values())
+        return [folder_out(caller.user_id, folder_id, folder, times, version) for folder_id, folder in known.by_id.items()]
 
     @post("/", status_code=200)
     async def new_folder(
-        self,
-        data: JSONBody[NewFolderIn],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
-        folders: NamedDependency[FolderTrees],
-        key: NamedDependency[CommandKey | None],
+        self, data: JSONBody[NewFolderIn], caller: NamedDependency[Caller], folders: NamedDependency[FolderTrees]
     ) -> ChangedFolderOut:
         """Make one, at the top or in ``parent_id``. No two beside each other have one name, whatever their case."""
-        user_id = principal.user_id
-        folder_id, client_id = bound_id(user_id, data.id) if data.id else (new_id(principal, key, uuid4(), "folder"), None)
+        folder_id, client_id = caller.new_id("folder", data.id)
         command = CreateFolder(
-            user_id=user_id,
+            user_id=caller.user_id,
             folder_id=folder_id,
             name=data.name,
-            parent_id=optional(user_id, data.parent_id),
+            parent_id=caller.bound_or_none(data.parent_id),
             client_id=client_id,
             data=data.data or {},
             meta=data.meta or {},
         )
-        appended = await folders.handle(command, actor=actor_of(principal), key=key, expected_version=expected_version(request))
-        return await changed(folders, user_id, folder_id, appended)
+        return await changed(folders, caller, command)
 
     @get("/{folder_id:str}")
     async def get_folder(
-        self, folder_id: FromPath[str], principal: NamedDependency[Principal], folders: NamedDependency[FolderTrees]
+        self, folder_id: FromPath[str], caller: NamedDependency[Caller], folders: NamedDependency[FolderTrees]
     ) -> FolderOut:
         """One of them."""
-        known_id, _ = bound_id(principal.user_id, folder_id)
-        version, known = await folders.of(principal.user_id)
+        known_id = caller.bound(folder_id)
+        version, known = await folders.folders_of(caller.user_id)
         folder = existing(known, known_id)
-        return shown(principal.user_id, known_id, folder, await folders.times(principal.user_id, [folder]), version)
+        return folder_out(caller.user_id, known_id, folder, await folders.times(caller.user_id, [folder]), version)
 
     @post("/{folder_id:str}/update", status_code=200)
     async def change(
         self,
         folder_id: FromPath[str],
         data: JSONBody[ChangeFolderIn],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         folders: NamedDependency[FolderTrees],
-        key: NamedDependency[CommandKey | None],
     ) -> ChangedFolderOut:
         """Give it another name, other keys in ``data`` (system prompt, files …) and ``meta`` (icon …), or both, by shallow merge."""
-        known_id, _ = bound_id(principal.user_id, folder_id)
-        command = ChangeFolder(user_id=principal.user_id, folder_id=known_id, name=data.name, data=data.data or {}, meta=data.meta or {})
-        appended = await folders.handle(command, actor=actor_of(principal), key=key, expected_version=expected_version(request))
-        return await changed(folders, principal.user_id, known_id, appended)
+        known_id, changed_data, meta = caller.bound(folder_id), data.data or {}, data.meta or {}
+        command = ChangeFolder(user_id=caller.user_id, folder_id=known_id, name=data.name, data=changed_data, meta=meta)
+        return await changed(folders, caller, command)
 
     @post("/{folder_id:str}/update/parent", status_code=200)
     async def move(
-        self,
-        folder_id: FromPath[str],
-        data: JSONBody[ParentIn],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
-        folders: NamedDependency[FolderTrees],
-        key: NamedDependency[CommandKey | None],
+        self, folder_id: FromPath[str], data: JSONBody[ParentIn], caller: NamedDependency[Caller], folders: NamedDependency[FolderTrees]
     ) -> ChangedFolderOut:
         """Put it, with all that is in it, into another folder, or with null to the top."""
-        known_id, _ = bound_id(principal.user_id, folder_id)
-        command = MoveFolder(user_id=principal.user_id, folder_id=known_id, parent_id=optional(principal.user_id, data.parent_id))
-        appended = await folders.handle(command, actor=actor_of(principal), key=key, expected_version=expected_version(request))
-        return await changed(folders, principal.user_id, known_id, appended)
+        known_id, parent_id = caller.bound(folder_id), caller.bound_or_none(data.parent_id)
+        return await changed(folders, caller, MoveFolder(user_id=caller.user_id, folder_id=known_id, parent_id=parent_id))
 
     @post("/{folder_id:str}/update/expanded", status_code=200)
     async def expand(
-        self,
-        folder_id: FromPath[str],
-        data: JSONBody[ExpandedIn],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
-        folders: NamedDependency[FolderTrees],
-        key: NamedDependency[CommandKey | None],
+        self, folder_id: FromPath[str], data: JSONBody[ExpandedIn], caller: NamedDependency[Caller], folders: NamedDependency[FolderTrees]
     ) -> ChangedFolderOut:
         """Show it open or closed, in every tab."""
-        known_id, _ = bound_id(principal.user_id, folder_id)
-        command = ExpandFolder(user_id=principal.user_id, folder_id=known_id, expanded=data.is_expanded)
-        appended = await folders.handle(command, actor=actor_of(principal), key=key, expected_version=expected_version(request))
-        return await changed(folders, principal.user_id, known_id, appended)
+        command = ExpandFolder(user_id=caller.user_id, folder_id=caller.bound(folder_id), expanded=data.is_expanded)
+        return await changed(folders, caller, command)
 
     @delete("/{folder_id:str}", status_code=200)
     async def remove(
         self,
         folder_id: FromPath[str],
-        request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
-        folders: NamedDependency[FolderTrees],
-        chats: NamedDependency[Chats],
-        runs: NamedDependency[Runs],
-        log: NamedDependency[SkipValidation[EventLog]],
-        history: NamedDependency[SkipValidation[History]],
+        caller: NamedDependency[Caller],
+        own_chats: NamedDependency[OwnChats],
         delete_contents: FromQuery[bool] = True,
     ) -> DeletedFolderOut:
         """Delete it with all folders below it, and the chats in them; those only come out of it with ``delete_contents=false``.
 
         The chats first, the folder last: what is interrupted is finished by asking once more. The log keeps what was said.
         """
-        user_id = principal.user_id
-        known_id, _ = bound_id(user_id, folder_id)
-        expected = expected_version(request)
-        version, known = await folders.of(user_id)
-        if expected not in (None, version):
-            raise ConcurrencyConflict(user_stream(user_id), expected=expected or 0, current=version)
-        existing(known, known_id)
-        only_from = frozenset(known.subtree(known_id))
-
-        async def empty(chat_id: UUID) -> None:
-            if delete_contents:
-                await delete_chat(chats, runs, principal, chat_id, only_from)
-            else:
-                command = MoveChat(chat_id=chat_id, by=user_id, folder_id=None, only_from=only_from)
-                await chats.handle(command, actor=actor_of(principal))
-
-        chosen = ChatFilter(in_folder=True, folder_ids=only_from)
-        await for_own_chats(history, principal, chosen, await log.head(), empty)
-        appended = await folders.handle(DeleteFolder(user_id=user_id, folder_id=known_id), actor=actor_of(principal))
+        known_id, expected = caller.bound(folder_id), caller.expected_version
+        appended = await own_chats.delete_folder(caller.actor, known_id, delete_contents=delete_contents, expected_version=expected)
         return DeletedFolderOut(known_id, appended.versions[0], appended.position)
 
 
-def optional(user_id: UUID, given: str | None) -> UUID | None:
-    return bound_id(user_id, given)[0] if given else None
-
-
-async def changed(folders: FolderTrees, user_id: UUID, folder_id: UUID, appended: Appended) -> ChangedFolderOut:
+async def changed(folders: FolderTrees, caller: Caller, command: FolderCommand) -> ChangedFolderOut:
     """The folder as the command has made it, also where the command is repeated after the folder has gone."""
+    appended = await folders.handle(command, actor=caller.actor, key=caller.key, expected_version=caller.expected_version)
     version = appended.versions[0]
-    folder = (await folders.as_of(user_id, version)).by_id[folder_id]
-    out = shown(user_id, folder_id, folder, await folders.times(user_id, [folder]), version)
+    folder = (await folders.folders_at(caller.user_id, version)).by_id[command.folder_id]
+    times = await folders.times(caller.user_id, [folder])
+    out = folder_out(caller.user_id, command.folder_id, folder, times, version)
     return ChangedFolderOut(**msgspec.structs.asdict(out), position=appended.position)
 
 
-def shown(user_id: UUID, folder_id: UUID, folder: Folder, times: Mapping[int, datetime], version: int) -> FolderOut:
+def folder_out(user_id: UUID, folder_id: UUID, folder: Folder, times: Mapping[int, datetime], version: int) -> FolderOut:
     """``times`` are those of the versions that made and last changed it."""
     return FolderOut(
         id=folder_id,

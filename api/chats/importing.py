@@ -8,11 +8,9 @@ from litestar import Controller, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
 
-from api.chats.chat import actor_of
-from api.request.ids import bound_id
-from commands.accounts import Principal
-from commands.chats import Chats
-from commands.ports import Blobs, EventLog
+from api.request.caller import Caller
+from commands.folders import FolderTrees
+from commands.ports import EventLog
 from commands.transfer import open_webui
 from commands.transfer.whole_chat import Added, Outcome, Prepared, WholeChats
 from domain.errors import BadRequest, ImportRefused
@@ -58,38 +56,34 @@ class ImportController(Controller):
     async def import_chats(
         self,
         data: JSONBody[ImportIn],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
+        caller: NamedDependency[Caller],
+        folders: NamedDependency[FolderTrees],
+        whole_chats: NamedDependency[WholeChats],
         log: NamedDependency[SkipValidation[EventLog]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-        my_folders: NamedDependency[SkipValidation[Folders]],
     ) -> list[ImportedOut] | ImportedOut:
         """Import chats as one's own. All of them are looked through first: where one is refused, none is written. Safe to repeat."""
         if not isinstance(data.chats, list | None) or (data.chats is None and data.chat is None):
             raise BadRequest("expected chats, a list, or one chat")
-        rows = (
-            data.chats
-            if data.chats is not None
-            else [{key: value for key, value in msgspec.structs.asdict(data).items() if key != "chats"}]
-        )
-        whole_chats = WholeChats(log, blobs, chats)
-        prepared = [await whole_chats.prepare(whole_chat(row, principal.user_id, number, my_folders)) for number, row in enumerate(rows, 1)]
-        repeated = len({one.chat.chat_id for one in prepared}) < len(prepared)
-        if repeated:
+        alone = {key: value for key, value in msgspec.structs.asdict(data).items() if key != "chats"}
+        rows = data.chats if data.chats is not None else [alone]
+        _, known = await folders.folders_of(caller.user_id)
+        prepared = [await whole_chats.prepare(whole_chat(row, caller, number, known)) for number, row in enumerate(rows, 1)]
+        if len({one.chat.chat_id for one in prepared}) < len(prepared):
             raise BadRequest("expected each chat once, found two with the same id")
-        outcomes = await whole_chats.add_all(prepared, actor=actor_of(principal))
-        made = [await answer(log, one, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
-        return made if data.chats is not None else made[0]
+        outcomes = await whole_chats.add_all(prepared, actor=caller.actor)
+        imported = [await import_out(log, one, outcome) for one, outcome in zip(prepared, outcomes, strict=True)]
+        return imported if data.chats is not None else imported[0]
 
 
-def whole_chat(row: Any, owner_id: UUID, number: int, folders: Folders) -> Any:
+def whole_chat(row: Any, caller: Caller, number: int, folders: Folders) -> Any:
     """A folder of the caller's is the chat's folder here; any other is only kept as what the source said."""
     given = row.get("folder_id") if isinstance(row, dict) else None
-    folder_id = bound_id(owner_id, given)[0] if isinstance(given, str) and given else None
-    return open_webui.whole_chat(row, owner_id, name=f"number {number}", folder_id=folder_id if folder_id in folders.by_id else None)
+    folder_id = caller.bound_or_none(given) if isinstance(given, str) else None
+    folder_id = folder_id if folder_id in folders.by_id else None
+    return open_webui.whole_chat(row, caller.user_id, name=f"number {number}", folder_id=folder_id)
 
 
-async def answer(log: EventLog, one: Prepared, outcome: Added | ImportRefused) -> ImportedOut:
+async def import_out(log: EventLog, one: Prepared, outcome: Added | ImportRefused) -> ImportedOut:
     if isinstance(outcome, ImportRefused):
         raise outcome
     chat = one.chat

@@ -1,32 +1,24 @@
-"""Snapshots of a chat behind a link: a chat, a version, and who may see it. Reading one is time travel; nothing is copied."""
+"""Shared versions of a chat behind a link: a chat, a version, and who may see it. Reading one is time travel; nothing is copied."""
 
 from typing import Any, Final, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.chats.chat import CommandOut, actor_of, answered
-from api.chats.list_scope import PAGE_CHATS, Page, require_position
-from api.chats.past import READS_EVERYTHING
-from api.chats.references import resolve_blobs, sent
-from api.request.ids import bound_id
-from commands.accounts import Principal
+from api.chats.chat import CommandOut, command_out
+from api.chats.chat_json import chat_to_json
+from api.chats.list_items import PageNumber, page_bounds
+from api.request.caller import Caller
 from commands.chats import Chats
-from commands.ports import Blobs, Claim, CommandKey, EventLog
-from domain.chat.state import Chat
-from domain.errors import BadRequest, ChatNotFound
-from domain.sharing import SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
-from domain.stream import chat_stream
-from projections.chat import ChatView
-from projections.ports import History
+from commands.share_links import SHARES_MAX, ShareLinks
+from domain.errors import BadRequest
+from domain.sharing import SetShareLinkAccess
 
-CLAIM: Final = "share"
 EVERYONE: Final = "*"
 PEOPLE_MAX: Final = 1000
-SHARES_MAX: Final = 10_000  # of a list without pages
 
 
 class ShareOut(msgspec.Struct):
@@ -71,109 +63,64 @@ class SharingController(Controller):
     tags = ("chats",)
 
     @post("/{chat_id:str}/share", status_code=200)
-    async def share(
-        self,
-        chat_id: FromPath[str],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        key: NamedDependency[CommandKey | None],
-    ) -> ShareOut:
-        """Share the chat as it is now. Once more: the same link shows it as it is then."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        version, chat = await chats.state(known_id)
-        # Not made from the request, as other ids are: nobody may be able to guess it.
-        share_id = uuid4()
-        claims = [] if chat.share is not None else [Claim(CLAIM, str(share_id), chat_stream(known_id))]
-        command = ShareSnapshot(chat_id=known_id, by=principal.user_id, share_id=share_id, version=version)
-        appended = await chats.handle(command, actor=actor_of(principal), key=key, claims=claims)
-        _, chat = await chats.state(known_id)
-        if chat.share is None:
-            raise ChatNotFound(known_id)  # ended again in this very moment
-        return ShareOut(known_id, chat.share.share_id, chat.share.version, appended.versions[0], appended.position)
+    async def share(self, chat_id: FromPath[str], caller: NamedDependency[Caller], share_links: NamedDependency[ShareLinks]) -> ShareOut:
+        """Share the chat as it is now. Sharing again updates the same link."""
+        known_id = caller.bound(chat_id)
+        link, appended = await share_links.share(caller.actor, known_id, caller.key)
+        return ShareOut(known_id, link.share_id, link.version, appended.versions[0], appended.position)
 
     @delete("/{chat_id:str}/share", status_code=200)
-    async def unshare(self, chat_id: FromPath[str], principal: NamedDependency[Principal], chats: NamedDependency[Chats]) -> bool:
+    async def unshare(self, chat_id: FromPath[str], caller: NamedDependency[Caller], share_links: NamedDependency[ShareLinks]) -> bool:
         """End the link, for everyone and at once. False: there was none."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        _, before = await chats.state(known_id)
-        await chats.handle(UnshareSnapshot(chat_id=known_id, by=principal.user_id), actor=actor_of(principal))
-        return before.share is not None
+        return await share_links.unshare(caller.actor, caller.bound(chat_id))
 
     @delete("/share/all", status_code=200)
-    async def unshare_all(
-        self,
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        log: NamedDependency[SkipValidation[EventLog]],
-        history: NamedDependency[SkipValidation[History]],
-    ) -> bool:
+    async def unshare_all(self, caller: NamedDependency[Caller], share_links: NamedDependency[ShareLinks]) -> bool:
         """End all links to one's own chats."""
-        await require_position(history, await log.head())
-        for one in await history.shared(principal.user_id, offset=0, limit=SHARES_MAX):
-            try:
-                await chats.handle(UnshareSnapshot(chat_id=one.chat_id, by=principal.user_id), actor=actor_of(principal))
-            except ChatNotFound:
-                continue  # deleted meanwhile, and its link with it
+        await share_links.unshare_all(caller.actor)
         return True
 
     @get("/share/{share_id:str}")
     async def shared_chat(
-        self,
-        share_id: FromPath[str],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        log: NamedDependency[SkipValidation[EventLog]],
-        history: NamedDependency[SkipValidation[History]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
+        self, share_id: FromPath[str], caller: NamedDependency[Caller], share_links: NamedDependency[ShareLinks]
     ) -> dict[str, Any]:
         """The chat as it was shared, without what was deleted since. A link that is not there, has ended or is for others: 401."""
-        chat_id, chat = await shared_for(chats, log, principal, share_id)
-        view = await snapshot(history, blobs, chat_id, chat)
-        return {**await sent(UUID(share_id), view), "share_id": UUID(share_id)}
+        link_id, view = await share_links.shared_version(caller.principal, share_id)
+        return {**await chat_to_json(link_id, view), "share_id": link_id}
 
     @get("/shared")
     async def shares(
         self,
-        principal: NamedDependency[Principal],
-        history: NamedDependency[SkipValidation[History]],
-        page: Page = None,
+        caller: NamedDependency[Caller],
+        share_links: NamedDependency[ShareLinks],
+        page: PageNumber = None,
         at_least: FromQuery[int | None] = None,
     ) -> list[SharedChatOut]:
-        """The caller's chats of which a snapshot is shared, the one shared last first. ``page`` counts from 1 and holds 60."""
-        await require_position(history, at_least)
-        offset, limit = ((page - 1) * PAGE_CHATS, PAGE_CHATS) if page is not None else (0, SHARES_MAX)
+        """The caller's chats that have a share link, the one shared last first. ``page`` counts from 1 and holds 60."""
         return [
             SharedChatOut(one.share_id, one.chat_id, one.share_id, one.title, one.version, one.updated_at, one.created_at)
-            for one in await history.shared(principal.user_id, offset=offset, limit=limit)
+            for one in await share_links.list_links(caller.user_id, **page_bounds(page, SHARES_MAX), at_least=at_least)
         ]
 
     @get("/shared/{chat_id:str}/access")
-    async def access(self, chat_id: FromPath[str], principal: NamedDependency[Principal], chats: NamedDependency[Chats]) -> list[GrantOut]:
-        """Who may see the snapshot of this chat; of one that is not shared, nobody."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        _, chat = await chats.state(known_id)
-        if chat.owner_id != principal.user_id or chat.deleted:
-            raise ChatNotFound(known_id)
-        share = chat.share
-        if share is None:
+    async def access(
+        self, chat_id: FromPath[str], caller: NamedDependency[Caller], share_links: NamedDependency[ShareLinks]
+    ) -> list[GrantOut]:
+        """Who may open the link to this chat; an empty list if it is not shared."""
+        link = await share_links.link_of(caller.user_id, caller.bound(chat_id))
+        if link is None:
             return []
-        named = ([EVERYONE] if share.everyone else []) + sorted(map(str, share.user_ids))
-        return [GrantOut(f"{share.share_id}:{one}", "user", one, "read") for one in named]
+        named = ([EVERYONE] if link.everyone else []) + sorted(map(str, link.user_ids))
+        return [GrantOut(f"{link.share_id}:{one}", "user", one, "read") for one in named]
 
     @post("/shared/{chat_id:str}/access/update", status_code=200)
     async def set_access(
-        self,
-        chat_id: FromPath[str],
-        data: JSONBody[GrantsIn],
-        principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
-        key: NamedDependency[CommandKey | None],
+        self, chat_id: FromPath[str], data: JSONBody[GrantsIn], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
     ) -> CommandOut:
-        """Who may see the snapshot: everyone who is signed in (``*``), or the people named, and nobody else from now on."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
+        """Who may open the link from now on: everyone who is signed in (``*``), or only the people named."""
         everyone, user_ids = people_of(data.access_grants)
-        command = SetSnapshotAccess(chat_id=known_id, by=principal.user_id, everyone=everyone, user_ids=user_ids)
-        return answered(known_id, await chats.handle(command, actor=actor_of(principal), key=key))
+        command = SetShareLinkAccess(chat_id=caller.bound(chat_id), by=caller.user_id, everyone=everyone, user_ids=user_ids)
+        return command_out(command.chat_id, await chats.handle(command, actor=caller.actor, key=caller.key))
 
 
 def people_of(grants: list[GrantIn]) -> tuple[bool, list[UUID]]:
@@ -192,30 +139,3 @@ def people_of(grants: list[GrantIn]) -> tuple[bool, list[UUID]]:
         except ValueError:
             raise BadRequest(f"expected a user's id or {EVERYONE}, received {grant.principal_id[:80]!r}") from None
     return everyone, people
-
-
-async def shared_for(chats: Chats, log: EventLog, principal: Principal, share_id: str) -> tuple[UUID, Chat]:
-    """The chat behind a link that the caller may see, as of now, on whichever process. Raises ``ChatNotFound`` for any other."""
-    try:
-        known_id = UUID(share_id)
-    except ValueError:
-        raise ChatNotFound(share_id[:80]) from None
-    stream = await log.find_claim(CLAIM, str(known_id))
-    if stream is None:
-        raise ChatNotFound(known_id)
-    _, chat = await chats.state(stream.id)
-    share = chat.share
-    reads_everything = principal.role in READS_EVERYTHING and share is not None and share.share_id == known_id and not chat.deleted
-    if not (reads_everything or chat.may_see_snapshot(known_id, principal.user_id)):
-        raise ChatNotFound(known_id)
-    return stream.id, chat
-
-
-async def snapshot(history: History, blobs: Blobs, chat_id: UUID, chat: Chat) -> ChatView:
-    """What the link shows: the chat as of its version, without what was deleted since, and without what is its owner's own affair."""
-    assert chat.share is not None
-    view = await history.chat(chat_id, at=chat.share.version)
-    view.without({one for one in view.messages if (node := chat.messages.get(UUID(one))) is None or node.deleted})
-    await resolve_blobs(blobs, chat_id, view)
-    view.folder_id, view.pinned, view.archived, view.tags, view.grants, view.share = None, False, False, [], {}, None
-    return view

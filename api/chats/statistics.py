@@ -11,10 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from litestar.response import Stream
 
-from api.chats.list_scope import require_position
-from api.chats.past import require_reader
-from api.request.ids import bound_id
-from commands.accounts import Principal
+from api.request.caller import Caller
+from commands.chat_reader import ChatReader
+from commands.positions import require_position
 from projections.ports import History
 from projections.statistics import CountedChat, Statistics, counted_chat, statistics
 
@@ -97,7 +96,7 @@ class StatisticsController(Controller):
     @get("/usage")
     async def usage(
         self,
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         history: NamedDependency[SkipValidation[History]],
         items_per_page: PageSize = PAGE_CHATS,
         page: PageNumber = 1,
@@ -105,13 +104,13 @@ class StatisticsController(Controller):
     ) -> UsageListOut:
         """Models, lengths and times of one's chats, newest first. One without messages counts in ``total`` only."""
         await require_position(history, at_least)
-        found, total = await history.counted(principal.user_id, offset=(page - 1) * items_per_page, limit=items_per_page)
+        found, total = await history.counted(caller.user_id, offset=(page - 1) * items_per_page, limit=items_per_page)
         return UsageListOut([usage_out(one, statistics(one)) for one in found if one.messages], total)
 
     @get("/export")
     async def export(
         self,
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         history: NamedDependency[SkipValidation[History]],
         updated_at: Seconds = None,
         page: PageNumber = 1,
@@ -122,21 +121,19 @@ class StatisticsController(Controller):
         await require_position(history, at_least)
         since = datetime.fromtimestamp(updated_at, UTC) if updated_at is not None else None
         if stream:
-            headers = {"content-disposition": f'attachment; filename="chat-stats-export-{principal.user_id}.jsonl"'}
-            return Stream(lines(history, principal.user_id, since), media_type="application/x-ndjson", headers=headers)
+            headers = {"content-disposition": f'attachment; filename="chat-stats-export-{caller.user_id}.jsonl"'}
+            return Stream(lines(history, caller.user_id, since), media_type="application/x-ndjson", headers=headers)
         offset = (page - 1) * EXPORT_CHATS
-        found, total = await history.counted(principal.user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
+        found, total = await history.counted(caller.user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
         return ExportOut([chat_out(one) for one in found], total, page)
 
     @get("/export/{chat_id:str}")
     async def export_one(
-        self, chat_id: FromPath[str], principal: NamedDependency[Principal], history: NamedDependency[SkipValidation[History]]
+        self, chat_id: FromPath[str], caller: NamedDependency[Caller], chat_reader: NamedDependency[ChatReader]
     ) -> ChatStatsOut:
         """The same of one chat that one may read."""
-        known_id, _ = bound_id(principal.user_id, chat_id)
-        view = await history.chat(known_id)
-        require_reader(view, principal, known_id)
-        return chat_out(counted_chat(known_id, view))
+        known_id = caller.bound(chat_id)
+        return chat_out(counted_chat(known_id, await chat_reader.chat_with_references(caller.principal, known_id)))
 
 
 async def lines(history: History, user_id: UUID, since: datetime | None) -> AsyncGenerator[bytes, None]:

@@ -10,17 +10,17 @@ import rich_click as click
 from api.cli.login import (
     FIRST_CONTACT_RETRY_S,
     Failed,
-    Place,
-    admit,
+    Target,
     options,
     read_logins,
     remember,
     run,
+    sign_in_or_up,
     sign_up,
     with_client,
     write_logins,
 )
-from client import Account, Client, NotSignedIn
+from stenograph_client import Account, Client, NotSignedIn
 
 ROLES = ("admin", "user", "auditor", "analyst", "pending")
 
@@ -34,40 +34,40 @@ def password_from_stdin() -> str:
 @click.option("--name", help="With --sign-up: the name that others see. Default: what stands before the @.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
 @options
-def login(place: Place, new: bool, name: str | None, password_stdin: bool) -> None:
+def login(target: Target, new: bool, name: str | None, password_stdin: bool) -> None:
     """Sign in, and keep the login in a file that only you can read."""
     if password_stdin:
-        place = Place(url=place.url, token=place.token, email=place.email, password=password_from_stdin())
+        target = Target(url=target.url, token=target.token, email=target.email, password=password_from_stdin())
 
     async def work() -> Account:
-        async with Client(place.url, token=place.token, retry_s=FIRST_CONTACT_RETRY_S) as client:
-            if place.token is not None:
+        async with Client(target.url, token=target.token, retry_s=FIRST_CONTACT_RETRY_S) as client:
+            if target.token is not None:
                 account = await client.me()
-                remember(place.url, place.token, account.email)
+                remember(target.url, target.token, account.email)
                 return account
-            account = await sign_up(client, place, name) if new else await admit(client, place)
-            remember(place.url, account.token, account.email)
+            account = await sign_up(client, target, name) if new else await sign_in_or_up(client, target)
+            remember(target.url, account.token, account.email)
             return account
 
     account = run(work())
-    click.echo(f"Signed in at {place.url} as {account.name} <{account.email}>, {account.role}.", err=True)
+    click.echo(f"Signed in at {target.url} as {account.name} <{account.email}>, {account.role}.", err=True)
     if account.role == "pending":
         click.secho("An admin has to approve this account before it can be used.", fg="yellow", err=True)
 
 
 @click.command()
 @options
-def logout(place: Place) -> None:
+def logout(target: Target) -> None:
     """End the login, here and on the server."""
     logins = read_logins()
-    known = logins.at.pop(place.url, None)
+    known = logins.at.pop(target.url, None)
     if known is None:
-        click.echo(f"You are not signed in at {place.url}.", err=True)
+        click.echo(f"You are not signed in at {target.url}.", err=True)
         return
-    logins.last = None if logins.last == place.url else logins.last
+    logins.last = None if logins.last == target.url else logins.last
 
     async def work() -> None:
-        async with Client(place.url, token=known.token, retry_s=FIRST_CONTACT_RETRY_S) as client:
+        async with Client(target.url, token=known.token, retry_s=FIRST_CONTACT_RETRY_S) as client:
             with contextlib.suppress(NotSignedIn):  # it had ended already
                 await client.http.post("/api/v1/auths/signout")
 
@@ -75,26 +75,26 @@ def logout(place: Place) -> None:
         run(work())
     finally:
         write_logins(logins)
-    click.echo(f"Signed out of {place.url}.", err=True)
+    click.echo(f"Signed out of {target.url}.", err=True)
 
 
 @click.command()
 @options
-def whoami(place: Place) -> None:
+def whoami(target: Target) -> None:
     """Say which account is used, and where."""
 
     async def work(client: Client) -> Account:
         return await client.me()
 
-    account = run(with_client(place, work))
-    click.echo(f"{account.name} <{account.email}>, {account.role}, at {place.url}")
+    account = run(with_client(target, work))
+    click.echo(f"{account.name} <{account.email}>, {account.role}, at {target.url}")
     if account.expires_at is not None:
         click.secho(f"until {datetime.fromtimestamp(account.expires_at).astimezone():%Y-%m-%d %H:%M}", dim=True, err=True)
 
 
 @click.command()
 @options
-def models(place: Place) -> None:
+def models(target: Target) -> None:
     """List the models that can be asked."""
 
     async def work(client: Client) -> None:
@@ -104,7 +104,7 @@ def models(place: Place) -> None:
         if not found:
             click.secho("No model is configured on this server.", err=True)
 
-    run(with_client(place, work))
+    run(with_client(target, work))
 
 
 @click.command()
@@ -116,7 +116,7 @@ def models(place: Place) -> None:
     help='Only those in which this is found: words, "phrases", tag:NAME, folder:NAME, pinned:true, archived:true, shared:true.',
 )
 @options
-def chats(place: Place, page: int, folder: str | None, text: str | None) -> None:
+def chats(target: Target, page: int, folder: str | None, text: str | None) -> None:
     """List your chats, the one that changed last first."""
 
     async def work(client: Client) -> None:
@@ -134,7 +134,7 @@ def chats(place: Place, page: int, folder: str | None, text: str | None) -> None
         if not found:
             click.secho("No more chats." if page > 1 else "No chat yet." if text is None else "Nothing is found.", dim=True, err=True)
 
-    run(with_client(place, work))
+    run(with_client(target, work))
 
 
 async def folder_named(client: Client, name: str) -> str:
@@ -176,12 +176,12 @@ def add(email: str, name: str | None, role: str, password_stdin: bool, url: str 
     elif sys.stdin.isatty():
         password = click.prompt("Password of the new account", hide_input=True, confirmation_prompt="Once more", err=True)
     else:
-        raise click.UsageError("nobody to ask for the password: use --password-stdin")
+        raise click.UsageError("there is no terminal to ask for the password: use --password-stdin")
     if not password:
         raise click.UsageError("the password is empty")
 
     async def work(client: Client) -> Account:
         return await client.add_user(name or email.partition("@")[0], email, password, role)
 
-    account = run(with_client(Place(url=(url or default_url()).rstrip("/"), token=token), work))
+    account = run(with_client(Target(url=(url or default_url()).rstrip("/"), token=token), work))
     click.echo(f"{account.name} <{account.email}> is here now, as {account.role}.", err=True)

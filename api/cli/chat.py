@@ -10,20 +10,20 @@ from uuid import uuid4
 import rich_click as click
 from click.exceptions import Exit
 
-from api.cli.answer_text import Talk
+from api.cli.answer_text import AnswerText
 from api.cli.login import (
     Failed,
-    Place,
-    client_of,
-    enter,
-    in_words,
+    Target,
+    client_for,
+    error_text,
     options,
     remember_model,
     remembered_model,
     run,
+    token_for,
 )
-from api.cli.terminal import Screen
-from client import ApiError, Begun, Client, ClientError
+from api.cli.terminal import Terminal
+from stenograph_client import ApiError, Begun, Client, ClientError
 
 RETRY_S: Final = 120.0  # a question that is asked while the server restarts waits for it as long
 STOP_WAIT_S: Final = 2.0
@@ -37,15 +37,15 @@ Ctrl-C         stop the answer; twice: leave
 """
 
 
-class Left(Exception):
+class ConversationLeft(Exception):
     """The person has left in the middle of an answer."""
 
 
 class Conversation:
     """One chat and who answers in it. The chat is made with the first question."""
 
-    def __init__(self, place: Place, token: str, model: str, chat_id: str | None, screen: Screen) -> None:
-        self.place = place
+    def __init__(self, target: Target, token: str, model: str, chat_id: str | None, screen: Terminal) -> None:
+        self.target = target
         self.token = token
         self.model = model
         self.chat_id = chat_id
@@ -53,10 +53,10 @@ class Conversation:
         self.question_id: str | None = None  # the last one, for /retry
 
     def client(self) -> Client:
-        return client_of(self.place, self.token, retry_s=RETRY_S, on_state=self.screen.connection)
+        return client_for(self.target, self.token, retry_s=RETRY_S, on_state=self.screen.connection)
 
     async def ask(self, question: str) -> str:
-        """Ask, and show the answer as it comes. Returns how it ended, as the event's type. Raises ``Left``, ``ClientError``."""
+        """Ask, and show the answer as it comes. Returns how it ended, as the event's type. Raises ``ConversationLeft``, ``ClientError``."""
         async with self.client() as client:
             chat_id = self.chat_id or str((await client.new_chat(title_of(question)))["id"])
             asked = {"id": str(uuid4()), "role": "user", "content": question}
@@ -91,7 +91,7 @@ class Conversation:
         return None
 
     async def _show(self, client: Client, begun: Begun) -> str:
-        talk = Talk(frozenset(begun.message_ids or [begun.message_id]))
+        talk = AnswerText(frozenset(begun.message_ids or [begun.message_id]))
         loop = asyncio.get_running_loop()
         reader = asyncio.ensure_future(self._read(client, begun, talk))
         stopping: set[asyncio.Task[None]] = set()
@@ -108,17 +108,17 @@ class Conversation:
         except asyncio.CancelledError:
             if not stopping:
                 raise
-            raise Left from None
+            raise ConversationLeft from None
         finally:
             loop.remove_signal_handler(signal.SIGINT)
             self.screen.end_line()
-            if stopping:  # whoever leaves at once still wanted the answer stopped
+            if stopping:  # the user leaves at once; the answer is still to be stopped
                 await asyncio.wait(stopping, timeout=STOP_WAIT_S)
                 for task in stopping:
                     task.cancel()
         return talk.outcome or "message_end"
 
-    async def _read(self, client: Client, begun: Begun, talk: Talk) -> None:
+    async def _read(self, client: Client, begun: Begun, talk: AnswerText) -> None:
         async with contextlib.aclosing(client.answer(begun)) as events:
             async for event in events:
                 for piece in talk.feed(event):
@@ -126,7 +126,7 @@ class Conversation:
 
     async def _stop(self, client: Client, begun: Begun) -> None:
         for task_id in begun.task_ids or [begun.task_id]:
-            with contextlib.suppress(ClientError):  # it has ended already, or nobody is there: the answer itself will say so
+            with contextlib.suppress(ClientError):  # it has ended already, or the server is away: the answer itself shows it
                 await client.stop(task_id)
 
 
@@ -135,13 +135,13 @@ def title_of(question: str) -> str:
     return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1] + "…"
 
 
-async def open_conversation(place: Place, model: str | None, chat_id: str | None, screen: Screen) -> Conversation:
-    token = await enter(place)
-    async with client_of(place, token) as client:
+async def open_conversation(target: Target, model: str | None, chat_id: str | None, screen: Terminal) -> Conversation:
+    token = await token_for(target)
+    async with client_for(target, token) as client:
         if chat_id is not None:
             await client.chat(chat_id)
         known = [str(one["id"]) for one in await client.models()]
-        wanted = model or remembered_model(place.url)
+        wanted = model or remembered_model(target.url)
         if model is None and wanted not in known:
             wanted = "demo" if "demo" in known else next(iter(known), None)
         if wanted is None:
@@ -151,8 +151,8 @@ async def open_conversation(place: Place, model: str | None, chat_id: str | None
                 "or with Ollama:     STENO_OLLAMA_BASE_URLS=http://localhost:11434 steno serve"
             )
     if model is not None:
-        remember_model(place.url, model)
-    return Conversation(place, token, wanted, chat_id, screen)
+        remember_model(target.url, model)
+    return Conversation(target, token, wanted, chat_id, screen)
 
 
 @click.command()
@@ -160,17 +160,17 @@ async def open_conversation(place: Place, model: str | None, chat_id: str | None
 @click.option("--model", help="Who answers. Default: the model asked last, else `demo`.")
 @click.option("--chat", "chat_id", metavar="ID", help="Go on with this chat.")
 @options
-def chat(place: Place, question: str | None, model: str | None, chat_id: str | None) -> None:
+def chat(target: Target, question: str | None, model: str | None, chat_id: str | None) -> None:
     """Talk with a model. With a QUESTION (or a pipe): one answer, and the end.
 
     The answer runs on the server: lose the line, or restart the server, and it goes on at the exact word.
     """
-    screen = Screen()
+    screen = Terminal()
     if question is None and not sys.stdin.isatty():
         question = sys.stdin.read()
         if not question.strip():
             raise click.UsageError("the question is empty")
-    conversation = run(open_conversation(place, model, chat_id, screen))
+    conversation = run(open_conversation(target, model, chat_id, screen))
     if question is not None:
         answer_once(conversation, question)
     else:
@@ -180,7 +180,7 @@ def chat(place: Place, question: str | None, model: str | None, chat_id: str | N
 def answer_once(conversation: Conversation, question: str) -> None:
     try:
         outcome = run(conversation.ask(question))
-    except Left:
+    except ConversationLeft:
         outcome = "cancelled"
     if outcome == "cancelled":
         raise Exit(130)
@@ -192,7 +192,7 @@ def converse(conversation: Conversation) -> None:
     """Questions from the terminal until the person leaves."""
     import readline  # noqa: F401  # gives input() a history and line editing
 
-    click.secho(f"{conversation.model} at {conversation.place.url} · /help", dim=True)
+    click.secho(f"{conversation.model} at {conversation.target.url} · /help", dim=True)
     asked_to_leave = False
     while True:
         try:
@@ -213,18 +213,18 @@ def converse(conversation: Conversation) -> None:
             break
         try:
             obey(conversation, line)
-        except (Left, KeyboardInterrupt):
+        except (ConversationLeft, KeyboardInterrupt):
             goodbye(conversation)
             raise Exit(130) from None
         except ClientError as error:
-            click.secho(in_words(error), fg="red", err=True)
+            click.secho(error_text(error), fg="red", err=True)
         except Failed as failed:
             failed.show()
     goodbye(conversation)
 
 
 def obey(conversation: Conversation, line: str) -> None:
-    """One line that was typed. Raises ``Left``, ``ClientError``, ``Failed``."""
+    """One line that was typed. Raises ``ConversationLeft``, ``ClientError``, ``Failed``."""
     command, _, argument = line.partition(" ")
     match command:
         case "":
@@ -254,7 +254,7 @@ async def choose(conversation: Conversation, model: str) -> None:
             click.echo(("* " if one == conversation.model else "  ") + one)
         return
     conversation.model = model
-    remember_model(conversation.place.url, model)
+    remember_model(conversation.target.url, model)
     click.secho(f"{model} answers from now on." + ("" if model in known else " (The server does not list it.)"), dim=True)
 
 

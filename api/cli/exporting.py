@@ -10,12 +10,12 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli.login import Failed, Place, chat_stream, options, run, with_client
+from api.cli.login import Failed, Target, chat_stream, options, run, with_client
 from api.cli.progress import Progress
 from api.cli.projections import database
 from api.cli.server import data_option
-from client import Client
-from client.export import export_bytes, export_lines
+from stenograph_client import Client
+from stenograph_client.export import export_bytes, export_lines
 
 
 @contextlib.contextmanager
@@ -51,7 +51,7 @@ def whole_file(path: Path) -> Iterator[Any]:
 @data_option
 @options
 def export(
-    place: Place,
+    target: Target,
     chat: str | None,
     output: Path | None,
     chosen: str | None,
@@ -79,7 +79,7 @@ def export(
             said = write_everything(write, user, data)
         else:
             assert chat is not None
-            said = write_chat(place, write, chat, kind, at, branch)
+            said = write_chat(target, write, chat, kind, at, branch)
     if output is not None:
         click.echo(f"{said} in {output}", err=True)
 
@@ -104,14 +104,14 @@ def destination(output: Path | None) -> Iterator[Write]:
             with whole_file(output) as file:
                 yield file.write
     except BrokenPipeError:
-        # Whoever read the output has seen enough. What is still buffered must not be tried again at exit.
+        # The reader closed the pipe. Buffered output must not be written again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
         raise Failed(f"{output or 'The output'} cannot be written: {error.strerror or error}") from None
 
 
-def write_chat(place: Place, write: Write, chat: str, kind: str, at: str | None, branch: str | None) -> str:
+def write_chat(target: Target, write: Write, chat: str, kind: str, at: str | None, branch: str | None) -> str:
     async def work(client: Client) -> str:
         stream = await chat_stream(client, chat)
         if not stream.startswith("chat/"):
@@ -128,7 +128,7 @@ def write_chat(place: Place, write: Write, chat: str, kind: str, at: str | None,
                 progress.advance()
         return f"{count:,} lines"
 
-    return run(with_client(place, work))
+    return run(with_client(target, work))
 
 
 async def copied(pieces: AsyncIterator[bytes], write: Write) -> int:

@@ -5,18 +5,21 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
-from api.cli.priority import give_way
+from api.cli.priority import lower_priority
 from api.cli.progress import Progress
 from api.cli.projections import database
 from api.cli.restoring import restore_file
 from api.cli.server import data_option
+
+if TYPE_CHECKING:
+    from adapters.postgres.bulk_log import BulkLog
 
 FORMATS: Final = ("auto", "open-webui", "chitchat", "jsonl")
 SNIFFED_BYTES: Final = 64 * 1024
@@ -27,7 +30,7 @@ EXIT_REFUSED: Final = 1
 Format = Literal["open-webui", "chitchat", "jsonl"]
 
 
-class Source(NamedTuple):
+class ImportFile(NamedTuple):
     """A file on its way in. ``chats`` yields whole chats and refusals for one owner; ``broken`` says, afterwards, where it broke off."""
 
     chats: Callable[[UUID], Iterator[Any]]
@@ -57,7 +60,7 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     reading = looked_into(file)
     found = format_of(reading.head) if format_ == "auto" else format_
     if stream_answers and found != "chitchat":
-        raise Failed("--stream-answers is for chitchat: in other formats it is known how the answers came, or nobody knows.")
+        raise Failed("--stream-answers is only for chitchat: other formats do not say how their answers were streamed.")
     total = size_of(file)
     if found == "jsonl":
         restore_file(io.BufferedReader(reading), email=user, data=data, read_bytes=lambda: reading.done, size_bytes=total)
@@ -66,12 +69,12 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     import uvloop  # only here, as with all that reaches the database: most commands need none of it
 
     with database(data) as dsn:
-        give_way()
+        lower_priority()
         summary = uvloop.run(into(dsn, source, user, reading, total))
     report(summary, source.broken)
 
 
-class Reading(io.RawIOBase):
+class CountingFile(io.RawIOBase):
     """A file whose beginning was looked at already, and how far it is read."""
 
     def __init__(self, head: bytes, file: IO[bytes]) -> None:
@@ -91,8 +94,8 @@ class Reading(io.RawIOBase):
         return len(piece)
 
 
-def looked_into(file: IO[bytes]) -> Reading:
-    return Reading(file.read(SNIFFED_BYTES), file)
+def looked_into(file: IO[bytes]) -> CountingFile:
+    return CountingFile(file.read(SNIFFED_BYTES), file)
 
 
 def format_of(head: bytes) -> Format:
@@ -108,7 +111,7 @@ def format_of(head: bytes) -> Format:
 
 
 def size_of(file: IO[bytes]) -> int:
-    """0 where nobody knows: a pipe."""
+    """The size in bytes; 0 if unknown, as of a pipe."""
     try:
         here = file.tell()
         size = file.seek(0, 2)
@@ -118,7 +121,7 @@ def size_of(file: IO[bytes]) -> int:
     return size
 
 
-def open_webui_source(reading: Reading) -> Source:
+def open_webui_source(reading: CountingFile) -> ImportFile:
     from adapters.files.json_items import NotJson, items
     from commands.transfer import open_webui
     from domain.errors import ImportRefused
@@ -136,10 +139,10 @@ def open_webui_source(reading: Reading) -> Source:
         except NotJson as error:
             broken.append(broken_off(error))
 
-    return Source(chats, broken)
+    return ImportFile(chats, broken)
 
 
-def chitchat_source(reading: Reading, *, streams: bool) -> Source:
+def chitchat_source(reading: CountingFile, *, streams: bool) -> ImportFile:
     from adapters.files.json_items import NotJson, items
     from commands.transfer import chitchat
     from domain.errors import ImportRefused
@@ -156,7 +159,7 @@ def chitchat_source(reading: Reading, *, streams: bool) -> Source:
         except NotJson as error:
             broken.append(broken_off(error))
 
-    return Source(chats, broken)
+    return ImportFile(chats, broken)
 
 
 def broken_off(error: Any) -> str:
@@ -164,26 +167,26 @@ def broken_off(error: Any) -> str:
     return f"{error}{where}"
 
 
-async def into(dsn: str, source: Source, email: str | None, reading: Reading, total: int) -> Any:
+async def into(dsn: str, source: ImportFile, email: str | None, reading: CountingFile, total: int) -> Any:
     """Import everything for one person. Returns the summary."""
-    from adapters.postgres.writing import writing
+    from adapters.postgres.bulk_log import bulk_log
     from commands.chats import Chats
-    from commands.transfer.importing import Importing, Summary
+    from commands.transfer.importing import Importer, Summary
     from commands.transfer.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, WholeChats
 
-    collect_seldom()
-    async with writing(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as log:
-        owner = await owner_of(log, email)
-        with Progress("Importing", total or 1, unit="bytes") as bar:
+    collect_rarely()
+    async with bulk_log(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as bulk:
+        owner = await owner_of(bulk, email)
+        with Progress("Importer", total or 1, unit="bytes") as bar:
 
             def counted(_: Summary) -> None:
                 bar.reached(reading.done, total or reading.done)
 
-            importing = Importing(WholeChats(log, log, Chats(log)), lambda _: owner, counted)
+            importing = Importer(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log)), lambda _: owner, counted)
             return await importing.take(source.chats(owner.id))
 
 
-async def owner_of(log: Any, email: str | None) -> Any:
+async def owner_of(bulk: "BulkLog", email: str | None) -> Any:
     """The account that is named, or the only one. Raises ``Failed``."""
     from commands.accounts import normal_email
     from commands.aggregate import Aggregate
@@ -191,18 +194,18 @@ async def owner_of(log: Any, email: str | None) -> Any:
     from domain.user import NOBODY, evolve
 
     if email is None:
-        ids, count = await log.users(offset=0, limit=2)
+        ids, count = await bulk.user_list.users(offset=0, limit=2)
         if not count:
             raise Failed("There is no account yet. Sign up first:  steno login")
         if count > 1:
             raise Failed(f"There are {count} accounts. Whose chats are they?  steno import --user EMAIL …")
         user_id = ids[0]
     else:
-        stream = await log.find_claim("email", normal_email(email))
+        stream = await bulk.log.find_claim("email", normal_email(email))
         if stream is None:
             raise Failed(f"There is no account {email}.")
         user_id = stream.id
-    _, account = await Aggregate(log, "user", NOBODY, evolve).state(user_id)
+    _, account = await Aggregate(bulk.log, "user", NOBODY, evolve).state(user_id)
     return Actor(user_id, account.name, account.role)
 
 

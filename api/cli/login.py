@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import rich_click as click
 
-from client import Account, ApiError, Client, ClientError, NotSignedIn, State
+from stenograph_client import Account, ApiError, Client, ClientError, NotSignedIn, State
 
 FILE_NAME: Final = "login.json"
 FIRST_CONTACT_RETRY_S: Final = 0.0  # whether anybody is there is known at once
@@ -37,8 +37,8 @@ class Logins(msgspec.Struct):
     at: dict[str, Login] = {}
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """What the options say. Nothing of it is certain before ``enter``."""
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What the options say. Nothing of it is certain before ``token_for``."""
 
     url: str
     token: str | None = None
@@ -109,26 +109,26 @@ def default_url() -> str:
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
-    """The four options that say where and who, handed on as one ``place``."""
+    """The four options that say where and who, handed on as one ``target``."""
 
-    def with_place(url: str | None, token: str | None, email: str | None, password: str | None, **rest: Any) -> None:
+    def with_target(url: str | None, token: str | None, email: str | None, password: str | None, **rest: Any) -> None:
         address = (url or default_url()).rstrip("/")
         if not address.startswith(("http://", "https://")):
             address = f"http://{address}"
         if password is not None and email is None:
             raise click.UsageError("--password needs --email")
-        command(place=Place(url=address, token=token, email=email, password=password), **rest)
+        command(target=Target(url=address, token=token, email=email, password=password), **rest)
 
-    with_place.__name__, with_place.__doc__ = command.__name__, command.__doc__
-    with_place.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # where click keeps them
+    with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__
+    with_target.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # where click keeps them
     for option in (
         click.option("--password", help="Its password; asked for when it is needed and absent."),
         click.option("--email", help="Sign in with this account."),
         click.option("--token", help="A token or an API key, instead of the login that `steno login` keeps."),
         click.option("--url", help="The server. Default: the one used last, else this machine's."),
     ):
-        option(with_place)
-    return with_place
+        option(with_target)
+    return with_target
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -136,11 +136,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except ClientError as error:
-        raise Failed(in_words(error)) from None
+        raise Failed(error_text(error)) from None
 
 
-def in_words(error: ClientError) -> str:
-    from client import AccessEnded, CursorGone, EpochChanged, Forbidden, NotFound, ServerUnreachable
+def error_text(error: ClientError) -> str:
+    from stenograph_client import AccessEnded, CursorGone, EpochChanged, Forbidden, NotFound, ServerUnreachable
 
     match error:
         case ServerUnreachable():
@@ -173,64 +173,64 @@ def interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def client_of(place: Place, token: str | None, *, retry_s: float = 10.0, on_state: Callable[[State], None] | None = None) -> Client:
-    """A client that is signed in with what ``enter`` returned."""
-    if place.email is not None and place.password is not None:
-        return Client(place.url, token=token, email=place.email, password=place.password, retry_s=retry_s, on_state=on_state)
-    return Client(place.url, token=token, retry_s=retry_s, on_state=on_state)
+def client_for(target: Target, token: str | None, *, retry_s: float = 10.0, on_state: Callable[[State], None] | None = None) -> Client:
+    """A client that is signed in with what ``token_for`` returned."""
+    if target.email is not None and target.password is not None:
+        return Client(target.url, token=token, email=target.email, password=target.password, retry_s=retry_s, on_state=on_state)
+    return Client(target.url, token=token, retry_s=retry_s, on_state=on_state)
 
 
-async def with_client(place: Place, work: Callable[[Client], Awaitable[T]], *, on_state: Callable[[State], None] | None = None) -> T:
+async def with_client(target: Target, work: Callable[[Client], Awaitable[T]], *, on_state: Callable[[State], None] | None = None) -> T:
     """Enter, do ``work``, close."""
-    token = await enter(place)
-    async with client_of(place, token, on_state=on_state) as client:
+    token = await token_for(target)
+    async with client_for(target, token, on_state=on_state) as client:
         return await work(client)
 
 
-async def enter(place: Place) -> str:
+async def token_for(target: Target) -> str:
     """A token that works: the one given, the one kept, or that of a new sign-in or sign-up, which is then kept.
 
     Raises ``Failed``, ``ClientError``.
     """
-    async with Client(place.url, retry_s=FIRST_CONTACT_RETRY_S) as client:
-        if place.token is not None:
-            client.credentials.token = place.token
+    async with Client(target.url, retry_s=FIRST_CONTACT_RETRY_S) as client:
+        if target.token is not None:
+            client.credentials.token = target.token
             await client.me()
-            return place.token
-        kept = read_logins().at.get(place.url)
-        if kept is not None and place.email in (None, kept.email):
+            return target.token
+        kept = read_logins().at.get(target.url)
+        if kept is not None and target.email in (None, kept.email):
             client.credentials.token = kept.token
             try:
                 await client.me()
             except NotSignedIn:
                 client.credentials.token = None
-                if place.password is None:
+                if target.password is None:
                     if not interactive():
-                        raise Failed(f"Your login at {place.url} has ended. Sign in again:  steno login") from None
-                    click.echo(f"Your login at {place.url} has ended.", err=True)
+                        raise Failed(f"Your login at {target.url} has ended. Sign in again:  steno login") from None
+                    click.echo(f"Your login at {target.url} has ended.", err=True)
             else:
-                remember(place.url, kept.token, kept.email)
+                remember(target.url, kept.token, kept.email)
                 return kept.token
-        account = await admit(client, place, kept.email if kept is not None else None)
-        remember(place.url, account.token, account.email)
+        account = await sign_in_or_up(client, target, kept.email if kept is not None else None)
+        remember(target.url, account.token, account.email)
         return account.token
 
 
-async def admit(client: Client, place: Place, known_email: str | None = None) -> Account:
+async def sign_in_or_up(client: Client, target: Target, known_email: str | None = None) -> Account:
     """Sign in; on a server without any account, sign up. Asks for what was not given, if there is somebody to ask."""
     fresh = await is_fresh(client)
     if fresh:
-        if place.email is None and not interactive():
-            raise Failed(f"The server at {place.url} is new: make its first account.  steno login --email YOU@EXAMPLE.ORG --password …")
-        click.echo(f"The server at {place.url} is new. Make its first account, which is its admin's:", err=True)
-        return await sign_up(client, place)
-    if place.email is not None and place.password is not None:
-        return await client.sign_in(place.email, place.password)
+        if target.email is None and not interactive():
+            raise Failed(f"The server at {target.url} is new: make its first account.  steno login --email YOU@EXAMPLE.ORG --password …")
+        click.echo(f"The server at {target.url} is new. Make its first account, which is its admin's:", err=True)
+        return await sign_up(client, target)
+    if target.email is not None and target.password is not None:
+        return await client.sign_in(target.email, target.password)
     if not interactive():
-        raise Failed(f"You are not signed in at {place.url}.\nSign in once:  steno login\nOr pass --token, or --email and --password.")
-    click.echo(f"Sign in at {place.url}:", err=True)
-    email = place.email or click.prompt("E-mail", default=known_email, err=True)
-    password = place.password or click.prompt("Password", hide_input=True, err=True)
+        raise Failed(f"You are not signed in at {target.url}.\nSign in once:  steno login\nOr pass --token, or --email and --password.")
+    click.echo(f"Sign in at {target.url}:", err=True)
+    email = target.email or click.prompt("E-mail", default=known_email, err=True)
+    password = target.password or click.prompt("Password", hide_input=True, err=True)
     try:
         return await client.sign_in(email, password)
     except ApiError as refused:
@@ -239,15 +239,15 @@ async def admit(client: Client, place: Place, known_email: str | None = None) ->
         click.secho(sentence(refused.detail), fg="red", err=True)
         if not click.confirm("Is this a new account? Make it", default=False, err=True):
             raise Failed("Not signed in. Try again:  steno login") from None
-        return await sign_up(client, Place(url=place.url, email=email, password=password))
+        return await sign_up(client, Target(url=target.url, email=email, password=password))
 
 
-async def sign_up(client: Client, place: Place, name: str | None = None) -> Account:
-    email = place.email or click.prompt("E-mail", err=True)
+async def sign_up(client: Client, target: Target, name: str | None = None) -> Account:
+    email = target.email or click.prompt("E-mail", err=True)
     if name is None:
         guess = email.partition("@")[0]
         name = click.prompt("Your name", default=guess, err=True) if interactive() else guess
-    password = place.password
+    password = target.password
     while password is None:
         password = click.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True)
         try:

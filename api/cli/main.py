@@ -36,7 +36,7 @@ def version_of(distribution: str) -> str:
 
 
 class Steno(click.RichGroup):
-    """Ends with 130 where click would say 1: whoever wrote a script can tell an interrupt from a failure."""
+    """Exits with 130 where click would exit with 1, so that a script can tell an interrupt from a failure."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

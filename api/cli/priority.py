@@ -3,9 +3,9 @@
 import os
 from typing import Final
 
-NICENESS: Final = 10  # a tenth of a share, as soon as others want one; with nobody else it costs nothing
+NICENESS: Final = 10  # about a tenth of the processor while others want it; all of it otherwise
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """To be called once the database runs: a Postgres that this command starts is the servers' own."""
     os.nice(NICENESS)

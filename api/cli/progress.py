@@ -7,7 +7,7 @@ SHOWN_AFTER_S: Final = 1.0
 
 
 class Progress:
-    """Appears once the work has lasted a second, with its rate and the time left; none where nobody looks."""
+    """Appears once the work has lasted a second, with its rate and the time left. Not shown without a terminal."""
 
     def __init__(self, what: str, total: int, *, unit: str = "") -> None:
         from rich.console import Console  # only here: most commands show no progress

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
 from api.cli.server import data_option, settings_with
@@ -72,7 +72,7 @@ def rebuild(names: tuple[str, ...], data: Path | None) -> None:
         if name not in known:
             raise Failed(f"There is no projection {name}. There are: {', '.join(known)}")
     name = ", ".join(dict.fromkeys(names))
-    collect_seldom()
+    collect_rarely()
     with database(data) as dsn, Progress(f"Rebuilding {name}", 0, unit="events") as bar:
 
         def progressed(done: Done) -> None:

@@ -8,7 +8,7 @@ from typing import IO
 import rich_click as click
 
 from api.cli.login import Failed
-from api.cli.priority import give_way
+from api.cli.priority import lower_priority
 from api.cli.progress import Progress
 from api.cli.projections import database
 from commands.transfer.restore import Restored
@@ -18,7 +18,7 @@ from domain.errors import LogUnavailable, UserNotFound
 def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_bytes: Callable[[], int], size_bytes: int) -> None:
     """Restore every chat of the file and say what came of it. Raises ``Failed`` where something of it was not restored.
 
-    ``size_bytes`` is 0 where nobody knows, as of a pipe; ``read_bytes`` says how many of them are read.
+    ``size_bytes`` is 0 if unknown, as of a pipe; ``read_bytes`` counts the bytes read so far.
     """
     from adapters.postgres.restore import restore  # only here: it brings a driver with it
 
@@ -30,7 +30,7 @@ def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_
             read = read_bytes()
             bar.reached(done.lines, round(done.lines * size_bytes / read) if read and size_bytes else None)
 
-        give_way()
+        lower_priority()
         try:
             asyncio.run(restore(dsn, file, done, email=email, progressed=progressed))
         except UserNotFound:
@@ -39,7 +39,7 @@ def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_
             ended = f"It ended at line {done.lines}: {error}"
         except KeyboardInterrupt:
             ended = f"It was interrupted at line {done.lines}."
-    for line in said(done):
+    for line in format_result(done):
         click.echo(line, err=True)
     if ended:
         done.refuse(f"{ended}\nWhat was restored is kept: import the file again, and it goes on from there.")
@@ -47,7 +47,7 @@ def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_
         raise Failed("\n".join(problems_of(done)))
 
 
-def said(done: Restored) -> Iterator[str]:
+def format_result(done: Restored) -> Iterator[str]:
     yield f"{done.chats_whole:,} of {done.chats:,} chats are here as the file has them."
     yield f"{done.events_added:,} events added, {done.events_known:,} were here already."
     if done.owners_replaced:

@@ -36,6 +36,7 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})
     from adapters.embedded.host import EmbeddedPostgresError  # only here: no other command needs a server
     from adapters.postgres.capacity import TooFewConnections
+    from adapters.postgres.errors import DatabaseUnreachable
     from adapters.postgres.migrate import MigrationError
     from api.process.serve import run
 
@@ -51,11 +52,10 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
         if error.errno in (errno.EACCES, errno.EADDRNOTAVAIL):
             raise Failed(f"Cannot listen on {settings.host}:{settings.port} or use {settings.data}: {error}") from None
         raise
-    except Exception as error:
-        # By its name, since only adapters may import a driver. It speaks of DATABASE_URL, which an operator can put right.
-        if settings.database_url is not None and type(error).__name__ == "OperationalError":
-            raise Failed(f"The database of DATABASE_URL cannot be used:\n{error}") from None
-        raise
+    except DatabaseUnreachable as error:
+        if settings.database_url is None:  # not for an operator to put right: the embedded Postgres is our own
+            raise
+        raise Failed(f"The database of DATABASE_URL cannot be used:\n{error}") from None
 
 
 @click.group()

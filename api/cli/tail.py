@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 import rich_click as click
 
-from api.cli.login import Place, chat_stream, options, run, with_client
-from client import CaughtUp, Client, Event, State, parse_cursor
+from api.cli.login import Target, chat_stream, options, run, with_client
+from stenograph_client import CaughtUp, Client, Event, State, parse_cursor
 
 SUMMARY_CHARACTERS: Final = 100
 FIRST: Final = frozenset({"title", "role", "model", "content", "code", "detail", "finish_reason", "name", "rating"})
@@ -22,13 +22,13 @@ def summary(event: Event) -> str:
     elif isinstance(data, dict):
         # What a person looks for first; the long rest of ids and sums is cut off here, and whole with --json.
         ordered = sorted(data, key=lambda name: name not in FIRST)
-        said = "  ".join(f"{name}={shown(data[name])}" for name in ordered if data[name] not in (None, "", {}, []))
+        said = "  ".join(f"{name}={format_value(data[name])}" for name in ordered if data[name] not in (None, "", {}, []))
     else:
-        said = shown(data)
+        said = format_value(data)
     return said if len(said) <= SUMMARY_CHARACTERS else said[: SUMMARY_CHARACTERS - 1] + "…"
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
@@ -59,7 +59,7 @@ def cursor(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option("--after", default="now", show_default=True, callback=cursor, help="`start`, `now`, or a cursor (epoch:version) of before.")
 @click.option("--json", "as_json", is_flag=True, help="JSON Lines; each has the `cursor` to go on from.")
 @options
-def tail(place: Place, stream: str, after: str, as_json: bool) -> None:
+def tail(target: Target, stream: str, after: str, as_json: bool) -> None:
     """Show the events of STREAM as they happen; when the connection is lost, go on where it was.
 
     STREAM is `chat/UUID`, a chat's id, `last` (your newest chat), or `me` (your own user stream). Ctrl-C ends it.
@@ -83,4 +83,4 @@ def tail(place: Place, stream: str, after: str, as_json: bool) -> None:
                 elif isinstance(item, CaughtUp) and not as_json and not lost:
                     click.secho(f"[caught up at {item.cursor}; waiting for more]", dim=True, err=True)
 
-    run(with_client(place, follow, on_state=note))
+    run(with_client(target, follow, on_state=note))

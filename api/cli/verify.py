@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import rich_click as click
 
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
 from api.cli.server import data_option, settings_with
@@ -49,28 +49,26 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
     if with_projections and (first > 1 or name is not None):
         raise click.UsageError("--projections compares whole views: it goes with neither --from nor --stream.")
     stream = stream_of(name) if name is not None else None
-    collect_seldom()
+    collect_rarely()
     settings = settings_with({"data": data})
     if settings.database_url is None and not (settings.data / "postgres").is_dir():
         raise NotVerified(f"There is no database in {settings.data}. Name the data folder:  steno verify --data FOLDER")
     from adapters.embedded.host import EmbeddedPostgresError
+    from adapters.postgres.errors import DatabaseError, database_errors
     from api.process import serve  # only here: it brings the server's parts with it
     from api.process.logging import configure
 
     configure("warning", "console")
     try:
-        with serve.database(settings, as_it_is=True) as (dsn, _):
+        with database_errors(), serve.database(settings, as_it_is=True) as (dsn, _):
             began_s = time.monotonic()
             report = verified(dsn, first, stream)
             took_s = time.monotonic() - began_s
             compared, notes = compared_projections(dsn) if with_projections else ([], [])
     except EmbeddedPostgresError as error:
         raise NotVerified(f"The database can't be used: {error}") from None
-    except Exception as error:
-        # By its module, since only adapters may import a driver: what it raises says what an operator can put right.
-        if type(error).__module__.partition(".")[0] == "psycopg":
-            raise NotVerified(f"The database can't be read: {error}") from None
-        raise
+    except DatabaseError as error:
+        raise NotVerified(f"The database can't be read: {error}") from None
     show = show_json if as_json else show_words
     show(report, took_s, compared, notes)
     if not report.is_whole or any(one.count for one in compared):

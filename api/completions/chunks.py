@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from api.request import openai_errors
 from domain.codec import decode_event
 from domain.event import Stored
 from domain.generation import (
@@ -36,6 +37,14 @@ class Choice:
         self.usage: Mapping[str, Any] | None = None
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """Why there is no answer, or no whole one. ``provider``: what the provider itself said of it, as in ``ProviderFailed``."""
+
+    code: str
+    detail: str
+    provider: Mapping[str, Any] = {}
+
+
 class Frames:
     """Stateful: feed it a chat's events in order, and it gives the SSE frames of the answers that were asked for."""
 
@@ -45,7 +54,12 @@ class Frames:
         self.choices = {message_id: Choice(index) for index, message_id in enumerate(message_ids)}
         self._open = set(message_ids)
         self.id = f"chatcmpl-{message_ids[0]}"
-        self.failure: dict[str, Any] | None = None
+        self.failure: Failure | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether any model has said something yet."""
+        return any(choice.blocks for choice in self.choices.values())
 
     @property
     def over(self) -> bool:
@@ -80,10 +94,11 @@ class Frames:
                 choice.finish_reason, choice.usage = end.finish_reason, end.usage
                 last = self._chunk(choice, {}, end.finish_reason)
                 return cursor + last + (self._usage(choice) if self._include_usage else b"")
-            case GenerationFailed(code=code, detail=detail):
-                return cursor + self._failed(stored.message_id, code, detail)
+            case GenerationFailed(code=code, detail=detail, provider=provider):
+                return cursor + self._failed(stored.message_id, Failure(code, detail, provider or {}))
             case GenerationInterrupted():
-                return cursor + self._failed(stored.message_id, "interrupted", "the server that answered was lost; what it said is kept")
+                lost = Failure("interrupted", "the server that answered was lost; what it said is kept")
+                return cursor + self._failed(stored.message_id, lost)
             case GenerationCancelled():
                 self._open.discard(stored.message_id)
                 choice.finish_reason = "stop"
@@ -105,11 +120,12 @@ class Frames:
                 call["function"]["arguments"] += text
                 return {"tool_calls": [{"index": call["index"], "function": {"arguments": text}}]}
 
-    def _failed(self, message_id: UUID | None, code: str, detail: str) -> bytes:
+    def _failed(self, message_id: UUID | None, failure: Failure) -> bytes:
         if message_id is not None:
             self._open.discard(message_id)
-        self.failure = {"message": detail, "type": "server_error", "code": code}
-        return b"data: %b\n\n" % msgspec.json.encode({"error": self.failure})
+        self.failure = failure
+        more = {"provider": failure.provider}
+        return b"data: %b\n\n" % msgspec.json.encode(openai_errors.shaped(502, failure.code, failure.detail, more))
 
     def _chunk(self, choice: Choice, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
         chunk = {
@@ -127,9 +143,7 @@ class Frames:
 
 
 def completion_of(frames: Frames, chat_id: UUID) -> dict[str, Any]:
-    """The whole answer in OpenAI's form; the error object where there is none."""
-    if frames.failure is not None:
-        return {"error": frames.failure}
+    """The whole answer in OpenAI's form."""
     choices = list(frames.choices.values())
     made = []
     for choice in choices:

@@ -1,27 +1,27 @@
 """``/api/chat/completions``: begin a turn, and be told where its stream begins or be streamed it."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
-from litestar import Controller, Response, post
+from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
-from litestar.response import Stream as StreamResponse
 
 from adapters.delivery.hub import Hub
-from api.chats.chat import actor_of
-from api.chats.references import resolve_blobs
-from api.completions.chunks import Frames, completion_of
-from api.request.ids import bound_id
-from api.streams.access import Live
-from api.streams.http import PING_S
-from api.streams.tailing import follow
+from api.completions.answering import answer
+from api.completions.parameters import require_messages, require_parameters
+from api.request.caller import Caller
+from api.streams.access import LiveConnections
+from api.streams.sse import PING_S
+from api.streams.tailing import tail_stream
 from commands.accounts import Principal
 from commands.chats import Chats
-from commands.generation.completion import Answerer, Completions, Question, Started, Turn
-from commands.ports import Blobs, CommandKey, EventLog
+from commands.generation.completion import Answerer, Completions, Question, StartedTurn, Turn
+from commands.ids import bound_id
+from commands.ports import Blobs, EventLog
+from commands.references import resolve_blobs
 from domain.errors import BadRequest, ChatNotFound, MessageNotFound
 from domain.stream import chat_stream
 from projections.chat import text_of
@@ -29,12 +29,12 @@ from projections.ports import History
 
 # Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
 OWN_KEYS: Final = (
-    frozenset({"model", "messages", "stream", "stream_options", "params", "files", "features", "variables", "metadata"})
+    frozenset({"model", "messages", "stream", "stream_options", "n", "params", "files", "features", "variables", "metadata"})
     | {"chat_id", "session_id", "id", "parent_id", "user_message", "parent_message", "message_ids"}
     | {"filter_ids", "tool_ids", "skill_ids", "tool_servers", "model_item", "background_tasks"}
     | {"assistant_message_id", "regeneration_message_id"}
 )
-CONTEXT_MESSAGES_MAX: Final = 100_000  # what a model can take is for whoever runs it to say
+CONTEXT_MESSAGES_MAX: Final = 100_000  # the provider limits what its model accepts
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 
 
@@ -59,67 +59,41 @@ class CompletionsController(Controller):
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],
-        principal: NamedDependency[Principal],
+        request: Request[Any, Any, Any],
+        caller: NamedDependency[Caller],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
         history: NamedDependency[SkipValidation[History]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
-        key: NamedDependency[CommandKey | None],
     ) -> Response[Any]:
         """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
-        turn = await turn_of(data, principal, chats, history, blobs)
-        started = await completions.begin(turn, actor_of(principal), key)
+        turn = await turn_of(data, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
+        started = await completions.begin(turn, caller.actor, caller.key)
         if data.get("session_id"):
-            return Response(begun(started))
-        return await answer(started, data, hub, log, live, principal, epoch)
+            return Response(begun_out(started))
+        events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+        return await answer(request, started, data, events, epoch)
 
 
-def begun(started: Started) -> BegunOut:
+def begun_out(started: StartedTurn) -> BegunOut:
     tasks, messages = started.task_ids, started.message_ids
     return BegunOut(True, tasks[0], tasks, started.chat_id, messages[0], messages, started.version, started.position)
 
 
-async def answer(
-    started: Started, data: Mapping[str, Any], hub: Hub, log: EventLog, live: Live, principal: Principal, epoch: UUID
-) -> Response[Any]:
-    """The answer in OpenAI's form, read from the log: streamed, or whole once it has ended."""
-    frames = Frames(epoch, started.message_ids, include_usage=bool((data.get("stream_options") or {}).get("include_usage")))
-    if data.get("stream"):
-        return StreamResponse(
-            streamed(frames, hub, log, live, principal, started),
-            media_type="text/event-stream",
-            headers={"cache-control": "no-cache", "x-accel-buffering": "no", "x-chat-id": str(started.chat_id)},
-        )
-    async for _ in streamed(frames, hub, log, live, principal, started):
-        pass
-    return Response(completion_of(frames, started.chat_id), status_code=200 if frames.failure is None else 502)
-
-
-async def streamed(
-    frames: Frames, hub: Hub, log: EventLog, live: Live, principal: Principal, started: Started
-) -> AsyncGenerator[bytes, None]:
-    events = follow(hub, log, live, principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
-    try:
-        async for batch in events:
-            said = b"".join(frames.of(event.stored) for event in batch.events)
-            if said or not batch.events:
-                yield said or b": ping\n\n"
-            if frames.over:
-                break
-    finally:
-        await events.aclose()
-    yield b"data: [DONE]\n\n"
-
-
-async def turn_of(data: Mapping[str, Any], principal: Principal, chats: Chats, history: History, blobs: Blobs) -> Turn:
-    """What the request asks for. Raises ``BadRequest`` with what was expected, ``ChatNotFound``."""
+async def turn_of(
+    data: Mapping[str, Any], principal: Principal, chats: Chats, history: History, blobs: Blobs, *, own_keys: frozenset[str]
+) -> Turn:
+    """What the request asks for; all but ``own_keys`` of it goes to the provider. Raises ``BadRequest`` that says what was expected,
+    ``ChatNotFound``.
+    """
+    require_parameters(data)
     user_id = principal.user_id
     chat_id = chat_of(data, user_id)
-    messages = messages_of(data)
+    messages: Sequence[Mapping[str, Any]] = require_messages(data.get("messages") or [])
     parent_id = optional_id(data, "parent_id", user_id)
     question = question_of(data, user_id, messages)
     if not messages:
@@ -135,7 +109,7 @@ async def turn_of(data: Mapping[str, Any], principal: Principal, chats: Chats, h
             raise BadRequest("expected messages, or a chat that holds some")
     given_params = data.get("params")
     params = {
-        **{name: value for name, value in data.items() if name not in OWN_KEYS},
+        **{name: value for name, value in data.items() if name not in own_keys},
         **(given_params if isinstance(given_params, Mapping) else {}),
     }
     return Turn(
@@ -164,13 +138,6 @@ def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:
     return bound_id(user_id, given)[0]
 
 
-def messages_of(data: Mapping[str, Any]) -> list[Any]:
-    messages = data.get("messages", [])
-    if not isinstance(messages, list) or not all(isinstance(one, dict) and isinstance(one.get("role"), str) for one in messages):
-        raise BadRequest("expected messages as a list of objects with a role")
-    return messages
-
-
 def question_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mapping[str, Any]]) -> Question | None:
     given = data.get("user_message") or data.get("parent_message")
     if given is not None:
@@ -188,8 +155,8 @@ def question_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mappi
 def answerers_of(data: Mapping[str, Any], user_id: UUID) -> list[Answerer]:
     several = data.get("message_ids")
     if several:
-        if not isinstance(several, list) or not all(isinstance(one, dict) and isinstance(one.get("model_id"), str) for one in several):
-            raise BadRequest("expected message_ids as a list of {model_id, message_id}")
+        if not isinstance(several, list) or not all(is_answerer(one) for one in several):
+            raise BadRequest("expected message_ids as a list of {model_id, message_id}, both text", param="message_ids")
         made = []
         for one in several:
             message_id, client_id = bound_id(user_id, one["message_id"]) if one.get("message_id") else (uuid4(), None)
@@ -198,10 +165,14 @@ def answerers_of(data: Mapping[str, Any], user_id: UUID) -> list[Answerer]:
         return made
     model = data.get("model")
     if not isinstance(model, str) or not model:
-        raise BadRequest("expected model as text")
+        raise BadRequest("expected model as text", param="model")
     given = data.get("id")
     message_id, client_id = bound_id(user_id, given) if isinstance(given, str) and given else (uuid4(), None)
-    return [Answerer(model, message_id, client_id)]
+    return [Answerer(model, message_id, client_id), *(Answerer(model, uuid4()) for _ in range(1, data.get("n") or 1))]
+
+
+def is_answerer(given: Any) -> bool:
+    return isinstance(given, dict) and isinstance(given.get("model_id"), str) and isinstance(given.get("message_id"), str | None)
 
 
 def optional_id(data: Mapping[str, Any], name: str, user_id: UUID) -> UUID | None:

@@ -8,10 +8,10 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 
-from api.request.ids import bound_id
 from commands.accounts import Principal
 from commands.chats import Chats
 from commands.generation.runs import Runs
+from commands.ids import bound_id
 from commands.ports import Nodes, OpenGeneration
 from domain.errors import ChatNotFound, TaskNotFound
 
@@ -61,7 +61,7 @@ class TasksController(Controller):
     ) -> ChatTasksOut:
         """The tasks of one chat; an empty list where the caller may not see it, as the reference answers."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        _, chat = await chats.state(known_id)
+        _, chat = await chats.state(known_id, generations=True)
         if not chat.may_read(principal.user_id):
             return ChatTasksOut([])
         return ChatTasksOut([generation.task_id for generation in chat.open_generations.values()])
@@ -97,7 +97,7 @@ class TasksController(Controller):
     ) -> StoppedOut:
         """Stop every answer of one chat."""
         known_id, _ = bound_id(principal.user_id, chat_id)
-        _, chat = await chats.state(known_id)
+        _, chat = await chats.state(known_id, generations=True)
         if not chat.may_write(principal.user_id):
             raise ChatNotFound(chat_id)
         stopped = [await runs.stop(known_id, message_id, principal.user_id) for message_id in chat.open_generations]

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from api.formats.transcript import Entry, Transcript, moment
 
 MEDIA_TYPE: Final = "text/html"
-# Also of the page itself, for whoever opens it from a disk: what got past the escaping could still do nothing.
+# Also in the page itself, for a page opened from disk: content that got past the escaping could still not run.
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'"
 RENDERED_CHARACTERS_MAX: Final = 50_000  # beyond it a text is shown as it was written: rendering it takes a second and more
 IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+")

@@ -1,4 +1,4 @@
-"""``/health``, ``/ready`` and ``/metrics``: for whoever keeps the server running."""
+"""``/health``, ``/ready`` and ``/metrics``, for the operator."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
+from litestar.response import Redirect
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from api.request.authentication import PUBLIC
 
 Readiness = Callable[[], dict[str, Any]]
 
@@ -17,18 +20,23 @@ class OpsController(Controller):
     path = "/"
     tags = ("operation",)
 
-    @get("/health", opt={"public": True})
+    @get("/", opt={PUBLIC: True}, include_in_schema=False, status_code=307)
+    async def front(self) -> Redirect:
+        """To the description of the API, until there is a page."""
+        return Redirect("/docs", status_code=307)
+
+    @get("/health", opt={PUBLIC: True})
     async def health(self) -> dict[str, bool]:
         """The process answers."""
         return {"status": True}
 
-    @get("/ready", opt={"public": True})
+    @get("/ready", opt={PUBLIC: True})
     async def ready(self, readiness: NamedDependency[SkipValidation[Readiness]]) -> Response[dict[str, Any]]:
         """200 when the log can be read and written and the server takes work, else 503; with warnings about the database."""
         state = readiness()
         return Response(state, status_code=200 if state["ready"] else 503)
 
-    @get("/metrics", opt={"public": True})
+    @get("/metrics", opt={PUBLIC: True})
     async def metrics(self, registry: NamedDependency[SkipValidation[CollectorRegistry]]) -> Response[bytes]:
         """Prometheus' text format."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

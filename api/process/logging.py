@@ -56,4 +56,4 @@ def configure(level: str, form: Literal["console", "json"]) -> None:
     root.setLevel(level.upper())
     for noisy in ("httpx", "httpcore", "websockets", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(noisy).setLevel("WARNING")
-    logging.getLogger("asyncpg.pool").setLevel("ERROR")  # a traceback for each connection it lost: whoever asked says so in a line
+    logging.getLogger("asyncpg.pool").setLevel("ERROR")  # logs a traceback for each lost connection; the caller logs one line

@@ -1,7 +1,8 @@
-"""``/metrics`` of a server that is several processes: a scrape reaches one of them, and is told the figures of all.
+"""``/metrics`` of a server that is several processes: a scrape reaches one of them and gets the metrics of all.
 
-Each writes its own onto a board (``adapters/shared_memory.py``) every second, and whoever is scraped reads the board. So a process that
-hangs keeps nobody from being measured, and is seen by its age. Every figure carries the label ``worker``; a process alone has none.
+Each process writes its metrics into shared memory (``adapters/shared_memory.py``) every second, and the process that is scraped reads
+them all. A process that hangs therefore prevents no measurement; the age of its metrics shows it. Every metric carries the label
+``worker``. A server that is one process does without it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,12 +12,12 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from adapters.shared_memory import Board
+from adapters.shared_memory import SharedMemory
 from api.process.periodic import Periodic
 from api.process.supervisor import Worker
 
-TOLD_EVERY_S: Final = 1.0
-PARENT: Final = 0  # its place; the workers' are their numbers
+PUBLISH_EVERY_S: Final = 1.0
+PARENT: Final = 0  # its slot; the workers' are their numbers
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
@@ -36,7 +37,7 @@ _decoder = msgspec.msgpack.Decoder(list[Family])
 
 
 def encoded(metrics: Iterable[Metric], labels: Mapping[str, str]) -> bytes:
-    """The figures as they stand on the board, each with ``labels`` besides its own."""
+    """The metrics as shared memory holds them, each with ``labels`` besides its own."""
     families = [
         Family(
             metric.name,
@@ -49,38 +50,38 @@ def encoded(metrics: Iterable[Metric], labels: Mapping[str, str]) -> bytes:
     return msgspec.msgpack.encode(families)
 
 
-class Told(Periodic):
-    """One worker's figures, told every second."""
+class MetricsPublisher(Periodic):
+    """Writes one worker's metrics into shared memory every second."""
 
-    def __init__(self, board: Board, number: int, own: CollectorRegistry) -> None:
-        super().__init__(TOLD_EVERY_S, "figures")
-        self._board = board
+    def __init__(self, memory: SharedMemory, number: int, own: CollectorRegistry) -> None:
+        super().__init__(PUBLISH_EVERY_S, "figures")
+        self._memory = memory
         self._number = number
         self._own = own
 
     async def _write(self) -> None:
-        self.tell()
+        self.publish()
 
-    def tell(self) -> None:
-        self._board.write(self._number, encoded(self._own.collect(), {"worker": str(self._number)}))
+    def publish(self) -> None:
+        self._memory.write(self._number, encoded(self._own.collect(), {"worker": str(self._number)}))
 
 
-class Everyones:
-    """A collector that gives what stands on the board, this worker's figures as of now."""
+class AllProcessesCollector:
+    """A collector of the metrics of all processes: this worker's as of now, the others' as they wrote them last."""
 
-    def __init__(self, board: Board, told: Told) -> None:
-        self._board = board
-        self._told = told
+    def __init__(self, memory: SharedMemory, publisher: MetricsPublisher) -> None:
+        self._memory = memory
+        self._publisher = publisher
 
     def collect(self) -> Iterable[Metric]:
-        self._told.tell()
+        self._publisher.publish()
         families: dict[str, Metric] = {}
         age = GaugeMetricFamily(
-            "stenograph_worker_silent_seconds", "Since a worker told its figures: one that hangs grows.", labels=["worker"]
+            "stenograph_worker_silent_seconds", "Since a worker publisher its figures: one that hangs grows.", labels=["worker"]
         )
-        for place, age_s, content in self._board.read():
-            if place != PARENT:
-                age.add_metric([str(place)], age_s)
+        for slot, age_s, content in self._memory.read():
+            if slot != PARENT:
+                age.add_metric([str(slot)], age_s)
             for family in _decoder.decode(content):
                 metric = families.setdefault(family.name, Metric(family.name, family.text, family.kind))
                 for sample in family.samples:
@@ -89,13 +90,13 @@ class Everyones:
         yield age
 
 
-def of_parent(board: Board, workers: Sequence[Worker]) -> None:
-    """What the parent knows of its workers. The figures of one that is gone go with it."""
+def publish_parent_metrics(memory: SharedMemory, workers: Sequence[Worker]) -> None:
+    """Write what the parent knows of its workers, and remove the metrics of a worker that has ended."""
     starts = CounterMetricFamily("stenograph_worker_starts", "Starts of this worker; more than one: it died.", labels=["worker"])
     alive = GaugeMetricFamily("stenograph_worker_alive", "1 while this worker's process lives.", labels=["worker"])
     for worker in workers:
         starts.add_metric([str(worker.number)], worker.starts)
         alive.add_metric([str(worker.number)], float(worker.pid is not None))
         if worker.pid is None:
-            board.write(worker.number, b"")
-    board.write(PARENT, encoded((starts, alive), {}))
+            memory.write(worker.number, b"")
+    memory.write(PARENT, encoded((starts, alive), {}))

@@ -17,20 +17,20 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from adapters.embedded.server import CONNECTIONS_MAX, EmbeddedPostgres
-from adapters.garbage_collection import collect_seldom
+from adapters.garbage_collection import collect_rarely
 from adapters.postgres.capacity import require_connections
 from adapters.postgres.epoch import current_epoch, remembered
 from adapters.postgres.migrate import migrate
-from adapters.shared_memory import Board
+from adapters.shared_memory import SharedMemory
 from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres, registry_of
 from api.process.logging import configure
-from api.process.metrics import Everyones, Told, of_parent
+from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish_parent_metrics
 from api.process.server import EPOCH_FILE, FAREWELL_S, System
-from api.process.supervisor import ALL_DRAINED, ENDING, Place, Workers
+from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
 
-log = structlog.get_logger("serve")
+logger = structlog.get_logger("serve")
 
 BACKLOG = 2048
 GRACE_S = 5
@@ -51,7 +51,8 @@ class Server(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP.
 
-    Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``.
+    Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``,
+    ``DatabaseError``.
     """
     configure(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
@@ -64,18 +65,18 @@ def run(settings: Settings) -> None:
 
 
 def run_workers(settings: Settings, listening: socket.socket, embedded: EmbeddedPostgres | None) -> None:
-    """The parent of several processes: the socket and the database are there, and it only keeps them."""
-    board = Board(settings.workers + 1)
-    # What is loaded now is shared by all: a collection in one of them would copy every page it looks at.
+    """Run the parent of several processes. It holds the listening socket and the database open and serves no requests."""
+    memory = SharedMemory(settings.workers + 1)
+    # The processes share the memory of what is loaded now. A garbage collection in one of them would copy every page it visits.
     gc.collect()
     gc.freeze()
     workers = Workers(
         settings.workers,
-        functools.partial(work, settings, listening, embedded, board),
+        functools.partial(run_worker, settings, listening, embedded, memory),
         stop_within_s=settings.drain_s + ENDS_WITHIN_S,
         ready=functools.partial(announce, settings, listening),
-        changed=functools.partial(of_parent, board),
-        ending=listening.close,  # ours of it: those that finish their work still answer on theirs
+        changed=functools.partial(publish_parent_metrics, memory),
+        ending=listening.close,  # only the parent's copy: workers that still finish answers keep theirs
         ends_all=frozenset({EXIT_ANOTHER_HISTORY}),
     )
     code = workers.run()
@@ -83,22 +84,24 @@ def run_workers(settings: Settings, listening: socket.socket, embedded: Embedded
         sys.exit(code)
 
 
-def work(settings: Settings, listening: socket.socket, parents: EmbeddedPostgres | None, board: Board, place: Place) -> None:
-    """One of several processes. It uses the embedded Postgres in its own name, so that Postgres lives as long as any of them."""
+def run_worker(
+    settings: Settings, listening: socket.socket, parents: EmbeddedPostgres | None, memory: SharedMemory, slot: WorkerSlot
+) -> None:
+    """Run one of several processes. Each is a user of the embedded Postgres, which runs until the last of them ends."""
     if settings.database_url is not None:
-        uvloop.run(serve(settings, settings.database_url, listening, None, place, board))
+        uvloop.run(serve(settings, settings.database_url, listening, None, slot, memory))
         return
     if parents is not None:
         parents.forget()
     with embedded_of(settings) as embedded:
-        uvloop.run(serve(settings, embedded.dsn, listening, embedded, place, board))
+        uvloop.run(serve(settings, embedded.dsn, listening, embedded, slot, memory))
 
 
 @contextlib.contextmanager
 def database(settings: Settings, *, as_it_is: bool = False) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """The database of the settings, migrated: its owner's URL, and the embedded server where that is what it is.
+    """The database of the settings, migrated: its owner's URL, and the embedded server if it runs in one.
 
-    ``as_it_is``: it is only to be looked at, and not brought up to date.
+    With ``as_it_is`` the database is only read and not migrated.
     """
     if settings.database_url is not None:
         settings.data.mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,7 @@ def database(settings: Settings, *, as_it_is: bool = False) -> Iterator[tuple[st
             migrate(settings.database_url)
         yield settings.database_url, None
         return
-    # It makes the data folder itself: root's must let its system user in.
+    # It creates the data folder itself: started by root, the folder must be open to the system user that Postgres runs as.
     with embedded_of(settings) as embedded:
         if not as_it_is:
             migrate(embedded.dsn)
@@ -121,13 +124,13 @@ def embedded_of(settings: Settings) -> EmbeddedPostgres:
 
 
 def new_epoch(settings: Settings) -> UUID:
-    """Begin a new epoch, as after a restore that the server cannot notice by itself. A server that runs must be restarted."""
+    """Begin a new epoch, for a restore that the server cannot notice by itself. A running server must be restarted."""
     with database(settings) as (dsn, _):
         return asyncio.run(current_epoch(dsn, force_new=True)).epoch
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bound before anything else is started: an address that is taken is known at once."""
+    """Bind before anything else starts, so that an address that is taken is reported at once. Raises ``OSError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -146,54 +149,54 @@ async def serve(
     dsn: str,
     listening: socket.socket,
     embedded: EmbeddedPostgres | None,
-    place: Place | None = None,
-    board: Board | None = None,
+    slot: WorkerSlot | None = None,
+    memory: SharedMemory | None = None,
 ) -> None:
-    """One process, until it is told to end. ``place`` and ``board`` where it is one of several."""
+    """Run one process until it is told to end. ``slot`` and ``memory`` are given if it is one of several."""
     known = remembered(settings.data / EPOCH_FILE)
     system = await on_postgres(settings, dsn, await current_epoch(dsn, known))
     registry = registry_of(system)
-    told: Told | None = None
-    if place is not None and board is not None:
-        system.worker = place.number
-        told, registry = Told(board, place.number, registry), CollectorRegistry()
-        registry.register(Everyones(board, told))
+    publisher: MetricsPublisher | None = None
+    if slot is not None and memory is not None:
+        system.worker = slot.number
+        publisher, registry = MetricsPublisher(memory, slot.number, registry), CollectorRegistry()
+        registry.register(AllProcessesCollector(memory, publisher))
     await system.start()
     keeping = asyncio.create_task(embedded.keep_running()) if embedded is not None else None
     server = Server(config(settings, create_app(system, registry)))
-    # What is there now stays, and tokens leave no cycles: looking for garbage among them was a fifth of an append's cost.
+    # What exists now stays, and tokens leave no cycles: searching them for garbage was a fifth of the cost of an append.
     gc.collect()
     gc.freeze()
-    collect_seldom()
+    collect_rarely()
     sys.setswitchinterval(SWITCH_S)
     loop = asyncio.get_running_loop()
     ending: list[asyncio.Task[None]] = []
 
     def end() -> None:
         if ending:
-            server.should_exit = server.force_exit = True  # asked twice: whoever asks will not wait
+            server.should_exit = server.force_exit = True  # asked twice: do not wait for open answers
         else:
             ending.append(asyncio.create_task(end_in_order(system, server)))
 
     everywhere = asyncio.Event()
 
     async def drained_here() -> None:
-        assert place is not None
-        place.drained()
+        assert slot is not None
+        slot.drained()
         await everywhere.wait()
 
     def orphaned() -> None:
-        """The parent is gone. Whoever starts the next one wants the address at once."""
-        assert place is not None
-        log.warning("parent_gone")
-        everywhere.set()  # each for itself
-        loop.remove_reader(place.lifeline)
+        """The parent is gone. Free the address at once, so that the server can be started again."""
+        assert slot is not None
+        logger.warning("parent_gone")
+        everywhere.set()  # without a parent no worker learns about the others
+        loop.remove_reader(slot.lifeline)
         for one in server.servers:
             one.close()
         listening.close()
         end()
 
-    if place is None:
+    if slot is None:
         for number in ENDING:
             if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
                 loop.add_signal_handler(number, end)
@@ -202,12 +205,12 @@ async def serve(
         loop.add_signal_handler(signal.SIGTERM, end)  # all others are the parent's
         loop.add_signal_handler(ALL_DRAINED, everywhere.set)
         system.drained_here = drained_here
-        loop.add_reader(place.lifeline, orphaned)
-        place.ready()
-    if told is not None:
-        told.tell()
-        told.start()
-    watching = asyncio.create_task(end_with_history(system, server))
+        loop.add_reader(slot.lifeline, orphaned)
+        slot.ready()
+    if publisher is not None:
+        publisher.publish()
+        publisher.start()
+    watching = asyncio.create_task(stop_after_epoch_lost(system, server))
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -217,13 +220,13 @@ async def serve(
             keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
-    if system.another_history.is_set():
+    if system.guard.lost.is_set():
         sys.exit(EXIT_ANOTHER_HISTORY)
 
 
-async def end_with_history(system: System, server: uvicorn.Server) -> None:
-    """Clients are sent away to whoever starts next, who tells them of the new epoch."""
-    await system.another_history.wait()
+async def stop_after_epoch_lost(system: System, server: uvicorn.Server) -> None:
+    """Send the clients away. They reconnect to the process that starts next, which tells them the new epoch."""
+    await system.epoch_lost()
     await system.sockets.go_away()
     server.should_exit = True
 

@@ -1,12 +1,9 @@
-"""What one server process does besides answering requests: it appends, tails, hands out, runs and keeps watch.
-
-Only wiring and order of start and stop live here; ``api/app.py`` constructs the parts.
-"""
+"""The parts of one server process, and the order in which they start and stop. ``api/app.py`` constructs them."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -16,33 +13,47 @@ import structlog
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import Tail
 from adapters.memory.bell import MemoryBell
-from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
-from adapters.postgres.epoch import Epoch, Known, remember
-from adapters.postgres.history import PostgresHistory
+from adapters.postgres.epoch import Epoch, EpochGuard, Known, remember
 from adapters.postgres.log import PostgresLog
 from adapters.projector.live import Projector
 from adapters.providers.router import Providers
-from api.accounts.activity import Seen
-from api.chats.read_receipts import Reads
+from api.accounts.last_active import LastActiveWriter
+from api.chats.read_receipts import ReadReceiptWriter
 from api.settings import Settings
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
 from commands.accounts import Accounts
+from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
-from commands.generation.runs import Keeper, Runs
+from commands.generation.runs import NodeWatch, Runs
+from commands.ports import Activity, Blobs, Credentials, Nodes, Tickets, UserList
 from domain.errors import LogUnavailable
-from domain.event import Stored
+from projections.ports import History
 
-log = structlog.get_logger("server")
+logger = structlog.get_logger("server")
 
 REMEMBER_S: Final = 10.0
 OTHERS_END_S: Final = 2.0  # to write the ends of answers that did not finish in time
-FAREWELL_S: Final = 3.0  # for what is written last and lost without harm: a Postgres that is away keeps nobody from ending
+FAREWELL_S: Final = 3.0  # for the last writes, which may be lost: a Postgres that is away must not keep the process from ending
 EPOCH_FILE: Final = "epoch.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What outlives the process, one object for each port."""
+
+    log: PostgresLog | MemoryLog
+    blobs: Blobs
+    nodes: Nodes
+    activity: Activity
+    user_list: UserList
+    credentials: Credentials
+    tickets: Tickets
+    history: History
 
 
 @dataclass
@@ -52,27 +63,27 @@ class System:
     settings: Settings
     node_id: UUID
     epoch: Epoch
-    log: PostgresLog | MemoryLog
+    guard: EpochGuard
+    stores: Stores
     tail: Tail
     bell: Bell | MemoryBell
     hub: Hub
-    history: PostgresHistory | MemoryHistory
     accounts: Accounts
     chats: Chats
     folders: FolderTrees
+    chat_reader: ChatReader
     runs: Runs
-    keeper: Keeper
+    keeper: NodeWatch
     completions: Completions
     providers: Providers
-    live: Live
-    reads: Reads
-    seen: Seen
+    live: LiveConnections
+    reads: ReadReceiptWriter
+    seen: LastActiveWriter
     sockets: WebSockets
-    projectors: list[Projector] = field(default_factory=list)
+    projectors: Sequence[Projector]
     worker: int | None = None  # which of several processes that share an address, from 1
-    drained_here: Callable[[], Awaitable[None]] | None = None  # says so to the others, and returns when it is so everywhere
+    drained_here: Callable[[], Awaitable[None]] | None = None  # tells the other processes, and returns when all of them are drained
     draining: bool = False
-    another_history: asyncio.Event = field(default_factory=asyncio.Event)
     _memory: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -85,34 +96,31 @@ class System:
         for projector in self.projectors:
             projector.start()
         self._memory = asyncio.create_task(self._remember(), name="epoch memory")
-        log.info("ready", node=str(self.node_id), epoch=str(self.epoch.epoch), head=self.tail.position)
+        logger.info("ready", node=str(self.node_id), epoch=str(self.epoch.epoch), head=self.tail.position)
 
-    def committed(self, events: Sequence[Stored]) -> None:
-        """Our own commits, straight from the appender: to this process's readers, and a bell for the others."""
-        self.tail.offer(events)
-        self.bell.ring(events[-1].position)
+    @property
+    def log(self) -> PostgresLog | MemoryLog:
+        return self.stores.log
 
-    def fresh(self) -> bool:
-        """Whether Postgres was seen within the lease. A process that was not serves nothing from memory."""
-        seen_at = max(self.tail.seen_at, self.log.last_success_at)
-        return asyncio.get_running_loop().time() - seen_at < self.settings.lease_s
+    @property
+    def history(self) -> History:
+        return self.stores.history
 
-    def history_changed(self, reason: str) -> None:
-        """The database behind us was restored, or failed over with loss: what this process has followed is not what it holds.
+    async def epoch_lost(self) -> None:
+        """Returns when the database was restored, or failed over with loss: its positions mean other events than those seen here.
 
-        Its numbers mean other events now, so this process can only end, and another start under a new epoch.
+        This process can only end then, and start again under a new epoch. It takes no new work from here on.
         """
-        if not self.another_history.is_set():
-            log.critical("another_history", reason=reason, epoch=str(self.epoch.epoch), seen=self.tail.position)
-            self.draining = self.runs.closing = True  # no new work, and nothing to wait for: no end can be written
-            self.another_history.set()
+        await self.guard.lost.wait()
+        logger.critical("another_history", reason=self.guard.reason, epoch=str(self.epoch.epoch), seen=self.tail.position)
+        self.draining = self.runs.closing = True  # there is nothing to wait for: no end of an answer can be written
 
     async def drain(self) -> None:
         """Take no new work, let answers finish within the bound, then tell every socket to come back."""
         if self.draining:
             return
         self.draining = True
-        log.info("draining", runs=len(self.runs), within_s=self.settings.drain_s)
+        logger.info("draining", runs=len(self.runs), within_s=self.settings.drain_s)
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self.settings.drain_s
         await self.runs.drain(self.settings.drain_s)
@@ -120,7 +128,7 @@ class System:
             with contextlib.suppress(TimeoutError, LogUnavailable):
                 async with asyncio.timeout_at(until_s + OTHERS_END_S):
                     await self.drained_here()
-                    await self.tail.reached(await self.log.head())  # whoever follows here what ended there sees its end
+                    await self.tail.reached(await self.log.head())  # subscribers here see the ends that other processes wrote
         await self.sockets.go_away()
 
     async def stop(self) -> None:
@@ -150,13 +158,13 @@ class System:
         try:
             await remember(self.epoch_file, Known(self.epoch.epoch, self.tail.position))
         except OSError as error:
-            log.warning("head_not_remembered", error=str(error))
+            logger.warning("head_not_remembered", error=str(error))
 
     def readiness(self) -> dict[str, Any]:
         warnings = [] if self.epoch.fsync else ["fsync is off: a crash of the database machine loses committed events"]
         warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
         warnings += [warning for one in self.projectors for warning in one.warnings]
-        fresh = self.fresh()
+        fresh = self.live.has_recent_contact()
         return {
             **({} if self.worker is None else {"worker": self.worker}),
             "ready": fresh and not self.draining,

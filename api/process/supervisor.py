@@ -1,7 +1,7 @@
-"""Several server processes on one listening socket, and the parent that keeps them: it starts them, starts again what dies, passes on
-that it is time to end, and waits until all have ended.
+"""Several server processes on one listening socket, and their parent: it starts them, restarts a worker that died, passes signals to
+end on to them, and waits until all have ended.
 
-The parent serves nobody and holds no connection to Postgres. It is synchronous and has one thread, so that it can fork at any
+The parent serves no requests and holds no connection to Postgres. It is synchronous and has one thread, so that it can fork at any
 moment; each worker makes a loop of its own. Why it is not uvicorn's: docs/decisions/0021-several-processes.md.
 """
 
@@ -18,13 +18,13 @@ from typing import Final, NamedTuple, NoReturn
 
 import structlog
 
-log = structlog.get_logger("workers")
+logger = structlog.get_logger("workers")
 
 EXIT_FAILED: Final = 1
 RESTART_FIRST_S: Final = 0.5
 RESTART_MOST_S: Final = 15.0
-STEADY_S: Final = 30.0  # who has lived so long after it was ready dies for a new reason, and is started again at once
-FAILED_STARTS_MAX: Final = 5  # of each, in a row, before the parent gives up where none of them serves
+STEADY_S: Final = 30.0  # a worker that ran this long after it was ready is restarted without a pause
+FAILED_STARTS_MAX: Final = 5  # of each worker in a row, before the parent gives up if none of them serves
 KILL_AFTER_ASKED_TWICE_S: Final = 10.0
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ALL_DRAINED: Final = signal.SIGUSR1  # to the workers: no answer runs in any of them any more
@@ -32,33 +32,33 @@ READY: Final = b"r"
 DRAINED: Final = b"d"
 
 
-class Place(NamedTuple):
-    """What a worker is given by its parent."""
+class WorkerSlot(NamedTuple):
+    """What the parent gives to a worker."""
 
-    number: int  # from 1; whoever is started again keeps it
-    lifeline: int  # a file that ends when the parent does
-    channel: int  # where it says how far it is
+    number: int  # from 1; a restarted worker keeps it
+    lifeline: int  # a file descriptor that becomes readable when the parent ends
+    channel: int  # a pipe on which the worker reports its state
 
     def ready(self) -> None:
-        """It takes connections now."""
-        self._say(READY)
+        """Report that this worker accepts connections."""
+        self._notify_parent(READY)
 
     def drained(self) -> None:
-        """No answer runs here any more. ``ALL_DRAINED`` comes back when that is so everywhere."""
-        self._say(DRAINED)
+        """Report that no answer runs here any more. The parent sends ``ALL_DRAINED`` once all workers have reported it."""
+        self._notify_parent(DRAINED)
 
-    def _say(self, what: bytes) -> None:
-        with contextlib.suppress(OSError):  # nobody is there to hear it: the lifeline says so too
+    def _notify_parent(self, what: bytes) -> None:
+        with contextlib.suppress(OSError):  # the parent is gone; the lifeline says so too
             os.write(self.channel, what)
 
 
 class Worker:
-    """One place, and whoever has it at the moment."""
+    """One slot and the process that has it now, if any."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.pid: int | None = None
-        self.channel = -1  # where it says how far it is; it ends with the worker
+        self.channel = -1  # on which it reports its state; it ends with the worker
         self.ready_at: float | None = None
         self.drained = False
         self.start_at = 0.0
@@ -66,7 +66,7 @@ class Worker:
         self.failures = 0  # in a row
 
     def pause_s(self, now_s: float) -> float:
-        """How long to wait before it is started again. To be asked once for each death."""
+        """How long to wait before the restart, in seconds. Call it once for each end of the process: it counts failures."""
         if self.ready_at is not None and now_s - self.ready_at >= STEADY_S:
             self.failures = 0
             return 0.0
@@ -75,7 +75,7 @@ class Worker:
 
 
 class Workers:
-    """``work(place)`` is what each of them does, in a process of its own; what it raises is logged, and ends that process alone.
+    """``work(slot)`` is what each of them does, in a process of its own; what it raises is logged, and ends that process alone.
 
     ``ready`` is called when the first takes connections; ``changed(workers)`` after each start and each end; ``ending`` when it is
     time to end, before the workers are told. ``ends_all`` are exit codes with which one worker ends them all.
@@ -84,7 +84,7 @@ class Workers:
     def __init__(
         self,
         count: int,
-        work: Callable[[Place], None],
+        work: Callable[[WorkerSlot], None],
         *,
         stop_within_s: float,
         ready: Callable[[], None],
@@ -119,7 +119,7 @@ class Workers:
         earlier = {number: signal.getsignal(number) for number in ENDING}
         signal.set_wakeup_fd(self._asked_end.fileno(), warn_on_full_buffer=False)
         for number in ENDING:
-            # nohup: who asked for a server that outlives the terminal gets one.
+            # Under nohup the server outlives the terminal.
             if not (number == signal.SIGHUP and earlier[number] == signal.SIG_IGN):
                 signal.signal(number, _heard)
         try:
@@ -142,7 +142,7 @@ class Workers:
     # ------------------------------------------------------------------------------------------------------ time
 
     def _due(self) -> bool:
-        """Do what it is time for. Whether there is still somebody to look after."""
+        """Start or kill the workers whose time has come. Returns whether any worker runs or will be started."""
         now_s = time.monotonic()
         if not self._stopping:
             for worker in self._workers:
@@ -152,7 +152,7 @@ class Workers:
         assert self._kill_at is not None
         living = [worker for worker in self._workers if worker.pid is not None]
         if now_s >= self._kill_at and living:
-            log.error("workers_killed", workers=[worker.number for worker in living], reason="they did not end in time")
+            logger.error("workers_killed", workers=[worker.number for worker in living], reason="they did not end in time")
             for worker in living:
                 self._send(worker, signal.SIGKILL)
             self._kill_at = float("inf")
@@ -179,7 +179,7 @@ class Workers:
         """Once: each ends in good order. Asked again: without waiting for answers."""
         now_s = time.monotonic()
         if not self._stopping:
-            log.info("stopping", reason=reason, workers=sum(worker.pid is not None for worker in self._workers))
+            logger.info("stopping", reason=reason, workers=sum(worker.pid is not None for worker in self._workers))
             self._ending()
             self._kill_at = now_s + self._stop_within_s
         elif self._asks > 1 and self._kill_at is not None:
@@ -197,11 +197,11 @@ class Workers:
     # --------------------------------------------------------------------------------------------------- workers
 
     def _look_at(self, worker: Worker) -> None:
-        """It has said something, or it is gone."""
+        """Handle a report of the worker, or its end."""
         match os.read(worker.channel, 1):
             case said if said == READY:
                 worker.ready_at = time.monotonic()
-                log.info("worker_ready", worker=worker.number, pid=worker.pid)
+                logger.info("worker_ready", worker=worker.number, pid=worker.pid)
                 if not self._announced:
                     self._announced = True
                     self._ready()
@@ -229,21 +229,21 @@ class Workers:
             self._exit_code = code
             self._stop(f"worker {worker.number} ended with {code}")
         if self._stopping:
-            log.info("worker_ended", worker=worker.number, pid=pid, how=_how(code))
+            logger.info("worker_ended", worker=worker.number, pid=pid, how=_how(code))
             self._tell_that_all_are_drained()
         else:
             pause_s = worker.pause_s(now_s)
             worker.start_at = now_s + pause_s
-            log.error("worker_died", worker=worker.number, pid=pid, how=_how(code), started_again_in_s=pause_s)
+            logger.error("worker_died", worker=worker.number, pid=pid, how=_how(code), started_again_in_s=pause_s)
             self._give_up_if_hopeless()
         worker.ready_at = None
         self._changed(self._workers)
 
     def _give_up_if_hopeless(self) -> None:
-        """Nobody serves and nobody will: whoever keeps the service running should hear of it, instead of clients that wait for ever."""
+        """End with a failure if no worker serves and none will, so that a service manager notices it instead of waiting clients."""
         serving = any(worker.pid is not None and worker.ready_at is not None for worker in self._workers)
         if not serving and all(worker.failures >= FAILED_STARTS_MAX for worker in self._workers):
-            log.critical("no_worker_stays", starts=sum(worker.starts for worker in self._workers))
+            logger.critical("no_worker_stays", starts=sum(worker.starts for worker in self._workers))
             self._exit_code = EXIT_FAILED
             self._stop("no worker stays alive")
 
@@ -257,9 +257,9 @@ class Workers:
             pid = os.fork()
             if pid == 0:
                 os.close(channel)
-                self._be(Place(worker.number, self._lifeline, channel_end))
+                self._be(WorkerSlot(worker.number, self._lifeline, channel_end))
         except OSError as error:  # no process or no memory to be had: not now
-            log.error("worker_not_started", worker=worker.number, error=str(error))
+            logger.error("worker_not_started", worker=worker.number, error=str(error))
             os.close(channel)
             os.close(channel_end)
             worker.start_at = time.monotonic() + RESTART_MOST_S
@@ -273,8 +273,8 @@ class Workers:
         self._selector.register(channel, selectors.EVENT_READ, worker)
         self._changed(self._workers)
 
-    def _be(self, place: Place) -> NoReturn:
-        """The child's whole life. It never returns into what the parent was doing."""
+    def _be(self, slot: WorkerSlot) -> NoReturn:
+        """Run the child process. It never returns into the parent's code."""
         code = EXIT_FAILED
         try:
             signal.set_wakeup_fd(-1)
@@ -287,13 +287,13 @@ class Workers:
             for number in (signal.SIGINT, signal.SIGHUP, ALL_DRAINED):
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-            structlog.contextvars.bind_contextvars(worker=place.number)
-            self._work(place)
+            structlog.contextvars.bind_contextvars(worker=slot.number)
+            self._work(slot)
             code = 0
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else EXIT_FAILED
         except BaseException:
-            log.exception("worker_failed")
+            logger.exception("worker_failed")
         finally:
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()

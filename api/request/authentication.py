@@ -1,8 +1,8 @@
 """Who is calling: a bearer token or API key in the header, else the session cookie.
 
-A cookie is sent by a browser whoever wrote the page, so alone it authorises a change only for a request that says it comes from
-our own origin. Connections that are no requests use ``bearer_of``, ``Accounts.authenticate`` or ``Accounts.redeem`` (a ticket),
-and ``require_approved``.
+A browser sends a cookie with requests of any page, so alone it authorises a change only for a request that says it comes from
+our own origin, or from one that the settings name. Connections that are no requests use ``bearer_of``, ``Accounts.authenticate`` or
+``Accounts.redeem`` (a ticket), and ``require_approved``.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,17 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
 
+from api.request.cors import may_use_cookie
 from commands.accounts import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
 
 COOKIE: Final = "token"
+PUBLIC: Final = "public"  # the key in a route's ``opt``
+PRINCIPAL: Final = "principal"  # the key in a request's state
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -26,7 +31,7 @@ def bearer_of(headers: Mapping[str, str]) -> str | None:
 
 
 def same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether a browser says that the request came from a page of this server, or from the person's own hand."""
+    """Whether a browser says that the request came from a page of this server, or was typed by the user."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
@@ -40,25 +45,43 @@ def credential_of(request: Request[Any, Any, Any]) -> str | None:
     if credential is not None:
         return credential
     cookie = request.cookies.get(COOKIE)
-    if cookie and request.method not in SAFE_METHODS and not same_origin(request.headers):
+    if cookie and request.method not in SAFE_METHODS and not from_own_page(request):
         raise Forbidden("the session cookie alone changes nothing unless the request says that it comes from this server's own page")
     return cookie or None
 
 
-async def provide_any_principal(request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Principal:
-    """Whoever is signed in, also while the account waits for its approval. Raises ``NotAuthenticated``, ``AccountInactive``."""
+def from_own_page(request: Request[Any, Any, Any]) -> bool:
+    """Whether the request comes from a page of this server, or of an origin that its settings name."""
+    return same_origin(request.headers) or may_use_cookie(request.headers.get("origin"), request.app.cors_config)
+
+
+async def require_signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard: guards run before the body is read, so a caller who is not signed in cannot make the server read or parse one.
+
+    A route that carries ``PUBLIC`` needs no account. Raises ``NotAuthenticated``, ``AccountInactive``, ``Forbidden``.
+    """
+    if handler.opt.get(PUBLIC):
+        return
+    request: Request[Any, Any, Any] = Request(connection.scope)
     credential = credential_of(request)
     if credential is None:
         raise NotAuthenticated
-    return await accounts.authenticate(credential)
+    accounts: Accounts = connection.app.state.accounts
+    connection.scope["state"][PRINCIPAL] = await accounts.authenticate(credential)
 
 
-async def provide_principal(caller: NamedDependency[Principal]) -> Principal:
-    """Whoever is signed in and may use the server."""
-    require_approved(caller)
-    return caller
+async def provide_any_principal(request: Request[Any, Any, Any]) -> Principal:
+    """The account that is signed in, also while it waits for its approval."""
+    principal: Principal = request.scope["state"][PRINCIPAL]
+    return principal
 
 
-def require_approved(caller: Principal) -> None:
-    if caller.role == "pending":
+async def provide_principal(any_principal: NamedDependency[Principal]) -> Principal:
+    """The account that is signed in and may use the server. Raises ``Forbidden`` while it waits for its approval."""
+    require_approved(any_principal)
+    return any_principal
+
+
+def require_approved(principal: Principal) -> None:
+    if principal.role == "pending":
         raise Forbidden("this account waits for an admin's approval")

@@ -1,13 +1,19 @@
-"""The only table from an error to its HTTP status and WebSocket close code. Answers are ``application/problem+json`` (RFC 9457)."""
+"""The only table from an error to its HTTP status and WebSocket close code.
+
+Answers are ``application/problem+json`` (RFC 9457); below ``/v1`` they have OpenAI's shape (``openai_errors.py``).
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
+from api.request import openai_errors
+from api.request.request_id import request_id
 from domain import errors
 
 log = structlog.get_logger("api")
@@ -16,56 +22,56 @@ RETRY_AFTER_S: Final = 1
 MEDIA_TYPE: Final = "application/problem+json"
 
 
-class Answer(NamedTuple):
+class ErrorStatus(NamedTuple):
     status: int
     close: int  # for a WebSocket that cannot go on
 
 
-TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
-    errors.StenographError: Answer(500, 1011),
-    errors.Refusal: Answer(400, 1008),
-    errors.BadStreamName: Answer(400, 1008),
-    errors.BadCursor: Answer(400, 1008),
-    errors.BadRequest: Answer(400, 1008),
-    errors.BadSearch: Answer(400, 1008),
-    errors.ContentRefused: Answer(400, 1008),
-    errors.NotAuthenticated: Answer(401, 4401),
-    errors.WrongCredentials: Answer(400, 4401),  # at sign-in; 400 in the reference
-    errors.Forbidden: Answer(403, 4403),
-    errors.AccountInactive: Answer(403, 4403),
-    errors.TooManyAttempts: Answer(429, 4429),
-    errors.ChatNotFound: Answer(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
-    errors.StreamNotFound: Answer(404, 4403),
-    errors.MessageNotFound: Answer(404, 1008),
-    errors.BeforeFirstEvent: Answer(404, 1008),
-    errors.ImportRefused: Answer(400, 1008),
-    errors.BadLine: Answer(400, 1008),
-    errors.ModelNotFound: Answer(400, 1008),
-    errors.UserNotFound: Answer(400, 1008),  # as in the reference
-    errors.TaskNotFound: Answer(404, 1008),
-    errors.FolderNotFound: Answer(404, 1008),
-    errors.FolderExists: Answer(409, 1008),
-    errors.FolderNameTaken: Answer(400, 1008),  # as in the reference
-    errors.FolderCycle: Answer(400, 1008),
-    errors.ChatExists: Answer(409, 1008),
-    errors.MessageExists: Answer(409, 1008),
-    errors.ParentNotFound: Answer(400, 1008),
-    errors.GenerationNotOpen: Answer(409, 1008),
-    errors.GenerationOpen: Answer(409, 1008),
-    errors.DeltaGap: Answer(409, 1008),
-    errors.BlockGap: Answer(409, 1008),
-    errors.ChatChanged: Answer(409, 1008),
-    errors.EditConflict: Answer(409, 1008),
-    errors.ClaimTaken: Answer(400, 1008),  # a known e-mail address: 400 in the reference
-    errors.CommandMismatch: Answer(422, 1008),
-    errors.CursorGone: Answer(410, 1008),
-    errors.ConcurrencyConflict: Answer(409, 1008),
-    errors.TooManyLostRaces: Answer(409, 1008),
-    errors.Unavailable: Answer(503, 1013),
-    errors.LogUnavailable: Answer(503, 1013),
-    errors.ProjectionBehind: Answer(503, 1013),
-    errors.Overloaded: Answer(503, 1013),
-    errors.ProviderFailed: Answer(502, 1011),
+TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
+    errors.StenographError: ErrorStatus(500, 1011),
+    errors.Refusal: ErrorStatus(400, 1008),
+    errors.BadStreamName: ErrorStatus(400, 1008),
+    errors.BadCursor: ErrorStatus(400, 1008),
+    errors.BadRequest: ErrorStatus(400, 1008),
+    errors.BadSearch: ErrorStatus(400, 1008),
+    errors.ContentRefused: ErrorStatus(400, 1008),
+    errors.NotAuthenticated: ErrorStatus(401, 4401),
+    errors.WrongCredentials: ErrorStatus(400, 4401),  # at sign-in; 400 in the reference
+    errors.Forbidden: ErrorStatus(403, 4403),
+    errors.AccountInactive: ErrorStatus(403, 4403),
+    errors.TooManyAttempts: ErrorStatus(429, 4429),
+    errors.ChatNotFound: ErrorStatus(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
+    errors.StreamNotFound: ErrorStatus(404, 4403),
+    errors.MessageNotFound: ErrorStatus(404, 1008),
+    errors.BeforeFirstEvent: ErrorStatus(404, 1008),
+    errors.ImportRefused: ErrorStatus(400, 1008),
+    errors.BadLine: ErrorStatus(400, 1008),
+    errors.ModelNotFound: ErrorStatus(400, 1008),  # as in the reference; 404 below /v1
+    errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference
+    errors.TaskNotFound: ErrorStatus(404, 1008),
+    errors.FolderNotFound: ErrorStatus(404, 1008),
+    errors.FolderExists: ErrorStatus(409, 1008),
+    errors.FolderNameTaken: ErrorStatus(400, 1008),  # as in the reference
+    errors.FolderCycle: ErrorStatus(400, 1008),
+    errors.ChatExists: ErrorStatus(409, 1008),
+    errors.MessageExists: ErrorStatus(409, 1008),
+    errors.ParentNotFound: ErrorStatus(400, 1008),
+    errors.GenerationNotOpen: ErrorStatus(409, 1008),
+    errors.GenerationOpen: ErrorStatus(409, 1008),
+    errors.DeltaGap: ErrorStatus(409, 1008),
+    errors.BlockGap: ErrorStatus(409, 1008),
+    errors.ChatChanged: ErrorStatus(409, 1008),
+    errors.EditConflict: ErrorStatus(409, 1008),
+    errors.ClaimTaken: ErrorStatus(400, 1008),  # a known e-mail address: 400 in the reference
+    errors.CommandMismatch: ErrorStatus(422, 1008),
+    errors.CursorGone: ErrorStatus(410, 1008),
+    errors.ConcurrencyConflict: ErrorStatus(409, 1008),
+    errors.TooManyLostRaces: ErrorStatus(409, 1008),
+    errors.Unavailable: ErrorStatus(503, 1013),
+    errors.LogUnavailable: ErrorStatus(503, 1013),
+    errors.ProjectionBehind: ErrorStatus(503, 1013),
+    errors.Overloaded: ErrorStatus(503, 1013),
+    errors.ProviderFailed: ErrorStatus(502, 1011),
 }
 
 # Of what Litestar refuses by itself.
@@ -79,7 +85,7 @@ CODES: Final[Mapping[int, str]] = {
 }
 
 
-def answer_of(error: errors.StenographError) -> Answer:
+def error_status(error: errors.StenographError) -> ErrorStatus:
     return next(TABLE[known] for known in type(error).__mro__ if known in TABLE)
 
 
@@ -96,29 +102,66 @@ def members(error: errors.StenographError) -> dict[str, Any]:
             return {"expected_seq": expected, "received_seq": received}
         case errors.BlockGap(open_blocks=blocks, received_index=received):
             return {"open_blocks": blocks, "received_index": received}
+        case errors.BadRequest(param=str(param)):
+            return {"param": param}
+        case errors.ProviderFailed(said=said) if said:
+            return {"provider": dict(said)}
         case _:
             return {}
 
 
-def problem(status: int, code: str, detail: str, more: Mapping[str, Any], headers: dict[str, str]) -> Response[dict[str, Any]]:
+def status_of(error: errors.StenographError) -> int:
+    """The table's, but a provider's refusal keeps its own status: a client must not repeat what cannot succeed."""
+    if isinstance(error, errors.ProviderFailed):
+        return status_of_provider(error.said)
+    return error_status(error).status
+
+
+def status_of_provider(said: Mapping[str, Any]) -> int:
+    """The HTTP status for a failure of a provider: its own, or 502 where it gave none. ``said`` as in ``ProviderFailed``."""
+    status = said.get("status")
+    return status if isinstance(status, int) and 400 <= status <= 599 else TABLE[errors.ProviderFailed].status
+
+
+def headers_of_provider(said: Mapping[str, Any]) -> dict[str, str]:
+    retry_after = said.get("retry_after")
+    return {"retry-after": str(retry_after)} if retry_after else {}
+
+
+def problem(
+    request: Request[Any, Any, Any], status: int, code: str, detail: str, more: Mapping[str, Any], headers: dict[str, str]
+) -> Response[dict[str, Any]]:
+    """The answer that says ``code`` and ``detail``, in the shape that the clients of this route read."""
+    if request.url.path.startswith(openai_errors.PATH):
+        status = openai_errors.STATUSES.get(code, status)
+        return Response(openai_errors.shaped(status, code, detail, more), status_code=status, headers=headers)
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code, **more}
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def known_error(request: Request[Any, Any, Any], error: errors.StenographError) -> Response[dict[str, Any]]:
-    status = answer_of(error).status
+    status = status_of(error)
     headers: dict[str, str] = {}
     if isinstance(error, errors.TooManyAttempts):
         headers["retry-after"] = str(error.retry_after_s)
+    elif isinstance(error, errors.ProviderFailed):
+        headers |= headers_of_provider(error.said)
     elif status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
-    if status == 500:
+    if error_status(error).status == 500:
         return unknown_error(request, error)
     if isinstance(error, errors.Unavailable):
-        log.warning("request_not_served", method=request.method, path=request.url.path, code=error.code, error=str(error))
-    return problem(status, error.code, error.detail, members(error), headers)
+        log.warning(
+            "request_not_served",
+            request_id=request_id(request.scope),
+            method=request.method,
+            path=request.url.path,
+            code=error.code,
+            error=str(error),
+        )
+    return problem(request, status, error.code, error.detail, members(error), headers)
 
 
 def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
@@ -135,12 +178,22 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
         detail = f"{request.method} is not for this route; /docs says what is"
     elif status == 413:
         detail = "the body is larger than this server takes"
-    return problem(status, CODES.get(status, "bad_request"), detail, {}, dict(error.headers or {}))
+    return problem(request, status, CODES.get(status, "bad_request"), detail, {}, dict(error.headers or {}))
 
 
-def undecodable(_: Request[Any, Any, Any], _error: UnicodeDecodeError) -> Response[dict[str, Any]]:
+def undecodable(request: Request[Any, Any, Any], _error: UnicodeDecodeError) -> Response[dict[str, Any]]:
     """A body or a query that is no UTF-8."""
-    return problem(400, "bad_request", "expected text in UTF-8", {}, {})
+    return problem(request, 400, "bad_request", "expected text in UTF-8", {}, {})
+
+
+def too_deep(request: Request[Any, Any, Any], _error: RecursionError) -> Response[dict[str, Any]]:
+    """A body whose JSON is nested beyond the stack of the decoder."""
+    return problem(request, 400, "bad_request", "expected JSON that is nested less deeply", {}, {})
+
+
+def printable(path: str) -> str:
+    """A path for the log: escaped, so that control characters in it do not reach a terminal."""
+    return quote(path)
 
 
 def reasons(error: ValidationException) -> list[str]:
@@ -155,13 +208,17 @@ def reasons(error: ValidationException) -> list[str]:
 
 def unknown_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """Our own bug: all of it goes to the log, none of it to the caller."""
-    log.error("request_failed", method=request.method, path=request.url.path, exc_info=error)
-    return problem(500, "internal", "the server made a mistake; it has been logged", {}, {})
+    log.error(
+        "request_failed", request_id=request_id(request.scope), method=request.method, path=printable(request.url.path), exc_info=error
+    )
+    more = {"request_id": request_id(request.scope)}
+    return problem(request, 500, "internal", "the server made a mistake; it has been logged under this request id", more, {})
 
 
 HANDLERS: Final[dict[Any, Any]] = {
     errors.StenographError: known_error,
     HTTPException: http_error,
     UnicodeDecodeError: undecodable,
+    RecursionError: too_deep,
     Exception: unknown_error,
 }

@@ -1,6 +1,6 @@
-"""Everybody who is connected to this process, and the end of what they may no longer see.
+"""The client connections of this process, and the end of subscriptions whose access has ended.
 
-``Live.observe`` is told every event but deltas as it passes, before any subscriber is woken, on every process: access ends at
+``LiveConnections.observe`` gets every event except deltas as it passes, before any subscriber is woken, on every process: access ends at
 exactly the version that ends it, whatever was already waiting.
 """
 
@@ -12,7 +12,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from adapters.delivery.hub import Hub
-from commands.accounts import Accounts, Principal
+from commands.accounts import READS_EVERYTHING, Accounts, Principal
 from commands.chats import Chats
 from domain.chat.facts import ChatUnshared
 from domain.codec import decode_event
@@ -20,52 +20,58 @@ from domain.event import Stored
 from domain.stream import Stream
 
 ACCOUNT_TYPES: Final = frozenset({"user_deactivated", "role_changed", "tokens_revoked", "password_changed", "api_key_revoked"})
-READS_EVERYTHING: Final = frozenset({"admin", "auditor"})
 
 
-class Reader(Protocol):
-    """Whoever owns subscriptions: a socket, or a request that streams."""
+class ClientConnection(Protocol):
+    """The owner of subscriptions: a WebSocket, or an HTTP request that streams."""
 
     principal: Principal
-    counted: bool  # whether it is one of the live connections that an account may have so many of
+    counted: bool  # whether it counts towards the account's limit of live connections
 
     def account_changed(self) -> None:
-        """Its account is not what it was when it was authenticated. Nothing more may be sent to it."""
+        """The account has changed since the connection was authenticated. Nothing more may be sent to it."""
         ...
 
     def wake_all(self) -> None:
-        """Look again: this process has found Postgres again."""
+        """Postgres answers again: send what has waited."""
+        ...
+
+    def send_signal(self, framed: bytes) -> None:
+        """An ephemeral signal, as a WebSocket text frame. It may be dropped."""
         ...
 
 
-class Live:
-    """All readers of this process by their user."""
+class LiveConnections:
+    """All client connections of this process by their account.
+
+    ``has_recent_contact`` says whether Postgres answered within the lease; a process without it must serve nothing from memory.
+    """
 
     def __init__(
-        self, hub: Hub, accounts: Accounts, chats: Chats, fresh: Callable[[], bool], *, connections_per_user_max: int = 32
+        self, hub: Hub, accounts: Accounts, chats: Chats, has_recent_contact: Callable[[], bool], *, connections_per_user_max: int = 32
     ) -> None:
         self.hub = hub
         self.accounts = accounts
         self.chats = chats
-        self.fresh = fresh
+        self.has_recent_contact = has_recent_contact
         self.connections_per_user_max = connections_per_user_max
-        self._readers: dict[UUID, dict[Reader, None]] = {}
-        self.stalled: set[Reader] = set()  # who has something to get from a process that is cut off from Postgres
+        self._readers: dict[UUID, dict[ClientConnection, None]] = {}
+        self.stalled: set[ClientConnection] = set()  # connections that wait because this process is cut off from Postgres
         self._asked: WeakValueDictionary[Stream, asyncio.Lock] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return sum(len(readers) for readers in self._readers.values())
 
-    def all(self) -> Iterator[Reader]:
+    def all(self) -> Iterator[ClientConnection]:
         return iter([reader for readers in self._readers.values() for reader in readers])
 
     def count(self, user_id: UUID) -> int:
         return sum(reader.counted for reader in self._readers.get(user_id, ()))
 
-    def add(self, reader: Reader) -> None:
+    def add(self, reader: ClientConnection) -> None:
         self._readers.setdefault(reader.principal.user_id, {})[reader] = None
 
-    def remove(self, reader: Reader) -> None:
+    def remove(self, reader: ClientConnection) -> None:
         readers = self._readers.get(reader.principal.user_id)
         if readers is not None:
             readers.pop(reader, None)
@@ -73,8 +79,8 @@ class Live:
                 del self._readers[reader.principal.user_id]
 
     def may_send(self, principal: Principal) -> bool:
-        """Asked at every batch: the account is what it was, and this process is not cut off from the truth."""
-        return self.accounts.still_valid(principal) and self.fresh()
+        """Whether a batch may be sent now: the account is unchanged, and this process is not cut off from Postgres."""
+        return self.accounts.still_valid(principal) and self.has_recent_contact()
 
     async def access(self, principal: Principal, stream: Stream, *, at_least: int = 0) -> tuple[bool, bool]:
         """``(may read, may write)``, judged on the stream as of version ``at_least`` or later.

@@ -1,6 +1,6 @@
-"""What a WebSocket frame means: a pure state machine. ``receive`` takes a frame's text and gives what is to be done about it.
+"""The WebSocket protocol as a pure state machine: ``receive`` takes the text of a frame and returns the effects to carry out.
 
-No IO and no clock: ``api/streams/sockets.py`` reads the socket, does what is asked and writes the answers (docs/protocol.md §3).
+It has no IO and no clock: ``api/streams/socket.py`` reads the socket and carries out the effects (docs/protocol.md §3).
 """
 
 from collections.abc import Mapping
@@ -23,56 +23,67 @@ class FrameIn(msgspec.Struct, tag_field="op", forbid_unknown_fields=True, frozen
     """One object a frame, ``op`` says which."""
 
 
-class Hello(FrameIn, tag="hello", frozen=True):
+class HelloFrame(FrameIn, tag="hello", frozen=True):
     token: str
 
 
-class Subscribe(FrameIn, tag="subscribe", frozen=True):
+class SubscribeFrame(FrameIn, tag="subscribe", frozen=True):
     stream: str
     after: str
     id: Id = None
     snapshot: bool = False
 
 
-class Follow(FrameIn, tag="follow", frozen=True):
+class FollowFrame(FrameIn, tag="follow", frozen=True):
     kind: str
     id: Id = None
     cursors: Mapping[str, str] = {}
 
 
-class Unsubscribe(FrameIn, tag="unsubscribe", frozen=True):
+class UnsubscribeFrame(FrameIn, tag="unsubscribe", frozen=True):
     stream: str
     id: Id = None
 
 
-class Typing(FrameIn, tag="typing", frozen=True):
+class TypingFrame(FrameIn, tag="typing", frozen=True):
     stream: str
     typing: bool
     message_id: str | None = None
 
 
-class Read(FrameIn, tag="read", frozen=True):
+class ReadFrame(FrameIn, tag="read", frozen=True):
     stream: str
     version: int
 
 
-class Answer(FrameIn, tag="answer", frozen=True):
+class CallAnswerFrame(FrameIn, tag="answer", frozen=True):
     call_id: str
     data: Any = None
 
 
-class Chunk(FrameIn, tag="chunk", frozen=True):
+class CallChunkFrame(FrameIn, tag="chunk", frozen=True):
     call_id: str
     seq: int
     data: Any = None
 
 
-class Heartbeat(FrameIn, tag="heartbeat", frozen=True):
+class HeartbeatFrame(FrameIn, tag="heartbeat", frozen=True):
     pass
 
 
-Frame = Hello | Subscribe | Follow | Unsubscribe | Typing | Read | Answer | Chunk | Heartbeat
+Frame = (
+    HelloFrame
+    | SubscribeFrame
+    | FollowFrame
+    | UnsubscribeFrame
+    | TypingFrame
+    | ReadFrame
+    | CallAnswerFrame
+    | CallChunkFrame
+    | HeartbeatFrame
+)
 OPS: Final = "hello, subscribe, follow, unsubscribe, typing, read, answer, chunk, heartbeat"
+KNOWN_OPS: Final = frozenset(OPS.split(", "))
 
 # ------------------------------------------------------------------------------------------------------------- effects
 
@@ -81,7 +92,7 @@ class Authenticate(msgspec.Struct, frozen=True):
     token: str
 
 
-class Join(msgspec.Struct, frozen=True):
+class StartSubscription(msgspec.Struct, frozen=True):
     """Subscribe to ``stream`` after ``after``."""
 
     id: Id
@@ -90,12 +101,12 @@ class Join(msgspec.Struct, frozen=True):
     snapshot: bool
 
 
-class Leave(msgspec.Struct, frozen=True):
+class EndSubscription(msgspec.Struct, frozen=True):
     id: Id
     stream: Stream
 
 
-class Signal(msgspec.Struct, frozen=True):
+class SendSignal(msgspec.Struct, frozen=True):
     """Tell the stream's other subscribers that this person types."""
 
     stream: Stream
@@ -108,11 +119,11 @@ class MarkRead(msgspec.Struct, frozen=True):
     version: int
 
 
-class Alive(msgspec.Struct, frozen=True):
-    """Somebody is at the other end."""
+class NoteActive(msgspec.Struct, frozen=True):
+    """Note that the person is active."""
 
 
-class Say(msgspec.Struct, frozen=True):
+class SendFrame(msgspec.Struct, frozen=True):
     frame: bytes
 
 
@@ -121,7 +132,7 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-Effect = Authenticate | Join | Leave | Signal | MarkRead | Alive | Say | Close
+Effect = Authenticate | StartSubscription | EndSubscription | SendSignal | MarkRead | NoteActive | SendFrame | Close
 
 _decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
 _encode = msgspec.json.encode
@@ -149,13 +160,28 @@ class TooMany(Refusal):
     code = "too_many_subscriptions"
 
 
-class Named(msgspec.Struct, frozen=True):
-    """What is left of a frame that does not fit its op: who asked."""
+class FrameId(msgspec.Struct, frozen=True):
+    """The ``id`` of a frame that does not fit its op, for the error that answers it."""
 
     id: Id = None
 
 
-_named = msgspec.json.Decoder(Named)
+class FrameOp(msgspec.Struct, frozen=True):
+    """The op of a frame that does not fit it."""
+
+    op: str | msgspec.UnsetType = msgspec.UNSET
+
+
+_named = msgspec.json.Decoder(FrameId)
+_op = msgspec.json.Decoder(FrameOp)
+
+
+def has_known_op(text: str) -> bool:
+    """Whether the frame names one of ``OPS``, or is no object with an op that is text at all: then something else is wrong with it."""
+    try:
+        return _op.decode(text).op in KNOWN_OPS
+    except msgspec.ValidationError:
+        return True
 
 
 def require_id(request_id: Id) -> Id:
@@ -172,7 +198,7 @@ def id_of(text: str) -> Id:
         return None
 
 
-class Connection:
+class ProtocolState:
     """One client's state. ``receive`` never raises: a frame that cannot be understood is answered with an ``error``."""
 
     __slots__ = ("_allowance", "_allowance_at", "authenticated", "streams", "subscriptions_max")
@@ -191,7 +217,7 @@ class Connection:
         try:
             return self._meant(self._decode(text))
         except StenographError as error:
-            return [Say(error_frame(error, id_of(text)))]
+            return [SendFrame(error_frame(error, id_of(text)))]
 
     def _allowed(self, now_s: float) -> bool:
         self._allowance = min(FRAMES_BURST, self._allowance + (now_s - self._allowance_at) * FRAMES_PER_S)
@@ -203,37 +229,37 @@ class Connection:
         try:
             return _decoder.decode(text)
         except msgspec.ValidationError as error:
-            if "Invalid value" in str(error) or "missing required field `op`" in str(error):
+            if not has_known_op(text):
                 raise UnknownOp(f"expected op to be one of {OPS}: {error}") from None
             raise BadRequest(f"the frame does not fit its op: {error}") from None
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
             raise BadRequest(f"expected one JSON object a frame: {error}") from None
 
     def _meant(self, asked: Frame) -> list[Effect]:
-        if not self.authenticated and not isinstance(asked, Hello):
+        if not self.authenticated and not isinstance(asked, HelloFrame):
             raise NotAuthenticated("expected hello first")
         match asked:
-            case Hello(token=token):
+            case HelloFrame(token=token):
                 return [Authenticate(token)]
-            case Subscribe():
+            case SubscribeFrame():
                 return [self._join(asked)]
-            case Unsubscribe(stream=name, id=request_id):
+            case UnsubscribeFrame(stream=name, id=request_id):
                 stream = self._joined(name)
                 self.streams.discard(stream)
-                return [Leave(require_id(request_id), stream)]
-            case Typing(stream=name, message_id=message_id, typing=typing):
+                return [EndSubscription(require_id(request_id), stream)]
+            case TypingFrame(stream=name, message_id=message_id, typing=typing):
                 require_id(message_id)  # it goes to everybody in the stream
-                return [Signal(self._joined(name), message_id, typing)]
-            case Read(stream=name, version=version):
+                return [SendSignal(self._joined(name), message_id, typing)]
+            case ReadFrame(stream=name, version=version):
                 return [MarkRead(self._joined(name), version)]
-            case Heartbeat():
-                return [Alive()]
-            case Follow():
+            case HeartbeatFrame():
+                return [NoteActive()]
+            case FollowFrame():
                 raise NotAvailable("there are no channels to follow on this server")
-            case Answer() | Chunk():
+            case CallAnswerFrame() | CallChunkFrame():
                 raise NotAvailable("nothing has asked this client anything")
 
-    def _join(self, asked: Subscribe) -> Join:
+    def _join(self, asked: SubscribeFrame) -> StartSubscription:
         request_id = require_id(asked.id)
         stream = parse_stream(asked.stream)
         if stream in self.streams:
@@ -242,7 +268,7 @@ class Connection:
             raise TooMany(f"a connection has at most {self.subscriptions_max} subscriptions")
         after = parse_cursor(asked.after)
         self.streams.add(stream)
-        return Join(request_id, stream, after, asked.snapshot)
+        return StartSubscription(request_id, stream, after, asked.snapshot)
 
     def _joined(self, name: str) -> Stream:
         """Only what is subscribed to, and so was authorised, can be talked about."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -12,20 +12,21 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from adapters.delivery.hub import Hub
-from api.streams.access import READS_EVERYTHING, Live
+from api.request.caller import Caller
+from api.streams.access import LiveConnections
 from api.streams.sse import PING_S as PING_S  # where it was before; api/completions.py takes it from here
 from api.streams.sse import event_stream, sse_response
-from api.streams.tailing import Follower
+from api.streams.tailing import StreamTail
 from api.streams.wire import encode_event
 from commands.accounts import Principal
+from commands.event_pages import bounded
 from commands.ports import Blobs, EventLog
-from domain.cursor import Cursor, parse_cursor
-from domain.errors import BadRequest, CursorGone, Forbidden, Overloaded, StreamNotFound
+from domain.cursor import Cursor, resume_point
+from domain.errors import BadRequest, Forbidden, Overloaded, StreamNotFound
 from domain.event import Stored
 from domain.stream import Stream, parse_stream
 
 PAGE_EVENTS: Final = 1000
-PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 LONG_POLL_S: Final = 30.0
 LONG_POLL_MAX_S: Final = 120.0
 
@@ -41,41 +42,11 @@ class EventsOut(msgspec.Struct):
     next: str
 
 
-class Place(NamedTuple):
-    """A reader's place in a stream or in the log, checked against what there is."""
-
-    after: int
-    head: int
-
-
-def placed(text: str, epoch: UUID, head: int) -> Place:
-    """Raises ``BadCursor``, ``CursorGone`` for one of another history or from the future."""
-    match parse_cursor(text):
-        case "start":
-            return Place(0, head)
-        case "now":
-            return Place(head, head)
-        case Cursor(epoch=known, number=number):
-            if known != epoch or number > head:
-                raise CursorGone(text, epoch=epoch, head=head)
-            return Place(number, head)
-
-
 def chosen(events: Sequence[Stored], types: frozenset[str] | None) -> list[msgspec.Raw]:
     return [msgspec.Raw(encode_event(event)) for event in events if types is None or event.type in types]
 
 
-def bounded(page: Sequence[Stored]) -> Sequence[Stored]:
-    """As much of the page as one answer may hold; the rest is the next one's."""
-    size = 0
-    for count, event in enumerate(page):
-        size += len(event.data)
-        if count > 0 and size > PAGE_BYTES_MAX:
-            return page[:count]
-    return page
-
-
-def require_free(live: Live, principal: Principal) -> None:
+def require_free(live: LiveConnections, principal: Principal) -> None:
     """Raises ``Overloaded`` where the account has as many live connections as it may."""
     if live.count(principal.user_id) >= live.connections_per_user_max:
         raise Overloaded("live connections of this account", live.connections_per_user_max)
@@ -101,10 +72,10 @@ class StreamsController(Controller):
         kind: FromPath[str],
         stream_id: FromPath[str],
         request: Request[Any, Any, Any],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         log: NamedDependency[SkipValidation[EventLog]],
         hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
         epoch: NamedDependency[UUID],
         after: FromQuery[str] = "start",
         limit: Limit = PAGE_EVENTS,
@@ -116,24 +87,28 @@ class StreamsController(Controller):
         ``live=long-poll`` a page as soon as there is something in it."""
         stream = parse_stream(f"{kind}/{stream_id}")
         head = await log.version(stream)
-        if head == 0 or not (await live.access(principal, stream, at_least=head))[0]:
+        if head == 0 or not (await live.access(caller.principal, stream, at_least=head))[0]:
             raise StreamNotFound(stream)
         wanted = wanted_types(types)
         if live_mode == "sse" or "text/event-stream" in request.headers.get("accept", ""):
             # The browser's own reconnection repeats the URL: what it has seen since stands in the header.
-            place = placed(request.headers.get("last-event-id") or after, epoch, head)
-            require_free(live, principal)
-            follower = Follower(hub, log, live, principal, stream, place.after, counted=True)
+            point = resume_point(request.headers.get("last-event-id") or after, epoch, head)
+            require_free(live, caller.principal)
+            follower = StreamTail(hub, log, live, caller.principal, stream, point.after, counted=True)
             return sse_response(event_stream(follower, epoch, wanted))
-        place = placed(after, epoch, head)
-        after_version = place.after
+        point = resume_point(after, epoch, head)
+        after_version = point.after
         until_s = time.monotonic() + timeout_s if live_mode == "long-poll" else 0.0
         while True:
             page = bounded(await log.read(stream, after=after_version, limit=limit))
             last = page[-1].version if page else after_version
             events = chosen(page, wanted)
             left_s = until_s - time.monotonic()
-            if events or left_s <= 0 or not (page or await self._something(request, hub, log, live, principal, stream, last, left_s)):
+            if (
+                events
+                or left_s <= 0
+                or not (page or await self._something(request, hub, log, live, caller.principal, stream, last, left_s))
+            ):
                 return Response(EventsOut(epoch, max(head, last), events, str(Cursor(epoch, last))))
             after_version = last  # what there was, the filter left out: it waits on for what is wanted
 
@@ -142,7 +117,7 @@ class StreamsController(Controller):
         request: Request[Any, Any, Any],
         hub: Hub,
         log: EventLog,
-        live: Live,
+        live: LiveConnections,
         principal: Principal,
         stream: Stream,
         after: int,
@@ -150,7 +125,7 @@ class StreamsController(Controller):
     ) -> bool:
         """Whether there was something above version ``after`` within the time. Not, if the caller hung up."""
         require_free(live, principal)
-        async with Follower(hub, log, live, principal, stream, after, counted=True) as follower:
+        async with StreamTail(hub, log, live, principal, stream, after, counted=True) as follower:
             asked = [asyncio.ensure_future(follower.next(timeout_s)), asyncio.ensure_future(hung_up(request))]
             try:
                 await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
@@ -171,15 +146,15 @@ class StreamsController(Controller):
         kind: FromPath[str],
         stream_id: FromPath[str],
         sha256: FromPath[str],
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         blobs: NamedDependency[SkipValidation[Blobs]],
-        live: NamedDependency[SkipValidation[Live]],
+        live: NamedDependency[SkipValidation[LiveConnections]],
     ) -> Response[bytes]:
         """Content that an event of the stream refers to, because an event could not hold it."""
         stream = parse_stream(f"{kind}/{stream_id}")
         if len(sha256) != 64 or not all(digit in "0123456789abcdef" for digit in sha256):
             raise BadRequest("expected the sha256 as 64 hexadecimal digits")
-        content = await blobs.get(stream, sha256) if (await live.access(principal, stream))[0] else None
+        content = await blobs.get(stream, sha256) if (await live.access(caller.principal, stream))[0] else None
         if content is None:
             raise StreamNotFound(f"{stream} with content {sha256}")
         # Somebody wrote it: a browser must not take it for a page.
@@ -188,7 +163,7 @@ class StreamsController(Controller):
     @get("/log")
     async def whole_log(
         self,
-        principal: NamedDependency[Principal],
+        caller: NamedDependency[Caller],
         log: NamedDependency[SkipValidation[EventLog]],
         epoch: NamedDependency[UUID],
         after: FromQuery[str] = "start",
@@ -196,10 +171,10 @@ class StreamsController(Controller):
         types: FromQuery[str | None] = None,
     ) -> EventsOut:
         """The whole log in commit order (auditor, admin). Here a cursor's number is a position."""
-        if principal.role not in READS_EVERYTHING:
+        if not caller.principal.reads_everything:
             raise Forbidden("the whole log is for auditors and admins")
         head = await log.head()
-        place = placed(after, epoch, head)
-        page = bounded(await log.read_log(after=place.after, limit=limit))
-        last = page[-1].position if page else place.after
+        point = resume_point(after, epoch, head)
+        page = bounded(await log.read_log(after=point.after, limit=limit))
+        last = page[-1].position if page else point.after
         return EventsOut(epoch, max(head, last), chosen(page, wanted_types(types)), str(Cursor(epoch, last)))

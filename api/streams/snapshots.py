@@ -4,17 +4,19 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from api.chats.folders import shown as shown_folder
-from api.chats.references import leave_gone_folder, resolve_blobs, sent
+from api.chats.chat_json import chat_to_json
+from api.chats.folders import folder_out
 from commands.accounts import Principal
 from commands.aggregate import decoded
+from commands.chat_reader import leave_gone_folder
 from commands.folders import FolderTrees
 from commands.ports import Blobs, EventLog
+from commands.references import resolve_blobs
 from domain.codec import decode_event
 from domain.errors import StreamNotFound
 from domain.folder import NO_FOLDERS, fold
 from domain.stream import Stream
-from domain.user import NOBODY, evolve, shown
+from domain.user import NOBODY, account_to_json, evolve
 from projections.ports import History
 
 USER_EVENTS_MAX = 100_000
@@ -29,7 +31,7 @@ def snapshots(
                 view = await history.chat(stream.id)
                 await resolve_blobs(blobs, stream.id, view)
                 await leave_gone_folder(folders, view)
-                return view.version, msgspec.json.encode(await sent(stream.id, view))
+                return view.version, msgspec.json.encode(await chat_to_json(stream.id, view))
             case "user":
                 account, version = NOBODY, 0
                 events = await log.read(stream, limit=USER_EVENTS_MAX, without_deltas=True)
@@ -37,8 +39,8 @@ def snapshots(
                     account, version = evolve(account, decode_event(stored), stored.version), stored.version
                 times = {stored.version: stored.at for stored in events}
                 by_id = fold(NO_FOLDERS, decoded(events)).by_id
-                known = [shown_folder(stream.id, folder_id, folder, times, version) for folder_id, folder in by_id.items()]
-                return version, msgspec.json.encode({"id": stream.id, **shown(account), "folders": known})
+                known = [folder_out(stream.id, folder_id, folder, times, version) for folder_id, folder in by_id.items()]
+                return version, msgspec.json.encode({"id": stream.id, **account_to_json(account), "folders": known})
             case _:
                 raise StreamNotFound(stream)
 

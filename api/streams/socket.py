@@ -1,48 +1,58 @@
-"""One socket of ``/ws``: the thin loop around a ``Connection``, and what it still owes its client. A coroutine reads; one callback
-for all sockets writes.
+"""One socket of ``/ws``: a loop that reads frames into a ``ProtocolState`` and carries out the effects. ``SocketWriter`` writes for all
+sockets.
 
-What a client has not been sent stands in the log, and its subscriptions are cursors: no socket owns a queue of events, and a
-slow reader is only further behind. Why it is so, and what it costs: docs/decisions/0020-fan-out.md.
+The log holds what a client has not been sent yet, and its subscriptions are cursors: no socket has a queue of events, and a slow
+client is only further behind. The reasons and the cost: docs/decisions/0020-fan-out.md.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import structlog
 
 from adapters.delivery.hub import Batch, Page, Subscription
-from api.request.errors import answer_of
-from api.streams.frames import Alive, Authenticate, Close, Connection, Effect, Join, Leave, MarkRead, Say, Signal, error_frame, frame
+from api.request.errors import error_status
+from api.streams.frames import (
+    Authenticate,
+    Close,
+    Effect,
+    EndSubscription,
+    MarkRead,
+    NoteActive,
+    ProtocolState,
+    SendFrame,
+    SendSignal,
+    StartSubscription,
+    error_frame,
+    frame,
+)
+from api.streams.socket_context import SocketContext
 from api.streams.websocket_protocol import Wire, text_frame
 from commands.accounts import Principal
 from domain.cursor import Cursor
 from domain.errors import LogUnavailable, StenographError, StreamNotFound
 from domain.stream import Stream, user_stream
 
-if TYPE_CHECKING:
-    from api.streams.sockets import WebSockets  # which makes the sockets
-
-log = structlog.get_logger("ws")
+logger = structlog.get_logger("ws")
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 HELLO_TIMEOUT_S: Final = 5.0
 LOG_RETRY_S: Final = 0.5
-TURN_SOCKETS: Final = 64  # served before the loop sees to everything else again
 ANSWERS_WAITING_MAX: Final = 100  # above it nothing more is read from a client until it has read its answers
 SIGNALS_WAITING_MAX: Final = 50  # above it typing and presence are lost, as they may be
-# Who a socket belongs to before its welcome: nobody, who may see nothing.
+# The principal of a socket before its welcome. It may read nothing.
 NOBODY: Final = Principal(UUID(int=0), "", "pending", "", 0, None, None)
 
 
 def events_frame(batch: Batch) -> bytes:
     """An ``events`` frame, of the bytes that were made for each event."""
-    events = b",".join([event.wire for event in batch.events])
-    return text_frame(b"%b%b]}" % (_opening(batch.stream), events))
+    events = batch.events
+    wire = events[0].wire if len(events) == 1 else b",".join([event.wire for event in events])
+    return text_frame(_opening(batch.stream), wire, b"]}")
 
 
 @lru_cache(maxsize=8192)
@@ -54,8 +64,8 @@ def caught_up_frame(stream: Stream, version: int) -> bytes:
     return text_frame(b'{"op":"caught_up","stream":"%b","version":%d}' % (str(stream).encode(), version))
 
 
-class Joined(Subscription):
-    """One subscription of one socket, and what it still owes its client besides events."""
+class SocketSubscription(Subscription):
+    """One subscription of one socket, and what its client still has to get besides events."""
 
     __slots__ = ("fetching", "gone", "pages", "queued", "replaying")
 
@@ -68,56 +78,18 @@ class Joined(Subscription):
         self.gone = False
 
 
-def wake(joined: Joined) -> None:
-    """The hub has something for it. This is on the way of every event to every socket."""
+def wake(joined: SocketSubscription) -> None:
+    """The hub has events for the subscription. This runs once for each event and socket."""
     if not joined.queued:
         joined.queued = True
         socket: Any = joined.owner
         socket.ready.append(joined)
         if not socket.queued:
-            socket.server.writer.add(socket)
-
-
-class Writer:
-    """Writes to all sockets, in turns: a callback of the loop instead of a task for each, so that an event for a thousand
-    sockets costs no thousand task switches. One frame for a socket, then it is the next one's turn; after ``TURN_SOCKETS`` the
-    loop's. While they wait, more events come together for a frame."""
-
-    def __init__(self, fresh: Callable[[], bool]) -> None:
-        self._fresh = fresh
-        self._waiting: deque[Socket] = deque()
-        self._called = False
-
-    def add(self, socket: "Socket") -> None:
-        if not socket.queued:
-            socket.queued = True
-            self._waiting.append(socket)
-            if not self._called:
-                self._called = True
-                asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        waiting, fresh = self._waiting, self._fresh()
-        for _ in range(min(len(waiting), TURN_SOCKETS)):
-            socket = waiting.popleft()
-            try:
-                again = socket.serve(fresh)
-            except Exception:
-                # A mistake of ours with one socket must not end all others. It comes back and goes on from its cursors.
-                log.exception("socket_not_served", session=str(socket.session_id))
-                socket.close(Close(1011, "the server made a mistake"))
-                again = False
-            if again:
-                waiting.append(socket)
-            else:
-                socket.queued = False
-        self._called = bool(waiting)
-        if self._called:
-            asyncio.get_running_loop().call_soon(self._turn)
+            socket.context.writer.add(socket)
 
 
 class Socket:
-    """One connection. It is the ``Reader`` that owns its subscriptions."""
+    """One connection: the ``ClientConnection`` that owns its subscriptions."""
 
     __slots__ = (
         "_closing",
@@ -125,28 +97,28 @@ class Socket:
         "_joined",
         "_receive",
         "answers",
-        "connection",
+        "context",
         "principal",
+        "protocol",
         "queued",
         "ready",
-        "server",
         "session_id",
         "wire",
     )
 
     counted = True
 
-    def __init__(self, server: "WebSockets", receive: Receive, wire: Wire) -> None:
-        self.server = server
+    def __init__(self, context: SocketContext, receive: Receive, wire: Wire) -> None:
+        self.context = context
         self._receive = receive
         self.wire = wire
-        self.connection = Connection(server.settings.subscriptions_max)
+        self.protocol = ProtocolState(context.settings.subscriptions_max)
         self.session_id = uuid4()
         self.principal = NOBODY
         self.answers: list[bytes] = []
-        self.ready: list[Joined] = []
+        self.ready: list[SocketSubscription] = []
         self.queued = False  # whether it is in the writer's row
-        self._joined: dict[Stream, Joined] = {}
+        self._joined: dict[Stream, SocketSubscription] = {}
         self._drained: asyncio.Future[None] | None = None
         self._closing: Close | None = None
         wire.resumed = self._resumed
@@ -157,23 +129,23 @@ class Socket:
         """The client has taken what it was sent, or it is gone."""
         if not self.wire.can_write:
             self._let_reader_go_on()
-        self.server.writer.add(self)
+        self.context.writer.add(self)
 
     def wake_all(self) -> None:
         """This process has found Postgres again."""
-        self.server.writer.add(self)
+        self.context.writer.add(self)
 
-    def say(self, payload: bytes) -> None:
+    def send_reply(self, payload: bytes) -> None:
         """An answer. It goes before any event."""
         if self._closing is None:
             self.answers.append(text_frame(payload))
-            self.server.writer.add(self)
+            self.context.writer.add(self)
 
-    def signal(self, framed: bytes) -> None:
+    def send_signal(self, framed: bytes) -> None:
         """Something ephemeral: lost where too much waits already."""
         if self._closing is None and len(self.answers) < SIGNALS_WAITING_MAX:
             self.answers.append(framed)
-            self.server.writer.add(self)
+            self.context.writer.add(self)
 
     def close(self, close: Close) -> None:
         """Answers that wait go out, and nothing else."""
@@ -203,19 +175,19 @@ class Socket:
         finally:
             for joined in self._joined.values():
                 self._let_go(joined)
-            self.server.live.remove(self)
+            self.context.live.remove(self)
 
     async def _hello(self) -> Principal | None:
         """The principal of a first ``hello``, or None once the connection is over."""
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 while (text := await self._next()) is not None:
-                    for effect in self.connection.receive(text, self.server.now_s()):
+                    for effect in self.protocol.receive(text, self.context.clock()):
                         match effect:
                             case Authenticate(token=token):
-                                return await self.server.principal(token)
-                            case Say(frame=said):
-                                self.say(said)
+                                return await self.context.authenticate(token)
+                            case SendFrame(frame=reply):
+                                self.send_reply(reply)
                             case Close():
                                 self.close(effect)
                             case _:
@@ -225,26 +197,26 @@ class Socket:
         return None
 
     async def _welcome(self, principal: Principal) -> bool:
-        server = self.server
-        connections_max = server.live.connections_per_user_max
-        if server.live.count(principal.user_id) >= connections_max:
+        context = self.context
+        connections_max = context.live.connections_per_user_max
+        if context.live.count(principal.user_id) >= connections_max:
             self.close(Close(4409, f"an account has at most {connections_max} connections"))
             return False
         self.principal = principal
-        self.connection.authenticated = True
-        server.live.add(self)
-        server.seen(principal.user_id)
-        self.say(self._welcome_frame())
-        await self._do(Join(None, user_stream(principal.user_id), "now", False))
+        self.protocol.authenticated = True
+        context.live.add(self)
+        context.note_active(principal.user_id)
+        self.send_reply(self._welcome_frame())
+        await self._do(StartSubscription(None, user_stream(principal.user_id), "now", False))
         return True
 
     def _welcome_frame(self) -> bytes:
-        who, settings = self.principal, self.server.settings
+        who, settings = self.principal, self.context.settings
         return frame(
             "welcome",
             session_id=self.session_id,
             user={"id": who.user_id, "name": who.name, "role": who.role},
-            epoch=self.server.epoch,
+            epoch=self.context.epoch,
             heartbeat_s=settings.ping_interval_s,
             expires_at=who.expires_at,
             limits={
@@ -267,7 +239,7 @@ class Socket:
 
     async def _read(self) -> None:
         while (text := await self._next()) is not None:
-            for effect in self.connection.receive(text, self.server.now_s()):
+            for effect in self.protocol.receive(text, self.context.clock()):
                 await self._do(effect)
             if self._owes_much():
                 self._drained = asyncio.get_running_loop().create_future()
@@ -286,63 +258,63 @@ class Socket:
         """A refusal is answered; it ends nothing."""
         try:
             match effect:
-                case Say(frame=said):
-                    self.say(said)
+                case SendFrame(frame=reply):
+                    self.send_reply(reply)
                 case Close():
                     self.close(effect)
                 case Authenticate(token=token):
                     await self._authenticate_again(token)
-                case Join():
+                case StartSubscription():
                     await self._join(effect)
-                case Leave():
+                case EndSubscription():
                     self._leave(effect)
-                case Signal(stream=stream):
+                case SendSignal(stream=stream):
                     joined = self._joined.get(stream)
                     if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
-                        self.server.signal(self.principal, effect)
+                        self.context.send_typing(self.principal, effect)
                 case MarkRead(stream=stream, version=version):
-                    self.server.mark_read(self.principal, stream, version)
-                case Alive():
-                    self.server.seen(self.principal.user_id)
+                    self.context.mark_read(self.principal, stream, version)
+                case NoteActive():
+                    self.context.note_active(self.principal.user_id)
         except StenographError as error:
-            about = effect.id if isinstance(effect, Join) else None
-            if isinstance(effect, Join):
-                self.connection.left(effect.stream)
-            self.say(error_frame(error, about))
+            about = effect.id if isinstance(effect, StartSubscription) else None
+            if isinstance(effect, StartSubscription):
+                self.protocol.left(effect.stream)
+            self.send_reply(error_frame(error, about))
 
     async def _authenticate_again(self, token: str) -> None:
         """A fresh token before the old one ends. It must be the same person's."""
         try:
-            principal = await self.server.principal(token)
+            principal = await self.context.authenticate(token)
         except StenographError as error:
-            self.close(Close(answer_of(error).close, error.detail))
+            self.close(Close(error_status(error).close, error.detail))
             return
         if principal.user_id != self.principal.user_id:
             self.close(Close(4403, "the token is another person's"))
             return
         self.principal = principal
-        self.say(self._welcome_frame())
+        self.send_reply(self._welcome_frame())
 
-    async def _join(self, join: Join) -> None:
+    async def _join(self, join: StartSubscription) -> None:
         """First the interest, then the head, then the access as of that head: what comes after it passes the guard."""
-        server, stream = self.server, join.stream
-        joined = Joined(stream, self)
+        context, stream = self.context, join.stream
+        joined = SocketSubscription(stream, self)
         try:
-            head = await server.hub.join(joined, self._head)
-            if isinstance(join.after, Cursor) and join.after.number > head and join.after.epoch == server.epoch:
+            head = await context.hub.join(joined, self._head)
+            if isinstance(join.after, Cursor) and join.after.number > head and join.after.epoch == context.epoch:
                 # Another process may be ahead of what has passed here: its client is not from the future.
-                head = max(head, await server.log.version(stream))
-            may_read, may_write = await server.live.access(self.principal, stream, at_least=head)
+                head = max(head, await context.log.version(stream))
+            may_read, may_write = await context.live.access(self.principal, stream, at_least=head)
             if head == 0 or not may_read:
                 raise StreamNotFound(stream)
-            replay, after, reason = where(join, server.epoch, head)
+            replay, after, reason = where(join, context.epoch, head)
             if replay == "snapshot":
-                after, pages = await server.snapshot_pages(stream, self.principal)
+                after, pages = await context.snapshots.get(stream, self.principal)
                 joined.pages = iter(pages)
             if joined.ends_after is not None:  # access ended while we waited
                 raise StreamNotFound(stream)
         except BaseException:
-            server.hub.unsubscribe(joined)
+            context.hub.unsubscribe(joined)
             raise
         earlier = self._joined.get(stream)
         if earlier is not None:  # the own user stream, joined at welcome, is taken up from a cursor
@@ -352,7 +324,7 @@ class Socket:
         said: dict[str, Any] = {
             "id": join.id,
             "stream": str(stream),
-            "epoch": server.epoch,
+            "epoch": context.epoch,
             "head": head,
             "replay": replay,
             "from": after + 1,
@@ -360,7 +332,7 @@ class Socket:
         }
         if reason is not None:
             said["reason"] = reason
-        self.say(frame("subscribed", **said))
+        self.send_reply(frame("subscribed", **said))
         joined.queued = False
         wake(joined)
 
@@ -369,48 +341,49 @@ class Socket:
         standing = self.principal.standing
         if standing is not None and standing.current and stream == user_stream(self.principal.user_id):
             return standing.version
-        return await self.server.log.version(stream)
+        return await self.context.log.version(stream)
 
-    def _leave(self, leave: Leave) -> None:
+    def _leave(self, leave: EndSubscription) -> None:
         joined = self._joined.pop(leave.stream, None)
         if joined is not None:
             self._let_go(joined)
         about = {} if leave.id is None else {"id": leave.id}
-        self.say(frame("unsubscribed", **about, stream=str(leave.stream), code="asked", reason="you asked for it"))
+        self.send_reply(frame("unsubscribed", **about, stream=str(leave.stream), code="asked", reason="you asked for it"))
 
-    def _let_go(self, joined: Joined) -> None:
+    def _let_go(self, joined: SocketSubscription) -> None:
         joined.gone = True
-        self.server.hub.unsubscribe(joined)
+        self.context.hub.unsubscribe(joined)
         if joined.fetching is not None:
             joined.fetching.cancel()
 
     # --------------------------------------------------------------------------------------------------------- writing
 
-    def serve(self, fresh: bool) -> bool:
+    def serve(self, has_contact: bool) -> bool:
         """One frame, if the client can take one. Whether there is more for it.
 
         Frames of events are made here and go out here: nothing waits in between that could go out after access has ended.
         """
-        server = self.server
+        context = self.context
         if self._closing is not None or not self.wire.can_write:
             return False
-        if self.principal is not NOBODY and not server.still_valid(self.principal):
+        principal, answers, ready = self.principal, self.answers, self.ready
+        if principal is not NOBODY and not context.still_valid(principal):
             self.account_changed()
             return False
-        if self.answers:
-            self.wire.write_frame(self.answers.pop(0))
-        elif self.ready:
-            if not fresh:
-                server.live.stalled.add(self)  # cut off from Postgres: it is woken when that is back
+        if answers:
+            self.wire.write_frame(answers.pop(0))
+        elif ready:
+            if not has_contact:
+                context.live.stalled.add(self)  # cut off from Postgres: it is woken when that is back
                 return False
-            joined = self.ready.pop(0)
+            joined = ready.pop(0)
             joined.queued = False
             self._give(joined, None)
         if self._drained is not None and not self._owes_much():
             self._let_reader_go_on()
-        return bool(self.answers or self.ready)
+        return bool(answers or ready)
 
-    def _give(self, joined: Joined, page: Page | None) -> None:
+    def _give(self, joined: SocketSubscription, page: Page | None) -> None:
         """The next of what a subscription has for its client; once more if there is more."""
         if joined.gone or joined.fetching is not None:
             return
@@ -421,8 +394,8 @@ class Socket:
                 wake(joined)
                 return
             joined.pages = None
-        hub = self.server.hub
-        batch = hub.take(joined, bytes_max=self.server.frame_bytes, page=page)
+        hub = self.context.hub
+        batch = hub.take(joined, bytes_max=self.context.frame_bytes, page=page)
         if batch is not None:
             self.wire.write_frame(batch.form(events_frame))
             if hub.behind(joined):
@@ -432,43 +405,43 @@ class Socket:
             joined.replaying = True
             joined.fetching = asyncio.create_task(self._fetch(joined))
             return
-        if joined.ended:
+        if joined.ends_after is not None and joined.ended:
             self._ended(joined)
         elif joined.replaying:
             joined.replaying = False
             self.answers.append(caught_up_frame(joined.stream, joined.cursor))
 
-    async def _fetch(self, joined: Joined) -> None:
+    async def _fetch(self, joined: SocketSubscription) -> None:
         """What is not in memory, from the log. It is sent at once: under a storm memory may have let it go by the next turn."""
         page = None
         try:
-            page = await self.server.hub.fetch(joined)
+            page = await self.context.hub.fetch(joined)
         except LogUnavailable:
             await asyncio.sleep(LOG_RETRY_S)
         except Exception:
-            # A mistake of ours: nobody waits for this task, and the client must not wait for ever. It comes back with its cursors.
-            log.exception("page_not_read", stream=str(joined.stream), session=str(self.session_id))
+            # Our own bug: no caller awaits this task, so close the socket. The client comes back with its cursors.
+            logger.exception("page_not_read", stream=str(joined.stream), session=str(self.session_id))
             self.close(Close(1011, "the server made a mistake"))
             return
         finally:
             joined.fetching = None
-        live = self.server.live
+        live = self.context.live
         at_once = page is not None and not self.answers and not joined.queued and self._closing is None and self.wire.can_write
         if at_once and live.may_send(self.principal):
             self._give(joined, page)
-            self.server.writer.add(self)
+            self.context.writer.add(self)
         else:
             wake(joined)
 
-    def _ended(self, joined: Joined) -> None:
+    def _ended(self, joined: SocketSubscription) -> None:
         del self._joined[joined.stream]
         self._let_go(joined)
-        self.connection.left(joined.stream)
+        self.protocol.left(joined.stream)
         code = joined.ends_because
         self.answers.append(text_frame(frame("unsubscribed", stream=str(joined.stream), code=code, reason=code.replace("_", " "))))
 
 
-def where(join: Join, epoch: UUID, head: int) -> tuple[str, int, str | None]:
+def where(join: StartSubscription, epoch: UUID, head: int) -> tuple[str, int, str | None]:
     """``(replay, after, reason)``: what the subscriber gets next."""
     if join.snapshot:
         return "snapshot", 0, "asked"

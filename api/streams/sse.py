@@ -8,18 +8,20 @@ from uuid import UUID
 from litestar.response import Stream as StreamResponse
 
 from adapters.delivery.hub import Batch
-from api.streams.tailing import Follower
+from api.streams.tailing import StreamTail
 
 PING_S: Final = 15.0
-PING: Final = b": ping\n\n"
+# A comment ends with one newline. With an empty line after it, clients that look at the last id (httpx-sse, OpenAI's) dispatch an event
+# without data.
+PING: Final = b": ping\n"
+SSE_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 def sse_response(frames: AsyncGenerator[bytes, None]) -> StreamResponse:
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return StreamResponse(frames, media_type="text/event-stream", headers=headers)
+    return StreamResponse(frames, media_type="text/event-stream", headers=SSE_HEADERS)
 
 
-async def event_stream(follower: Follower, epoch: UUID, types: frozenset[str] | None) -> AsyncGenerator[bytes, None]:
+async def event_stream(follower: StreamTail, epoch: UUID, types: frozenset[str] | None) -> AsyncGenerator[bytes, None]:
     """What there is, ``caught_up``, and then what comes; a comment every ``PING_S``. Ends with the caller's access."""
     form = form_of(epoch, types)
     async with follower:

@@ -1,4 +1,4 @@
-"""One stream, from a version on and then live: what every answer that streams is made of."""
+"""One stream from a version on and then live: the source of every HTTP response that streams."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Self
 
 from adapters.delivery.hub import Batch, Hub, Subscription
-from api.streams.access import Live
+from api.streams.access import LiveConnections
 from commands.accounts import Principal
 from commands.ports import EventLog
 from domain.errors import LogUnavailable
@@ -16,17 +16,17 @@ BATCH_BYTES_MAX = 256 * 1024
 LOG_RETRY_S = 0.5
 
 
-class Follower:
-    """One reader of one stream. A context manager: it holds a subscription while it is open.
+class StreamTail:
+    """One subscription to one stream, as a context manager.
 
-    ``head`` is the stream's version when it was opened. May the caller read the stream at all? That is asked before, and once
-    more here, after the interest was registered: whoever lost access in between gets nothing.
+    ``head`` is the stream's version when it was opened. The caller checks the access before; it is
+    checked again on entering, after the subscription was registered, so that a person who lost access in between gets nothing.
     """
 
     __slots__ = ("_hub", "_live", "_log", "_wake", "counted", "head", "leaving_ms", "over", "principal", "replaying", "subscription")
 
     def __init__(
-        self, hub: Hub, log: EventLog, live: Live, principal: Principal, stream: Stream, after: int, *, counted: bool = False
+        self, hub: Hub, log: EventLog, live: LiveConnections, principal: Principal, stream: Stream, after: int, *, counted: bool = False
     ) -> None:
         self._hub = hub
         self._log = log
@@ -37,7 +37,7 @@ class Follower:
         self.over = False
         self.leaving_ms: int | None = None  # set when the server goes away: when the client should come back
         self.head = 0
-        self.replaying = True  # until somebody says that it has caught up; again each time it falls behind
+        self.replaying = True  # until its user sets it to False at ``caught_up``; again each time it falls behind
         self.subscription = Subscription(stream, after, self, lambda _: self._wake.set())
 
     async def __aenter__(self) -> Self:
@@ -68,6 +68,9 @@ class Follower:
     def wake_all(self) -> None:
         self._wake.set()
 
+    def send_signal(self, framed: bytes) -> None:
+        """Nothing: signals go to WebSockets only."""
+
     def go_away(self, after_ms: int) -> None:
         self.leaving_ms = after_ms
         self._wake.set()
@@ -86,7 +89,7 @@ class Follower:
         page = None
         while not self.over and not subscription.ended and self.leaving_ms is None and self._live.accounts.still_valid(self.principal):
             self._wake.clear()
-            if self._live.fresh():
+            if self._live.has_recent_contact():
                 batch = self._hub.take(subscription, bytes_max=BATCH_BYTES_MAX, page=page)
                 if batch is not None:
                     return batch
@@ -107,14 +110,14 @@ class Follower:
         return None
 
 
-async def follow(
-    hub: Hub, log: EventLog, live: Live, principal: Principal, stream: Stream, after: int, *, idle_s: float | None = None
+async def tail_stream(
+    hub: Hub, log: EventLog, live: LiveConnections, principal: Principal, stream: Stream, after: int, *, idle_s: float | None = None
 ) -> AsyncGenerator[Batch, None]:
-    """Batches of committed events with versions above ``after``, until the caller's access ends. See ``Follower``.
+    """Batches of committed events with versions above ``after``, until the caller's access ends. See ``StreamTail``.
 
     With ``idle_s`` an empty batch comes whenever nothing happened for so long. Close the generator when done: it holds a
     subscription. Raises ``LogUnavailable``.
     """
-    async with Follower(hub, log, live, principal, stream, after) as follower:
+    async with StreamTail(hub, log, live, principal, stream, after) as follower:
         while (batch := await follower.next(idle_s)) is not None:
             yield batch

@@ -14,7 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 
 FRAMES: Final = "stenograph.frames"
-TEXT_FRAME: Final = 0x81  # FIN, and the opcode of a text
+TEXT_FRAME: Final = b"\x81"  # FIN, and the opcode of a text
 CLOSE_TIMEOUT_S: Final = 10.0
 # What the kernel may hold unsent for one reader. Without a bound it is megabytes, and a ping waits behind them all.
 UNSENT_BYTES_MAX: Final = 128 * 1024
@@ -23,14 +23,14 @@ REASON_BYTES_MAX: Final = 120  # RFC 6455 §5.5: a close frame holds 123
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-def text_frame(payload: bytes) -> bytes:
-    """A WebSocket frame with this text, as a server sends it (RFC 6455 §5.2)."""
-    length = len(payload)
+def text_frame(*pieces: bytes) -> bytes:
+    """A WebSocket frame whose text is these pieces, as a server sends it (RFC 6455 §5.2)."""
+    length = sum(map(len, pieces))
     if length < 126:
-        return bytes((TEXT_FRAME, length)) + payload
+        return b"".join((TEXT_FRAME, length.to_bytes(), *pieces))
     if length < 1 << 16:
-        return bytes((TEXT_FRAME, 126)) + length.to_bytes(2) + payload
-    return bytes((TEXT_FRAME, 127)) + length.to_bytes(8) + payload
+        return b"".join((TEXT_FRAME, b"\x7e", length.to_bytes(2), *pieces))
+    return b"".join((TEXT_FRAME, b"\x7f", length.to_bytes(8), *pieces))
 
 
 def payload_of(frame: bytes) -> bytes:
@@ -68,6 +68,7 @@ class FramedProtocol(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self.resumed: Callable[[], None] | None = None
         self._heard_at = 0.0
+        self._full = False  # what ``writable`` says, without a call
         raw = transport.get_extra_info("socket")
         if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,7 +82,7 @@ class FramedProtocol(WebSocketsSansIOProtocol):
 
     @property
     def can_write(self) -> bool:
-        return self.writable.is_set() and not self.close_sent and not self.disconnected and not self.transport.is_closing()
+        return not (self._full or self.close_sent or self.disconnected or self.transport.is_closing())
 
     def write_frame(self, frame: bytes) -> None:
         self.transport.write(frame)
@@ -111,7 +112,12 @@ class FramedProtocol(WebSocketsSansIOProtocol):
         self._heard_at = self.loop.time()
         super().data_received(data)
 
+    def pause_writing(self) -> None:
+        self._full = True
+        super().pause_writing()
+
     def resume_writing(self) -> None:
+        self._full = False
         self._heard_at = self.loop.time()
         super().resume_writing()
         if self.resumed is not None:

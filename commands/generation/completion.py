@@ -23,7 +23,7 @@ ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 
 
 class Route(Protocol):
-    """Who answers for a model, and under which name it is asked there."""
+    """The provider of a model, and the model's name there."""
 
     @property
     def provider(self) -> Provider: ...
@@ -33,7 +33,7 @@ class Route(Protocol):
 
 
 class Models(Protocol):
-    """Which models there are, and who answers for which."""
+    """The known models and their providers."""
 
     async def models(self) -> Sequence[Model]: ...
 
@@ -43,7 +43,7 @@ class Models(Protocol):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What the person said. ``id`` None: the server names it."""
+    """The user's message. ``id`` None: the server chooses it."""
 
     content: Any
     id: UUID | None = None
@@ -60,18 +60,18 @@ class Answerer(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One completion request. Without ``chat_id`` the turn gets a chat of its own, in nobody's list."""
+    """One completion request. Without ``chat_id`` the turn gets an unlisted chat of its own."""
 
     chat_id: UUID | None
-    question: Question | None  # None: the answers hang below ``parent_id``, a regeneration
+    question: Question | None  # None: a regeneration; the answers are children of ``parent_id``
     parent_id: UUID | None
     answerers: Sequence[Answerer]
-    messages: Sequence[Mapping[str, Any]]  # the context as the caller sees it
+    messages: Sequence[Mapping[str, Any]]  # the context that the model is sent
     params: Mapping[str, Any]
 
 
-class Started(msgspec.Struct, frozen=True):
-    """What the caller is told, the first time and every time. ``version`` is the chat's before anything of this turn."""
+class StartedTurn(msgspec.Struct, frozen=True):
+    """The result of ``begin``; a repeated request gets the same. ``version`` is the chat's version before the turn."""
 
     chat_id: UUID
     message_ids: Sequence[UUID]
@@ -93,20 +93,20 @@ class Completions:
         self._models = models
         self._node_id = node_id
         self._clock = clock
-        self._beginning: set[asyncio.Task[Started]] = set()
+        self._beginning: set[asyncio.Task[StartedTurn]] = set()
 
-    async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> Started:
+    async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> StartedTurn:
         """Append the turn and start its runs. Returns once the start is committed; the runs go on without the caller.
 
         Raises ``ModelNotFound``, ``BadRequest``, and what ``decide`` refuses: nothing was written then.
         """
-        # In a task of its own: a caller that leaves between the commit and the start would leave an answer that nobody runs.
+        # In a task of its own: a caller that is cancelled between the commit and the start would leave a generation without a run.
         task = asyncio.create_task(self._begin(turn, actor, key))
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
         return await asyncio.shield(task)
 
-    async def _begin(self, turn: Turn, actor: Actor, key: CommandKey | None) -> Started:
+    async def _begin(self, turn: Turn, actor: Actor, key: CommandKey | None) -> StartedTurn:
         if self._runs.closing:
             raise LogUnavailable("the server is going away; nothing was written")
         if not 1 <= len(turn.answerers) <= ANSWERS_MAX:
@@ -116,10 +116,12 @@ class Completions:
         chat_id = turn.chat_id or uuid4()
         chat = Chat()
         if not made:
-            # Fresh: the version check would catch a stale fold, but not that the turn hangs below what is no longer the newest.
+            # Fresh: the version check detects a stale fold, but not that the turn's parent is no longer the newest message.
             _, chat = await self._chats.state(chat_id)
             if not chat.may_write(actor.id):
                 raise ChatNotFound(chat_id)
+            named = [turn.parent_id, *(answerer.message_id for answerer in turn.answerers)]
+            _, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
         commands: list[ChatCommand] = []
         if made:
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
@@ -141,13 +143,13 @@ class Completions:
             )
             for answerer, task_id in zip(turn.answerers, tasks, strict=True)
         )
-        started = Started(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
+        started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, len(commands))))
         with self._runs.starting():
             appended = await self._chats.handle_all(commands, actor=actor, key=key)
             if appended.repeated:
-                return first_answer(appended)
+                return stored_start(appended)
             for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
                 ask = Ask(model=route.upstream, messages=turn.messages, params=turn.params)
                 self._runs.start(
@@ -169,10 +171,10 @@ class Completions:
         return msgspec.structs.replace(started, version=before, position=appended.position)
 
     async def _asked(self, chat_id: UUID, chat: Chat, turn: Turn, actor: Actor) -> tuple[UUID | None, list[ChatCommand]]:
-        """What the answers hang below, and the command that adds the person's message unless it is there already.
+        """The parent of the answers, and the command that adds the user's message unless the chat has it.
 
-        ``parent_id`` of a request names the message that is answered, or the one that the new message answers: whichever
-        is there. One that is not there yet is the name of the new message.
+        ``parent_id`` of a request is the message that is answered, or the parent of the new message, whichever exists. If no such
+        message exists, it is the id of the new message.
         """
         question = turn.question
         parent = chat.messages.get(turn.parent_id) if turn.parent_id is not None else None
@@ -199,7 +201,7 @@ class Completions:
         return message_id, [add]
 
     async def _is_asked(self, chat_id: UUID, chat: Chat, question: Question) -> bool:
-        """Whether the newest message is this very question, and nobody has answered it."""
+        """Whether the current message is this question and has no answer."""
         node = chat.messages.get(chat.current_id) if chat.current_id is not None else None
         if chat.current_id is None or node is None or node.role != "user" or node.children or node.deleted:
             return False
@@ -210,14 +212,16 @@ class Completions:
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):
-    """What is kept for a repeated request. Each command of a turn is one event: so the version before it can be told."""
+    """Stored with the idempotency key, for a repeated request. Each command of a turn is one event, so ``turn_events`` gives the version
+    before the turn.
+    """
 
-    started: Started
+    started: StartedTurn
     turn_events: int
 
 
-def first_answer(appended: Appended) -> Started:
-    """What the first caller was told, from what was kept of it."""
+def stored_start(appended: Appended) -> StartedTurn:
+    """The first request's result, from what was stored with its key."""
     kept = msgspec.json.decode(appended.answer, type=StartedAnswer)
     before = appended.versions[0] - kept.turn_events
     return msgspec.structs.replace(kept.started, version=before, position=appended.position)

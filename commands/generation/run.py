@@ -12,6 +12,8 @@ from typing import Any, Final
 from uuid import UUID
 
 import structlog
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from commands.chats import Chats
 from commands.ports import Blobs
@@ -71,9 +73,10 @@ class Answer:
     def take(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
         facts: list[BlockOpened | MessageDelta] = []
         for part in parts:
+            if isinstance(part, Text):  # nearly every part; a class pattern costs three times as much
+                self._say(facts, self._flowing("text", facts), part.text)
+                continue
             match part:
-                case Text(text):
-                    self._say(facts, self._flowing("text", facts), text)
                 case Reasoning(text):
                     self._say(facts, self._flowing("reasoning", facts), text)
                 case ToolCall():
@@ -126,13 +129,13 @@ def storable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="ignore").decode()
 
 
-def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> list[BlockOpened | MessageDelta]:
+def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> Sequence[BlockOpened | MessageDelta]:
     """The same with at most about ``deltas_max`` deltas: adjacent ones of one block become one that says how many it holds."""
     if len(facts) <= deltas_max:
-        return list(facts)
+        return facts
     count = sum(type(fact) is MessageDelta for fact in facts)
     if count <= deltas_max:
-        return list(facts)
+        return facts
     each = -(-count // deltas_max)
     made: list[BlockOpened | MessageDelta] = []
     waiting: list[str] = []
@@ -246,14 +249,16 @@ class Run:
         stream = self._provider.stream(self._ask)
         outcome: GenerationOver | None = None
         try:
-            while not self._asked_to_end:
+            while self._ending is None and not self._over_elsewhere:
                 parts = await self._read(stream)
                 if parts is None:
                     break
                 await self._append(parts)
         except (GenerationNotOpen, ChatNotFound):
             raise
-        except (ProviderFailed, Unavailable) as error:
+        except ProviderFailed as error:
+            outcome = failed(error.code, str(error), error.said)
+        except Unavailable as error:
             outcome = failed(error.code, str(error))
         except Exception as error:
             # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
@@ -276,7 +281,9 @@ class Run:
         """The next parts, or None at the end of the answer or when this run was asked to end."""
         self._reading = True
         try:
-            return await anext(stream, None)
+            return await anext(stream)  # with a default it would cost a wrapper for every token
+        except StopAsyncIteration:
+            return None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not self._asked_to_end or task is None:
@@ -294,7 +301,7 @@ class Run:
         if self._first_token_s is None:
             self._first_token_s = self._clock()
         for fact in facts:
-            if type(fact) is MessageDelta:
+            if isinstance(fact, MessageDelta):
                 self._answer.deltas += 1
                 self.appended_chunks += fact.chunks
         command = AppendParts(chat_id=self.chat_id, message_id=self.message_id, seq=seq, parts=facts)
@@ -345,8 +352,8 @@ class Run:
                 is_refused, outcome = True, failed(error.code, f"the answer's end could not be stored: {error}")
 
 
-def failed(code: str, detail: str) -> GenerationFailed:
-    return GenerationFailed(code, storable(detail)[:DETAIL_CHARACTERS_MAX])
+def failed(code: str, detail: str, provider: Mapping[str, Any] | None = None) -> GenerationFailed:
+    return GenerationFailed(code, storable(detail)[:DETAIL_CHARACTERS_MAX], provider=provider or UNSET)
 
 
 async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat_id: UUID) -> GenerationOver:
@@ -358,8 +365,8 @@ async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat
     match outcome:
         case MessageEnded():
             return MessageEnded(kept, outcome.blocks, outcome.sha256, outcome.finish_reason, outcome.usage, outcome.timings, outcome.deltas)
-        case GenerationFailed(code, detail):
-            return GenerationFailed(code, detail, kept)
+        case GenerationFailed():
+            return replace(outcome, content=kept)
         case GenerationCancelled(by):
             return GenerationCancelled(by, kept)
         case GenerationInterrupted(node_id):

@@ -1,8 +1,8 @@
-"""The generations of this process, and the care for those that nobody runs any more.
+"""The runs of this process, and the watch over other nodes' runs.
 
-A node beats. Dead is a node whose beat did not change for a whole lease during which this node's own writes succeeded, so a
-stall of Postgres kills nobody: time without writes of our own is not counted. Whoever notices it closes what the dead node
-left open, with the text so far.
+Each node writes a heartbeat. A node is dead if its heartbeat did not change for a whole lease during which this node's own writes
+succeeded; time without successful writes is not counted, so a stall of Postgres declares no node dead. The node that notices closes the
+dead node's open generations as ``interrupted``, with the text so far.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from domain.generation import GenerationCancelled, GenerationInterrupted, Genera
 log = structlog.get_logger("runs")
 
 BEATS_PER_LEASE: Final = 5
-GAP_BEATS_MAX: Final = 2  # between two beats of ours, of the time that counts as watched
+GAP_BEATS_MAX: Final = 2  # the longest time between two of our heartbeats that counts towards the lease
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 CLOSE_ATTEMPTS_MAX: Final = 200
 
@@ -35,7 +35,7 @@ class Runs:
     def __init__(self, chats: Chats, blobs: Blobs) -> None:
         self._chats = chats
         self._blobs = blobs
-        self._floor = 0  # a position that this node has beaten with: whatever starts from now on stands above it
+        self._floor = 0  # the position of this node's last heartbeat: every later start is above it
         self._starting: list[int] = []
         self._by_task: dict[UUID, Run] = {}
         self._by_message: dict[UUID, Run] = {}
@@ -46,7 +46,7 @@ class Runs:
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:
-        """Around the append of a ``message_start`` and ``start``: between the two the run is known to the log alone."""
+        """Encloses the append of a ``message_start`` and ``start``: between the two only the log knows the run."""
         floor = self._floor
         self._starting.append(floor)
         try:
@@ -78,19 +78,19 @@ class Runs:
         return message_id in self._by_message
 
     def open_since(self, head: int) -> int:
-        """A position below everything that is still open here; ``head`` was read before the call."""
+        """A position below every generation that is open in this process. ``head`` was read before the call."""
         self._floor = min([head, *self._starting, *(run.started_position - 1 for run in self._by_task.values())])
         return self._floor
 
     def observe(self, stored: Stored) -> None:
-        """An end in the log that this process did not write: its run must stop, also while it waits for its provider."""
+        """Stop the run of a generation that was ended by another process, also while the run waits for its provider."""
         if stored.type in ENDS and stored.message_id is not None:
             run = self._by_message.get(stored.message_id)
             if run is not None:
                 run.ended_elsewhere()
 
     async def drain(self, within_s: float) -> None:
-        """Let what runs finish; what has not by then is closed as ``interrupted``."""
+        """Wait for the runs to finish, and close those that have not after ``within_s`` as ``interrupted``."""
         self.closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -102,10 +102,10 @@ class Runs:
                 await asyncio.gather(*(run.wait() for run in self.all()))
 
     async def stop(self, chat_id: UUID, message_id: UUID, by: UUID | None) -> bool:
-        """End one generation as ``cancelled``, wherever it runs. False: it was over already.
+        """End one generation as ``cancelled``, wherever it runs. False: it had ended already.
 
-        The one who runs it knows its text best, so if that is us, the run itself is asked. Otherwise the end is written
-        from here: it fences off the server that runs it, which finds it in the stream and stops.
+        A run of this process ends itself, since it holds the newest text. Otherwise the end is appended here; the server that runs the
+        generation finds it in the stream and stops.
         """
         run = self._by_message.get(message_id)
         if run is not None:
@@ -116,9 +116,9 @@ class Runs:
 
 
 async def close_generation(chats: Chats, blobs: Blobs, chat_id: UUID, message_id: UUID, outcome: GenerationOver) -> bool:
-    """Write the end of a generation that this process does not run, with the text so far. False: it was over already."""
+    """Append the end of a generation that another process ran, with the text so far. False: it had ended already."""
     for _ in range(CLOSE_ATTEMPTS_MAX):
-        version, chat = await chats.state(chat_id)
+        version, chat = await chats.state(chat_id, messages=[message_id])
         generation = chat.open_generations.get(message_id)
         if generation is None:
             return False
@@ -131,12 +131,12 @@ async def close_generation(chats: Chats, blobs: Blobs, chat_id: UUID, message_id
         except (GenerationNotOpen, ChatNotFound):
             return False
         except ConcurrencyConflict:
-            continue  # a token came in between: the text must hold it too
+            continue  # a token was appended in between: the text must include it
         return True
     raise TooManyLostRaces(f"chat/{chat_id}", CLOSE_ATTEMPTS_MAX)
 
 
-class Keeper:
+class NodeWatch:
     """This node's heartbeat, and its watch over the others."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """Conversations of the Chit Chat data set as whole chats: the first speaker asks, the second answers.
 
-A conversation is ``{"messages": [turn…], …}``, a turn what one of them said in a row: ``[{text, timestamp, sender}…]``. Each
+A conversation is ``{"messages": [turn…], …}``, a turn the consecutive utterances of one speaker: ``[{text, timestamp, sender}…]``. Each
 utterance becomes a message below the one before it.
 """
 
@@ -14,12 +14,12 @@ import msgspec
 
 from domain.chat.facts import Role
 from domain.errors import ImportRefused
-from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 
 SOURCE: Final = "chitchat"
 MODEL: Final = "chitchat"
 TITLE_CHARACTERS: Final = 60
-TOKEN_MS: Final = 20.0  # an answer that is streamed: fifty words a second
+TOKEN_MS: Final = 20.0  # the pace of a streamed answer: fifty words a second
 WORD: Final = re.compile(r"\s*\S+\s*$|\s*\S+")
 
 
@@ -40,27 +40,27 @@ _decoder = msgspec.json.Decoder(Conversation)
 
 
 def whole_chat(source_id: str, raw: bytes, owner_id: UUID, *, streams: bool) -> WholeChat:
-    """``streams``: answers come word by word, as a generation would have left them. Raises ``ImportRefused``."""
+    """``streams``: answers become deltas word by word, as a generation would append them. Raises ``ImportRefused``."""
     try:
         conversation = _decoder.decode(raw)
     except msgspec.DecodeError as error:
         reason, _, path = str(error).partition(" - at `$.")
         raise ImportRefused(source_id, path.rstrip("`") or "messages", reason) from None
     chat_id = imported_id(owner_id, SOURCE, source_id)
-    messages = list(said(chat_id, conversation.messages, streams=streams))
+    messages = list(messages_of_turns(chat_id, conversation.messages, streams=streams))
     known = [utterance.timestamp for turn in conversation.messages for utterance in turn]
     others = {"prompt": conversation.prompt, "ratings": conversation.ratings, "start": conversation.start}
     return WholeChat(
         chat_id=chat_id,
         owner_id=owner_id,
         title=title_of(messages) or "Chit chat",
-        origin=Origin(SOURCE, source_id, min(known, default=None), max(known, default=None)),
+        origin=ImportSource(SOURCE, source_id, min(known, default=None), max(known, default=None)),
         messages=messages,
         fields={"models": [MODEL]} | {key: value for key, value in others.items() if value is not None},
     )
 
 
-def said(chat_id: UUID, turns: Sequence[Sequence[Utterance]], *, streams: bool) -> Iterator[WholeMessage]:
+def messages_of_turns(chat_id: UUID, turns: Sequence[Sequence[Utterance]], *, streams: bool) -> Iterator[WholeMessage]:
     asking = next((utterance.sender for turn in turns for utterance in turn), None)
     parent_id: UUID | None = None
     for number, turn in enumerate(turns):
@@ -82,7 +82,7 @@ def said(chat_id: UUID, turns: Sequence[Sequence[Utterance]], *, streams: bool) 
 
 
 def words(text: str) -> list[str]:
-    """Pieces that join to the text: each word with the space before it, the last one with what follows."""
+    """Pieces that join to the text: each word with the space before it, the last one also with the space after it."""
     pieces = WORD.findall(text)
     return pieces if pieces or not text else [text]
 

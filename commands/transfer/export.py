@@ -1,4 +1,4 @@
-"""A chat's events as the lines of an export (docs/json-lines.md), page by page: a long chat takes no more memory than a short one."""
+"""A chat's events as the lines of an export (docs/json-lines.md), page by page, so that memory does not grow with the chat."""
 
 from collections.abc import AsyncIterator
 from typing import Final
@@ -11,7 +11,7 @@ PAGE_EVENTS: Final = 200  # of 256 KiB at most
 
 
 async def lines(log: EventLog, blobs: Blobs, stream: Stream, *, after: int, until: int) -> AsyncIterator[bytes]:
-    """The events with ``after < version <= until``, some of them at a time, and before them the content that they refer to."""
+    """The events with ``after < version <= until``, in pages. Blobs precede the first event that refers to them."""
     name = str(stream).encode()
     before_us: int | None = None
     if after:

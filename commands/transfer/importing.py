@@ -1,4 +1,4 @@
-"""Many whole chats, one after the other as they are read, into the log: a few requests on their way, the rest not yet read."""
+"""Imports a sequence of whole chats into the log, with a few requests in flight, so that memory does not grow with the file."""
 
 import asyncio
 from collections import deque
@@ -13,17 +13,17 @@ from domain.errors import ImportRefused
 from domain.event import Actor
 from domain.whole_chat import WholeChat
 
-IN_FLIGHT: Final = 4  # requests: while one commits, the next ones are made
+IN_FLIGHT: Final = 4  # requests: while one commits, the next ones are prepared
 REFUSALS_KEPT_MAX: Final = 1_000
 
 
 class Summary(msgspec.Struct):
-    """What became of the chats so far."""
+    """Counts of the chats so far, by outcome."""
 
     imported: int = 0
-    there: int = 0  # already, from an import before
+    there: int = 0  # imported before
     refused: int = 0
-    events: int = 0  # written now
+    events: int = 0  # written by this import
     position: int = 0  # of the newest of them
     refusals: list[ImportRefused] = []  # the first ones
 
@@ -40,10 +40,8 @@ class Summary(msgspec.Struct):
             self.position = max(self.position, outcome.position)
 
 
-class Importing:
-    """One import. ``actor_of`` says who adds the chats of an owner; ``counted`` is called after each request with what became of them
-    so far.
-    """
+class Importer:
+    """One import. ``actor_of`` gives the actor for the chats of an owner; ``counted`` is called with the counts after each request."""
 
     def __init__(
         self, whole_chats: WholeChats, actor_of: Callable[[UUID], Actor | None], counted: Callable[[Summary], None] = lambda _: None
@@ -59,14 +57,14 @@ class Importing:
         self._in_flight: deque[asyncio.Task[list[Added | ImportRefused]]] = deque()
 
     async def take(self, chats: Iterable[WholeChat | ImportRefused]) -> Summary:
-        """All of them. What is refused leaves the others; whatever else is raised ends it after what is on its way, and what is
-        written stays: the same import once more goes on from there.
+        """Import all chats. A refused chat does not affect the others. Any other error ends the import after the requests in flight;
+        what was written stays, and repeating the import continues from there.
         """
         try:
             for chat in chats:
                 await self._take(chat)
-                await asyncio.sleep(0)  # what was committed meanwhile makes room for the next
-            self._send()
+                await asyncio.sleep(0)  # let finished requests settle
+            self._start_request()
         except BaseException:
             await asyncio.gather(*self._in_flight, return_exceptions=True)
             raise
@@ -92,7 +90,7 @@ class Importing:
             or self._bytes + prepared.bytes > REQUEST_BYTES_MAX
             or prepared.chat.owner_id != self._owner()
         ):
-            self._send()
+            self._start_request()
             while len(self._in_flight) >= IN_FLIGHT:
                 await self._settle()
         self._waiting.append(prepared)
@@ -102,7 +100,7 @@ class Importing:
     def _owner(self) -> UUID:
         return self._waiting[0].chat.owner_id
 
-    def _send(self) -> None:
+    def _start_request(self) -> None:
         if self._waiting:
             adding = self._whole_chats.add_all(self._waiting, actor=self._actor_of(self._owner()))
             self._in_flight.append(asyncio.create_task(adding, name="import"))

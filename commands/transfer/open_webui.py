@@ -1,8 +1,8 @@
-"""Chats as Open WebUI exports them, as whole chats.
+"""Parses Open WebUI's exports into whole chats.
 
 A row is ``{id, title, chat: {history: {messages: {id: message}, currentId}, models, params …}, meta: {tags}, created_at, …}``. The
-``chat`` of it may also come alone; old exports hold a list ``messages`` and no history. ``parentId`` says where a message stands,
-``childrenIds`` in which order siblings do. Keys that have no meaning here are kept as they are.
+``chat`` may also come alone; old exports hold a list ``messages`` and no history. ``parentId`` gives a message's parent,
+``childrenIds`` the order of siblings. Keys without a meaning here are kept unchanged.
 """
 
 import hashlib
@@ -16,48 +16,49 @@ import msgspec
 
 from domain.chat.facts import Role
 from domain.errors import ImportRefused
-from domain.whole_chat import Origin, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, WholeChat, WholeMessage, imported_id
 
 SOURCE: Final = "open-webui"
 DEFAULT_TITLE: Final = "New Chat"
 ID_CHARACTERS_MAX: Final = 256
 ROLES: Final[Mapping[str, Role]] = {"user": "user", "assistant": "assistant", "system": "system"}
-# Of a row: what becomes a fact of its own. The others are kept beside the chat's own keys, under ``original``.
+# Keys of a row that become facts. The other keys are kept beside the chat's own, under ``original``.
 ROW_KEYS: Final = frozenset({"id", "title", "chat", "created_at", "updated_at", "archived", "pinned"})
 CHAT_KEYS: Final = frozenset({"id", "title", "history", "messages", "tags"})
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content", "client_id"})
 NO_CHAT: Final = "expected a chat as Open WebUI exports it, with its history or messages"
-# A number of seconds, of milliseconds or of nanoseconds: by how large it is, until the year 5138.
+# A time is in seconds, milliseconds or nanoseconds, which its size tells until the year 5138.
 MILLISECONDS_MIN: Final = 10**11
 NANOSECONDS_MIN: Final = 10**16
 
 
-class HistoryOf(msgspec.Struct):
+class ExportedTree(msgspec.Struct):
     messages: dict[str, msgspec.Raw] = {}
 
 
-class ChatOf(msgspec.Struct):
+class ExportedChat(msgspec.Struct):
     history: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class RowOf(msgspec.Struct):
-    chat: ChatOf | None = None
+class ExportedRow(msgspec.Struct):
+    chat: ExportedChat | None = None
     history: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-_rows = msgspec.json.Decoder(RowOf)
-_histories = msgspec.json.Decoder(HistoryOf)
+_rows = msgspec.json.Decoder(ExportedRow)
+_histories = msgspec.json.Decoder(ExportedTree)
 
 
 def decoded(raw: bytes, name: str) -> Any:
-    """One exported chat. ``name`` is for who has no other. Raises ``ImportRefused`` for what is no JSON, and for two messages of one id:
-    a decoder would take the last of them without a word.
+    """Parse one exported chat. ``name`` names it in errors if it has no title or id.
+
+    Raises ``ImportRefused`` if it is no JSON, or if two messages have one id, of which a decoder would silently keep the last.
     """
     try:
         row = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
         try:
-            row = json.loads(raw)  # lone surrogates: what holds them is found by its key, later
+            row = json.loads(raw)  # tolerates lone surrogates; the value that holds one is reported by its key later
         except (ValueError, RecursionError):
             raise ImportRefused(name, "chat", f"this is no JSON: {error}") from None
     repeated = repeated_message(raw)
@@ -67,13 +68,13 @@ def decoded(raw: bytes, name: str) -> Any:
 
 
 def repeated_message(raw: bytes) -> str | None:
-    """A message id that the history names twice. Looked for one by one only where the sizes say that there is one."""
+    """A message id that occurs twice in the history. Searched for only if the number of keys shows that there is one."""
     try:
         row = _rows.decode(raw)
         history = row.chat.history if row.chat is not None else row.history
         messages = _histories.decode(history).messages
     except msgspec.DecodeError:
-        return None  # whatever it is, it is named elsewhere
+        return None  # malformed; reported elsewhere
     if len(bytes(history)) <= sum(len(key) + len(bytes(value)) for key, value in messages.items()) + 8 * len(messages) + 256:
         return None
     repeated: list[str] = []
@@ -91,7 +92,7 @@ def repeated_message(raw: bytes) -> str | None:
 
 
 def name_of(row: Any, name: str) -> str:
-    """What people know the chat by, where there is anything of it."""
+    """The chat's title and id, as far as it has them, for error messages."""
     if not isinstance(row, dict):
         return name
     inner = row.get("chat")
@@ -101,12 +102,12 @@ def name_of(row: Any, name: str) -> str:
 
 
 def whole_chat(row: Any, owner_id: UUID, *, name: str, folder_id: UUID | None = None) -> WholeChat:
-    """Raises ``ImportRefused`` for what is no chat, with its key."""
-    return Reading(row, owner_id, name).chat(folder_id)
+    """Raises ``ImportRefused`` with the key that is wrong."""
+    return ExportedRowReader(row, owner_id, name).chat(folder_id)
 
 
-class Reading:
-    """One row, on its way to a whole chat."""
+class ExportedRowReader:
+    """Converts one row into a whole chat."""
 
     def __init__(self, row: Any, owner_id: UUID, name: str) -> None:
         self._owner_id = owner_id
@@ -131,7 +132,9 @@ class Reading:
             chat_id=chat_id,
             owner_id=self._owner_id,
             title=self._expect(title, str, "title", "expected text") if title is not None else DEFAULT_TITLE,
-            origin=Origin(SOURCE, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")),
+            origin=ImportSource(
+                SOURCE, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")
+            ),
             messages=messages,
             current_id=current,
             folder_id=folder_id,
@@ -142,7 +145,7 @@ class Reading:
         )
 
     def _source_id(self) -> str:
-        """Its own id, or a name for exactly this content."""
+        """The row's own id, or a hash of its content."""
         source_id = self._row.get("id") or self._chat.get("id")
         if source_id:
             return self._id(source_id, "id")
@@ -153,10 +156,10 @@ class Reading:
         return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
     def _messages(self, chat_id: UUID) -> tuple[list[WholeMessage], UUID | None]:
-        """All messages, siblings in their order, and the current one."""
+        """All messages, siblings in order, and the id of the current one."""
         history = self._chat.get("history")
         if history is None:
-            found = dict(self._listed())
+            found = dict(self._messages_from_list())
             current = None
         else:
             self._expect(history, dict, "history", "expected an object")
@@ -170,8 +173,8 @@ class Reading:
         current = self._id(current, "history.currentId")
         return messages, ids.get(current, uuid5(chat_id, current))
 
-    def _listed(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The messages of an old export: one after the other, unless they say otherwise."""
+    def _messages_from_list(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The messages of an old export: each is the parent of the next, unless it names its parent."""
         parent: str | None = None
         known: set[str] = set()
         for number, message in enumerate(self._expect(self._chat.get("messages"), list, "messages", "expected a list of messages")):
@@ -184,7 +187,7 @@ class Reading:
             parent = message_id
 
     def _in_order(self, found: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-        """``(id, parent's id)``: children of one parent in the order that it names, then those that it does not name."""
+        """``(id, parent's id)`` of each message: children in the order of ``childrenIds``, then those that it does not list."""
         named: dict[str, tuple[str, int]] = {}
         for known, message in found.items():
             key = f"history.messages.{known}"
@@ -198,7 +201,7 @@ class Reading:
         siblings: dict[str | None, list[str]] = {}
         for known, message in found.items():
             parent = named[known][0] if known in named else None
-            parent = message.get("parentId", parent) or None  # some write an empty one
+            parent = message.get("parentId", parent) or None  # some exports hold an empty text
             if parent is not None:
                 self._id(parent, f"history.messages.{known}.parentId")
             siblings.setdefault(parent, []).append(known)
@@ -212,13 +215,13 @@ class Reading:
     def _message(self, ids: Mapping[str, UUID], chat_id: UUID, known: str, parent: str | None, message: Mapping[str, Any]) -> WholeMessage:
         key = f"history.messages.{known}"
         role = message.get("role")
-        if role is None:  # left so by servers that wrote an answer before they wrote down whose it is
+        if role is None:  # some servers stored an answer before its role
             role = "assistant" if "model" in message or "output" in message else "user"
         if not isinstance(role, str) or role not in ROLES:
             raise self._refused(f"{key}.role", f"expected user, assistant or system, found {str(role)[:40]!r}")
         content = message.get("content")
         if not content and message.get("output"):
-            content = text_of_output(message["output"])
+            content = output_text(message["output"])
         if not isinstance(content, str | list | None):
             raise self._refused(f"{key}.content", f"expected text or a list of parts, found {type_of(content)}")
         timestamp = message.get("timestamp")
@@ -248,7 +251,7 @@ class Reading:
         return rating, comment
 
     def _tags(self) -> list[str]:
-        """Of the row and of the chat, as text or as objects with a name."""
+        """Tags of the row and of the chat, given as texts or as objects with a name."""
         meta = self._row.get("meta")
         known = [meta.get("tags") if isinstance(meta, dict) else None, self._chat.get("tags")]
         names: list[str] = []
@@ -297,8 +300,8 @@ class Reading:
         return ImportRefused(self._name, key, reason)
 
 
-def text_of_output(output: Any) -> str:
-    """What a message says whose text stands only in its typed items."""
+def output_text(output: Any) -> str:
+    """The text of a message that has only typed output items."""
     texts: list[str] = []
     for item in output if isinstance(output, list) else ():
         parts = item.get("content") if isinstance(item, dict) and item.get("type") == "message" else None
@@ -307,7 +310,7 @@ def text_of_output(output: Any) -> str:
 
 
 def type_of(value: Any) -> str:
-    """In the words of JSON."""
+    """The JSON name of a value's type."""
     names = {
         dict: "an object",
         list: "a list",

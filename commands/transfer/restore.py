@@ -1,7 +1,7 @@
-"""Chats from the lines of an export back into a log: the same streams, versions, types, message ids, people, bytes and times.
+"""Restores chats from the lines of an export: the same streams, versions, types, message ids, actors, bytes and times.
 
-The way in is the ordinary append, at exact versions, so a server may run meanwhile. What is there already is compared and left as it
-is: a restore that was interrupted is taken up by doing it again. A line that is wrong ends its chat; what stood before it is kept.
+It uses the ordinary append at exact versions, so a server may run at the same time. Events that the log has already are compared and
+left unchanged, so repeating an interrupted restore continues it. A wrong line ends its chat; the lines before it are kept.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes,
 from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
 from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, decode, decode_actor, refuse_nul
 from domain.errors import BadLine, LogUnavailable, StenographError
-from domain.event import Event, Stored, Verbatim
+from domain.event import Emitted, Event, Stored, Verbatim
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -34,7 +34,7 @@ from domain.jsonlines import BlobLine, EventLine, microseconds, parse_line, stre
 from domain.stream import Stream, user_stream
 from domain.user import ChatListed, ChatUnlisted
 
-REQUEST_EVENTS: Final = 200  # an append of as many takes Postgres some milliseconds, for which others' tokens wait
+REQUEST_EVENTS: Final = 200  # an append of this size takes Postgres some milliseconds, which delays other streams' tokens
 REQUEST_BYTES: Final = 128 * 1024
 REQUESTS_IN_FLIGHT: Final = 4
 KNOWN_PAGE: Final = 200
@@ -44,15 +44,15 @@ NOTHING: Final = b"null"
 
 @dataclass
 class Restored:
-    """What came of it. ``problems`` are sentences for the person who restores; the first ``PROBLEMS_KEPT`` of ``problems_count``."""
+    """The result. ``problems`` are sentences for the person who restores; the first ``PROBLEMS_KEPT`` of ``problems_count``."""
 
     lines: int = 0
-    chats: int = 0  # that the file names
-    chats_whole: int = 0  # … and that are in the log now as far as the file goes
+    chats: int = 0  # in the file
+    chats_whole: int = 0  # of these, the log holds every event that the file has
     events_added: int = 0
-    events_known: int = 0  # that were in the log already
+    events_known: int = 0  # in the log before
     blobs: int = 0
-    owners_replaced: int = 0  # of how many chats
+    owners_replaced: int = 0  # the number of chats with another owner than in the file
     problems: list[str] = field(default_factory=list)
     problems_count: int = 0
 
@@ -62,8 +62,8 @@ class Restored:
             self.problems.append(problem)
 
 
-class Said:
-    """What an answer's deltas have said so far, as the sums that its end must name."""
+class AnswerSums:
+    """Hashes of an answer's deltas so far, to be compared with those of its end."""
 
     def __init__(self) -> None:
         self.blocks: dict[int, Any] = {}
@@ -91,7 +91,7 @@ class Said:
             case str(content):
                 found = hashlib.sha256(content.encode()).hexdigest()
             case {"blob": str(found)}:
-                pass  # its own line was checked
+                pass  # the blob was compared with its hash when its line was read
             case _:
                 found = "no text"
         if found != end.sha256:
@@ -99,26 +99,28 @@ class Said:
 
 
 class ChatInFile:
-    """One chat on its way: where its lines are, and what the log has of it."""
+    """One chat while its lines are read, and its events in the log."""
 
     def __init__(self, stream: Stream, existing: int) -> None:
         self.stream = stream
         self.name = str(stream)
         self.existing = existing  # the log's version when the first line was read
-        self.version = 0  # of the last good line
+        self.version = 0  # of the last valid line
         self.at_us: int | None = None
         self.owner_id: UUID | None = None
         self.listed = False
         self.owner_replaced = False
-        self.messages: set[UUID] | None = set()  # None: the file begins in the middle, and what is above is not known
-        self.answers: dict[UUID, Said] = {}
+        self.messages: set[UUID] | None = set()  # None: the file begins in the middle of the chat, so earlier messages are unknown
+        self.answers: dict[UUID, AnswerSums] = {}
         self.open: dict[UUID, UUID] = {}  # answers without an end, and the nodes that wrote them
-        self.known: deque[tuple[Stored, int]] = deque()  # events of the log that lines are to be compared with, with their times
+        self.known: deque[tuple[Stored, int]] = deque()  # events of the log to compare lines with, and their original times
         self.is_refused = False
 
 
 class Restore:
-    """One file. ``owner_id`` gets the chats whose owner has no account here. ``now`` is the log's: nothing can be from after it."""
+    """Restores one file. ``owner_id`` becomes the owner of chats whose owner has no account here. ``now`` is the log's time; later times
+    are refused.
+    """
 
     def __init__(
         self,
@@ -137,16 +139,16 @@ class Restore:
         self._progressed = progressed
         self._accounts: dict[UUID, bool] = {}
         self._chat: ChatInFile | None = None
-        self._part: dict[Stream, StreamAppend] = {}  # what the next request holds
+        self._part: dict[Stream, StreamAppend] = {}  # the appends of the next request
         self._lists: dict[UUID, list[Event[Any]]] = {}
         self._part_events = self._part_bytes = 0
         self._in_flight: deque[tuple[asyncio.Task[None], frozenset[Stream]]] = deque()
-        self._lost: set[Stream] = set()  # chats of which an append was refused
+        self._lost: set[Stream] = set()  # chats with a refused append
         self._nodes_seen: set[UUID] = set()
-        self.done = done if done is not None else Restored()  # kept up to date, also where it ends early
+        self.done = done if done is not None else Restored()  # kept current, also if the restore ends early
 
     async def run(self, lines: Iterable[bytes]) -> Restored:
-        """All lines, one after the other. Raises ``LogUnavailable``; ``done`` says how far it got all the same."""
+        """Restore all lines in order. Raises ``LogUnavailable``; ``done`` then holds the progress so far."""
         try:
             for raw in lines:
                 self.done.lines += 1
@@ -216,7 +218,7 @@ class Restore:
         self.done.chats_whole += 1
 
     async def _finish_chat(self) -> None:
-        """An answer that was being written when the export was made: whoever watches over servers is to find that its own is gone."""
+        """Record the nodes of open answers, so that the watch over nodes finds them dead and closes the answers as ``interrupted``."""
         chat = self._chat
         if chat is None:
             return
@@ -262,7 +264,7 @@ class Restore:
         chat.version, chat.at_us = line.version, at_us
 
     async def _go_on_from(self, chat: ChatInFile, version: int) -> None:
-        """The file begins in the middle of a chat: an export that was asked for from there on."""
+        """Begin with a later version than 1: an export of a part of a chat."""
         [last] = await self._log.read(chat.stream, after=version - 1, until=version, limit=1)
         times = await self._log.original_times(chat.stream, after=version - 1, until=version)
         chat.version, chat.at_us = version, microseconds(times.get(version, last.at))
@@ -301,13 +303,14 @@ class Restore:
             decode_actor(actor)
             refuse_nul(actor)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadLine(str(error).replace("`$.", "`$.user.") if "`$." in str(error) else f"{error} - at `$.user`") from None
+            reason, _, path = str(error).partition(" - at `$")
+            raise BadLine(f"{reason} - at `$.user{path or '`'}") from None
         except StenographError as error:
             raise BadLine(f"{error} - at `$.user`") from None
         return fact, actor
 
     async def _checked_owner(self, chat: ChatInFile, fact: Any, data: bytes) -> bytes:
-        """The data of the first event, with another owner where the named one has no account here. Raises ``BadLine``."""
+        """The data of the first event, with ``owner_id`` as owner if the named one has no account here. Raises ``BadLine``."""
         if type(fact) is not ChatCreated:
             raise BadLine("a chat begins with chat_created - at `$.type`")
         chat.owner_id, chat.listed = fact.owner_id, fact.listed
@@ -330,12 +333,14 @@ class Restore:
         return known
 
     def _follow(self, chat: ChatInFile, line: EventLine, fact: Any) -> None:
-        """What the answers of the chat say, and whether their ends say so too."""
+        """Follow the messages and answers of the chat, and compare each answer's end with its deltas. Raises ``BadLine``."""
         message_id = line.message_id
         if message_id is None:
             if type(fact) in OF_A_MESSAGE:
                 raise BadLine(f"{line.type} is about a message - at `$.message_id`")
             return
+        if type(fact) not in OF_A_MESSAGE and type(fact) is not Emitted:
+            raise BadLine(f"{line.type} is about the chat, not about a message - at `$.message_id`")
         if type(fact) in (MessageAdded, MessageStarted) and chat.messages is not None:
             if message_id in chat.messages:
                 raise BadLine(f"message {message_id} is in the chat already - at `$.message_id`")
@@ -344,7 +349,7 @@ class Restore:
             chat.messages.add(message_id)
         match fact:
             case MessageStarted(node_id=node_id):
-                chat.answers[message_id] = Said()
+                chat.answers[message_id] = AnswerSums()
                 chat.open[message_id] = node_id
             case BlockOpened(index=index) if message_id in chat.answers:
                 chat.answers[message_id].opened(index)
@@ -359,7 +364,7 @@ class Restore:
                 pass
 
     async def _compare(self, chat: ChatInFile, line: EventLine, data: bytes, actor: bytes | None) -> None:
-        """Raises ``BadLine`` where the log's event of that version is another one."""
+        """Raises ``BadLine`` if the log holds another event at this version."""
         if not chat.known:
             until = min(chat.existing, line.version + KNOWN_PAGE - 1)
             page = await self._log.read(chat.stream, after=line.version - 1, until=until, limit=KNOWN_PAGE)
@@ -395,7 +400,7 @@ class Restore:
         self._part_bytes += len(data)
 
     async def _send(self) -> None:
-        """Hand on what has gathered. Requests of one stream reach the log in the order in which they are handed on."""
+        """Send the gathered appends as one request. Requests of one stream reach the log in this order."""
         if not self._part and not self._lists:
             return
         lists = [StreamAppend(user_stream(user_id), events, ANY) for user_id, events in self._lists.items()]
@@ -406,7 +411,7 @@ class Restore:
         request = AppendRequest([*parts, *lists])
         task = asyncio.create_task(self._append(request, parts))
         self._in_flight.append((task, frozenset(part.stream for part in parts)))
-        await asyncio.sleep(0)  # so that it stands in the queue before the next one
+        await asyncio.sleep(0)  # the task enqueues its request before the next one is made
         while len(self._in_flight) > REQUESTS_IN_FLIGHT:
             await self._settle()
 
@@ -437,5 +442,5 @@ class Restore:
 
 
 def in_data(text: str) -> str:
-    """A decoder's words about an event's data, with the key as it stands in the line."""
+    """A decoder's error text with the path relative to the line instead of the event's data."""
     return text.replace("`$", "`$.data") if "`$" in text else f"{text} - at `$.data`"

@@ -1,7 +1,7 @@
-"""Whole chats into the log: each becomes a new stream, at once where it fits and unseen until it is complete where it does not.
+"""Appends whole chats to the log, each as a new stream: in one request if it fits, otherwise unlisted until it is complete.
 
-To do it again changes nothing: the ids come from the source's, so what is there already is found, and what was interrupted is
-taken up where it stopped.
+Idempotent: ids are derived from the source's ids, so a chat that was imported before is found, and an interrupted import continues
+where it stopped.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from domain.stream import Stream, chat_stream, user_stream
 from domain.user import ChatListed
 from domain.whole_chat import Step, WholeChat, steps_of
 
-# Of one request. One at a time is some milliseconds of Postgres, and no longer than that does anybody's token wait for it.
+# Bounds of one request. It takes Postgres some milliseconds, which is how long another stream's token may wait for it.
 REQUEST_EVENTS_MAX: Final = 400
 REQUEST_BYTES_MAX: Final = 128 * 1024
-FACT_BYTES_MAX: Final = 128 * 1024  # above it the largest values become blobs, and the event refers to them
-REFERRED_BYTES_MIN: Final = 1024  # a reference is a tenth of that
+FACT_BYTES_MAX: Final = 128 * 1024  # above it the largest values are stored as blobs and referred to
+REFERRED_BYTES_MIN: Final = 1024  # a reference itself takes a tenth of that
 BLOB_BYTES_MAX: Final = 64 * 1024 * 1024
 ATTEMPTS_MAX: Final = 5
 PAGE_EVENTS: Final = 2_000
@@ -37,7 +37,7 @@ Outcome = Literal["imported", "there"]
 
 
 class Prepared(NamedTuple):
-    """A chat as the events of its stream, encoded, with the indexes after which it may be cut."""
+    """A chat as encoded events, with the indexes after which they may be divided into requests."""
 
     chat: WholeChat
     events: Sequence[Event[Verbatim]]
@@ -54,16 +54,16 @@ class Prepared(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What became of one chat. ``events`` is how many were written now."""
+    """The outcome for one chat. ``events`` counts those written by this call."""
 
     outcome: Outcome
     events: int
-    position: int  # of the newest event of it that is known; 0 where it was there
-    version: int = 0  # of the chat after it; 0 where it was there
+    position: int  # of its last event; 0 if the chat existed before
+    version: int = 0  # of the chat after the import; 0 if the chat existed before
 
 
 class WholeChats:
-    """Adds whole chats. ``actor`` is who does it: the owner, or whoever imports for them."""
+    """Adds whole chats. ``actor`` is the owner, or the operator who imports for them."""
 
     def __init__(self, log: EventLog, blobs: Blobs, chats: Chats) -> None:
         self._log = log
@@ -71,14 +71,14 @@ class WholeChats:
         self._chats = chats
 
     async def add(self, chat: WholeChat, *, actor: Actor | None, command: CommandKey | None = None) -> Added:
-        """One chat. ``command`` is remembered once all of it is there.
+        """Add one chat. ``command`` is remembered once the chat is complete.
 
-        Raises ``ImportRefused``, ``UserNotFound`` where its owner is nobody, and what ``EventLog.append`` raises.
+        Raises ``ImportRefused``, ``UserNotFound`` if the owner does not exist, and the errors of ``EventLog.append``.
         """
         return await self._add_one(await self.prepare(chat), actor, command)
 
     async def add_all(self, prepared: Sequence[Prepared], *, actor: Actor | None) -> list[Added | ImportRefused]:
-        """Chats of one owner, as many of them in one request as it takes. One outcome each; a chat that is refused leaves the others."""
+        """Add chats of one owner, several in a request where they fit. One outcome each; a refused chat does not affect the others."""
         outcomes: list[Added | ImportRefused] = []
         for bundle in bundles(prepared):
             if bundle[0].fits_one:
@@ -94,14 +94,14 @@ class WholeChats:
         return outcomes
 
     async def prepare(self, chat: WholeChat) -> Prepared:
-        """Its events, encoded, with what is too large for them put into blobs. Raises ``ImportRefused``."""
+        """The encoded events of a chat; values that are too large are stored as blobs. Raises ``ImportRefused``."""
         events: list[Event[Verbatim]] = []
         cuts: list[int] = []
         size = 0
         answering: UUID | None = None
         for number, step in enumerate(steps_of(chat), 1):
             if number % TURN_EVENTS == 0:
-                await asyncio.sleep(0)  # a long chat is encoded in everybody's time
+                await asyncio.sleep(0)  # encoding a long chat must not block the event loop
             message_id, fact = step.event.message_id, step.event.data
             try:
                 name, data = encode(fact)
@@ -113,7 +113,7 @@ class WholeChats:
                 name, data = await self._with_references(chat, step)
             events.append(Event(message_id, Verbatim(name, data)))
             size += len(data)
-            # An answer is never cut: whoever looks for answers that a dead server left open would find it.
+            # An answer is never divided: the watch over nodes would take its first part for one that a dead server left open.
             if name == "message_start":
                 answering = message_id
             elif isinstance(fact, MessageEnded):
@@ -123,7 +123,7 @@ class WholeChats:
         return Prepared(chat, events, cuts, size)
 
     async def _with_references(self, chat: WholeChat, step: Step) -> tuple[str, bytes]:
-        """The fact with its largest values kept as blobs, as few of them as will do."""
+        """The fact with its largest values stored as blobs, as few as needed."""
         fact = step.event.data
         values = large_values(fact)
         name, data = encode(fact)
@@ -139,17 +139,17 @@ class WholeChats:
         return name, data
 
     async def _reference(self, chat: WholeChat, value: Any) -> dict[str, Any]:
-        """Text is kept as it is, anything else as JSON, and says so."""
+        """Store a text unchanged and any other value as JSON, which the reference notes."""
         is_text = isinstance(value, str)
         content = value.encode() if is_text else msgspec.json.encode(value)
         sha256 = await self._blobs.put(chat_stream(chat.chat_id), content)
         return {"blob": sha256, "size_bytes": len(content), **({} if is_text else {"media_type": JSON})}
 
     async def _add_bundle(self, bundle: Sequence[Prepared], actor: Actor | None) -> list[Added] | None:
-        """All of them in one request, or None: one of them is there already, in whole or in part, or is refused."""
+        """Append all chats in one request. None if one of them is refused or exists already, complete or in part."""
         appends = [StreamAppend(one.stream, one.events, 0) for one in bundle]
         try:
-            appended = await self._log.append(AppendRequest([*appends, listed(bundle)], actor))
+            appended = await self._log.append(AppendRequest([*appends, append_chats_listed(bundle)], actor))
         except (ConcurrencyConflict, BadRequest):
             return None
         return [
@@ -174,24 +174,24 @@ class WholeChats:
             except ConcurrencyConflict as conflict:
                 if conflict.expected == EXISTS:
                     raise UserNotFound(one.chat.owner_id) from None
-                continue  # somebody else imports it at the same time
+                continue  # another import appends the same chat
             return Added("imported", len(one.events) - version, appended.position, appended.versions[0])
-        raise ImportRefused(one.chat.name, "id", "somebody else is importing this chat at the same time")
+        raise ImportRefused(one.chat.name, "id", "another import of this chat is running")
 
     async def _is_there(self, one: Prepared) -> bool:
-        """Whether the last of its events stands where it would."""
+        """Whether the chat's last event is in the log at its version."""
         found = await self._log.read(one.stream, after=len(one.events) - 1, limit=1)
         return bool(found) and found[0].type == one.events[-1].data.name
 
     async def _require_same(self, one: Prepared, until: int) -> None:
-        """What an interrupted import left is the beginning of this chat. Raises ``ImportRefused`` where it is not."""
+        """Raises ``ImportRefused`` unless the events of an interrupted import are the beginning of this chat."""
         version = 0
         while version < until:
             page = await self._log.read(one.stream, after=version, until=until, limit=PAGE_EVENTS)
             expected = one.events[version : version + len(page)]
             known = [(stored.message_id, stored.type, stored.data) for stored in page]
             if not page or known != [(event.message_id, event.data.name, event.data.data) for event in expected]:
-                raise ImportRefused(one.chat.name, "id", "an import of this chat was interrupted, and the chat is another one now")
+                raise ImportRefused(one.chat.name, "id", "an import of this chat was interrupted, and the chat has changed since")
             version = page[-1].version
 
     async def _append_rest(self, one: Prepared, version: int, actor: Actor | None, command: CommandKey | None) -> Appended:
@@ -201,24 +201,24 @@ class WholeChats:
             appends = [StreamAppend(one.stream, events, version)]
             is_last = number == len(pieces)
             if is_last:
-                appends.append(listed([one]))
+                appends.append(append_chats_listed([one]))
             try:
                 appended = await self._log.append(AppendRequest(appends, actor, command if is_last else None))
-            except BadRequest as refusal:  # Postgres, or a stream of another kind under this id
+            except BadRequest as refusal:  # refused by Postgres, or a stream of another kind has this id
                 raise ImportRefused(one.chat.name, "id", str(refusal)) from None
             version += len(events)
-        assert appended is not None  # the event that lists it is among what is missing
+        assert appended is not None  # at least the event that lists the chat is missing
         return appended
 
 
-def listed(chats: Sequence[Prepared]) -> StreamAppend:
-    """They appear in their owner's list. The owner must exist."""
+def append_chats_listed(chats: Sequence[Prepared]) -> StreamAppend:
+    """The append that lists the chats for their owner, who must exist."""
     owner_id = chats[0].chat.owner_id
     return StreamAppend(user_stream(owner_id), [Event(None, ChatListed(one.chat.chat_id)) for one in chats], EXISTS)
 
 
 def bundles(prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
-    """What goes together: of one owner, each chat once, as much as one request holds. A larger chat goes alone."""
+    """Groups of chats that fit into one request. A larger chat is a group of its own."""
     bundle: list[Prepared] = []
     ids: set[UUID] = set()
     events = size = 0
@@ -236,7 +236,7 @@ def bundles(prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
 
 
 def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Verbatim]]]:
-    """What is missing after ``version``, in requests' sizes."""
+    """The events after ``version``, divided into requests."""
     if one.fits_one:
         yield one.events[version:]
         return
@@ -256,7 +256,7 @@ def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Verbati
 
 
 def refused_key(step: Step) -> str:
-    """Which of a fact's keys holds what cannot be stored."""
+    """The key of a fact whose value cannot be stored."""
     for key, value in values_of(step.event.data).items():
         try:
             encode(ChatConfigured({key: value}))
@@ -266,12 +266,12 @@ def refused_key(step: Step) -> str:
 
 
 def values_of(fact: ChatFact) -> dict[str, Any]:
-    """A fact's keys, its own and the unknown ones, as they stand in the log."""
+    """A fact's keys as they are stored, with the unknown ones."""
     return {name: getattr(fact, name) for name in fact.__struct_fields__ if name != "fields"} | dict(getattr(fact, "fields", {}))
 
 
 def large_values(fact: ChatFact) -> dict[str, int]:
-    """What may be kept as a blob, by its size in bytes: content, and the values of unknown keys."""
+    """The values that may be stored as blobs (content, and unknown keys), with their sizes in bytes."""
     keys = {*getattr(fact, "fields", ()), *(("content",) if hasattr(fact, "content") else ())}
     sizes = {key: len(msgspec.json.encode(value)) for key, value in values_of(fact).items() if key in keys}
     return {key: size for key, size in sizes.items() if size >= REFERRED_BYTES_MIN}

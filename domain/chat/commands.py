@@ -36,13 +36,13 @@ class ConfigureChat(msgspec.Struct, frozen=True, kw_only=True):
 class PinChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
-    pinned: bool | None  # None: the other way round
+    pinned: bool | None  # None: toggle
 
 
 class ArchiveChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
-    archived: bool | None  # None: the other way round
+    archived: bool | None  # None: toggle
 
 
 class MoveChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +71,7 @@ class ShareChat(msgspec.Struct, frozen=True, kw_only=True):
 class DeleteChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
-    only_from: Collection[UUID] | None = None  # as of ``MoveChat``: who deletes a folder deletes nothing that was taken out of it meanwhile
+    only_from: Collection[UUID] | None = None  # as of ``MoveChat``: deleting a folder spares a chat that was moved out of it meanwhile
 
 
 class SelectBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
-    """Nothing by itself: what is decided with it holds only if these messages are as they were at version ``since``."""
+    """A precondition for the other commands of the same request: these messages have not changed since version ``since``."""
 
     chat_id: UUID
     by: UUID
@@ -159,7 +159,7 @@ class EndGeneration(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     message_id: UUID
     outcome: GenerationOver
-    by: UUID | None = None  # who stops it; None: the run itself, or whoever found its server dead
+    by: UUID | None = None  # the user who stops it; None: the run itself, or the server that found the run's server dead
 
 
 ChatCommand = (

@@ -50,7 +50,7 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.chat.state import Chat, Node, tag_id
+from domain.chat.state import Chat, MessageNode, tag_id
 from domain.errors import (
     BadRequest,
     ChatChanged,
@@ -64,23 +64,29 @@ from domain.errors import (
 )
 from domain.event import Emitted, Event
 from domain.generation import MessageStarted, append_parts
-from domain.sharing import SetSnapshotAccess, ShareSnapshot, SharingCommand, UnshareSnapshot
+from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion, SharingCommand
 
 TAG_CHARACTERS_MAX: Final = 100
 
 
 def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
-    """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no"."""
+    """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no".
+
+    Raises ``NotLoaded`` where the state is partial and the decision reads more of it.
+    """
     match command:
         case AppendParts():
             if chat.deleted:
                 raise GenerationNotOpen(command.message_id)
+            if command.message_id not in chat.open_generations:
+                chat.messages.require((command.message_id,))
             return [*append_parts(chat.open_generations, command.message_id, command.seq, command.parts)]
         case CreateChat():
             return create_chat(chat, command)
         case _:
             pass
     require_access(chat, command)
+    chat.messages.require(named_messages(command))
     match command:
         case RenameChat(title=title):
             return [] if title == chat.title else [Event(None, ChatRenamed(title))]
@@ -98,9 +104,10 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return tag_chat(chat, command)
         case ShareChat():
             return share_chat(chat, command)
-        case ShareSnapshot() | SetSnapshotAccess() | UnshareSnapshot():
+        case ShareVersion() | SetShareLinkAccess() | RemoveShareLink():
             return [Event(None, fact) for fact in sharing.decide(chat.share, command)]
         case DeleteChat():
+            chat.require_generations()
             for message_id in chat.open_generations:
                 raise GenerationOpen(message_id)
             return [Event(None, ChatDeleted())]
@@ -136,14 +143,17 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             assert_never(command)
 
 
-MANY: Final = 100  # from so many commands on, copying the tree once costs less than a part of it for each
+MANY: Final = 100  # from this many commands on, one copy of the tree costs less than a partial copy for each
 
 
 def decide_all(chat: Chat, commands: Sequence[ChatCommand], version: int) -> list[ChatEvent]:
     """The events of several commands, each decided on what the ones before it lead to. All or none."""
     events: list[ChatEvent] = []
+    if type(commands[0]) not in (CreateChat, AppendParts):
+        require_access(chat, commands[0])  # before anything is loaded
+        chat.messages.require({one for command in commands for one in named_messages(command)})
     if len(commands) >= MANY:
-        chat = changed(chat, messages=chat.messages.thawed())  # nobody sees what lies between
+        chat = changed(chat, messages=chat.messages.thawed())  # the intermediate states are not shared
     for command in commands:
         for event in decide(chat, command):
             version += 1
@@ -166,7 +176,28 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
         raise ChatNotFound(command.chat_id)
 
 
-def existing(chat: Chat, message_id: UUID) -> Node:
+def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
+    """The messages that the command names: what a decision reads first, so that it is loaded together."""
+    match command:
+        case AddMessage(message_id=message_id, parent_id=parent_id) | StartGeneration(message_id=message_id, parent_id=parent_id):
+            return (message_id,) if parent_id is None else (message_id, parent_id)
+        case ExpectUnchanged(message_ids=message_ids):
+            return tuple(message_ids)
+        case (
+            SelectBranch(message_id=message_id)
+            | EditMessage(message_id=message_id)
+            | DeleteMessage(message_id=message_id)
+            | RateMessage(message_id=message_id)
+            | Emit(message_id=message_id)
+            | AppendParts(message_id=message_id)
+            | EndGeneration(message_id=message_id)
+        ):
+            return (message_id,)
+        case _:
+            return ()
+
+
+def existing(chat: Chat, message_id: UUID) -> MessageNode:
     node = chat.messages.get(message_id)
     if node is None or node.deleted:
         raise MessageNotFound(message_id)
@@ -244,6 +275,7 @@ def delete_message(chat: Chat, message_id: UUID) -> list[ChatEvent]:
     if node.deleted:
         return []
     going = [message_id, *node.children]
+    chat.messages.require(going)
     for one in going:
         if one in chat.open_generations:
             raise GenerationOpen(one)

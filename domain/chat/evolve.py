@@ -1,4 +1,8 @@
-"""The state after an event, and after many."""
+"""The state after an event, and after many.
+
+In a partial state a message that is not loaded stays so: if it is needed, it is loaded later, with what the event changed. Only the
+deletion of a message has to know the message, and raises ``NotLoaded`` otherwise.
+"""
 
 from collections.abc import Iterable
 from typing import Any, assert_never
@@ -29,7 +33,7 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.chat.state import Chat, Node
+from domain.chat.state import Chat, MessageNode
 from domain.event import Emitted
 from domain.generation import (
     BlockOpened,
@@ -40,7 +44,7 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
+from domain.sharing import ChatVersionShared, ChatVersionUnshared
 
 
 def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
@@ -88,7 +92,7 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return changed(chat, grants={**chat.grants, user_id: permission})
         case ChatUnshared(user_id=user_id):
             return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
-        case ChatSnapshotShared() | ChatSnapshotUnshared():
+        case ChatVersionShared() | ChatVersionUnshared():
             return changed(chat, share=sharing.evolve(event.data, version))
         case ChatDeleted():
             return changed(chat, deleted=True)
@@ -116,15 +120,15 @@ def changed(chat: Chat, **fields: Any) -> Chat:
 
 def said(chat: Chat, message_id: UUID | None, version: int) -> Chat:
     """With the version noted that changed what the message says."""
-    node = chat.messages.get(message_id) if message_id is not None else None
+    node = chat.messages.get(message_id) if message_id is not None and chat.messages.is_loaded(message_id) else None
     if message_id is None or node is None:
         return chat
     return changed(chat, messages=chat.messages.with_(message_id, msgspec.structs.replace(node, changed_version=version)))
 
 
 def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str, version: int) -> Chat:
-    messages = chat.messages.with_(message_id, Node(parent_id, role, changed_version=version))
-    parent = messages.get(parent_id) if parent_id is not None else None
+    messages = chat.messages.with_(message_id, MessageNode(parent_id, role, changed_version=version))
+    parent = messages.get(parent_id) if parent_id is not None and messages.is_loaded(parent_id) else None
     if parent_id is not None and parent is not None:
         messages = messages.with_(parent_id, msgspec.structs.replace(parent, children=(*parent.children, message_id)))
     return changed(chat, messages=messages, current_id=message_id)
@@ -135,12 +139,14 @@ def without_message(chat: Chat, message_id: UUID | None, version: int) -> Chat:
     node = chat.messages.get(message_id) if message_id is not None else None
     if message_id is None or node is None or node.deleted:
         return chat
-    messages = chat.messages.with_(message_id, Node(node.parent_id, node.role, deleted=True, changed_version=version))
+    messages = chat.messages.with_(message_id, MessageNode(node.parent_id, node.role, deleted=True, changed_version=version))
     for child_id in node.children:
+        if not messages.is_loaded(child_id):
+            continue
         child = messages.get(child_id)
         assert child is not None  # a child is written down by the same event that adds it
         messages = messages.with_(child_id, msgspec.structs.replace(child, parent_id=node.parent_id))
-    parent = messages.get(node.parent_id) if node.parent_id is not None else None
+    parent = messages.get(node.parent_id) if node.parent_id is not None and messages.is_loaded(node.parent_id) else None
     if node.parent_id is not None and parent is not None:
         siblings = tuple(one for child_id in parent.children for one in (node.children if child_id == message_id else (child_id,)))
         messages = messages.with_(node.parent_id, msgspec.structs.replace(parent, children=siblings))

@@ -26,7 +26,7 @@ class ChatCreated(msgspec.Struct, frozen=True):
     title: str
     folder_id: UUID | None = None
     client_id: str | None = None  # the id that a client asked for, where it was no uuid
-    listed: bool = True  # false: made for one completion, logged like any other but in nobody's list
+    listed: bool = True  # false: made for one completion; logged like any other chat, but in no list
     fields: Mapping[str, Any] = {}
 
 
@@ -82,16 +82,16 @@ class ChatDeleted(msgspec.Struct, frozen=True):
 
 
 class ChatImported(msgspec.Struct, frozen=True):
-    """What stands before it came from elsewhere, and is whole now: the chat appears in its owner's list with this event."""
+    """The events before it were imported and are complete now: with this event the chat appears in its owner's list."""
 
     source: str  # "open-webui", "chat" for a copy of one of ours …
-    source_id: str  # what the source calls it
+    source_id: str  # the source's id of it
     created_at: datetime | None = None  # as the source says; None: when it was written here
     updated_at: datetime | None = None
 
 
 class BranchSelected(msgspec.Struct, frozen=True):
-    """The envelope's message is the one that is looked at now."""
+    """The envelope's message is the current one now: its branch is shown."""
 
 
 class MessageAdded(msgspec.Struct, frozen=True):
@@ -113,7 +113,7 @@ class MessageDeleted(msgspec.Struct, frozen=True):
 
 
 class MessageRated(msgspec.Struct, frozen=True):
-    rating: int  # 1 or -1; 0 takes it back
+    rating: int  # 1 or -1; 0 removes the rating
     comment: str | None = None
 
 
@@ -146,7 +146,7 @@ ChatFact = (
 ChatEvent = Event[ChatFact]
 
 
-# The names on the wire and in the log, for ever. Whatever else stands in a chat was emitted, and keeps its own name.
+# The names on the wire and in the log, for ever. Any other type in a chat's stream was emitted and keeps its own name.
 CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "chat_created": ChatCreated,
     "chat_renamed": ChatRenamed,
@@ -172,9 +172,9 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
 }
 
 
-# What is about a message, and nothing without one.
+# Facts about a message: their event names one.
 OF_A_MESSAGE: Final = frozenset({BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, *GENERATION_TYPES.values()})
 
 
-# Names that the protocol keeps for itself, also where no class writes them yet.
+# Types that an emitter may not use: the protocol's own, including those that no class writes yet.
 RESERVED: Final = frozenset(CHAT_TYPES) | {"call", "call_answered", "call_expired", "filter_applied", "action_ran"}

@@ -8,11 +8,11 @@ import msgspec
 
 from domain.chat.facts import Permission
 from domain.generation import Generation
-from domain.idmap import IdMap
-from domain.sharing import Share
+from domain.idmap import IdMap, NotLoaded
+from domain.sharing import ShareLink
 
 
-class Node(msgspec.Struct, frozen=True):
+class MessageNode(msgspec.Struct, frozen=True):
     """One message of the tree, without its text."""
 
     parent_id: UUID | None
@@ -23,7 +23,11 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """Holds only what a decision reads."""
+    """Holds only what a decision reads.
+
+    A state may be partial (``partial.py``): then ``messages`` is a ``PartialMap``. Everything that is loaded is exact, and a decision
+    that reads more raises ``NotLoaded``.
+    """
 
     owner_id: UUID | None = None  # None: there is no such chat yet
     title: str = ""
@@ -35,10 +39,16 @@ class Chat(msgspec.Struct, frozen=True):
     settings_version: int = 0  # of the newest event that changed the title or the chat's other keys
     tags: frozenset[str] = frozenset()
     grants: Mapping[UUID, Permission] = {}
-    share: Share | None = None
-    messages: IdMap[Node] = IdMap()
+    share: ShareLink | None = None
+    messages: IdMap[MessageNode] = IdMap()
     current_id: UUID | None = None
     open_generations: Mapping[UUID, Generation] = {}  # a handful; closed ones are not kept here
+    generations_loaded: bool = True  # False: ``open_generations`` holds those of loaded messages, and there may be more
+
+    def require_generations(self) -> None:
+        """Raises ``NotLoaded`` unless ``open_generations`` holds every open generation of the chat."""
+        if not self.generations_loaded:
+            raise NotLoaded((), generations=True)
 
     def may_read(self, user_id: UUID) -> bool:
         return not self.deleted and (user_id == self.owner_id or user_id in self.grants)
@@ -50,7 +60,7 @@ class Chat(msgspec.Struct, frozen=True):
         """Whether this link is there, and for them. Whoever may read the chat may see what was shared of it."""
         if self.share is None or self.share.share_id != share_id or self.deleted:
             return False
-        return self.share.shows(user_id) or self.may_read(user_id)
+        return self.share.is_open_to(user_id) or self.may_read(user_id)
 
 
 EMPTY: Final = Chat()

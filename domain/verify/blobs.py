@@ -1,4 +1,4 @@
-"""Content by reference: what events refer to is there, and is what its name says."""
+"""Content by reference: each blob that an event refers to exists and has the sha256 of its name."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -6,35 +6,35 @@ from uuid import UUID
 
 from domain.chat.facts import MessageAdded, MessageEdited
 from domain.verify.answers import ENDS, BlobRef, blob_ref
-from domain.verify.finding import Batch, Entry, Finding, found
+from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 
 REFERRING: Final = frozenset({MessageAdded, MessageEdited, *ENDS})
 
 
 class StoredBlob(NamedTuple):
-    """One row, as Postgres sums it up."""
+    """One blob, with the hash that Postgres computed of its content."""
 
     stream_id: bytes
-    sha256: bytes  # under which it is stored
-    content_sha256: bytes  # which it has
+    sha256: bytes  # its key
+    content_sha256: bytes  # of the stored bytes
     size_bytes: int
 
 
 class Reference(NamedTuple):
-    entry: Entry  # the first one
+    entry: LogRow  # the first one
     size_bytes: int
-    is_ours: bool  # a person's message may hold anything, also what only looks like a reference
+    is_ours: bool  # false: a person's message, which may hold text that only looks like a reference
 
 
-class Blobs:
-    """Keeps the references, which are few, until ``compare`` is given what there is."""
+class BlobCheck:
+    """The check. Keeps the references, which are few, until ``compare`` is given the stored blobs."""
 
     name = "blobs"
 
     def __init__(self) -> None:
         self._references: dict[tuple[bytes, bytes], Reference] = {}
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         for head, begin, facts in batch.spans:
             if type(facts[0]) not in REFERRING:
                 continue
@@ -43,7 +43,7 @@ class Blobs:
                 if reference is not None:
                     yield from self._refer(batch.rows.entry(head, at), reference, is_ours=isinstance(fact, ENDS))
 
-    def _refer(self, entry: Entry, reference: BlobRef, *, is_ours: bool) -> Iterator[Finding]:
+    def _refer(self, entry: LogRow, reference: BlobRef, *, is_ours: bool) -> Iterator[Finding]:
         try:
             sha256 = bytes.fromhex(reference.blob)
         except ValueError:
@@ -56,7 +56,7 @@ class Blobs:
             yield found(self, entry, f"expected the sha256 of a blob, found {reference.blob[:80]!r}")
 
     def compare(self, stored: StoredBlob) -> Iterator[Finding]:
-        """Once for each blob that there is."""
+        """To be called once for each stored blob."""
         reference = self._references.pop((stored.stream_id, stored.sha256), None)
         if stored.content_sha256 != stored.sha256:
             text = f"expected blob {stored.sha256.hex()} to have this sha256, found content with {stored.content_sha256.hex()}"
@@ -68,7 +68,7 @@ class Blobs:
             yield found(self, reference.entry, f"expected a blob of {reference.size_bytes} bytes, found {stored.size_bytes}")
 
     def left(self) -> Iterator[Finding]:
-        """After all blobs: what is referred to and is not there."""
+        """To be called after all blobs: the references without a blob."""
         for (_, sha256), reference in self._references.items():
             if reference.is_ours:
                 yield found(self, reference.entry, f"expected a blob {sha256.hex()}, found none")

@@ -1,4 +1,4 @@
-"""Whether each row says something: a stream that exists, a type and data that decode (old ones by their upcasts), an actor."""
+"""Each row decodes: its stream exists, its type and data decode (old ones through their upcasters), its actor decodes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from types import NoneType
@@ -10,23 +10,23 @@ import msgspec
 from domain.chat.facts import OF_A_MESSAGE
 from domain.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
 from domain.event import Emitted
-from domain.verify.finding import Batch, Finding, Head, Rows, found
+from domain.verify.finding import Finding, RowHeader, Rows, VerifyBatch, found
 
-EMITTING: Final = frozenset({"chat", "channel"})  # kinds of streams that plugins write to, under names that they choose
+EMITTING: Final = frozenset({"chat", "channel"})  # kinds of streams in which plugins emit events of types that they choose
 ACTORS_KEPT_MAX: Final = 10_000
 
 
-def batch_of(rows: Rows, decoder: Decoder = DECODER) -> Batch:
+def batch_of(rows: Rows, decoder: Decoder = DECODER) -> VerifyBatch:
     """The rows with their facts: decoded once for all checks."""
-    spans: list[tuple[Head, int, Sequence[Any]]] = []
+    spans: list[tuple[RowHeader, int, Sequence[Any]]] = []
     data = rows.data
     for head, begin, end in rows.runs:
         read = decoder.reader(head.kind, head.type) if head.kind is not None else no_stream
         try:
             spans.append((head, begin, (read(data[begin]),) if end - begin == 1 else list(map(read, data[begin:end]))))
-        except Exception:  # noqa: BLE001  # whatever stands there, ``Facts`` asks again and says it
+        except Exception:  # noqa: BLE001  # ``FactCheck`` decodes it again and reports the error
             spans += ((head, at, (read_or_none(read, data[at]),)) for at in range(begin, end))
-    return Batch(rows, spans)
+    return VerifyBatch(rows, spans)
 
 
 def read_or_none(read: Callable[[bytes], Any], data: bytes) -> Any:
@@ -40,14 +40,14 @@ def no_stream(_: bytes) -> Any:
     raise LookupError("no stream")
 
 
-class Facts:
+class FactCheck:
     name = "facts"
 
     def __init__(self, decoder: Decoder = DECODER) -> None:
         self._decoder = decoder
         self._actors: set[bytes] = set()  # that decode
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         actors = self._actors
         for head, begin, facts in batch.spans:
             kind = type(facts[0])
@@ -58,7 +58,7 @@ class Facts:
             for at in range(begin, begin + len(facts)):
                 yield from (found(self, batch.rows.entry(head, at), text) for text in wrong)
 
-    def _wrong(self, head: Head, fact: Any, data: bytes) -> Iterator[str]:
+    def _wrong(self, head: RowHeader, fact: Any, data: bytes) -> Iterator[str]:
         if fact is None:
             yield self._why(head, data)
         elif head.message_id is None and type(fact) in OF_A_MESSAGE and head.kind == "chat":
@@ -74,16 +74,16 @@ class Facts:
                 self._keep(head.actor)
 
     def _keep(self, actor: bytes) -> None:
-        """People write again and again: each is read once."""
+        """One actor causes many events: it is decoded once."""
         if len(self._actors) >= ACTORS_KEPT_MAX:
             self._actors.clear()
         self._actors.add(actor)
 
-    def _why(self, head: Head, data: bytes) -> str:
+    def _why(self, head: RowHeader, data: bytes) -> str:
         if head.kind is None:
             return f"expected a stream {UUID(bytes=head.stream_id)}, found none"
         try:
             self._decoder.decode(head.kind, head.type, data)
-        except Exception as error:  # noqa: BLE001  # an upcast that is not total raises whatever it likes
+        except Exception as error:  # noqa: BLE001  # an upcaster that is not total may raise any exception
             return f"expected the data of a {head.type}: {error}"
         raise AssertionError("what could not be decoded can be now")

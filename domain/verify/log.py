@@ -1,23 +1,23 @@
-"""All checks of the log together, and the report that comes of them."""
+"""All checks of the log together, and their report."""
 
 from collections.abc import Iterable
 
 import msgspec
 
 from domain.codec import DECODER, Decoder
-from domain.verify.answers import Answers
-from domain.verify.blobs import Blobs
-from domain.verify.facts import Facts, batch_of
+from domain.verify.answers import AnswerCheck
+from domain.verify.blobs import BlobCheck
+from domain.verify.facts import FactCheck, batch_of
 from domain.verify.finding import Check, Finding, Rows
-from domain.verify.order import Positions, RisingPositions, Times, Versions
+from domain.verify.order import PositionCheck, StreamPositionCheck, TimeCheck, VersionCheck
 
-LISTED_MAX = 20  # findings that are kept of each check; all are counted
+LISTED_MAX = 20  # findings that are kept for each check; all are counted
 
 
 class Report(msgspec.Struct, frozen=True):
     head: int  # the log's last position, when it began
     events: int  # that were read
-    open_answers: int  # that had not ended: their text can't be compared yet
+    open_answers: int  # without an end so far: their text can't be compared yet
     counts: dict[str, int]  # of findings, of each check
     first_bad_position: int | None
     findings: list[Finding]  # by position; at most ``LISTED_MAX`` of each check
@@ -27,19 +27,19 @@ class Report(msgspec.Struct, frozen=True):
         return not self.counts
 
 
-class Verifying:
-    """Takes the log in order. ``first`` is the position that it begins with; with ``of_stream`` only one stream is read, by version."""
+class Verification:
+    """Runs all checks over the log in order. ``first``: the first position read. ``of_stream``: only one stream is read, by version."""
 
     def __init__(self, *, first: int = 1, of_stream: bool = False, decoder: Decoder = DECODER) -> None:
         is_partial = first > 1
         self._decoder = decoder
-        self.blobs = Blobs()
-        self._answers = Answers(is_partial=is_partial)
+        self.blobs = BlobCheck()
+        self._answers = AnswerCheck(is_partial=is_partial)
         self._checks: tuple[Check, ...] = (
-            RisingPositions() if of_stream else Positions(first),
-            Versions(is_partial=is_partial),
-            Times(),
-            Facts(decoder),
+            StreamPositionCheck() if of_stream else PositionCheck(first),
+            VersionCheck(is_partial=is_partial),
+            TimeCheck(),
+            FactCheck(decoder),
             self._answers,
             self.blobs,
         )
@@ -48,15 +48,15 @@ class Verifying:
         self._listed: list[Finding] = []
         self._first_bad: int | None = None
 
-    def take(self, rows: Rows) -> None:
+    def add_rows(self, rows: Rows) -> None:
         """The next rows."""
         self.events += len(rows.data)
         batch = batch_of(rows, self._decoder)
         for check in self._checks:
-            self.add(check.take(batch))
+            self.add(check.check_batch(batch))
 
     def add(self, findings: Iterable[Finding]) -> None:
-        """Also what was found elsewhere."""
+        """Count and keep findings; also those of checks outside this class."""
         for finding in findings:
             count = self._counts[finding.check] = self._counts.get(finding.check, 0) + 1
             if finding.position is not None and (self._first_bad is None or finding.position < self._first_bad):

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from domain.verify.finding import Batch, Finding, Rows, Run, found
+from domain.verify.finding import Finding, Rows, Run, VerifyBatch, found
 
 
 def is_dense(numbers: tuple[int, ...]) -> bool:
-    """Whether each is one above that before it: one comparison in C, since that is the rule."""
+    """Whether each number is one above the one before: a single comparison in C, since nearly all rows pass."""
     return numbers == (*range(numbers[0], numbers[0] + len(numbers)),)
 
 
-class Positions:
+class PositionCheck:
     """Each position is one above that of the row before."""
 
     name = "positions"
@@ -18,7 +18,7 @@ class Positions:
     def __init__(self, first: int) -> None:
         self._next = first
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         positions = batch.rows.positions
         expected, self._next = self._next, positions[-1] + 1
         if positions[0] == expected and is_dense(positions):
@@ -34,26 +34,26 @@ def missing(check: str, first: int, last: int) -> Finding:
     return Finding(check=check, position=first, text=what)
 
 
-class RisingPositions:
-    """The same of one stream alone, read by version: its positions rise."""
+class StreamPositionCheck:
+    """PositionCheck of one stream, read by version, rise."""
 
     name = "positions"
 
     def __init__(self) -> None:
         self._last = 0
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         for entry in batch.rows.entries():
             if entry.position <= self._last:
                 yield found(self, entry, f"expected a position above {self._last}, found {entry.position}")
             self._last = entry.position
 
 
-class Versions:
+class VersionCheck:
     """Each version is one above that of the row before in its stream; the first is 1.
 
-    ``is_partial``: what is read begins in the middle of streams, so the first version of each is taken as it is.
-    Some 150 bytes for each stream, whatever its length.
+    ``is_partial``: reading begins in the middle of streams, so the first version of each is accepted.
+    Memory: some 150 bytes for each stream, independent of its length.
     """
 
     name = "versions"
@@ -62,7 +62,7 @@ class Versions:
         self._is_partial = is_partial
         self._known: dict[bytes, int] = {}
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         known, versions = self._known, batch.rows.versions
         for runs in stretches(batch.rows.runs):
             stream_id, begin, end = runs[0][0].stream_id, runs[0][1], runs[-1][2]
@@ -82,7 +82,7 @@ class Versions:
 
 
 def stretches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
-    """Those that follow each other in one stream."""
+    """Groups of consecutive runs of one stream."""
     begin, stream_id = 0, runs[0][0].stream_id
     for at, (head, _, _) in enumerate(runs):
         if head.stream_id != stream_id:
@@ -91,8 +91,8 @@ def stretches(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
     yield runs[begin:]
 
 
-class Times:
-    """No row is of an earlier time than the one before it."""
+class TimeCheck:
+    """No row has an earlier time than the row before it."""
 
     name = "times"
 
@@ -100,7 +100,7 @@ class Times:
         self._last_us: int | None = None
         self._last_position = 0
 
-    def take(self, batch: Batch) -> Iterator[Finding]:
+    def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         times_us = batch.rows.times_us
         before_us, before = times_us[0] if self._last_us is None else self._last_us, self._last_position
         self._last_us, self._last_position = times_us[-1], batch.rows.positions[-1]

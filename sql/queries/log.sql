@@ -31,6 +31,78 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
  WHERE e.stream_id = $1 AND e.message_id = $2 AND e.version > $3
  ORDER BY e.version;
 
+-- name: read_head
+-- $1 uuid: the stream. $2 text[]: types. All events that are about no message, the newest of these types, and the newest of all.
+-- $3 json: as of read_outline. OFFSET 0: as of read_relatives.
+-- The newest of these types is looked for from the stream's end backwards. The planner would rather sort all events of the stream, since
+-- it knows only how many a stream has on average; so the search is one over all streams up to this one, which it may not sort. It ends
+-- at the stream's first event.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::json AS actor,
+       CASE WHEN e.type = 'message_end' THEN $3::json ELSE e.data END AS data, e.recorded_at
+  FROM (SELECT o.version FROM events AS o WHERE o.stream_id = $1 AND o.message_id IS NULL
+        UNION
+        SELECT f.version
+          FROM (SELECT t.stream_id, t.version, t.type FROM events AS t
+                 WHERE (t.stream_id, t.version) <= ($1, 2147483647) AND t.type <> 'message_delta'
+                   AND (t.type = ANY ($2::text[]) OR t.version = 1)
+                 ORDER BY t.stream_id DESC, t.version DESC LIMIT 1) AS f
+         WHERE f.stream_id = $1 AND f.type = ANY ($2::text[])
+        UNION
+        (SELECT n.version FROM events AS n WHERE n.stream_id = $1 ORDER BY n.version DESC LIMIT 1)) AS wanted
+       CROSS JOIN LATERAL (SELECT * FROM events AS w WHERE w.stream_id = $1 AND w.version = wanted.version OFFSET 0) AS e
+  JOIN streams AS s ON s.stream_id = $1
+ ORDER BY e.version;
+
+-- name: read_relatives
+-- $1 uuid: the stream. $2 uuid[]: messages. $3 int: the last version that counts. $4 json: as of read_outline.
+-- Of these messages, their parents and their children: what added, ended and deleted each, and the newest that changed it besides. Every step goes
+-- by an index of migration 0008, one message at a time: the planner knows only how many events a stream has on average, and would read
+-- the stream as a whole if OFFSET 0 did not keep it from joining otherwise.
+WITH named AS (SELECT DISTINCT message_id FROM unnest($2::uuid[]) AS u(message_id)),
+family AS (
+    SELECT message_id FROM named
+    UNION
+    SELECT (own.data ->> 'parent_id')::uuid FROM named CROSS JOIN LATERAL (
+        SELECT b.type, b.data FROM events AS b
+         WHERE b.stream_id = $1 AND b.message_id = named.message_id AND b.type <> 'message_delta' AND b.type <> 'content_block'
+           AND b.version <= $3
+        OFFSET 0) AS own
+     WHERE own.type IN ('message_added', 'message_start')
+    UNION
+    SELECT child.message_id FROM named CROSS JOIN LATERAL (
+        SELECT b.message_id FROM events AS b
+         WHERE b.stream_id = $1 AND (b.data ->> 'parent_id')::uuid = named.message_id
+           AND b.type IN ('message_added', 'message_start') AND b.version <= $3
+        OFFSET 0) AS child
+)
+SELECT e.position, s.kind, $1 AS stream_id, e.version, e.type, e.message_id, NULL::json AS actor,
+       CASE WHEN e.type = 'message_end' THEN $4::json ELSE e.data END AS data, e.recorded_at
+  FROM streams AS s CROSS JOIN family CROSS JOIN LATERAL (
+        SELECT * FROM events AS o
+         WHERE o.stream_id = $1 AND o.message_id = family.message_id AND o.type <> 'message_delta' AND o.type <> 'content_block'
+           AND o.type IN ('message_added', 'message_start', 'message_deleted', 'message_end', 'error', 'cancelled', 'interrupted')
+           AND o.version <= $3
+        UNION ALL
+        (SELECT * FROM events AS n
+          WHERE n.stream_id = $1 AND n.message_id = family.message_id AND n.type <> 'message_delta' AND n.type <> 'content_block'
+            AND n.type NOT IN ('message_added', 'message_start', 'message_deleted', 'message_end', 'error', 'cancelled', 'interrupted',
+                               'chat_branch_selected')
+            AND n.version <= $3
+          ORDER BY n.version DESC LIMIT 1)
+        OFFSET 0) AS e
+ WHERE s.stream_id = $1
+ ORDER BY e.version;
+
+-- name: read_open_starts
+-- $1 uuid: the stream. $2 int: the last version that counts. Every message_start that no end came after.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::json AS actor, e.data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.stream_id = $1 AND e.version <= $2 AND e.type = 'message_start' AND e.type <> 'message_delta'
+   AND NOT EXISTS (SELECT FROM events AS o
+                    WHERE o.stream_id = $1 AND o.message_id = e.message_id AND o.type <> 'message_delta' AND o.type <> 'content_block'
+                      AND o.type IN ('message_end', 'error', 'cancelled', 'interrupted') AND o.version > e.version AND o.version <= $2)
+ ORDER BY e.version;
+
 -- name: read_log
 -- $1 bigint: the reader's position. $2 int: rows at most.
 -- Positions are given out under the append lock and that lock is held until the commit, so position order is commit order

@@ -71,3 +71,25 @@ SELECT name FROM projections WHERE name = :name FOR UPDATE;
 
 -- name: tables_in
 SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(:schema) AND relkind = 'r' ORDER BY relname;
+
+-- name: lock_table_exclusively!
+-- A table's name is no parameter: here and below, {braces} stand for identifiers.
+LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
+
+-- name: drop_schema!
+DROP SCHEMA IF EXISTS {schema} CASCADE;
+
+-- name: create_schema!
+CREATE SCHEMA {schema};
+
+-- name: grant_schema!
+GRANT USAGE ON SCHEMA {schema} TO {role};
+
+-- name: grant_tables!
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role};
+
+-- name: drop_routine!
+DROP ROUTINE {routine};
+
+-- name: current_search_path$
+SELECT current_setting('search_path');

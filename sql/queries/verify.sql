@@ -16,22 +16,23 @@ COPY (SELECT e.position, e.version, e.recorded_at, e.stream_id, s.kind, e.messag
 
 -- name: verify_settings
 -- In order of position, without sorting anything and without holding anything: a look into streams for each row costs less.
-SELECT set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-       set_config('jit', 'off', true), set_config('max_parallel_workers_per_gather', '0', true);
+SELECT set_config('enable_sort', 'off', true) AS sort, set_config('enable_hashjoin', 'off', true) AS hashjoin,
+       set_config('enable_mergejoin', 'off', true) AS mergejoin, set_config('jit', 'off', true) AS jit,
+       set_config('max_parallel_workers_per_gather', '0', true) AS parallel_workers;
 
 -- name: verify_blobs
 -- Postgres hashes what it holds; the content does not leave it.
-SELECT uuid_send(stream_id), sha256, sha256(content), octet_length(content) FROM blobs;
+SELECT uuid_send(stream_id) AS stream_id, sha256, sha256(content) AS content_sha256, octet_length(content) AS size_bytes FROM blobs;
 
 -- name: verify_blobs_of_stream
-SELECT uuid_send(stream_id), sha256, sha256(content), octet_length(content) FROM blobs WHERE stream_id = $1;
+SELECT uuid_send(stream_id) AS stream_id, sha256, sha256(content) AS content_sha256, octet_length(content) AS size_bytes FROM blobs WHERE stream_id = $1;
 
 -- name: verify_empty_streams
 -- A stream is written with its first event.
-SELECT s.kind || '/' || s.stream_id FROM streams AS s WHERE NOT EXISTS (SELECT FROM events AS e WHERE e.stream_id = s.stream_id);
+SELECT s.kind || '/' || s.stream_id AS name FROM streams AS s WHERE NOT EXISTS (SELECT FROM events AS e WHERE e.stream_id = s.stream_id);
 
 -- name: verify_claims
-SELECT c.kind, c.key, c.stream_id::text FROM claims AS c WHERE NOT EXISTS (SELECT FROM streams AS s WHERE s.stream_id = c.stream_id);
+SELECT c.kind, c.key, c.stream_id::text AS stream_id FROM claims AS c WHERE NOT EXISTS (SELECT FROM streams AS s WHERE s.stream_id = c.stream_id);
 
 -- name: verify_reached
 -- $1 bigint: the head. Whoever has seen a position beyond it saw events that are gone.
@@ -42,7 +43,7 @@ UNION ALL
 SELECT 'the projection ' || name, position FROM projections WHERE position > $1;
 
 -- name: verify_stream_is_known
-SELECT EXISTS (SELECT FROM events WHERE stream_id = $1) OR EXISTS (SELECT FROM streams WHERE stream_id = $1);
+SELECT EXISTS (SELECT FROM events WHERE stream_id = $1) OR EXISTS (SELECT FROM streams WHERE stream_id = $1) AS is_known;
 
 -- name: verify_projection
 -- As of the snapshot that it is asked in.

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 from uuid import uuid4
 
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import postgres_log
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatRenamed
 from domain.event import Event
@@ -13,7 +13,7 @@ from domain.stream import chat_stream
 
 
 async def main(dsn: str) -> None:
-    log = PostgresLog(dsn, lambda _: None)
+    log = postgres_log(dsn, lambda _: None)
     await log.start()
     await asyncio.gather(*(writer(log) for _ in range(5)))
 

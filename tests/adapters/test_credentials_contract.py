@@ -7,12 +7,15 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.memory.credentials import MemoryCredentials
+from adapters.memory.tickets import MemoryTickets
 from adapters.postgres.credentials import PostgresCredentials
-from adapters.postgres.log import Reader
+from adapters.postgres.query_reader import QueryReader
+from adapters.postgres.tickets import PostgresTickets
 
 pytestmark = pytest.mark.anyio
 
 Both = MemoryCredentials | PostgresCredentials
+BothTickets = MemoryTickets | PostgresTickets
 SESSION = {"generation": 3, "token_id": str(UUID(int=7)), "expires_at": None}
 
 
@@ -31,9 +34,20 @@ async def credentials(dsn: str | None) -> AsyncIterator[Both]:
     if dsn is None:
         yield MemoryCredentials()
         return
-    reader = Reader(dsn)
+    reader = QueryReader(dsn)
     await reader.start()
     yield PostgresCredentials(reader)
+    await reader.close()
+
+
+@pytest.fixture
+async def tickets(dsn: str | None) -> AsyncIterator[BothTickets]:
+    if dsn is None:
+        yield MemoryTickets()
+        return
+    reader = QueryReader(dsn)
+    await reader.start()
+    yield PostgresTickets(reader)
     await reader.close()
 
 
@@ -73,34 +87,34 @@ async def test_the_first_secret_that_is_proposed_is_everybody_s(credentials: Bot
     assert await credentials.secret("another", a_hash(9)) == a_hash(9)
 
 
-async def test_a_ticket_is_taken_by_one_of_many_who_ask(credentials: Both) -> None:
+async def test_a_ticket_is_taken_by_one_of_many_who_ask(tickets: BothTickets) -> None:
     user_id = uuid4()
-    await credentials.put(a_hash(1), user_id, SESSION, 30)
-    taken = await asyncio.gather(*(credentials.take(a_hash(1)) for _ in range(8)))
+    await tickets.put(a_hash(1), user_id, SESSION, 30)
+    taken = await asyncio.gather(*(tickets.take(a_hash(1)) for _ in range(8)))
     assert [one for one in taken if one is not None] == [(user_id, SESSION)]
 
 
-async def test_a_ticket_that_is_too_old_is_worth_nothing(credentials: Both) -> None:
-    await credentials.put(a_hash(1), uuid4(), SESSION, -1)
-    assert await credentials.take(a_hash(1)) is None
+async def test_a_ticket_that_is_too_old_is_worth_nothing(tickets: BothTickets) -> None:
+    await tickets.put(a_hash(1), uuid4(), SESSION, -1)
+    assert await tickets.take(a_hash(1)) is None
 
 
-async def test_an_unknown_ticket_is_worth_nothing(credentials: Both) -> None:
-    assert await credentials.take(a_hash(1)) is None
+async def test_an_unknown_ticket_is_worth_nothing(tickets: BothTickets) -> None:
+    assert await tickets.take(a_hash(1)) is None
 
 
-async def test_tickets_that_nobody_takes_are_swept_out_and_the_others_stay(credentials: Both) -> None:
+async def test_tickets_that_nobody_takes_are_swept_out_and_the_others_stay(tickets: BothTickets) -> None:
     user_id = uuid4()
-    await credentials.put(a_hash(200), user_id, SESSION, 30)
-    await credentials.put(a_hash(201), user_id, SESSION, -1)
-    await credentials.put(a_hash(1), user_id, SESSION, 30)  # its hash says that it sweeps
-    assert await kept(credentials) == 2
-    assert await credentials.take(a_hash(200)) == (user_id, SESSION)
-    assert await credentials.take(a_hash(1)) == (user_id, SESSION)
+    await tickets.put(a_hash(200), user_id, SESSION, 30)
+    await tickets.put(a_hash(201), user_id, SESSION, -1)
+    await tickets.put(a_hash(1), user_id, SESSION, 30)  # its hash says that it sweeps
+    assert await kept(tickets) == 2
+    assert await tickets.take(a_hash(200)) == (user_id, SESSION)
+    assert await tickets.take(a_hash(1)) == (user_id, SESSION)
 
 
-async def kept(credentials: Both) -> int:
-    if isinstance(credentials, MemoryCredentials):
-        return len(credentials._tickets)
-    rows = await credentials._reader.fetch("SELECT count(*) FROM tickets")
+async def kept(tickets: BothTickets) -> int:
+    if isinstance(tickets, MemoryTickets):
+        return len(tickets._tickets)
+    rows = await tickets._reader.fetch("SELECT count(*) FROM tickets")
     return int(rows[0][0])

@@ -5,9 +5,9 @@ import sys
 
 PROGRAM = """
 import gc, sys
-from adapters.garbage_collection import THRESHOLDS, collect_seldom
+from adapters.garbage_collection import THRESHOLDS, collect_rarely
 assert gc.get_threshold() != THRESHOLDS
-collect_seldom()
+collect_rarely()
 assert gc.get_threshold() == THRESHOLDS
 drivers = {"asyncpg", "psycopg", "httpx", "litestar", "msgspec"} & sys.modules.keys()
 assert not drivers, drivers

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.postgres.history import THREAD_ROWS, PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector.writer import Writer, connect
 from commands.ports import AppendRequest, Origin, StreamAppend
@@ -37,7 +38,7 @@ from domain.chat.facts import (
 from domain.errors import MessageNotFound
 from domain.event import Actor, Emitted, Event
 from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, MessageDelta, MessageStarted
-from domain.sharing import ChatSnapshotShared, ChatSnapshotUnshared
+from domain.sharing import ChatVersionShared, ChatVersionUnshared
 from domain.stream import chat_stream, user_stream
 from domain.user import ChatListed
 from projections import chat_tree
@@ -80,7 +81,7 @@ class World:
         return self.runner.run(work)
 
     async def _start(self) -> None:
-        self.log = PostgresLog(self.dsn, lambda _: None)
+        self.log = postgres_log(self.dsn, lambda _: None)
         await self.log.start()
         self.history = PostgresHistory(self.log.reader)
         projections = (ChatList(), ChatSearch(), ChatTree())
@@ -415,7 +416,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, Any,
     async def nothing() -> None: ...
 
     with asyncio.Runner() as runner:
-        yield runner, log, MemoryHistory(log), nothing
+        yield runner, log, MemoryHistory(log, MemoryBlobs()), nothing
 
 
 def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) -> None:
@@ -514,11 +515,11 @@ def test_the_shared_ones_are_listed_the_one_shared_last_first(place: Any) -> Non
         chats = [uuid4() for _ in range(4)]
         links = [uuid4() for _ in range(4)]
         for number, (chat_id, link) in enumerate(zip(chats, links, strict=True)):
-            events: list[Event[Any]] = [Event(None, ChatCreated(OWNER, f"chat {number}")), Event(None, ChatSnapshotShared(link, 1))]
+            events: list[Event[Any]] = [Event(None, ChatCreated(OWNER, f"chat {number}")), Event(None, ChatVersionShared(link, 1))]
             await log.append(AppendRequest([StreamAppend(chat_stream(chat_id), events, 0)]))
-        await log.append(AppendRequest([StreamAppend(chat_stream(chats[1]), [Event(None, ChatSnapshotUnshared(links[1]))], 2)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(chats[1]), [Event(None, ChatVersionUnshared(links[1]))], 2)]))
         await log.append(AppendRequest([StreamAppend(chat_stream(chats[2]), [Event(None, ChatDeleted())], 2)]))
-        await log.append(AppendRequest([StreamAppend(chat_stream(chats[3]), [Event(None, ChatSnapshotShared(links[3], 2))], 2)]))
+        await log.append(AppendRequest([StreamAppend(chat_stream(chats[3]), [Event(None, ChatVersionShared(links[3], 2))], 2)]))
         await project()
         found = await history.shared(OWNER, offset=0, limit=10)
         assert {(one.chat_id, one.share_id, one.version) for one in found} == {(chats[0], links[0], 1), (chats[3], links[3], 2)}

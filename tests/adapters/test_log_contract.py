@@ -12,14 +12,15 @@ import msgspec
 import pytest
 
 from adapters.memory.log import MemoryLog
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import ANY, EXISTS, Appended, AppendRequest, Claim, CommandKey, NodeBeat, OpenGeneration, StreamAppend
-from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
+from domain.chat.facts import BranchSelected, ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
 from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode_actor, decode_event, encode
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, ContentRefused
-from domain.event import Actor, Event, Stored
+from domain.event import Actor, Event, Stored, Verbatim
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.stream import Kind, Stream, user_stream
+from tests.stores import activity_of, blobs_of, nodes_of
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ def committed() -> list[Stored]:
 
 @pytest.fixture
 async def log(dsn: str | None, committed: list[Stored]) -> AsyncIterator[Log]:
-    made: Log = MemoryLog(committed.extend) if dsn is None else PostgresLog(dsn, committed.extend)
+    made: Log = MemoryLog(committed.extend) if dsn is None else postgres_log(dsn, committed.extend)
     await made.start()
     yield made
     await made.close()
@@ -312,7 +313,7 @@ def assert_dense(events: Sequence[Stored]) -> None:
 
 
 async def test_many_writers_of_many_streams_leave_one_log_without_a_gap(log: Log, dsn: str | None, committed: list[Stored]) -> None:
-    second: Log = PostgresLog(dsn, committed.extend) if dsn is not None else log  # as another process would have it
+    second: Log = postgres_log(dsn, committed.extend) if dsn is not None else log  # as another process would have it
     if second is not log:
         await second.start()
     streams = [a_stream() for _ in range(12)]
@@ -497,14 +498,100 @@ async def test_an_outline_leaves_out_what_ended_answers_are_made_of(log: Log) ->
     assert await log.read_outline(user_stream(stream.id), until=7, limit=100) == []
 
 
+async def test_the_head_of_a_stream_is_what_is_about_no_message_and_the_newest(log: Log) -> None:
+    stream = a_stream()
+    said: list[Event[Any]] = [
+        Event(None, ChatRenamed("t")),
+        Event(M1, MessageAdded(None, "user", "What?")),
+        Event(M2, MessageStarted(M1, "demo", "demo", TASK, NODE)),
+        Event(None, ChatRenamed("u")),
+        Event(M1, BranchSelected()),
+        Event(M2, MessageDelta(0, "a")),
+        Event(M2, MessageEnded("a", [], "00", "stop", None, Timings(1, 2), 1)),
+    ]
+    await append(log, StreamAppend(stream, said, 0), actor=ME)
+
+    async def head(*types: str) -> list[int]:
+        return [stored.version for stored in await log.read_head(stream, types)]
+
+    assert await head("message_added", "message_start", "chat_branch_selected") == [1, 4, 5, 7]
+    assert await head("message_added") == [1, 2, 4, 7]
+    assert await head("chat_pinned") == [1, 4, 7]
+    newest = (await log.read_head(stream, ["message_start"]))[-1]
+    assert (newest.data, newest.actor) == (OUTLINE_END, None)
+    assert await log.read_head(a_stream(), ["message_added"]) == []
+    assert await log.read_head(user_stream(stream.id), ["message_added"]) == []
+
+
+async def test_the_relatives_of_messages_are_read_without_what_they_say(log: Log) -> None:
+    """Q has the answers A and B, and A has C; an edit of Q is followed by a newer one."""
+    q, a, b, c, other = (UUID(int=31 + number) for number in range(5))
+    stream = a_stream()
+    said: list[Event[Any]] = [
+        Event(None, ChatRenamed("t")),
+        Event(q, MessageAdded(None, "user", "What?")),
+        Event(q, MessageEdited({"content": "Who?"})),
+        Event(a, MessageStarted(q, "demo", "demo", TASK, NODE)),
+        Event(a, BlockOpened(0, "text")),
+        Event(a, MessageDelta(0, "x")),
+        Event(a, MessageEnded("x", [], "00", "stop", None, Timings(1, 2), 1)),
+        Event(q, MessageEdited({"content": "Where?"})),
+        Event(c, MessageAdded(a, "user", "Why?")),
+        Event(other, MessageAdded(None, "user", "What?")),
+        Event(q, BranchSelected()),
+        Event(b, MessageStarted(q, "demo", "demo", TASK, NODE)),
+        Event(c, MessageDeleted()),
+        Event(b, GenerationCancelled(None)),
+    ]
+    await append(log, StreamAppend(stream, said, 0), actor=ME)
+    await append(log, StreamAppend(a_stream(), said, 0), actor=ME)
+
+    async def read(*message_ids: UUID, until: int = len(said)) -> list[int]:
+        return [stored.version for stored in await log.read_relatives(stream, message_ids, until=until)]
+
+    assert await read(q) == [2, 4, 7, 8, 12, 14]
+    assert await read(a) == [2, 4, 7, 8, 9, 13]
+    assert await read(c) == [4, 7, 9, 13]
+    assert await read(q, c) == [2, 4, 7, 8, 9, 12, 13, 14]
+    assert await read(q, until=7) == [2, 3, 4, 7]
+    assert await read(q, until=3) == [2, 3]
+    assert await read(other) == [10]
+    assert await read(UUID(int=99)) == []
+    assert await read() == []
+    end = next(stored for stored in await log.read_relatives(stream, [a], until=7) if stored.version == 7)
+    assert (end.data, end.actor) == (OUTLINE_END, None)
+    assert await log.read_relatives(user_stream(stream.id), [q], until=7) == []
+
+
+async def test_the_parent_of_a_message_is_known_however_its_id_was_written(log: Log) -> None:
+    """A restored event keeps the bytes that it had elsewhere."""
+    stream, data = a_stream(), f'{{ "content": "x", "parent_id" : "{str(UUID(int=0xABC)).upper()}", "role": "user" }}'
+    said: list[Event[Any]] = [
+        Event(UUID(int=0xABC), MessageAdded(None, "user", "What?")),
+        Event(M1, Verbatim("message_added", data.encode())),
+    ]
+    await append(log, StreamAppend(stream, said, 0))
+    assert [stored.version for stored in await log.read_relatives(stream, [UUID(int=0xABC)], until=2)] == [1, 2]
+
+
+async def test_a_generation_of_one_stream_is_open_until_any_of_its_ends(log: Log, answered: Stream) -> None:
+    async def open_starts(until: int) -> list[int]:
+        return [stored.version for stored in await log.read_open_starts(answered, until=until)]
+
+    assert [await open_starts(until) for until in (1, 2, 6, 8)] == [[], [2], [2, 6], [2, 6]]
+    await append(log, StreamAppend(answered, [Event(M1, GenerationCancelled(None))], 8))
+    assert [await open_starts(until) for until in (8, 9)] == [[2, 6], [6]]
+    assert await log.read_open_starts(user_stream(answered.id), until=9) == []
+
+
 async def test_people_are_seen_and_seen_again(log: Log) -> None:
     ada, bob, carl = uuid4(), uuid4(), uuid4()
-    assert await log.last_active([ada, bob]) == {}
-    await log.note_active([ada, bob])
-    first = await log.last_active([ada, bob, carl])
+    assert await activity_of(log).last_active([ada, bob]) == {}
+    await activity_of(log).note_active([ada, bob])
+    first = await activity_of(log).last_active([ada, bob, carl])
     assert set(first) == {ada, bob}
-    await log.note_active([bob])
-    again = await log.last_active([ada, bob])
+    await activity_of(log).note_active([bob])
+    again = await activity_of(log).last_active([ada, bob])
     assert again[ada] == first[ada]
     assert again[bob] > first[bob]
 
@@ -533,40 +620,40 @@ async def test_the_log_is_read_in_pages(log: Log) -> None:
 
 async def test_a_blob_is_kept_under_its_stream_by_its_sum(log: Log) -> None:
     stream, content = a_stream(), b"\0\xff" * 300_000
-    sha256 = await log.put(stream, content)
+    sha256 = await blobs_of(log).put(stream, content)
     assert sha256 == hashlib.sha256(content).hexdigest()
-    assert await log.put(stream, content) == sha256
-    assert await log.get(stream, sha256) == content
-    assert await log.get(a_stream(), sha256) is None
-    assert await log.get(stream, "00" * 32) is None
+    assert await blobs_of(log).put(stream, content) == sha256
+    assert await blobs_of(log).get(stream, sha256) == content
+    assert await blobs_of(log).get(a_stream(), sha256) is None
+    assert await blobs_of(log).get(stream, "00" * 32) is None
 
 
 async def test_nodes_beat_until_they_leave(log: Log) -> None:
     one, two = uuid4(), uuid4()
-    assert await log.beats() == {}
-    await log.beat(one, NodeBeat(1, 0))
-    await log.beat(two, NodeBeat(1, 7))
-    await log.beat(one, NodeBeat(2, 5))
-    assert await log.beats() == {one: NodeBeat(2, 5), two: NodeBeat(1, 7)}
-    await log.leave(one)
-    await log.leave(uuid4())
-    assert await log.beats() == {two: NodeBeat(1, 7)}
+    assert await nodes_of(log).beats() == {}
+    await nodes_of(log).beat(one, NodeBeat(1, 0))
+    await nodes_of(log).beat(two, NodeBeat(1, 7))
+    await nodes_of(log).beat(one, NodeBeat(2, 5))
+    assert await nodes_of(log).beats() == {one: NodeBeat(2, 5), two: NodeBeat(1, 7)}
+    await nodes_of(log).leave(one)
+    await nodes_of(log).leave(uuid4())
+    assert await nodes_of(log).beats() == {two: NodeBeat(1, 7)}
 
 
 async def test_a_generation_is_open_until_any_of_its_ends(log: Log, answered: Stream) -> None:
     first = OpenGeneration(answered, M1, TASK, NODE, 2)
     second = OpenGeneration(answered, M2, TASK, NODE, 6)
-    assert sorted(await log.open_generations(since=0), key=lambda one: one.started_version) == [first, second]
-    assert await log.open_generations(since=6) == [second]
-    assert await log.open_generations(since=100) == []
+    assert sorted(await nodes_of(log).open_generations(since=0), key=lambda one: one.started_version) == [first, second]
+    assert await nodes_of(log).open_generations(since=6) == [second]
+    assert await nodes_of(log).open_generations(since=100) == []
     await append(log, StreamAppend(answered, [Event(M1, GenerationCancelled(None))], 8))
-    assert await log.open_generations(since=0) == [second]
+    assert await nodes_of(log).open_generations(since=0) == [second]
 
 
 async def test_an_end_in_another_chat_ends_nothing_here(log: Log, answered: Stream) -> None:
     other = a_stream()
     await append(log, StreamAppend(other, [Event(M2, START), Event(M2, GenerationCancelled(None))], 0))
-    assert {(one.stream, one.message_id) for one in await log.open_generations(since=0)} == {(answered, M1), (answered, M2)}
+    assert {(one.stream, one.message_id) for one in await nodes_of(log).open_generations(since=0)} == {(answered, M1), (answered, M2)}
 
 
 async def test_a_time_leads_to_the_newest_version_that_was_there_then(log: Log) -> None:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.verify import verify
 from adapters.projector.compare import verify_projections
 from adapters.projector.rebuild import rebuild
@@ -30,7 +30,7 @@ MANY = 10_000
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
     put_in(database)
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()

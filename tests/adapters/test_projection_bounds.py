@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector import replay, writer
 from adapters.projector.compare import verify_projections
@@ -38,7 +38,7 @@ ASKED = Event(Q, MessageAdded(None, "user", "hello"))
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database)
     await made.start()
     yield made
     await made.close()

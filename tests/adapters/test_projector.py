@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector import replay as replaying
 from adapters.projector import writer as writing
@@ -72,7 +72,7 @@ class Refusing(ChatList):
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()
@@ -306,7 +306,10 @@ async def test_it_goes_on_when_its_connection_is_lost(database: str, log: Postgr
         await talk(log)
         assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
         with psycopg.connect(database, autocommit=True) as killer:
-            killer.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'stenograph projector%'")
+            killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'stenograph projector%' AND datname = current_database()"
+            )
     await projector.close()
     await assert_right(database)
 

@@ -35,6 +35,7 @@ from projections.ports import ALL, ChatFilter, FoundChat
 from projections.search import parsed
 from tests.adapters.test_history import IN_ONE_WORLD, World, block
 from tests.domain.histories import OWNER, READER, STRANGER, History, histories
+from tests.stores import blobs_of
 
 Q, A, B = (UUID(int=number) for number in range(1, 4))
 FRIEND = UUID(int=0xF0)
@@ -84,7 +85,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         return
     log = MemoryLog(lambda _: None)
     with asyncio.Runner() as runner:
-        yield Place(runner, log, MemoryHistory(log), None)
+        yield Place(runner, log, MemoryHistory(log, blobs_of(log)), None)
 
 
 def said(message_id: UUID, text: Any, parent_id: UUID | None = None) -> Event[Any]:
@@ -155,7 +156,7 @@ def test_an_answer_is_found_once_it_has_ended_also_what_of_it_is_kept_in_a_blob(
         start = Event(A, MessageStarted(Q, "demo", "demo", uuid4(), uuid4()))
         chat_id = await place.chat(said(Q, "ask"), start, block(A, 0, "text"), Event(A, MessageDelta(0, "needle")))
         assert await place.ids("needle") == []
-        sha256 = await place.log.put(chat_stream(chat_id), ("hay " * 1000 + "needle").encode())
+        sha256 = await blobs_of(place.log).put(chat_stream(chat_id), ("hay " * 1000 + "needle").encode())
         kept = {"blob": sha256, "size_bytes": 4006}
         await place.then(chat_id, 5, Event(A, MessageEnded(kept, [], "0" * 64, "stop", None, Timings(1.0, 2.0), 1)))
         [found] = await place.found("needle")
@@ -268,7 +269,7 @@ def test_rows_and_events_give_the_same_for_random_histories_and_searches(
 
     async def check() -> None:
         log = MemoryLog(lambda _: None)
-        twin = MemoryHistory(log)
+        twin = MemoryHistory(log, blobs_of(log))
         ours: set[UUID] = set()
         for events in chats:
             chat_id = await world.append(events)
@@ -318,7 +319,7 @@ def test_every_way_finds_the_same_page(
 
     async def check() -> None:
         log = MemoryLog(lambda _: None)
-        twin = MemoryHistory(log)
+        twin = MemoryHistory(log, blobs_of(log))
         for number in range(16):
             owner = OWNER if number % 4 else READER
             events: list[Event[Any]] = [Event(None, ChatCreated(owner, sentence()))]

@@ -26,7 +26,7 @@ from api.process.server import System
 from api.settings import Settings
 from tests.api.turns import by_turns
 
-WAIT_S = 10  # nothing is measured by it: it only ends a test that hangs
+WAIT_S = 60  # nothing is measured by it: it only ends a test that hangs
 LISTS = re.compile(r"/api/v1/chats/(?![0-9a-f-]{36})")
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client import Backoff
-from client.backoff import Answer, answer_to, answer_to_status
+from stenograph_client import Backoff
+from stenograph_client.backoff import Answer, answer_to, answer_to_status
 
 
 def longest(low: float, high: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from client import (
+from stenograph_client import (
     AccessEnded,
     AlreadyFollowed,
     CaughtUp,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from client import ApiError, Client, Conflict, CursorGone, Forbidden, NotFound, NotSignedIn, ServerUnreachable
+from stenograph_client import ApiError, Client, Conflict, CursorGone, Forbidden, NotFound, NotSignedIn, ServerUnreachable
 
 pytestmark = pytest.mark.anyio
 DROP = (0, {})  # read the request and break off: whether it was done, nobody can say

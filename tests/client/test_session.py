@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client import AccessEnded, AlreadyFollowed, CaughtUp, EpochChanged, Event, GapNotRepaired, Snapshot, SubscriptionRefused
-from client.events import Frame, decode_frame
-from client.session import GAPS_MAX, Again, Deliver, End, Out, Send, Session, Track
+from stenograph_client import AccessEnded, AlreadyFollowed, CaughtUp, EpochChanged, Event, GapNotRepaired, Snapshot, SubscriptionRefused
+from stenograph_client.events import Frame, decode_frame
+from stenograph_client.session import GAPS_MAX, Again, Deliver, End, Out, Send, Session, Track
 from tests.client.world import CHAT, EPOCH, OTHER_EPOCH, SECOND, wire
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.settings import Settings
-from client import Client, CursorGone, EpochChanged, Event, NotFound, Snapshot, SubscriptionRefused
+from stenograph_client import Client, CursorGone, EpochChanged, Event, NotFound, Snapshot, SubscriptionRefused
 from tests.api.conftest import Running, Serving, on_one_and_two, serving
 from tests.client.line import bad_line
 from tests.client.world import WAIT_S, one, soon

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from client import Backoff, Client
+from stenograph_client import Backoff, Client
 
 EPOCH = "0190aaaa-0000-7000-8000-000000000001"
 OTHER_EPOCH = "0190bbbb-0000-7000-8000-000000000002"

@@ -11,8 +11,10 @@ import pytest
 from adapters.identity import JwtTokens
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.log import MemoryLog
+from adapters.memory.tickets import MemoryTickets
 from adapters.postgres.credentials import PostgresCredentials
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
+from adapters.postgres.tickets import PostgresTickets
 from commands.accounts import (
     ATTEMPTS_KEPT_MAX,
     GUESSES_OF_ONE_FROM_ONE_PLACE,
@@ -63,11 +65,12 @@ class PlainHasher:
 class Process:
     """One server process: its own accounts and its own end of the log. What it hears of the log is said by ``hear``."""
 
-    def __init__(self, log: Any, credentials: Any, **options: Any) -> None:
+    def __init__(self, log: Any, credentials: Any, tickets: Any, **options: Any) -> None:
         self.log = log
         self.hasher = PlainHasher()
         self.credentials = credentials
-        self.accounts = Accounts(log, credentials, credentials, self.hasher, JwtTokens(SECRET), **options)
+        self.tickets = tickets
+        self.accounts = Accounts(log, credentials, tickets, self.hasher, JwtTokens(SECRET), **options)
         self._heard = 0
 
     async def hear(self) -> None:
@@ -94,16 +97,16 @@ def dsn(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture
 async def start(dsn: str | None) -> AsyncIterator[Start]:
     """Starts one more process on the same history."""
-    shared = MemoryLog(), MemoryCredentials()
+    shared = MemoryLog(), MemoryCredentials(), MemoryTickets()
     logs: list[PostgresLog] = []
 
     async def started(**options: Any) -> Process:
         if dsn is None:
             return Process(*shared, **options)
-        log = PostgresLog(dsn, lambda _: None)
+        log = postgres_log(dsn, lambda _: None)
         await log.start()
         logs.append(log)
-        return Process(log, PostgresCredentials(log.reader), **options)
+        return Process(log, PostgresCredentials(log.reader), PostgresTickets(log.reader), **options)
 
     yield started
     for log in logs:
@@ -297,7 +300,7 @@ async def test_an_admin_who_ends_between_an_act_s_decision_and_its_commit_has_no
     root, bob = await one.sign_up("root"), await one.sign_up("bob")
     await one.accounts.change(root, ChangeRole(user_id=bob.user_id, by=None, role="admin"))
     log = CountedLog(one.log)
-    elsewhere = Process(log, one.credentials)
+    elsewhere = Process(log, one.credentials, one.tickets)
     admin = (await elsewhere.accounts.sign_in("bob@example.org", PASSWORD)).principal
 
     async def ended() -> None:
@@ -433,7 +436,7 @@ class CountedLog:
 
 async def test_who_is_known_is_authenticated_without_a_query(one: Process) -> None:
     log = CountedLog(one.log)
-    process = Process(log, one.credentials)
+    process = Process(log, one.credentials, one.tickets)
     await one.sign_up("ada")
     session = await process.accounts.sign_in("ada@example.org", PASSWORD)
     key = await process.accounts.create_api_key(session.principal)
@@ -449,7 +452,7 @@ async def test_what_passes_while_an_account_is_read_is_not_missed(one: Process) 
     root, bob = await one.sign_up("root"), await one.sign_up("bob")
     token = (await one.accounts.sign_in("bob@example.org", PASSWORD)).token
     log = CountedLog(one.log)
-    cold = Process(log, one.credentials)
+    cold = Process(log, one.credentials, one.tickets)
     await cold.hear()
 
     async def demoted_meanwhile() -> None:
@@ -611,7 +614,7 @@ async def test_an_attempt_that_succeeded_is_taken_back_alone() -> None:
         attempts.count(("place", 3))
     for _ in range(10):
         attempts.count(("place", 3))
-        attempts.take_back(("place", 3))
+        attempts.forget_one(("place", 3))
     attempts.count(("place", 3))
     with pytest.raises(TooManyAttempts):
         attempts.count(("place", 3))

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
+from adapters.memory.nodes import MemoryNodes
 from commands.chats import Chats
 from commands.generation.run import Run
 from commands.generation.runs import Runs
@@ -29,6 +31,24 @@ async def until(is_so: Callable[[], Any]) -> None:
             await asyncio.sleep(0)
 
 
+class FailingBlobs(MemoryBlobs):
+    before_put: Callable[[], Awaitable[None]] | None = None
+
+    async def put(self, stream: Stream, content: bytes) -> str:
+        if self.before_put is not None:
+            await self.before_put()
+        return await super().put(stream, content)
+
+
+class FailingNodes(MemoryNodes):
+    before_beat: Callable[[], Awaitable[None]] | None = None
+
+    async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
+        if self.before_beat is not None:
+            await self.before_beat()
+        await super().beat(node_id, beat)
+
+
 class FailingLog(MemoryLog):
     """``before_append`` and ``after_append`` run around each append: they may wait, or raise. ``reads`` is counted."""
 
@@ -37,8 +57,8 @@ class FailingLog(MemoryLog):
         self.before_append: Callable[[AppendRequest], Awaitable[None]] | None = None
         self.after_append: Callable[[AppendRequest], Awaitable[None]] | None = None
         self.before_read: Callable[[], Awaitable[None]] | None = None
-        self.before_put: Callable[[], Awaitable[None]] | None = None
-        self.before_beat: Callable[[], Awaitable[None]] | None = None
+        self.blobs = FailingBlobs()
+        self.nodes = FailingNodes(self)
         self.reads = 0
         self.appends = 0
 
@@ -56,16 +76,6 @@ class FailingLog(MemoryLog):
         if self.before_read is not None:
             await self.before_read()
         return await super().read(stream, **asked)
-
-    async def put(self, stream: Stream, content: bytes) -> str:
-        if self.before_put is not None:
-            await self.before_put()
-        return await super().put(stream, content)
-
-    async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
-        if self.before_beat is not None:
-            await self.before_beat()
-        await super().beat(node_id, beat)
 
     def of(self, chat_id: UUID) -> list[Event[Any]]:
         return [decode_event(stored) for stored in self._streams.get(chat_stream(chat_id), [])]
@@ -122,7 +132,7 @@ class World:
     def __init__(self, log: FailingLog | None = None) -> None:
         self.log = log or FailingLog()
         self.chats = Chats(self.log)
-        self.runs = Runs(self.chats, self.log)
+        self.runs = Runs(self.chats, self.log.blobs)
         self.provider = ToldProvider()
         self.node_id = NODE if log is None else uuid4()
 
@@ -153,7 +163,7 @@ class World:
         appended = await self.chats.handle(start, actor=ME)
         return Run(
             self.chats,
-            self.log,
+            self.log.blobs,
             provider or self.provider,
             Ask(model="demo", messages=[]),
             chat_id=chat_id,

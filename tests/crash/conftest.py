@@ -49,7 +49,7 @@ def new_server(open_folder: Path, workers: int) -> Iterator[StartServer]:
 def made_folder(open_folder: Path) -> Path:
     """A data folder with a migrated Postgres in it, stopped."""
     folder = open_folder / "made-for-crashes"
-    with EmbeddedPostgres(folder) as embedded:
+    with EmbeddedPostgres(folder, durable=False) as embedded:
         migrate(embedded.dsn)
     return folder
 

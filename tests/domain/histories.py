@@ -46,8 +46,8 @@ from domain.generation import (
     MessageEnded,
     Timings,
 )
-from domain.sharing import SetSnapshotAccess, ShareSnapshot, UnshareSnapshot
-from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, steps_of
+from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion
+from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, steps_of
 
 # No test of ours asserts a time, so hypothesis shall not either: a busy machine is no bug.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -123,7 +123,7 @@ def whole_chats(draw: DrawFn, *, messages_max: int = 8) -> WholeChat:
         chat_id=CHAT,
         owner_id=OWNER,
         title=draw(TEXTS),
-        origin=Origin("test", "original", draw(times), draw(times)),
+        origin=ImportSource("test", "original", draw(times), draw(times)),
         messages=draw(strategies.permutations(messages)),
         current_id=draw(strategies.none() | strategies.sampled_from(ids)) if ids else None,
         fields=draw(UNKNOWN_KEYS),
@@ -220,9 +220,9 @@ def commands() -> SearchStrategy[ChatCommand]:
         strategies.builds(MoveChat, **by, folder_id=strategies.none() | strategies.just(UUID(int=0xF0))),
         strategies.builds(TagChat, **by, name=strategies.sampled_from(["x", "y"]), present=flags),
         strategies.builds(ShareChat, **by, user_id=PEOPLE, permission=strategies.sampled_from(["read", "write", None])),
-        strategies.builds(ShareSnapshot, **by, share_id=IDS, version=strategies.integers(1, 5)),
-        strategies.builds(SetSnapshotAccess, **by, everyone=flags, user_ids=strategies.lists(PEOPLE, max_size=2)),
-        strategies.builds(UnshareSnapshot, **by),
+        strategies.builds(ShareVersion, **by, share_id=IDS, version=strategies.integers(1, 5)),
+        strategies.builds(SetShareLinkAccess, **by, everyone=flags, user_ids=strategies.lists(PEOPLE, max_size=2)),
+        strategies.builds(RemoveShareLink, **by),
         strategies.builds(SelectBranch, **on),
         strategies.builds(EditMessage, **on, fields=UNKNOWN_KEYS | strategies.fixed_dictionaries({"content": TEXTS})),
         strategies.builds(DeleteMessage, **on),

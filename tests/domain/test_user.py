@@ -50,9 +50,9 @@ from domain.user import (
     UserDeactivated,
     UserEvent,
     UserRenamed,
+    account_to_json,
     decide,
     evolve,
-    shown,
 )
 
 ME, OTHER, T, T2, K, K2 = (UUID(int=number) for number in range(1, 7))
@@ -367,7 +367,7 @@ def test_history_is_never_refused() -> None:
 def test_a_person_sees_their_account_without_what_guards_it() -> None:
     profile = ProfileChanged({"bio": "b", "role": "admin"})
     account = fold([CREATED, *map(happened, (LastReadAt(CHAT, 5), TokensRevoked(T), profile))])
-    seen = shown(account)
+    seen = account_to_json(account)
     assert seen["read_versions"] == {CHAT: 5}
     assert (seen["bio"], seen["role"]) == ("b", "user")
     assert "revoked_tokens" not in seen

@@ -27,8 +27,8 @@ from domain.stream import Kind
 from domain.upcasting import Upcast
 from domain.user import UserCreated
 from domain.verify.blobs import StoredBlob
-from domain.verify.finding import Entry, Finding, Head, Rows
-from domain.verify.log import LISTED_MAX, Report, Verifying
+from domain.verify.finding import Finding, LogRow, RowHeader, Rows
+from domain.verify.log import LISTED_MAX, Report, Verification
 from tests.domain.histories import FEW, NODE, OWNER, History, histories, sha256
 
 A, B, Q, M = (UUID(int=number) for number in (0xA, 0xB, 1, 2))
@@ -43,13 +43,13 @@ def entry(
     kind: Kind = "chat",
     at_us: int | None = None,
     actor: bytes | None = None,
-) -> Entry:
+) -> LogRow:
     name, data = encode(event.data)
     message_id = event.message_id.bytes if event.message_id is not None else None
-    return Entry(position, version, stream.bytes, position * 1000 if at_us is None else at_us, kind, message_id, actor, name, data)
+    return LogRow(position, version, stream.bytes, position * 1000 if at_us is None else at_us, kind, message_id, actor, name, data)
 
 
-def log_of(*events: Event[Any]) -> list[Entry]:
+def log_of(*events: Event[Any]) -> list[LogRow]:
     return [entry(number, number, event) for number, event in enumerate(events, 1)]
 
 
@@ -72,11 +72,11 @@ ANSWER: list[Event[Any]] = [
 ]
 
 
-def rows_of(entries: Sequence[Entry]) -> Rows:
+def rows_of(entries: Sequence[LogRow]) -> Rows:
     """As they are read: those with the same head are one run."""
-    runs: list[tuple[Head, int, int]] = []
+    runs: list[tuple[RowHeader, int, int]] = []
     for at, one in enumerate(entries):
-        head = Head(one.stream_id, one.kind, one.message_id, one.type, one.actor)
+        head = RowHeader(one.stream_id, one.kind, one.message_id, one.type, one.actor)
         begin = runs.pop()[1] if runs and runs[-1][0] == head else at
         runs.append((head, begin, at + 1))
     positions, versions, times_us, data = zip(*((one.position, one.version, one.at_us, one.data) for one in entries), strict=True)
@@ -84,11 +84,11 @@ def rows_of(entries: Sequence[Entry]) -> Rows:
 
 
 def verified(
-    entries: Sequence[Entry], *, size: int = 3, first: int = 1, of_stream: bool = False, blobs: Sequence[StoredBlob] = (), **more: Any
+    entries: Sequence[LogRow], *, size: int = 3, first: int = 1, of_stream: bool = False, blobs: Sequence[StoredBlob] = (), **more: Any
 ) -> Report:
-    verifying = Verifying(first=first, of_stream=of_stream, **more)
+    verifying = Verification(first=first, of_stream=of_stream, **more)
     for at in range(0, len(entries), size):
-        verifying.take(rows_of(entries[at : at + size]))
+        verifying.add_rows(rows_of(entries[at : at + size]))
     for blob in blobs:
         verifying.add(verifying.blobs.compare(blob))
     verifying.add(verifying.blobs.left())
@@ -99,7 +99,7 @@ def named(report: Report) -> list[tuple[str, int | None]]:
     return [(finding.check, finding.position) for finding in report.findings]
 
 
-def changed(entries: Sequence[Entry], position: int, **fields: Any) -> list[Entry]:
+def changed(entries: Sequence[LogRow], position: int, **fields: Any) -> list[LogRow]:
     return [replace(one, **fields) if one.position == position else one for one in entries]
 
 
@@ -393,6 +393,6 @@ def test_every_damage_is_counted_and_the_first_ones_are_listed() -> None:
 
 
 def test_what_stands_at_no_position_comes_last() -> None:
-    verifying = Verifying()
+    verifying = Verification()
     verifying.add([Finding(check="x", position=None, text=""), Finding(check="y", position=3, text="")])
     assert named(verifying.report(3)) == [("y", 3), ("x", None)]

@@ -14,7 +14,7 @@ from domain.chat.facts import BranchSelected, ChatArchived, ChatCreated, ChatImp
 from domain.chat.state import EMPTY
 from domain.errors import ImportRefused
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded
-from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, imported_id, steps_of
+from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id, steps_of
 from tests.domain.histories import CHAT, FEW, OWNER, READER, whole_chats
 
 Q, A, B, C = (UUID(int=number) for number in range(1, 5))
@@ -25,7 +25,7 @@ def message(message_id: UUID, parent_id: UUID | None = None, **more: Any) -> Who
 
 
 def chat(*messages: WholeMessage, **more: Any) -> WholeChat:
-    return WholeChat(chat_id=CHAT, owner_id=OWNER, title="a title", origin=Origin("test", "original"), messages=messages, **more)
+    return WholeChat(chat_id=CHAT, owner_id=OWNER, title="a title", origin=ImportSource("test", "original"), messages=messages, **more)
 
 
 def facts(whole: WholeChat) -> list[Any]:
@@ -37,7 +37,7 @@ def order(whole: WholeChat) -> list[UUID | None]:
 
 
 def test_it_begins_unlisted_and_ends_listed() -> None:
-    origin = Origin("test", "original", datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
+    origin = ImportSource("test", "original", datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
     made = facts(msgspec.structs.replace(chat(message(Q), fields={"models": ["m"]}, folder_id=B, client_id="c"), origin=origin))
     assert made == [
         ChatCreated(OWNER, "a title", B, "c", False, {"models": ["m"]}),

@@ -14,7 +14,7 @@ import pytest
 from adapters.postgres import bell as bells
 from adapters.postgres.bell import PAYLOAD_BYTES_MAX, Bell
 from adapters.postgres.connection import connect
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import postgres_log
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatRenamed
 from domain.event import Event
@@ -72,7 +72,8 @@ async def heard(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 def hang_up(database: str, application: str) -> int:
     with psycopg.connect(database, autocommit=True) as owner:
         ended = owner.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [f"stenograph {application}"]
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()",
+            [f"stenograph {application}"],
         )
         return len(ended.fetchall())
 
@@ -124,7 +125,7 @@ async def test_signals_take_as_many_payloads_as_they_need_and_one_that_fits_nowh
 async def test_a_listener_whose_connection_was_ended_listens_again_and_looks_at_what_it_missed(
     database: str, heard: Callable[..., Any]
 ) -> None:
-    log = PostgresLog(database, lambda _: None)
+    log = postgres_log(database, lambda _: None)
     await log.start()
     try:
         one, two = await heard("one"), await heard("two")

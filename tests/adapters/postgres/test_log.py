@@ -13,7 +13,7 @@ import pytest
 from adapters.postgres import connection as connections
 from adapters.postgres.appender import CALL, Waiting, call_arguments
 from adapters.postgres.connection import APP_ROLE, connect
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import ANY, Appended, AppendRequest, Claim, CommandKey, StreamAppend
 from domain.chat.facts import ChatRenamed
 from domain.errors import BadRequest, ConcurrencyConflict, LogUnavailable, Refusal
@@ -32,7 +32,7 @@ WAITING_FOR_THE_LOCK = """
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None, hold_s=30)
+    made = postgres_log(database, lambda _: None, hold_s=30)
     await made.start()
     yield made
     await made.close()
@@ -96,14 +96,14 @@ def arguments(*requests: AppendRequest) -> list[Any]:
 
 async def waiting(holder: Any, calls: int) -> None:
     """Until so many wait at the append lock."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await holder.fetchval(WAITING_FOR_THE_LOCK) < calls:  # noqa: ASYNC110  # only Postgres knows
             await asyncio.sleep(0.01)
 
 
 async def test_where_much_waits_two_batches_are_in_flight_and_never_a_stream_in_both(database: str) -> None:
     told: list[Stored] = []
-    log = PostgresLog(database, told.extend, hold_s=30)
+    log = postgres_log(database, told.extend, hold_s=30)
     await log.start()
     holder = await asyncpg.connect(database)
     twice = chat_stream(uuid4())
@@ -179,7 +179,7 @@ async def test_a_snapshot_that_is_held_open_holds_nobody_up_and_sees_what_it_saw
 
 async def test_who_waits_too_long_for_the_lock_asks_again(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "LOCK_TIMEOUT_MS", 20)
-    log = PostgresLog(database, lambda _: None)
+    log = postgres_log(database, lambda _: None)
     await log.start()
     holder = await connect(database, application="test")
     await holder.execute("SELECT pg_advisory_lock($1)", APPEND_LOCK)
@@ -259,7 +259,7 @@ async def test_a_question_that_postgres_cannot_take_is_refused_as_one(log: Postg
 
 
 async def test_a_request_larger_than_a_batch_goes_alone_and_the_others_around_it(database: str) -> None:
-    log = PostgresLog(database, lambda _: None, batch_events_max=3)
+    log = postgres_log(database, lambda _: None, batch_events_max=3)
     await log.start()
     streams = [chat_stream(uuid4()) for _ in range(8)]
     sizes = [1, 2, 5, 1, 1, 3, 4, 1]
@@ -277,7 +277,7 @@ async def test_a_request_larger_than_a_batch_goes_alone_and_the_others_around_it
 @pytest.fixture
 async def bulk(database: str) -> AsyncIterator[PostgresLog]:
     """One that gives way to others."""
-    made = PostgresLog(database, lambda _: None, gives_way=True)
+    made = postgres_log(database, lambda _: None, gives_way=True)
     await made.start()
     yield made
     await made.close()
@@ -315,7 +315,7 @@ async def test_a_bulk_load_takes_no_refusal_of_its_own_for_the_writing_of_others
 
 
 async def test_what_still_waits_when_it_closes_is_written_first(database: str) -> None:
-    log = PostgresLog(database, lambda _: None)
+    log = postgres_log(database, lambda _: None)
     await log.start()
     waiting = [asyncio.create_task(log.append(a_request())) for _ in range(50)]
     await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.postgres.verify import BATCH_BYTES, NoSuchStream, Verified, read, sent, verify
 from adapters.projector.checkpoints import listed
@@ -33,13 +33,14 @@ from domain.generation import (
 )
 from domain.stream import Stream, chat_stream, user_stream
 from domain.user import UserCreated
-from domain.verify.finding import Entry
+from domain.verify.finding import LogRow
 from domain.verify.log import Report
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from projections.projection import Projection
 from tests.domain.histories import NODE, OWNER, sha256
+from tests.stores import blobs_of
 
 pytestmark = pytest.mark.anyio
 ALL: tuple[Projection, ...] = (ChatList(), ChatSearch(), ChatTree())
@@ -49,7 +50,7 @@ ADA = Actor(OWNER, "Ada 🦉", "admin")
 
 @pytest.fixture
 async def log(database: str) -> AsyncIterator[PostgresLog]:
-    made = PostgresLog(database, lambda _: None)
+    made = postgres_log(database, lambda _: None)
     await made.start()
     yield made
     await made.close()
@@ -101,7 +102,7 @@ async def seeded(log: PostgresLog) -> Seeded:
         )
     await append(log, chat, [*whole(e, q)[:-1], Event(e, GenerationFailed("x", "y"))])
     large = "long " * 40_000
-    kept = await log.put(chat, large.encode())
+    kept = await blobs_of(log).put(chat, large.encode())
     blob = await append(
         log, chat, whole(uuid4(), q, ("text", [large[:30_000]] * 6 + [large[180_000:]]), content={"blob": kept, "size_bytes": 200_000})
     )
@@ -179,7 +180,7 @@ async def test_what_is_written_meanwhile_is_no_false_alarm(database: str, seeded
     assert await log.head() > head
 
 
-def columns(one: Entry) -> tuple[Any, ...]:
+def columns(one: LogRow) -> tuple[Any, ...]:
     at = EPOCH + timedelta(microseconds=one.at_us)
     return one.position, one.version, one.stream_id, at, one.kind, one.message_id, one.type, one.actor, one.data
 

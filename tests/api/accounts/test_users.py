@@ -230,7 +230,7 @@ async def test_a_client_that_connects_or_sends_a_heartbeat_was_seen(server: Runn
     connected = await seen()
     assert connected[admin.id] is None
     assert isinstance(connected[bob.id], int)
-    server.system.log._active.clear()  # type: ignore[union-attr]  # the app of these tests is on the one in memory
+    server.system.stores.activity._active.clear()  # type: ignore[attr-defined]  # the app of these tests is on the one in memory
     await wire.say(op="heartbeat")
     await wire.say(op="subscribe", id=1, stream="chat/none", after="now")
     await wire.op("error")  # what came before it was heard

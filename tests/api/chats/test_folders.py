@@ -7,15 +7,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.chats import folders
-from api.chats import lists as chat_list
-from api.chats.chat import delete_chat
 from api.settings import Settings
-from commands.accounts import Principal
+from commands import own_chats
 from commands.chats import Chats
+from commands.deleting import delete_chat
 from commands.generation.runs import Runs
 from domain.chat.commands import CreateChat
 from domain.errors import LogUnavailable
+from domain.event import Actor
 from tests.api.conftest import Running, User, running
 
 pytestmark = pytest.mark.anyio
@@ -278,13 +277,13 @@ async def test_what_was_interrupted_is_finished_by_asking_again(server: Running,
     plans = await made(ada, "Plans", work)
     chats = [await chat_in(ada, folder_id) for folder_id in (work, plans, work)]
 
-    async def away(chats: Chats, runs: Runs, principal: Principal, chat_id: UUID, only_from: Collection[UUID] | None = None) -> None:
+    async def away(chats: Chats, runs: Runs, actor: Actor, chat_id: UUID, only_from: Collection[UUID] | None = None) -> None:
         if chat_id == UUID(chats_away):
             raise LogUnavailable("gone for a moment")
-        await delete_chat(chats, runs, principal, chat_id, only_from)
+        await delete_chat(chats, runs, actor, chat_id, only_from)
 
     chats_away = chats[1]
-    monkeypatch.setattr(folders, "delete_chat", away)
+    monkeypatch.setattr(own_chats, "delete_chat", away)
     broken = await ada.http.delete(f"/api/v1/folders/{work}")
     assert (broken.status_code, broken.json()["code"]) == (503, "log_unavailable")
     assert set(await tree(ada)) == {"Work", "Plans"}, "the folder goes last"
@@ -295,7 +294,7 @@ async def test_what_was_interrupted_is_finished_by_asking_again(server: Running,
 
 
 async def test_all_chats_are_meant_however_many_a_page_holds(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_list, "OWN_CHATS_PAGE", 2)
+    monkeypatch.setattr(own_chats, "OWN_CHATS_PAGE", 2)
     ada = await server.sign_up()
     work = await made(ada, "Work")
     for number in range(5):

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.chats.references import THREAD_MESSAGES
 from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import AppendRequest, Origin, StreamAppend
+from commands.references import THREAD_MESSAGES
 from domain.chat.facts import ChatCreated, MessageAdded, MessageEdited
 from domain.event import Event
 from domain.stream import chat_stream

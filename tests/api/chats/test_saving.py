@@ -10,10 +10,12 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
-from api.chats.saving import Saving, parsed
 from commands.chats import Chats
+from commands.saving.saved_chat import parse_saved_chat
+from commands.saving.saver import ChatSaver
 from domain.chat.commands import AddMessage, CreateChat, ShareChat
 from domain.errors import EditConflict
 from domain.event import Actor
@@ -81,9 +83,10 @@ class Client:
 
     async def save(self, *, named: bool = True) -> EditConflict | None:
         world = self.world
-        saving = Saving(world.chats, world.history, world.log, world.log, self.actor)
+        saver = ChatSaver(world.chats, world.history, world.log, world.blobs)
         try:
-            await saving.save(CHAT, parsed(self.copy, self.actor.id, self.version if named else None), None)
+            saved_chat = parse_saved_chat(self.copy, self.actor.id, self.version if named else None)
+            await saver.save(self.actor, CHAT, saved_chat, None)
         except EditConflict as conflict:
             return conflict
         return None
@@ -91,8 +94,8 @@ class Client:
 
 class World:
     def __init__(self) -> None:
-        self.log = MemoryLog()
-        self.history = MemoryHistory(self.log)
+        self.log, self.blobs = MemoryLog(), MemoryBlobs()
+        self.history = MemoryHistory(self.log, self.blobs)
         self.chats = Chats(self.log)
         self.made = 0
 

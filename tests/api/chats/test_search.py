@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.chats.list_scope import PAGE_CHATS
+from api.chats.list_items import PAGE_CHATS
 from tests.api.conftest import Running, User
 
 pytestmark = pytest.mark.anyio

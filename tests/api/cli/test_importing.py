@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import AppendRequest, Claim, StreamAppend
 from commands.transfer.open_webui import SOURCE
 from domain.event import Event
@@ -22,6 +22,7 @@ from domain.user import UserCreated
 from domain.whole_chat import imported_id
 from tests.commands.transfer.test_open_webui import row
 from tests.domain.histories import OWNER, READER
+from tests.stores import blobs_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,7 +31,7 @@ Steno = Callable[..., tuple[int, str]]
 
 def ask(database: str, question: Callable[[PostgresLog], Any]) -> Any:
     async def asked() -> Any:
-        log = PostgresLog(database, lambda _: None)
+        log = postgres_log(database, lambda _: None)
         await log.start()
         try:
             return await question(log)
@@ -142,7 +143,7 @@ def test_a_message_of_thirty_megabytes_is_kept_whole(steno: Steno, database: str
     chat = ask(database, lambda log: PostgresHistory(log.reader).chat(chat_id))
     [content] = [message["content"] for message in chat.messages.values() if message.get("client_id") == "a"]
     assert content["size_bytes"] == 30_000_000
-    assert len(ask(database, lambda log: log.get(chat_stream(chat_id), content["blob"]))) == 30_000_000
+    assert len(ask(database, lambda log: blobs_of(log).get(chat_stream(chat_id), content["blob"]))) == 30_000_000
 
 
 @pytest.mark.parametrize(("text", "reason"), [("", "empty"), ("hello", "neither"), ("[", "ends before it is complete")])

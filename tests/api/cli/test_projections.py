@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import postgres_log
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated
 from domain.event import Event
@@ -39,7 +39,7 @@ def steno(database: str, tmp_path: Path) -> Steno:
 @pytest.fixture
 def with_chats(database: str) -> None:
     async def append() -> None:
-        log = PostgresLog(database, lambda _: None)
+        log = postgres_log(database, lambda _: None)
         await log.start()
         for number in range(3):
             chat = chat_stream(uuid4())

@@ -13,7 +13,7 @@ import pytest
 
 from adapters.postgres.export import WholeExport
 from adapters.postgres.history import PostgresHistory
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import AppendRequest, Claim, StreamAppend
 from domain.chat.facts import ChatCreated, ChatDeleted, MessageAdded
 from domain.event import Event
@@ -22,6 +22,7 @@ from domain.user import UserCreated
 from tests.commands.transfer.test_restore import CHAT, ME, OTHER, events_of, exported, talk
 from tests.conftest import create_database, database_name, drop_database
 from tests.domain.histories import OWNER
+from tests.stores import blobs_of
 
 ROOT = Path(__file__).parents[3]
 BOB = UUID(int=0xB0B)
@@ -51,7 +52,7 @@ def another(postgres_dsn: str, migrated_template: str) -> Iterator[str]:
 
 
 async def opened(dsn: str) -> PostgresLog:
-    log = PostgresLog(dsn, lambda _: None)
+    log = postgres_log(dsn, lambda _: None)
     await log.start()
     return log
 
@@ -72,7 +73,7 @@ def filled(database: str) -> str:
         await with_account(database, OWNER, "me@example.org")
         await with_account(database, BOB, "bob@example.org")
         log = await opened(database)
-        kept = {"blob": await log.put(OTHER, ("ü" * 200_000).encode()), "size_bytes": 400_000}
+        kept = {"blob": await blobs_of(log).put(OTHER, ("ü" * 200_000).encode()), "size_bytes": 400_000}
         await log.append(AppendRequest([StreamAppend(CHAT, talk("word " * 700), 0)], ME))
         await log.append(AppendRequest([StreamAppend(OTHER, [*talk()[:1], Event(UUID(int=9), MessageAdded(None, "user", kept))], 0)], ME))
         await log.append(AppendRequest([StreamAppend(BOBS, [Event(None, ChatCreated(BOB, "Bob's")), Event(None, ChatDeleted())], 0)]))

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import postgres_log
 from adapters.projector.rebuild import rebuild
 from api.app import PROJECTIONS
 from commands.ports import AppendRequest, StreamAppend
@@ -48,7 +48,7 @@ def steno(environment: dict[str, str]) -> Steno:
 @pytest.fixture
 def with_a_chat(database: str) -> None:
     async def append() -> None:
-        log = PostgresLog(database, lambda _: None)
+        log = postgres_log(database, lambda _: None)
         await log.start()
         events = [Event(None, ChatCreated(OWNER, "a chat")), Event(uuid4(), MessageAdded(None, "user", "Hi"))]
         await log.append(AppendRequest([StreamAppend(chat_stream(CHAT), events, 0)]))

@@ -10,16 +10,16 @@ from api.streams.frames import (
     FRAMES_BURST,
     FRAMES_PER_S,
     ID_CHARACTERS_MAX,
-    Alive,
     Authenticate,
     Close,
-    Connection,
     Effect,
-    Join,
-    Leave,
+    EndSubscription,
     MarkRead,
-    Say,
-    Signal,
+    NoteActive,
+    ProtocolState,
+    SendFrame,
+    SendSignal,
+    StartSubscription,
 )
 from domain.cursor import Cursor
 from domain.stream import Stream, chat_stream
@@ -29,31 +29,31 @@ OTHER = chat_stream(UUID("0190a000-0000-7000-8000-000000000002"))
 EPOCH = UUID("0190a000-0000-7000-8000-00000000000e")
 
 
-def welcomed(subscriptions_max: int = 3) -> Connection:
-    connection = Connection(subscriptions_max)
+def welcomed(subscriptions_max: int = 3) -> ProtocolState:
+    connection = ProtocolState(subscriptions_max)
     connection.authenticated = True
     return connection
 
 
-def said(connection: Connection, **frame: Any) -> list[Effect]:
+def said(connection: ProtocolState, **frame: Any) -> list[Effect]:
     return connection.receive(json.dumps(frame), 0.0)
 
 
-def joined(connection: Connection, stream: Stream = CHAT) -> None:
+def joined(connection: ProtocolState, stream: Stream = CHAT) -> None:
     (effect,) = said(connection, op="subscribe", stream=str(stream), after="start")
-    assert isinstance(effect, Join)
+    assert isinstance(effect, StartSubscription)
 
 
 def refusal(effects: list[Effect]) -> dict[str, Any]:
     (effect,) = effects
-    assert isinstance(effect, Say)
+    assert isinstance(effect, SendFrame)
     frame: dict[str, Any] = json.loads(effect.frame)
     assert frame.pop("op") == "error"
     return frame
 
 
 def test_hello_asks_for_its_token_to_be_checked_at_first_and_later() -> None:
-    assert said(Connection(3), op="hello", token="t") == [Authenticate("t")]
+    assert said(ProtocolState(3), op="hello", token="t") == [Authenticate("t")]
     assert said(welcomed(), op="hello", token="fresh") == [Authenticate("fresh")]
 
 
@@ -68,20 +68,24 @@ def test_before_hello_everything_else_is_refused(op: str) -> None:
         "answer": {"call_id": "c"},
         "chunk": {"call_id": "c", "seq": 0},
     }
-    assert refusal(said(Connection(3), op=op, **frames.get(op, {})))["code"] == "not_authenticated"
+    assert refusal(said(ProtocolState(3), op=op, **frames.get(op, {})))["code"] == "not_authenticated"
 
 
 def test_a_subscribe_becomes_a_join_from_its_cursor() -> None:
     connection = welcomed()
-    assert said(connection, op="subscribe", id=7, stream=str(CHAT), after=f"{EPOCH}:42") == [Join(7, CHAT, Cursor(EPOCH, 42), False)]
-    assert said(connection, op="subscribe", id="x", stream=str(OTHER), after="now", snapshot=True) == [Join("x", OTHER, "now", True)]
+    assert said(connection, op="subscribe", id=7, stream=str(CHAT), after=f"{EPOCH}:42") == [
+        StartSubscription(7, CHAT, Cursor(EPOCH, 42), False)
+    ]
+    assert said(connection, op="subscribe", id="x", stream=str(OTHER), after="now", snapshot=True) == [
+        StartSubscription("x", OTHER, "now", True)
+    ]
 
 
 def test_a_second_subscription_to_a_stream_is_refused_until_the_first_has_ended() -> None:
     connection = welcomed()
     joined(connection)
     assert refusal(said(connection, op="subscribe", id=2, stream=str(CHAT), after="start"))["id"] == 2
-    assert said(connection, op="unsubscribe", id=3, stream=str(CHAT)) == [Leave(3, CHAT)]
+    assert said(connection, op="unsubscribe", id=3, stream=str(CHAT)) == [EndSubscription(3, CHAT)]
     joined(connection)
     connection.left(CHAT)
     joined(connection)
@@ -111,7 +115,7 @@ def test_only_what_is_subscribed_to_can_be_talked_about() -> None:
     for frame in ({"op": "typing", "typing": True}, {"op": "read", "version": 1}, {"op": "unsubscribe"}):
         assert refusal(said(connection, **frame, stream=str(CHAT)))["code"] == "bad_request"
     joined(connection)
-    assert said(connection, op="typing", stream=str(CHAT), message_id="m", typing=False) == [Signal(CHAT, "m", False)]
+    assert said(connection, op="typing", stream=str(CHAT), message_id="m", typing=False) == [SendSignal(CHAT, "m", False)]
     assert said(connection, op="read", stream=str(CHAT), version=5) == [MarkRead(CHAT, 5)]
 
 
@@ -120,11 +124,11 @@ def test_what_goes_to_everybody_in_a_stream_is_short() -> None:
     joined(connection)
     long = "x" * (ID_CHARACTERS_MAX + 1)
     assert refusal(said(connection, op="typing", stream=str(CHAT), message_id=long, typing=True))["code"] == "bad_request"
-    assert said(connection, op="typing", stream=str(CHAT), message_id=long[1:], typing=True) == [Signal(CHAT, long[1:], True)]
+    assert said(connection, op="typing", stream=str(CHAT), message_id=long[1:], typing=True) == [SendSignal(CHAT, long[1:], True)]
 
 
 def test_a_heartbeat_says_that_somebody_is_there() -> None:
-    assert said(welcomed(), op="heartbeat") == [Alive()]
+    assert said(welcomed(), op="heartbeat") == [NoteActive()]
 
 
 @pytest.mark.parametrize(
@@ -153,11 +157,11 @@ def test_a_refusal_carries_the_id_of_what_it_refuses_also_when_that_did_not_fit(
 def test_too_many_frames_end_the_connection_and_a_pause_makes_up_for_many() -> None:
     connection = welcomed()
     for _ in range(FRAMES_BURST):
-        assert connection.receive('{"op":"heartbeat"}', 10.0) == [Alive()]
+        assert connection.receive('{"op":"heartbeat"}', 10.0) == [NoteActive()]
     (effect,) = connection.receive('{"op":"heartbeat"}', 10.0)
     assert isinstance(effect, Close)
     assert effect.code == 4429
     rested = welcomed()
     for second in range(100):
         for _ in range(FRAMES_PER_S):
-            assert rested.receive('{"op":"heartbeat"}', float(second)) == [Alive()]
+            assert rested.receive('{"op":"heartbeat"}', float(second)) == [NoteActive()]

@@ -240,7 +240,7 @@ async def test_a_stream_that_cannot_be_is_refused(server: Running, stream: str) 
 
 
 async def test_a_page_of_large_events_is_cut_and_its_next_goes_on(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.streams.http.PAGE_BYTES_MAX", 5_000)
+    monkeypatch.setattr("commands.event_pages.PAGE_BYTES_MAX", 5_000)
     user = await server.sign_up()
     chat_id = await user.new_chat()
     for number in range(6):
@@ -259,7 +259,7 @@ async def test_content_by_reference_is_for_the_streams_readers(server: Running) 
     ada, bob = await server.sign_up(), await server.sign_up("Bob")
     chat_id = await ada.new_chat()
     content = b"<script>large</script>"
-    sha256 = await server.system.log.put(chat_stream(UUID(chat_id)), content)
+    sha256 = await server.system.stores.blobs.put(chat_stream(UUID(chat_id)), content)
     assert sha256 == hashlib.sha256(content).hexdigest()
     path = f"/api/v1/streams/chat/{chat_id}/blobs/"
     answer = await ada.get(path + sha256)

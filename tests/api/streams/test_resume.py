@@ -41,17 +41,23 @@ async def test_a_gap_is_filled_without_being_asked_for(server: Running) -> None:
     stream = f"chat/{chat_id}"
     begun = await user.ask(chat_id, "demo:30")
     seen: list[int] = []
+    end = None
     for _ in range(4):  # looks in again and again while it streams, and never says what it has missed
         wire = await server.connect(user)
         await wire.say(op="subscribe", id=1, stream=stream, after=server.cursor(seen[-1]) if seen else "start")
         while not wire.versions(stream):
             await wire.frame()
         seen += wire.versions(stream)
+        end = wire.event_of(stream, "message_end")
         await wire.socket.close()
-    wire = await server.connect(user)
-    await wire.say(op="subscribe", id=1, stream=stream, after=server.cursor(seen[-1]))
-    end = await wire.event(stream, "message_end")
-    assert_dense(seen + wire.versions(stream), 1, end["version"])
+        if end is not None:  # on a busy machine all of it may pass between two looks, and nothing is left to wait for
+            break
+    if end is None:
+        wire = await server.connect(user)
+        await wire.say(op="subscribe", id=1, stream=stream, after=server.cursor(seen[-1]))
+        end = await wire.event(stream, "message_end")
+        seen += wire.versions(stream)
+    assert_dense(seen, 1, end["version"])
     assert begun["message_id"] == end["message_id"]
 
 

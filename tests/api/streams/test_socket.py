@@ -164,14 +164,14 @@ async def test_typing_ends_with_the_access_also_for_who_has_not_heard_of_it_yet(
         await wire.say(op="subscribe", id=1, stream=stream, after="now")
         await wire.op("caught_up", stream=stream)
     live = server.system.live
-    fresh, live.fresh = live.fresh, lambda: False  # events wait, as they do for a slow reader
+    fresh, live.has_recent_contact = live.has_recent_contact, lambda: False  # events wait, as they do for a slow reader
     await ada.post(share, {"user_id": bob.id, "permission": None})
     for wire in (mine, theirs):
         await wire.say(op="typing", stream=stream, typing=True)
     for wire in (mine, theirs, mine):  # whatever was said before has arrived by then
         await wire.say(op="subscribe", id=2, stream="chat/none", after="now")
         await wire.op("error")
-    live.fresh = fresh
+    live.has_recent_contact = fresh
     await theirs.op("unsubscribed", stream=stream)
     assert not any(frame["op"] == "ephemeral" for wire in (mine, theirs) for frame in wire.frames)
 
@@ -228,10 +228,10 @@ async def test_a_process_cut_off_from_the_log_serves_nothing_from_memory(server:
     await wire.say(op="subscribe", id=1, stream=stream, after="now")
     await wire.op("caught_up", stream=stream)
     live = server.system.live
-    fresh, live.fresh = live.fresh, lambda: False
+    fresh, live.has_recent_contact = live.has_recent_contact, lambda: False
     await user.add(chat_id, "unseen")
     await wire.say(op="subscribe", id=2, stream="chat/none", after="now")
     await wire.op("error")
     assert wire.events(stream) == []
-    live.fresh = fresh
+    live.has_recent_contact = fresh
     await wire.event(stream, "message_added")

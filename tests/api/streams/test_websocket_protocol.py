@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import tests.api.conftest
 from api.process.serve import config
 from api.settings import Settings
-from api.streams.socket import Joined, Socket
+from api.streams.socket import Socket, SocketSubscription
 from api.streams.websocket_protocol import AsgiWire, payload_of, text_frame
 from domain.stream import parse_stream
 from tests.api.conftest import WAIT_S, Running, User, Wire, running
@@ -139,7 +139,7 @@ async def test_nothing_goes_out_to_a_slow_reader_after_its_account_has_changed(s
             await bob.add(chat_id, f"{number} " + "y" * 40_000)
         (socket,) = sockets(server)
         await until(lambda: not socket.wire.can_write)
-        (joined,) = [one for one in server.system.hub.subscriptions(parse_stream(stream)) if isinstance(one, Joined)]
+        (joined,) = [one for one in server.system.hub.subscriptions(parse_stream(stream)) if isinstance(one, SocketSubscription)]
         had = joined.cursor
         await admin.http.delete(f"/api/v1/users/{bob.id}")
         wire.socket.transport.resume_reading()
@@ -206,13 +206,13 @@ async def test_a_client_that_asks_without_reading_is_read_no_further(settings: S
         chat_id = await user.new_chat()
         for number in range(30):
             await user.add(chat_id, f"{number} " + "y" * 200_000)
-        made, make = list[Any](), server.system.sockets._snapshot
+        made, make = list[Any](), server.system.sockets._context.snapshots._snapshot_of
 
         async def counted(stream: Any, principal: Any) -> tuple[int, bytes]:
             made.append(stream)
             return await make(stream, principal)
 
-        server.system.sockets._snapshot = counted
+        server.system.sockets._context.snapshots._snapshot_of = counted
         reader, writer = await raw_socket(server, user)
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a transport that reads
         stream = f"chat/{chat_id}"

@@ -222,7 +222,7 @@ async def test_a_large_answer_is_kept_by_reference() -> None:
     await run.wait()
     end = end_of(world, run.chat_id)
     assert end.content["size_bytes"] == 200_000 > CONTENT_BYTES_MAX
-    assert await world.log.get(chat_stream(run.chat_id), end.content["blob"]) == (piece * 10).encode()
+    assert await world.log.blobs.get(chat_stream(run.chat_id), end.content["blob"]) == (piece * 10).encode()
     assert end.content["blob"] == end.sha256 == sha256(piece * 10)
 
 
@@ -508,7 +508,7 @@ async def test_a_blob_that_cannot_be_kept_yet_is_kept_later(monkeypatch: pytest.
         if left >= 0:
             raise LogUnavailable("silent")
 
-    world.log.before_put = fail
+    world.log.blobs.before_put = fail
     run = await world.going()
     world.provider.say("x" * (CONTENT_BYTES_MAX + 1))
     world.provider.end()

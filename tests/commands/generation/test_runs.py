@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from commands.generation.run import CONTENT_BYTES_MAX
-from commands.generation.runs import BEATS_PER_LEASE, GAP_BEATS_MAX, Keeper, close_generation
+from commands.generation.runs import BEATS_PER_LEASE, GAP_BEATS_MAX, NodeWatch, close_generation
 from commands.ports import AppendRequest
 from domain.chat.commands import AppendParts, RenameChat
 from domain.errors import LogUnavailable
@@ -27,8 +27,8 @@ class Node:
     def __init__(self, log: FailingLog) -> None:
         self.now_s = 1_000.0
         self.world = World(log)
-        self.keeper = Keeper(
-            log, log, log, self.world.chats, self.world.runs, self.world.node_id, lease_s=LEASE_S, clock=lambda: self.now_s
+        self.keeper = NodeWatch(
+            log.nodes, log, log.blobs, self.world.chats, self.world.runs, self.world.node_id, lease_s=LEASE_S, clock=lambda: self.now_s
         )
 
     @property
@@ -68,10 +68,10 @@ async def test_a_dead_node_is_buried_after_a_whole_lease_and_its_answers_are_clo
     await alive.tick()
     await alive.ticks(LEASE_S)
     assert log.types(run.chat_id)[-1] == "message_delta"
-    assert dead.id in await log.beats()
+    assert dead.id in await log.nodes.beats()
     await alive.tick()
     assert end_of(log, run.chat_id) == GenerationInterrupted(dead.id, "Hel")
-    assert set(await log.beats()) == {alive.id}
+    assert set(await log.nodes.beats()) == {alive.id}
     assert alive.keeper.interrupted == 1
     assert log.types(own.chat_id)[-1] == "message_delta"
     await alive.ticks(LEASE_S * 3)
@@ -114,9 +114,9 @@ async def test_a_stall_inside_ones_own_beat_buries_nobody() -> None:
     async def slowly() -> None:
         watching.now_s += LEASE_S * 2
 
-    log.before_beat = slowly  # Postgres answers, after two leases
+    log.nodes.before_beat = slowly  # Postgres answers, after two leases
     await watching.tick()
-    log.before_beat = None
+    log.nodes.before_beat = None
     await other.tick()
     await watching.tick()
     assert log.types(run.chat_id)[-1] == "message_delta"
@@ -142,7 +142,7 @@ async def test_a_node_that_said_goodbye_is_not_watched_any_more() -> None:
     await gone.tick()
     await watching.tick()
     await gone.keeper.close()
-    assert set(await log.beats()) == {watching.id}
+    assert set(await log.nodes.beats()) == {watching.id}
     await watching.ticks(LEASE_S * 2)
     assert watching.keeper.interrupted == 0
 
@@ -153,7 +153,7 @@ async def test_a_node_that_still_runs_something_does_not_say_goodbye() -> None:
     await node.tick()
     await said(node, "Hel")
     await node.keeper.close()
-    assert set(await log.beats()) == {node.id}
+    assert set(await log.nodes.beats()) == {node.id}
 
 
 async def test_a_zombie_that_comes_back_finds_its_answer_over_and_stops() -> None:
@@ -170,7 +170,7 @@ async def test_a_zombie_that_comes_back_finds_its_answer_over_and_stops() -> Non
     assert zombie.world.provider.left == 1
     assert len(zombie.world.runs) == 0
     await zombie.tick()  # and lives on
-    assert set(await log.beats()) == {zombie.id, watching.id}
+    assert set(await log.nodes.beats()) == {zombie.id, watching.id}
     late = await said(zombie, "again")
     zombie.world.provider.end()
     await late.wait()
@@ -195,11 +195,11 @@ async def test_a_burial_that_was_broken_off_is_finished_at_the_next_look() -> No
     log.before_append = fail_second
     with pytest.raises(LogUnavailable):
         await watching.tick()
-    assert dead.id in await log.beats()
+    assert dead.id in await log.nodes.beats()
     log.before_append = None
     await watching.tick()
     assert [end_of(log, run.chat_id) for run in runs] == [GenerationInterrupted(dead.id, f"answer {number}") for number in range(3)]
-    assert set(await log.beats()) == {watching.id}
+    assert set(await log.nodes.beats()) == {watching.id}
 
 
 async def test_two_that_find_the_same_node_dead_close_its_answer_once() -> None:
@@ -235,7 +235,9 @@ async def test_what_others_started_is_not_closed_with_the_dead_nodes() -> None:
 async def test_the_keepers_loop_outlives_whatever_goes_wrong_in_it() -> None:
     log = FailingLog()
     world = World(log)
-    keeper = Keeper(log, log, log, world.chats, world.runs, world.node_id, lease_s=0.005, clock=asyncio.get_running_loop().time)
+    keeper = NodeWatch(
+        log.nodes, log, log.blobs, world.chats, world.runs, world.node_id, lease_s=0.005, clock=asyncio.get_running_loop().time
+    )
     errors: list[Exception] = []
 
     async def failing() -> None:
@@ -244,10 +246,10 @@ async def test_the_keepers_loop_outlives_whatever_goes_wrong_in_it() -> None:
             raise errors[-1]
 
     await keeper.start()
-    log.before_beat = failing
-    await until(lambda: len(errors) == 4 and log._beats[world.node_id].beat > 6)
+    log.nodes.before_beat = failing
+    await until(lambda: len(errors) == 4 and log.nodes._beats[world.node_id].beat > 6)
     await keeper.close()
-    assert await log.beats() == {}
+    assert await log.nodes.beats() == {}
 
 
 # ------------------------------------------------------------------------------------------- above what everything stands
@@ -259,7 +261,7 @@ async def test_whatever_a_node_runs_was_started_above_the_position_it_beats_with
 
     async def floor() -> int:
         await node.tick()
-        return (await log.beats())[node.id].open_since
+        return (await log.nodes.beats())[node.id].open_since
 
     async def noise() -> None:
         await others.chat(listed=False)
@@ -303,7 +305,7 @@ async def test_whatever_a_node_runs_was_started_above_the_position_it_beats_with
     assert before < late.started_position
     assert between < late.started_position
     assert await floor() == late.started_position - 1
-    found = await log.open_generations(since=between)
+    found = await log.nodes.open_generations(since=between)
     assert [one.message_id for one in found] == [late.message_id]
 
 
@@ -344,7 +346,7 @@ async def test_an_end_from_outside_holds_only_what_was_said_as_text_in_the_order
         MessageDelta(3, "d"),
     ]
     await world.chats.handle(AppendParts(chat_id=run.chat_id, message_id=run.message_id, seq=0, parts=[*parts, *said]))
-    assert await close_generation(world.chats, world.log, run.chat_id, run.message_id, GenerationInterrupted(world.node_id))
+    assert await close_generation(world.chats, world.log.blobs, run.chat_id, run.message_id, GenerationInterrupted(world.node_id))
     assert end_of(world.log, run.chat_id) == GenerationInterrupted(world.node_id, "abcd")
 
 
@@ -353,10 +355,10 @@ async def test_an_end_from_outside_of_a_large_answer_is_by_reference() -> None:
     run = await world.started(await world.chat())
     parts: list[Any] = [BlockOpened(0, "text"), *[MessageDelta(0, "x" * 10_000)] * 14]
     await world.chats.handle(AppendParts(chat_id=run.chat_id, message_id=run.message_id, seq=0, parts=parts))
-    assert await close_generation(world.chats, world.log, run.chat_id, run.message_id, GenerationCancelled(None))
+    assert await close_generation(world.chats, world.log.blobs, run.chat_id, run.message_id, GenerationCancelled(None))
     content = end_of(world.log, run.chat_id).content
     assert content["size_bytes"] == 140_000 > CONTENT_BYTES_MAX
-    assert await world.log.get(chat_stream(run.chat_id), content["blob"]) == b"x" * 140_000
+    assert await world.log.blobs.get(chat_stream(run.chat_id), content["blob"]) == b"x" * 140_000
 
 
 async def test_what_is_over_is_not_ended_again() -> None:
@@ -366,8 +368,8 @@ async def test_what_is_over_is_not_ended_again() -> None:
     await run.wait()
     assert not await world.runs.stop(run.chat_id, run.message_id, ME.id)
     assert not await World(world.log).runs.stop(run.chat_id, run.message_id, ME.id)
-    assert not await close_generation(world.chats, world.log, run.chat_id, uuid4(), GenerationCancelled(None))
-    assert not await close_generation(world.chats, world.log, uuid4(), uuid4(), GenerationCancelled(None))
+    assert not await close_generation(world.chats, world.log.blobs, run.chat_id, uuid4(), GenerationCancelled(None))
+    assert not await close_generation(world.chats, world.log.blobs, uuid4(), uuid4(), GenerationCancelled(None))
     assert world.log.types(run.chat_id)[-1] == "message_end"
 
 

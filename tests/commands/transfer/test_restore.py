@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from adapters.memory.log import MemoryLog
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import ANY, AppendRequest, Origin, StreamAppend
 from commands.transfer.export import lines
 from commands.transfer.restore import Restore, Restored
@@ -25,6 +25,7 @@ from domain.stream import Stream, chat_stream, user_stream
 from domain.user import UserCreated
 from projections.chat import view
 from tests.domain.histories import OWNER, UNHURRIED, History, histories
+from tests.stores import blobs_of, nodes_of
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,7 @@ def dsn(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture
 async def log(dsn: str | None) -> AsyncIterator[Log]:
-    made: Log = MemoryLog() if dsn is None else PostgresLog(dsn, lambda _: None)
+    made: Log = MemoryLog() if dsn is None else postgres_log(dsn, lambda _: None)
     await made.start()
     await sign_up(made, OWNER)
     yield made
@@ -88,11 +89,11 @@ async def written(*chats: tuple[Stream, Sequence[ChatEvent]]) -> MemoryLog:
 
 async def exported(log: Log, stream: Stream = CHAT, *, after: int = 0, until: int | None = None) -> list[bytes]:
     last = await log.version(stream) if until is None else until
-    return b"".join([piece async for piece in lines(log, log, stream, after=after, until=last)]).splitlines(keepends=True)
+    return b"".join([piece async for piece in lines(log, blobs_of(log), stream, after=after, until=last)]).splitlines(keepends=True)
 
 
 async def restore(log: Log, file: Sequence[bytes], *, owner_id: UUID | None = None, now: datetime | None = None) -> Restored:
-    return await Restore(log, log, log, now=now or datetime.now(UTC), owner_id=owner_id).run(file)
+    return await Restore(log, blobs_of(log), nodes_of(log), now=now or datetime.now(UTC), owner_id=owner_id).run(file)
 
 
 async def events_of(log: Log, stream: Stream) -> list[tuple[Any, ...]]:
@@ -241,7 +242,7 @@ async def test_an_unknown_owner_is_refused_and_may_be_replaced(log: Log) -> None
 async def test_what_was_kept_beside_the_log_travels_along(log: Log) -> None:
     there = await written()
     text = "ü" * 100_000
-    digest = await there.put(CHAT, text.encode())
+    digest = await blobs_of(there).put(CHAT, text.encode())
     kept = {"blob": digest, "size_bytes": len(text.encode())}
     looks_like_one = {"blob": "0" * 64}
     added = [
@@ -295,6 +296,7 @@ BAD: list[tuple[str, Callable[[list[bytes]], list[bytes]], list[str], int]] = [
     ("a lost delta", lambda file: renumbered([*file[:4], *file[5:]]), ["names 2 deltas, the lines before it hold 1", "$.data.deltas"], 5),
     ("a changed word", replaced(5, b"Hello", b"Hullo"), ["block 0 join to", "$.data.blocks[0].sha256"], 6),
     ("a changed answer", replaced(7, b'"content":"Hello', b'"content":"Hullo'), ["$.data.sha256"], 6),
+    ("a message of a fact about the chat", changed(type="chat_pinned", data={}), ["chat_pinned is about the chat", "$.message_id"], 1),
     ("no message", changed(message_id=None), ["message_added is about a message", "$.message_id"], 1),
     (
         "a missing parent",
@@ -363,8 +365,8 @@ async def test_content_that_is_not_what_its_line_says_is_refused(log: Log) -> No
 
 async def test_an_answer_that_was_being_written_is_left_to_who_watches_over_servers(log: Log) -> None:
     await restore(log, (await exported(await written((CHAT, talk()))))[:5])
-    assert NODE in await log.beats()
-    assert [left.message_id for left in await log.open_generations(since=0)] == [A]
+    assert NODE in await nodes_of(log).beats()
+    assert [left.message_id for left in await nodes_of(log).open_generations(since=0)] == [A]
 
 
 async def test_times_are_the_original_ones_and_the_logs_own_are_not(log: Log) -> None:

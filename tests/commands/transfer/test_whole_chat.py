@@ -15,7 +15,7 @@ from domain.errors import ImportRefused, LogUnavailable, UserNotFound
 from domain.event import Event
 from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
-from domain.whole_chat import Origin, Streamed, WholeChat, WholeMessage, imported_id
+from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 from tests.commands.world import ME, FailingLog
 
 pytestmark = pytest.mark.anyio
@@ -24,14 +24,16 @@ pytestmark = pytest.mark.anyio
 def whole(name: str = "one", *, messages: int = 3, content: Any = "text", owner_id: UUID = ME.id, **more: Any) -> WholeChat:
     ids = [UUID(int=number) for number in range(1, messages + 1)]
     made = [WholeMessage(one, ids[at - 1] if at else None, "user", content, key=f"messages.{at}", **more) for at, one in enumerate(ids)]
-    return WholeChat(chat_id=imported_id(owner_id, "test", name), owner_id=owner_id, title=name, origin=Origin("test", name), messages=made)
+    return WholeChat(
+        chat_id=imported_id(owner_id, "test", name), owner_id=owner_id, title=name, origin=ImportSource("test", name), messages=made
+    )
 
 
 class World:
     def __init__(self) -> None:
         self.log = FailingLog()
         self.chats = Chats(self.log)
-        self.whole_chats = WholeChats(self.log, self.log, self.chats)
+        self.whole_chats = WholeChats(self.log, self.log.blobs, self.chats)
 
     async def begin(self) -> "World":
         created = Event(None, UserCreated("Me", "me@example.org", "user"))
@@ -140,7 +142,7 @@ async def test_no_request_cuts_an_answer(world: World) -> None:
     open_after: list[int] = []
 
     async def look(request: AppendRequest) -> None:
-        open_after.append(len(await world.log.open_generations(since=0)))
+        open_after.append(len(await world.log.nodes.open_generations(since=0)))
 
     world.log.after_append = look
     await world.add(chat)
@@ -180,8 +182,8 @@ async def test_what_is_too_large_for_an_event_is_kept_as_a_blob(world: World) ->
     kept = next(iter(shown.messages.values()))
     stream = chat_stream(chat.chat_id)
     assert kept["small"] == 1
-    assert await world.log.get(stream, kept["content"]["blob"]) == b"x" * 200_000
-    files = await world.log.get(stream, kept["files"]["blob"])
+    assert await world.log.blobs.get(stream, kept["content"]["blob"]) == b"x" * 200_000
+    files = await world.log.blobs.get(stream, kept["files"]["blob"])
     assert files is not None and msgspec.json.decode(files) == [image]
     assert kept["files"]["media_type"] == "application/json"
     assert shown.fields["files"]["size_bytes"] == len(files)
@@ -195,7 +197,7 @@ async def test_two_imports_of_the_same_chat_at_the_same_time_make_one(world: Wor
         nonlocal raced
         if not raced:
             raced = True
-            await WholeChats(world.log, world.log, Chats(world.log)).add(chat, actor=ME)
+            await WholeChats(world.log, world.log.blobs, Chats(world.log)).add(chat, actor=ME)
 
     world.log.before_append = race
     assert await world.add(chat) == Added("there", 0, 0)

@@ -1,0 +1,44 @@
+"""``Nodes`` in memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from adapters.memory.log import MemoryLog
+from commands.ports import NodeBeat, OpenGeneration
+from domain.codec import decode
+from domain.generation import MessageStarted
+from domain.stream import Stream
+
+ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
+
+
+class MemoryNodes:
+    """``log`` is read for generations that have no end."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._beats: dict[UUID, NodeBeat] = {}
+
+    async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
+        self._beats[node_id] = beat
+
+    async def beats(self) -> Mapping[UUID, NodeBeat]:
+        return dict(self._beats)
+
+    async def leave(self, node_id: UUID) -> None:
+        self._beats.pop(node_id, None)
+
+    async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
+        opened: dict[tuple[Stream, UUID | None], OpenGeneration] = {}
+        for event in self._log.events[since:]:
+            if event.type == "message_start":
+                start = decode("chat", event.type, event.data)
+                assert isinstance(start, MessageStarted)
+                assert event.message_id is not None
+                opened[event.stream, event.message_id] = OpenGeneration(
+                    event.stream, event.message_id, start.task_id, start.node_id, event.version
+                )
+            elif event.type in ENDS:
+                opened.pop((event.stream, event.message_id), None)
+        return list(opened.values())

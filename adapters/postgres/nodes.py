@@ -1,0 +1,35 @@
+"""``Nodes`` on Postgres: the heartbeat rows of all server processes, and the generations that have no end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from adapters.postgres.queries import text
+from adapters.postgres.query_reader import QueryReader
+from commands.ports import NodeBeat, OpenGeneration
+from domain.stream import chat_stream
+
+BEAT: Final = text("beat")
+BEATS: Final = text("beats")
+LEAVE: Final = text("leave")
+OPEN_GENERATIONS: Final = text("open_generations")
+
+
+class PostgresNodes:
+    def __init__(self, reader: QueryReader) -> None:
+        self._reader = reader
+
+    async def beat(self, node_id: UUID, beat: NodeBeat) -> None:
+        await self._reader.execute(BEAT, node_id, beat.beat, beat.open_since)
+
+    async def beats(self) -> Mapping[UUID, NodeBeat]:
+        return {row["node_id"]: NodeBeat(row["beat"], row["open_since"]) for row in await self._reader.fetch(BEATS)}
+
+    async def leave(self, node_id: UUID) -> None:
+        await self._reader.execute(LEAVE, node_id)
+
+    async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
+        return [
+            OpenGeneration(chat_stream(row["stream_id"]), row["message_id"], row["task_id"], row["node_id"], row["version"])
+            for row in await self._reader.fetch(OPEN_GENERATIONS, since)
+        ]

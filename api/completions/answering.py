@@ -1,0 +1,74 @@
+"""A turn's answer to the one who asked over HTTP, in OpenAI's form: streamed, or whole once it has ended. Both read the log."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from litestar import Request, Response
+from litestar.response import Stream as StreamResponse
+
+from adapters.delivery.hub import Batch
+from api.completions.chunks import Frames, completion_of
+from api.request.errors import headers_of_provider, problem, status_of_provider
+from api.streams.sse import PING, SSE_HEADERS
+from commands.generation.completion import StartedTurn
+
+DONE: Final = b"data: [DONE]\n\n"
+
+
+async def answer(
+    request: Request[Any, Any, Any], started: StartedTurn, data: Mapping[str, Any], events: AsyncGenerator[Batch, None], epoch: UUID
+) -> Response[Any]:
+    """The answer of every model that was asked. ``events`` are those of the chat from ``started.version`` on; they are closed here.
+
+    The status waits for the first thing that a model says, or ``PING_S``: where the provider refuses instead, the refusal is the answer.
+    """
+    include_usage = bool((data.get("stream_options") or {}).get("include_usage"))
+    frames = Frames(epoch, started.message_ids, include_usage=include_usage)
+    frames_to_come = chunks(frames, events)
+    if not data.get("stream"):
+        async for _ in frames_to_come:
+            pass
+        return refusal(request, frames) if frames.failure is not None else Response(completion_of(frames, started.chat_id))
+    first = b""
+    async for chunk in frames_to_come:
+        first += chunk
+        if frames.has_content or frames.over or chunk == PING:
+            break
+    if frames.failure is not None and not frames.has_content:
+        await frames_to_come.aclose()
+        return refusal(request, frames)
+    return StreamResponse(
+        streamed(first, frames_to_come), media_type="text/event-stream", headers={**SSE_HEADERS, "x-chat-id": str(started.chat_id)}
+    )
+
+
+def refusal(request: Request[Any, Any, Any], frames: Frames) -> Response[Any]:
+    failure = frames.failure
+    assert failure is not None
+    said = failure.provider
+    more = {"provider": said} if said else {}
+    return problem(request, status_of_provider(said), failure.code, failure.detail, more, headers_of_provider(said))
+
+
+async def chunks(frames: Frames, events: AsyncGenerator[Batch, None]) -> AsyncGenerator[bytes, None]:
+    """The frames of each batch of events, and ``PING`` where nothing happens. Ends when all answers are over."""
+    try:
+        async for batch in events:
+            chunk = b"".join(frames.of(event.stored) for event in batch.events)
+            if chunk or not batch.events:
+                yield chunk or PING
+            if frames.over:
+                break
+    finally:
+        await events.aclose()
+
+
+async def streamed(first: bytes, frames_to_come: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    try:
+        yield first
+        async for chunk in frames_to_come:
+            yield chunk
+    finally:
+        await frames_to_come.aclose()
+    yield DONE

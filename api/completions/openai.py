@@ -1,0 +1,82 @@
+"""``/v1``: OpenAI's API on the log. Any OpenAI client can talk to this server.
+
+Source: https://platform.openai.com/docs/api-reference. Refusals have OpenAI's shape too (``api/request/openai_errors.py``).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, SkipValidation
+
+from adapters.delivery.hub import Hub
+from api.completions.answering import answer
+from api.completions.completions import turn_of
+from api.request.caller import Caller
+from api.streams.access import LiveConnections
+from api.streams.sse import PING_S
+from api.streams.tailing import tail_stream
+from commands.accounts import Principal
+from commands.chats import Chats
+from commands.generation.completion import Completions, Models
+from commands.ports import Blobs, EventLog
+from commands.providers import Model
+from domain.errors import BadRequest, ModelNotFound
+from domain.stream import chat_stream
+from projections.ports import History
+
+# What this server says to the provider itself. Everything else goes there as it is.
+OWN_KEYS: Final = frozenset({"model", "messages", "stream", "stream_options", "n"})
+# Keys of Open WebUI's completions that would name a chat here. OpenAI's API has none of them.
+CHAT_KEYS: Final = frozenset({"chat_id", "session_id", "id", "parent_id", "user_message", "parent_message", "message_ids"})
+
+
+def listed(model: Model) -> Mapping[str, Any]:
+    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
+
+
+class OpenAIController(Controller):
+    path = "/v1"
+    tags = ("openai",)
+
+    @get("/models")
+    async def models(self, principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]) -> dict[str, Any]:
+        """As OpenAI lists them."""
+        return {"object": "list", "data": [listed(model) for model in await models.models()]}
+
+    @get("/models/{model_id:path}")
+    async def model(
+        self, model_id: FromPath[str], principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]
+    ) -> Mapping[str, Any]:
+        """One model. Its id may hold ``/`` and ``:``."""
+        wanted = model_id.removeprefix("/")
+        for model in await models.models():
+            if model.id == wanted:
+                return listed(model)
+        raise ModelNotFound(wanted)
+
+    @post("/chat/completions", status_code=200)
+    async def complete(
+        self,
+        data: JSONBody[dict[str, Any]],
+        request: Request[Any, Any, Any],
+        caller: NamedDependency[Caller],
+        completions: NamedDependency[Completions],
+        chats: NamedDependency[Chats],
+        history: NamedDependency[SkipValidation[History]],
+        log: NamedDependency[SkipValidation[EventLog]],
+        blobs: NamedDependency[SkipValidation[Blobs]],
+        hub: NamedDependency[Hub],
+        live: NamedDependency[SkipValidation[LiveConnections]],
+        epoch: NamedDependency[UUID],
+    ) -> Response[Any]:
+        """As OpenAI answers. Logged like any other turn, in a chat of its own that is in nobody's list."""
+        if not data.get("messages"):
+            raise BadRequest("expected at least one message", param="messages")
+        own = {name: value for name, value in data.items() if name not in CHAT_KEYS}
+        turn = await turn_of(own, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
+        started = await completions.begin(turn, caller.actor, caller.key)
+        events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
+        return await answer(request, started, own, events, epoch)

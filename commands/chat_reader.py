@@ -1,0 +1,168 @@
+"""Reads a chat for a user: access is checked on the chat's head, before any of its messages is loaded."""
+
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from commands.accounts import Principal
+from commands.event_pages import bounded
+from commands.folders import FolderTrees
+from commands.ports import Blobs, EventLog
+from commands.references import resolve_blobs
+from domain.codec import today
+from domain.cursor import resume_point
+from domain.errors import BeforeFirstEvent, ChatNotFound
+from domain.event import Stored
+from domain.stream import chat_stream
+from projections.chat import ChatView, shown_message
+from projections.messages import Message
+from projections.ports import History
+
+# Events that change or remove what a message said: readers of the past want the message before and after.
+CHANGES: Final = frozenset({"message_edited", "message_deleted", "message_rated"})
+
+
+class Change(NamedTuple):
+    """One event; for one that changed a message, that message before and after it, None where there was none."""
+
+    event: Stored
+    before: Message | None = None
+    after: Message | None = None
+
+
+class ChatReader:
+    """Reads chats for one caller at a time. ``at``, a cursor or a time (ISO 8601), means the chat as it was then, None as it is now.
+
+    Every method that takes a ``principal`` raises ``ChatNotFound``, also where the chat exists and is not for them to read; with ``at``
+    also ``BadCursor``, ``CursorGone`` and ``BeforeFirstEvent``. Access is that of now: who may read the chat may read its past.
+    """
+
+    def __init__(self, history: History, log: EventLog, blobs: Blobs, folders: FolderTrees, epoch: UUID) -> None:
+        self._history = history
+        self._log = log
+        self._blobs = blobs
+        self._folders = folders
+        self._epoch = epoch
+
+    async def head(self, principal: Principal, chat_id: UUID) -> ChatView:
+        """The chat as it is now without its messages."""
+        view, _ = await self._history.branch(chat_id, limit=0)
+        require_reader(view, principal, chat_id)
+        return view
+
+    async def chat(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatView:
+        """The whole chat, with the content of its blobs; the chat of now is in no folder that is gone."""
+        view = await self.chat_with_references(principal, chat_id, at)
+        await resolve_blobs(self._blobs, chat_id, view)
+        if at is None:
+            await leave_gone_folder(self._folders, view)
+        return view
+
+    async def chat_with_references(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatView:
+        """The whole chat as it is stored: with references in the place of blobs."""
+        version = await self.version_at(chat_id, await self.head(principal, chat_id), at)
+        view = await self._history.chat(chat_id, at=version)
+        if version is None:
+            require_reader(view, principal, chat_id)  # access may have ended since the head was read
+        return view
+
+    async def branch(
+        self, principal: Principal, chat_id: UUID, *, at: str | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int
+    ) -> tuple[ChatView, list[str]]:
+        """``History.branch`` with these messages alone, and the content of their blobs. Raises ``MessageNotFound``."""
+        version = await self.version_at(chat_id, await self.head(principal, chat_id), at)
+        view, ids = await self._history.branch(chat_id, at=version, leaf=leaf, above=above, limit=limit)
+        if version is None:
+            require_reader(view, principal, chat_id)
+        view.messages = view.messages.only(ids)
+        await resolve_blobs(self._blobs, chat_id, view)
+        return view, ids
+
+    async def changes(self, principal: Principal, chat_id: UUID, after: str, *, limit: int) -> tuple[int, int, list[Change]]:
+        """``(head, last, changes)``: a page of events after the cursor, without deltas, and the version to go on after.
+
+        Restored events have the time at which they were recorded first.
+        """
+        point = resume_point(after, self._epoch, (await self.head(principal, chat_id)).version)
+        view = await self._history.chat(chat_id, at=point.after)
+        stream = chat_stream(chat_id)
+        found = await self._log.read(stream, after=point.after, until=point.head, limit=limit, without_deltas=True)
+        page = bounded(found)
+        times = await self._log.original_times(stream, after=page[0].version - 1, until=page[-1].version) if page else {}
+        changes: list[Change] = []
+        for stored in page:
+            event = msgspec.structs.replace(stored, at=times.get(stored.version, stored.at)) if times else stored
+            before = copy_of(view, event)
+            view.apply(event)
+            changes.append(Change(event, before, copy_of(view, event)))
+        is_cut = len(page) == limit or len(page) < len(found)
+        return point.head, page[-1].version if is_cut else point.head, changes
+
+    async def resolve_blobs(self, chat_id: UUID, view: ChatView) -> None:
+        """Replace the references in a chat that was read with them by the content."""
+        await resolve_blobs(self._blobs, chat_id, view)
+
+    async def as_of(self, chat_id: UUID, version: int) -> ChatView:
+        """The whole chat at that version, with the content of its blobs. The caller of this method has checked access."""
+        view = await self.as_of_with_references(chat_id, version)
+        await resolve_blobs(self._blobs, chat_id, view)
+        return view
+
+    async def as_of_with_references(self, chat_id: UUID, version: int) -> ChatView:
+        """As ``as_of``, as it is stored."""
+        return await self._history.chat(chat_id, at=version)
+
+    async def owned_by(self, owner_id: UUID, chat_id: UUID) -> ChatView | None:
+        """The whole chat with the content of its blobs; None if it is not this person's own, or deleted."""
+        head, _ = await self._history.branch(chat_id, limit=0)
+        if head.owner_id != owner_id or head.deleted:
+            return None
+        view = await self._history.chat(chat_id)
+        if view.deleted:
+            return None
+        await resolve_blobs(self._blobs, chat_id, view)
+        return view
+
+    async def version_at(self, chat_id: UUID, head: ChatView, at: str | None) -> int | None:
+        """The version that ``at`` means; None for None. ``head`` has passed the access check: see ``head``."""
+        if at is None:
+            return None
+        moment = time_of(at)
+        if moment is None:
+            return resume_point(at, self._epoch, head.version).after
+        version = await self._log.version_at(chat_stream(chat_id), moment)
+        if version == 0:
+            raise BeforeFirstEvent(chat_stream(chat_id), moment)
+        return version
+
+
+def require_reader(view: ChatView, principal: Principal, chat_id: UUID) -> None:
+    """Raises ``ChatNotFound``, also where the chat exists. Admins and auditors read every chat, also a deleted one."""
+    if not (view.may_read(principal.user_id) or (view.version and principal.reads_everything)):
+        raise ChatNotFound(chat_id)
+
+
+async def leave_gone_folder(folders: FolderTrees, chat: ChatView) -> None:
+    """Put the view in no folder if its owner has no such folder: a chat keeps the id of a folder that was deleted."""
+    if chat.folder_id is not None and chat.owner_id is not None:
+        _, known = await folders.folders_of(chat.owner_id)
+        if chat.folder_id not in known.by_id:
+            chat.folder_id = None
+
+
+def copy_of(view: ChatView, event: Stored) -> Message | None:
+    """The message that the event changes as the view has it; None for other events, and where it is not there."""
+    message = view.messages.get(str(event.message_id)) if today(event).type in CHANGES else None
+    return {**shown_message(message), "childrenIds": list(message["childrenIds"])} if message is not None else None
+
+
+def time_of(text: str) -> datetime | None:
+    """A time in ISO 8601, by default in UTC; None for anything else, such as a cursor."""
+    try:
+        # In a query a "+" that was not escaped has become a space.
+        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -1,0 +1,85 @@
+"""A chat as a client has saved it, parsed; and what of its title, its own keys and its current message the client has changed."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from commands.ids import bound_id
+from domain.errors import BadRequest
+from domain.merge import Conflict, SavedMessage, same_json
+from projections.chat import ChatView
+
+ROLES: Final = ("user", "assistant", "system")
+# Keys of a saved chat that are not settings of its own.
+NOT_SETTINGS: Final = frozenset({"id", "history", "messages", "tags", "timestamp", "client_id"})
+
+
+class SavedChat(msgspec.Struct, frozen=True):
+    """What the client sent, with its ids bound to its user."""
+
+    messages: Mapping[UUID, SavedMessage]
+    current_id: UUID | None
+    settings: Mapping[str, Any]  # the title, and the chat's own keys
+    read_version: int | None  # the version that the client had read; None: it does not say
+
+
+def parse_saved_chat(chat: Mapping[str, Any], user_id: UUID, read_version: int | None) -> SavedChat:
+    """Raises ``BadRequest`` that names the message and the key."""
+    history = chat["history"]
+    messages = history.get("messages") if isinstance(history, dict) else None
+    if not isinstance(messages, dict):
+        raise BadRequest("expected chat.history.messages, an object of messages by their ids")
+    sent: dict[UUID, SavedMessage] = {}
+    for given, message in messages.items():
+        if not isinstance(message, dict):
+            raise BadRequest(f"message {given[:80]}: expected an object")
+        role, parent = message.get("role"), message.get("parentId")
+        if role not in ROLES:
+            raise BadRequest(f"message {given[:80]}: expected a role of {', '.join(ROLES)}, received {str(role)[:80]!r}")
+        if parent is not None and not isinstance(parent, str):
+            raise BadRequest(f"message {given[:80]}: expected parentId to be an id or null")
+        message_id, client_id = bound_id(user_id, given)
+        parent_id = bound_id(user_id, parent)[0] if parent else None
+        sent[message_id] = SavedMessage(message_id, parent_id, role, message, client_id)
+    current = history.get("currentId")
+    current_id = bound_id(user_id, current)[0] if isinstance(current, str) and current else None
+    return SavedChat(sent, current_id, {key: value for key, value in chat.items() if key not in NOT_SETTINGS}, read_version)
+
+
+class ChatSettings(msgspec.Struct, frozen=True):
+    changed: Mapping[str, Any]
+    conflicts: list[Conflict]
+
+
+def changed_chat_settings(saved: SavedChat, now: ChatView, base: ChatView | None) -> ChatSettings:
+    """The title and the chat's own keys, compared as messages are. Without ``base``, what the client had read, its value wins."""
+    held, was = own_keys(now), own_keys(base) if base is not None else None
+    changed = {key: value for key, value in saved.settings.items() if not (key in held and same_json(value, held[key]))}
+    if was is None:
+        return ChatSettings(changed, [])
+    changed = {key: value for key, value in changed.items() if not (key in was and same_json(value, was[key]))}
+    both = [key for key in changed if not same_json(held.get(key), was.get(key)) or (key in held) != (key in was)]
+    return ChatSettings(changed, [Conflict(None, both)] if both else [])
+
+
+def own_keys(view: ChatView) -> dict[str, Any]:
+    return {**view.fields, "title": view.title}
+
+
+def current_message(saved: SavedChat, now: ChatView, base: ChatView | None, added: set[UUID]) -> UUID | None:
+    """The message to look at after the save: the client's, where it has moved there, or what it would answer."""
+    held = UUID(now.current_id) if now.current_id is not None else None
+    wanted, passed = saved.current_id, set[UUID]()
+    while wanted is not None and wanted not in added and str(wanted) not in now.messages and wanted not in passed:
+        passed.add(wanted)  # announced, or deleted meanwhile
+        wanted = saved.messages[wanted].parent_id if wanted in saved.messages else None
+    if wanted is None or (wanted not in added and str(wanted) not in now.messages):
+        return held
+    if wanted in added:
+        return wanted
+    if base is not None:
+        return held if str(wanted) == base.current_id else wanted
+    # A client that does not say what it had read, and is further up the same branch, has not seen the newest messages yet.
+    return held if str(wanted) in now.branch(now.current_id) else wanted

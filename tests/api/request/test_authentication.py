@@ -1,0 +1,62 @@
+"""Who is not signed in is told so before the server reads a body."""
+
+import asyncio
+
+import pytest
+
+from tests.api.conftest import Running
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC = {
+    ("POST", "/api/v1/auths/signup"),
+    ("POST", "/api/v1/auths/signin"),
+    ("GET", "/api/v1/auths/signout"),
+    ("POST", "/api/v1/auths/signout"),
+    ("GET", "/health"),
+    ("GET", "/ready"),
+    ("GET", "/metrics"),
+}
+
+
+async def status_without_a_body(server: Running, method: str, path: str) -> int:
+    """The status that comes when a request announces a body and sends none of it."""
+    port = int(server.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 15000000\r\n\r\n"
+    writer.write(head.encode())
+    async with asyncio.timeout(10):
+        line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
+
+
+async def test_every_route_but_the_public_ones_refuses_a_stranger_before_the_body_is_sent(server: Running) -> None:
+    async with server.client() as stranger:
+        paths = (await stranger.get("/docs/openapi.json")).json()["paths"]
+    routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert routes >= PUBLIC
+    for method, path in sorted(routes - PUBLIC):
+        for name in ("chat_id", "message_id", "user_id", "folder_id", "share_id", "task_id", "stream_id", "model_id", "kind", "name"):
+            path = path.replace(f"{{{name}}}", "32da4dab-d7e3-4ec3-a327-183d393cdc97")
+        assert await status_without_a_body(server, method, path) == 401, f"{method} {path}"
+
+
+async def test_json_that_is_nested_beyond_the_stack_is_a_bad_request(server: Running) -> None:
+    user = await server.sign_up()
+    for path in ("/api/chat/completions", "/v1/chat/completions", "/api/v1/chats/new"):
+        answer = await user.http.post(path, content=b"[" * 200_000, headers={"content-type": "application/json"})
+        assert answer.status_code == 400, path
+
+
+async def test_an_if_match_of_thousands_of_digits_is_a_bad_request(server: Running) -> None:
+    user = await server.sign_up()
+    chat_id = await user.new_chat()
+    answer = await user.post(f"/api/v1/chats/{chat_id}", {"chat": {"title": "x"}}, **{"if-match": '"' + "9" * 4301 + '"'})
+    assert answer.status_code == 400
+
+
+async def test_a_file_name_with_a_zero_byte_is_not_found(server: Running) -> None:
+    async with server.client() as stranger:
+        assert (await stranger.get("/docs/assets/%00")).status_code == 404
+        assert (await stranger.get("/docs/assets/swagger-ui.css")).status_code == 200

@@ -1,0 +1,25 @@
+"""The client's types hold on each Python that its distribution names. The tests themselves run on one of them."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+VERSIONS = [found[1] for line in PROJECT["classifiers"] if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))]
+
+
+def test_the_oldest_version_is_the_one_that_pip_is_told() -> None:
+    assert PROJECT["requires-python"] == f">={VERSIONS[0]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_types_hold(version: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mypy", "--python-version", version, "--cache-dir", str(tmp_path), "--package", "stenograph_client"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -1,0 +1,1 @@
+"""Other people's clients, from their packages, on a real server."""
