@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import astuple
 
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
 from domain.event import Emitted
@@ -21,13 +22,14 @@ from projections.words import of_owner, vector, words
 
 TEXT_CHARACTERS_MAX: Final = 100_000  # of one message; Postgres indexes at most 1 MB of words
 TITLE_ORDINAL: Final = 0  # where a message's words stand by its ordinal, from 1
-ENDS: Final = (MessageEnded, GenerationFailed, GenerationCancelled, GenerationInterrupted)
+ENDS: Final[frozenset[type[Any]]] = frozenset({MessageEnded, GenerationFailed, GenerationCancelled, GenerationInterrupted})
+WHOLE: Final[frozenset[type[Any]]] = ENDS | {ChatCreated, ChatRenamed, MessageAdded, MessageStarted}  # that say a whole text, or begin one
 
 _encoder: Final = msgspec.json.Encoder()
 
 
-class TextRow(NamedTuple):
-    """One row of ``texts``."""
+class TextRow(msgspec.Struct, frozen=True):
+    """One row of ``texts``, its columns in their order."""
 
     chat_id: str
     ordinal: int
@@ -128,7 +130,7 @@ class ChangingTexts:
 
     def __init__(self, chat_id: str, events: Sequence[Recorded]) -> None:
         self.id = chat_id
-        self.events = events
+        self.events = [event for event in events if type(event.fact) is MessageDeleted or says(event.fact)]  # that matter here
         self.is_new = events[0].stored.version == 1
         self.owner_id: UUID | None = None
         self.texts: dict[str, Text] = {}
@@ -138,54 +140,59 @@ class ChangingTexts:
         self._dropped: list[int] = []
 
     def says_something(self) -> bool:
-        return any(says(event.fact) for event in self.events)
+        return any(type(event.fact) is not MessageDeleted for event in self.events)
 
-    def known_before(self) -> set[str]:
+    def known_before(self) -> list[str]:
         """The messages from before the batch whose text its events may change."""
-        added = {event.stored.message_id for event in self.events if isinstance(event.fact, MessageAdded | MessageStarted)}
-        changed = {event.stored.message_id for event in self.events if says(event.fact) or isinstance(event.fact, MessageDeleted)}
-        return {str(one) for one in changed - added if one is not None}
+        added: set[str | None] = set()
+        found: dict[str, None] = {}
+        for event in self.events:
+            if type(event.fact) in (MessageAdded, MessageStarted):
+                added.add(event.message_id)
+            elif event.message_id is not None and event.message_id not in added:
+                found[event.message_id] = None
+        return list(found)
 
     def to_be_added_to(self) -> list[Text]:
         found = []
         for message_id, text in self.texts.items():
             if text.version is None or text.is_known:
                 continue
-            first = next((event.fact for event in self.events if str(event.stored.message_id) == message_id and says(event.fact)), None)
+            first = next((event.fact for event in self.events if event.message_id == message_id), None)
             if isinstance(first, Emitted) and added_text(first) is not None:
                 found.append(text)
         return found
 
     def was_said(self, event: Recorded) -> None:
-        text = self.texts[str(event.stored.message_id)]
+        text = self.texts[str(event.message_id)]
         text.content, text.is_known = said_by(event.fact), True
 
     def change(self) -> None:
         for event in self.events:
-            fact, stored = event.fact, event.stored
+            fact, message_id = event.fact, event.message_id
             match fact:
                 case ChatCreated():
                     self.owner_id, self._title = fact.owner_id, fact.title
                 case ChatRenamed():
                     self._title = fact.title
+                case _ if message_id is None:
+                    pass
                 case MessageAdded() | MessageStarted():
-                    text = self.texts[str(stored.message_id)] = self._changed[str(stored.message_id)] = Text(ordinal=stored.version)
-                    if isinstance(fact, MessageAdded):
-                        text.say(fact.content, stored.version)
+                    text = self.texts[message_id] = self._changed[message_id] = Text(ordinal=event.stored.version)
+                    if type(fact) is MessageAdded:
+                        text.say(fact.content, event.stored.version)
                 case MessageDeleted():
-                    gone = self.texts.pop(str(stored.message_id), None)
+                    gone = self.texts.pop(message_id, None)
                     if gone is not None:
-                        self._changed.pop(str(stored.message_id), None)
+                        self._changed.pop(message_id, None)
                         if not gone.is_new:
                             self._dropped.append(gone.ordinal)
-                case _ if stored.message_id is not None and says(fact):
-                    self._say(str(stored.message_id), event)
                 case _:
-                    pass
+                    self._say(message_id, event)
 
     def _say(self, message_id: str, event: Recorded) -> None:
         text = self.texts.get(message_id)
-        if text is None or (text.version is None and not isinstance(event.fact, ENDS)):
+        if text is None or (text.version is None and type(event.fact) not in ENDS):
             return  # it is gone, or is still being generated: its end says all of it
         added = added_text(event.fact) if isinstance(event.fact, Emitted) else None
         if added is None:
@@ -210,7 +217,7 @@ class ChangingTexts:
                 content=None,
                 words=vector(words(self._title or ""), *more),
             )
-            written["add" if self.is_new else "put"].append(row)
+            written["add" if self.is_new else "put"].append(astuple(row))
         for message_id, text in self._changed.items():
             said = self.read.get(blob_of(text.content) or "") or plain_text(text.content)[:TEXT_CHARACTERS_MAX]
             row = TextRow(
@@ -222,23 +229,18 @@ class ChangingTexts:
                 content=_encoder.encode(text.content).decode() if text.is_added_to else None,
                 words=vector(words(said), *more) if text.version is not None else "",
             )
-            written["add" if text.is_new else "put"].append(row)
+            written["add" if text.is_new else "put"].append(astuple(row))
         written["drop"] += [DroppedText(self.id, ordinal) for ordinal in self._dropped]
 
 
 def says(fact: Any) -> bool:
     """Whether it says or changes a text that is searched through."""
-    match fact:
-        case ChatCreated() | ChatRenamed() | MessageAdded() | MessageStarted():
-            return True
-        case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted():
-            return True
-        case MessageEdited():
-            return "content" in fact.fields
-        case Emitted():
-            return emitters_name(fact) in ("message", "delta", "replace", "chat:message")
-        case _:
-            return False
+    kind = type(fact)
+    if kind in WHOLE:
+        return True
+    if kind is MessageEdited:
+        return "content" in fact.fields
+    return kind is Emitted and emitters_name(fact) in ("message", "delta", "replace", "chat:message")
 
 
 def added_text(fact: Emitted) -> str | None:

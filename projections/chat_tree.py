@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import astuple
 
 from domain.chat.facts import (
     BranchSelected,
@@ -43,9 +44,9 @@ from projections.chat import ChatView, changes_message
 from projections.messages import PLACE, Message
 from projections.projection import Ask, Events, Projecting, Recorded, Rows, TooMuch, Write
 
-ADDITIONS: Final = (MessageAdded, MessageStarted)
-CHANGES: Final = (MessageEdited, MessageRated, Emitted)
-ENDS: Final = (MessageEnded, GenerationFailed, GenerationCancelled, GenerationInterrupted)
+ADDITIONS: Final[frozenset[type[Any]]] = frozenset({MessageAdded, MessageStarted})
+CHANGES: Final[frozenset[type[Any]]] = frozenset({MessageEdited, MessageRated, Emitted})
+ENDS: Final[frozenset[type[Any]]] = frozenset({MessageEnded, GenerationFailed, GenerationCancelled, GenerationInterrupted})
 DELTAS_PER_PAGE: Final = 500
 SMALL_BYTES: Final = 4096  # a body, or the keys of a chat, up to this size is stored anew at each change
 OPEN_BYTES: Final = 65_536  # the same of an answer that is still being generated, whose tokens are read for it
@@ -55,8 +56,8 @@ EVENT_BYTES: Final = 256  # what an event takes in the log besides its data
 _encoder: Final = msgspec.json.Encoder()
 
 
-class MessageRow(NamedTuple):
-    """One row of ``messages``. Ids are texts, as in a view: Postgres takes them, and making objects of them costs more."""
+class MessageRow(msgspec.Struct):
+    """One row of ``messages``, its columns in their order. Ids are texts, as in a view: making objects of them costs more."""
 
     chat_id: str
     message_id: str
@@ -292,21 +293,18 @@ class ChatTree:
         return []
 
 
-class MessageState:
+class MessageState(msgspec.Struct):
     """What is known of a message at one moment of a batch: its newest row, and what changed it since its body was stored."""
 
-    __slots__ = ("body", "body_bytes", "body_version", "changed_since", "is_open", "ordinal", "parent_id", "since", "weight")
-
-    def __init__(self, row: Mapping[str, Any]) -> None:
-        self.since: int = row["since"]
-        self.ordinal: int = row["ordinal"]
-        self.parent_id: str | None = row["parent_id"]
-        self.is_open: bool = row["is_open"]
-        self.body_version: int = row["body_version"]
-        self.body_bytes: int = row["body_bytes"]
-        self.body: bytes | None = row["body"]  # None: it was not asked for
-        self.changed_since: int | None = row["changed_since"]
-        self.weight: int = row["weight"] or 0
+    since: int
+    ordinal: int
+    parent_id: str | None
+    is_open: bool
+    body_version: int
+    body_bytes: int
+    body: bytes | None  # None: it was not asked for
+    changed_since: int | None = None
+    weight: int = 0
 
     @property
     def limit_bytes(self) -> int:
@@ -332,6 +330,15 @@ class ChangingChat:
         self.spoken: dict[str, dict[int, list[str]]] = {}  # the texts of an answer's blocks, where these say more than the content
         self._folded: set[str] = set()  # the messages from before the batch that are decoded: all others are only noted
         self._rewritten: set[str] = set()  # the answers among them whose deltas are folded in their order
+        self._about: set[str] = set()
+        self._added: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
+        self._deleted: list[str] = []
+        self._blocks: dict[str, list[str]] = {}
+        self._weights: dict[str, int] = {}
+        self._last_change: dict[str, int] = {}
+        self._configured_bytes = 0
+        self._survey()
         # What comes of it:
         self.is_itself_changed = False
         self.fields: FieldsRow | None = None
@@ -344,22 +351,51 @@ class ChangingChat:
 
     # ------------------------------------------------------------------------------------------- what has to be known
 
-    def known_before(self) -> set[UUID]:
+    def _survey(self) -> None:
+        """What the batch does to which message, in one pass."""
+        for event in self.events:
+            message_id, kind = event.message_id, type(event.fact)
+            if message_id is None:
+                if kind is ChatConfigured:
+                    self._configured_bytes += weight_of(event.stored)
+                continue
+            self._about.add(message_id)
+            if kind in ADDITIONS:
+                self._added[message_id] = event.stored.version
+            elif kind in ENDS:
+                self._ended[message_id] = event.stored.version
+            elif kind is BlockOpened:
+                self._blocks.setdefault(message_id, []).append(event.fact.type)
+            elif kind is MessageDeleted:
+                self._deleted.append(message_id)
+            elif kind in CHANGES and changes_message(event.fact):
+                self._weights[message_id] = self._weights.get(message_id, 0) + weight_of(event.stored)
+                self._last_change[message_id] = event.stored.version
+
+    def known_before(self) -> list[str]:
         """The messages from before the batch that its events are about."""
-        added = {event.stored.message_id for event in self.events if isinstance(event.fact, ADDITIONS)}
-        return {event.stored.message_id for event in self.events if event.stored.message_id is not None} - added
+        return [one for one in self._about if one not in self._added]
 
-    def deleted(self) -> set[UUID]:
+    def deleted(self) -> list[str]:
         """The messages whose children move up."""
-        return {event.stored.message_id for event in self.events if isinstance(event.fact, MessageDeleted) and event.stored.message_id}
+        return self._deleted
 
-    def ending(self) -> list[UUID]:
+    def ending(self) -> list[str]:
         """The answers that were open before the batch and end in it."""
-        ended = {str(event.stored.message_id) for event in self.events if isinstance(event.fact, ENDS)}
-        return [UUID(one) for one in self.view.open if one in ended]
+        return [one for one in self._ended if one in self.view.open]
 
     def known(self, row: Mapping[str, Any]) -> None:
-        self.states[row["message_id"]] = MessageState(row)
+        self.states[row["message_id"]] = MessageState(
+            since=row["since"],
+            ordinal=row["ordinal"],
+            parent_id=row["parent_id"],
+            is_open=row["is_open"],
+            body_version=row["body_version"],
+            body_bytes=row["body_bytes"],
+            body=row["body"],
+            changed_since=row["changed_since"],
+            weight=row["weight"] or 0,
+        )
 
     def to_be_read(self) -> list[str]:
         """The messages whose body must be read besides, and with it everything that changed them since it was stored."""
@@ -372,24 +408,14 @@ class ChangingChat:
 
     def choose(self) -> None:
         """Choose the messages from before the batch that are folded, and the answers whose deltas are folded with them."""
-        if not any(isinstance(event.fact, (*CHANGES, *ENDS)) for event in self.events):
-            return
-        weights: dict[str, int] = defaultdict(int)
-        ended: set[str] = set()
-        for event in self.events:
-            message_id = str(event.stored.message_id)
-            if isinstance(event.fact, ENDS):
-                ended.add(message_id)
-            elif isinstance(event.fact, CHANGES) and changes_message(event.fact):
-                weights[message_id] += weight_of(event.stored)
-        for message_id in ended & self.states.keys():
+        for message_id in self._ended.keys() & self.states.keys():
             self._folded.add(message_id)
             if self.states[message_id].body_version > self.states[message_id].ordinal:
                 self._rewritten.add(message_id)  # its body holds some of its deltas already
-        for message_id, weight in weights.items():
+        for message_id, weight in self._weights.items():
             state = self.states.get(message_id)
             if state is None:  # it begins in the batch
-                if weight >= OPEN_BYTES:
+                if weight >= OPEN_BYTES and message_id in self._added:
                     self._rewritten.add(message_id)
             elif state.weight + weight >= state.limit_bytes or (state.body_bytes <= SMALL_BYTES and not state.is_open):
                 self._folded.add(message_id)
@@ -398,38 +424,41 @@ class ChangingChat:
 
     def needs_fields(self) -> bool:
         """Whether the keys of the chat are to be stored anew, and are not known yet."""
-        weight = sum(weight_of(event.stored) for event in self.events if isinstance(event.fact, ChatConfigured))
+        weight = self._configured_bytes
         return weight > 0 and not self.has_fields and self.fields_weight + weight >= self.fields_bytes
 
-    def with_deltas(self) -> list[tuple[UUID, int, int, bool]]:
+    def with_deltas(self) -> list[tuple[str, int, int, bool]]:
         """The answers whose deltas must be read: id, after which version, until which, and whether they are folded in their order.
 
         Those are that end in the batch and are more than one block of text, or whose body is stored anew before their end.
         """
-        blocks: dict[str, list[str]] = defaultdict(list)
-        began = {one: ordinal for one, ordinal in self.view.open.items() if one in self._folded}
-        began |= {one: self.states[one].body_version for one in self._folded & self._rewritten if self.states[one].is_open}
-        found: dict[str, tuple[UUID, int, int, bool]] = {}
-        for event in (*(self.again[version] for version in sorted(self.again)), *self.events):
-            message_id, stored = str(event.stored.message_id), event.stored
-            if isinstance(event.fact, BlockOpened):
-                blocks[message_id].append(event.fact.type)
-            elif isinstance(event.fact, MessageStarted):
-                began[message_id] = stored.version
-            if stored.message_id is None or message_id not in began:
+        before: dict[str, list[str]] = {}
+        for version in sorted(self.again):
+            event = self.again[version]
+            if event.message_id is not None and type(event.fact) is BlockOpened:
+                before.setdefault(event.message_id, []).append(event.fact.type)
+        found: list[tuple[str, int, int, bool]] = []
+        for message_id in self._ended.keys() | self._rewritten:
+            is_rewritten = message_id in self._rewritten
+            state = self.states.get(message_id)
+            if state is not None and not state.is_open:
                 continue
-            if message_id in self._rewritten:
-                found[message_id] = (stored.message_id, began[message_id], stored.version, True)
-            elif isinstance(event.fact, ENDS) and blocks[message_id] not in ([], ["text"]):
-                found[message_id] = (stored.message_id, began[message_id], stored.version, False)
-        return list(found.values())
+            began = state.body_version if state is not None and is_rewritten else self._added.get(message_id)
+            if began is None:
+                began = self.view.open.get(message_id)
+            until = self._ended.get(message_id) or self._last_change.get(message_id)
+            if began is None or until is None:
+                continue
+            if is_rewritten or before.get(message_id, []) + self._blocks.get(message_id, []) not in ([], ["text"]):
+                found.append((message_id, began, until, is_rewritten))
+        return found
 
     def heard(self, deltas: Sequence[Recorded], is_in_order: bool) -> None:
         for event in deltas:
             if is_in_order:
                 self.again[event.stored.version] = event
             else:
-                texts = self.spoken.setdefault(str(event.stored.message_id), {})
+                texts = self.spoken.setdefault(str(event.message_id), {})
                 texts.setdefault(event.fact.index, []).append(event.fact.text)
 
     # ------------------------------------------------------------------------------------------- what comes of the events
@@ -443,38 +472,45 @@ class ChangingChat:
             if above is not None and above in self.view.messages:
                 self.view.messages.children_of(above).append(message_id)
         known_version = self.view.version
-        for event in sorted((*self.again.values(), *self.events), key=version_of):
-            if event.stored.version <= known_version or isinstance(event.fact, MessageDelta):
+        events = sorted((*self.again.values(), *self.events), key=version_of) if self.again else self.events
+        for event in events:
+            if event.stored.version <= known_version or type(event.fact) is MessageDelta:
                 again(self.view, event.stored, event.fact)
             else:
+                current_id = self.view.current_id
                 self._next(event)
+                if self.view.current_id != current_id:
+                    self.currents.append(CurrentRow(self.id, event.stored.version, self.view.current_id))
 
     def _next(self, event: Recorded) -> None:
-        view, stored, fact = self.view, event.stored, event.fact
-        message_id = str(stored.message_id) if stored.message_id is not None else None
-        current_id = view.current_id
-        view.touched.clear()
-        if message_id in self.states and message_id not in self._folded and not isinstance(fact, MessageDeleted | BranchSelected):
-            view.pass_over(stored)  # the message is not decoded: what changes it is only noted
-            if isinstance(fact, CHANGES) and changes_message(fact):
-                self._note(message_id, event)
-            return
-        if isinstance(fact, ENDS) and message_id is not None:
-            self._speak(message_id)
-        view.apply(stored, fact)
+        view, stored, fact, message_id = self.view, event.stored, event.fact, event.message_id
+        kind = type(fact)
         if message_id is None:
+            view.apply(stored, fact)
             self._changed_itself(event)
-        elif isinstance(fact, ADDITIONS):
+        elif kind in ADDITIONS:
+            view.apply(stored, fact)
             self._put(message_id, stored.version)
-        elif isinstance(fact, MessageDeleted):
+        elif kind is MessageDeleted:
+            view.touched.clear()
+            view.apply(stored, fact)
             self._delete(message_id, stored.version)
-        elif message_id in view.messages:
-            if isinstance(fact, ENDS):
+        elif kind is BranchSelected:
+            view.apply(stored, fact)
+        elif message_id in self.states and message_id not in self._folded:
+            view.pass_over(stored)  # the message is not decoded: what changes it is only noted
+            if kind in CHANGES and changes_message(fact):
+                self._note(message_id, event)
+        else:
+            if kind in ENDS:
+                self._speak(message_id)
+            view.apply(stored, fact)
+            if message_id not in view.messages:
+                return
+            if kind in ENDS:
                 self._put(message_id, stored.version)
-            elif isinstance(fact, CHANGES) and changes_message(fact):
+            elif kind in CHANGES and changes_message(fact):
                 self._change(message_id, event)
-        if view.current_id != current_id:
-            self.currents.append(CurrentRow(self.id, stored.version, view.current_id))
 
     def _changed_itself(self, event: Recorded) -> None:
         fact, version = event.fact, event.stored.version
@@ -514,7 +550,7 @@ class ChangingChat:
             if index is None:
                 self.marked[message_id] = MarkedRow(self.id, message_id, state.since, version)
             else:
-                self.rows[index] = self.rows[index]._replace(changed_since=version)
+                self.rows[index].changed_since = version
 
     def _put(self, message_id: str, version: int) -> None:
         """Store the message as it is now, unless nothing of it has changed."""
@@ -538,13 +574,22 @@ class ChangingChat:
             changed_since=None,
             body=body.decode(),
         )
-        self._add(row, version, body, 0)
+        self._add(row, version, body)
 
-    def _add(self, row: MessageRow, body_version: int, body: bytes | None, weight: int) -> None:
+    def _add(self, row: MessageRow, body_version: int, body: bytes | None, weight: int = 0) -> None:
         self._index[row.message_id] = len(self.rows)
         self.rows.append(row)
-        known = {**row._asdict(), "body_version": body_version, "body": body, "weight": weight}
-        self.states[row.message_id] = MessageState(known)
+        self.states[row.message_id] = MessageState(
+            since=row.since,
+            ordinal=row.ordinal,
+            parent_id=row.parent_id,
+            is_open=row.is_open,
+            body_version=body_version,
+            body_bytes=row.body_bytes,
+            body=body,
+            changed_since=row.changed_since,
+            weight=weight,
+        )
         self._folded.add(row.message_id)
 
     def _delete(self, message_id: str, version: int) -> None:
@@ -581,7 +626,7 @@ class ChangingChat:
         if index is None:
             self.closed.append(ClosedRow(self.id, message_id, before.since, version))
         else:
-            self.rows[index] = self.rows[index]._replace(until=version)
+            self.rows[index].until = version
 
     def head(self) -> HeadRow:
         view = self.view
@@ -618,7 +663,7 @@ def written(chats: Sequence[ChangingChat]) -> list[Write]:
     all_writes = [
         Write("tree_close_messages", [row for chat in chats for row in chat.closed]),
         Write("tree_mark_changed", [row for chat in chats for row in chat.marked.values()]),
-        Write("tree_add_message", [row for chat in chats for row in chat.rows], copy="tree_copy_messages"),
+        Write("tree_add_message", [astuple(row) for chat in chats for row in chat.rows], copy="tree_copy_messages"),
         Write("tree_add_change", [row for chat in chats for row in chat.changes], copy="tree_copy_changes"),
         Write("tree_add_current", [row for chat in chats for row in chat.currents], copy="tree_copy_currents"),
         Write("tree_add_head", [new_head(chat) for chat in chats if chat.is_new], copy="tree_copy_heads"),

@@ -18,6 +18,7 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
 
     stored: Stored
     fact: Any  # of the stream's kind: ``ChatFact`` in a chat
+    message_id: str | None  # of ``stored``, as a text
 
 
 class TooMuch(Exception):
@@ -45,7 +46,7 @@ class Write(msgspec.Struct, frozen=True):
     """A named statement, and the rows that it is run for, one after the other."""
 
     statement: str
-    rows: Sequence[tuple[Any, ...]]  # named tuples whose fields are the statement's parameters, in their order
+    rows: Sequence[tuple[Any, ...]]  # of a class whose fields are the statement's parameters, in their order
     copy: str | None = None  # a named ``COPY`` that does the same, for very many rows
 
 

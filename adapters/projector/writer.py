@@ -138,7 +138,7 @@ def stored(row: Sequence[Any]) -> Stored:
 
 
 def recorded(event: Stored) -> Recorded:
-    return Recorded(event, decode_event(event).data)
+    return Recorded(event, decode_event(event).data, str(event.message_id) if event.message_id is not None else None)
 
 
 def events_of(rows: Sequence[Sequence[Any]]) -> list[Recorded]:
