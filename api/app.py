@@ -46,7 +46,7 @@ from adapters.providers.client import provider_client
 from adapters.providers.demo import DemoProvider
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
-from adapters.providers.router import Connection, Providers
+from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
 from api.accounts.last_active import LastActiveWriter
 from api.accounts.users import UsersController
@@ -89,7 +89,7 @@ from commands.chats import Chats
 from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
-from commands.generation.runs import Keeper, Runs
+from commands.generation.runs import NodeWatch, Runs
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.read_receipts import ReadReceipts
@@ -288,7 +288,7 @@ async def assemble(
         folders=folders,
         chat_reader=chat_reader,
         runs=runs,
-        keeper=Keeper(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
         completions=Completions(log, blobs, chats, runs, providers, node_id=node_id, clock=time.monotonic),
         providers=providers,
         live=live,
@@ -396,16 +396,16 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
     )
 
 
-def connections(settings: Settings) -> list[Connection]:
+def connections(settings: Settings) -> list[ConfiguredProvider]:
     """Every configured provider, in the order of the settings, the demo last."""
     client = provider_client()
     connect_s, idle_s = settings.provider_connect_timeout_s, settings.provider_idle_timeout_s
-    made: list[Connection] = []
+    made: list[ConfiguredProvider] = []
     for number, one in enumerate(settings.openai_connections, 1):
         openai = OpenAIProvider(client, one.base_url, one.api_key or "", connect_timeout_s=connect_s, idle_timeout_s=idle_s)
-        made.append(Connection(f"openai {number}", openai))
+        made.append(ConfiguredProvider(f"openai {number}", openai))
     for number, url in enumerate(settings.ollama_base_urls, 1):
-        made.append(Connection(f"ollama {number}", OllamaProvider(client, url, connect_timeout_s=connect_s, idle_timeout_s=idle_s)))
+        made.append(ConfiguredProvider(f"ollama {number}", OllamaProvider(client, url, connect_timeout_s=connect_s, idle_timeout_s=idle_s)))
     if settings.demo_model:
-        made.append(Connection("demo", DemoProvider(), last=True))
+        made.append(ConfiguredProvider("demo", DemoProvider(), last=True))
     return made

@@ -37,7 +37,7 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
-class Connection(NamedTuple):
+class OpenAIEndpoint(NamedTuple):
     """One OpenAI-compatible server."""
 
     base_url: str
@@ -119,9 +119,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: Annotated[Seconds, Meta(description="How long a server that was told to stop lets answers finish.")] = 10.0
 
     @property
-    def openai_connections(self) -> tuple[Connection, ...]:
+    def openai_connections(self) -> tuple[OpenAIEndpoint, ...]:
         keys = (*self.openai_api_keys, *[""] * len(self.openai_base_urls))
-        return tuple(Connection(url, key or None) for url, key in zip(self.openai_base_urls, keys, strict=False))
+        return tuple(OpenAIEndpoint(url, key or None) for url, key in zip(self.openai_base_urls, keys, strict=False))
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = [(name, getattr(self, name)) for name in self.__struct_fields__]

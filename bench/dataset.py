@@ -36,7 +36,7 @@ from bench.seed import TOKEN_LIFETIME_S, Person, Seeding
 from commands.chats import Chats
 from commands.ports import TokenClaims
 from commands.transfer import chitchat
-from commands.transfer.importing import Importing, Summary
+from commands.transfer.importing import Importer, Summary
 from commands.transfer.whole_chat import WholeChats
 from domain.event import Actor
 from domain.whole_chat import ImportSource, WholeChat, WholeMessage, imported_id
@@ -178,7 +178,7 @@ async def build(dsn: str, conversations: Conversations, *, events_min: int, coun
         [crowded] = await seeding.people(1)
         people = [crowded]
         actors = {crowded.id: Actor(crowded.id, crowded.name, "user")}
-        importing = Importing(WholeChats(seeding.log, seeding.blobs, Chats(seeding.log)), actors.get, counted)
+        importing = Importer(WholeChats(seeding.log, seeding.blobs, Chats(seeding.log)), actors.get, counted)
         began = time.monotonic()
         long_chat = one_long_chat(conversations, crowded.id, QUICK_LONG_CHAT_MESSAGES if is_quick else LONG_CHAT_MESSAGES)
         await importing.take([long_chat])

@@ -22,6 +22,7 @@ from adapters.projector.rebuild import rebuild
 from adapters.projector.replay import Done
 from api.app import PROJECTIONS
 from bench.answers import by_server
+from bench.bare_log import copied_s
 from bench.dataset import standard
 from bench.host import ROOT, Host
 from bench.report import Line, percentile
@@ -59,19 +60,20 @@ async def rebuilding(host: Host) -> list[Line]:
     with standard(host) as data:
         first = await rebuilt(data.dsn)
         again = await rebuilt(data.dsn)  # beside tables that hold the same: the two are compared
+        bare_s = await asyncio.to_thread(copied_s, data.dsn)
     return [
         Line(
             what="rebuild of all projections",
-            measured=first.position / first.took_s,
-            unit="events/s",
-            at_least=60_000,
-            note=f"{first.position:,} events in {first.took_s:.1f} s",
+            measured=first.took_s,
+            unit="s",
+            raw=bare_s,
+            ratio_at_most=3,
+            note=f"{first.position / first.took_s:,.0f} events/s; raw: a COPY of the same events out and of the same rows in",
         ),
         Line(
             what="the same, counting only what is no token",
             measured=first.events / first.took_s,
             unit="events/s",
-            at_least=15_000,
             note=f"{first.events:,} events",
         ),
         Line(

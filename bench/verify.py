@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import psycopg
 
+from api.app import PROJECTIONS
+from bench.bare_log import scanned_s
 from bench.dataset import Dataset, standard
 from bench.host import ROOT, Host
 from bench.report import Line
@@ -16,7 +18,7 @@ from bench.report import Line
 WAIT_S: Final = 3600.0
 VERIFY: Final = ("-m", "api.cli", "verify", "--json")
 READ_ALL: Final = "SELECT sum(length(data::text)) FROM events"
-REBUILD: Final = ("-m", "api.cli", "projections", "rebuild", "history")
+REBUILD: Final = ("-m", "api.cli", "projections", "rebuild", *(one.name for one in PROJECTIONS))
 
 
 async def run(host: Host) -> list[Line]:
@@ -34,7 +36,14 @@ def verified(host: Host, data: Dataset) -> list[Line]:
     assert said["ok"] and with_views["ok"], "the log of the benchmark is not whole"
     events = said["events"]
     return [
-        Line(what=f"the log, {events:,} events", measured=events / log_s, unit="events/s", at_least=80_000),
+        Line(
+            what=f"the log, {events:,} events",
+            measured=log_s,
+            unit="s",
+            raw=scanned_s(data.dsn),
+            ratio_at_most=2.5,
+            note=f"{events / log_s:,.0f} events/s; raw: COPY of the same bytes, a scan as JSON and their SHA-256",
+        ),
         Line(what="the log: peak memory", measured=log_mb, unit="MB", note=f"{data.facts.chats:,} chats"),
         Line(
             what="with --projections, but for the log's own part",

@@ -93,7 +93,7 @@ class Chats:
             actor=actor,
             command=key,
             claims=claims,
-            also=partial(in_lists, command=command) if type(command) in CHANGES_LISTS else None,
+            also=partial(list_appends, command=command) if type(command) in CHANGES_LISTS else None,
             expected_version=expected_version,
             attempts_max=attempts_max,
         )
@@ -112,7 +112,7 @@ class Chats:
             return decide_all(chat, commands, 0)
 
         def also(chat: Chat) -> Sequence[StreamAppend]:
-            return [append for command in commands for append in in_lists(chat, command)]
+            return [append for command in commands for append in list_appends(chat, command)]
 
         return await self._aggregate.handle(
             commands[0].chat_id, decided, actor=actor, command=key, also=also, expected_version=expected_version
@@ -121,10 +121,10 @@ class Chats:
     async def text_so_far(self, chat_id: UUID, message_id: UUID, generation: Generation) -> str:
         """What a generation has said in its text blocks, from the log."""
         stored = await self._log.read_message(chat_stream(chat_id), message_id, after=generation.started_version)
-        return text_of(decode_event(one) for one in stored)
+        return text_of_blocks(decode_event(one) for one in stored)
 
 
-def text_of(events: Iterable[Event[Any]]) -> str:
+def text_of_blocks(events: Iterable[Event[Any]]) -> str:
     """The text of all text blocks in order, from one message's events."""
     pieces: dict[int, list[str]] = {}
     for event in events:
@@ -141,26 +141,26 @@ def text_of(events: Iterable[Event[Any]]) -> str:
 CHANGES_LISTS: Final = (CreateChat, ShareChat, DeleteChat)
 
 
-def in_lists(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
+def list_appends(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
     """What the command adds to the streams of the people whose lists it changes."""
     match command:
         case CreateChat(by=by, chat_id=chat_id, listed=True):
-            return [listed(by, chat_id)]
+            return [append_chat_listed(by, chat_id)]
         case ShareChat(user_id=user_id, chat_id=chat_id, permission=permission):
             if permission is None:
-                return [unlisted(user_id, chat_id)]
+                return [append_chat_unlisted(user_id, chat_id)]
             # A grant to a user who does not exist is refused: their stream must exist.
             return [] if user_id in chat.grants else [StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], EXISTS)]
         case DeleteChat(chat_id=chat_id):
             owner = [chat.owner_id] if chat.owner_id is not None and chat.listed else []
-            return [unlisted(user_id, chat_id) for user_id in (*owner, *chat.grants)]
+            return [append_chat_unlisted(user_id, chat_id) for user_id in (*owner, *chat.grants)]
         case _:
             return []
 
 
-def listed(user_id: UUID, chat_id: UUID) -> StreamAppend:
+def append_chat_listed(user_id: UUID, chat_id: UUID) -> StreamAppend:
     return StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], ANY)
 
 
-def unlisted(user_id: UUID, chat_id: UUID) -> StreamAppend:
+def append_chat_unlisted(user_id: UUID, chat_id: UUID) -> StreamAppend:
     return StreamAppend(user_stream(user_id), [Event(None, ChatUnlisted(chat_id))], ANY)

@@ -17,7 +17,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 
-from adapters.providers.demo_text import answer_text, essay, text_of, thoughts
+from adapters.providers.demo_text import answer_text, essay, question_text, thoughts
 from adapters.providers.usage import normalized
 from commands.providers import Ask, Finish, Model, Part, Reasoning, Text, ToolCall, Usage
 from domain.errors import ModelNotFound, ProviderFailed
@@ -104,7 +104,7 @@ def _script(ask: Ask) -> list[Part]:
             return [*(Reasoning(word) for word in _WORD.findall(thoughts(ask.messages))), *_spoken(answer_text(ask.messages))]
         case "demo:tools":
             if ask.messages and ask.messages[-1].get("role") == "tool":
-                result = " ".join((text_of(ask.messages[-1]) or "nothing").split())[:500]
+                result = " ".join((question_text(ask.messages[-1]) or "nothing").split())[:500]
                 return _spoken(f"The tool answered: {result}\n\nA real model would now make something of it.")
             return _tool_call(ask)
         case _:
@@ -123,7 +123,7 @@ def _tool_call(ask: Ask) -> list[Part]:
             name = offered
         case _:
             pass
-    asked = next((text for message in reversed(ask.messages) if message.get("role") == "user" and (text := text_of(message))), "")
+    asked = next((text for message in reversed(ask.messages) if message.get("role") == "user" and (text := question_text(message))), "")
     arguments = json.dumps({"query": " ".join(asked.split())[:200]}, ensure_ascii=False)
     opening = ToolCall(0, "", f"call_demo_{len(ask.messages)}", name)
     return [*_spoken("Let me look that up."), opening, *(ToolCall(0, piece) for piece in _WORD.findall(arguments))]
@@ -137,6 +137,6 @@ def _words_asked(model: str) -> int | None:
 
 def _usage(ask: Ask, parts: Sequence[Part]) -> dict[str, Any]:
     """A word counts as a token."""
-    read = sum(len((text_of(message) or "").split()) for message in ask.messages)
+    read = sum(len((question_text(message) or "").split()) for message in ask.messages)
     thought = sum(isinstance(part, Reasoning) for part in parts)
     return normalized({"prompt_tokens": read, "completion_tokens": len(parts), "completion_tokens_details": {"reasoning_tokens": thought}})

@@ -68,7 +68,7 @@ _ESSAY: Final = (
 
 def answer_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """The answer of the plain demo model."""
-    said = [text for message in messages if message.get("role") == "user" and (text := text_of(message)) is not None]
+    said = [text for message in messages if message.get("role") == "user" and (text := question_text(message)) is not None]
     last = said[-1].strip() if said else ""
     earlier = said[:-1]
     if not last:
@@ -123,7 +123,7 @@ def essay(words: int, messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def thoughts(messages: Sequence[Mapping[str, Any]]) -> str:
-    said = [text for message in messages if message.get("role") == "user" and (text := text_of(message))]
+    said = [text for message in messages if message.get("role") == "user" and (text := question_text(message))]
     subject = _quoted(said[-1]) if said else "nothing at all"
     return (
         f"The user says {subject} This is message number {len(messages)} of the conversation. I should be friendly, say honestly that I am "
@@ -131,7 +131,7 @@ def thoughts(messages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def text_of(message: Mapping[str, Any]) -> str | None:
+def question_text(message: Mapping[str, Any]) -> str | None:
     """The text of a message whose content is a string or a list of parts."""
     match message.get("content"):
         case str() as text:
@@ -163,7 +163,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _seed(messages: Sequence[Mapping[str, Any]]) -> int:
-    said = "\0".join(f"{message.get('role')}:{text_of(message)}" for message in messages)
+    said = "\0".join(f"{message.get('role')}:{question_text(message)}" for message in messages)
     return int.from_bytes(sha256(said.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 

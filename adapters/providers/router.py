@@ -18,7 +18,7 @@ _log: Final = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConfiguredProvider:
     """One configured provider. Its models are known as ``prefix.model`` if it has a prefix, which tells equal names apart."""
 
     name: str  # unique, for logs and for the settings page
@@ -50,7 +50,9 @@ class _Listing:
 class Providers:
     """The set of all connections, in the order of the settings; of two models with one id the first counts."""
 
-    def __init__(self, connections: Sequence[Connection], *, listed_s: float = LISTED_S, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, connections: Sequence[ConfiguredProvider], *, listed_s: float = LISTED_S, clock: Callable[[], float] = monotonic
+    ) -> None:
         names = [connection.name for connection in connections]
         if len(set(names)) != len(names):
             raise ValueError(f"expected every connection to have a name of its own, received {names}")
@@ -82,7 +84,7 @@ class Providers:
             await self._all_listed()
             route = self._known(model)
         if route is None:
-            route = self._unlisted(model)
+            route = self._route_for_unlisted_model(model)
         if route is None:
             raise ModelNotFound(model)
         return route
@@ -105,7 +107,7 @@ class Providers:
                     return Route(connection.name, connection.provider, listed.id)
         return None
 
-    def _unlisted(self, model: str) -> Route | None:
+    def _route_for_unlisted_model(self, model: str) -> Route | None:
         for connection in self._connections:
             accepts = getattr(connection.provider, "accepts", None)
             prefix = connection.public_id("")
@@ -127,7 +129,7 @@ class Providers:
         if waiting:
             await asyncio.gather(*waiting)
 
-    async def _ask(self, connection: Connection) -> None:
+    async def _ask(self, connection: ConfiguredProvider) -> None:
         listing = self._listings[connection.name]
         try:
             async with asyncio.timeout(LIST_TIMEOUT_S):
@@ -141,7 +143,7 @@ class Providers:
             listing.at_s = self._clock()
             del self._asking[connection.name]
 
-    def _failed(self, connection: Connection, failure: ProviderFailed) -> None:
+    def _failed(self, connection: ConfiguredProvider, failure: ProviderFailed) -> None:
         listing = self._listings[connection.name]
         if listing.failure is None or listing.failure.code != failure.code:  # once, not at every listing
             _log.warning("provider_models_failed", connection=connection.name, code=failure.code, detail=str(failure))

@@ -12,12 +12,12 @@ END_WORDS = {
 }
 
 
-class Piece(NamedTuple):
+class StyledPiece(NamedTuple):
     style: Style
     text: str
 
 
-class Talk:
+class AnswerText:
     """What to show of the answers ``message_ids``. ``outcome`` is the type of the event that ended the last of them."""
 
     def __init__(self, message_ids: Set[str]) -> None:
@@ -32,7 +32,7 @@ class Talk:
     def over(self) -> bool:
         return not self._open
 
-    def feed(self, event: Event) -> Iterator[Piece]:
+    def feed(self, event: Event) -> Iterator[StyledPiece]:
         if event.message_id not in self._open or event.message_id is None:
             return
         data = event.data if isinstance(event.data, dict) else {}
@@ -42,37 +42,37 @@ class Talk:
                 self._blocks[block] = data["type"]
                 if data["type"] == "tool_call":
                     yield from self._turn_to(block)
-                    yield Piece("tool", f"→ {data.get('name') or 'tool'} ")
+                    yield StyledPiece("tool", f"→ {data.get('name') or 'tool'} ")
             case "message_delta":
                 block = (event.message_id, data["index"])
                 kind = self._blocks.get(block, "text")
                 yield from self._turn_to(block)
                 match kind:
                     case "reasoning":
-                        yield Piece("reasoning", data["text"])
+                        yield StyledPiece("reasoning", data["text"])
                     case "tool_call":
-                        yield Piece("tool", data["text"])
+                        yield StyledPiece("tool", data["text"])
                     case _:
                         self.said.append(data["text"])
-                        yield Piece("text", data["text"])
+                        yield StyledPiece("text", data["text"])
             case "status":
                 if data.get("description"):
-                    yield Piece("note", f"[{data['description']}] ")
+                    yield StyledPiece("note", f"[{data['description']}] ")
             case "error":
-                yield Piece("error", f"\n[{data.get('code', 'error')}: {data.get('detail', 'the answer failed')}]")
+                yield StyledPiece("error", f"\n[{data.get('code', 'error')}: {data.get('detail', 'the answer failed')}]")
             case "cancelled" | "interrupted":
-                yield Piece("note", f"\n[{END_WORDS[event.type]}]")
+                yield StyledPiece("note", f"\n[{END_WORDS[event.type]}]")
             case "message_end":
                 self.usage = data.get("usage")
                 if data.get("finish_reason") == "length":
-                    yield Piece("note", "\n[cut off: the model reached its length limit]")
+                    yield StyledPiece("note", "\n[cut off: the model reached its length limit]")
             case _:
                 pass
         if event.type in ENDS:
             self._open.discard(event.message_id)
             self.outcome = event.type
 
-    def _turn_to(self, block: tuple[str, int]) -> Iterator[Piece]:
+    def _turn_to(self, block: tuple[str, int]) -> Iterator[StyledPiece]:
         if self._in is not None and self._in != block:
-            yield Piece("note", "\n")
+            yield StyledPiece("note", "\n")
         self._in = block

@@ -10,7 +10,7 @@ from uuid import uuid4
 import rich_click as click
 from click.exceptions import Exit
 
-from api.cli.answer_text import Talk
+from api.cli.answer_text import AnswerText
 from api.cli.login import (
     Failed,
     Target,
@@ -22,7 +22,7 @@ from api.cli.login import (
     run,
     token_for,
 )
-from api.cli.terminal import Screen
+from api.cli.terminal import Terminal
 from stenograph_client import ApiError, Begun, Client, ClientError
 
 RETRY_S: Final = 120.0  # a question that is asked while the server restarts waits for it as long
@@ -37,14 +37,14 @@ Ctrl-C         stop the answer; twice: leave
 """
 
 
-class Left(Exception):
+class ConversationLeft(Exception):
     """The person has left in the middle of an answer."""
 
 
 class Conversation:
     """One chat and who answers in it. The chat is made with the first question."""
 
-    def __init__(self, target: Target, token: str, model: str, chat_id: str | None, screen: Screen) -> None:
+    def __init__(self, target: Target, token: str, model: str, chat_id: str | None, screen: Terminal) -> None:
         self.target = target
         self.token = token
         self.model = model
@@ -56,7 +56,7 @@ class Conversation:
         return client_for(self.target, self.token, retry_s=RETRY_S, on_state=self.screen.connection)
 
     async def ask(self, question: str) -> str:
-        """Ask, and show the answer as it comes. Returns how it ended, as the event's type. Raises ``Left``, ``ClientError``."""
+        """Ask, and show the answer as it comes. Returns how it ended, as the event's type. Raises ``ConversationLeft``, ``ClientError``."""
         async with self.client() as client:
             chat_id = self.chat_id or str((await client.new_chat(title_of(question)))["id"])
             asked = {"id": str(uuid4()), "role": "user", "content": question}
@@ -91,7 +91,7 @@ class Conversation:
         return None
 
     async def _show(self, client: Client, begun: Begun) -> str:
-        talk = Talk(frozenset(begun.message_ids or [begun.message_id]))
+        talk = AnswerText(frozenset(begun.message_ids or [begun.message_id]))
         loop = asyncio.get_running_loop()
         reader = asyncio.ensure_future(self._read(client, begun, talk))
         stopping: set[asyncio.Task[None]] = set()
@@ -108,7 +108,7 @@ class Conversation:
         except asyncio.CancelledError:
             if not stopping:
                 raise
-            raise Left from None
+            raise ConversationLeft from None
         finally:
             loop.remove_signal_handler(signal.SIGINT)
             self.screen.end_line()
@@ -118,7 +118,7 @@ class Conversation:
                     task.cancel()
         return talk.outcome or "message_end"
 
-    async def _read(self, client: Client, begun: Begun, talk: Talk) -> None:
+    async def _read(self, client: Client, begun: Begun, talk: AnswerText) -> None:
         async with contextlib.aclosing(client.answer(begun)) as events:
             async for event in events:
                 for piece in talk.feed(event):
@@ -135,7 +135,7 @@ def title_of(question: str) -> str:
     return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1] + "…"
 
 
-async def open_conversation(target: Target, model: str | None, chat_id: str | None, screen: Screen) -> Conversation:
+async def open_conversation(target: Target, model: str | None, chat_id: str | None, screen: Terminal) -> Conversation:
     token = await token_for(target)
     async with client_for(target, token) as client:
         if chat_id is not None:
@@ -165,7 +165,7 @@ def chat(target: Target, question: str | None, model: str | None, chat_id: str |
 
     The answer runs on the server: lose the line, or restart the server, and it goes on at the exact word.
     """
-    screen = Screen()
+    screen = Terminal()
     if question is None and not sys.stdin.isatty():
         question = sys.stdin.read()
         if not question.strip():
@@ -180,7 +180,7 @@ def chat(target: Target, question: str | None, model: str | None, chat_id: str |
 def answer_once(conversation: Conversation, question: str) -> None:
     try:
         outcome = run(conversation.ask(question))
-    except Left:
+    except ConversationLeft:
         outcome = "cancelled"
     if outcome == "cancelled":
         raise Exit(130)
@@ -213,7 +213,7 @@ def converse(conversation: Conversation) -> None:
             break
         try:
             obey(conversation, line)
-        except (Left, KeyboardInterrupt):
+        except (ConversationLeft, KeyboardInterrupt):
             goodbye(conversation)
             raise Exit(130) from None
         except ClientError as error:
@@ -224,7 +224,7 @@ def converse(conversation: Conversation) -> None:
 
 
 def obey(conversation: Conversation, line: str) -> None:
-    """One line that was typed. Raises ``Left``, ``ClientError``, ``Failed``."""
+    """One line that was typed. Raises ``ConversationLeft``, ``ClientError``, ``Failed``."""
     command, _, argument = line.partition(" ")
     match command:
         case "":

@@ -30,7 +30,7 @@ EXIT_REFUSED: Final = 1
 Format = Literal["open-webui", "chitchat", "jsonl"]
 
 
-class Source(NamedTuple):
+class ImportFile(NamedTuple):
     """A file on its way in. ``chats`` yields whole chats and refusals for one owner; ``broken`` says, afterwards, where it broke off."""
 
     chats: Callable[[UUID], Iterator[Any]]
@@ -74,7 +74,7 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
     report(summary, source.broken)
 
 
-class Reading(io.RawIOBase):
+class CountingFile(io.RawIOBase):
     """A file whose beginning was looked at already, and how far it is read."""
 
     def __init__(self, head: bytes, file: IO[bytes]) -> None:
@@ -94,8 +94,8 @@ class Reading(io.RawIOBase):
         return len(piece)
 
 
-def looked_into(file: IO[bytes]) -> Reading:
-    return Reading(file.read(SNIFFED_BYTES), file)
+def looked_into(file: IO[bytes]) -> CountingFile:
+    return CountingFile(file.read(SNIFFED_BYTES), file)
 
 
 def format_of(head: bytes) -> Format:
@@ -121,7 +121,7 @@ def size_of(file: IO[bytes]) -> int:
     return size
 
 
-def open_webui_source(reading: Reading) -> Source:
+def open_webui_source(reading: CountingFile) -> ImportFile:
     from adapters.files.json_items import NotJson, items
     from commands.transfer import open_webui
     from domain.errors import ImportRefused
@@ -139,10 +139,10 @@ def open_webui_source(reading: Reading) -> Source:
         except NotJson as error:
             broken.append(broken_off(error))
 
-    return Source(chats, broken)
+    return ImportFile(chats, broken)
 
 
-def chitchat_source(reading: Reading, *, streams: bool) -> Source:
+def chitchat_source(reading: CountingFile, *, streams: bool) -> ImportFile:
     from adapters.files.json_items import NotJson, items
     from commands.transfer import chitchat
     from domain.errors import ImportRefused
@@ -159,7 +159,7 @@ def chitchat_source(reading: Reading, *, streams: bool) -> Source:
         except NotJson as error:
             broken.append(broken_off(error))
 
-    return Source(chats, broken)
+    return ImportFile(chats, broken)
 
 
 def broken_off(error: Any) -> str:
@@ -167,22 +167,22 @@ def broken_off(error: Any) -> str:
     return f"{error}{where}"
 
 
-async def into(dsn: str, source: Source, email: str | None, reading: Reading, total: int) -> Any:
+async def into(dsn: str, source: ImportFile, email: str | None, reading: CountingFile, total: int) -> Any:
     """Import everything for one person. Returns the summary."""
     from adapters.postgres.bulk_log import bulk_log
     from commands.chats import Chats
-    from commands.transfer.importing import Importing, Summary
+    from commands.transfer.importing import Importer, Summary
     from commands.transfer.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, WholeChats
 
     collect_rarely()
     async with bulk_log(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as bulk:
         owner = await owner_of(bulk, email)
-        with Progress("Importing", total or 1, unit="bytes") as bar:
+        with Progress("Importer", total or 1, unit="bytes") as bar:
 
             def counted(_: Summary) -> None:
                 bar.reached(reading.done, total or reading.done)
 
-            importing = Importing(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log)), lambda _: owner, counted)
+            importing = Importer(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log)), lambda _: owner, counted)
             return await importing.take(source.chats(owner.id))
 
 

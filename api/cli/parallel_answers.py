@@ -1,7 +1,7 @@
 """Several answers that are written at the same time, on one terminal. Pure: events in, pieces out.
 
-While one answer is being written alone, its pieces come as they are. While several are, each gets a lane: its text comes a line at a
-time, behind its own mark, so that two sentences never run into each other.
+While one answer is being written alone, its pieces come as they are. While several are, each gets a mark: its text comes a line at a
+time, behind that mark, so that two sentences never run into each other.
 """
 
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ EXCERPT_CHARACTERS: Final = 40
 
 
 @dataclass(frozen=True)
-class Part:
-    """Something to write. ``lane`` None: a line about the chat itself."""
+class OutputPart:
+    """Something to write. ``answer`` None: a line about the chat itself."""
 
     text: str
-    lane: int | None = None
+    answer: int | None = None
     dim: bool = False
 
 
 @dataclass
-class Lane:
+class ParallelAnswer:
     number: int
     model: str
     kinds: dict[int, str] = field(default_factory=dict)
@@ -33,41 +33,43 @@ class Lane:
     dim: bool = False
 
 
-class Lanes:
+class ParallelAnswers:
     """``feed`` gives the parts of each event; every part but a running answer's is whole lines."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Lane] = {}
+        self._open: dict[str, ParallelAnswer] = {}
         self._tree = Tree()
         self._names = self._tree.names
         self._count = 0
         self._running: str | None = None  # the answer whose pieces come as they are
         self._mid_line = False
 
-    def feed(self, event: Event) -> Iterator[Part]:
+    def feed(self, event: Event) -> Iterator[OutputPart]:
         data = event.data if isinstance(event.data, dict) else {}
         message_id = event.message_id or ""
         match event.type:
             case "message_start":
                 yield from self._break()
-                lane = Lane(self._count, str(data.get("model", "?")))
+                answer = ParallelAnswer(self._count, str(data.get("model", "?")))
                 self._count += 1
-                self._names[message_id] = f"{lane.model} {message_id[-4:]}"
+                self._names[message_id] = f"{answer.model} {message_id[-4:]}"
                 if self._open:
                     self._running = None
-                self._open[message_id] = lane
-                yield Part(f"── {self._names[message_id]} answers{self._tree.placed(message_id, data.get('parent_id'))}\n", lane.number)
+                self._open[message_id] = answer
+                yield OutputPart(
+                    f"── {self._names[message_id]} answers{self._tree.placed(message_id, data.get('parent_id'))}\n", answer.number
+                )
                 if len(self._open) == 1:
                     self._running = message_id
             case "content_block" if message_id in self._open:
-                lane = self._open[message_id]
-                lane.kinds[data["index"]] = data["type"]
+                answer = self._open[message_id]
+                answer.kinds[data["index"]] = data["type"]
                 if data["type"] == "tool_call":
                     yield from self._write(message_id, f"→ {data.get('name') or 'tool'} ", dim=True)
             case "message_delta" if message_id in self._open:
                 kind = self._open[message_id].kinds.get(data["index"], "text")
                 if kind == "text":
-                    self._tree.said(message_id, data["text"])
+                    self._tree.add_text(message_id, data["text"])
                 yield from self._write(message_id, data["text"], dim=kind != "text")
             case ended if ended in ENDS and message_id in self._open:
                 yield from self._end(message_id, event)
@@ -75,60 +77,60 @@ class Lanes:
                 said = about(event, self._tree)
                 if said:
                     yield from self._break()
-                    yield Part(f"── {said}\n", None, True)
+                    yield OutputPart(f"── {said}\n", None, True)
 
-    def so_far(self) -> Iterator[Part]:
+    def so_far(self) -> Iterator[OutputPart]:
         """Who is writing, for somebody who begins to look now."""
         self._mid_line = False
-        for message_id, lane in self._open.items():
-            lane.waiting = ""
-            yield Part(f"── {self._names[message_id]} is answering …\n", lane.number)
+        for message_id, answer in self._open.items():
+            answer.waiting = ""
+            yield OutputPart(f"── {self._names[message_id]} is answering …\n", answer.number)
 
-    def rest(self) -> Iterator[Part]:
+    def rest(self) -> Iterator[OutputPart]:
         """What was said and is not written yet, where the events end before the answers do."""
-        for lane in self._open.values():
-            if lane.waiting:
-                waiting, lane.waiting = lane.waiting, ""
-                yield from self._line(lane, waiting)
+        for answer in self._open.values():
+            if answer.waiting:
+                waiting, answer.waiting = answer.waiting, ""
+                yield from self._line(answer, waiting)
         yield from self._break()
 
-    def _write(self, message_id: str, text: str, *, dim: bool) -> Iterator[Part]:
-        lane = self._open[message_id]
+    def _write(self, message_id: str, text: str, *, dim: bool) -> Iterator[OutputPart]:
+        answer = self._open[message_id]
         if self._running == message_id:
-            if lane.dim != dim:
+            if answer.dim != dim:
                 yield from self._break()
-            lane.dim = dim
+            answer.dim = dim
             self._mid_line = not text.endswith("\n")
-            yield Part(text, lane.number, dim)
+            yield OutputPart(text, answer.number, dim)
             return
-        lane.dim = dim
-        lane.waiting += text
-        while "\n" in lane.waiting or len(lane.waiting) > LINE_CHARACTERS:
-            at = lane.waiting.find("\n")
+        answer.dim = dim
+        answer.waiting += text
+        while "\n" in answer.waiting or len(answer.waiting) > LINE_CHARACTERS:
+            at = answer.waiting.find("\n")
             if at < 0 or at > LINE_CHARACTERS:
-                at = lane.waiting.rfind(" ", 0, LINE_CHARACTERS)
+                at = answer.waiting.rfind(" ", 0, LINE_CHARACTERS)
                 at = LINE_CHARACTERS if at <= 0 else at
-            line, lane.waiting = lane.waiting[:at], lane.waiting[at:].removeprefix("\n").removeprefix(" ")
-            yield from self._line(lane, line)
+            line, answer.waiting = answer.waiting[:at], answer.waiting[at:].removeprefix("\n").removeprefix(" ")
+            yield from self._line(answer, line)
 
-    def _line(self, lane: Lane, line: str) -> Iterator[Part]:
+    def _line(self, answer: ParallelAnswer, line: str) -> Iterator[OutputPart]:
         yield from self._break()
-        yield Part(f"{lane.number} │ {line}\n", lane.number, lane.dim)
+        yield OutputPart(f"{answer.number} │ {line}\n", answer.number, answer.dim)
 
-    def _break(self) -> Iterator[Part]:
+    def _break(self) -> Iterator[OutputPart]:
         """Whatever comes next begins a line; the answer that ran goes on behind its mark if others write beside it."""
         if self._mid_line:
             self._mid_line = False
-            yield Part("\n")
+            yield OutputPart("\n")
 
-    def _end(self, message_id: str, event: Event) -> Iterator[Part]:
-        lane = self._open.pop(message_id)
-        if lane.waiting:
-            yield from self._line(lane, lane.waiting)
+    def _end(self, message_id: str, event: Event) -> Iterator[OutputPart]:
+        answer = self._open.pop(message_id)
+        if answer.waiting:
+            yield from self._line(answer, answer.waiting)
         yield from self._break()
         if self._running == message_id:
             self._running = None
-        yield Part(f"── {self._names[message_id]} {ending(event)}\n", lane.number, True)
+        yield OutputPart(f"── {self._names[message_id]} {ending(event)}\n", answer.number, True)
 
 
 def ending(event: Event) -> str:
@@ -161,7 +163,7 @@ class Tree:
         short = f"{words[:EXCERPT_CHARACTERS]}…" if len(words) > EXCERPT_CHARACTERS else words
         return f"{name} (“{short}”)" if quoted and short else name
 
-    def said(self, message_id: str, text: str) -> None:
+    def add_text(self, message_id: str, text: str) -> None:
         """The beginning is enough."""
         known = self._words.get(message_id, "")
         if len(known) <= EXCERPT_CHARACTERS:
@@ -223,7 +225,7 @@ def about(event: Event, tree: Tree) -> str:
             is_own = data.get("role") == "user"
             model = data.get("model") or (data.get("fields") or {}).get("model") or data.get("role")
             name = f"{who}'s message {message_id[-4:]}" if is_own else f"{model} {message_id[-4:]}"
-            text = text_of(data.get("content"))
+            text = content_as_text(data.get("content"))
             place = tree.placed(message_id, data.get("parent_id"))
             tree.names[message_id] = name
             tree.changed(message_id, text)
@@ -234,7 +236,7 @@ def about(event: Event, tree: Tree) -> str:
             edited = f"{who} edited {tree.named(message_id, quoted=True)}"
             if "content" not in fields:
                 return f"{edited}: {', '.join(fields)}"
-            text = text_of(fields["content"])
+            text = content_as_text(fields["content"])
             tree.changed(message_id, text)
             return f"{edited}: {text}"
         case "message_deleted":
@@ -250,7 +252,7 @@ def about(event: Event, tree: Tree) -> str:
             return ""
 
 
-def text_of(content: object) -> str:
+def content_as_text(content: object) -> str:
     """The words of a message's content: text, or a list of parts as providers take them."""
     if isinstance(content, str):
         return content

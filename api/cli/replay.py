@@ -11,8 +11,8 @@ from typing import Final
 import rich_click as click
 
 from api.cli.login import Failed, Target, chat_stream, options, run, with_client
-from api.cli.parallel_answers import COLOURS, Lanes, Part
-from api.cli.terminal import Wrap
+from api.cli.parallel_answers import COLOURS, OutputPart, ParallelAnswers
+from api.cli.terminal import LineWrapper
 from domain.errors import BadLine
 from domain.jsonlines import BlobLine, parse_line
 from stenograph_client import Client, Event, User
@@ -62,8 +62,8 @@ def is_before(event: Event, point: Point) -> bool:
     return event.version < point if isinstance(point, int) else event.at < point
 
 
-def write(part: Part, wrap: Wrap | None) -> None:
-    colour = COLOURS[part.lane % len(COLOURS)] if part.lane is not None else None
+def write(part: OutputPart, wrap: LineWrapper | None) -> None:
+    colour = COLOURS[part.answer % len(COLOURS)] if part.answer is not None else None
     text = part.text if wrap is None else wrap.of(part.text)
     click.echo(click.style(text, fg=colour, dim=part.dim or None), nl=False)
 
@@ -74,8 +74,8 @@ async def play(events: AsyncIterator[Event], pace: Pace, *, since: Point | None 
     Raises ``Failed`` where nothing lies between the two.
     """
     loop = asyncio.get_running_loop()
-    lanes = Lanes()
-    wrap = Wrap() if sys.stdout.isatty() else None
+    answers = ParallelAnswers()
+    wrap = LineWrapper() if sys.stdout.isatty() else None
     began: float | None = None
     first: Event | None = None
     last: Event | None = None
@@ -86,18 +86,18 @@ async def play(events: AsyncIterator[Event], pace: Pace, *, since: Point | None 
             break
         last = event
         if since is not None and is_before(event, since):
-            for _ in lanes.feed(event):
+            for _ in answers.feed(event):
                 pass
             continue
         if began is None:
             began = loop.time()
             if since is not None:
-                for part in lanes.so_far():
+                for part in answers.so_far():
                     write(part, wrap)
         due = began + pace.of(event)
         if due > loop.time():
             await asyncio.sleep(due - loop.time())
-        for part in lanes.feed(event):
+        for part in answers.feed(event):
             write(part, wrap)
         shown = event.version
     if first is None:
@@ -106,7 +106,7 @@ async def play(events: AsyncIterator[Event], pace: Pace, *, since: Point | None 
         raise Failed(f"The first event is version {first.version}, at {first.at.isoformat()}: --until is before it.")
     if not shown:
         raise Failed(f"Nothing lies there: up to the end asked for, the last event is version {last.version}, at {last.at.isoformat()}.")
-    for part in lanes.rest():
+    for part in answers.rest():
         write(part, wrap)
     return shown
 

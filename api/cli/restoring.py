@@ -39,7 +39,7 @@ def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_
             ended = f"It ended at line {done.lines}: {error}"
         except KeyboardInterrupt:
             ended = f"It was interrupted at line {done.lines}."
-    for line in said(done):
+    for line in format_result(done):
         click.echo(line, err=True)
     if ended:
         done.refuse(f"{ended}\nWhat was restored is kept: import the file again, and it goes on from there.")
@@ -47,7 +47,7 @@ def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_
         raise Failed("\n".join(problems_of(done)))
 
 
-def said(done: Restored) -> Iterator[str]:
+def format_result(done: Restored) -> Iterator[str]:
     yield f"{done.chats_whole:,} of {done.chats:,} chats are here as the file has them."
     yield f"{done.events_added:,} events added, {done.events_known:,} were here already."
     if done.owners_replaced:

@@ -22,13 +22,13 @@ def summary(event: Event) -> str:
     elif isinstance(data, dict):
         # What a person looks for first; the long rest of ids and sums is cut off here, and whole with --json.
         ordered = sorted(data, key=lambda name: name not in FIRST)
-        said = "  ".join(f"{name}={shown(data[name])}" for name in ordered if data[name] not in (None, "", {}, []))
+        said = "  ".join(f"{name}={format_value(data[name])}" for name in ordered if data[name] not in (None, "", {}, []))
     else:
-        said = shown(data)
+        said = format_value(data)
     return said if len(said) <= SUMMARY_CHARACTERS else said[: SUMMARY_CHARACTERS - 1] + "…"
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import rich_click as click
 from rich.cells import cell_len
 
-from api.cli.answer_text import Piece, Style
+from api.cli.answer_text import Style, StyledPiece
 from stenograph_client import State
 
 RECONNECTING: Final = " [reconnecting …]"
@@ -21,7 +21,7 @@ LOOKS: Final[Mapping[Style, Mapping[str, Any]]] = {
 }
 
 
-class Wrap:
+class LineWrapper:
     """Breaks lines between words, for text that comes in pieces. ``width`` is asked each time: a window may be resized."""
 
     def __init__(self, width: Callable[[], int] = lambda: shutil.get_terminal_size().columns) -> None:
@@ -34,10 +34,10 @@ class Wrap:
         first = text[1:].split(maxsplit=1)[:1] if text.startswith(" ") else []
         if first and self.column + 1 + cell_len(first[0]) > self.width():
             text = "\n" + text[1:]
-        self.moved(text)
+        self.note_written(text)
         return text
 
-    def moved(self, text: str) -> None:
+    def note_written(self, text: str) -> None:
         """``text`` was written as it is."""
         tail = text.rpartition("\n")[2]
         cells = cell_len(tail) + (0 if "\n" in text else self.column)
@@ -45,16 +45,16 @@ class Wrap:
         self.column = (cells - 1) % width + 1 if cells else 0  # a full line is still the line: the terminal waits with its next
 
 
-class Screen:
+class Terminal:
     """``quiet`` (a pipe): the text alone goes to stdout, notes to stderr, reasoning nowhere."""
 
     def __init__(self, *, quiet: bool | None = None) -> None:
         self.quiet = not sys.stdout.isatty() if quiet is None else quiet
-        self._wrap = Wrap()
+        self._wrap = LineWrapper()
         self._note = ""
         self._noted = False
 
-    def show(self, piece: Piece) -> None:
+    def show(self, piece: StyledPiece) -> None:
         self.clear_note()
         if self.quiet:
             if piece.style == "text":
@@ -90,5 +90,5 @@ class Screen:
         if self._wrap.column + cell_len(self._note) < self._wrap.width():
             click.echo("\b" * cell_len(self._note) + "\x1b[K", nl=False)
         else:
-            self._wrap.moved(self._note)  # it ran over the line's edge, where it cannot be taken back: it stays
+            self._wrap.note_written(self._note)  # it ran over the line's edge, where it cannot be taken back: it stays
         self._note = ""

@@ -11,13 +11,13 @@ from adapters.delivery.hub import Batch
 from api.completions.chunks import Frames, completion_of
 from api.request.errors import headers_of_provider, problem, status_of_provider
 from api.streams.sse import PING, SSE_HEADERS
-from commands.generation.completion import Started
+from commands.generation.completion import StartedTurn
 
 DONE: Final = b"data: [DONE]\n\n"
 
 
 async def answer(
-    request: Request[Any, Any, Any], started: Started, data: Mapping[str, Any], events: AsyncGenerator[Batch, None], epoch: UUID
+    request: Request[Any, Any, Any], started: StartedTurn, data: Mapping[str, Any], events: AsyncGenerator[Batch, None], epoch: UUID
 ) -> Response[Any]:
     """The answer of every model that was asked. ``events`` are those of the chat from ``started.version`` on; they are closed here.
 

@@ -18,7 +18,7 @@ from api.streams.sse import PING_S
 from api.streams.tailing import tail_stream
 from commands.accounts import Principal
 from commands.chats import Chats
-from commands.generation.completion import Answerer, Completions, Question, Started, Turn
+from commands.generation.completion import Answerer, Completions, Question, StartedTurn, Turn
 from commands.ids import bound_id
 from commands.ports import Blobs, EventLog
 from commands.references import resolve_blobs
@@ -74,12 +74,12 @@ class CompletionsController(Controller):
         turn = await turn_of(data, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
         started = await completions.begin(turn, caller.actor, caller.key)
         if data.get("session_id"):
-            return Response(begun(started))
+            return Response(begun_out(started))
         events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
         return await answer(request, started, data, events, epoch)
 
 
-def begun(started: Started) -> BegunOut:
+def begun_out(started: StartedTurn) -> BegunOut:
     tasks, messages = started.task_ids, started.message_ids
     return BegunOut(True, tasks[0], tasks, started.chat_id, messages[0], messages, started.version, started.position)
 

@@ -11,7 +11,7 @@ from commands.generation.completion import Models
 from commands.providers import Model
 
 
-def shown(model: Model) -> dict[str, Any]:
+def model_out(model: Model) -> dict[str, Any]:
     return {
         "id": model.id,
         "name": model.name,
@@ -29,4 +29,4 @@ class ModelsController(Controller):
     @get("/models")
     async def models(self, principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]) -> dict[str, Any]:
         """The models that can be asked now. A provider that is down hides only its own."""
-        return {"data": [shown(model) for model in await models.models()]}
+        return {"data": [model_out(model) for model in await models.models()]}

@@ -29,7 +29,7 @@ from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
-from commands.generation.runs import Keeper, Runs
+from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, Tickets, UserList
 from domain.errors import LogUnavailable
 from projections.ports import History
@@ -73,7 +73,7 @@ class System:
     folders: FolderTrees
     chat_reader: ChatReader
     runs: Runs
-    keeper: Keeper
+    keeper: NodeWatch
     completions: Completions
     providers: Providers
     live: LiveConnections

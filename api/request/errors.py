@@ -22,56 +22,56 @@ RETRY_AFTER_S: Final = 1
 MEDIA_TYPE: Final = "application/problem+json"
 
 
-class Answer(NamedTuple):
+class ErrorStatus(NamedTuple):
     status: int
     close: int  # for a WebSocket that cannot go on
 
 
-TABLE: Final[Mapping[type[errors.StenographError], Answer]] = {
-    errors.StenographError: Answer(500, 1011),
-    errors.Refusal: Answer(400, 1008),
-    errors.BadStreamName: Answer(400, 1008),
-    errors.BadCursor: Answer(400, 1008),
-    errors.BadRequest: Answer(400, 1008),
-    errors.BadSearch: Answer(400, 1008),
-    errors.ContentRefused: Answer(400, 1008),
-    errors.NotAuthenticated: Answer(401, 4401),
-    errors.WrongCredentials: Answer(400, 4401),  # at sign-in; 400 in the reference
-    errors.Forbidden: Answer(403, 4403),
-    errors.AccountInactive: Answer(403, 4403),
-    errors.TooManyAttempts: Answer(429, 4429),
-    errors.ChatNotFound: Answer(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
-    errors.StreamNotFound: Answer(404, 4403),
-    errors.MessageNotFound: Answer(404, 1008),
-    errors.BeforeFirstEvent: Answer(404, 1008),
-    errors.ImportRefused: Answer(400, 1008),
-    errors.BadLine: Answer(400, 1008),
-    errors.ModelNotFound: Answer(400, 1008),  # as in the reference; 404 below /v1
-    errors.UserNotFound: Answer(400, 1008),  # as in the reference
-    errors.TaskNotFound: Answer(404, 1008),
-    errors.FolderNotFound: Answer(404, 1008),
-    errors.FolderExists: Answer(409, 1008),
-    errors.FolderNameTaken: Answer(400, 1008),  # as in the reference
-    errors.FolderCycle: Answer(400, 1008),
-    errors.ChatExists: Answer(409, 1008),
-    errors.MessageExists: Answer(409, 1008),
-    errors.ParentNotFound: Answer(400, 1008),
-    errors.GenerationNotOpen: Answer(409, 1008),
-    errors.GenerationOpen: Answer(409, 1008),
-    errors.DeltaGap: Answer(409, 1008),
-    errors.BlockGap: Answer(409, 1008),
-    errors.ChatChanged: Answer(409, 1008),
-    errors.EditConflict: Answer(409, 1008),
-    errors.ClaimTaken: Answer(400, 1008),  # a known e-mail address: 400 in the reference
-    errors.CommandMismatch: Answer(422, 1008),
-    errors.CursorGone: Answer(410, 1008),
-    errors.ConcurrencyConflict: Answer(409, 1008),
-    errors.TooManyLostRaces: Answer(409, 1008),
-    errors.Unavailable: Answer(503, 1013),
-    errors.LogUnavailable: Answer(503, 1013),
-    errors.ProjectionBehind: Answer(503, 1013),
-    errors.Overloaded: Answer(503, 1013),
-    errors.ProviderFailed: Answer(502, 1011),
+TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
+    errors.StenographError: ErrorStatus(500, 1011),
+    errors.Refusal: ErrorStatus(400, 1008),
+    errors.BadStreamName: ErrorStatus(400, 1008),
+    errors.BadCursor: ErrorStatus(400, 1008),
+    errors.BadRequest: ErrorStatus(400, 1008),
+    errors.BadSearch: ErrorStatus(400, 1008),
+    errors.ContentRefused: ErrorStatus(400, 1008),
+    errors.NotAuthenticated: ErrorStatus(401, 4401),
+    errors.WrongCredentials: ErrorStatus(400, 4401),  # at sign-in; 400 in the reference
+    errors.Forbidden: ErrorStatus(403, 4403),
+    errors.AccountInactive: ErrorStatus(403, 4403),
+    errors.TooManyAttempts: ErrorStatus(429, 4429),
+    errors.ChatNotFound: ErrorStatus(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
+    errors.StreamNotFound: ErrorStatus(404, 4403),
+    errors.MessageNotFound: ErrorStatus(404, 1008),
+    errors.BeforeFirstEvent: ErrorStatus(404, 1008),
+    errors.ImportRefused: ErrorStatus(400, 1008),
+    errors.BadLine: ErrorStatus(400, 1008),
+    errors.ModelNotFound: ErrorStatus(400, 1008),  # as in the reference; 404 below /v1
+    errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference
+    errors.TaskNotFound: ErrorStatus(404, 1008),
+    errors.FolderNotFound: ErrorStatus(404, 1008),
+    errors.FolderExists: ErrorStatus(409, 1008),
+    errors.FolderNameTaken: ErrorStatus(400, 1008),  # as in the reference
+    errors.FolderCycle: ErrorStatus(400, 1008),
+    errors.ChatExists: ErrorStatus(409, 1008),
+    errors.MessageExists: ErrorStatus(409, 1008),
+    errors.ParentNotFound: ErrorStatus(400, 1008),
+    errors.GenerationNotOpen: ErrorStatus(409, 1008),
+    errors.GenerationOpen: ErrorStatus(409, 1008),
+    errors.DeltaGap: ErrorStatus(409, 1008),
+    errors.BlockGap: ErrorStatus(409, 1008),
+    errors.ChatChanged: ErrorStatus(409, 1008),
+    errors.EditConflict: ErrorStatus(409, 1008),
+    errors.ClaimTaken: ErrorStatus(400, 1008),  # a known e-mail address: 400 in the reference
+    errors.CommandMismatch: ErrorStatus(422, 1008),
+    errors.CursorGone: ErrorStatus(410, 1008),
+    errors.ConcurrencyConflict: ErrorStatus(409, 1008),
+    errors.TooManyLostRaces: ErrorStatus(409, 1008),
+    errors.Unavailable: ErrorStatus(503, 1013),
+    errors.LogUnavailable: ErrorStatus(503, 1013),
+    errors.ProjectionBehind: ErrorStatus(503, 1013),
+    errors.Overloaded: ErrorStatus(503, 1013),
+    errors.ProviderFailed: ErrorStatus(502, 1011),
 }
 
 # Of what Litestar refuses by itself.
@@ -85,7 +85,7 @@ CODES: Final[Mapping[int, str]] = {
 }
 
 
-def answer_of(error: errors.StenographError) -> Answer:
+def error_status(error: errors.StenographError) -> ErrorStatus:
     return next(TABLE[known] for known in type(error).__mro__ if known in TABLE)
 
 
@@ -114,7 +114,7 @@ def status_of(error: errors.StenographError) -> int:
     """The table's, but a provider's refusal keeps its own status: a client must not repeat what cannot succeed."""
     if isinstance(error, errors.ProviderFailed):
         return status_of_provider(error.said)
-    return answer_of(error).status
+    return error_status(error).status
 
 
 def status_of_provider(said: Mapping[str, Any]) -> int:
@@ -150,7 +150,7 @@ def known_error(request: Request[Any, Any, Any], error: errors.StenographError) 
         headers["retry-after"] = str(RETRY_AFTER_S)
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
-    if answer_of(error).status == 500:
+    if error_status(error).status == 500:
         return unknown_error(request, error)
     if isinstance(error, errors.Unavailable):
         log.warning(

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from adapters.delivery.hub import Batch, Page, Subscription
-from api.request.errors import answer_of
+from api.request.errors import error_status
 from api.streams.frames import (
     Authenticate,
     Close,
@@ -287,7 +287,7 @@ class Socket:
         try:
             principal = await self.context.authenticate(token)
         except StenographError as error:
-            self.close(Close(answer_of(error).close, error.detail))
+            self.close(Close(error_status(error).close, error.detail))
             return
         if principal.user_id != self.principal.user_id:
             self.close(Close(4403, "the token is another person's"))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from api.request.authentication import bearer_of, require_approved
-from api.request.errors import answer_of
+from api.request.errors import error_status
 from api.streams.frames import Close, frame
 from api.streams.socket import Receive, Socket
 from api.streams.socket_context import SocketContext
@@ -66,7 +66,7 @@ class WebSockets:
                 del headers
                 await socket.run(principal)
         except StenographError as error:
-            socket.close(Close(answer_of(error).close, error.detail))
+            socket.close(Close(error_status(error).close, error.detail))
         except OSError:
             pass  # the client is gone; what it missed stands in the log
         finally:

@@ -70,7 +70,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any]
 
 
-class Started(msgspec.Struct, frozen=True):
+class StartedTurn(msgspec.Struct, frozen=True):
     """The result of ``begin``; a repeated request gets the same. ``version`` is the chat's version before the turn."""
 
     chat_id: UUID
@@ -93,9 +93,9 @@ class Completions:
         self._models = models
         self._node_id = node_id
         self._clock = clock
-        self._beginning: set[asyncio.Task[Started]] = set()
+        self._beginning: set[asyncio.Task[StartedTurn]] = set()
 
-    async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> Started:
+    async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> StartedTurn:
         """Append the turn and start its runs. Returns once the start is committed; the runs go on without the caller.
 
         Raises ``ModelNotFound``, ``BadRequest``, and what ``decide`` refuses: nothing was written then.
@@ -106,7 +106,7 @@ class Completions:
         task.add_done_callback(self._beginning.discard)
         return await asyncio.shield(task)
 
-    async def _begin(self, turn: Turn, actor: Actor, key: CommandKey | None) -> Started:
+    async def _begin(self, turn: Turn, actor: Actor, key: CommandKey | None) -> StartedTurn:
         if self._runs.closing:
             raise LogUnavailable("the server is going away; nothing was written")
         if not 1 <= len(turn.answerers) <= ANSWERS_MAX:
@@ -143,13 +143,13 @@ class Completions:
             )
             for answerer, task_id in zip(turn.answerers, tasks, strict=True)
         )
-        started = Started(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
+        started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, len(commands))))
         with self._runs.starting():
             appended = await self._chats.handle_all(commands, actor=actor, key=key)
             if appended.repeated:
-                return first_answer(appended)
+                return stored_start(appended)
             for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
                 ask = Ask(model=route.upstream, messages=turn.messages, params=turn.params)
                 self._runs.start(
@@ -216,11 +216,11 @@ class StartedAnswer(msgspec.Struct, frozen=True):
     before the turn.
     """
 
-    started: Started
+    started: StartedTurn
     turn_events: int
 
 
-def first_answer(appended: Appended) -> Started:
+def stored_start(appended: Appended) -> StartedTurn:
     """The first request's result, from what was stored with its key."""
     kept = msgspec.json.decode(appended.answer, type=StartedAnswer)
     before = appended.versions[0] - kept.turn_events

@@ -136,7 +136,7 @@ async def close_generation(chats: Chats, blobs: Blobs, chat_id: UUID, message_id
     raise TooManyLostRaces(f"chat/{chat_id}", CLOSE_ATTEMPTS_MAX)
 
 
-class Keeper:
+class NodeWatch:
     """This node's heartbeat, and its watch over the others."""
 
     def __init__(

@@ -47,7 +47,7 @@ def whole_chat(source_id: str, raw: bytes, owner_id: UUID, *, streams: bool) -> 
         reason, _, path = str(error).partition(" - at `$.")
         raise ImportRefused(source_id, path.rstrip("`") or "messages", reason) from None
     chat_id = imported_id(owner_id, SOURCE, source_id)
-    messages = list(said(chat_id, conversation.messages, streams=streams))
+    messages = list(messages_of_turns(chat_id, conversation.messages, streams=streams))
     known = [utterance.timestamp for turn in conversation.messages for utterance in turn]
     others = {"prompt": conversation.prompt, "ratings": conversation.ratings, "start": conversation.start}
     return WholeChat(
@@ -60,7 +60,7 @@ def whole_chat(source_id: str, raw: bytes, owner_id: UUID, *, streams: bool) -> 
     )
 
 
-def said(chat_id: UUID, turns: Sequence[Sequence[Utterance]], *, streams: bool) -> Iterator[WholeMessage]:
+def messages_of_turns(chat_id: UUID, turns: Sequence[Sequence[Utterance]], *, streams: bool) -> Iterator[WholeMessage]:
     asking = next((utterance.sender for turn in turns for utterance in turn), None)
     parent_id: UUID | None = None
     for number, turn in enumerate(turns):

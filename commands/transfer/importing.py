@@ -40,7 +40,7 @@ class Summary(msgspec.Struct):
             self.position = max(self.position, outcome.position)
 
 
-class Importing:
+class Importer:
     """One import. ``actor_of`` gives the actor for the chats of an owner; ``counted`` is called with the counts after each request."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Importing:
             for chat in chats:
                 await self._take(chat)
                 await asyncio.sleep(0)  # let finished requests settle
-            self._send()
+            self._start_request()
         except BaseException:
             await asyncio.gather(*self._in_flight, return_exceptions=True)
             raise
@@ -90,7 +90,7 @@ class Importing:
             or self._bytes + prepared.bytes > REQUEST_BYTES_MAX
             or prepared.chat.owner_id != self._owner()
         ):
-            self._send()
+            self._start_request()
             while len(self._in_flight) >= IN_FLIGHT:
                 await self._settle()
         self._waiting.append(prepared)
@@ -100,7 +100,7 @@ class Importing:
     def _owner(self) -> UUID:
         return self._waiting[0].chat.owner_id
 
-    def _send(self) -> None:
+    def _start_request(self) -> None:
         if self._waiting:
             adding = self._whole_chats.add_all(self._waiting, actor=self._actor_of(self._owner()))
             self._in_flight.append(asyncio.create_task(adding, name="import"))

@@ -32,21 +32,21 @@ MILLISECONDS_MIN: Final = 10**11
 NANOSECONDS_MIN: Final = 10**16
 
 
-class HistoryOf(msgspec.Struct):
+class ExportedTree(msgspec.Struct):
     messages: dict[str, msgspec.Raw] = {}
 
 
-class ChatOf(msgspec.Struct):
+class ExportedChat(msgspec.Struct):
     history: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class RowOf(msgspec.Struct):
-    chat: ChatOf | None = None
+class ExportedRow(msgspec.Struct):
+    chat: ExportedChat | None = None
     history: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-_rows = msgspec.json.Decoder(RowOf)
-_histories = msgspec.json.Decoder(HistoryOf)
+_rows = msgspec.json.Decoder(ExportedRow)
+_histories = msgspec.json.Decoder(ExportedTree)
 
 
 def decoded(raw: bytes, name: str) -> Any:
@@ -103,10 +103,10 @@ def name_of(row: Any, name: str) -> str:
 
 def whole_chat(row: Any, owner_id: UUID, *, name: str, folder_id: UUID | None = None) -> WholeChat:
     """Raises ``ImportRefused`` with the key that is wrong."""
-    return Reading(row, owner_id, name).chat(folder_id)
+    return ExportedRowReader(row, owner_id, name).chat(folder_id)
 
 
-class Reading:
+class ExportedRowReader:
     """Converts one row into a whole chat."""
 
     def __init__(self, row: Any, owner_id: UUID, name: str) -> None:
@@ -159,7 +159,7 @@ class Reading:
         """All messages, siblings in order, and the id of the current one."""
         history = self._chat.get("history")
         if history is None:
-            found = dict(self._listed())
+            found = dict(self._messages_from_list())
             current = None
         else:
             self._expect(history, dict, "history", "expected an object")
@@ -173,7 +173,7 @@ class Reading:
         current = self._id(current, "history.currentId")
         return messages, ids.get(current, uuid5(chat_id, current))
 
-    def _listed(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _messages_from_list(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The messages of an old export: each is the parent of the next, unless it names its parent."""
         parent: str | None = None
         known: set[str] = set()
@@ -221,7 +221,7 @@ class Reading:
             raise self._refused(f"{key}.role", f"expected user, assistant or system, found {str(role)[:40]!r}")
         content = message.get("content")
         if not content and message.get("output"):
-            content = text_of_output(message["output"])
+            content = output_text(message["output"])
         if not isinstance(content, str | list | None):
             raise self._refused(f"{key}.content", f"expected text or a list of parts, found {type_of(content)}")
         timestamp = message.get("timestamp")
@@ -300,7 +300,7 @@ class Reading:
         return ImportRefused(self._name, key, reason)
 
 
-def text_of_output(output: Any) -> str:
+def output_text(output: Any) -> str:
     """The text of a message that has only typed output items."""
     texts: list[str] = []
     for item in output if isinstance(output, list) else ():

@@ -62,7 +62,7 @@ class Restored:
             self.problems.append(problem)
 
 
-class Said:
+class AnswerSums:
     """Hashes of an answer's deltas so far, to be compared with those of its end."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class ChatInFile:
         self.listed = False
         self.owner_replaced = False
         self.messages: set[UUID] | None = set()  # None: the file begins in the middle of the chat, so earlier messages are unknown
-        self.answers: dict[UUID, Said] = {}
+        self.answers: dict[UUID, AnswerSums] = {}
         self.open: dict[UUID, UUID] = {}  # answers without an end, and the nodes that wrote them
         self.known: deque[tuple[Stored, int]] = deque()  # events of the log to compare lines with, and their original times
         self.is_refused = False
@@ -349,7 +349,7 @@ class Restore:
             chat.messages.add(message_id)
         match fact:
             case MessageStarted(node_id=node_id):
-                chat.answers[message_id] = Said()
+                chat.answers[message_id] = AnswerSums()
                 chat.open[message_id] = node_id
             case BlockOpened(index=index) if message_id in chat.answers:
                 chat.answers[message_id].opened(index)

@@ -149,7 +149,7 @@ class WholeChats:
         """Append all chats in one request. None if one of them is refused or exists already, complete or in part."""
         appends = [StreamAppend(one.stream, one.events, 0) for one in bundle]
         try:
-            appended = await self._log.append(AppendRequest([*appends, listed(bundle)], actor))
+            appended = await self._log.append(AppendRequest([*appends, append_chats_listed(bundle)], actor))
         except (ConcurrencyConflict, BadRequest):
             return None
         return [
@@ -201,7 +201,7 @@ class WholeChats:
             appends = [StreamAppend(one.stream, events, version)]
             is_last = number == len(pieces)
             if is_last:
-                appends.append(listed([one]))
+                appends.append(append_chats_listed([one]))
             try:
                 appended = await self._log.append(AppendRequest(appends, actor, command if is_last else None))
             except BadRequest as refusal:  # refused by Postgres, or a stream of another kind has this id
@@ -211,7 +211,7 @@ class WholeChats:
         return appended
 
 
-def listed(chats: Sequence[Prepared]) -> StreamAppend:
+def append_chats_listed(chats: Sequence[Prepared]) -> StreamAppend:
     """The append that lists the chats for their owner, who must exist."""
     owner_id = chats[0].chat.owner_id
     return StreamAppend(user_stream(owner_id), [Event(None, ChatListed(one.chat.chat_id)) for one in chats], EXISTS)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
 from adapters.postgres.connection import connect
-from adapters.postgres.log import READ_HEAD, READ_RELATIVES, PostgresLog
+from adapters.postgres.log import READ_HEAD, READ_RELATIVES, postgres_log
 from commands.chats import Chats
 from commands.partial_chat import PartialChatReader
 from commands.ports import AppendRequest, StreamAppend
@@ -40,7 +40,7 @@ class World:
 
     def __init__(self, dsn: str) -> None:
         self._runner = asyncio.Runner()
-        self.log = PostgresLog(dsn, lambda _: None)
+        self.log = postgres_log(dsn)
         self.run(self.log.start())
 
     def run(self, work: Any) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from api import settings
-from api.settings import Connection, Settings, SettingsError, load
+from api.settings import OpenAIEndpoint, Settings, SettingsError, load
 
 
 def problems_of(environ: dict[str, str], folder: Path) -> list[str]:
@@ -54,7 +54,11 @@ def test_a_relative_data_folder_in_the_file_is_relative_to_the_file(tmp_path: Pa
 
 def test_lists_have_semicolons_between_them_and_keys_belong_to_servers_in_order(tmp_path: Path) -> None:
     loaded = load({"STENO_OPENAI_BASE_URLS": "http://a/v1; http://b/v1 ;http://c", "STENO_OPENAI_API_KEYS": ";key"}, tmp_path)
-    assert loaded.openai_connections == (Connection("http://a/v1", None), Connection("http://b/v1", "key"), Connection("http://c", None))
+    assert loaded.openai_connections == (
+        OpenAIEndpoint("http://a/v1", None),
+        OpenAIEndpoint("http://b/v1", "key"),
+        OpenAIEndpoint("http://c", None),
+    )
 
 
 def test_more_keys_than_servers_are_refused(tmp_path: Path) -> None:

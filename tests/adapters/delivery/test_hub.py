@@ -119,6 +119,20 @@ async def test_what_is_live_comes_from_memory() -> None:
     assert world.hub.reads == 0
 
 
+async def test_what_other_processes_write_is_remembered_for_those_who_are_subscribed() -> None:
+    world = World()
+    reader = await joined(world)
+    elsewhere = chat_stream(UUID(int=77))
+    world.commit(2)
+    world.commit(2, elsewhere)
+    events, world.undelivered = world.undelivered, []
+    world.hub.follow(events)
+    assert await reader.drain() == [1, 2]
+    assert world.hub.reads == 0
+    assert await (await joined(world, stream=elsewhere)).drain() == [1, 2]
+    assert world.hub.reads == 1, "nobody was subscribed to it"
+
+
 async def test_what_was_before_comes_from_the_log_and_then_from_memory() -> None:
     world = World()
     world.commit(PAGE_VERSIONS + 5)

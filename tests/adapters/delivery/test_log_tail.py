@@ -81,6 +81,33 @@ async def test_our_own_commits_need_no_query() -> None:
         assert log.reads == 0
 
 
+async def test_of_a_hole_below_our_own_commit_only_the_hole_is_read() -> None:
+    log, read = Log(), list[Stored]()
+    tail = Tail(log.read, log.delivered.extend, deliver_read=read.extend, poll_s=NEVER_S)
+    await tail.start(0)
+    try:
+        log.commit(3)  # another process
+        tail.offer(log.commit(2))
+        await tail.reached(5)
+        assert [stored.position for stored in read] == [1, 2, 3]
+        assert log.positions == [4, 5], "what is our own is in memory already"
+        assert log.reads == 1
+    finally:
+        await tail.close()
+
+
+async def test_what_was_heard_of_above_a_hole_is_read_after_it() -> None:
+    log = Log()
+    async with tailing(log) as tail:
+        log.commit(3)
+        ours = log.commit(1)
+        log.commit(2)
+        tail.ring(6)
+        tail.offer(ours)
+        await until(lambda: tail.position == 6)
+        assert log.positions == [1, 2, 3, 4, 5, 6]
+
+
 async def test_a_bell_brings_what_another_process_wrote() -> None:
     log = Log()
     async with tailing(log) as tail:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from adapters.providers.demo import DemoProvider
-from adapters.providers.router import Connection, Providers
+from adapters.providers.router import ConfiguredProvider, Providers
 from commands.providers import Ask, Model, Part
 from domain.errors import ModelNotFound, ProviderFailed
 
@@ -46,13 +46,17 @@ def ids(models: Sequence[Model]) -> list[str]:
 
 
 async def test_models_stand_in_the_order_of_the_settings_and_the_demo_last() -> None:
-    connections = [Connection("demo", DemoProvider(), last=True), Connection("b", Listed("x", "y")), Connection("a", Listed("z"))]
+    connections = [
+        ConfiguredProvider("demo", DemoProvider(), last=True),
+        ConfiguredProvider("b", Listed("x", "y")),
+        ConfiguredProvider("a", Listed("z")),
+    ]
     assert ids(await Providers(connections).models())[:4] == ["x", "y", "z", "demo"]
 
 
 async def test_of_two_models_with_one_id_the_first_counts() -> None:
     first, second = Listed("x"), Listed("x", "y")
-    providers = Providers([Connection("1", first), Connection("2", second)])
+    providers = Providers([ConfiguredProvider("1", first), ConfiguredProvider("2", second)])
     assert ids(await providers.models()) == ["x", "y"]
     assert (await providers.resolve("x")).provider is first
     assert (await providers.resolve("y")).provider is second
@@ -60,7 +64,7 @@ async def test_of_two_models_with_one_id_the_first_counts() -> None:
 
 async def test_a_prefix_tells_equal_names_apart() -> None:
     first, second = Listed("x"), Listed("x")
-    providers = Providers([Connection("1", first), Connection("2", second, prefix="two")])
+    providers = Providers([ConfiguredProvider("1", first), ConfiguredProvider("2", second, prefix="two")])
     assert ids(await providers.models()) == ["x", "two.x"]
     route = await providers.resolve("two.x")
     assert (route.provider, route.upstream, route.connection) == (second, "x", "2")
@@ -69,14 +73,14 @@ async def test_a_prefix_tells_equal_names_apart() -> None:
 async def test_a_dead_server_does_not_hide_the_others() -> None:
     dead = Listed("x")
     dead.broken = True
-    providers = Providers([Connection("dead", dead), Connection("b", Listed("y"))])
+    providers = Providers([ConfiguredProvider("dead", dead), ConfiguredProvider("b", Listed("y"))])
     assert ids(await providers.models()) == ["y"]
     assert providers.failures["dead"].code == "provider_unreachable"
 
 
 async def test_a_server_that_is_away_is_not_listed_but_keeps_its_models() -> None:
     server, clock = Listed("x"), Clock()
-    providers = Providers([Connection("a", server)], listed_s=10, clock=clock)
+    providers = Providers([ConfiguredProvider("a", server)], listed_s=10, clock=clock)
     await providers.models()
     server.broken, clock.now_s = True, 10
     assert await providers.models() == []
@@ -89,7 +93,7 @@ async def test_a_server_that_is_away_is_not_listed_but_keeps_its_models() -> Non
 async def test_a_list_is_asked_for_once_by_many_and_believed_for_a_while() -> None:
     server, clock = Listed("x"), Clock()
     server.open.clear()
-    providers = Providers([Connection("a", server)], listed_s=10, clock=clock)
+    providers = Providers([ConfiguredProvider("a", server)], listed_s=10, clock=clock)
     waiting = [asyncio.create_task(providers.models()) for _ in range(5)]
     await server.was_asked.wait()
     waiting[0].cancel()  # and one who leaves does not take the answer from the others
@@ -107,7 +111,7 @@ async def test_a_list_is_asked_for_once_by_many_and_believed_for_a_while() -> No
 
 async def test_a_known_model_is_found_without_asking_again() -> None:
     server, clock = Listed("x"), Clock()
-    providers = Providers([Connection("a", server)], listed_s=10, clock=clock)
+    providers = Providers([ConfiguredProvider("a", server)], listed_s=10, clock=clock)
     await providers.resolve("x")
     clock.now_s = 100
     await providers.resolve("x")
@@ -116,20 +120,20 @@ async def test_a_known_model_is_found_without_asking_again() -> None:
 
 async def test_an_unlisted_number_of_demo_words_is_accepted() -> None:
     demo = DemoProvider()
-    providers = Providers([Connection("a", Listed("x")), Connection("demo", demo, last=True)])
+    providers = Providers([ConfiguredProvider("a", Listed("x")), ConfiguredProvider("demo", demo, last=True)])
     route = await providers.resolve("demo:77")
     assert (route.provider, route.upstream) == (demo, "demo:77")
 
 
 async def test_an_unknown_model_is_not_found() -> None:
     with pytest.raises(ModelNotFound):
-        await Providers([Connection("a", Listed("x")), Connection("demo", DemoProvider(), last=True)]).resolve("demo:none")
+        await Providers([ConfiguredProvider("a", Listed("x")), ConfiguredProvider("demo", DemoProvider(), last=True)]).resolve("demo:none")
 
 
 async def test_closing_ends_the_listings_that_still_run() -> None:
     server = Listed("x")
     server.open.clear()
-    providers = Providers([Connection("a", server)])
+    providers = Providers([ConfiguredProvider("a", server)])
     waiting = asyncio.create_task(providers.models())
     await server.was_asked.wait()
     await providers.aclose()
@@ -139,4 +143,4 @@ async def test_closing_ends_the_listings_that_still_run() -> None:
 
 def test_two_connections_need_two_names() -> None:
     with pytest.raises(ValueError, match="name of its own"):
-        Providers([Connection("a", Listed()), Connection("a", Listed())])
+        Providers([ConfiguredProvider("a", Listed()), ConfiguredProvider("a", Listed())])

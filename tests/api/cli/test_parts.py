@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.cli.answer_text import Talk
+from api.cli.answer_text import AnswerText
 from api.cli.login import Failed
-from api.cli.parallel_answers import Lanes
+from api.cli.parallel_answers import ParallelAnswers
 from api.cli.replay import Pace, Point, play
 from api.cli.tail import line_of as tail_line
-from api.cli.terminal import RECONNECTING, Screen, Wrap
+from api.cli.terminal import RECONNECTING, LineWrapper, Terminal
 from stenograph_client import Event, State, User
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
@@ -43,8 +43,8 @@ def end(message_id: str, content: str = "") -> tuple[str, str, dict[str, Any]]:
     return "message_end", message_id, {"content": content, "finish_reason": "stop", "deltas": 1, "timings": {"total_ms": 1500.0}}
 
 
-def talked(*facts: tuple[str, str | None, dict[str, Any]]) -> tuple[Talk, list[tuple[str, str]]]:
-    talk = Talk({A})
+def talked(*facts: tuple[str, str | None, dict[str, Any]]) -> tuple[AnswerText, list[tuple[str, str]]]:
+    talk = AnswerText({A})
     return talk, [(piece.style, piece.text) for event in happened(*facts) for piece in talk.feed(event)]
 
 
@@ -89,8 +89,8 @@ def test_an_answer_that_breaks_off_says_why(kind: str, data: dict[str, Any], sho
 
 
 def test_the_note_goes_away_when_the_sentence_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Screen(quiet=False)
-    for piece in Talk({A}).feed(happened(delta(A, "The"))[0]):
+    screen = Terminal(quiet=False)
+    for piece in AnswerText({A}).feed(happened(delta(A, "The"))[0]):
         screen.show(piece)
     screen.connection(State(False, "gone", 1.0))
     screen.connection(State(False, "gone", 2.0))  # a second attempt adds nothing
@@ -101,12 +101,12 @@ def test_the_note_goes_away_when_the_sentence_goes_on(capsys: pytest.CaptureFixt
 
 
 def test_words_are_not_broken_at_the_edge() -> None:
-    wrap = Wrap(lambda: 10)
+    wrap = LineWrapper(lambda: 10)
     assert "".join(wrap.of(piece) for piece in ["one", " two", " three", " fo", "ur", " 5678", " x"]) == "one two\nthree four\n5678 x"
 
 
 def test_a_line_that_is_exactly_full_is_ended_before_the_next_word() -> None:
-    wrap = Wrap(lambda: 10)
+    wrap = LineWrapper(lambda: 10)
     assert "".join(wrap.of(piece) for piece in ["12345", " 7890", " next"]) == "12345 7890\nnext"
 
 
@@ -114,8 +114,8 @@ def test_a_line_that_is_exactly_full_is_ended_before_the_next_word() -> None:
 
 
 def written(*facts: tuple[str, str | None, dict[str, Any]]) -> str:
-    lanes = Lanes()
-    return "".join(part.text for event in happened(*facts) for part in lanes.feed(event)) + "".join(part.text for part in lanes.rest())
+    answers = ParallelAnswers()
+    return "".join(part.text for event in happened(*facts) for part in answers.feed(event)) + "".join(part.text for part in answers.rest())
 
 
 def test_one_answer_comes_token_by_token() -> None:

@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException, InternalServerException
 from litestar.params import FromPath, JSONBody
 from litestar.testing import TestClient
 
-from api.request.errors import HANDLERS, TABLE, answer_of
+from api.request.errors import HANDLERS, TABLE, error_status
 from domain import errors
 from domain.errors import StenographError
 from tests.api.conftest import Running
@@ -39,7 +39,7 @@ def test_an_error_of_another_package_is_answered_as_what_it_is_a_kind_of() -> No
     class Special(errors.ChatExists):
         pass
 
-    assert answer_of(Special(A)) == TABLE[errors.ChatExists]
+    assert error_status(Special(A)) == TABLE[errors.ChatExists]
 
 
 @pytest.mark.parametrize("error", OURS, ids=lambda one: one.__name__)

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, Started, Turn
+from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, StartedTurn, Turn
 from commands.ports import AppendRequest, CommandKey, StreamAppend
 from commands.providers import Model
 from domain.chat.commands import DeleteMessage, ShareChat
@@ -61,7 +61,7 @@ class Server:
             world.log, world.log.blobs, world.chats, world.runs, self.models, node_id=world.node_id, clock=time.monotonic
         )
 
-    async def begin(self, turn: Turn, key: CommandKey | None = None, actor: Any = ME) -> Started:
+    async def begin(self, turn: Turn, key: CommandKey | None = None, actor: Any = ME) -> StartedTurn:
         return await self.completions.begin(turn, actor, key)
 
     async def finish(self) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from commands.generation.run import CONTENT_BYTES_MAX
-from commands.generation.runs import BEATS_PER_LEASE, GAP_BEATS_MAX, Keeper, close_generation
+from commands.generation.runs import BEATS_PER_LEASE, GAP_BEATS_MAX, NodeWatch, close_generation
 from commands.ports import AppendRequest
 from domain.chat.commands import AppendParts, RenameChat
 from domain.errors import LogUnavailable
@@ -27,7 +27,7 @@ class Node:
     def __init__(self, log: FailingLog) -> None:
         self.now_s = 1_000.0
         self.world = World(log)
-        self.keeper = Keeper(
+        self.keeper = NodeWatch(
             log.nodes, log, log.blobs, self.world.chats, self.world.runs, self.world.node_id, lease_s=LEASE_S, clock=lambda: self.now_s
         )
 
@@ -235,7 +235,9 @@ async def test_what_others_started_is_not_closed_with_the_dead_nodes() -> None:
 async def test_the_keepers_loop_outlives_whatever_goes_wrong_in_it() -> None:
     log = FailingLog()
     world = World(log)
-    keeper = Keeper(log.nodes, log, log.blobs, world.chats, world.runs, world.node_id, lease_s=0.005, clock=asyncio.get_running_loop().time)
+    keeper = NodeWatch(
+        log.nodes, log, log.blobs, world.chats, world.runs, world.node_id, lease_s=0.005, clock=asyncio.get_running_loop().time
+    )
     errors: list[Exception] = []
 
     async def failing() -> None:
