@@ -226,5 +226,5 @@ def around_the_log(connection: "psycopg.Connection[Any]", head: int) -> Iterator
             check="claims", position=None, text=f"expected the stream {row.stream_id} that claims {row.kind} {row.key!r}, found none"
         )
     for row in connection.execute(REACHED, (head,)):
-        text_ = f"expected a log up to position {row.position}, which {row.what} has seen, found its head at {head}"
+        text_ = f"expected a log up to position {row.position}, seen by {row.what}, found its head at {head}"
         yield Finding(check="head", position=head + 1, text=text_)

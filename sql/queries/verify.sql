@@ -40,7 +40,7 @@ SELECT 'the answer to a command' AS what, max(position) AS position FROM command
 UNION ALL
 SELECT 'an epoch', max(since_position) FROM epochs HAVING max(since_position) > $1
 UNION ALL
-SELECT 'the projection ' || string_agg(name, ', ' ORDER BY name), position FROM projections WHERE position > $1 GROUP BY position;
+SELECT 'projections: ' || string_agg(name, ', ' ORDER BY name), position FROM projections WHERE position > $1 GROUP BY position;
 
 -- name: verify_stream_is_known
 SELECT EXISTS (SELECT FROM events WHERE stream_id = $1) OR EXISTS (SELECT FROM streams WHERE stream_id = $1) AS is_known;

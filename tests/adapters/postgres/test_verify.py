@@ -274,7 +274,7 @@ async def test_the_first_row_and_the_newest_ones_that_somebody_saw_are_missed(da
     assert named(report) == [("positions", 1), ("head", head), ("streams", None)]
     assert (
         report.findings[1].text
-        == f"expected a log up to position {head}, which the projection chat_list has seen, found its head at {head - 1}"
+        == f"expected a log up to position {head}, seen by projections: chat_list, chat_search, chat_tree, found its head at {head - 1}"
     )
 
 
