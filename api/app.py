@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -310,56 +310,71 @@ def registry_of(system: System) -> CollectorRegistry:
 
 def create_app(system: System, registry: CollectorRegistry | None = None) -> Litestar:
     """The routes on the parts. ``registry`` is what ``/metrics`` shows: this process's figures, unless it is another."""
+    return routes_on(parts_of(system, registry), system.sockets, system.settings.allowed_origins)
 
-    def given(part: object) -> Provide:
-        return Provide(lambda: part, sync_to_thread=False)
 
+def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[str, object]:
+    """What the routes work with, by the names of their parameters."""
     log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
     blobs, history = stores.blobs, stores.history
     share_links = ShareLinks(chats, log, history, reader)
     whole_chats = WholeChats(log, blobs, chats)
+    return {
+        "accounts": system.accounts,
+        "activity": stores.activity,
+        "blobs": blobs,
+        "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
+        "chat_lists": ChatLists(history, system.folders, system.reads.receipts),
+        "chat_params": ChatParams(chats, reader, blobs),
+        "chat_reader": reader,
+        "chat_saver": ChatSaver(chats, history, log, blobs),
+        "chats": chats,
+        "completions": system.completions,
+        "epoch": system.epoch.epoch,
+        "folders": system.folders,
+        "history": history,
+        "hub": system.hub,
+        "live": system.live,
+        "log": log,
+        "models": system.providers,
+        "nodes": stores.nodes,
+        "own_chats": OwnChats(chats, system.runs, system.folders, log, history),
+        "read_receipts": system.reads.receipts,
+        "readiness": system.readiness,
+        "registry": registry or registry_of(system),
+        "runs": system.runs,
+        "share_links": share_links,
+        "user_list": stores.user_list,
+        "whole_chats": whole_chats,
+        "whole_lists": WholeLists(history, log, reader, stores.user_list),
+    }
+
+
+def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None]], allowed_origins: Sequence[str]) -> Litestar:
+    """``parts`` as ``parts_of`` makes them; ``sockets`` serves ``/ws``.
+
+    ``parts`` is read at each request: the tests make the routes once, and put the parts of one server after the other there.
+    """
+
+    def given(name: str) -> Provide:
+        return Provide(lambda: parts[name], sync_to_thread=False)
+
     dependencies: dict[str, Any] = {
-        "accounts": given(system.accounts),
-        "activity": given(stores.activity),
+        **{name: given(name) for name in parts},
         "any_principal": Provide(provide_any_principal),
-        "blobs": given(blobs),
         "caller": Provide(provide_caller),
-        "chat_copier": given(ChatCopier(reader, share_links, log, whole_chats)),
-        "chat_lists": given(ChatLists(history, system.folders, system.reads.receipts)),
-        "chat_params": given(ChatParams(chats, reader, blobs)),
-        "chat_reader": given(reader),
-        "chat_saver": given(ChatSaver(chats, history, log, blobs)),
-        "chats": given(chats),
-        "completions": given(system.completions),
-        "epoch": given(system.epoch.epoch),
-        "folders": given(system.folders),
-        "history": given(history),
-        "hub": given(system.hub),
-        "live": given(system.live),
-        "log": given(log),
-        "models": given(system.providers),
-        "nodes": given(stores.nodes),
-        "own_chats": given(OwnChats(chats, system.runs, system.folders, log, history)),
         "principal": Provide(provide_principal),
-        "read_receipts": given(system.reads.receipts),
-        "readiness": given(system.readiness),
-        "registry": given(registry or registry_of(system)),
-        "runs": given(system.runs),
-        "share_links": given(share_links),
-        "user_list": given(stores.user_list),
-        "whole_chats": given(whole_chats),
-        "whole_lists": given(WholeLists(history, log, reader, stores.user_list)),
     }
     return Litestar(
         route_handlers=[
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
-            asgi("/ws", copy_scope=False)(system.sockets),
+            asgi("/ws", copy_scope=False)(sockets),
             create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name]),
         ],
         dependencies=dependencies,
-        state=State({"accounts": system.accounts}),
-        cors_config=cors_for(system.settings.allowed_origins),
+        state=State({"accounts": parts["accounts"]}),
+        cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],
         openapi_config=OpenAPIConfig(

@@ -1,6 +1,7 @@
 """What waits between the socket's reader and one consumer: a queue with a bound that its writer keeps."""
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -42,12 +43,11 @@ class Buffer(Generic[T]):
 
     async def room(self, timeout_s: float) -> bool:
         """Whether there is room, at the latest after ``timeout_s``."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._room.wait()
-        except TimeoutError:
-            return False
-        return True
+        # Not the exception: the consumer may have made room after the time was over and before this task runs again.
+        return self._room.is_set()
 
     async def get(self) -> T:
         """The next item. Raises what ``fail`` was given, once nothing is left before it."""

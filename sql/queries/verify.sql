@@ -35,12 +35,12 @@ SELECT s.kind || '/' || s.stream_id AS name FROM streams AS s WHERE NOT EXISTS (
 SELECT c.kind, c.key, c.stream_id::text AS stream_id FROM claims AS c WHERE NOT EXISTS (SELECT FROM streams AS s WHERE s.stream_id = c.stream_id);
 
 -- name: verify_reached
--- $1 bigint: the head. Whoever has seen a position beyond it saw events that are gone.
+-- $1 bigint: the head. A position beyond it that was seen means that events are gone. Projections that stand together are one row.
 SELECT 'the answer to a command' AS what, max(position) AS position FROM commands HAVING max(position) > $1
 UNION ALL
 SELECT 'an epoch', max(since_position) FROM epochs HAVING max(since_position) > $1
 UNION ALL
-SELECT 'the projection ' || name, position FROM projections WHERE position > $1;
+SELECT 'the projection ' || string_agg(name, ', ' ORDER BY name), position FROM projections WHERE position > $1 GROUP BY position;
 
 -- name: verify_stream_is_known
 SELECT EXISTS (SELECT FROM events WHERE stream_id = $1) OR EXISTS (SELECT FROM streams WHERE stream_id = $1) AS is_known;

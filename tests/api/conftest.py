@@ -20,10 +20,11 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from adapters.postgres.epoch import current_epoch
-from api.app import create_app, in_memory, on_postgres
+from api.app import in_memory, on_postgres
 from api.process.serve import Server, config, listen
 from api.process.server import System
 from api.settings import Settings
+from tests.api.routes import routes_for
 from tests.api.turns import by_turns
 
 WAIT_S = 60  # nothing is measured by it: it only ends a test that hangs
@@ -209,16 +210,17 @@ async def served(system: System) -> AsyncIterator[str]:
     """Its address, for as long as it lasts."""
     await system.start()
     listening = listen("127.0.0.1", 0)
-    server = Server(config(system.settings, create_app(system)))
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        while not server.started:  # noqa: ASYNC110  # nothing there offers an event
-            await asyncio.sleep(0.001)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-    await serving
-    await system.stop()
+    with routes_for(system) as app:
+        server = Server(config(system.settings, app))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            while not server.started:  # noqa: ASYNC110  # nothing there offers an event
+                await asyncio.sleep(0.001)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+        await serving
+        await system.stop()
     listening.close()
 
 
