@@ -118,7 +118,7 @@ async def test_the_first_requests_of_the_readme(reader: Reader) -> None:
 
 async def test_a_postgres_of_ones_own(postgres_guide: str) -> None:
     assert '"ready":true' in postgres_guide
-    assert "history" in postgres_guide
+    assert "chat_list" in postgres_guide
 
 
 async def test_several_processes(reader: Reader, tutorial: str) -> None:
