@@ -90,7 +90,7 @@ async def test_a_projection_of_a_worker_that_is_killed_goes_on_in_the_other(new_
         first = (await ada.post("/api/v1/chats/new", {"chat": {"title": "first"}})).json()
         assert (await ada.http.get("/api/v1/chats/", params={"at_least": first["position"]})).status_code == 200
         owner = checkpoints(database)
-        number = await worker_of(server, "stenograph_projection_history_owned")
+        number = await worker_of(server, "stenograph_projection_chat_list_owned")
         os.kill(server.workers()[number - 1], signal.SIGKILL)
         while True:
             try:
@@ -107,11 +107,13 @@ async def test_a_projection_of_a_worker_that_is_killed_goes_on_in_the_other(new_
 async def test_only_one_process_moves_a_checkpoint(new_server: StartServer, database: str) -> None:
     """Each move is one row of a table that only this test has: by one owner, and never back."""
     with psycopg.connect(database) as connection:
-        connection.execute("CREATE TABLE moves (number bigint GENERATED ALWAYS AS IDENTITY, before bigint, after bigint, by uuid)")
+        connection.execute(
+            "CREATE TABLE moves (number bigint GENERATED ALWAYS AS IDENTITY, name text, before bigint, after bigint, by uuid)"
+        )
         connection.execute("GRANT INSERT ON moves TO stenograph_app")
         connection.execute(
-            "CREATE FUNCTION note_move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.moves (before, after, by)"
-            " VALUES (OLD.position, NEW.position, NEW.owner); RETURN NULL; END $$"
+            "CREATE FUNCTION note_move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.moves (name, before, after, by)"
+            " VALUES (OLD.name, OLD.position, NEW.position, NEW.owner); RETURN NULL; END $$"
         )
         connection.execute(
             "CREATE TRIGGER moved AFTER UPDATE OF position ON projections FOR EACH ROW"
@@ -127,11 +129,17 @@ async def test_only_one_process_moves_a_checkpoint(new_server: StartServer, data
         log = await Log.read(database)
         await until(lambda: checkpoints(database)[0][1] == len(log.rows), what="the checkpoint at the head")
     with psycopg.connect(database) as connection:
-        moves = connection.execute("SELECT before, after, by FROM moves ORDER BY number").fetchall()
-    assert moves[0][0] == 0
-    assert all(one[1] == following[0] for one, following in pairwise(moves)), "two have moved it from one place"
-    assert all(before < after for before, after, _ in moves)
-    assert len({by for _, _, by in moves}) == 1, "nobody was away, and yet another one wrote"
+        names = [name for (name,) in connection.execute("SELECT DISTINCT name FROM moves").fetchall()]
+        moves_of = {
+            name: connection.execute("SELECT before, after, by FROM moves WHERE name = %s ORDER BY number", (name,)).fetchall()
+            for name in names
+        }
+    assert moves_of
+    for moves in moves_of.values():
+        assert moves[0][0] == 0
+        assert all(one[1] == following[0] for one, following in pairwise(moves)), "two have moved it from one place"
+        assert all(before < after for before, after, _ in moves)
+        assert len({by for _, _, by in moves}) == 1, "no process was away, and yet another one wrote"
 
 
 async def test_all_end_together_and_a_second_signal_does_not_wait(new_server: StartServer, database: str) -> None:
@@ -191,7 +199,7 @@ async def test_a_scrape_of_one_shows_all(new_server: StartServer, database: str)
     seen = await figures(server)
     for name in ("stenograph_log_head", "process_resident_memory_bytes", "stenograph_worker_alive", "stenograph_worker_starts_total"):
         assert {f'{name}{{worker="1"}}', f'{name}{{worker="2"}}'} <= seen.keys(), name
-    assert sum(value for name, value in seen.items() if name.startswith("stenograph_projection_history_owned")) <= 1
+    assert sum(value for name, value in seen.items() if name.startswith("stenograph_projection_chat_list_owned")) <= 1
 
 
 async def test_too_few_connections_are_refused_before_anything_runs(new_server: StartServer, database: str) -> None:
