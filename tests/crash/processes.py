@@ -24,12 +24,12 @@ SECRET = "a secret that every process of a test shares"
 SERVE = """
 import os
 import commands.generation.run
-from adapters.postgres.appender import Appender
+from adapters.postgres.log import postgres_log
 from api.process.serve import run
 from api.settings import load
 hold_s = os.environ.pop("CRASH_HOLD_S", "")
 if hold_s:
-    Appender.__init__.__kwdefaults__["hold_s"] = commands.generation.run.APPEND_HOLD_S = float(hold_s)
+    postgres_log.__kwdefaults__["hold_s"] = commands.generation.run.APPEND_HOLD_S = float(hold_s)
 run(load())
 """
 
