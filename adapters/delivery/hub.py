@@ -303,8 +303,7 @@ class Hub:
         if page is None or not page.covers(after + 1):
             page = entry.page
             if page is not None and page.next == until + 1 == entry.head + 1 == after + 2:
-                # One event for a follower that keeps pace, nearly always: nobody gets the same batch once there is a next event, so
-                # it is kept here alone.
+                # The usual case, a single new event: the next event replaces this batch, so the entry keeps it and the page does not.
                 event = page.events[-1]
                 batch = entry.newest = Batch(subscription.stream, after, (event,), len(event.wire) + 1)
                 subscription.cursor = until

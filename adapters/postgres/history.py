@@ -51,7 +51,7 @@ COUNTED_MESSAGES: Final = text("counted_messages")
 COUNTED_CHANGED: Final = text("counted_changed_messages")
 COUNTED_CHANGES: Final = text("counted_changes")
 
-READ: Final = (ChatList.name, ChatSearch.name, ChatTree.name)  # what is read here
+READ: Final = (ChatList.name, ChatSearch.name, ChatTree.name)  # the projections whose tables this module reads
 ADDITIONS: Final = frozenset({"message_added", "message_start"})
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others wait for their tokens meanwhile

@@ -33,9 +33,9 @@ RETRY_FAILED: Final = text("retry_failed_projections")
 POSITIONS: Final = text("projection_positions")
 BACKLOG: Final = text("projection_backlog")
 BATCH_EVENTS: Final = 50  # some milliseconds of Python, which tokens wait for, too
-BEHIND_EVENTS: Final = 10_000  # beyond it whoever runs the server is told
+BEHIND_EVENTS: Final = 10_000  # a longer backlog becomes a warning of /ready
 INTERVAL_S: Final = 0.02  # between two batches of a server that keeps up
-IDLE_S: Final = 1.0  # without news: tokens alone move no row, and so wake nobody
+IDLE_S: Final = 1.0  # the longest wait without a wake-up: deltas change no row, so they do not wake the projector
 LEASE_S: Final = 5.0
 CLOSE_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.1
@@ -112,8 +112,8 @@ class Projector:
             runner.run(self._run())
 
     async def close(self) -> None:
-        """Give the leases back. Where Postgres does not answer that takes some times ``CLOSE_S``: the driver has to be told again, each
-        time that it waits for something, that nobody else does.
+        """Give the leases back. While Postgres does not answer, this takes several times ``CLOSE_S``: the task is cancelled again for
+        each wait of the driver.
         """
         while self._thread is not None and self._thread.is_alive():
             if self._running is not None:

@@ -26,7 +26,7 @@ PUT_IN_PLACE: Final = text("put_projection_in_place")
 
 
 class RebuildFailed(Exception):
-    """In words for whoever asked for it. The live projection is as it was."""
+    """The text says why, for the operator. The live projection is unchanged."""
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
