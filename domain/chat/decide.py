@@ -108,8 +108,8 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return [Event(None, fact) for fact in sharing.decide(chat.share, command)]
         case DeleteChat():
             chat.require_generations()
-            for message_id in chat.open_generations:
-                raise GenerationOpen(message_id)
+            if chat.open_generations:
+                raise GenerationOpen(min(chat.open_generations))  # the same one, in whatever order they were loaded
             return [Event(None, ChatDeleted())]
         case SelectBranch(message_id=message_id):
             existing(chat, message_id)
