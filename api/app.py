@@ -17,25 +17,25 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from swagger_ui_bundle import swagger_ui_path
 
 from adapters.delivery.hub import Hub
-from adapters.delivery.log_tail import Tail
+from adapters.delivery.log_tail import LogTail
 from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.activity import MemoryActivity
 from adapters.memory.bell import MemoryBell
 from adapters.memory.blobs import MemoryBlobs
+from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.credentials import MemoryCredentials
-from adapters.memory.history import MemoryHistory
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
 from adapters.memory.tickets import MemoryTickets
 from adapters.memory.user_list import MemoryUserList
 from adapters.postgres.activity import PostgresActivity
-from adapters.postgres.appender import LANES
+from adapters.postgres.appender import SENDERS
 from adapters.postgres.bell import Bell
 from adapters.postgres.blobs import PostgresBlobs
+from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
 from adapters.postgres.credentials import PostgresCredentials
 from adapters.postgres.epoch import Epoch, EpochGuard
-from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import LogReads, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
@@ -76,12 +76,12 @@ from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
 from api.settings import Settings
 from api.streams.access import LiveConnections
+from api.streams.event_json import encode_event
 from api.streams.http import StreamsController
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
 from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
-from api.streams.wire import encode_event
 from commands.accounts import Accounts
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
@@ -97,7 +97,7 @@ from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
 from commands.whole_lists import WholeLists
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
@@ -108,8 +108,8 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
 PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
-CONNECTIONS_LEAST = 1 + LANES + 2 + 1
-CONNECTIONS_MOST = CONNECTIONS_MAX + LANES + 2 + 1
+CONNECTIONS_LEAST = 1 + SENDERS + 2 + 1
+CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 1
 
 # Routes for signed-in users, and those for signing in.
 SIGNED_IN: Sequence[type[Controller]] = (
@@ -147,7 +147,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
     bell = Bell(
         node_id,
         lambda: connect(dsn, application="bell", opened=guard.check),
-        rung=delivery.tail.ring,
+        rung=delivery.tail.on_head,
         signalled=delivery.signals.deliver,
         interval_s=settings.notify_interval_ms / 1000,
     )
@@ -167,7 +167,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         user_list=PostgresUserList(reader),
         credentials=PostgresCredentials(reader),
         tickets=PostgresTickets(reader),
-        history=PostgresHistory(reader),
+        chat_queries=PostgresChatQueries(reader),
     )
     return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
@@ -186,7 +186,7 @@ async def in_memory(settings: Settings) -> System:
         user_list=MemoryUserList(log),
         credentials=MemoryCredentials(),
         tickets=MemoryTickets(),
-        history=MemoryHistory(log, blobs),
+        chat_queries=MemoryChatQueries(log, blobs),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
@@ -196,26 +196,30 @@ class Delivery(NamedTuple):
     """From the log to the subscriptions of this process. It only reads the log."""
 
     hub: Hub
-    tail: Tail
+    tail: LogTail
     signals: SignalDelivery
 
 
 def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
-    async def read_log(after: int, limit: int) -> Sequence[Stored]:
+    async def read_log(after: int, limit: int) -> Sequence[StoredEvent]:
         return await log.read_log(after=after, limit=limit)
 
-    async def read_range(stream: Stream, after: int, until: int) -> Sequence[Stored]:
+    async def read_range(stream: Stream, after: int, until: int) -> Sequence[StoredEvent]:
         return await log.read(stream, after=after, until=until, limit=until - after)
 
     hub = Hub(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
-    return Delivery(hub, Tail(read_log, hub.offer, deliver_read=hub.follow, poll_s=settings.poll_interval_ms / 1000), SignalDelivery(hub))
+    return Delivery(
+        hub,
+        LogTail(read_log, hub.publish, deliver_read=hub.publish_from_elsewhere, poll_s=settings.poll_interval_ms / 1000),
+        SignalDelivery(hub),
+    )
 
 
-def publisher(tail: Tail, bell: Bell | MemoryBell) -> Callable[[Sequence[Stored]], None]:
+def publisher(tail: LogTail, bell: Bell | MemoryBell) -> Callable[[Sequence[StoredEvent]], None]:
     """What the appender calls with its commits: this process's subscribers get them from memory, the bell wakes the other processes."""
 
-    def on_committed(events: Sequence[Stored]) -> None:
-        tail.offer(events)
+    def on_committed(events: Sequence[StoredEvent]) -> None:
+        tail.add_committed(events)
         bell.ring(events[-1].position)
 
     return on_committed
@@ -255,8 +259,8 @@ async def assemble(
         processes=settings.workers,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
-    chat_reader = ChatReader(stores.history, log, blobs, folders, epoch.epoch)
-    reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.history))
+    chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
+    reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity)
     context = socket_context(
         settings,
@@ -264,7 +268,7 @@ async def assemble(
         log,
         hub,
         live,
-        snapshots(log, stores.history, blobs, folders),
+        snapshots(log, stores.chat_queries, blobs, folders),
         signals,
         bell.signal,
         reads.note,
@@ -273,7 +277,7 @@ async def assemble(
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
     for observer in (accounts.observe, live.observe, runs.observe, *(projector.observe for projector in projectors)):
-        hub.watch(observer)
+        hub.add_observer(observer)
     return System(
         settings=settings,
         node_id=node_id,
@@ -316,29 +320,29 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
 def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[str, object]:
     """What the routes work with, by the names of their parameters."""
     log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
-    blobs, history = stores.blobs, stores.history
-    share_links = ShareLinks(chats, log, history, reader)
+    blobs, chat_queries = stores.blobs, stores.chat_queries
+    share_links = ShareLinks(chats, log, chat_queries, reader)
     whole_chats = WholeChats(log, blobs, chats)
     return {
         "accounts": system.accounts,
         "activity": stores.activity,
         "blobs": blobs,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
-        "chat_lists": ChatLists(history, system.folders, system.reads.receipts),
+        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts),
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
-        "chat_saver": ChatSaver(chats, history, log, blobs),
+        "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
         "chats": chats,
         "completions": system.completions,
         "epoch": system.epoch.epoch,
         "folders": system.folders,
-        "history": history,
+        "chat_queries": chat_queries,
         "hub": system.hub,
         "live": system.live,
         "log": log,
         "models": system.providers,
         "nodes": stores.nodes,
-        "own_chats": OwnChats(chats, system.runs, system.folders, log, history),
+        "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
@@ -346,7 +350,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "share_links": share_links,
         "user_list": stores.user_list,
         "whole_chats": whole_chats,
-        "whole_lists": WholeLists(history, log, reader, stores.user_list),
+        "whole_lists": WholeLists(chat_queries, log, reader, stores.user_list),
     }
 
 

@@ -55,7 +55,7 @@ def end(number: int, _: object) -> NoReturn:
 
 def measured(name: str, host: Host) -> Report:
     """One benchmark. A figure that misses its target is a result, not a failure: only what breaks is raised."""
-    module = importlib.import_module(f"bench.{MODULES.get(name, name.replace('-', '_'))}")
+    module = importlib.import_module(f"bench.claims.{MODULES.get(name, name.replace('-', '_'))}")
     started = time.monotonic()
     try:
         lines = uvloop.run(module.run(host))

@@ -45,7 +45,7 @@ from domain.errors import (
     UserNotFound,
     WrongCredentials,
 )
-from domain.event import Actor, Stored
+from domain.event import Actor, StoredEvent
 from domain.stream import user_stream
 from domain.user import (
     NOBODY,
@@ -104,7 +104,7 @@ class KnownAccount:
     def current(self) -> bool:
         return self.version > 0 and self.missed <= self.version
 
-    def observe(self, stored: Stored) -> None:
+    def observe(self, stored: StoredEvent) -> None:
         if stored.version == self.version + 1:
             self.account, self.version = evolve(self.account, decode_event(stored), stored.version), stored.version
         elif stored.version > self.version:
@@ -215,7 +215,7 @@ class Accounts:
 
     # ------------------------------------------------------------------------------------------------- who is calling
 
-    def observe(self, stored: Stored) -> None:
+    def observe(self, stored: StoredEvent) -> None:
         """An event passes in the tail of the log. One of a person known here makes what is known current."""
         if stored.stream.kind == "user":
             standing = self._standings.get(stored.stream.id)

@@ -17,7 +17,7 @@ from uuid import UUID
 from commands.ports import EXISTS, Appended, AppendRequest, Claim, CommandKey, EventLog, StreamAppend
 from domain.codec import decode_event
 from domain.errors import CommandMismatch, ConcurrencyConflict, Refusal, TooManyLostRaces
-from domain.event import Actor, Event, Stored
+from domain.event import Actor, Event, StoredEvent
 from domain.idmap import NeedsWhole, NotLoaded, UnusualHistory
 from domain.stream import Kind, Stream
 
@@ -235,7 +235,7 @@ class Aggregate(Generic[State]):
             state = self._fold(state, decoded(one for one in message if one.type in ANSWER_TYPES and one.version <= until))
         return until, state
 
-    async def _outline(self, stream: Stream, until: int) -> AsyncGenerator[Sequence[Stored], None]:
+    async def _outline(self, stream: Stream, until: int) -> AsyncGenerator[Sequence[StoredEvent], None]:
         """The next page is read while one is folded; and between two pages it is everybody else's turn."""
         reading = asyncio.create_task(self._log.read_outline(stream, until=until, limit=OUTLINE_EVENTS))
         try:
@@ -337,5 +337,5 @@ class Aggregate(Generic[State]):
             kept.lock.release()
 
 
-def decoded(page: Iterable[Stored]) -> Iterator[tuple[int, Event[Any]]]:
+def decoded(page: Iterable[StoredEvent]) -> Iterator[tuple[int, Event[Any]]]:
     return ((stored.version, decode_event(stored)) for stored in page)

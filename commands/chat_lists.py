@@ -10,7 +10,7 @@ from commands.folders import FolderTrees
 from commands.positions import require_position
 from commands.read_receipts import ReadReceipts
 from domain.folder import Folders, folder_ids_named
-from projections.ports import ChatFilter, History, ListedChat
+from projections.ports import ChatFilter, ChatQueries, ListedChat
 from projections.search import Search, parsed
 
 
@@ -30,8 +30,8 @@ class ChatLists:
     ``at_least``, a position: wait until the list holds what happened until then. Raises ``ProjectionBehind`` if it does not in time.
     """
 
-    def __init__(self, history: History, folders: FolderTrees, receipts: ReadReceipts) -> None:
-        self._history = history
+    def __init__(self, chat_queries: ChatQueries, folders: FolderTrees, receipts: ReadReceipts) -> None:
+        self._chat_queries = chat_queries
         self._folders = folders
         self._receipts = receipts
 
@@ -58,27 +58,27 @@ class ChatLists:
         chosen = filter_of(search, folders)
         if search.phrases is None:
             return await self._list_chats(user_id, chosen, folders, offset, limit, at_least)
-        await require_position(self._history, at_least)
-        hits = await self._history.search(user_id, search.phrases, chosen, offset=offset, limit=limit)
+        await require_position(self._chat_queries, at_least)
+        hits = await self._chat_queries.search(user_id, search.phrases, chosen, offset=offset, limit=limit)
         items = await self._list_items(user_id, [hit.chat for hit in hits], folders, fresh=at_least is not None)
         return [item._replace(snippet=hit.snippet, message_id=hit.message_id) for item, hit in zip(items, hits, strict=True)]
 
     async def archived_count(self, user_id: UUID, at_least: int | None) -> int:
-        await require_position(self._history, at_least)
-        return await self._history.archived_count(user_id)
+        await require_position(self._chat_queries, at_least)
+        return await self._chat_queries.archived_count(user_id)
 
     async def tags(self, user_id: UUID, at_least: int | None) -> Sequence[str]:
         """The names of all tags on this person's chats."""
-        await require_position(self._history, at_least)
-        return await self._history.tags(user_id)
+        await require_position(self._chat_queries, at_least)
+        return await self._chat_queries.tags(user_id)
 
     async def _list_chats(
         self, user_id: UUID, chosen: ChatFilter, folders: Folders, offset: int, limit: int, at_least: int | None
     ) -> list[ListItem]:
-        await require_position(self._history, at_least)
+        await require_position(self._chat_queries, at_least)
         if chosen.folder_ids is None:
             chosen = msgspec.structs.replace(chosen, folder_ids=frozenset(folders.by_id))
-        chats = await self._history.listed(user_id, chosen, offset=offset, limit=limit)
+        chats = await self._chat_queries.listed(user_id, chosen, offset=offset, limit=limit)
         return await self._list_items(user_id, chats, folders, fresh=at_least is not None)
 
     async def _list_items(self, user_id: UUID, chats: Sequence[ListedChat], folders: Folders, *, fresh: bool) -> list[ListItem]:

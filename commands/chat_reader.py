@@ -14,11 +14,11 @@ from commands.references import resolve_blobs
 from domain.codec import today
 from domain.cursor import resume_point
 from domain.errors import BeforeFirstEvent, ChatNotFound
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import chat_stream
-from projections.chat import ChatView, shown_message
+from projections.chat import ChatView, message_to_json
 from projections.messages import Message
-from projections.ports import History
+from projections.ports import ChatQueries
 
 # Events that change or remove what a message said: readers of the past want the message before and after.
 CHANGES: Final = frozenset({"message_edited", "message_deleted", "message_rated"})
@@ -27,7 +27,7 @@ CHANGES: Final = frozenset({"message_edited", "message_deleted", "message_rated"
 class Change(NamedTuple):
     """One event; for one that changed a message, that message before and after it, None where there was none."""
 
-    event: Stored
+    event: StoredEvent
     before: Message | None = None
     after: Message | None = None
 
@@ -39,8 +39,8 @@ class ChatReader:
     also ``BadCursor``, ``CursorGone`` and ``BeforeFirstEvent``. Access is that of now: who may read the chat may read its past.
     """
 
-    def __init__(self, history: History, log: EventLog, blobs: Blobs, folders: FolderTrees, epoch: UUID) -> None:
-        self._history = history
+    def __init__(self, chat_queries: ChatQueries, log: EventLog, blobs: Blobs, folders: FolderTrees, epoch: UUID) -> None:
+        self._chat_queries = chat_queries
         self._log = log
         self._blobs = blobs
         self._folders = folders
@@ -48,7 +48,7 @@ class ChatReader:
 
     async def head(self, principal: Principal, chat_id: UUID) -> ChatView:
         """The chat as it is now without its messages."""
-        view, _ = await self._history.branch(chat_id, limit=0)
+        view, _ = await self._chat_queries.branch(chat_id, limit=0)
         require_reader(view, principal, chat_id)
         return view
 
@@ -63,7 +63,7 @@ class ChatReader:
     async def chat_with_references(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatView:
         """The whole chat as it is stored: with references in the place of blobs."""
         version = await self.version_at(chat_id, await self.head(principal, chat_id), at)
-        view = await self._history.chat(chat_id, at=version)
+        view = await self._chat_queries.chat(chat_id, at=version)
         if version is None:
             require_reader(view, principal, chat_id)  # access may have ended since the head was read
         return view
@@ -71,9 +71,9 @@ class ChatReader:
     async def branch(
         self, principal: Principal, chat_id: UUID, *, at: str | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int
     ) -> tuple[ChatView, list[str]]:
-        """``History.branch`` with these messages alone, and the content of their blobs. Raises ``MessageNotFound``."""
+        """``ChatQueries.branch`` with these messages alone, and the content of their blobs. Raises ``MessageNotFound``."""
         version = await self.version_at(chat_id, await self.head(principal, chat_id), at)
-        view, ids = await self._history.branch(chat_id, at=version, leaf=leaf, above=above, limit=limit)
+        view, ids = await self._chat_queries.branch(chat_id, at=version, leaf=leaf, above=above, limit=limit)
         if version is None:
             require_reader(view, principal, chat_id)
         view.messages = view.messages.only(ids)
@@ -86,7 +86,7 @@ class ChatReader:
         Restored events have the time at which they were recorded first.
         """
         point = resume_point(after, self._epoch, (await self.head(principal, chat_id)).version)
-        view = await self._history.chat(chat_id, at=point.after)
+        view = await self._chat_queries.chat(chat_id, at=point.after)
         stream = chat_stream(chat_id)
         found = await self._log.read(stream, after=point.after, until=point.head, limit=limit, without_deltas=True)
         page = bounded(found)
@@ -112,14 +112,14 @@ class ChatReader:
 
     async def as_of_with_references(self, chat_id: UUID, version: int) -> ChatView:
         """As ``as_of``, as it is stored."""
-        return await self._history.chat(chat_id, at=version)
+        return await self._chat_queries.chat(chat_id, at=version)
 
     async def owned_by(self, owner_id: UUID, chat_id: UUID) -> ChatView | None:
         """The whole chat with the content of its blobs; None if it is not this person's own, or deleted."""
-        head, _ = await self._history.branch(chat_id, limit=0)
+        head, _ = await self._chat_queries.branch(chat_id, limit=0)
         if head.owner_id != owner_id or head.deleted:
             return None
-        view = await self._history.chat(chat_id)
+        view = await self._chat_queries.chat(chat_id)
         if view.deleted:
             return None
         await resolve_blobs(self._blobs, chat_id, view)
@@ -152,10 +152,10 @@ async def leave_gone_folder(folders: FolderTrees, chat: ChatView) -> None:
             chat.folder_id = None
 
 
-def copy_of(view: ChatView, event: Stored) -> Message | None:
+def copy_of(view: ChatView, event: StoredEvent) -> Message | None:
     """The message that the event changes as the view has it; None for other events, and where it is not there."""
     message = view.messages.get(str(event.message_id)) if today(event).type in CHANGES else None
-    return {**shown_message(message), "childrenIds": list(message["childrenIds"])} if message is not None else None
+    return {**message_to_json(message), "childrenIds": list(message["childrenIds"])} if message is not None else None
 
 
 def time_of(text: str) -> datetime | None:

@@ -16,7 +16,7 @@ from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
 from domain.errors import BadRequest, ChatNotFound, CommandMismatch
 from domain.whole_chat import ImportSource, WholeChat, WholeMessage
-from projections.chat import ChatView, shown_message
+from projections.chat import ChatView, message_to_json
 from projections.messages import Message
 
 SOURCE: Final = "chat"
@@ -133,7 +133,7 @@ def whole_chat(copy_id: UUID, owner_id: UUID, source: CopySource) -> WholeChat:
 def copies(view: ChatView) -> Iterable[WholeMessage]:
     """The messages, in the order in which they were added: siblings keep theirs."""
     for message_id in sorted(view.messages, key=view.ordinals.__getitem__):
-        message = shown_message(view.messages[message_id])
+        message = message_to_json(view.messages[message_id])
         parent_id = message["parentId"]
         yield WholeMessage(
             UUID(message_id),

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from domain.event import Stored
+from domain.event import StoredEvent
 
 PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
-def bounded(page: Sequence[Stored]) -> Sequence[Stored]:
+def bounded(page: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
     """The first events of the page whose data fits one response, but at least one; the rest belongs to the next page."""
     size = 0
     for count, event in enumerate(page):

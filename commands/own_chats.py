@@ -16,7 +16,7 @@ from domain.errors import ChatNotFound, ConcurrencyConflict
 from domain.event import Actor
 from domain.folder import DeleteFolder, existing
 from domain.stream import user_stream
-from projections.ports import ALL, ChatFilter, History
+from projections.ports import ALL, ChatFilter, ChatQueries
 
 OWN_CHATS_PAGE: Final = 1000  # of all of a person's chats, while each of them is changed
 OWN_CHATS_AT_ONCE: Final = 16  # their appends share a commit
@@ -28,12 +28,12 @@ class OwnChats:
     If a command raises, some chats are changed already: repeat the request.
     """
 
-    def __init__(self, chats: Chats, runs: Runs, folders: FolderTrees, log: EventLog, history: History) -> None:
+    def __init__(self, chats: Chats, runs: Runs, folders: FolderTrees, log: EventLog, chat_queries: ChatQueries) -> None:
         self._chats = chats
         self._runs = runs
         self._folders = folders
         self._log = log
-        self._history = history
+        self._chat_queries = chat_queries
 
     async def delete(self, actor: Actor, chat_id: UUID) -> None:
         """One chat. Raises what ``delete_chat`` raises."""
@@ -76,10 +76,10 @@ class OwnChats:
 
     async def _for_each(self, actor: Actor, chosen: ChatFilter, act: Callable[[UUID], Awaitable[None]]) -> None:
         """``act`` on each chosen chat as of now or later, however many, the one that changed last last. A chat that is gone is left out."""
-        await require_position(self._history, await self._log.head())
+        await require_position(self._chat_queries, await self._log.head())
         after = 0
         while True:
-            page = await self._history.own(actor.id, chosen, after=after, limit=OWN_CHATS_PAGE)
+            page = await self._chat_queries.own(actor.id, chosen, after=after, limit=OWN_CHATS_PAGE)
             for start in range(0, len(page), OWN_CHATS_AT_ONCE):
                 some = page[start : start + OWN_CHATS_AT_ONCE]
                 for failure in await asyncio.gather(*(act(chat_id) for _, chat_id in some), return_exceptions=True):

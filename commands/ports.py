@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.event import Actor, Event, Stored
+from domain.event import Actor, Event, StoredEvent
 from domain.stream import Stream
 
 ANY: Final = -1  # expected version: whatever the stream is at
@@ -82,38 +82,38 @@ class EventLog(Protocol):
 
     async def read(
         self, stream: Stream, *, after: int = 0, until: int | None = None, limit: int, without_deltas: bool = False
-    ) -> Sequence[Stored]:
+    ) -> Sequence[StoredEvent]:
         """Events of one stream with ``after < version <= until``, in order, ``limit`` at most."""
         ...
 
-    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
+    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[StoredEvent]:
         """As ``read``, but without deltas, blocks and actors, and with ``OUTLINE_END`` as the data of each ``message_end``.
 
         Enough to fold a state: answers that have ended count, their texts do not.
         """
         ...
 
-    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
+    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[StoredEvent]:
         """All events of one message above version ``after``, in order: the text of a generation so far."""
         ...
 
-    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[Stored]:
+    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[StoredEvent]:
         """What a fold begins with that reads messages only when it needs them, in order and of one moment: all events that are about
         no message, the newest event of ``types``, and the newest of all. As in an outline.
         """
         ...
 
-    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[Stored]:
+    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[StoredEvent]:
         """Events with ``version <= until`` of these messages, of the messages that they were added below and of those that were added
         below them, in order: what added, ended and deleted each, and the newest that changed it besides. As in an outline.
         """
         ...
 
-    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[Stored]:
+    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
         """Every ``message_start`` with ``version <= until`` whose generation has no end there. Takes longer in a longer stream."""
         ...
 
-    async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
+    async def read_log(self, *, after: int, limit: int) -> Sequence[StoredEvent]:
         """Events of all streams with ``position > after``, in order."""
         ...
 

@@ -3,12 +3,12 @@
 from typing import Final
 
 from domain.errors import ProjectionBehind
-from projections.ports import History
+from projections.ports import ChatQueries
 
 AT_LEAST_WAIT_S: Final = 10.0
 
 
-async def require_position(history: History, at_least: int | None) -> None:
+async def require_position(chat_queries: ChatQueries, at_least: int | None) -> None:
     """Wait until lists hold everything up to this position of the log. Raises ``ProjectionBehind`` if they do not in time."""
-    if at_least is not None and not await history.reached(at_least, AT_LEAST_WAIT_S):
+    if at_least is not None and not await chat_queries.reached(at_least, AT_LEAST_WAIT_S):
         raise ProjectionBehind(at_least)

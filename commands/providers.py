@@ -20,7 +20,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     details: Mapping[str, Any] = {}
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request to a provider: messages in OpenAI's form, and every other key of the caller's body in ``params``."""
 
     model: str
@@ -74,7 +74,7 @@ class Provider(Protocol):
         """The models that are available now."""
         ...
 
-    def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+    def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         """The answer. Its last part is ``Finish``, with ``Usage`` just before it where the provider gives one.
 
         Closing the generator aborts the request to the provider, also after ``Finish``. Reading on to the generator's end instead

@@ -15,7 +15,7 @@ from domain.errors import StenographError
 from domain.event import Actor
 from domain.stream import Stream, chat_stream
 from domain.user import MANY_READ_MAX, MarkManyRead, MarkRead, MarkUnread
-from projections.ports import History, ListedChat
+from projections.ports import ChatQueries, ListedChat
 
 logger = structlog.get_logger("reads")
 
@@ -25,11 +25,11 @@ WAITING_MAX: Final = 50_000
 class ReadReceipts:
     """The read receipts of all users. ``note`` keeps a report in memory until ``write_noted`` is called."""
 
-    def __init__(self, accounts: Accounts, reader: ChatReader, log: EventLog, history: History) -> None:
+    def __init__(self, accounts: Accounts, reader: ChatReader, log: EventLog, chat_queries: ChatQueries) -> None:
         self._accounts = accounts
         self._reader = reader
         self._log = log
-        self._history = history
+        self._chat_queries = chat_queries
         # By person, not by session: two tabs of one person write once.
         self._waiting: dict[tuple[UUID, Stream], tuple[int, Actor]] = {}
 
@@ -51,11 +51,11 @@ class ReadReceipts:
 
     async def mark_all_read(self, principal: Principal) -> None:
         """Mark every chat in the person's list as read, also archived chats and those that others share."""
-        await require_position(self._history, await self._log.head())
+        await require_position(self._chat_queries, await self._log.head())
         account = await self._accounts.account(principal.user_id, fresh=True)
         offset = 0
         while True:
-            page = await self._history.listed(principal.user_id, offset=offset, limit=MANY_READ_MAX)
+            page = await self._chat_queries.listed(principal.user_id, offset=offset, limit=MANY_READ_MAX)
             unread = {str(chat_stream(one.chat_id)): one.version for one in page if account.read_version(one.chat_id) < one.version}
             if unread:
                 await self._accounts.handle(MarkManyRead(user_id=principal.user_id, versions=unread), actor=actor_of(principal))
@@ -85,7 +85,9 @@ class ReadReceipts:
         """
         account = await self._accounts.account(user_id, fresh=fresh)
         versions = {one.chat_id: account.read_version(one.chat_id) for one in chats}
-        times = await self._history.times({one.chat_id: versions[one.chat_id] for one in chats if 0 < versions[one.chat_id] < one.version})
+        times = await self._chat_queries.times(
+            {one.chat_id: versions[one.chat_id] for one in chats if 0 < versions[one.chat_id] < one.version}
+        )
         return {one.chat_id: last_read_at(one, versions[one.chat_id], times) for one in chats}
 
 

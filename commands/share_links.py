@@ -15,7 +15,7 @@ from domain.event import Actor
 from domain.sharing import RemoveShareLink, ShareLink, ShareVersion
 from domain.stream import chat_stream
 from projections.chat import ChatView
-from projections.ports import History, SharedChat
+from projections.ports import ChatQueries, SharedChat
 
 CLAIM: Final = "share"
 SHARES_MAX: Final = 10_000  # of a list without pages
@@ -24,10 +24,10 @@ SHARES_MAX: Final = 10_000  # of a list without pages
 class ShareLinks:
     """All share links. ``actor`` is the owner of the chat; others get ``ChatNotFound``."""
 
-    def __init__(self, chats: Chats, log: EventLog, history: History, reader: ChatReader) -> None:
+    def __init__(self, chats: Chats, log: EventLog, chat_queries: ChatQueries, reader: ChatReader) -> None:
         self._chats = chats
         self._log = log
-        self._history = history
+        self._chat_queries = chat_queries
         self._reader = reader
 
     async def share(self, actor: Actor, chat_id: UUID, key: CommandKey | None) -> tuple[ShareLink, Appended]:
@@ -58,8 +58,8 @@ class ShareLinks:
 
     async def list_links(self, user_id: UUID, *, offset: int, limit: int, at_least: int | None) -> Sequence[SharedChat]:
         """The person's chats that have a link, the one shared last first. Raises ``ProjectionBehind``: see ``require_position``."""
-        await require_position(self._history, at_least)
-        return await self._history.shared(user_id, offset=offset, limit=limit)
+        await require_position(self._chat_queries, at_least)
+        return await self._chat_queries.shared(user_id, offset=offset, limit=limit)
 
     async def link_of(self, owner_id: UUID, chat_id: UUID) -> ShareLink | None:
         """The link to this chat, None if it is not shared. Raises ``ChatNotFound`` for all but the owner."""

@@ -8,7 +8,7 @@ from commands.chat_reader import ChatReader
 from commands.ports import EventLog, UserList
 from commands.positions import require_position
 from projections.chat import ChatView
-from projections.ports import ALL, ChatFilter, History
+from projections.ports import ALL, ChatFilter, ChatQueries
 
 PAGE_CHATS: Final = 10_000
 PAGE_USERS: Final = 1000
@@ -17,21 +17,21 @@ PAGE_USERS: Final = 1000
 class WholeLists:
     """Each chat is read in whole, with the content of its blobs. Chats that others share are left out."""
 
-    def __init__(self, history: History, log: EventLog, reader: ChatReader, user_list: UserList) -> None:
-        self._history = history
+    def __init__(self, chat_queries: ChatQueries, log: EventLog, reader: ChatReader, user_list: UserList) -> None:
+        self._chat_queries = chat_queries
         self._log = log
         self._reader = reader
         self._user_list = user_list
 
     async def require_current(self) -> None:
         """Wait until lists hold everything that is in the log now. Raises ``ProjectionBehind``."""
-        await require_position(self._history, await self._log.head())
+        await require_position(self._chat_queries, await self._log.head())
 
     async def of_user(self, user_id: UUID, chosen: ChatFilter = ALL) -> AsyncIterator[tuple[UUID, ChatView]]:
         """The person's own chats, the one that changed last first."""
         offset = 0
         while True:
-            page = await self._history.listed(user_id, chosen, offset=offset, limit=PAGE_CHATS)
+            page = await self._chat_queries.listed(user_id, chosen, offset=offset, limit=PAGE_CHATS)
             for one in page:
                 view = await self._reader.owned_by(user_id, one.chat_id)
                 if view is not None:

@@ -31,7 +31,7 @@ import httpx
 import psycopg
 
 from adapters.embedded.server import EmbeddedPostgres
-from bench.dataset import DATA, installed
+from bench.load.dataset import DATA, installed
 from stenograph_client.client import Client
 from stenograph_client.errors import ApiError
 

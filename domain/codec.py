@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 
 from domain.chat.facts import CHAT_TYPES
 from domain.errors import BadRequest, ContentRefused
-from domain.event import Actor, Emitted, Event, Stored, Verbatim
+from domain.event import Actor, Emitted, Event, StoredEvent, Verbatim
 from domain.folder import FOLDER_TYPES
 from domain.generation import MessageEnded, Timings
 from domain.stream import Kind
@@ -109,10 +109,10 @@ class Decoder:
                 self._readers[kind, name] = reader
         return reader
 
-    def decode_event(self, stored: Stored) -> Event[Any]:
+    def decode_event(self, stored: StoredEvent) -> Event[Any]:
         return Event(stored.message_id, self.decode(stored.stream.kind, stored.type, stored.data))
 
-    def today(self, stored: Stored) -> Stored:
+    def today(self, stored: StoredEvent) -> StoredEvent:
         """The same event under its current type, for code that selects by type before it decodes. Never sent, hashed or exported."""
         if (stored.stream.kind, stored.type) not in self._upcasts:
             return stored

@@ -35,7 +35,7 @@ class Verbatim(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Stored(msgspec.Struct, frozen=True, gc=False):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """One row of the log. ``data`` and ``actor`` are JSON, the very bytes that were written: they are sent as they are.
 
     ``gc=False``: a process keeps tens of thousands of the newest, and nothing in them can make a cycle. Looking for garbage

@@ -38,7 +38,7 @@ from domain.chat.facts import (
     MessageRated,
 )
 from domain.codec import decode_actor, decode_event
-from domain.event import Emitted, Stored
+from domain.event import Emitted, StoredEvent
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -119,7 +119,7 @@ class ChatView:
         self.current_id: str | None = None
         self.touched: set[str] = set()
 
-    def apply(self, stored: Stored, fact: ChatFact | None = None) -> None:
+    def apply(self, stored: StoredEvent, fact: ChatFact | None = None) -> None:
         """The next event of the chat's stream. ``fact`` is what it holds, for a caller that has decoded it already."""
         self.pass_over(stored)
         known: ChatFact = fact if fact is not None else decode_event(stored).data
@@ -156,7 +156,7 @@ class ChatView:
             case _:
                 self._apply_to_chat(known, stored.at)
 
-    def pass_over(self, stored: Stored) -> None:
+    def pass_over(self, stored: StoredEvent) -> None:
         """Note that the chat has come to this event's version, and nothing else of it."""
         self.version, self.position, self.updated_at = stored.version, stored.position, stored.at
 
@@ -204,7 +204,7 @@ class ChatView:
             case _:
                 assert_never(fact)
 
-    def _add(self, stored: Stored, parent_id: UUID | None, message: Message) -> None:
+    def _add(self, stored: StoredEvent, parent_id: UUID | None, message: Message) -> None:
         message_id = message["id"] = str(stored.message_id)
         above = message["parentId"] = str(parent_id) if parent_id is not None else None
         message["childrenIds"] = []
@@ -253,9 +253,9 @@ class ChatView:
             message_id = self.messages.parent_of(message_id)
         return ids[::-1]
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The chat as ``GET /api/v1/chats/{id}`` answers it, ready for JSON."""
-        messages = {message_id: sent_message(self.messages, message_id) for message_id in self.messages}
+        messages = {message_id: message_for_wire(self.messages, message_id) for message_id in self.messages}
         chat = {
             **self.fields,
             "title": self.title,
@@ -263,10 +263,10 @@ class ChatView:
             "history": {"messages": messages, "currentId": self.current_id},
             "messages": [messages[message_id] for message_id in self.branch(self.current_id)],
         }
-        head = self.shown_head()
+        head = self.head_to_json()
         return {"user_id": head.pop("user_id"), "title": head.pop("title"), "chat": chat, **head}
 
-    def shown_head(self) -> dict[str, Any]:
+    def head_to_json(self) -> dict[str, Any]:
         """The same without what is in it."""
         return {
             "user_id": str(self.owner_id),
@@ -289,7 +289,7 @@ def timestamp_of(message: Message) -> int | float | None:
     return timestamp if isinstance(timestamp, int | float) and not isinstance(timestamp, bool) else None
 
 
-def view(events: Iterable[Stored]) -> ChatView:
+def view(events: Iterable[StoredEvent]) -> ChatView:
     """All of a chat's events, folded."""
     made = ChatView()
     for event in events:
@@ -449,13 +449,13 @@ def text_of(message: Message) -> Any:
     return "".join("".join(block["text"]) for block in message.get("blocks", ()) if block["type"] == "text")
 
 
-def sent_message(messages: Messages, message_id: str) -> Message | msgspec.Raw:
+def message_for_wire(messages: Messages, message_id: str) -> Message | msgspec.Raw:
     """One of a view's, ready for JSON. What is stored of an answer that has ended, or of any other message, is what is sent."""
     kept = messages.kept(message_id)
-    return kept if kept is not None else shown_message(messages[message_id])
+    return kept if kept is not None else message_to_json(messages[message_id])
 
 
-def shown_message(message: Message) -> Message:
+def message_to_json(message: Message) -> Message:
     shown = {key: value for key, value in message.items() if key != "blocks"}
     shown["content"] = text_of(message)
     if "blocks" in message:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from domain.chat.state import tag_id
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Kind
 from projections.chat import ChatView
 from projections.projection import Projecting, Recorded, Rows, Write
@@ -58,7 +58,7 @@ class ChatList:
 
     def project(self, events: Sequence[Recorded]) -> Projecting:
         own: dict[UUID, list[Recorded]] = defaultdict(list)
-        newest: dict[UUID, Stored] = {}
+        newest: dict[UUID, StoredEvent] = {}
         new: set[UUID] = set()
         for event in events:
             stored = event.stored

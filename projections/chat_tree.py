@@ -29,7 +29,7 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.event import Emitted, Stored
+from domain.event import Emitted, StoredEvent
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -206,7 +206,7 @@ def body_of(message: Message) -> bytes:
     return _encoder.encode(body)
 
 
-def again(view: ChatView, event: Stored, fact: Any = None) -> None:
+def again(view: ChatView, event: StoredEvent, fact: Any = None) -> None:
     """Fold an event that the view's chat has seen already, for the sake of its message alone."""
     if event.type in ("chat_branch_selected", "message_deleted"):
         return
@@ -680,7 +680,7 @@ def new_head(chat: ChangingChat) -> tuple[Any, ...]:
     return (*chat.head(), fields.fields_version, fields.fields_bytes, fields.fields)
 
 
-def weight_of(event: Stored) -> int:
+def weight_of(event: StoredEvent) -> int:
     return EVENT_BYTES + len(event.data)
 
 

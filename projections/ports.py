@@ -54,25 +54,25 @@ class ChatFilter(msgspec.Struct, frozen=True):
     tagged: bool | None = None  # with any
     shared: bool | None = None  # with others, or by others
 
-    def takes(self, chat: ChatView, user_id: UUID) -> bool:
+    def includes(self, chat: ChatView, user_id: UUID) -> bool:
         is_own = user_id == chat.owner_id
         return (
             self.pinned in (None, is_own and chat.pinned)
             and self.archived in (None, is_own and chat.archived)
-            and self.in_folder in (None, is_own and self.counts(chat.folder_id))
+            and self.in_folder in (None, is_own and self.includes_folder(chat.folder_id))
             and (not self.tags or (is_own and set(self.tags) <= set(map(tag_id, chat.tags))))
             and self.tagged in (None, is_own and bool(chat.tags))
             and self.shared in (None, not is_own or bool(chat.grants))
         )
 
-    def counts(self, folder_id: UUID | None) -> bool:
+    def includes_folder(self, folder_id: UUID | None) -> bool:
         return folder_id is not None and (self.folder_ids is None or folder_id in self.folder_ids)
 
 
 ALL: Final = ChatFilter()
 
 
-class History(Protocol):
+class ChatQueries(Protocol):
     async def chat(self, chat_id: UUID, *, at: int | None = None) -> ChatView:
         """The whole chat as of version ``at``, or as it is now; of version 0 if there is none.
 

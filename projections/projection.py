@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Kind
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An event of the log and the fact that it holds. Decoded once for all projections."""
 
-    stored: Stored
+    stored: StoredEvent
     fact: Any  # of the stream's kind: ``ChatFact`` in a chat
     message_id: str | None  # of ``stored``, as a text
 

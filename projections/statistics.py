@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from projections.chat import ChatView, shown_message
+from projections.chat import ChatView, message_to_json
 from projections.messages import Message
 
 
@@ -95,7 +95,7 @@ def counted_chat(chat_id: UUID, chat: ChatView) -> CountedChat:
     assert chat.created_at is not None
     assert chat.updated_at is not None
     ids = sorted(chat.messages, key=chat.ordinals.__getitem__)
-    messages = [counted_message(shown_message(chat.messages[one]), one in chat.open) for one in ids]
+    messages = [counted_message(message_to_json(chat.messages[one]), one in chat.open) for one in ids]
     current_id = UUID(chat.current_id) if chat.current_id is not None else None
     return CountedChat(chat_id, chat.owner_id, list(chat.tags), current_id, chat.created_at, chat.updated_at, messages)
 

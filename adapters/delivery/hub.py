@@ -1,9 +1,9 @@
 """Committed events to whoever is subscribed, in this process.
 
 A subscription owns no queue: it is a cursor into its stream, and the stream's newest events stand in memory once for all.
-Memory is pages of ``PAGE_VERSIONS`` aligned versions. A live event lands in its page; whoever asks for a page that is not
-there, or not whole, has it read from the log, once for all who ask (single flight). A page of large events holds only some of
-them. The least used pages go when all of them together pass their bound. So a slow reader costs nothing: its pages go, and it
+Memory is segments of ``SEGMENT_VERSIONS`` aligned versions. A live event lands in its segment; whoever asks for a segment that is not
+there, or not whole, has it read from the log, once for all who ask (single flight). A segment of large events holds only some of
+them. The least used segments go when all of them together pass their bound. So a slow reader costs nothing: its segments go, and it
 is served from the log again.
 
 The reasons and the measurements: docs/decisions/0020-fan-out.md.
@@ -16,26 +16,26 @@ from typing import Any, Final
 
 import msgspec
 
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream
 
-PAGE_VERSIONS: Final = 512
-PAGE_BYTES_MAX: Final = 1024 * 1024  # above it a page is cut short: events may be large
-READ_EVENTS: Final = 128  # read at a time, so that a page of large events is not all in memory before it is cut
+SEGMENT_VERSIONS: Final = 512
+SEGMENT_BYTES_MAX: Final = 1024 * 1024  # above it a segment is cut short: events may be large
+READ_EVENTS: Final = 128  # read at a time, so that a segment of large events is not all in memory before it is cut
 EVENT_OVERHEAD_BYTES: Final = 400  # what an event in memory weighs beside its text
 BATCH_OVERHEAD_BYTES: Final = 600
-BATCHES_BYTES_MAX: Final = 4 * 1024 * 1024  # of one page
+BATCHES_BYTES_MAX: Final = 4 * 1024 * 1024  # of one segment
 READS_AT_ONCE_MAX: Final = 8
 
-Encode = Callable[[Stored], bytes]
-ReadRange = Callable[[Stream, int, int], Awaitable[Sequence[Stored]]]
+Encode = Callable[[StoredEvent], bytes]
+ReadRange = Callable[[Stream, int, int], Awaitable[Sequence[StoredEvent]]]
 ReadHead = Callable[[Stream], Awaitable[int]]
 
 
 class Encoded(msgspec.Struct, gc=False):
     """An event, and its form on the wire once somebody has asked for it: encoded once for all its subscribers."""
 
-    stored: Stored
+    stored: StoredEvent
     encode: Encode
     made: bytes | None = None
 
@@ -68,7 +68,7 @@ class Batch:
         return made
 
 
-class Page:
+class Segment:
     """Consecutive events of one stream, from version ``first`` on, and the batches that were made of them."""
 
     __slots__ = ("_batches", "batches_bytes", "events", "events_bytes", "first", "kept", "next", "used")
@@ -102,7 +102,7 @@ class Page:
         return grown
 
     def batch(self, stream: Stream, after: int, until: int, bytes_max: int) -> Batch:
-        """The events above ``after``, which the page covers, that fit: at least one."""
+        """The events above ``after``, which the segment covers, that fit: at least one."""
         key = (after, until, bytes_max)
         batch = self._batches.get(key)
         if batch is None:
@@ -130,15 +130,15 @@ class Page:
 class StreamEntry:
     """What the hub knows of one stream that somebody is subscribed to."""
 
-    __slots__ = ("asking", "head", "known", "newest", "page", "subscriptions")
+    __slots__ = ("asking", "head", "known", "newest", "segment", "subscriptions")
 
     def __init__(self) -> None:
         self.head = 0
         self.known = False  # whether the head was read: from then on every newer event passes here
         self.asking: asyncio.Task[None] | None = None
         self.subscriptions: dict[Subscription, None] = {}  # ordered, so that nobody is served last by chance of hashing
-        self.newest: Batch | None = None  # of ``page``, up to the head: what all followers who keep pace get next
-        self.page: Page | None = None  # the one that was taken from last, so that followers need not look it up
+        self.newest: Batch | None = None  # of ``segment``, up to the head: what all followers who keep pace get next
+        self.segment: Segment | None = None  # the one that was taken from last, so that followers need not look it up
 
 
 class Subscription:
@@ -173,43 +173,43 @@ class Hub:
         self._read_range = read_range
         self._encode = encode
         self._memory_bytes = memory_bytes
-        self._page_bytes = min(PAGE_BYTES_MAX, memory_bytes // 8)  # nothing more is read for a page above it
-        self._page_bytes_most = memory_bytes // 4  # nor kept of what was read
+        self._segment_bytes = min(SEGMENT_BYTES_MAX, memory_bytes // 8)  # nothing more is read for a segment above it
+        self._segment_bytes_most = memory_bytes // 4  # nor kept of what was read
         self._bytes = 0
         self._entries: dict[Stream, StreamEntry] = {}
-        self._pages: OrderedDict[tuple[Stream, int], Page] = OrderedDict()
-        self._reading: dict[tuple[Stream, int], asyncio.Task[Page]] = {}
+        self._segments: OrderedDict[tuple[Stream, int], Segment] = OrderedDict()
+        self._reading: dict[tuple[Stream, int], asyncio.Task[Segment]] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE_MAX)
-        self._watchers: list[Callable[[Stored], None]] = []
+        self._observers: list[Callable[[StoredEvent], None]] = []
         self.reads = 0
 
-    def watch(self, watcher: Callable[[Stored], None]) -> None:
-        """``watcher`` sees every event but deltas as it passes, before any subscriber of it is woken. It must not block."""
-        self._watchers.append(watcher)
+    def add_observer(self, observer: Callable[[StoredEvent], None]) -> None:
+        """``observer`` sees every event but deltas as it passes, before any subscriber of it is woken. It must not block."""
+        self._observers.append(observer)
 
-    def follow(self, events: Sequence[Stored]) -> None:
-        """As ``offer``, of what other processes wrote: remembered only where somebody here is subscribed to its stream.
+    def publish_from_elsewhere(self, events: Sequence[StoredEvent]) -> None:
+        """As ``publish``, of what other processes wrote: remembered only where somebody here is subscribed to its stream.
 
         Who joins later reads the log. A bulk load elsewhere would put out of memory what this process's readers come back for.
         """
-        self.offer(events, remember_all=False)
+        self.publish(events, remember_all=False)
 
-    def offer(self, events: Sequence[Stored], *, remember_all: bool = True) -> None:
+    def publish(self, events: Sequence[StoredEvent], *, remember_all: bool = True) -> None:
         """Committed events in position order, from the tail."""
         woken: dict[StreamEntry, None] = {}
         for stored in events:
             stream = stored.stream
             entry = self._entries.get(stream)
-            page = entry.page if entry is not None else None
-            # Nearly always the event goes on with the page that its followers took from last.
+            segment = entry.segment if entry is not None else None
+            # Nearly always the event goes on with the segment that its followers took from last.
             if (
-                page is not None
-                and page.next == stored.version
-                and (stored.version - 1) % PAGE_VERSIONS
-                and page.events_bytes <= self._page_bytes
+                segment is not None
+                and segment.next == stored.version
+                and (stored.version - 1) % SEGMENT_VERSIONS
+                and segment.events_bytes <= self._segment_bytes
             ):
-                self._bytes += page.add(Encoded(stored, self._encode))
-                page.used = True
+                self._bytes += segment.add(Encoded(stored, self._encode))
+                segment.used = True
             elif remember_all or entry is not None:
                 self._remember(stream, stored)
             if entry is not None:
@@ -218,8 +218,8 @@ class Hub:
                 entry.newest = None
                 woken[entry] = None
             if stored.type != "message_delta":
-                for watcher in self._watchers:
-                    watcher(stored)
+                for observer in self._observers:
+                    observer(stored)
         if self._bytes > self._memory_bytes:
             self._let_go()
         for entry in woken:
@@ -278,11 +278,11 @@ class Hub:
         entry = subscription.entry
         return entry is not None and subscription.cursor < entry.head and subscription.cursor < self._until(subscription)
 
-    def take(self, subscription: Subscription, *, bytes_max: int, page: Page | None = None) -> Batch | None:
+    def next_batch(self, subscription: Subscription, *, bytes_max: int, segment: Segment | None = None) -> Batch | None:
         """The next events from memory, and the cursor moved past them. None: nothing new, or not in memory (``behind``).
 
-        At least one event, then as many as fit in ``bytes_max``. Never beyond one page, so batches of followers coincide.
-        ``page`` is what ``fetch`` has just brought, which memory may have let go again.
+        At least one event, then as many as fit in ``bytes_max``. Never beyond one segment, so batches of followers coincide.
+        ``segment`` is what ``fetch`` has just brought, which memory may have let go again.
         """
         after, entry = subscription.cursor, subscription.entry
         if entry is None:
@@ -300,107 +300,110 @@ class Hub:
         until = self._until(subscription)
         if after >= until:
             return None
-        if page is None or not page.covers(after + 1):
-            page = entry.page
-            if page is not None and page.next == until + 1 == entry.head + 1 == after + 2:
-                # The usual case, a single new event: the next event replaces this batch, so the entry keeps it and the page does not.
-                event = page.events[-1]
+        if segment is None or not segment.covers(after + 1):
+            segment = entry.segment
+            if segment is not None and segment.next == until + 1 == entry.head + 1 == after + 2:
+                # The usual case, a single new event: the next event replaces this batch, so the entry keeps it and the segment does not.
+                event = segment.events[-1]
                 batch = entry.newest = Batch(subscription.stream, after, (event,), len(event.wire) + 1)
                 subscription.cursor = until
                 return batch
-            if page is None or not page.covers(after + 1):
-                page = self._pages.get((subscription.stream, after // PAGE_VERSIONS))
-                if page is None or not page.covers(after + 1):
+            if segment is None or not segment.covers(after + 1):
+                segment = self._segments.get((subscription.stream, after // SEGMENT_VERSIONS))
+                if segment is None or not segment.covers(after + 1):
                     return None
-                page.used = True
-                entry.page, entry.newest = page, None
-        before = page.bytes
-        batch = page.batch(subscription.stream, after, min(until, page.next - 1), bytes_max)
+                segment.used = True
+                entry.segment, entry.newest = segment, None
+        before = segment.bytes
+        batch = segment.batch(subscription.stream, after, min(until, segment.next - 1), bytes_max)
         subscription.cursor = batch.until
-        if batch.until == entry.head and page is entry.page:  # of no other page: memory would not know that it is held
+        if batch.until == entry.head and segment is entry.segment:  # of no other segment: memory would not know that it is held
             entry.newest = batch
-        if page.kept and page.bytes != before:
-            self._bytes += page.bytes - before
-            self._let_go(page)
+        if segment.kept and segment.bytes != before:
+            self._bytes += segment.bytes - before
+            self._let_go(segment)
         return batch
 
-    async def fetch(self, subscription: Subscription) -> Page:
-        """The page that the subscription needs next, or some of it, read from the log once for all who ask. Raises ``LogUnavailable``."""
+    async def fetch(self, subscription: Subscription) -> Segment:
+        """The segment that the subscription needs next, or some of it, read from the log once for all who ask.
+
+        Raises ``LogUnavailable``.
+        """
         stream, wanted = subscription.stream, subscription.cursor + 1
-        key = (stream, (wanted - 1) // PAGE_VERSIONS)
+        key = (stream, (wanted - 1) // SEGMENT_VERSIONS)
         reading = self._reading.get(key)
         if reading is None:
             reading = self._reading[key] = asyncio.create_task(self._load(key, wanted))
             reading.add_done_callback(lambda done: self._loaded(key, done))
         return await asyncio.shield(reading)
 
-    def _loaded(self, key: tuple[Stream, int], done: "asyncio.Task[Page]") -> None:
+    def _loaded(self, key: tuple[Stream, int], done: "asyncio.Task[Segment]") -> None:
         del self._reading[key]
         if not done.cancelled():
             done.exception()  # whoever still waits is told; if nobody does, nobody is
 
-    async def _load(self, key: tuple[Stream, int], wanted: int) -> Page:
-        """The page from its beginning, so that it serves everybody; from ``wanted`` on where it is too large for that."""
+    async def _load(self, key: tuple[Stream, int], wanted: int) -> Segment:
+        """The segment from its beginning, so that it serves everybody; from ``wanted`` on where it is too large for that."""
         async with self._reads:
             self.reads += 1
             stream, number = key
-            page, until = Page(number * PAGE_VERSIONS + 1), (number + 1) * PAGE_VERSIONS
-            while page.next <= until:
-                step = await self._read_range(stream, page.next - 1, min(page.next - 1 + READ_EVENTS, until))
+            segment, until = Segment(number * SEGMENT_VERSIONS + 1), (number + 1) * SEGMENT_VERSIONS
+            while segment.next <= until:
+                step = await self._read_range(stream, segment.next - 1, min(segment.next - 1 + READ_EVENTS, until))
                 for stored in step:
-                    if page.next <= wanted and page.events_bytes > self._page_bytes:
-                        page = Page(stored.version)
-                    elif page.next > wanted and page.events_bytes > self._page_bytes_most:
+                    if segment.next <= wanted and segment.events_bytes > self._segment_bytes:
+                        segment = Segment(stored.version)
+                    elif segment.next > wanted and segment.events_bytes > self._segment_bytes_most:
                         break  # what was read for nothing is read again; it is rare, and memory counts for more
-                    page.add(Encoded(stored, self._encode))
-                if len(step) < READ_EVENTS or (page.next > wanted and page.events_bytes > self._page_bytes):
+                    segment.add(Encoded(stored, self._encode))
+                if len(step) < READ_EVENTS or (segment.next > wanted and segment.events_bytes > self._segment_bytes):
                     break
-        known = self._pages.get(key)
+        known = self._segments.get(key)
         if known is not None:
             for event in known.events:  # what came live while we read
-                if event.stored.version == page.next:
-                    page.add(event)
+                if event.stored.version == segment.next:
+                    segment.add(event)
             self._drop(key)
-        self._add(key, page)
-        self._let_go(page)
-        return page
+        self._add(key, segment)
+        self._let_go(segment)
+        return segment
 
     # ------------------------------------------------------------------------------------------------------- memory
 
-    def _remember(self, stream: Stream, stored: Stored) -> None:
-        key = (stream, (stored.version - 1) // PAGE_VERSIONS)
-        page = self._pages.get(key)
-        if page is not None and stored.version < page.next:
+    def _remember(self, stream: Stream, stored: StoredEvent) -> None:
+        key = (stream, (stored.version - 1) // SEGMENT_VERSIONS)
+        segment = self._segments.get(key)
+        if segment is not None and stored.version < segment.next:
             return  # it was read from the log while it was on its way here
-        if page is not None and (stored.version > page.next or page.events_bytes > self._page_bytes):
+        if segment is not None and (stored.version > segment.next or segment.events_bytes > self._segment_bytes):
             # One with a hole is useless, and one that is full begins again with what is newest.
             self._drop(key)
-            page = None
-        if page is None:
-            page = Page(stored.version)
-            self._add(key, page)
-        self._bytes += page.add(Encoded(stored, self._encode))
-        page.used = True
+            segment = None
+        if segment is None:
+            segment = Segment(stored.version)
+            self._add(key, segment)
+        self._bytes += segment.add(Encoded(stored, self._encode))
+        segment.used = True
 
-    def _add(self, key: tuple[Stream, int], page: Page) -> None:
-        self._pages[key] = page
-        page.kept = True
-        self._bytes += page.bytes
+    def _add(self, key: tuple[Stream, int], segment: Segment) -> None:
+        self._segments[key] = segment
+        segment.kept = True
+        self._bytes += segment.bytes
 
     def _drop(self, key: tuple[Stream, int]) -> None:
-        page = self._pages.pop(key)
-        page.kept = False
-        self._bytes -= page.bytes
+        segment = self._segments.pop(key)
+        segment.kept = False
+        self._bytes -= segment.bytes
         entry = self._entries.get(key[0])
-        if entry is not None and entry.page is page:
-            entry.page = entry.newest = None
+        if entry is not None and entry.segment is segment:
+            entry.segment = entry.newest = None
 
-    def _let_go(self, in_use: Page | None = None) -> None:
-        """Pages that were not used since their last turn, until the rest keep to the bound. The one in use stays."""
-        while self._bytes > self._memory_bytes and len(self._pages) > 1:
-            key, page = next(iter(self._pages.items()))
-            if page.used or page is in_use:
-                page.used = False
-                self._pages.move_to_end(key)
+    def _let_go(self, in_use: Segment | None = None) -> None:
+        """Segments that were not used since their last turn, until the rest keep to the bound. The one in use stays."""
+        while self._bytes > self._memory_bytes and len(self._segments) > 1:
+            key, segment = next(iter(self._segments.items()))
+            if segment.used or segment is in_use:
+                segment.used = False
+                self._segments.move_to_end(key)
             else:
                 self._drop(key)

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from domain.errors import LogUnavailable
-from domain.event import Stored
+from domain.event import StoredEvent
 
 logger = structlog.get_logger("tail")
 
@@ -21,10 +21,10 @@ PAGE_EVENTS: Final = 250  # a millisecond or two of the loop: tokens of this pro
 HELD_BATCHES_MAX: Final = 256
 RETRY_S: Final = 0.25
 
-ReadLog = Callable[[int, int], Awaitable[Sequence[Stored]]]
+ReadLog = Callable[[int, int], Awaitable[Sequence[StoredEvent]]]
 
 
-class Tail:
+class LogTail:
     """``read(after, limit)`` reads the log; ``deliver`` gets each run of events, without a gap or a repeat.
 
     ``deliver_read``, where it is given, gets instead of it what was read from the log: what other processes wrote.
@@ -33,16 +33,16 @@ class Tail:
     def __init__(
         self,
         read: ReadLog,
-        deliver: Callable[[Sequence[Stored]], None],
+        deliver: Callable[[Sequence[StoredEvent]], None],
         *,
-        deliver_read: Callable[[Sequence[Stored]], None] | None = None,
+        deliver_read: Callable[[Sequence[StoredEvent]], None] | None = None,
         poll_s: float = 0.25,
     ) -> None:
         self._read = read
-        self._deliver = deliver
+        self._deliver_own = deliver
         self._deliver_read = deliver_read or deliver
         self._poll_s = poll_s
-        self._held: deque[Sequence[Stored]] = deque()  # our own commits above a hole
+        self._held: deque[Sequence[StoredEvent]] = deque()  # our own commits above a hole
         self._heard = 0  # a position that the log is known to have
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -64,10 +64,10 @@ class Tail:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def offer(self, events: Sequence[Stored]) -> None:
+    def add_committed(self, events: Sequence[StoredEvent]) -> None:
         """What this process has just committed, in commit order."""
         if events[0].position == self.position + 1:
-            self._pass_on(events, self._deliver)
+            self._deliver(events, self._deliver_own)
             if self._held:
                 self._drain()
             return
@@ -77,13 +77,13 @@ class Tail:
             self._held.append(events)
         self._wake.set()
 
-    def ring(self, head: int) -> None:
+    def on_head(self, head: int) -> None:
         """Somebody says that the log goes up to ``head``."""
         if head > self.position:
             self._heard = max(self._heard, head)
             self._wake.set()
 
-    async def reached(self, position: int) -> None:
+    async def wait_for(self, position: int) -> None:
         """Returns once everything up to ``position`` was delivered."""
         while self.position < position:
             self._moved.clear()
@@ -91,7 +91,7 @@ class Tail:
             self._wake.set()
             await self._moved.wait()
 
-    def _pass_on(self, events: Sequence[Stored], deliver: Callable[[Sequence[Stored]], None]) -> None:
+    def _deliver(self, events: Sequence[StoredEvent], deliver: Callable[[Sequence[StoredEvent]], None]) -> None:
         self.position = events[-1].position
         self.seen_at = asyncio.get_running_loop().time()
         try:
@@ -136,7 +136,7 @@ class Tail:
             new = [event for event in page if event.position > self.position]
             if new:
                 assert new[0].position == self.position + 1, f"the log has a hole below {new[0].position}"
-                self._pass_on(new, self._deliver_read)
+                self._deliver(new, self._deliver_read)
             self._drain()
             if len(page) == PAGE_EVENTS:
                 self._look_again()
@@ -151,4 +151,4 @@ class Tail:
         while self._held and self._held[0][0].position <= self.position + 1:
             events = self._held.popleft()
             if events[-1].position > self.position:
-                self._pass_on([event for event in events if event.position > self.position], self._deliver)
+                self._deliver([event for event in events if event.position > self.position], self._deliver_own)

@@ -10,7 +10,7 @@ import msgspec
 from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand
 from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Kind, Stream
 
 ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
@@ -18,11 +18,11 @@ ADDED_TYPES = ("message_added", "message_start")
 ANSWER_TYPES = ("message_delta", "content_block")
 
 
-def as_outline(event: Stored) -> Stored:
+def as_outline(event: StoredEvent) -> StoredEvent:
     return msgspec.structs.replace(event, actor=None, data=OUTLINE_END if event.type == "message_end" else event.data)
 
 
-def parent_of(event: Stored) -> UUID | None:
+def parent_of(event: StoredEvent) -> UUID | None:
     parent_id = msgspec.json.decode(event.data)["parent_id"]
     return UUID(parent_id) if parent_id is not None else None
 
@@ -30,10 +30,10 @@ def parent_of(event: Stored) -> UUID | None:
 class MemoryLog:
     """Everything in lists and dicts. ``on_committed`` is called with the events of each append before its caller goes on."""
 
-    def __init__(self, on_committed: Callable[[Sequence[Stored]], None] = lambda _: None) -> None:
+    def __init__(self, on_committed: Callable[[Sequence[StoredEvent]], None] = lambda _: None) -> None:
         self.on_committed = on_committed
-        self.events: list[Stored] = []
-        self._streams: dict[Stream, list[Stored]] = {}
+        self.events: list[StoredEvent] = []
+        self._streams: dict[Stream, list[StoredEvent]] = {}
         self._kinds: dict[UUID, Kind] = {}
         self._commands: dict[tuple[UUID, str], KnownCommand] = {}
         self._claims: dict[tuple[str, str], Stream] = {}
@@ -85,7 +85,7 @@ class MemoryLog:
         if self.events:
             at = max(at, self.events[-1].at)
         actor = encode_actor(request.actor) if request.actor is not None else None
-        written: list[Stored] = []
+        written: list[StoredEvent] = []
         versions: list[int] = []
         for append, rows in zip(request.appends, encoded, strict=True):
             stream_events = self._streams.setdefault(append.stream, [])
@@ -95,7 +95,7 @@ class MemoryLog:
                 if origin is not None:
                     self._originals[append.stream, version] = origin.at
                 caused = origin.actor if origin is not None else actor
-                event = Stored(position, append.stream, version, name, message_id, caused, data, at)
+                event = StoredEvent(position, append.stream, version, name, message_id, caused, data, at)
                 self._kinds[append.stream.id] = append.stream.kind
                 stream_events.append(event)
                 self.events.append(event)
@@ -114,24 +114,24 @@ class MemoryLog:
 
     async def read(
         self, stream: Stream, *, after: int = 0, until: int | None = None, limit: int, without_deltas: bool = False
-    ) -> Sequence[Stored]:
+    ) -> Sequence[StoredEvent]:
         events = self._streams.get(stream, [])[after:until]
         return [event for event in events if not (without_deltas and event.type == "message_delta")][:limit]
 
-    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
+    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[StoredEvent]:
         events = await self.read(stream, after=after, until=until, limit=len(self.events), without_deltas=True)
         return [as_outline(event) for event in events if event.type != "content_block"][:limit]
 
-    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
+    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[StoredEvent]:
         return [event for event in self._streams.get(stream, [])[after:] if event.message_id == message_id]
 
-    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[Stored]:
+    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[StoredEvent]:
         outline = self._streams.get(stream, [])
         newest = [event.version for event in outline if event.type in types][-1:]
         wanted = {event.version for event in outline if event.message_id is None} | {*newest, len(outline)}
         return [as_outline(event) for event in outline if event.version in wanted]
 
-    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[Stored]:
+    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[StoredEvent]:
         events = [event for event in self._streams.get(stream, [])[:until] if event.type not in ANSWER_TYPES]
         parents = {(event.message_id, parent_of(event)) for event in events if event.type in ADDED_TYPES}
         family: set[UUID | None] = set(message_ids)
@@ -146,8 +146,8 @@ class MemoryLog:
             and (event.type in always or newest.get(event.message_id) == event.version)
         ]
 
-    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[Stored]:
-        started: dict[UUID | None, Stored] = {}
+    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
+        started: dict[UUID | None, StoredEvent] = {}
         for event in self._streams.get(stream, [])[:until]:
             if event.type == "message_start":
                 started[event.message_id] = as_outline(event)
@@ -155,7 +155,7 @@ class MemoryLog:
                 started.pop(event.message_id, None)
         return list(started.values())
 
-    async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
+    async def read_log(self, *, after: int, limit: int) -> Sequence[StoredEvent]:
         return self.events[after : after + limit]
 
     async def version(self, stream: Stream) -> int:

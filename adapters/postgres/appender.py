@@ -26,13 +26,13 @@ from adapters.postgres.queries import text
 from commands.ports import Appended, AppendRequest, CommandKey, StreamAppend
 from domain.codec import EVENT_BYTES_MAX, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, LogUnavailable, Overloaded, StenographError
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream
 
 log = structlog.get_logger("appender")
 
 CALL: Final = text("append_batch")
-LANES: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
+SENDERS: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
 HALF_REQUESTS_MIN: Final = 32  # a batch is not halved below it: under light load that would only make more commits
 GIVES_WAY_EVENTS_MAX: Final = 100  # of a batch beside others: a millisecond or two under the lock, for which tokens wait
 GIVES_WAY_TIMES: Final = 3  # as long as a batch took, before the next one
@@ -130,7 +130,7 @@ class Waiting:
         originals += [origin.at for origin in append.origins] or [None] * len(append.events)
 
 
-class Lane:
+class BatchSender:
     """One batch on its way: its connection, and the task that writes on it."""
 
     __slots__ = ("connection", "task", "wake")
@@ -154,12 +154,12 @@ class Appender:
     def __init__(
         self,
         connect: Callable[[], Awaitable["asyncpg.Connection[Any]"]],
-        committed: Callable[[Sequence[Stored]], None],
+        committed: Callable[[Sequence[StoredEvent]], None],
         *,
         batch_events_max: int = 1000,
         batch_bytes_max: int = BATCH_BYTES_MAX,
         hold_s: float = 40.0,
-        gives_way: bool = False,
+        yields_to_others: bool = False,
     ) -> None:
         self._connect = connect
         self._committed = committed
@@ -168,9 +168,9 @@ class Appender:
         self._hold_s = hold_s
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
-        self._gives_way = gives_way
+        self._gives_way = yields_to_others
         self._beside_others = False  # whether others wrote between this one's last two batches
-        self._lanes = [Lane() for _ in range(1 if gives_way else LANES)]
+        self._senders = [BatchSender() for _ in range(1 if yields_to_others else SENDERS)]
         self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
         self.batches = 0
@@ -180,33 +180,33 @@ class Appender:
         self.last_success_at = 0.0  # the loop's clock, seconds
 
     async def start(self) -> None:
-        for lane in self._lanes:
-            lane.connection = await self._connect()
-            lane.task = asyncio.create_task(self._run(lane), name="appender")
+        for sender in self._senders:
+            sender.connection = await self._connect()
+            sender.task = asyncio.create_task(self._run(sender), name="appender")
         self.last_success_at = asyncio.get_running_loop().time()
 
     async def close(self) -> None:
         """Everything that waits is appended first, within ``CLOSE_S``."""
         self._closing = True
         self._wake()
-        tasks = [lane.task for lane in self._lanes if lane.task is not None]
+        tasks = [sender.task for sender in self._senders if sender.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_S)
             for task in late:
                 task.cancel()
-        for lane in self._lanes:
-            if lane.connection is not None:
+        for sender in self._senders:
+            if sender.connection is not None:
                 with contextlib.suppress(Exception):  # it may be lost already, and nothing depends on it any more
-                    await lane.connection.close(timeout=1)
+                    await sender.connection.close(timeout=1)
 
     def _wake(self) -> None:
-        """Start the lanes that ``_gather`` has something for. For nothing woken, a task costs as much as a token's request."""
+        """Start the senders that ``_gather`` has something for. For nothing woken, a task costs as much as a token's request."""
         waiting = len(self._waiting)
         if self._closing or waiting >= (HALF_REQUESTS_MIN if self._in_flight else 2 * HALF_REQUESTS_MIN):
-            for lane in self._lanes:
-                lane.wake.set()
+            for sender in self._senders:
+                sender.wake.set()
         elif waiting and not self._in_flight:
-            self._lanes[0].wake.set()
+            self._senders[0].wake.set()
 
     @property
     def waiting_events(self) -> int:
@@ -226,16 +226,16 @@ class Appender:
         # A caller that is cancelled cancels this future, and nothing else: the request goes on without it.
         return await waiting.done
 
-    async def _run(self, lane: Lane) -> None:
+    async def _run(self, sender: BatchSender) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            lane.wake.clear()
-            if batch := self._gather(lane):
+            sender.wake.clear()
+            if batch := self._gather(sender):
                 keys = set().union(*[one.keys for one in batch])
                 self._in_flight |= keys
                 before, began = self.newest, loop.time()
                 try:
-                    await self._write(lane, batch)
+                    await self._write(sender, batch)
                 finally:
                     self._in_flight -= keys
                     self._wake()
@@ -247,23 +247,23 @@ class Appender:
             elif self._closing and not self._waiting:
                 return
             else:
-                await lane.wake.wait()
+                await sender.wake.wait()
 
     def _others_wrote(self, before: int, batch: list[Waiting]) -> bool:
         """Whether somebody did between our batch before this one, which ended at ``before``, and the end of this one."""
         return before > 0 and self.newest - before > sum(one.events for one in batch)
 
-    def _gather(self, lane: Lane) -> list[Waiting]:
+    def _gather(self, sender: BatchSender) -> list[Waiting]:
         """The next batch, in the order of arrival. Whatever shares a key with what is before it waits for a later one.
 
-        While another batch is in flight, ``HALF_REQUESTS_MIN`` or nothing. While none is, the first lane leaves half to the other.
+        While another batch is in flight, ``HALF_REQUESTS_MIN`` or nothing. While none is, the first sender leaves half to the other.
         """
         waiting = self._waiting
         requests_max = len(waiting)
         if self._in_flight:
             if requests_max < HALF_REQUESTS_MIN:
                 return []
-        elif lane is not self._lanes[0]:
+        elif sender is not self._senders[0]:
             return []
         elif requests_max >= 2 * HALF_REQUESTS_MIN:
             requests_max //= 2
@@ -290,9 +290,9 @@ class Appender:
         self._waiting_bytes -= size
         return batch
 
-    async def _write(self, lane: Lane, batch: list[Waiting]) -> None:
+    async def _write(self, sender: BatchSender, batch: list[Waiting]) -> None:
         try:
-            self._settle(batch, await self._call(lane, batch))
+            self._settle(batch, await self._call(sender, batch))
         except asyncpg.PostgresError as error:
             if not refuses_data(error):
                 log.error("append_failed", sqlstate=error.sqlstate, error=str(error), requests=len(batch))
@@ -301,8 +301,8 @@ class Appender:
             if len(batch) > 1:
                 # A row that Postgres refuses for its data fails alone, not its neighbours.
                 middle = len(batch) // 2
-                await self._write(lane, batch[:middle])
-                await self._write(lane, batch[middle:])
+                await self._write(sender, batch[:middle])
+                await self._write(sender, batch[middle:])
                 return
             log.error("request_refused_by_postgres", sqlstate=error.sqlstate, error=str(error))
             self._fail(batch, BadRequest(f"Postgres refused the request's data: {error.args[0]}"))
@@ -319,7 +319,7 @@ class Appender:
                 one.done.set_exception(error)
                 one.done.exception()  # a caller that left does not read it, and that is no fault
 
-    async def _call(self, lane: Lane, batch: list[Waiting]) -> Any:
+    async def _call(self, sender: BatchSender, batch: list[Waiting]) -> Any:
         """One call, repeated until it is answered. Raises ``LogUnavailable`` after ``hold_s``, or the server's "no"."""
         loop = asyncio.get_running_loop()
         arguments = call_arguments(batch)
@@ -329,9 +329,9 @@ class Appender:
         while True:
             try:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
-                    if lane.connection is None:
-                        lane.connection = await self._connect()
-                    row = await lane.connection.fetchrow(CALL, len(batch), asked_before, *arguments)
+                    if sender.connection is None:
+                        sender.connection = await self._connect()
+                    row = await sender.connection.fetchrow(CALL, len(batch), asked_before, *arguments)
                 self.batches += 1
                 self.last_success_at = loop.time()
                 return row
@@ -343,7 +343,7 @@ class Appender:
                     asked_before = True
                     for one in batch:
                         one.asked_before = True
-                    lane.drop()
+                    sender.drop()
                 if loop.time() + pause_s > deadline:
                     raise LogUnavailable(f"Postgres did not take the events within {self._hold_s:g} s: {error}") from error
                 log.warning("append_retry", error=f"{type(error).__name__}: {error}", requests=len(batch), pause_s=pause_s)
@@ -352,7 +352,7 @@ class Appender:
 
     def _settle(self, batch: list[Waiting], row: Any) -> None:
         outcomes, positions, versions, answers, at = row["outcomes"], row["positions"], row["versions"], row["answers"], row["recorded"]
-        committed: list[Stored] = []
+        committed: list[StoredEvent] = []
         touch = claim = 0
         results: list[Appended | StenographError] = []
         for one, outcome, position in zip(batch, outcomes, positions, strict=True):
@@ -372,7 +372,9 @@ class Appender:
                         for at_version in range(version - count + 1, version + 1):
                             position += 1
                             committed.append(
-                                Stored(position, stream, at_version, types[number], message_ids[number], actors[number], datas[number], at)
+                                StoredEvent(
+                                    position, stream, at_version, types[number], message_ids[number], actors[number], datas[number], at
+                                )
                             )
                             number += 1
                 case 1:

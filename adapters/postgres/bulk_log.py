@@ -36,7 +36,7 @@ async def bulk_log(dsn: str, *, batch_events_max: int, batch_bytes_max: int) -> 
         lambda events: bell.ring(events[-1].position),
         batch_events_max=batch_events_max,
         batch_bytes_max=batch_bytes_max,
-        gives_way=True,
+        yields_to_others=True,
         reader=reader,
     )
     await bell.start()

@@ -11,7 +11,7 @@ from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from commands.ports import Appended, AppendRequest, KnownCommand
 from domain.codec import OUTLINE_END
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream
 
 READ_STREAM: Final = text("read_stream")
@@ -40,27 +40,27 @@ class LogReads:
 
     async def read(
         self, stream: Stream, *, after: int = 0, until: int | None = None, limit: int, without_deltas: bool = False
-    ) -> Sequence[Stored]:
+    ) -> Sequence[StoredEvent]:
         query = READ_STREAM_WITHOUT_DELTAS if without_deltas else READ_STREAM
         last = VERSION_MAX if until is None else min(until, VERSION_MAX)
         return _of(stream, await self.reader.fetch(query, stream.id, min(after, VERSION_MAX), last, limit))
 
-    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[Stored]:
+    async def read_outline(self, stream: Stream, *, after: int = 0, until: int, limit: int) -> Sequence[StoredEvent]:
         return _of(stream, await self.reader.fetch(READ_OUTLINE, stream.id, after, until, limit, OUTLINE_END))
 
-    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[Stored]:
+    async def read_message(self, stream: Stream, message_id: UUID, *, after: int) -> Sequence[StoredEvent]:
         return _of(stream, await self.reader.fetch(READ_MESSAGE, stream.id, message_id, min(after, VERSION_MAX)))
 
-    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[Stored]:
+    async def read_head(self, stream: Stream, types: Sequence[str]) -> Sequence[StoredEvent]:
         return _of(stream, await self.reader.fetch(READ_HEAD, stream.id, types, OUTLINE_END))
 
-    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[Stored]:
+    async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[StoredEvent]:
         return _of(stream, await self.reader.fetch(READ_RELATIVES, stream.id, list(message_ids), until, OUTLINE_END))
 
-    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[Stored]:
+    async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
         return _of(stream, await self.reader.fetch(READ_OPEN_STARTS, stream.id, until))
 
-    async def read_log(self, *, after: int, limit: int) -> Sequence[Stored]:
+    async def read_log(self, *, after: int, limit: int) -> Sequence[StoredEvent]:
         return [stored(row) for row in await self.reader.fetch(READ_LOG, after, limit)]
 
     async def version(self, stream: Stream) -> int:
@@ -126,18 +126,18 @@ class PostgresLog(LogReads):
 
 def postgres_log(
     dsn: str,
-    on_committed: Callable[[Sequence[Stored]], None] = lambda _: None,
+    on_committed: Callable[[Sequence[StoredEvent]], None] = lambda _: None,
     *,
     batch_events_max: int = 1000,
     batch_bytes_max: int = BATCH_BYTES_MAX,
     hold_s: float = 40.0,
     check_connection: Callable[[Any], Awaitable[None]] | None = None,
-    gives_way: bool = False,
+    yields_to_others: bool = False,
     reader: QueryReader | None = None,
 ) -> PostgresLog:
     """The log at ``dsn`` with an appender of its own, not started yet. ``reader`` is a pool that exists already, not started either.
 
-    ``check_connection`` may refuse each new connection of the appender by raising. With ``gives_way`` the appender leaves the append
+    ``check_connection`` may refuse each new connection of the appender by raising. With ``yields_to_others`` the appender leaves the append
     lock to other writers first.
     """
 
@@ -150,24 +150,24 @@ def postgres_log(
         batch_events_max=batch_events_max,
         batch_bytes_max=batch_bytes_max,
         hold_s=hold_s,
-        gives_way=gives_way,
+        yields_to_others=yields_to_others,
     )
     return PostgresLog(reader or QueryReader(dsn), appender)
 
 
-def _of(stream: Stream, rows: Sequence[Any]) -> list[Stored]:
+def _of(stream: Stream, rows: Sequence[Any]) -> list[StoredEvent]:
     """The rows of one stream, as far as they are of that kind: one name for all of them.
 
     By position, since this runs once for each event that is read: the columns are position, kind, stream_id, version, type, message_id,
     actor, data, recorded_at.
     """
-    return [Stored(row[0], stream, row[3], row[4], row[5], row[6], row[7], row[8]) for row in rows if row[1] == stream.kind]
+    return [StoredEvent(row[0], stream, row[3], row[4], row[5], row[6], row[7], row[8]) for row in rows if row[1] == stream.kind]
 
 
-def stored(row: Any) -> Stored:
+def stored(row: Any) -> StoredEvent:
     """One row of ``read_log``. It is unpacked by position for the same reason."""
     position, kind, stream_id, version, type_, message_id, actor, data, recorded_at = row
-    return Stored(position, Stream(kind, stream_id), version, type_, message_id, actor, data, recorded_at)
+    return StoredEvent(position, Stream(kind, stream_id), version, type_, message_id, actor, data, recorded_at)
 
 
 def _number(rows: Sequence[Any], column: str) -> int:

@@ -23,7 +23,7 @@ import uvloop
 from adapters.postgres.migrate import schema_of
 from adapters.postgres.queries import text
 from adapters.projector.writer import PASSING, BatchSize, CheckpointMoved, Poisoned, Writer, connect, described, named
-from domain.event import Stored
+from domain.event import StoredEvent
 from projections.projection import Projection
 
 log = structlog.get_logger("projector")
@@ -125,7 +125,7 @@ class Projector:
         if self._running is not None and not self._news.is_set():
             call(self._running[0], self._news.set)
 
-    def observe(self, event: Stored) -> None:
+    def observe(self, event: StoredEvent) -> None:
         """A committed event, but for deltas."""
         self.head = max(self.head, event.position)
         if event.stream.kind in self._kinds:

@@ -24,7 +24,7 @@ from adapters.postgres.connection import APP_ROLE
 from adapters.postgres.migrate import projection_sha256
 from adapters.postgres.queries import text
 from domain.codec import decode_event, today
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream
 from projections.projection import Ask, Events, Projecting, Projection, Recorded, Rows, Write, step, together
 
@@ -71,7 +71,7 @@ class CheckpointMoved(Exception):
 class Poisoned(Exception):
     """One event can't be projected. Nothing of it was written; everything before it was."""
 
-    def __init__(self, projection: str, event: Stored, reason: str) -> None:
+    def __init__(self, projection: str, event: StoredEvent, reason: str) -> None:
         self.projection = projection
         self.position = event.position
         self.reason = reason
@@ -83,7 +83,7 @@ def named(position: int, kind: str | None, stream_id: UUID | None, version: int 
     return f"the event at position {position} ({kind}/{stream_id} version {version}, {type_})"
 
 
-def name_of(event: Stored) -> str:
+def name_of(event: StoredEvent) -> str:
     return named(event.position, event.stream.kind, event.stream.id, event.version, event.type)
 
 
@@ -132,12 +132,12 @@ async def connect(dsn: str, schemas: Sequence[str], *, role: str | None = APP_RO
     return connection
 
 
-def stored(row: Sequence[Any]) -> Stored:
+def stored(row: Sequence[Any]) -> StoredEvent:
     position, kind, stream_id, version, type_, message_id, actor, data, at = row
-    return today(Stored(position, Stream(kind, stream_id), version, type_, message_id, actor, data, at))
+    return today(StoredEvent(position, Stream(kind, stream_id), version, type_, message_id, actor, data, at))
 
 
-def recorded(event: Stored) -> Recorded:
+def recorded(event: StoredEvent) -> Recorded:
     return Recorded(event, decode_event(event).data, str(event.message_id) if event.message_id is not None else None)
 
 
@@ -212,7 +212,7 @@ class Writer:
         self._lease_s = lease_s
         self._partition = partition
         self._size = size or BatchSize(BATCH_EVENTS_MAX)
-        self._batch: list[Stored] = []  # that is being projected
+        self._batch: list[StoredEvent] = []  # that is being projected
         self.checkpoints = [Checkpoint(projection, suffix) for projection in projections]
         self.held: list[Checkpoint] = []  # those that this process may write
         self.events = 0  # that were projected
@@ -284,7 +284,7 @@ class Writer:
             if behind[0].position >= min(fails_until, until):
                 return
 
-    async def _apart(self, behind: Sequence[Checkpoint], event: Stored, error: Exception) -> None:
+    async def _apart(self, behind: Sequence[Checkpoint], event: StoredEvent, error: Exception) -> None:
         """An event that can't be projected by all at once: those that can go on, the first that can't is named."""
         if len(behind) == 1:
             raise Poisoned(behind[0].projection.name, event, f"{type(error).__name__}: {error}") from error
@@ -313,10 +313,10 @@ class Writer:
             return f"{len(self._batch):,} events from {name_of(self._batch[0])} on"
         return None
 
-    async def _read(self, behind: Sequence[Checkpoint], limit: int, until: int) -> tuple[list[Stored], int, bool]:
+    async def _read(self, behind: Sequence[Checkpoint], limit: int, until: int) -> tuple[list[StoredEvent], int, bool]:
         """The events of the next batch, the position up to which they are all there are, and whether a batch may be no larger."""
         kinds = sorted(frozenset().union(*(one.projection.kinds for one in behind)))
-        events: list[Stored] = []
+        events: list[StoredEvent] = []
         size_bytes, after = 0, behind[0].position
         while True:
             page = min(limit - len(events), PIPED_EVENTS_MAX if limit <= PIPED_EVENTS_MAX else PAGE_EVENTS)

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from adapters.providers.demo_text import answer_text, essay, question_text, thoughts
 from adapters.providers.usage import normalized
-from commands.providers import Ask, Finish, Model, Part, Reasoning, Text, ToolCall, Usage
+from commands.providers import Finish, Model, Part, ProviderRequest, Reasoning, Text, ToolCall, Usage
 from domain.errors import ModelNotFound, ProviderFailed
 
 WORDS_PER_S: Final = 30.0
@@ -54,7 +54,7 @@ class DemoProvider:
         """Whether ``model`` can be asked, listed or not."""
         return model in _LISTED or _words_asked(model) is not None
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+    async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         """Raises ``ModelNotFound``, and for ``demo:fail`` half-way ``ProviderFailed``."""
         if not self.accepts(ask.model):
             raise ModelNotFound(ask.model)
@@ -96,7 +96,7 @@ async def _paced(parts: Sequence[Part], words_per_s: float) -> AsyncGenerator[li
             await asyncio.sleep(begun_s + said / words_per_s - loop.time())
 
 
-def _script(ask: Ask) -> list[Part]:
+def _script(ask: ProviderRequest) -> list[Part]:
     if (words := _words_asked(ask.model)) is not None:
         return _spoken(essay(words, ask.messages))
     match ask.model:
@@ -115,7 +115,7 @@ def _spoken(text: str) -> list[Part]:
     return [Text(word) for word in _WORD.findall(text)]
 
 
-def _tool_call(ask: Ask) -> list[Part]:
+def _tool_call(ask: ProviderRequest) -> list[Part]:
     """A call of the first tool that the caller offers, its arguments in pieces as models send them."""
     name = "look_up"
     match ask.params.get("tools"):
@@ -135,7 +135,7 @@ def _words_asked(model: str) -> int | None:
     return words if 0 < words <= WORDS_MAX else None
 
 
-def _usage(ask: Ask, parts: Sequence[Part]) -> dict[str, Any]:
+def _usage(ask: ProviderRequest, parts: Sequence[Part]) -> dict[str, Any]:
     """A word counts as a token."""
     read = sum(len((question_text(message) or "").split()) for message in ask.messages)
     thought = sum(isinstance(part, Reasoning) for part in parts)

@@ -13,12 +13,12 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from adapters.providers.answer_stream import answered
 from adapters.providers.http import Endpoint
 from adapters.providers.ollama_answer import OllamaReader
 from adapters.providers.openai import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
-from adapters.providers.reading import answered
 from adapters.providers.text import storable
-from commands.providers import Ask, Model, Part
+from commands.providers import Model, Part, ProviderRequest
 
 _OPTION_KEYS: Final = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p", "tfs_z", "seed", "presence_penalty", "frequency_penalty"),
@@ -57,11 +57,11 @@ class OllamaProvider:
                     "provider_garbage", f"{self._endpoint.shown}: expected {{models: […]}}, received something else"
                 )
 
-    def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+    def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(self._endpoint, "/api/chat", request_of(ask), OllamaReader())
 
 
-def request_of(ask: Ask) -> dict[str, Any]:
+def request_of(ask: ProviderRequest) -> dict[str, Any]:
     """The body for ``/api/chat``."""
     params = ask.params
     given = params.get("options")

@@ -6,11 +6,11 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from adapters.providers.answer_stream import answered
 from adapters.providers.http import LOCAL_KEYS, Endpoint
 from adapters.providers.openai_answer import OpenAIReader
-from adapters.providers.reading import answered
 from adapters.providers.text import storable
-from commands.providers import Ask, Model, Part
+from commands.providers import Model, Part, ProviderRequest
 
 CONNECT_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 300.0  # also the wait for the first token, which a long prompt on a small machine makes long
@@ -49,11 +49,11 @@ class OpenAIProvider:
                     "provider_garbage", f"{self._endpoint.shown}: expected a list of models, received something else"
                 )
 
-    def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+    def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(self._endpoint, "/chat/completions", _body(ask), OpenAIReader())
 
 
-def _body(ask: Ask) -> dict[str, Any]:
+def _body(ask: ProviderRequest) -> dict[str, Any]:
     params = {key: value for key, value in ask.params.items() if key not in LOCAL_KEYS}
     options = params.pop("stream_options", None)
     stream_options = {"include_usage": True, **(options if isinstance(options, Mapping) else {})}

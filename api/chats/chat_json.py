@@ -8,4 +8,4 @@ from projections.chat import ChatView
 
 
 async def chat_to_json(chat_id: UUID, view: ChatView) -> dict[str, Any]:
-    return {"id": chat_id, **await in_thread_if_long(view, view.shown)}
+    return {"id": chat_id, **await in_thread_if_long(view, view.to_json)}

@@ -9,9 +9,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.request.caller import Caller
-from api.streams.wire import encode_event
+from api.streams.event_json import encode_event
 from commands.chat_reader import ChatReader
-from projections.chat import sent_message
+from projections.chat import message_for_wire
 
 PAGE_MESSAGES: Final = 60
 PAGE_MESSAGES_MAX: Final = 1000
@@ -64,7 +64,7 @@ class ChatPastController(Controller):
         known_id, leaf_id, before_id = caller.bound(chat_id), caller.bound_or_none(leaf), caller.bound_or_none(before)
         view, ids = await chat_reader.branch(caller.principal, known_id, at=at, leaf=leaf_id, above=before_id, limit=limit)
         # Typed as objects for the schema; those that no code has looked into are sent as they are stored.
-        messages = cast("list[dict[str, Any]]", [sent_message(view.messages, one) for one in ids])
+        messages = cast("list[dict[str, Any]]", [message_for_wire(view.messages, one) for one in ids])
         is_more = bool(ids) and view.messages.parent_of(ids[0]) is not None
         return MessagesOut(known_id, view.version, view.current_id, messages, ids[0] if is_more else None)
 

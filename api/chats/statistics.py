@@ -14,7 +14,7 @@ from litestar.response import Stream
 from api.request.caller import Caller
 from commands.chat_reader import ChatReader
 from commands.positions import require_position
-from projections.ports import History
+from projections.ports import ChatQueries
 from projections.statistics import CountedChat, Statistics, counted_chat, statistics
 
 PAGE_CHATS: Final = 50
@@ -97,34 +97,34 @@ class StatisticsController(Controller):
     async def usage(
         self,
         caller: NamedDependency[Caller],
-        history: NamedDependency[SkipValidation[History]],
+        chat_queries: NamedDependency[SkipValidation[ChatQueries]],
         items_per_page: PageSize = PAGE_CHATS,
         page: PageNumber = 1,
         at_least: FromQuery[int | None] = None,
     ) -> UsageListOut:
         """Models, lengths and times of one's chats, newest first. One without messages counts in ``total`` only."""
-        await require_position(history, at_least)
-        found, total = await history.counted(caller.user_id, offset=(page - 1) * items_per_page, limit=items_per_page)
+        await require_position(chat_queries, at_least)
+        found, total = await chat_queries.counted(caller.user_id, offset=(page - 1) * items_per_page, limit=items_per_page)
         return UsageListOut([usage_out(one, statistics(one)) for one in found if one.messages], total)
 
     @get("/export")
     async def export(
         self,
         caller: NamedDependency[Caller],
-        history: NamedDependency[SkipValidation[History]],
+        chat_queries: NamedDependency[SkipValidation[ChatQueries]],
         updated_at: Seconds = None,
         page: PageNumber = 1,
         stream: FromQuery[bool] = False,
         at_least: FromQuery[int | None] = None,
     ) -> ExportOut | Stream:
         """The same by message, without a word of them. ``updated_at``: only what changed after it; ``stream``: all, a chat a line."""
-        await require_position(history, at_least)
+        await require_position(chat_queries, at_least)
         since = datetime.fromtimestamp(updated_at, UTC) if updated_at is not None else None
         if stream:
             headers = {"content-disposition": f'attachment; filename="chat-stats-export-{caller.user_id}.jsonl"'}
-            return Stream(lines(history, caller.user_id, since), media_type="application/x-ndjson", headers=headers)
+            return Stream(lines(chat_queries, caller.user_id, since), media_type="application/x-ndjson", headers=headers)
         offset = (page - 1) * EXPORT_CHATS
-        found, total = await history.counted(caller.user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
+        found, total = await chat_queries.counted(caller.user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
         return ExportOut([chat_out(one) for one in found], total, page)
 
     @get("/export/{chat_id:str}")
@@ -136,11 +136,11 @@ class StatisticsController(Controller):
         return chat_out(counted_chat(known_id, await chat_reader.chat_with_references(caller.principal, known_id)))
 
 
-async def lines(history: History, user_id: UUID, since: datetime | None) -> AsyncGenerator[bytes, None]:
+async def lines(chat_queries: ChatQueries, user_id: UUID, since: datetime | None) -> AsyncGenerator[bytes, None]:
     """Page by page: what changes meanwhile moves to the end, and is seen again there."""
     offset = 0
     while True:
-        found, _ = await history.counted(user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
+        found, _ = await chat_queries.counted(user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
         for one in found:
             yield msgspec.json.encode(chat_out(one)) + b"\n"
         if len(found) < EXPORT_CHATS:

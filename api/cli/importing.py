@@ -183,7 +183,7 @@ async def into(dsn: str, source: ImportFile, email: str | None, reading: Countin
                 bar.reached(reading.done, total or reading.done)
 
             importing = Importer(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log)), lambda _: owner, counted)
-            return await importing.take(source.chats(owner.id))
+            return await importing.import_all(source.chats(owner.id))
 
 
 async def owner_of(bulk: "BulkLog", email: str | None) -> Any:

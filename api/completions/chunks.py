@@ -8,7 +8,7 @@ import msgspec
 
 from api.request import openai_errors
 from domain.codec import decode_event
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -65,7 +65,7 @@ class Frames:
     def over(self) -> bool:
         return not self._open
 
-    def of(self, stored: Stored) -> bytes:
+    def of(self, stored: StoredEvent) -> bytes:
         """The frame of one event; empty where it says nothing about these answers."""
         choice = self.choices.get(stored.message_id) if stored.message_id is not None else None
         if choice is None or stored.message_id not in self._open:

@@ -25,7 +25,7 @@ from commands.references import resolve_blobs
 from domain.errors import BadRequest, ChatNotFound, MessageNotFound
 from domain.stream import chat_stream
 from projections.chat import text_of
-from projections.ports import History
+from projections.ports import ChatQueries
 
 # Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
 OWN_KEYS: Final = (
@@ -63,7 +63,7 @@ class CompletionsController(Controller):
         caller: NamedDependency[Caller],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
-        history: NamedDependency[SkipValidation[History]],
+        chat_queries: NamedDependency[SkipValidation[ChatQueries]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
@@ -71,7 +71,7 @@ class CompletionsController(Controller):
         epoch: NamedDependency[UUID],
     ) -> Response[Any]:
         """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
-        turn = await turn_of(data, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
+        turn = await turn_of(data, caller.principal, chats, chat_queries, blobs, own_keys=OWN_KEYS)
         started = await completions.begin(turn, caller.actor, caller.key)
         if data.get("session_id"):
             return Response(begun_out(started))
@@ -85,7 +85,7 @@ def begun_out(started: StartedTurn) -> BegunOut:
 
 
 async def turn_of(
-    data: Mapping[str, Any], principal: Principal, chats: Chats, history: History, blobs: Blobs, *, own_keys: frozenset[str]
+    data: Mapping[str, Any], principal: Principal, chats: Chats, chat_queries: ChatQueries, blobs: Blobs, *, own_keys: frozenset[str]
 ) -> Turn:
     """What the request asks for; all but ``own_keys`` of it goes to the provider. Raises ``BadRequest`` that says what was expected,
     ``ChatNotFound``.
@@ -102,7 +102,7 @@ async def turn_of(
         _, chat = await chats.state(chat_id)
         if not chat.may_write(user_id):
             raise ChatNotFound(chat_id)
-        messages = await context(history, blobs, chat_id, question.parent_id if question is not None else parent_id)
+        messages = await context(chat_queries, blobs, chat_id, question.parent_id if question is not None else parent_id)
         if question is not None:
             messages = [*messages, {"role": "user", "content": question.content}]
         if not messages:
@@ -117,12 +117,12 @@ async def turn_of(
     )
 
 
-async def context(history: History, blobs: Blobs, chat_id: UUID, leaf_id: UUID | None) -> list[dict[str, Any]]:
+async def context(chat_queries: ChatQueries, blobs: Blobs, chat_id: UUID, leaf_id: UUID | None) -> list[dict[str, Any]]:
     """The branch down to ``leaf_id`` (the current one if None), as providers take it."""
     try:
-        view, ids = await history.branch(chat_id, leaf=leaf_id, limit=CONTEXT_MESSAGES_MAX)
+        view, ids = await chat_queries.branch(chat_id, leaf=leaf_id, limit=CONTEXT_MESSAGES_MAX)
     except MessageNotFound:
-        view, ids = await history.branch(chat_id, limit=CONTEXT_MESSAGES_MAX)
+        view, ids = await chat_queries.branch(chat_id, limit=CONTEXT_MESSAGES_MAX)
     await resolve_blobs(blobs, chat_id, view)
     return [{"role": view.messages[one]["role"], "content": text_of(view.messages[one])} for one in ids]
 

@@ -25,7 +25,7 @@ from commands.ports import Blobs, EventLog
 from commands.providers import Model
 from domain.errors import BadRequest, ModelNotFound
 from domain.stream import chat_stream
-from projections.ports import History
+from projections.ports import ChatQueries
 
 # What this server says to the provider itself. Everything else goes there as it is.
 OWN_KEYS: Final = frozenset({"model", "messages", "stream", "stream_options", "n"})
@@ -65,7 +65,7 @@ class OpenAIController(Controller):
         caller: NamedDependency[Caller],
         completions: NamedDependency[Completions],
         chats: NamedDependency[Chats],
-        history: NamedDependency[SkipValidation[History]],
+        chat_queries: NamedDependency[SkipValidation[ChatQueries]],
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         hub: NamedDependency[Hub],
@@ -76,7 +76,7 @@ class OpenAIController(Controller):
         if not data.get("messages"):
             raise BadRequest("expected at least one message", param="messages")
         own = {name: value for name, value in data.items() if name not in CHAT_KEYS}
-        turn = await turn_of(own, caller.principal, chats, history, blobs, own_keys=OWN_KEYS)
+        turn = await turn_of(own, caller.principal, chats, chat_queries, blobs, own_keys=OWN_KEYS)
         started = await completions.begin(turn, caller.actor, caller.key)
         events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
         return await answer(request, started, own, events, epoch)

@@ -20,7 +20,7 @@ async def open_webui(transcript: Transcript) -> AsyncIterator[bytes]:
     """Of a whole chat: ``transcript.ids`` must name all messages. The active branch stands a second time in ``messages``, as there."""
     view = transcript.view
     chat_id = str(transcript.chat_id)
-    outer = {key: value for key, value in view.shown_head().items() if key not in ("access", "version")}
+    outer = {key: value for key, value in view.head_to_json().items() if key not in ("access", "version")}
     inner = {
         **view.fields,
         "id": chat_id,

@@ -13,7 +13,7 @@ from uuid import UUID
 from commands.ports import Blobs, EventLog
 from domain.codec import decode_actor
 from domain.stream import chat_stream
-from projections.chat import ChatView, blob_of, shown_message
+from projections.chat import ChatView, blob_of, message_to_json
 from projections.messages import Message
 
 # What became of an answer that has no end of its own.
@@ -94,7 +94,7 @@ class Transcript:
 
     async def message(self, message_id: str) -> Message:
         """As it is shown, with its content."""
-        shown = shown_message(self.view.messages[message_id])
+        shown = message_to_json(self.view.messages[message_id])
         blob = blob_of(shown.get("content"))
         kept = await self._blobs.get(self._stream, blob) if blob is not None else None
         return shown if kept is None else {**shown, "content": kept.decode(errors="replace")}

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from adapters.delivery.hub import Hub
-from adapters.delivery.log_tail import Tail
+from adapters.delivery.log_tail import LogTail
 from adapters.memory.bell import MemoryBell
 from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
@@ -32,7 +32,7 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, Tickets, UserList
 from domain.errors import LogUnavailable
-from projections.ports import History
+from projections.ports import ChatQueries
 
 logger = structlog.get_logger("server")
 
@@ -53,7 +53,7 @@ class Stores:
     user_list: UserList
     credentials: Credentials
     tickets: Tickets
-    history: History
+    chat_queries: ChatQueries
 
 
 @dataclass
@@ -65,7 +65,7 @@ class System:
     epoch: Epoch
     guard: EpochGuard
     stores: Stores
-    tail: Tail
+    tail: LogTail
     bell: Bell | MemoryBell
     hub: Hub
     accounts: Accounts
@@ -103,8 +103,8 @@ class System:
         return self.stores.log
 
     @property
-    def history(self) -> History:
-        return self.stores.history
+    def chat_queries(self) -> ChatQueries:
+        return self.stores.chat_queries
 
     async def epoch_lost(self) -> None:
         """Returns when the database was restored, or failed over with loss: its positions mean other events than those seen here.
@@ -128,7 +128,7 @@ class System:
             with contextlib.suppress(TimeoutError, LogUnavailable):
                 async with asyncio.timeout_at(until_s + OTHERS_END_S):
                     await self.drained_here()
-                    await self.tail.reached(await self.log.head())  # subscribers here see the ends that other processes wrote
+                    await self.tail.wait_for(await self.log.head())  # subscribers here see the ends that other processes wrote
         await self.sockets.go_away()
 
     async def stop(self) -> None:

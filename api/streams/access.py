@@ -16,7 +16,7 @@ from commands.accounts import READS_EVERYTHING, Accounts, Principal
 from commands.chats import Chats
 from domain.chat.facts import ChatUnshared
 from domain.codec import decode_event
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream
 
 ACCOUNT_TYPES: Final = frozenset({"user_deactivated", "role_changed", "tokens_revoked", "password_changed", "api_key_revoked"})
@@ -105,7 +105,7 @@ class LiveConnections:
             case _:
                 return False, False
 
-    def observe(self, stored: Stored) -> None:
+    def observe(self, stored: StoredEvent) -> None:
         stream = stored.stream
         if stream.kind == "user" and stored.type in ACCOUNT_TYPES:
             for reader in list(self._readers.get(stream.id, ())):

@@ -14,16 +14,16 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from adapters.delivery.hub import Hub
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
+from api.streams.event_json import encode_event
 from api.streams.sse import PING_S as PING_S  # where it was before; api/completions.py takes it from here
 from api.streams.sse import event_stream, sse_response
 from api.streams.tailing import StreamTail
-from api.streams.wire import encode_event
 from commands.accounts import Principal
 from commands.event_pages import bounded
 from commands.ports import Blobs, EventLog
 from domain.cursor import Cursor, resume_point
 from domain.errors import BadRequest, Forbidden, Overloaded, StreamNotFound
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream, parse_stream
 
 PAGE_EVENTS: Final = 1000
@@ -42,7 +42,7 @@ class EventsOut(msgspec.Struct):
     next: str
 
 
-def chosen(events: Sequence[Stored], types: frozenset[str] | None) -> list[msgspec.Raw]:
+def chosen(events: Sequence[StoredEvent], types: frozenset[str] | None) -> list[msgspec.Raw]:
     return [msgspec.Raw(encode_event(event)) for event in events if types is None or event.type in types]
 
 

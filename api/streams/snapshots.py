@@ -17,18 +17,18 @@ from domain.errors import StreamNotFound
 from domain.folder import NO_FOLDERS, fold
 from domain.stream import Stream
 from domain.user import NOBODY, account_to_json, evolve
-from projections.ports import History
+from projections.ports import ChatQueries
 
 USER_EVENTS_MAX = 100_000
 
 
 def snapshots(
-    log: EventLog, history: History, blobs: Blobs, folders: FolderTrees
+    log: EventLog, chat_queries: ChatQueries, blobs: Blobs, folders: FolderTrees
 ) -> Callable[[Stream, Principal], Awaitable[tuple[int, bytes]]]:
     async def snapshot(stream: Stream, principal: Principal) -> tuple[int, bytes]:
         match stream.kind:
             case "chat":
-                view = await history.chat(stream.id)
+                view = await chat_queries.chat(stream.id)
                 await resolve_blobs(blobs, stream.id, view)
                 await leave_gone_folder(folders, view)
                 return view.version, msgspec.json.encode(await chat_to_json(stream.id, view))

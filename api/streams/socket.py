@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from adapters.delivery.hub import Batch, Page, Subscription
+from adapters.delivery.hub import Batch, Segment, Subscription
 from api.request.errors import error_status
 from api.streams.frames import (
     Authenticate,
@@ -383,7 +383,7 @@ class Socket:
             self._let_reader_go_on()
         return bool(answers or ready)
 
-    def _give(self, joined: SocketSubscription, page: Page | None) -> None:
+    def _give(self, joined: SocketSubscription, segment: Segment | None) -> None:
         """The next of what a subscription has for its client; once more if there is more."""
         if joined.gone or joined.fetching is not None:
             return
@@ -395,7 +395,7 @@ class Socket:
                 return
             joined.pages = None
         hub = self.context.hub
-        batch = hub.take(joined, bytes_max=self.context.frame_bytes, page=page)
+        batch = hub.next_batch(joined, bytes_max=self.context.frame_bytes, segment=segment)
         if batch is not None:
             self.wire.write_frame(batch.form(events_frame))
             if hub.behind(joined):
@@ -413,22 +413,22 @@ class Socket:
 
     async def _fetch(self, joined: SocketSubscription) -> None:
         """What is not in memory, from the log. It is sent at once: under a storm memory may have let it go by the next turn."""
-        page = None
+        segment = None
         try:
-            page = await self.context.hub.fetch(joined)
+            segment = await self.context.hub.fetch(joined)
         except LogUnavailable:
             await asyncio.sleep(LOG_RETRY_S)
         except Exception:
             # Our own bug: no caller awaits this task, so close the socket. The client comes back with its cursors.
-            logger.exception("page_not_read", stream=str(joined.stream), session=str(self.session_id))
+            logger.exception("segment_not_read", stream=str(joined.stream), session=str(self.session_id))
             self.close(Close(1011, "the server made a mistake"))
             return
         finally:
             joined.fetching = None
         live = self.context.live
-        at_once = page is not None and not self.answers and not joined.queued and self._closing is None and self.wire.can_write
+        at_once = segment is not None and not self.answers and not joined.queued and self._closing is None and self.wire.can_write
         if at_once and live.may_send(self.principal):
-            self._give(joined, page)
+            self._give(joined, segment)
             self.context.writer.add(self)
         else:
             wake(joined)

@@ -86,17 +86,17 @@ class StreamTail:
         the access and the return.
         """
         subscription = self.subscription
-        page = None
+        segment = None
         while not self.over and not subscription.ended and self.leaving_ms is None and self._live.accounts.still_valid(self.principal):
             self._wake.clear()
             if self._live.has_recent_contact():
-                batch = self._hub.take(subscription, bytes_max=BATCH_BYTES_MAX, page=page)
+                batch = self._hub.next_batch(subscription, bytes_max=BATCH_BYTES_MAX, segment=segment)
                 if batch is not None:
                     return batch
                 if self.behind:
                     self.replaying = True
                     try:
-                        page = await self._hub.fetch(subscription)
+                        segment = await self._hub.fetch(subscription)
                     except LogUnavailable:
                         await asyncio.sleep(LOG_RETRY_S)
                     continue

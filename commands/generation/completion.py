@@ -11,7 +11,7 @@ from commands.chats import Chats
 from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.ports import Appended, Blobs, CommandKey, EventLog
-from commands.providers import Ask, Model, Provider
+from commands.providers import Model, Provider, ProviderRequest
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
@@ -151,7 +151,7 @@ class Completions:
             if appended.repeated:
                 return stored_start(appended)
             for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
-                ask = Ask(model=route.upstream, messages=turn.messages, params=turn.params)
+                ask = ProviderRequest(model=route.upstream, messages=turn.messages, params=turn.params)
                 self._runs.start(
                     Run(
                         self._chats,

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from commands.chats import Chats
 from commands.ports import Blobs
-from commands.providers import Ask, Finish, Part, Provider, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Finish, Part, Provider, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
 from domain.chat.commands import AppendParts, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, Refusal, Unavailable
 from domain.generation import (
@@ -60,7 +60,7 @@ class Block:
         return BlockSum(self.index, self.type, hashlib.sha256("".join(self.text).encode()).hexdigest())
 
 
-class Answer:
+class AnswerBuilder:
     """What was said so far: turns a provider's parts into the facts of the log."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Answer:
         self.usage: Mapping[str, Any] | None = None
         self._tool_calls: dict[int, Block] = {}
 
-    def take(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
+    def add(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
         facts: list[BlockOpened | MessageDelta] = []
         for part in parts:
             if isinstance(part, Text):  # nearly every part; a class pattern costs three times as much
@@ -170,7 +170,7 @@ class Run:
         chats: Chats,
         blobs: Blobs,
         provider: Provider,
-        ask: Ask,
+        ask: ProviderRequest,
         *,
         chat_id: UUID,
         message_id: UUID,
@@ -193,7 +193,7 @@ class Run:
         self._clock = clock
         self._started_s = clock()
         self._first_token_s: float | None = None
-        self._answer = Answer()
+        self._answer = AnswerBuilder()
         self._task: asyncio.Task[None] | None = None
         self._reading = False
         self._ending: GenerationOver | None = None  # asked for from outside, before its content is known
@@ -295,7 +295,7 @@ class Run:
 
     async def _append(self, parts: Sequence[Part]) -> None:
         seq = self._answer.deltas
-        facts = joined(self._answer.take(parts), DELTAS_PER_APPEND_MAX)
+        facts = joined(self._answer.add(parts), DELTAS_PER_APPEND_MAX)
         if not facts:
             return
         if self._first_token_s is None:

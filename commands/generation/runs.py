@@ -18,7 +18,7 @@ from commands.generation.run import Run, with_content
 from commands.ports import Blobs, EventLog, NodeBeat, Nodes, OpenGeneration
 from domain.chat.commands import EndGeneration
 from domain.errors import ChatNotFound, ConcurrencyConflict, GenerationNotOpen, LogUnavailable, TooManyLostRaces
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.generation import GenerationCancelled, GenerationInterrupted, GenerationOver
 
 log = structlog.get_logger("runs")
@@ -82,7 +82,7 @@ class Runs:
         self._floor = min([head, *self._starting, *(run.started_position - 1 for run in self._by_task.values())])
         return self._floor
 
-    def observe(self, stored: Stored) -> None:
+    def observe(self, stored: StoredEvent) -> None:
         """Stop the run of a generation that was ended by another process, also while the run waits for its provider."""
         if stored.type in ENDS and stored.message_id is not None:
             run = self._by_message.get(stored.message_id)

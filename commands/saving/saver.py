@@ -28,9 +28,9 @@ from domain.errors import (
 from domain.event import Actor
 from domain.merge import SERVERS_KEYS, Conflict, Merged, ReadState, SavedMessage, differing, merge, same_json
 from domain.stream import chat_stream
-from projections.chat import ChatView, shown_message
+from projections.chat import ChatView, message_to_json
 from projections.messages import Message, Messages
-from projections.ports import History
+from projections.ports import ChatQueries
 
 ATTEMPTS_MAX: Final = 8
 
@@ -43,9 +43,9 @@ class SaveResult(msgspec.Struct):
 class ChatSaver:
     """Merges a saved chat into the server's, and tries again when another writer was faster."""
 
-    def __init__(self, chats: Chats, history: History, log: EventLog, blobs: Blobs) -> None:
+    def __init__(self, chats: Chats, chat_queries: ChatQueries, log: EventLog, blobs: Blobs) -> None:
         self._chats = chats
-        self._history = history
+        self._chat_queries = chat_queries
         self._log = log
         self._blobs = blobs
 
@@ -57,7 +57,7 @@ class ChatSaver:
         """
         await self._writable(actor, chat_id)  # before any message is loaded
         for attempt in range(ATTEMPTS_MAX):
-            now = await self._history.chat(chat_id)
+            now = await self._chat_queries.chat(chat_id)
             chat = await self._writable(actor, chat_id)
             await resolve_blobs(self._blobs, chat_id, now)
             base = await self._base(chat_id, saved.read_version, now)
@@ -94,7 +94,7 @@ class ChatSaver:
             return now
         if read_version > now.version:
             raise BadRequest(f"expected the version that was read, at most {now.version}, received {read_version}")
-        base = await self._history.chat(chat_id, at=read_version)
+        base = await self._chat_queries.chat(chat_id, at=read_version)
         await resolve_blobs(self._blobs, chat_id, base)
         return base
 
@@ -140,7 +140,7 @@ class ChatSaver:
             state = ChatView()
             state.messages = Messages({str(message_id): dict(view.messages[str(message_id)])})
             await resolve_blobs(self._blobs, chat_id, state)
-            message_now = shown_message(state.messages[str(message_id)])
+            message_now = message_to_json(state.messages[str(message_id)])
             by = decode_actor(event.actor)
             # What the server itself changes in an answer is no edit by another user.
             if not states or by is None or by.id == actor.id:
@@ -205,7 +205,7 @@ class ChatSaver:
 
 
 def messages_by_id(view: ChatView) -> dict[UUID, Message]:
-    return {UUID(message_id): shown_message(message) for message_id, message in view.messages.items()}
+    return {UUID(message_id): message_to_json(message) for message_id, message in view.messages.items()}
 
 
 def is_rating(annotation: Any) -> bool:
@@ -230,6 +230,6 @@ def conflict_to_json(conflict: Conflict, saved: SavedChat, now: ChatView, chat: 
     node = nodes.get(conflict.message_id)
     return about | {
         "yours": saved.messages[conflict.message_id].message,
-        "current": shown_message(message) if message is not None else None,
+        "current": message_to_json(message) if message is not None else None,
         "current_version": node.changed_version if node is not None else now.version,
     }

@@ -56,23 +56,23 @@ class Importer:
         self._bytes = 0
         self._in_flight: deque[asyncio.Task[list[Added | ImportRefused]]] = deque()
 
-    async def take(self, chats: Iterable[WholeChat | ImportRefused]) -> Summary:
+    async def import_all(self, chats: Iterable[WholeChat | ImportRefused]) -> Summary:
         """Import all chats. A refused chat does not affect the others. Any other error ends the import after the requests in flight;
         what was written stays, and repeating the import continues from there.
         """
         try:
             for chat in chats:
-                await self._take(chat)
+                await self._add(chat)
                 await asyncio.sleep(0)  # let finished requests settle
             self._start_request()
         except BaseException:
             await asyncio.gather(*self._in_flight, return_exceptions=True)
             raise
         while self._in_flight:
-            await self._settle()
+            await self._finish_request()
         return self.summary
 
-    async def _take(self, chat: WholeChat | ImportRefused) -> None:
+    async def _add(self, chat: WholeChat | ImportRefused) -> None:
         if isinstance(chat, ImportRefused):
             self.summary.count(chat)
             return
@@ -92,7 +92,7 @@ class Importer:
         ):
             self._start_request()
             while len(self._in_flight) >= IN_FLIGHT:
-                await self._settle()
+                await self._finish_request()
         self._waiting.append(prepared)
         self._events += len(prepared.events)
         self._bytes += prepared.bytes
@@ -106,7 +106,7 @@ class Importer:
             self._in_flight.append(asyncio.create_task(adding, name="import"))
             self._waiting, self._events, self._bytes = [], 0, 0
 
-    async def _settle(self) -> None:
+    async def _finish_request(self) -> None:
         for outcome in await self._in_flight.popleft():
             self.summary.count(outcome)
         self._counted(self.summary)

@@ -20,7 +20,7 @@ from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes,
 from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
 from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, decode, decode_actor, refuse_nul
 from domain.errors import BadLine, LogUnavailable, StenographError
-from domain.event import Emitted, Event, Stored, Verbatim
+from domain.event import Emitted, Event, StoredEvent, Verbatim
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -113,7 +113,7 @@ class ChatInFile:
         self.messages: set[UUID] | None = set()  # None: the file begins in the middle of the chat, so earlier messages are unknown
         self.answers: dict[UUID, AnswerSums] = {}
         self.open: dict[UUID, UUID] = {}  # answers without an end, and the nodes that wrote them
-        self.known: deque[tuple[Stored, int]] = deque()  # events of the log to compare lines with, and their original times
+        self.known: deque[tuple[StoredEvent, int]] = deque()  # events of the log to compare lines with, and their original times
         self.is_refused = False
 
 

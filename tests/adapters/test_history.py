@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
 from adapters.memory.blobs import MemoryBlobs
-from adapters.memory.history import MemoryHistory
+from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
-from adapters.postgres.history import THREAD_ROWS, PostgresHistory
+from adapters.postgres.chat_queries import THREAD_ROWS, PostgresChatQueries
 from adapters.postgres.log import postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector.writer import Writer, connect
@@ -83,7 +83,7 @@ class World:
     async def _start(self) -> None:
         self.log = postgres_log(self.dsn, lambda _: None)
         await self.log.start()
-        self.history = PostgresHistory(self.log.reader)
+        self.history = PostgresChatQueries(self.log.reader)
         projections = (ChatList(), ChatSearch(), ChatTree())
         self.connection = await connect(self.dsn, [schema_of(one.name) for one in projections])
         self.build = Writer(self.connection, projections, uuid4(), 3600)
@@ -121,7 +121,7 @@ def world(database: str) -> Iterator[World]:
 
 def shown(chat: ChatView) -> Any:
     """As it is sent, and what is not sent and yet must be right."""
-    sent = msgspec.json.decode(msgspec.json.encode(chat.shown()))
+    sent = msgspec.json.decode(msgspec.json.encode(chat.to_json()))
     return sent | {"listed": chat.listed, "deleted": chat.deleted, "open": chat.open, "position": chat.position, "at": chat.updated_at}
 
 
@@ -416,7 +416,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, Any,
     async def nothing() -> None: ...
 
     with asyncio.Runner() as runner:
-        yield runner, log, MemoryHistory(log, MemoryBlobs()), nothing
+        yield runner, log, MemoryChatQueries(log, MemoryBlobs()), nothing
 
 
 def test_a_persons_chats_are_listed_the_one_that_changed_last_first(place: Any) -> None:

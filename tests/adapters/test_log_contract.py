@@ -17,7 +17,7 @@ from commands.ports import ANY, EXISTS, Appended, AppendRequest, Claim, CommandK
 from domain.chat.facts import BranchSelected, ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
 from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode_actor, decode_event, encode
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, ContentRefused
-from domain.event import Actor, Event, Stored, Verbatim
+from domain.event import Actor, Event, StoredEvent, Verbatim
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.stream import Kind, Stream, user_stream
 from tests.stores import activity_of, blobs_of, nodes_of
@@ -37,13 +37,13 @@ def dsn(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def committed() -> list[Stored]:
+def committed() -> list[StoredEvent]:
     """What the log said it committed, as it said it."""
     return []
 
 
 @pytest.fixture
-async def log(dsn: str | None, committed: list[Stored]) -> AsyncIterator[Log]:
+async def log(dsn: str | None, committed: list[StoredEvent]) -> AsyncIterator[Log]:
     made: Log = MemoryLog(committed.extend) if dsn is None else postgres_log(dsn, committed.extend)
     await made.start()
     yield made
@@ -302,7 +302,7 @@ async def test_of_many_who_claim_one_thing_at_once_one_gets_it(log: Log) -> None
 # ----------------------------------------------------------------------------------------------------- order and density
 
 
-def assert_dense(events: Sequence[Stored]) -> None:
+def assert_dense(events: Sequence[StoredEvent]) -> None:
     """Positions and versions without a gap, time never against position."""
     assert [event.position for event in events] == list(range(1, len(events) + 1))
     versions: dict[Stream, int] = {}
@@ -312,7 +312,7 @@ def assert_dense(events: Sequence[Stored]) -> None:
     assert [event.at for event in events] == sorted(event.at for event in events)
 
 
-async def test_many_writers_of_many_streams_leave_one_log_without_a_gap(log: Log, dsn: str | None, committed: list[Stored]) -> None:
+async def test_many_writers_of_many_streams_leave_one_log_without_a_gap(log: Log, dsn: str | None, committed: list[StoredEvent]) -> None:
     second: Log = postgres_log(dsn, committed.extend) if dsn is not None else log  # as another process would have it
     if second is not log:
         await second.start()
@@ -353,7 +353,7 @@ async def test_requests_of_one_caller_for_one_stream_are_written_in_the_order_th
     assert await titles(log, stream) == [str(number) for number in range(30)] + ["y"] * 5
 
 
-async def test_what_is_committed_is_told_in_order_and_before_the_caller_is_answered(log: Log, committed: list[Stored]) -> None:
+async def test_what_is_committed_is_told_in_order_and_before_the_caller_is_answered(log: Log, committed: list[StoredEvent]) -> None:
     async def writer() -> None:
         stream = a_stream()
         for version in range(20):
@@ -377,7 +377,7 @@ async def test_a_caller_that_leaves_does_not_take_its_request_back(log: Log) -> 
 # ---------------------------------------------------------------------------------------------------------------- bytes
 
 
-async def test_the_bytes_are_kept_as_they_were_written(log: Log, committed: list[Stored]) -> None:
+async def test_the_bytes_are_kept_as_they_were_written(log: Log, committed: list[StoredEvent]) -> None:
     stream, message_id = a_stream(), uuid4()
     content = {"b": 1.0, "a": "  ü 🦉 \u2028 \\ \" \x1f ' ", "z": [], "n": None, "big": 2**60, "e": 1e300}
     added = MessageAdded(None, "user", content, None, {"zz": 1, "aa": {"y": [1, 2], "x": 0.1}})
@@ -606,7 +606,7 @@ async def test_a_message_is_read_from_where_it_began(log: Log, answered: Stream)
 
 @pytest.mark.usefixtures("answered")
 async def test_the_log_is_read_in_pages(log: Log) -> None:
-    pages: list[Stored] = []
+    pages: list[StoredEvent] = []
     while page := await log.read_log(after=len(pages), limit=3):
         assert len(page) <= 3
         pages.extend(page)

@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 import pytest
 
-from adapters.postgres.history import PostgresHistory
+from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.verify import verify
 from adapters.projector.compare import verify_projections
@@ -54,7 +54,7 @@ async def test_its_chats_are_what_they_were(log: PostgresLog) -> None:
 async def test_projected_they_are_the_same_at_every_version(database: str, log: PostgresLog) -> None:
     built = await rebuild(database, ALL, lambda _: None)
     assert built.position == await log.head()
-    history = PostgresHistory(log.reader)
+    history = PostgresChatQueries(log.reader)
     for chat_id, path in chats():
         assert seen(await history.chat(chat_id)) == msgspec.json.decode(path.read_bytes())
         events = await log.read(chat_stream(chat_id), limit=MANY)
@@ -94,14 +94,14 @@ async def test_what_a_newer_server_wrote_is_passed_over(database: str, log: Post
     after = view(await log.read(stream, limit=MANY))
     assert (after.title, after.version, after.messages) == ("renamed", before.version + 3, before.messages)
     await rebuild(database, ALL, lambda _: None)
-    assert seen(await PostgresHistory(log.reader).chat(chat_id)) == seen(after)
+    assert seen(await PostgresChatQueries(log.reader).chat(chat_id)) == seen(after)
     assert isinstance(decode_event((await log.read(stream, after=before.version + 2, limit=1))[0]).data, Emitted)
     assert verify(database, lambda _: None).findings == []
 
 
 def seen(chat: ChatView) -> Any:
     """As a client decodes it."""
-    return msgspec.json.decode(msgspec.json.encode(chat.shown()))
+    return msgspec.json.decode(msgspec.json.encode(chat.to_json()))
 
 
 def put(dsn: str, chat_id: UUID, version: int, type_: str, data: str, message_id: UUID | None) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 import pytest
 
-from adapters.postgres.history import PostgresHistory
+from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector import replay, writer
@@ -83,10 +83,10 @@ def sent_bytes(dsn: str) -> int:
 
 async def assert_read_as_folded(log: PostgresLog, chat_id: UUID) -> None:
     events = await log.read(chat_stream(chat_id), limit=10_000)
-    history = PostgresHistory(log.reader)
+    history = PostgresChatQueries(log.reader)
     for version in {len(events), len(events) * 2 // 3, len(events) // 2}:
         read, folded = await history.chat(chat_id, at=version), view(events[:version])
-        assert msgspec.json.decode(msgspec.json.encode(read.shown())) == msgspec.json.decode(msgspec.json.encode(folded.shown()))
+        assert msgspec.json.decode(msgspec.json.encode(read.to_json())) == msgspec.json.decode(msgspec.json.encode(folded.to_json()))
 
 
 # ------------------------------------------------------------------------------------------------------- what is stored
@@ -190,7 +190,7 @@ async def test_what_an_emitter_adds_to_a_message_is_found(database: str, log: Po
         await project(database, log, 1 + number % 2)
         folded = view(await log.read(chat_stream(chat_id), limit=100)).messages[str(Q)]["content"]
         text = folded if isinstance(folded, str) else " ".join(part["text"] for part in folded)
-        history = PostgresHistory(log.reader)
+        history = PostgresChatQueries(log.reader)
         for word in ("hello", "first", "second", "third", "fourth", "fifth", "sixth"):
             hits = await history.search(OWNER, parsed(word).phrases or (), offset=0, limit=5)
             assert bool(hits) == (word in text), (word, text)
@@ -270,7 +270,7 @@ async def test_what_fails_as_a_batch_is_projected_in_smaller_ones(database: str,
     watching = Watching(lambda batch: len(batch) > 5)
     projector = Projector(database, with_others(watching), uuid4(), lease_s=0.5)
     projector.start()
-    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    assert await PostgresChatQueries(log.reader).reached(await log.head(), PATIENCE_S)
     await projector.close()
     assert projector.retries >= 1
     assert projector.warnings == [], "it did well in the end"
@@ -298,7 +298,7 @@ async def test_an_event_that_fails_again_and_again_is_named_and_others_are_told(
     assert figures["stenograph_projection_chat_tree_lag_events"] == 11 - (bad - 1), "all before it is there"
     assert figures["stenograph_projection_chat_tree_lag_bytes"] > 0
     is_mended = True
-    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    assert await PostgresChatQueries(log.reader).reached(await log.head(), PATIENCE_S)
     await until(lambda: projector.warnings == [] and projector.lag_bytes("chat_tree") == 0)
     assert {figure: value for _, figure, _, value in projector.figures()}["stenograph_projector_attempts"] == 0
     await projector.close()

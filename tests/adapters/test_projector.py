@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters.postgres.history import PostgresHistory
+from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector import replay as replaying
@@ -133,8 +133,8 @@ async def test_it_keeps_up_with_the_log(database: str, log: PostgresLog) -> None
         for event in stored:
             projector.observe(event)
         head = await log.head()
-        assert await PostgresHistory(log.reader).reached(head, PATIENCE_S)
-        assert len(await PostgresHistory(log.reader).listed(OWNER, offset=0, limit=10)) == number + 1
+        assert await PostgresChatQueries(log.reader).reached(head, PATIENCE_S)
+        assert len(await PostgresChatQueries(log.reader).listed(OWNER, offset=0, limit=10)) == number + 1
 
     def figures() -> dict[str, float]:
         return {name: value for _, name, _, value in projector.figures()}
@@ -157,7 +157,7 @@ async def test_one_process_writes_it_and_the_next_one_takes_over(database: str, 
     await first.close()
     await until(lambda: owns(second))
     await talk(log)
-    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    assert await PostgresChatQueries(log.reader).reached(await log.head(), PATIENCE_S)
     await second.close()
     await assert_right(database)
 
@@ -192,7 +192,7 @@ async def test_an_owner_that_hangs_in_the_middle_of_a_batch_holds_nobody_up_for_
     await connection.execute("UPDATE projections SET position = 3")
     projector = Projector(database, ALL, uuid4(), lease_s=0.3)
     projector.start()
-    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    assert await PostgresChatQueries(log.reader).reached(await log.head(), PATIENCE_S)
     await projector.close()
     await connection.close()
     await assert_right(database)
@@ -231,7 +231,7 @@ async def test_a_bad_event_stops_it_where_it_stands_and_after_a_fix_it_goes_on(d
     assert (state.failed_position, state.position, state.failure) == (before + 1, before, "ValueError: what is this?")
     head = await log.head()
     await until(lambda: all(one.position == head for one in listed(database)[0] if one.name != "chat_list"))
-    history = PostgresHistory(log.reader)
+    history = PostgresChatQueries(log.reader)
     assert (await history.chat(bad)).title == "poison", "reads are exact all the same"
     assert len(await history.listed(OWNER, offset=0, limit=10)) == 1
     assert not await history.reached(before + 1, 0.05)
@@ -273,7 +273,7 @@ async def test_a_start_tries_a_bad_event_once_more(database: str, log: PostgresL
     await refusing.close()
     mended = Projector(database, ALL, uuid4())
     mended.start()
-    assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+    assert await PostgresChatQueries(log.reader).reached(await log.head(), PATIENCE_S)
     await mended.close()
     assert [one.failure for one in listed(database)[0]] == [None, None, None]
 
@@ -287,7 +287,7 @@ async def test_paused_it_stands_still_until_it_is_resumed(database: str, log: Po
     for event in await log.read(chat_stream(chat_id), limit=100):
         projector.observe(event)
     await until(lambda: not owns(projector))
-    history = PostgresHistory(log.reader)
+    history = PostgresChatQueries(log.reader)
     assert not await history.reached(await log.head(), 0.5)
     assert (await history.chat(chat_id)).messages_count == 2
     assert all(resume(database, name) for name in NAMES)
@@ -307,7 +307,7 @@ async def test_it_goes_on_when_its_connection_is_lost(database: str, log: Postgr
     projector.start()
     for _ in range(3):
         await talk(log)
-        assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+        assert await PostgresChatQueries(log.reader).reached(await log.head(), PATIENCE_S)
         with psycopg.connect(database, autocommit=True) as killer:
             killer.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -320,7 +320,7 @@ async def test_it_goes_on_when_its_connection_is_lost(database: str, log: Postgr
 async def test_killed_at_any_moment_its_rows_are_those_of_its_checkpoint(database: str, log: PostgresLog) -> None:
     for _ in range(300):
         await talk(log, words=3, edits=3)
-    head, history = await log.head(), PostgresHistory(log.reader)
+    head, history = await log.head(), PostgresChatQueries(log.reader)
     places = []
     while position(database) < head:
         worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, database, cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -379,14 +379,14 @@ async def test_a_rebuild_says_what_was_different_and_puts_it_right(database: str
         tamperer.execute("DELETE FROM stenograph_chat_search.texts")
     built = await rebuild(database, ALL, lambda _: None)
     assert built.differing == {"chats": (1, 1), "texts": (0, 3)}
-    assert (await PostgresHistory(log.reader).chat(chat_id)).title == "a title"
+    assert (await PostgresChatQueries(log.reader).chat(chat_id)).title == "a title"
     await assert_right(database)
 
 
 async def test_a_rebuild_goes_on_beside_one_that_writes_and_people_who_read(database: str, log: PostgresLog) -> None:
     projector = Projector(database, ALL, uuid4(), lease_s=0.5)
     projector.start()
-    history = PostgresHistory(log.reader)
+    history = PostgresChatQueries(log.reader)
     chats = [await talk(log) for _ in range(5)]
     is_over = False
 
@@ -435,7 +435,7 @@ async def test_each_can_be_rebuilt_alone(database: str, log: PostgresLog) -> Non
     projector.start()
     for one in ALL:
         await talk(log)
-        assert await PostgresHistory(log.reader).reached(await log.head(), PATIENCE_S)
+        assert await PostgresChatQueries(log.reader).reached(await log.head(), PATIENCE_S)
         with psycopg.connect(database, autocommit=True) as tamperer:
             tamperer.execute("UPDATE stenograph_chat_list.chats SET title = 'forged'")
             tamperer.execute("UPDATE stenograph_chat_tree.chat_heads SET title = 'forged'")
@@ -443,7 +443,7 @@ async def test_each_can_be_rebuilt_alone(database: str, log: PostgresLog) -> Non
         built = await rebuild(database, [one], lambda _: None)
         assert built.compared
         assert built.differing.keys() == {{"chat_list": "chats", "chat_tree": "chat_heads", "chat_search": "texts"}[one.name]}
-    history = PostgresHistory(log.reader)
+    history = PostgresChatQueries(log.reader)
     assert (await history.chat(chat_id)).title == "a title"
     await projector.close()
 

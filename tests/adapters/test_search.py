@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given, settings, strategies
 
-from adapters.memory.history import MemoryHistory
+from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from adapters.postgres import search as postgres_search
 from commands.ports import AppendRequest, StreamAppend
@@ -85,7 +85,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         return
     log = MemoryLog(lambda _: None)
     with asyncio.Runner() as runner:
-        yield Place(runner, log, MemoryHistory(log, blobs_of(log)), None)
+        yield Place(runner, log, MemoryChatQueries(log, blobs_of(log)), None)
 
 
 def said(message_id: UUID, text: Any, parent_id: UUID | None = None) -> Event[Any]:
@@ -269,7 +269,7 @@ def test_rows_and_events_give_the_same_for_random_histories_and_searches(
 
     async def check() -> None:
         log = MemoryLog(lambda _: None)
-        twin = MemoryHistory(log, blobs_of(log))
+        twin = MemoryChatQueries(log, blobs_of(log))
         ours: set[UUID] = set()
         for events in chats:
             chat_id = await world.append(events)
@@ -319,7 +319,7 @@ def test_every_way_finds_the_same_page(
 
     async def check() -> None:
         log = MemoryLog(lambda _: None)
-        twin = MemoryHistory(log, blobs_of(log))
+        twin = MemoryChatQueries(log, blobs_of(log))
         for number in range(16):
             owner = OWNER if number % 4 else READER
             events: list[Event[Any]] = [Event(None, ChatCreated(owner, sentence()))]

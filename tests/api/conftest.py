@@ -136,7 +136,7 @@ class Running:
         """Every server knows, and every list holds, what is in the log now."""
         for system in self.systems:
             head = await system.log.head()
-            await system.tail.reached(head)
+            await system.tail.wait_for(head)
             assert await system.history.reached(head, WAIT_S)
 
     async def _settled_for_lists(self, request: httpx.Request) -> None:

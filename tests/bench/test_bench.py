@@ -8,8 +8,8 @@ import pytest
 
 from bench import page
 from bench.__main__ import NAMES, main
+from bench.load.sockets import Frames, framed, read_events
 from bench.report import Line, Report, percentile
-from bench.sockets import Frames, framed, read_events
 
 SMOKE = [pytest.param(name, marks=[pytest.mark.postgres, pytest.mark.slow]) for name in NAMES]
 

@@ -37,7 +37,7 @@ from domain.errors import (
     UserNotFound,
     WrongCredentials,
 )
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.user import ChangeRole, ChangeSettings, DeactivateUser, RenameUser, RevokeTokens, UserRole
 
 pytestmark = pytest.mark.anyio
@@ -557,7 +557,7 @@ async def test_no_secret_stands_in_the_log(one: Process) -> None:
     key = await one.accounts.create_api_key(ada)
     ticket = await one.accounts.ticket(ada)
     await one.accounts.change_password(ada, PASSWORD, OTHER_PASSWORD)
-    events: Sequence[Stored] = await one.log.read_log(after=0, limit=100)
+    events: Sequence[StoredEvent] = await one.log.read_log(after=0, limit=100)
     said = b"".join(stored.data + (stored.actor or b"") for stored in events).decode()
     for secret in (PASSWORD, OTHER_PASSWORD, "plain", key, ticket):
         assert secret not in said

@@ -13,10 +13,10 @@ from commands.chats import Chats
 from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.ports import Appended, AppendRequest, NodeBeat
-from commands.providers import Ask, Finish, Model, Part, Text
+from commands.providers import Finish, Model, Part, ProviderRequest, Text
 from domain.chat.commands import AddMessage, CreateChat, StartGeneration
 from domain.codec import decode_event
-from domain.event import Actor, Event, Stored
+from domain.event import Actor, Event, StoredEvent
 from domain.stream import Stream, chat_stream
 from projections.chat import ChatView, view
 
@@ -52,7 +52,7 @@ class FailingNodes(MemoryNodes):
 class FailingLog(MemoryLog):
     """``before_append`` and ``after_append`` run around each append: they may wait, or raise. ``reads`` is counted."""
 
-    def __init__(self, committed: Callable[[Sequence[Stored]], None] = lambda _: None) -> None:
+    def __init__(self, committed: Callable[[Sequence[StoredEvent]], None] = lambda _: None) -> None:
         super().__init__(committed)
         self.before_append: Callable[[AppendRequest], Awaitable[None]] | None = None
         self.after_append: Callable[[AppendRequest], Awaitable[None]] | None = None
@@ -71,7 +71,7 @@ class FailingLog(MemoryLog):
             await self.after_append(request)
         return appended
 
-    async def read(self, stream: Stream, **asked: Any) -> Sequence[Stored]:
+    async def read(self, stream: Stream, **asked: Any) -> Sequence[StoredEvent]:
         self.reads += 1
         if self.before_read is not None:
             await self.before_read()
@@ -92,7 +92,7 @@ class ToldProvider:
 
     def __init__(self) -> None:
         self._told: asyncio.Queue[list[Part] | BaseException] = asyncio.Queue()
-        self.asked: list[Ask] = []
+        self.asked: list[ProviderRequest] = []
         self.reading = 0  # how many wait for the next read
         self.left = 0  # how many have been closed
 
@@ -108,7 +108,7 @@ class ToldProvider:
     async def models(self) -> Sequence[Model]:
         return [Model(id="demo", name="Demo", owned_by="demo")]
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+    async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         self.asked.append(ask)
         try:
             while True:
@@ -165,7 +165,7 @@ class World:
             self.chats,
             self.log.blobs,
             provider or self.provider,
-            Ask(model="demo", messages=[]),
+            ProviderRequest(model="demo", messages=[]),
             chat_id=chat_id,
             message_id=message_id,
             task_id=task_id,

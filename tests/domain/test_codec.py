@@ -15,7 +15,7 @@ from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdi
 from domain.chat.state import EMPTY
 from domain.codec import NESTING_MAX, TYPES, decode, decode_actor, decode_event, encode, encode_actor, nesting
 from domain.errors import BadRequest, ContentRefused
-from domain.event import Actor, Emitted, Event, Stored
+from domain.event import Actor, Emitted, Event, StoredEvent
 from domain.generation import GenerationCancelled, MessageDelta
 from domain.stream import Kind, Stream, chat_stream, parse_stream
 from projections.chat import ChatView
@@ -47,12 +47,12 @@ def test_no_golden_file_was_changed_or_taken_away() -> None:
 def test_whatever_was_ever_stored_can_be_read_and_folded(path: str) -> None:
     kind, _, file_name = path.partition("/")
     name, data = file_name.split(".")[0].replace("-", ":"), (FOLDER / path).read_bytes()
-    event = decode_event(Stored(2, Stream(parse_kind(kind), A), 2, name, A, None, data, datetime.now(UTC)))
+    event = decode_event(StoredEvent(2, Stream(parse_kind(kind), A), 2, name, A, None, data, datetime.now(UTC)))
     assert isinstance(event.data, Emitted) == (name == "log")
     if kind == "chat":
         view = ChatView()
-        view.apply(Stored(1, chat_stream(A), 1, "chat_created", None, None, encode(ChatCreated(A, "t"))[1], datetime.now(UTC)))
-        view.apply(Stored(2, chat_stream(A), 2, name, A, None, data, datetime.now(UTC)))
+        view.apply(StoredEvent(1, chat_stream(A), 1, "chat_created", None, None, encode(ChatCreated(A, "t"))[1], datetime.now(UTC)))
+        view.apply(StoredEvent(2, chat_stream(A), 2, name, A, None, data, datetime.now(UTC)))
         assert view.version == 2
         assert evolve(evolve(EMPTY, Event(None, ChatCreated(A, "t")), 1), event, 2) is not None
     else:
@@ -83,7 +83,7 @@ def test_one_class_has_one_name() -> None:
 def test_a_history_is_read_as_it_was_written(history: History) -> None:
     for event in history.events:
         name, data = encode(event.data)
-        stored = Stored(1, chat_stream(A), 1, name, event.message_id, None, data, datetime.now(UTC))
+        stored = StoredEvent(1, chat_stream(A), 1, name, event.message_id, None, data, datetime.now(UTC))
         assert decode_event(stored) == event
 
 

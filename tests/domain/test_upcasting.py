@@ -10,7 +10,7 @@ import pytest
 
 from domain.chat.facts import MessageAdded, MessageRated
 from domain.codec import DECODER, TYPES, Decoder
-from domain.event import Emitted, Event, Stored
+from domain.event import Emitted, Event, StoredEvent
 from domain.generation import MessageDelta
 from domain.stream import Kind, Stream
 from domain.upcasting import UPCASTS, EndlessUpcast, Upcast, Upcasts, chain
@@ -34,8 +34,8 @@ KNOWN_TO_SQL = {"message_start", "message_delta", "content_block", "message_end"
 KNOWN_TO_SQL |= {"message_added", "message_deleted", "chat_branch_selected", "chat_configured"}
 
 
-def stored(name: str, data: bytes, kind: Kind = "chat") -> Stored:
-    return Stored(1, Stream(kind, A), 1, name, A, None, data, datetime.now(UTC))
+def stored(name: str, data: bytes, kind: Kind = "chat") -> StoredEvent:
+    return StoredEvent(1, Stream(kind, A), 1, name, A, None, data, datetime.now(UTC))
 
 
 def test_an_old_type_becomes_the_new_event_while_it_is_read() -> None:

@@ -26,7 +26,7 @@ from domain.chat.facts import (
     MessageRated,
 )
 from domain.codec import encode, encode_actor
-from domain.event import Actor, Emitted, Event, Stored
+from domain.event import Actor, Emitted, Event, StoredEvent
 from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageStarted
 from domain.stream import chat_stream
 from projections.chat import ChatView, view
@@ -37,12 +37,12 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 ME = Actor(OWNER, "Me", "user")
 
 
-def stored(events: Sequence[Event[Any]]) -> list[Stored]:
+def stored(events: Sequence[Event[Any]]) -> list[StoredEvent]:
     rows = []
     for version, event in enumerate(events, 1):
         name, data = encode(event.data)
         at = START + timedelta(seconds=version)
-        rows.append(Stored(version + 100, chat_stream(CHAT), version, name, event.message_id, encode_actor(ME), data, at))
+        rows.append(StoredEvent(version + 100, chat_stream(CHAT), version, name, event.message_id, encode_actor(ME), data, at))
     return rows
 
 
@@ -52,7 +52,7 @@ def seen(*events: Event[Any]) -> ChatView:
 
 def message(chat: ChatView, message_id: UUID) -> Any:
     """As it is shown, through JSON and back."""
-    return msgspec.json.decode(msgspec.json.encode(chat.shown()))["chat"]["history"]["messages"][str(message_id)]
+    return msgspec.json.decode(msgspec.json.encode(chat.to_json()))["chat"]["history"]["messages"][str(message_id)]
 
 
 CREATED: Event[Any] = Event(None, ChatCreated(OWNER, "a title", fields={"models": ["demo"]}))
@@ -81,7 +81,7 @@ def assert_whole(chat: ChatView) -> None:
         assert shown["childrenIds"] == sorted(shown["childrenIds"], key=chat.ordinals.__getitem__)
         assert all(chat.messages[child]["parentId"] == message_id for child in shown["childrenIds"])
     assert chat.current_id is None or chat.current_id in chat.messages
-    msgspec.json.encode(chat.shown())
+    msgspec.json.encode(chat.to_json())
 
 
 @FEW
@@ -100,10 +100,10 @@ def test_a_view_of_a_prefix_goes_on_to_the_same_view(history: History, data: str
     events = stored(history.events)
     at = data.draw(strategies.integers(0, len(events)))
     chat = view(events[:at])
-    chat.shown()  # looking at it changes nothing
+    chat.to_json()  # looking at it changes nothing
     for event in events[at:]:
         chat.apply(event)
-    assert chat.shown() == view(events).shown()
+    assert chat.to_json() == view(events).to_json()
 
 
 @FEW
@@ -163,21 +163,21 @@ def test_a_chat_shows_what_is_known_of_it() -> None:
         Event(None, ChatArchived()),
         Event(None, ChatShared(READER, "read")),
     )
-    shown = chat.shown()
+    shown = chat.to_json()
     assert (shown["title"], shown["chat"]["title"], shown["chat"]["models"]) == ("new", "new", ["demo"])
     assert (shown["chat"]["params"], shown["meta"], shown["folder_id"]) == ({"t": 1}, {"tags": ["y"]}, str(folder))
     assert (shown["archived"], shown["pinned"], shown["access"]) == (True, False, {str(READER): "read"})
     assert (shown["created_at"], shown["updated_at"]) == (int(START.timestamp()) + 1, int(START.timestamp()) + 9)
     chat.apply(stored([Event(None, ChatUnshared(READER))])[0])
-    assert chat.shown()["access"] == {}
+    assert chat.to_json()["access"] == {}
 
 
 def test_the_messages_are_those_of_the_branch_that_is_looked_at() -> None:
     events = [CREATED, ASKED, Event(A, MessageAdded(Q, "assistant", "a")), Event(B, MessageAdded(Q, "assistant", "b"))]
     chat = seen(*events)
-    assert [one["content"] for one in chat.shown()["chat"]["messages"]] == ["hello", "b"]
+    assert [one["content"] for one in chat.to_json()["chat"]["messages"]] == ["hello", "b"]
     back = seen(*events, Event(A, BranchSelected()))
-    assert [one["content"] for one in back.shown()["chat"]["messages"]] == ["hello", "a"]
+    assert [one["content"] for one in back.to_json()["chat"]["messages"]] == ["hello", "a"]
     assert message(back, Q)["childrenIds"] == [str(A), str(B)]
 
 
@@ -278,7 +278,7 @@ def test_a_deleted_message_is_gone_and_what_stood_below_it_moves_up() -> None:
 
 def test_of_a_chat_without_messages_nothing_is_looked_at() -> None:
     chat = seen(CREATED, ASKED, Event(Q, MessageDeleted()), Event(Q, MessageDeleted()))
-    assert (chat.messages, chat.messages_count, chat.current_id, chat.shown()["chat"]["messages"]) == ({}, 0, None, [])
+    assert (chat.messages, chat.messages_count, chat.current_id, chat.to_json()["chat"]["messages"]) == ({}, 0, None, [])
 
 
 # ------------------------------------------------------------------- what filters, actions and pipes emit (reference §1.6)

@@ -8,7 +8,7 @@ from hypothesis import given, strategies
 
 from domain.chat.facts import MessageAdded
 from domain.event import Event
-from projections.chat import ChatView, sent_message, view
+from projections.chat import ChatView, message_for_wire, view
 from projections.chat_tree import body_of, load
 from projections.messages import Messages
 from tests.domain.histories import FEW, History, histories
@@ -38,7 +38,7 @@ def as_stored(chat: ChatView) -> ChatView:
 
 
 def sent(chat: ChatView) -> Any:
-    return msgspec.json.decode(msgspec.json.encode(chat.shown()["chat"]))
+    return msgspec.json.decode(msgspec.json.encode(chat.to_json()["chat"]))
 
 
 @FEW
@@ -63,7 +63,7 @@ def test_asking_where_a_message_stands_looks_into_none(history: History) -> None
         assert read.messages.parent_of(one) == folded.messages[one]["parentId"]
         assert read.messages.children_of(one) == folded.messages[one]["childrenIds"]
     assert read.branch(read.current_id) == folded.branch(folded.current_id)
-    assert all(isinstance(sent_message(read.messages, one), msgspec.Raw) for one in whole)
+    assert all(isinstance(message_for_wire(read.messages, one), msgspec.Raw) for one in whole)
 
 
 def test_what_happens_below_a_stored_message_is_seen_in_it() -> None:

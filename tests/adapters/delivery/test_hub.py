@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.delivery.hub import EVENT_OVERHEAD_BYTES, PAGE_VERSIONS, Batch, Hub, Subscription
+from adapters.delivery.hub import EVENT_OVERHEAD_BYTES, SEGMENT_VERSIONS, Batch, Hub, Subscription
 from domain.errors import LogUnavailable
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream, chat_stream
 
 pytestmark = pytest.mark.anyio
@@ -26,14 +26,14 @@ class World:
     """A log in a list, the hub above it, and what each reader was given."""
 
     def __init__(self, memory_bytes: int = 10_000_000) -> None:
-        self.streams: dict[Stream, list[Stored]] = {}
-        self.undelivered: list[Stored] = []
+        self.streams: dict[Stream, list[StoredEvent]] = {}
+        self.undelivered: list[StoredEvent] = []
         self.position = 0
         self.heads = 0
         self.fails = 0
         self.hub = Hub(self.read, lambda stored: stored.data, memory_bytes=memory_bytes)
 
-    async def read(self, stream: Stream, after: int, until: int) -> Sequence[Stored]:
+    async def read(self, stream: Stream, after: int, until: int) -> Sequence[StoredEvent]:
         page = self.streams.get(stream, [])[after:until]
         await asyncio.sleep(0)
         if self.fails > 0:
@@ -53,7 +53,7 @@ class World:
         for _ in range(number):
             self.position += 1
             at = datetime(2026, 1, 1, tzinfo=UTC)
-            stored = Stored(self.position, stream, len(events) + 1, name, None, None, b"x" * size, at)
+            stored = StoredEvent(self.position, stream, len(events) + 1, name, None, None, b"x" * size, at)
             events.append(stored)
             self.undelivered.append(stored)
 
@@ -61,7 +61,7 @@ class World:
         """The tail passes on what was committed."""
         events, self.undelivered = self.undelivered, []
         if events:
-            self.hub.offer(events)
+            self.hub.publish(events)
 
     def append(self, number: int = 1, stream: Stream = CHAT, *, size: int = 10, name: str = "message_delta") -> None:
         self.commit(number, stream, size=size, name=name)
@@ -89,7 +89,7 @@ class Reader:
         """Everything up to what the hub knows of."""
         hub, page = self.world.hub, None
         while hub.behind(self.subscription):
-            batch = hub.take(self.subscription, bytes_max=self.frame_bytes, page=page)
+            batch = hub.next_batch(self.subscription, bytes_max=self.frame_bytes, segment=page)
             if batch is None:
                 page = await hub.fetch(self.subscription)
                 continue
@@ -126,7 +126,7 @@ async def test_what_other_processes_write_is_remembered_for_those_who_are_subscr
     world.commit(2)
     world.commit(2, elsewhere)
     events, world.undelivered = world.undelivered, []
-    world.hub.follow(events)
+    world.hub.publish_from_elsewhere(events)
     assert await reader.drain() == [1, 2]
     assert world.hub.reads == 0
     assert await (await joined(world, stream=elsewhere)).drain() == [1, 2]
@@ -135,15 +135,15 @@ async def test_what_other_processes_write_is_remembered_for_those_who_are_subscr
 
 async def test_what_was_before_comes_from_the_log_and_then_from_memory() -> None:
     world = World()
-    world.commit(PAGE_VERSIONS + 5)
+    world.commit(SEGMENT_VERSIONS + 5)
     world.undelivered.clear()  # as after a restart
     reader = await joined(world)
-    assert await reader.drain() == dense(1, PAGE_VERSIONS + 5)
+    assert await reader.drain() == dense(1, SEGMENT_VERSIONS + 5)
     assert world.hub.reads == 2
     world.append(2)
-    second = await joined(world, after=PAGE_VERSIONS)
-    assert await second.drain() == dense(PAGE_VERSIONS + 1, PAGE_VERSIONS + 7)
-    assert await reader.drain() == dense(1, PAGE_VERSIONS + 7)
+    second = await joined(world, after=SEGMENT_VERSIONS)
+    assert await second.drain() == dense(SEGMENT_VERSIONS + 1, SEGMENT_VERSIONS + 7)
+    assert await reader.drain() == dense(1, SEGMENT_VERSIONS + 7)
     assert world.hub.reads == 2
 
 
@@ -197,7 +197,7 @@ async def test_followers_at_one_cursor_are_handed_the_same_batch() -> None:
     world = World()
     first, second = await joined(world), await joined(world)
     world.append(3)
-    take = world.hub.take
+    take = world.hub.next_batch
     batches = [take(reader.subscription, bytes_max=FRAME_BYTES) for reader in (first, second)]
     assert batches[0] is batches[1] is not None
     assert batches[0].form(bytes_of) is batches[1].form(bytes_of)
@@ -251,11 +251,11 @@ async def test_what_memory_has_let_go_is_held_by_nobody() -> None:
 
 async def test_readers_of_more_than_memory_holds_all_get_on() -> None:
     world = World(memory_bytes=5_000)
-    world.commit(PAGE_VERSIONS * 4, size=100)
+    world.commit(SEGMENT_VERSIONS * 4, size=100)
     world.undelivered.clear()
-    readers = [await joined(world, after=PAGE_VERSIONS * number) for number in range(4)]
+    readers = [await joined(world, after=SEGMENT_VERSIONS * number) for number in range(4)]
     for number, versions in enumerate(await asyncio.gather(*(reader.drain() for reader in readers))):
-        assert versions == dense(PAGE_VERSIONS * number + 1, PAGE_VERSIONS * 4)
+        assert versions == dense(SEGMENT_VERSIONS * number + 1, SEGMENT_VERSIONS * 4)
 
 
 async def test_what_a_page_was_read_with_is_not_handed_out_before_it_has_passed() -> None:
@@ -263,10 +263,10 @@ async def test_what_a_page_was_read_with_is_not_handed_out_before_it_has_passed(
     world = World()
     world.append(2)
     reader = await joined(world)
-    world.hub._pages.clear()
+    world.hub._segments.clear()
     world.commit(3)  # written by another process, and not passed here yet
     assert await reader.drain() == [1, 2]
-    world.hub.watch(lambda _: None)
+    world.hub.add_observer(lambda _: None)
     reader.subscription.end(3, "access_ended")
     world.deliver()
     assert await reader.drain() == [1, 2, 3]
@@ -300,7 +300,7 @@ async def test_a_watcher_sees_what_passes_before_anyone_is_woken_but_no_deltas()
     world = World()
     seen: list[tuple[str, int]] = []
     reader = await joined(world)
-    world.hub.watch(lambda stored: seen.append((stored.type, reader.woken)))
+    world.hub.add_observer(lambda stored: seen.append((stored.type, reader.woken)))
     world.commit(2)
     world.commit(1, name="chat_unshared")
     world.deliver()
@@ -408,7 +408,7 @@ def test_whatever_happens_each_version_comes_once_and_in_order(steps: list[Step]
                 case "cut":
                     await cut(client)
                 case "forget":
-                    for key in list(world.hub._pages)[: number + 1]:
+                    for key in list(world.hub._segments)[: number + 1]:
                         world.hub._drop(key)
                 case "fail":
                     world.fails = number % 2
@@ -422,6 +422,6 @@ def test_whatever_happens_each_version_comes_once_and_in_order(steps: list[Step]
             reader = await joined(world, after=seen[client][-1] if seen[client] else 0)
             seen[client] += await reader.drain()
             assert seen[client] == dense(1, len(world.streams.get(CHAT, [])))
-        assert world.hub._bytes == sum(page.bytes for page in world.hub._pages.values())
+        assert world.hub._bytes == sum(page.bytes for page in world.hub._segments.values())
 
     asyncio.run(run())

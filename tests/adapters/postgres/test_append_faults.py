@@ -27,7 +27,7 @@ from adapters.postgres.migrate import migrate
 from commands.ports import ANY, Appended, AppendRequest, Claim, CommandKey, StreamAppend
 from domain.chat.facts import ChatRenamed
 from domain.errors import ConcurrencyConflict, LogUnavailable
-from domain.event import Event, Stored
+from domain.event import Event, StoredEvent
 from domain.stream import Stream, chat_stream, user_stream
 from tests.adapters.proxy import FAULTS, Fault, Proxy
 from tests.conftest import create_database, database_name, drop_database
@@ -61,7 +61,7 @@ def titled(title: str) -> list[Event[Any]]:
     return [Event(None, ChatRenamed(title))]
 
 
-def assert_whole(events: list[Stored], written: dict[Stream, int]) -> None:
+def assert_whole(events: list[StoredEvent], written: dict[Stream, int]) -> None:
     """Each stream holds exactly what its writer was told: 0, 1, 2 … once each."""
     assert [event.position for event in events] == list(range(1, len(events) + 1))
     assert [event.at for event in events] == sorted(event.at for event in events)
@@ -71,7 +71,7 @@ def assert_whole(events: list[Stored], written: dict[Stream, int]) -> None:
         assert [event.data for event in mine] == [b'{"title":"%d"}' % number for number in range(count)]
 
 
-async def everything(dsn: str) -> list[Stored]:
+async def everything(dsn: str) -> list[StoredEvent]:
     log = postgres_log(dsn, lambda _: None)
     await log.reader.start()
     events = list(await log.read_log(after=0, limit=1_000_000))

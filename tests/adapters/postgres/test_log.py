@@ -17,7 +17,7 @@ from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import ANY, Appended, AppendRequest, Claim, CommandKey, StreamAppend
 from domain.chat.facts import ChatRenamed
 from domain.errors import BadRequest, ConcurrencyConflict, LogUnavailable, Refusal
-from domain.event import Event, Stored
+from domain.event import Event, StoredEvent
 from domain.stream import Stream, chat_stream, user_stream
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +48,7 @@ def as_owner(database: str, statement: str) -> None:
         owner.execute(statement.encode())
 
 
-async def all_of(log: PostgresLog) -> list[Stored]:
+async def all_of(log: PostgresLog) -> list[StoredEvent]:
     return list(await log.read_log(after=0, limit=100_000))
 
 
@@ -102,7 +102,7 @@ async def waiting(holder: Any, calls: int) -> None:
 
 
 async def test_where_much_waits_two_batches_are_in_flight_and_never_a_stream_in_both(database: str) -> None:
-    told: list[Stored] = []
+    told: list[StoredEvent] = []
     log = postgres_log(database, told.extend, hold_s=30)
     await log.start()
     holder = await asyncpg.connect(database)
@@ -277,7 +277,7 @@ async def test_a_request_larger_than_a_batch_goes_alone_and_the_others_around_it
 @pytest.fixture
 async def bulk(database: str) -> AsyncIterator[PostgresLog]:
     """One that gives way to others."""
-    made = postgres_log(database, lambda _: None, gives_way=True)
+    made = postgres_log(database, lambda _: None, yields_to_others=True)
     await made.start()
     yield made
     await made.close()

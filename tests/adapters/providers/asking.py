@@ -5,22 +5,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from commands.providers import Ask, Finish, Part, Provider, Reasoning, Text
+from commands.providers import Finish, Part, Provider, ProviderRequest, Reasoning, Text
 from domain.errors import ProviderFailed
 
 STOP = Finish("stop")
 
 
-def ask(model: str = "m", content: str = "Hi", **params: Any) -> Ask:
-    return Ask(model=model, messages=[{"role": "user", "content": content}], params=params)
+def ask(model: str = "m", content: str = "Hi", **params: Any) -> ProviderRequest:
+    return ProviderRequest(model=model, messages=[{"role": "user", "content": content}], params=params)
 
 
-async def heard(provider: Provider, asked: Ask | None = None) -> list[Part]:
+async def heard(provider: Provider, asked: ProviderRequest | None = None) -> list[Part]:
     """All parts of an answer."""
     return [part async for read in provider.stream(asked or ask()) for part in read]
 
 
-async def heard_until_failure(provider: Provider, asked: Ask | None = None) -> tuple[list[Part], ProviderFailed]:
+async def heard_until_failure(provider: Provider, asked: ProviderRequest | None = None) -> tuple[list[Part], ProviderFailed]:
     """What came before the failure, and the failure."""
     parts: list[Part] = []
     try:

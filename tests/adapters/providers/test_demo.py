@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.providers.demo import DemoProvider
 from adapters.providers.demo_text import answer_text, essay
-from commands.providers import Ask, Finish, Reasoning, Text, ToolCall, Usage
+from commands.providers import Finish, ProviderRequest, Reasoning, Text, ToolCall, Usage
 from domain.errors import ModelNotFound
 from tests.adapters.providers.asking import STOP, ask, heard, heard_until_failure, reasoning, text
 
@@ -69,7 +69,7 @@ async def test_a_tool_is_called_and_its_result_is_answered() -> None:
     assert calls[0].id
     assert "".join(call.arguments for call in calls) == '{"query": "the weather"}'
     assert parts[-1] == Finish("tool_calls")
-    result = Ask(model="demo:tools", messages=[{"role": "tool", "tool_call_id": calls[0].id, "content": "sunny"}])
+    result = ProviderRequest(model="demo:tools", messages=[{"role": "tool", "tool_call_id": calls[0].id, "content": "sunny"}])
     answered = await heard(AT_ONCE, result)
     assert "sunny" in text(answered)
     assert answered[-1] == STOP

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.providers.ollama import OllamaProvider, request_of
 from adapters.providers.ollama_answer import OllamaReader
-from commands.providers import Ask, Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Finish, Part, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
 from tests.adapters.providers.asking import STOP, ask, closed_port, heard, heard_until_failure, text
 from tests.adapters.providers.scripted import NDJSON_HEAD, Peer, answering, chunk, serving, whole
 
@@ -161,7 +161,7 @@ async def test_the_request_goes_to_the_chat_route(client: httpx.AsyncClient) -> 
     ],
 )
 def test_parameters_are_converted(params: dict[str, Any], request_part: dict[str, Any]) -> None:
-    converted = request_of(Ask(model="m", messages=[], params=params))
+    converted = request_of(ProviderRequest(model="m", messages=[], params=params))
     assert converted == {"model": "m", "messages": [], "stream": True, **request_part}
 
 
@@ -194,7 +194,7 @@ def test_parameters_are_converted(params: dict[str, Any], request_part: dict[str
     ],
 )
 def test_messages_are_converted(message: dict[str, Any], converted: dict[str, Any]) -> None:
-    assert request_of(Ask(model="m", messages=[message]))["messages"] == [converted]
+    assert request_of(ProviderRequest(model="m", messages=[message]))["messages"] == [converted]
 
 
 FRAGMENTS = st.sampled_from(

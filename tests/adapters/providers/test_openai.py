@@ -8,7 +8,7 @@ import pytest
 from adapters.providers.client import provider_client
 from adapters.providers.lines import EVENT_BYTES_MAX
 from adapters.providers.openai import OpenAIProvider
-from commands.providers import Ask, Finish, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Finish, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
 from domain.errors import ProviderFailed
 from tests.adapters.providers.asking import STOP, ask, closed_port, heard, heard_until_failure, nobody_accepts, text
 from tests.adapters.providers.scripted import DONE, END, LAST, SSE_HEAD, Peer, answering, chunk, event, said, serving, whole
@@ -399,7 +399,7 @@ async def test_a_list_of_models_that_is_none_is_a_failure(client: httpx.AsyncCli
 
 async def test_what_is_asked_may_hold_any_text(client: httpx.AsyncClient) -> None:
     async with serving(answering(END)) as server:
-        await heard(OpenAIProvider(client, server.url), Ask(model="m", messages=[{"role": "user", "content": 'ü🦊"\n\u2028'}]))
+        await heard(OpenAIProvider(client, server.url), ProviderRequest(model="m", messages=[{"role": "user", "content": 'ü🦊"\n\u2028'}]))
     assert server.asked[0].json["messages"][0]["content"] == 'ü🦊"\n\u2028'
 
 

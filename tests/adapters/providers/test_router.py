@@ -5,7 +5,7 @@ import pytest
 
 from adapters.providers.demo import DemoProvider
 from adapters.providers.router import ConfiguredProvider, Providers
-from commands.providers import Ask, Model, Part
+from commands.providers import Model, Part, ProviderRequest
 from domain.errors import ModelNotFound, ProviderFailed
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ class Listed:
             raise ProviderFailed("provider_unreachable", "nobody there")
         return [Model(id=model, name=model, owned_by="openai") for model in self.ids]
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+    async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         yield []
 
 

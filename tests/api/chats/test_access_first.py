@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from adapters.memory.blobs import MemoryBlobs
-from adapters.memory.history import MemoryHistory
+from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from tests.api.conftest import Running, User
 
@@ -42,7 +42,7 @@ def loaded(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     log, blobs = server.system.log, server.system.stores.blobs
     assert isinstance(log, MemoryLog)
     assert isinstance(blobs, MemoryBlobs)
-    history = MemoryHistory(log, blobs)
+    history = MemoryChatQueries(log, blobs)
 
     async def chat(chat_id: UUID, *, at: int | None = None) -> Any:
         chats.append(chat_id)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies
 
 from adapters.memory.blobs import MemoryBlobs
-from adapters.memory.history import MemoryHistory
+from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from commands.chats import Chats
 from commands.saving.saved_chat import parse_saved_chat
@@ -19,7 +19,7 @@ from commands.saving.saver import ChatSaver
 from domain.chat.commands import AddMessage, CreateChat, ShareChat
 from domain.errors import EditConflict
 from domain.event import Actor
-from projections.chat import shown_message
+from projections.chat import message_to_json
 from tests.api.conftest import Running, User
 from tests.domain.histories import FEW, TEXTS
 
@@ -43,7 +43,7 @@ class Client:
     async def reload(self) -> None:
         view = await self.world.history.chat(CHAT)
         self.version = view.version
-        self.read = msgspec.json.decode(msgspec.json.encode(view.shown()["chat"]))
+        self.read = msgspec.json.decode(msgspec.json.encode(view.to_json()["chat"]))
         self.copy = deepcopy(self.read)
 
     @property
@@ -95,7 +95,7 @@ class Client:
 class World:
     def __init__(self) -> None:
         self.log, self.blobs = MemoryLog(), MemoryBlobs()
-        self.history = MemoryHistory(self.log, self.blobs)
+        self.history = MemoryChatQueries(self.log, self.blobs)
         self.chats = Chats(self.log)
         self.made = 0
 
@@ -111,7 +111,7 @@ class World:
             )
 
     async def messages(self) -> dict[str, Mapping[str, Any]]:
-        return {one: shown_message(message) for one, message in (await self.history.chat(CHAT)).messages.items()}
+        return {one: message_to_json(message) for one, message in (await self.history.chat(CHAT)).messages.items()}
 
 
 WHO = strategies.integers(0, 2)  # Ada, Bob, and Ada in another tab

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from adapters.postgres.history import PostgresHistory
+from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import AppendRequest, Claim, StreamAppend
 from commands.transfer.open_webui import SOURCE
@@ -83,7 +83,7 @@ def test_an_export_is_imported_and_a_second_time_nothing_is(steno: Steno, databa
     file = exported(tmp_path, *map(numbered, range(30)))
     code, said = steno(file)
     assert (code, said) == (0, "30 chats imported (270 events), 0 were there already, 0 refused.\n")
-    chat = ask(database, lambda log: PostgresHistory(log.reader).chat(imported_id(OWNER, SOURCE, "c7")))
+    chat = ask(database, lambda log: PostgresChatQueries(log.reader).chat(imported_id(OWNER, SOURCE, "c7")))
     assert (chat.title, chat.messages_count, chat.listed, chat.tags) == ("Chat 7", 3, True, ["one_tag", "inner"])
     assert int(chat.updated_at.timestamp()) == 1_600_000_100
     before = head(database)
@@ -140,7 +140,7 @@ def test_a_message_of_thirty_megabytes_is_kept_whole(steno: Steno, database: str
     large["chat"]["history"]["messages"]["a"]["content"] = "word " * 6_000_000
     assert "2 chats imported" in steno(exported(tmp_path, large, numbered(1)))[1]
     chat_id = imported_id(OWNER, SOURCE, "c0")
-    chat = ask(database, lambda log: PostgresHistory(log.reader).chat(chat_id))
+    chat = ask(database, lambda log: PostgresChatQueries(log.reader).chat(chat_id))
     [content] = [message["content"] for message in chat.messages.values() if message.get("client_id") == "a"]
     assert content["size_bytes"] == 30_000_000
     assert len(ask(database, lambda log: blobs_of(log).get(chat_stream(chat_id), content["blob"]))) == 30_000_000

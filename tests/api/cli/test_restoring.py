@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.export import WholeExport
-from adapters.postgres.history import PostgresHistory
 from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import AppendRequest, Claim, StreamAppend
 from domain.chat.facts import ChatCreated, ChatDeleted, MessageAdded
@@ -104,8 +104,8 @@ def test_a_whole_log_goes_to_another_database_and_comes_out_as_the_same_bytes(
         lines = file.read_bytes().splitlines(keepends=True)
         assert [*await exported(there, CHAT), *await exported(there, OTHER)] == lines[:-2]
         # Readers see when it was, not when it was restored.
-        before, after = await PostgresHistory(there.reader).chat(CHAT.id), await PostgresHistory(here.reader).chat(CHAT.id)
-        assert msgspec.json.decode(msgspec.json.encode(after.shown())) == msgspec.json.decode(msgspec.json.encode(before.shown()))
+        before, after = await PostgresChatQueries(there.reader).chat(CHAT.id), await PostgresChatQueries(here.reader).chat(CHAT.id)
+        assert msgspec.json.decode(msgspec.json.encode(after.to_json())) == msgspec.json.decode(msgspec.json.encode(before.to_json()))
         await there.close()
         await here.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.delivery.hub import PAGE_VERSIONS
+from adapters.delivery.hub import SEGMENT_VERSIONS
 from api.settings import Settings
 from tests.api.conftest import Running, Serving, User, Wire, on_one_and_two
 
@@ -277,7 +277,7 @@ async def test_a_storm_of_subscribers_is_served_by_few_reads(server: Running) ->
     await asyncio.gather(*(caught_up(wire, stream, server.cursor(1)) for wire in wires))
     for wire in wires:
         assert_dense(wire.versions(stream), 2, 41)
-    assert sum(system.hub.reads for system in server.systems) - before == len(server.systems) * -(-41 // PAGE_VERSIONS)
+    assert sum(system.hub.reads for system in server.systems) - before == len(server.systems) * -(-41 // SEGMENT_VERSIONS)
 
 
 async def test_a_slow_reader_is_served_from_the_log_again_and_misses_nothing(tmp_path: Path, serving: Serving) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, strategies
 
 from commands.generation import run as runs
-from commands.generation.run import CONTENT_BYTES_MAX, DELTA_CHARACTERS_MAX, DELTAS_PER_APPEND_MAX, Answer, joined
+from commands.generation.run import CONTENT_BYTES_MAX, DELTA_CHARACTERS_MAX, DELTAS_PER_APPEND_MAX, AnswerBuilder, joined
 from commands.ports import AppendRequest
-from commands.providers import Ask, Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Finish, Part, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
 from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
 from domain.codec import encode
 from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
@@ -62,9 +62,9 @@ def texts(facts: Sequence[Any]) -> dict[int, str]:
 @UNHURRIED
 @given(strategies.lists(strategies.lists(PARTS, max_size=6), max_size=6))
 def test_an_answer_is_what_its_parts_said(reads: Sequence[Sequence[Part]]) -> None:
-    answer, facts = Answer(), list[BlockOpened | MessageDelta]()
+    answer, facts = AnswerBuilder(), list[BlockOpened | MessageDelta]()
     for parts in reads:
-        facts += answer.take(parts)
+        facts += answer.add(parts)
     parts = [part for read in reads for part in read]
     said, types = texts(facts), [fact.type for fact in facts if isinstance(fact, BlockOpened)]
     assert "".join(said[index] for index, type_ in enumerate(types) if type_ == "text") == answer.content
@@ -83,7 +83,7 @@ def test_an_answer_is_what_its_parts_said(reads: Sequence[Sequence[Part]]) -> No
 @UNHURRIED
 @given(strategies.lists(PARTS, max_size=60), strategies.integers(1, 20))
 def test_joining_changes_no_text_and_no_order(parts: Sequence[Part], deltas_max: int) -> None:
-    facts = Answer().take(parts)
+    facts = AnswerBuilder().add(parts)
     made = joined(facts, deltas_max)
     assert texts(made) == texts(facts)
     assert [fact for fact in made if isinstance(fact, BlockOpened)] == [fact for fact in facts if isinstance(fact, BlockOpened)]
@@ -113,7 +113,7 @@ def test_what_is_joined_still_fits_into_an_event() -> None:
     facts: list[BlockOpened | MessageDelta] = [MessageDelta(0, "\x01" * (DELTA_CHARACTERS_MAX // 2 + 1)) for _ in range(10)]
     made = joined(facts, 2)
     assert len(made) == 10
-    for fact in (*made, *Answer().take([Text("\x01" * (DELTA_CHARACTERS_MAX * 3 + 1))])):
+    for fact in (*made, *AnswerBuilder().add([Text("\x01" * (DELTA_CHARACTERS_MAX * 3 + 1))])):
         assert len(encode(fact)[1]) <= 256 * 1024
 
 
@@ -279,7 +279,7 @@ async def test_a_provider_that_cannot_even_be_left_keeps_no_answer_open(monkeypa
     monkeypatch.setattr(runs, "PROVIDER_CLOSE_S", 0.01)
 
     class Clinging(ToldProvider):
-        async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+        async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
             try:
                 yield [Text("Hel")]
                 yield [Text("lo")]
@@ -287,7 +287,7 @@ async def test_a_provider_that_cannot_even_be_left_keeps_no_answer_open(monkeypa
                 await asyncio.sleep(1_000)
 
     class Bursting(ToldProvider):
-        async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+        async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
             try:
                 yield [Text("Hel")]
                 yield [Text("lo")]
@@ -368,7 +368,7 @@ async def test_an_append_on_its_way_is_never_broken_off() -> None:
 
 async def test_the_end_that_was_asked_for_is_the_end_also_if_the_provider_takes_it_badly() -> None:
     class Sulking(ToldProvider):
-        async def stream(self, ask: Ask) -> AsyncGenerator[list[Part], None]:
+        async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
             try:
                 async for parts in super().stream(ask):
                     yield parts

@@ -141,7 +141,7 @@ async def test_random_histories_come_back_as_the_same_bytes(history: History) ->
 
 
 def shown(chat: Any) -> list[dict[str, Any]]:
-    messages: dict[str, dict[str, Any]] = chat.shown()["chat"]["history"]["messages"]
+    messages: dict[str, dict[str, Any]] = chat.to_json()["chat"]["history"]["messages"]
     return list(messages.values())
 
 

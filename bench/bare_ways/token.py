@@ -1,6 +1,6 @@
 """The bare way of a token: provider → one ``CALL append_batch`` at a time → raw socket. No domain, no hub, no framework.
 
-A process of its own: ``python -m bench.bare DSN PROVIDER_PORT PORT``. It speaks just enough WebSocket for the load client:
+A process of its own: ``python -m bench.bare_ways.token DSN PROVIDER_PORT PORT``. It speaks just enough WebSocket for the load client:
 ``subscribe`` names a chat, ``go`` starts its answer. What arrives while a call is on its way goes with the next one, and a chat whose
 tokens wait is not read further: the least that keeps the promises of the log, and so the limit that we measure ourselves by.
 """

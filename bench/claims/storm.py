@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.host import Host, Server
-from bench.http import Http
+from bench.load.http import Http
+from bench.load.seed import Chat, Person, Seeding
+from bench.load.shared_chat import SOCKETS_EACH, shared_chat
+from bench.load.sockets import Counted, Frames
 from bench.report import Line, percentile
-from bench.seed import Chat, Person, Seeding
-from bench.shared_chat import SOCKETS_EACH, shared_chat
-from bench.sockets import Counted, Frames
 
 CLIENTS: Final = 1_000
 MISSED: Final = 500
@@ -23,7 +23,7 @@ async def run(host: Host) -> list[Line]:
     async with Seeding(dsn) as seeding:
         chat, people = await shared_chat(seeding, clients)
         head, _ = await seeding.conversation(chat, 1 + len(people[1:]), 2 * (missed // 25 + 1), deltas=25)
-    _, bare_port = host.listening("asgi", ["-m", "bench.asgi"])
+    _, bare_port = host.listening("asgi", ["-m", "bench.bare_ways.sender"])
     server = host.server(dsn)
     http = await Http.open(server.port, chat.owner.token)
     await http.get("/api/v1/auths/")  # the server has answered somebody before the storm

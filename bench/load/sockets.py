@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from bench.marks import all_in
+from bench.load.token_marks import all_in
 
 EVENTS: Final = b'{"op":"events"'
 END: Final = b'"type":"message_end"'

@@ -1,6 +1,6 @@
 """A bare ASGI sender under the server's own WebSocket implementation: what frames and handshakes cost without a chat behind them.
 
-A process of its own: ``python -m bench.asgi PORT``. A client that says ``go`` has frames sent to everybody who is connected:
+A process of its own: ``python -m bench.bare_ways.sender PORT``. A client that says ``go`` has frames sent to everybody who is connected:
 ``per_s`` of them, or as fast as they go, each with ``events`` events of the size of a token's, for ``seconds``.
 An event says when it was due, not when it was made: a sender that falls behind is late.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final
 import uvicorn
 import uvloop
 
-from bench.marks import mark
+from bench.load.token_marks import mark
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]

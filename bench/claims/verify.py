@@ -10,9 +10,9 @@ from typing import Any, Final
 import psycopg
 
 from api.app import PROJECTIONS
-from bench.bare_log import scanned_s
-from bench.dataset import Dataset, standard
+from bench.bare_ways.log import scanned_s
 from bench.host import ROOT, Host
+from bench.load.dataset import Dataset, standard
 from bench.report import Line
 
 WAIT_S: Final = 3600.0

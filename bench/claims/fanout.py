@@ -5,13 +5,13 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from bench.answers import SLACK_S
 from bench.host import Host
-from bench.http import Http, ask_for
+from bench.load.answers import SLACK_S
+from bench.load.http import Http, ask_for
+from bench.load.seed import Seeding
+from bench.load.shared_chat import bare_joined, joined, shared_chat
+from bench.load.sockets import Counted
 from bench.report import Line, percentile
-from bench.seed import Seeding
-from bench.shared_chat import bare_joined, joined, shared_chat
-from bench.sockets import Counted
 
 SOCKETS: Final = 1_000
 PER_S: Final = 50.0
@@ -27,8 +27,8 @@ async def run(host: Host) -> list[Line]:
     dsn = host.database()
     async with Seeding(dsn) as seeding:
         chat, people = await shared_chat(seeding, count)
-    _, provider_port = host.listening("provider", ["-m", "bench.provider"])
-    bare, bare_port = host.listening("asgi", ["-m", "bench.asgi"])
+    _, provider_port = host.listening("provider", ["-m", "bench.load.provider"])
+    bare, bare_port = host.listening("asgi", ["-m", "bench.bare_ways.sender"])
     server = host.server(dsn, provider_port=provider_port)
 
     sockets = await bare_joined(bare_port, count)

@@ -17,7 +17,7 @@ from adapters.postgres.log import PostgresLog, postgres_log
 from bench.host import Host
 from bench.report import Line, percentile
 from commands.ports import AppendRequest, StreamAppend
-from domain.event import Event, Stored
+from domain.event import Event, StoredEvent
 from domain.generation import MessageDelta
 from domain.stream import chat_stream
 
@@ -85,7 +85,7 @@ async def run(host: Host) -> list[Line]:
     return lines
 
 
-def ignore(_: Sequence[Stored]) -> None:
+def ignore(_: Sequence[StoredEvent]) -> None:
     """There is no reader."""
 
 

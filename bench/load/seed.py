@@ -15,7 +15,7 @@ from adapters.postgres.log import postgres_log
 from bench.host import SECRET
 from commands.ports import AppendRequest, StreamAppend, TokenClaims
 from domain.chat.facts import ChatCreated, ChatShared, MessageAdded
-from domain.event import Actor, Event, Stored
+from domain.event import Actor, Event, StoredEvent
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated, UserRole
@@ -105,5 +105,5 @@ class Seeding:
         return appended.versions[0]
 
 
-def _ignore(_: Sequence[Stored]) -> None:
+def _ignore(_: Sequence[StoredEvent]) -> None:
     """There is no reader while the log is seeded."""

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from bench.answers import Answers, by_bare, by_server
 from bench.host import Host
+from bench.load.answers import Answers, by_bare, by_server
+from bench.load.seed import Seeding
 from bench.report import Line
-from bench.seed import Seeding
 
 CHATS: Final = 50
 TOKENS_EACH: Final = 5_000
@@ -17,8 +17,8 @@ async def run(host: Host) -> list[Line]:
     dsn = host.database()
     async with Seeding(dsn) as seeding:
         chats = await seeding.chats(await seeding.people(count))
-    _, provider_port = host.listening("provider", ["-m", "bench.provider"])
-    _, bare_port = host.listening("bare", ["-m", "bench.bare", host.database(), str(provider_port)])
+    _, provider_port = host.listening("provider", ["-m", "bench.load.provider"])
+    _, bare_port = host.listening("bare", ["-m", "bench.bare_ways.token", host.database(), str(provider_port)])
     server = host.server(dsn, provider_port=provider_port)
     idle_mb = server.process.rss_mb()
     ours: list[Answers] = []

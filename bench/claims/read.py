@@ -9,10 +9,10 @@ import psycopg
 
 from adapters.postgres.connection import connect
 from adapters.postgres.queries import text
-from bench.dataset import Dataset, standard
+from bench.claims.projections import projected
 from bench.host import Host
-from bench.http import Http
-from bench.projections import projected
+from bench.load.dataset import Dataset, standard
+from bench.load.http import Http
 from bench.report import Line, percentile
 
 CALLS: Final = 60

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
 
-from bench.answers import Answers, by_server
-from bench.dataset import Conversations, conversations_of
 from bench.host import Host
+from bench.load.answers import Answers, by_server
+from bench.load.dataset import Conversations, conversations_of
+from bench.load.seed import Seeding
 from bench.report import Line, percentile
-from bench.seed import Seeding
 from commands.ports import AppendRequest, Claim, StreamAppend
 from domain.event import Event
 from domain.stream import user_stream
@@ -45,7 +45,7 @@ async def run(host: Host) -> list[Line]:
     dsn = await with_importer(host.database())
     async with Seeding(dsn) as seeding:
         chats = await seeding.chats(await seeding.people(CHATS))
-    _, provider_port = host.listening("provider", ["-m", "bench.provider"])
+    _, provider_port = host.listening("provider", ["-m", "bench.load.provider"])
     server = host.server(dsn, provider_port=provider_port)
     tokens = 20 if host.quick else int(PER_S * SECONDS)
 

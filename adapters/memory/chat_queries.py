@@ -1,4 +1,4 @@
-"""``History`` without rows: every question is answered from the events themselves. What the rows must agree with."""
+"""``ChatQueries`` without rows: every question is answered from the events themselves. What the rows must agree with."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ from projections.statistics import CountedChat, counted_chat
 from projections.words import words
 
 
-class MemoryHistory:
+class MemoryChatQueries:
     def __init__(self, log: MemoryLog, blobs: MemoryBlobs) -> None:
         self._log = log
         self._blobs = blobs
@@ -93,7 +93,7 @@ class MemoryHistory:
 
     async def _chosen(self, user_id: UUID, chosen: ChatFilter) -> list[tuple[UUID, ChatView]]:
         chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
-        mine = [(chat_id, chat) for chat_id, chat in chats if chat.is_listed_for(user_id) and chosen.takes(chat, user_id)]
+        mine = [(chat_id, chat) for chat_id, chat in chats if chat.is_listed_for(user_id) and chosen.includes(chat, user_id)]
         return sorted(mine, reverse=True, key=changed_last)
 
     async def times(self, versions: Mapping[UUID, int]) -> Mapping[UUID, datetime]:

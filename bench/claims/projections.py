@@ -1,6 +1,6 @@
 """What readers see: made again from the whole log, and kept up to date beside a server that streams.
 
-``python -m bench.projections DSN`` is one rebuild in a process of its own; it prints its figures as JSON.
+``python -m bench.claims.projections DSN`` is one rebuild in a process of its own; it prints its figures as JSON.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from adapters.postgres.queries import text
 from adapters.projector.rebuild import rebuild
 from adapters.projector.replay import Done
 from api.app import PROJECTIONS
-from bench.answers import by_server
-from bench.bare_log import copied_s
-from bench.dataset import standard
+from bench.bare_ways.log import copied_s
 from bench.host import ROOT, Host
+from bench.load.answers import by_server
+from bench.load.dataset import standard
+from bench.load.seed import Seeding
 from bench.report import Line, percentile
-from bench.seed import Seeding
 
 CHATS: Final = 80  # with the pauses between the turns some 2,500 tokens/s
 PER_S: Final = 50.0
@@ -95,7 +95,9 @@ async def rebuilding(host: Host) -> list[Line]:
 
 async def rebuilt(dsn: str) -> Rebuild:
     """Rebuild all projections together, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.projections", dsn, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.claims.projections", dsn, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
     said, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"the rebuild ended with {process.returncode}")
@@ -121,7 +123,7 @@ async def lagging(host: Host) -> list[Line]:
     async with Seeding(dsn) as seeding:
         chats = await seeding.chats(await seeding.people(count))
         before = await seeding.log.head()
-    _, provider_port = host.listening("provider", ["-m", "bench.provider"])
+    _, provider_port = host.listening("provider", ["-m", "bench.load.provider"])
     server = host.server(dsn, provider_port=provider_port)
     looks: list[tuple[float, int]] = []
     looking = asyncio.create_task(look(dsn, looks))
@@ -162,7 +164,7 @@ def lags_ms(looks: list[tuple[float, int]], moving: list[tuple[int, float]]) -> 
 
 
 def memory_mb() -> float:
-    """Of this process and those of its lanes."""
+    """Of this process and those of its partitions."""
     pids = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20 for pid in pids)
 

@@ -9,12 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from bench.answers import SLACK_S, Answers, over, phases
 from bench.host import Host, Server
-from bench.http import Http, ask_for
+from bench.load.answers import SLACK_S, Answers, over, phases
+from bench.load.http import Http, ask_for
+from bench.load.seed import Chat, Seeding
+from bench.load.sockets import Counted
 from bench.report import Line, percentile
-from bench.seed import Chat, Seeding
-from bench.sockets import Counted
 
 CHATS: Final = 50
 PER_S: Final = 50.0
@@ -40,7 +40,7 @@ async def run(host: Host) -> list[Line]:
     count, tokens, fast = (4, 40, 200) if host.quick else (CHATS, int(PER_S * SECONDS), TOKENS_AT_FULL_SPEED)
     warm = 10 if host.quick else WARM_TOKENS
     rounds = 1 if host.quick else ROUNDS
-    _, provider_port = host.listening("provider", ["-m", "bench.provider"])
+    _, provider_port = host.listening("provider", ["-m", "bench.load.provider"])
     alone, alone_chats = await servers(host, 1, count, provider_port)
     two, two_chats = await servers(host, 2, count, provider_port)
     paced: tuple[list[Go], list[Go]] = ([], [])

@@ -19,9 +19,9 @@ from adapters.postgres.query_reader import QueryReader
 from adapters.postgres.search import LISTED, Searching, listing, marks
 from domain.codec import decode_event, today
 from domain.errors import MessageNotFound
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import chat_stream
-from projections.chat import ChatView, shown_message
+from projections.chat import ChatView, message_to_json
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree, again, load, load_children, view_of
@@ -57,8 +57,8 @@ ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others wait for their tokens meanwhile
 
 
-class PostgresHistory:
-    """``History``. See the port for what each method promises."""
+class PostgresChatQueries:
+    """``ChatQueries``. See the port for what each method promises."""
 
     def __init__(self, reader: QueryReader) -> None:
         self._reader = reader
@@ -146,7 +146,7 @@ async def counted_messages(connection: Any, chat_ids: Sequence[UUID]) -> dict[UU
             again(views[row["stream_id"]], event_of(row))
         for row in changed:
             message = views[row["chat_id"]].messages[row["message_id"]]
-            found[row["chat_id"]][row["ordinal"]] = counted_message(shown_message(message), is_open=False)
+            found[row["chat_id"]][row["ordinal"]] = counted_message(message_to_json(message), is_open=False)
     return {chat_id: [messages[ordinal] for ordinal in sorted(messages)] for chat_id, messages in found.items()}
 
 
@@ -159,7 +159,7 @@ class Reading:
         self.view = ChatView()
         self._rows_version = 0  # the rows are read as of it
         self._until = 0
-        self._tail: list[Stored] = []
+        self._tail: list[StoredEvent] = []
         self._body_versions: dict[str, int] = {}  # of the messages whose rows are not all that is known of them
         self._gone: set[str] = set()  # deleted in the tail: their rows do not say so
         self._is_past = False  # before what the rows hold: there is no tail then
@@ -274,34 +274,36 @@ class Reading:
         for event in sorted([*said, *await self._noted(rows)], key=version_of):
             again(self.view, event)
 
-    async def _noted(self, rows: Sequence[Any]) -> list[Stored]:
+    async def _noted(self, rows: Sequence[Any]) -> list[StoredEvent]:
         changed = [row for row in rows if not row["is_whole"] and not row["is_open"]]
         if not changed:
             return []
         ids, versions = [row["message_id"] for row in changed], [row["body_version"] for row in changed]
         return self._stored(await self._connection.fetch(NOTED, self._chat_id, ids, versions, self._rows_version))
 
-    async def _said(self, asked: dict[UUID, int]) -> list[Stored]:
+    async def _said(self, asked: dict[UUID, int]) -> list[StoredEvent]:
         if not asked:
             return []
         return self._stored(await self._connection.fetch(SAID, self._chat_id, list(asked), list(asked.values()), self._until))
 
-    def _stored(self, rows: Iterable[Any]) -> list[Stored]:
+    def _stored(self, rows: Iterable[Any]) -> list[StoredEvent]:
         return [event_of(row) for row in rows]
 
 
-def event_of(row: Any) -> Stored:
+def event_of(row: Any) -> StoredEvent:
     """The event of one row, under today's name."""
     stream = chat_stream(row["stream_id"])
-    event = Stored(row["position"], stream, row["version"], row["type"], row["message_id"], row["actor"], row["data"], row["recorded_at"])
+    event = StoredEvent(
+        row["position"], stream, row["version"], row["type"], row["message_id"], row["actor"], row["data"], row["recorded_at"]
+    )
     return today(event)
 
 
-def version_of(event: Stored) -> int:
+def version_of(event: StoredEvent) -> int:
     return event.version
 
 
-def refers_to(event: Stored) -> set[UUID]:
+def refers_to(event: StoredEvent) -> set[UUID]:
     """The messages that an event is about, or puts something below."""
     ids = {event.message_id}
     if event.type in ADDITIONS:
@@ -309,7 +311,7 @@ def refers_to(event: Stored) -> set[UUID]:
     return {one for one in ids if one is not None}
 
 
-def answers_to_read(tail: Sequence[Stored]) -> dict[UUID, int]:
+def answers_to_read(tail: Sequence[StoredEvent]) -> dict[UUID, int]:
     """The answers that begin in the tail and whose deltas must be read: those that do not end in it, or that are more than one block
     of text. With the versions that began them.
     """

@@ -8,10 +8,10 @@ from typing import Final
 from uuid import uuid4
 
 from bench.host import Server
-from bench.http import Http, ask_for
+from bench.load.http import Http, ask_for
+from bench.load.seed import Chat
+from bench.load.sockets import Counted
 from bench.report import percentile
-from bench.seed import Chat
-from bench.sockets import Counted
 
 SLACK_S: Final = 30.0
 

@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 from adapters.postgres.appender import CALL, Waiting, call_arguments
 from adapters.postgres.connection import connect
 from bench.host import Host
-from bench.http import Http
+from bench.load.http import Http
+from bench.load.seed import Chat, Seeding
 from bench.report import Line, percentile
-from bench.seed import Chat, Seeding
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import MessageEdited
 from domain.event import Event

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.host import Server
-from bench.seed import Chat, Person, Seeding
-from bench.sockets import Counted, Frames
+from bench.load.seed import Chat, Person, Seeding
+from bench.load.sockets import Counted, Frames
 
 SOCKETS_EACH: Final = 32  # the server's own bound for one account
 OPENED_AT_ONCE: Final = 100

@@ -1,6 +1,6 @@
 """The standard log: the real conversations of the PyPI package ``chitchat-dataset``, their answers streamed word by word.
 
-``python -m bench.dataset FOLDER`` makes it in an embedded Postgres in that folder, once: some minutes. Benchmarks find it there by
+``python -m bench.load.dataset FOLDER`` makes it in an embedded Postgres in that folder, once: some minutes. Benchmarks find it there by
 ``BENCH_DATASET``; without that they make one of their own each time. As root the folder must be one that others may enter, since
 Postgres runs as a system user: ``/var/lib/…`` or ``/tmp/…``, not below ``/root``.
 
@@ -32,7 +32,7 @@ from adapters.files.json_items import items
 from adapters.identity import JwtTokens
 from adapters.postgres.migrate import migrate
 from bench.host import SECRET, Host, dsn_of
-from bench.seed import TOKEN_LIFETIME_S, Person, Seeding
+from bench.load.seed import TOKEN_LIFETIME_S, Person, Seeding
 from commands.chats import Chats
 from commands.ports import TokenClaims
 from commands.transfer import chitchat
@@ -181,14 +181,14 @@ async def build(dsn: str, conversations: Conversations, *, events_min: int, coun
         importing = Importer(WholeChats(seeding.log, seeding.blobs, Chats(seeding.log)), actors.get, counted)
         began = time.monotonic()
         long_chat = one_long_chat(conversations, crowded.id, QUICK_LONG_CHAT_MESSAGES if is_quick else LONG_CHAT_MESSAGES)
-        await importing.take([long_chat])
-        await importing.take(chats_of(conversations[:50] if is_quick else conversations, crowded.id))
+        await importing.import_all([long_chat])
+        await importing.import_all(chats_of(conversations[:50] if is_quick else conversations, crowded.id))
         while importing.summary.events < events_min:
             [person] = await seeding.people(1)
             people.append(person)
             actors[person.id] = Actor(person.id, person.name, "user")
             missing = events_min - importing.summary.events
-            await importing.take(until(chats_of(conversations, person.id), missing))
+            await importing.import_all(until(chats_of(conversations, person.id), missing))
         took_s = time.monotonic() - began
         if importing.summary.refusals:
             raise RuntimeError(f"the data set was not taken: {importing.summary.refusals[0]}")
@@ -240,7 +240,7 @@ def one_long_chat(conversations: Conversations, owner_id: UUID, messages_min: in
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.dataset", description="Make the standard log of the benchmarks.")
+    parser = argparse.ArgumentParser(prog="python -m bench.load.dataset", description="Make the standard log of the benchmarks.")
     parser.add_argument("folder", type=Path, help="where: to be named in BENCH_DATASET afterwards")
     parser.add_argument("--events", type=int, default=EVENTS_MIN, help="at least so many (default: %(default)s)")
     parser.add_argument("--source", type=Path, help="a dataset.json, or a wheel that holds it (default: the installed package)")

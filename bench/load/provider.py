@@ -1,6 +1,6 @@
 """A model that costs nothing: an OpenAI-compatible server that streams marks, at a rate or as fast as its reader reads.
 
-A process of its own: ``python -m bench.provider PORT``. What is asked for stands in the request's body beside what is usual:
+A process of its own: ``python -m bench.load.provider PORT``. What is asked for stands in the request's body beside what is usual:
 ``{"bench": {"chunks": 500, "per_s": 50}}``; without a rate it goes as fast as it can. Streams that have a rate are sent
 by one clock, each with a phase of its own, as independent answers would be.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import uvloop
 
-from bench.marks import mark
+from bench.load.token_marks import mark
 
 HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 MODELS: Final = b'{"object":"list","data":[{"id":"bench","object":"model","created":0,"owned_by":"bench"}]}'

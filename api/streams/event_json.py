@@ -4,7 +4,7 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from domain.event import Stored
+from domain.event import StoredEvent
 from domain.stream import Stream
 
 
@@ -21,7 +21,7 @@ def _envelope(stream: Stream, message_id: UUID | None) -> tuple[str, str]:
     return f'{{"stream":"{stream}","version":', f'","{stream.kind}_id":"{stream.id}","message_id":{message},"user":'
 
 
-def encode_event(stored: Stored) -> bytes:
+def encode_event(stored: StoredEvent) -> bytes:
     """One event as JSON bytes. Put together as text, which takes a third of the time of ``bytes % …``."""
     before, after = _envelope(stored.stream, stored.message_id)
     actor = stored.actor.decode() if stored.actor is not None else "null"

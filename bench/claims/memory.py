@@ -4,10 +4,10 @@ import asyncio
 from typing import Final
 
 from bench.host import Host
+from bench.load.seed import Seeding
+from bench.load.shared_chat import OPENED_AT_ONCE, joined, people_for
+from bench.load.sockets import Counted
 from bench.report import Line
-from bench.seed import Seeding
-from bench.shared_chat import OPENED_AT_ONCE, joined, people_for
-from bench.sockets import Counted
 
 SOCKETS: Final = 5_000
 SETTLE_S: Final = 2.0
@@ -21,7 +21,7 @@ async def run(host: Host) -> list[Line]:
         people = await seeding.people(people_for(count))
         [chat] = await seeding.chats(people[:1])
         await seeding.share(chat, people[1:])
-    bare, bare_port = host.listening("asgi", ["-m", "bench.asgi"])
+    bare, bare_port = host.listening("asgi", ["-m", "bench.bare_ways.sender"])
     server = host.server(dsn)
     await asyncio.sleep(settle_s)
     idle_mb, bare_mb = server.process.rss_mb(), bare.rss_mb()

@@ -1,6 +1,6 @@
 """A full-text search over 250,000 messages, by HTTP: where one person has said them all, and where they are many people's.
 
-The log is the standard one (``bench/dataset.py``).
+The log is the standard one (``bench/load/dataset.py``).
 """
 
 import time
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlencode
 
-from bench.dataset import standard
+from bench.claims.projections import projected
 from bench.host import Host
-from bench.http import Http
-from bench.projections import projected
+from bench.load.dataset import standard
+from bench.load.http import Http
+from bench.load.seed import Person
 from bench.report import Line, percentile
-from bench.seed import Person
 
 SEARCHES: Final = {
     "a frequent word": "the ",

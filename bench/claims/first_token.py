@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
-from bench.answers import Answers, by_server, phases
 from bench.host import Host, Server
-from bench.http import Http, ask_for
+from bench.load.answers import Answers, by_server, phases
+from bench.load.http import Http, ask_for
+from bench.load.seed import Chat, Seeding
+from bench.load.sockets import Counted
 from bench.report import Line, percentile
-from bench.seed import Chat, Seeding
-from bench.sockets import Counted
 
 ALONE: Final = 40
 STARTED: Final = 50
@@ -26,8 +26,8 @@ async def run(host: Host) -> list[Line]:
     dsn = host.database()
     async with Seeding(dsn) as seeding:
         chats = await seeding.chats(await seeding.people(max(alone, started + running)))
-    _, provider_port = host.listening("provider", ["-m", "bench.provider"])
-    _, bare_port = host.listening("bare", ["-m", "bench.bare", host.database(), str(provider_port)])
+    _, provider_port = host.listening("provider", ["-m", "bench.load.provider"])
+    _, bare_port = host.listening("bare", ["-m", "bench.bare_ways.token", host.database(), str(provider_port)])
     server = host.server(dsn, provider_port=provider_port)
     await one_by_one(server, chats[:2])  # the list of models, the first connection to the provider
     mine = await one_by_one(server, chats[:alone])
