@@ -137,7 +137,7 @@ class Running:
         for system in self.systems:
             head = await system.log.head()
             await system.tail.wait_for(head)
-            assert await system.history.reached(head, WAIT_S)
+            assert await system.chat_queries.reached(head, WAIT_S)
 
     async def _settled_for_lists(self, request: httpx.Request) -> None:
         """Lists are as old as their projection; everything else is what was written last, wherever."""

@@ -53,9 +53,9 @@ def loaded(server: Running, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
             chats.append(chat_id)
         return await history.branch(chat_id, limit=limit, **options)
 
-    monkeypatch.setattr(server.system.history, "chat", chat)
-    monkeypatch.setattr(server.system.history, "branch", branch)
-    monkeypatch.setattr(server.system.history, "listed", history.listed)  # here a list is made from the chats themselves
+    monkeypatch.setattr(server.system.chat_queries, "chat", chat)
+    monkeypatch.setattr(server.system.chat_queries, "branch", branch)
+    monkeypatch.setattr(server.system.chat_queries, "listed", history.listed)  # here a list is made from the chats themselves
     return chats
 
 

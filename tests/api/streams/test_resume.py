@@ -270,7 +270,7 @@ async def test_a_storm_of_subscribers_is_served_by_few_reads(server: Running) ->
     chat_id = await chat_with(server, user, 40)
     stream = f"chat/{chat_id}"
     for system in server.systems:  # as after a restart: nothing of it is in memory
-        system.hub._pages.clear()
+        system.hub._segments.clear()
         system.hub._bytes = 0
     before = sum(system.hub.reads for system in server.systems)
     wires = await asyncio.gather(*(server.connect(user) for _ in range(30)))

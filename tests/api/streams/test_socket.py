@@ -186,7 +186,7 @@ async def test_a_page_that_cannot_be_read_for_a_mistake_of_ours_ends_the_connect
         raise ValueError("a bug")
 
     monkeypatch.setattr(server.system.hub, "fetch", broken)
-    monkeypatch.setattr(server.system.hub, "take", lambda *_, **__: None)
+    monkeypatch.setattr(server.system.hub, "next_batch", lambda *_, **__: None)
     wire = await server.connect(user)
     await wire.say(op="subscribe", id=1, stream=stream, after="start")
     assert await wire.closed() == 1011  # so that it comes back; it would wait for ever otherwise
