@@ -200,7 +200,19 @@ def _take(values: dict[str, Any], name: str, written: object, where: str, proble
         shown = "" if name in SECRET_NAMES else f", not {written!r}"
         problems.append(f"{where}: expected {_form(expected)}{shown}")
     else:
+        if name == "database_url" and (problem := _problem_of_url(value)) is not None:
+            problems.append(f"{where}: {problem}")
         values[name] = value.expanduser() if isinstance(value, Path) else value
+
+
+def _problem_of_url(url: str) -> str | None:
+    from adapters.postgres.database_url import BadDatabaseUrl, require_database_url  # only here: most commands need no driver
+
+    try:
+        require_database_url(url)
+    except BadDatabaseUrl as error:
+        return str(error)
+    return None
 
 
 def _path(expected: type, value: object) -> object:

@@ -134,16 +134,22 @@ class EmbeddedPostgres:
         """Start the server or join the one that runs, wait until it takes connections, and return its ``dsn``."""
         if self._users is not None:
             return self.dsn
-        _make_folder(self._data)
-        with self._gate():
-            users = _open_private(self._data / "postgres.users")
-            try:
-                fcntl.flock(users, fcntl.LOCK_SH)
-                self._dsn = self._run()
-            except BaseException:
-                users.close()
-                raise
-            self._users = users
+        make_data_folder(self._data)
+        try:
+            with self._gate():
+                users = _open_private(self._data / "postgres.users")
+                try:
+                    fcntl.flock(users, fcntl.LOCK_SH)
+                    self._dsn = self._run()
+                except BaseException:
+                    users.close()
+                    raise
+                self._users = users
+        except OSError as error:
+            where = error.filename or self._data
+            raise EmbeddedPostgresError(
+                f"the data folder cannot be used: {where}: {error.strerror or error}; put that right, or set STENO_DATA to another folder"
+            ) from error
         return self._dsn
 
     def stop(self) -> None:
@@ -187,7 +193,7 @@ class EmbeddedPostgres:
             if self._running() is None:
                 try:
                     await asyncio.to_thread(self.ensure_running)
-                except EmbeddedPostgresError as error:
+                except (EmbeddedPostgresError, OSError) as error:  # a full disk is tried again, too
                     logger.error("embedded_postgres_restart_failed", error=str(error))
 
     def __enter__(self) -> Self:
@@ -247,12 +253,22 @@ class EmbeddedPostgres:
         version = self._cluster / "PG_VERSION"
         if version.exists():
             found = version.read_text().strip()
+            if not found.isdecimal():
+                raise EmbeddedPostgresError(
+                    f"{version} does not hold the version of a database: restore {self._cluster} from a backup, "
+                    "or set STENO_DATA to another folder"
+                )
             if found != str(POSTGRES_MAJOR):
                 raise EmbeddedPostgresError(
                     f"{self._cluster} was made by PostgreSQL {found}, the embedded one is {POSTGRES_MAJOR}: "
                     "dump it with the old version and restore it into a new data folder"
                 )
             return
+        if self._cluster.exists() and (not self._cluster.is_dir() or any(self._cluster.iterdir())):
+            raise EmbeddedPostgresError(
+                f"{self._cluster} is there and holds no whole database: its file PG_VERSION is missing. Restore the folder from a backup; "
+                "if there is nothing in it that you need, move it away, and a new one is made"
+            )
         unfinished = self._data / "postgres-unfinished"
         if unfinished.exists():
             shutil.rmtree(unfinished)
@@ -362,9 +378,14 @@ class EmbeddedPostgres:
         """Remove lock files whose number now belongs to an unrelated process or to a zombie: ``postgres`` would refuse to start on them.
 
         A process id that no longer exists is left to ``postgres`` itself. Survivors of a killed server it finds by their shared memory
-        in any case, without these files.
+        in any case, without these files. An empty file names no process that could be looked for, so it is left to the operator.
         """
         for lock_file in (self._cluster / "postmaster.pid", socket_folder / f".s.PGSQL.{PORT}.lock"):
+            if lock_file.exists() and not lock_file.read_bytes().strip():
+                raise EmbeddedPostgresError(
+                    f"{lock_file} is empty: the machine stopped while Postgres started, or its disk was full. Postgres does not start "
+                    f"beside it. Make sure that no other postgres uses {self._cluster}, then delete the file"
+                )
             with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
                 pid = int(lock_file.read_text().split()[0])
                 if Path("/proc", str(pid)).exists() and not self._is_ours(pid):
@@ -438,15 +459,20 @@ def _open_private(path: Path) -> IO[bytes]:
         ) from error
 
 
-def _make_folder(folder: Path) -> None:
-    """Make the data folder. Root's is open for passing through, since ``postgres`` runs as another user there; its content is not."""
-    if folder.exists():
+def make_data_folder(folder: Path) -> None:
+    """Make the data folder. Root's is open for passing through, since ``postgres`` runs as another user there; its content is not.
+
+    Raises ``EmbeddedPostgresError``.
+    """
+    if folder.is_dir():
         return
+    if folder.exists() or folder.is_symlink():
+        raise EmbeddedPostgresError(f"the data folder {folder} is not a folder: move it away, or set STENO_DATA to another path")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     except OSError as error:
-        raise EmbeddedPostgresError(f"the data folder {folder} cannot be made: {error.strerror}; set STENO_DATA to another") from error
+        raise EmbeddedPostgresError(f"the data folder {folder} cannot be made: {error.strerror}; set STENO_DATA to another path") from error
 
 
 def _make_private_folder(folder: Path, account: Account | None) -> None:

@@ -1,14 +1,18 @@
 """How a connection to Postgres is opened, and which of its failures pass by themselves."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
 
+from adapters.postgres.database_url import for_asyncpg, set_on
+from adapters.postgres.queries import text
+
 APP_ROLE: Final = "stenograph_app"
 CONNECT_TIMEOUT_S: Final = 5.0
 LOCK_TIMEOUT_MS: Final = 5_000
+SESSION_SETTINGS: Final = text("session_settings")
 
 # Classes of SQLSTATE that say "not now" about the server, not "no" about the rows: connection, resources (disk full among
 # them), operator intervention (restart among them), system error, lock not available, deadlock, serialization, read-only.
@@ -30,15 +34,17 @@ async def connect(
     opened: Callable[[Any], Awaitable[None]] | None = None,
 ) -> "asyncpg.Connection[Any]":
     """A connection in the application's role: it may insert into the log and read it, and no more. ``opened`` may refuse it."""
+    target = for_asyncpg(dsn)
     connection = await asyncpg.connect(
-        dsn,
-        timeout=CONNECT_TIMEOUT_S,
+        **target.arguments,
+        timeout=target.connect_timeout_s or CONNECT_TIMEOUT_S,
         statement_cache_size=statement_cache,
-        # What is called here looks things up by key: it is planned once, and not for every length of an array.
-        server_settings={**_settings(application, role), "plan_cache_mode": "force_generic_plan"},
+        server_settings={**target.server_settings, "application_name": f"stenograph {application}"},
     )
     try:
-        await prepare(connection)
+        set_on(target.socket_options)(connection)
+        # What is called here looks things up by key: it is planned once, and not for every length of an array.
+        await prepare(connection, {**settings_of(role), "plan_cache_mode": "force_generic_plan"})
         if opened is not None:
             await opened(connection)
     except BaseException:
@@ -49,15 +55,22 @@ async def connect(
 
 async def pool(dsn: str, *, connections_max: int, statement_cache: int = 100) -> "asyncpg.Pool[Any]":
     """A pool in the application's role, for reads and for what is written beside the log."""
+    target = for_asyncpg(dsn)
+    set_options = set_on(target.socket_options)
+
+    async def init(connection: "asyncpg.Connection[Any]") -> None:
+        set_options(connection)
+        await prepare(connection, settings_of(APP_ROLE))
+
     made = await asyncpg.create_pool(
-        dsn,
+        **target.arguments,
         min_size=1,
         max_size=connections_max,
-        timeout=CONNECT_TIMEOUT_S,
+        timeout=target.connect_timeout_s or CONNECT_TIMEOUT_S,
         statement_cache_size=statement_cache,
-        init=prepare,
+        init=init,
         reset=_keep,
-        server_settings=_settings("reader", APP_ROLE),
+        server_settings={**target.server_settings, "application_name": "stenograph reader"},
     )
     assert made is not None
     return made
@@ -67,18 +80,13 @@ async def _keep(_: Any) -> None:
     """Nothing that runs here changes its session, so giving a connection back costs no round trip."""
 
 
-def _settings(application: str, role: str) -> dict[str, str]:
-    return {
-        "application_name": f"stenograph {application}",
-        "role": role,
-        "lock_timeout": str(LOCK_TIMEOUT_MS),
-        "jit": "off",
-        "TimeZone": "UTC",
-    }
+def settings_of(role: str) -> dict[str, str]:
+    return {"role": role, "lock_timeout": str(LOCK_TIMEOUT_MS), "jit": "off", "TimeZone": "UTC"}
 
 
-async def prepare(connection: "asyncpg.Connection[Any]") -> None:
-    """JSON is bytes in both directions: what is stored is never decoded to be encoded again."""
+async def prepare(connection: "asyncpg.Connection[Any]", settings: Mapping[str, str]) -> None:
+    """Take the role, and have JSON as bytes in both directions: what is stored is never decoded to be encoded again."""
+    await connection.fetch(SESSION_SETTINGS, list(settings), list(settings.values()))
     await connection.set_type_codec("json", schema="pg_catalog", encoder=_same, decoder=_same, format="binary")
 
 

@@ -9,11 +9,16 @@ import psycopg
 class DatabaseError(RuntimeError):
     """Postgres cannot be reached, or refused a statement. The text is what Postgres or the driver said.
 
-    └── DatabaseUnreachable   it does not answer, refuses the login, or ended the connection
+    ├── DatabaseUnreachable   it does not answer, refuses the login, or ended the connection
+    └── UnfitDatabase         it cannot hold the log, or a pooler before it cannot be used; nothing was written
     """
 
 
 class DatabaseUnreachable(DatabaseError):
+    pass
+
+
+class UnfitDatabase(DatabaseError):
     pass
 
 

@@ -8,7 +8,7 @@ stands behind, or that can't project an event, goes alone.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from psycopg.rows import dict_row, tuple_row
 from psycopg.types.string import ByteaBinaryLoader
 
 from adapters.postgres.connection import APP_ROLE
+from adapters.postgres.database_url import unless_given
 from adapters.postgres.migrate import projection_sha256
 from adapters.postgres.queries import text
 from domain.codec import decode_event, today
@@ -61,6 +62,16 @@ SETTINGS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_bitmapscan": "off",
+}
+
+
+# A connection that died is noticed while it waits, unless the URL says otherwise.
+CONNECTION: Final[Mapping[str, int]] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
 }
 
 
@@ -109,11 +120,7 @@ async def connect(dsn: str, schemas: Sequence[str], *, role: str | None = APP_RO
         autocommit=True,
         cursor_factory=psycopg.AsyncRawCursor,
         application_name=f"stenograph projector {' '.join(schemas)}"[:63],
-        connect_timeout=5,
-        keepalives_idle=5,
-        keepalives_interval=2,
-        keepalives_count=3,
-        tcp_user_timeout=10_000,
+        **unless_given(dsn, CONNECTION),
     )
     try:
         connection.prepare_threshold = 0

@@ -1,14 +1,18 @@
 """``steno serve`` and what is done to a server's own data."""
 
+import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import rich_click as click
 
 from api.cli.login import Failed
 from api.settings import Settings, SettingsError, load
+
+FOR_THE_OPERATOR: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EISDIR})
 
 
 def settings_with(given: Mapping[str, object]) -> Settings:
@@ -34,28 +38,35 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
     Everything else is set in the environment or in a `stenograph.toml`: docs/configuration.md.
     """
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})
-    from adapters.embedded.host import EmbeddedPostgresError  # only here: no other command needs a server
-    from adapters.postgres.capacity import TooFewConnections
-    from adapters.postgres.errors import DatabaseUnreachable
-    from adapters.postgres.migrate import MigrationError
-    from api.process.serve import run
+    from api.process.serve import CannotListen, run  # only here: no other command needs a server
 
     try:
-        run(settings)
+        with start_failures(settings):
+            run(settings)
+    except CannotListen as error:
+        raise Failed(str(error)) from None
+
+
+@contextlib.contextmanager
+def start_failures(settings: Settings) -> Iterator[None]:
+    """What an operator can put right becomes ``Failed``, with what to do. Anything else is a fault of ours, and is raised as it is."""
+    from adapters.embedded.host import EmbeddedPostgresError
+    from adapters.postgres.capacity import TooFewConnections
+    from adapters.postgres.errors import DatabaseError
+    from adapters.postgres.migrate import MigrationError
+
+    try:
+        yield
     except (EmbeddedPostgresError, MigrationError, TooFewConnections) as error:
         raise Failed(f"The database cannot be used: {error}") from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise Failed(
-                f"Port {settings.port} on {settings.host} is taken: is a server running already?\nTake another:  steno serve --port 8081"
-            ) from None
-        if error.errno in (errno.EACCES, errno.EADDRNOTAVAIL):
-            raise Failed(f"Cannot listen on {settings.host}:{settings.port} or use {settings.data}: {error}") from None
-        raise
-    except DatabaseUnreachable as error:
+    except DatabaseError as error:
         if settings.database_url is None:  # not for an operator to put right: the embedded Postgres is our own
             raise
         raise Failed(f"The database of DATABASE_URL cannot be used:\n{error}") from None
+    except OSError as error:
+        if error.errno not in FOR_THE_OPERATOR:
+            raise
+        raise Failed(f"The data folder {settings.data} cannot be used: {error}") from None
 
 
 @click.group()
@@ -73,4 +84,5 @@ def new(data: Path | None) -> None:
     settings = settings_with({"data": data})
     from api.process.serve import new_epoch  # only here and above: no other command touches a database
 
-    click.echo(f"The epoch is now {new_epoch(settings)}.")
+    with start_failures(settings):
+        click.echo(f"The epoch is now {new_epoch(settings)}.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import functools
 import gc
 import signal
@@ -16,11 +17,14 @@ import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from adapters.embedded.server import CONNECTIONS_MAX, EmbeddedPostgres
+from adapters.embedded.server import CONNECTIONS_MAX, EmbeddedPostgres, make_data_folder
 from adapters.garbage_collection import collect_rarely
 from adapters.postgres.capacity import require_connections
+from adapters.postgres.connection import FAILURES
 from adapters.postgres.epoch import current_epoch, remembered
+from adapters.postgres.errors import DatabaseUnreachable
 from adapters.postgres.migrate import migrate
+from adapters.postgres.requirements import require_database
 from adapters.shared_memory import SharedMemory
 from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres, registry_of
 from api.process.logging import configure
@@ -40,6 +44,21 @@ ENDS_WITHIN_S = GRACE_S + FAREWELL_S + 20  # beyond the drain, before a worker i
 SWITCH_S: Final = 0.001  # the longest that one thread waits for another's Python: projectors have threads, and many short turns
 
 
+class CannotListen(RuntimeError):
+    """The address cannot be used. The text says why and what to do."""
+
+    def __init__(self, host: str, port: int, error: Exception) -> None:
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            said = "is taken: is a server running already?\nTake another:  steno serve --port 8081"
+        elif number == errno.EACCES:
+            said = "is not for this user: below 1024 a port needs root's rights.\nTake another:  steno serve --port 8080"
+        else:
+            reason = getattr(error, "strerror", None) or "no such name"
+            said = f"cannot be listened on: {reason}.\nTake an address of this machine:  steno serve --host 127.0.0.1"
+        super().__init__(f"Port {port} on {host} {said}")
+
+
 class Server(uvicorn.Server):
     """Signals are ours: the answers that run are finished before the sockets are closed."""
 
@@ -51,8 +70,7 @@ class Server(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP.
 
-    Raises ``OSError`` if the address is taken, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``,
-    ``DatabaseError``.
+    Raises ``CannotListen``, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``, ``DatabaseError``.
     """
     configure(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
@@ -104,7 +122,8 @@ def database(settings: Settings, *, as_it_is: bool = False) -> Iterator[tuple[st
     With ``as_it_is`` the database is only read and not migrated.
     """
     if settings.database_url is not None:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        make_data_folder(settings.data)
+        require_database(settings.database_url)
         if not as_it_is:
             migrate(settings.database_url)
         yield settings.database_url, None
@@ -130,15 +149,18 @@ def new_epoch(settings: Settings) -> UUID:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind before anything else starts, so that an address that is taken is reported at once. Raises ``OSError``."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Bind before anything else starts, so that an address that is taken is reported at once. Raises ``CannotListen``."""
     try:
-        listening.bind((host, port))
-    except OSError:
-        listening.close()
-        raise
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except BaseException:
+            listening.close()
+            raise
+    except (OSError, ValueError) as error:  # ValueError: a name that cannot be one, such as one with an empty part
+        raise CannotListen(host, port, error) from error
     listening.listen(BACKLOG)
     listening.setblocking(False)
     return listening
@@ -154,7 +176,10 @@ async def serve(
 ) -> None:
     """Run one process until it is told to end. ``slot`` and ``memory`` are given if it is one of several."""
     known = remembered(settings.data / EPOCH_FILE)
-    system = await on_postgres(settings, dsn, await current_epoch(dsn, known))
+    try:
+        system = await on_postgres(settings, dsn, await current_epoch(dsn, known))
+    except FAILURES as error:
+        raise DatabaseUnreachable(f"{type(error).__name__}: {error}") from error
     registry = registry_of(system)
     publisher: MetricsPublisher | None = None
     if slot is not None and memory is not None:

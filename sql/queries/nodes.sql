@@ -26,3 +26,13 @@ SELECT least(current_setting('max_connections')::int - current_setting('superuse
        (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS taken
   FROM pg_roles AS r, pg_database AS d
  WHERE r.rolname = session_user AND d.datname = current_database();
+
+-- name: server_facts
+SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), current_database(), pg_backend_pid();
+
+-- name: backend
+SELECT pg_backend_pid();
+
+-- name: session_settings
+-- $1 text[]: names. $2 text[]: their values, for this session. Not sent when the connection is opened: a pooler refuses most of them there.
+SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS given (name, value);

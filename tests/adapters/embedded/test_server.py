@@ -322,3 +322,35 @@ def test_binaries_that_the_system_user_cannot_reach_are_copied_once(new: Path, m
     with EmbeddedPostgres(new) as embedded:
         assert ask(embedded.dsn, "SELECT 1") == 1
     assert (binaries_for(new, account) / "postgres").stat().st_ino == before
+
+
+def test_a_data_folder_that_is_a_file_is_named(new: Path) -> None:
+    new.write_text("")
+    assert f"{new} is not a folder" in refusal(new)
+    new.unlink()
+
+
+def test_a_database_without_its_version_is_named_and_left_alone(data: Path) -> None:
+    (data / "postgres" / "PG_VERSION").unlink()
+    before = sorted(path.name for path in (data / "postgres").iterdir())
+    assert "its file PG_VERSION is missing" in refusal(data)
+    assert sorted(path.name for path in (data / "postgres").iterdir()) == before
+
+
+def test_a_version_that_is_none_is_named(data: Path) -> None:
+    (data / "postgres" / "PG_VERSION").write_text("")
+    assert "PG_VERSION does not hold the version" in refusal(data)
+
+
+def test_an_empty_lock_file_is_named_with_what_to_do(data: Path) -> None:
+    (data / "postgres" / "postmaster.pid").write_text("")
+    said = refusal(data)
+    assert "postmaster.pid is empty" in said and "then delete the file" in said
+    (data / "postgres" / "postmaster.pid").unlink()
+    with EmbeddedPostgres(data, durable=False) as embedded:
+        assert answers(embedded.dsn)
+
+
+def test_what_the_operating_system_refuses_is_named_with_its_path(data: Path) -> None:
+    (data / "postgres.log").mkdir()
+    assert f"{data / 'postgres.log'}: Is a directory" in refusal(data)
