@@ -11,7 +11,7 @@ from commands.accounts import Accounts, Principal, actor_of
 from commands.chat_reader import ChatReader
 from commands.ports import Appended, CommandKey, EventLog
 from commands.positions import require_position
-from domain.errors import StenographError
+from domain.errors import BadRequest, StenographError
 from domain.event import Actor
 from domain.stream import Stream, chat_stream
 from domain.user import MANY_READ_MAX, MarkManyRead, MarkRead, MarkUnread
@@ -33,8 +33,14 @@ class ReadReceipts:
         # By person, not by session: two tabs of one person write once.
         self._waiting: dict[tuple[UUID, Stream], tuple[int, Actor]] = {}
 
-    def note(self, principal: Principal, stream: Stream, version: int) -> None:
-        """A client reports that it has shown the stream up to this version. Of several reports the furthest is written."""
+    def note(self, principal: Principal, stream: Stream, version: int, head: int) -> None:
+        """A client reports that it has shown the stream up to this version. Of several reports the furthest is written.
+
+        ``head`` is the stream's. Raises ``BadRequest`` for a version that the stream does not have: gathered with the others, it would be
+        the furthest, and the whole receipt would be refused or mark what nobody has read.
+        """
+        if not 0 < version <= head:
+            raise BadRequest(f"expected a version from 1 to {head}, received {version}")
         key = (principal.user_id, stream)
         known = self._waiting.get(key)
         if known is not None or len(self._waiting) < WAITING_MAX:

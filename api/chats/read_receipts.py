@@ -24,8 +24,8 @@ class ReadReceiptWriter(Periodic):
         super().__init__(EVERY_S, "reads")
         self.receipts = receipts
 
-    def note(self, principal: Principal, stream: Stream, version: int) -> None:
-        self.receipts.note(principal, stream, version)
+    def note(self, principal: Principal, stream: Stream, version: int, head: int) -> None:
+        self.receipts.note(principal, stream, version, head)
 
     async def _write(self) -> None:
         await self.receipts.write_noted()

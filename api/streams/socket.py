@@ -273,7 +273,7 @@ class Socket:
                     if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
                         self.context.send_typing(self.principal, effect)
                 case MarkRead(stream=stream, version=version):
-                    self.context.mark_read(self.principal, stream, version)
+                    await self._mark_read(stream, version)
                 case NoteActive():
                     self.context.note_active(self.principal.user_id)
         except StenographError as error:
@@ -281,6 +281,12 @@ class Socket:
             if isinstance(effect, StartSubscription):
                 self.protocol.left(effect.stream)
             self.send_reply(error_frame(error, about))
+
+    async def _mark_read(self, stream: Stream, version: int) -> None:
+        head = self.context.hub.head(stream)
+        if version > head:  # what another process wrote may not have passed here yet
+            head = max(head, await self.context.log.version(stream))
+        self.context.mark_read(self.principal, stream, version, head)
 
     async def _authenticate_again(self, token: str) -> None:
         """A fresh token before the old one ends. It must be the same person's."""

@@ -29,7 +29,7 @@ def frame_bytes(settings: Settings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SocketContext:
-    """``mark_read(principal, stream, version)`` and ``note_active(user_id)`` only gather what is written later; they do not block.
+    """``mark_read(principal, stream, version, head)`` and ``note_active(user_id)`` only gather what is written later; they do not block.
 
     ``clock`` gives seconds that only go forward.
     """
@@ -44,7 +44,7 @@ class SocketContext:
     frame_bytes: int
     signals: SignalDelivery
     signal_others: Callable[[bytes], None]  # to the other processes
-    mark_read: Callable[[Principal, Stream, int], None]
+    mark_read: Callable[[Principal, Stream, int, int], None]
     note_active: Callable[[UUID], None]
     clock: Callable[[], float]
     still_valid: Callable[[Principal], bool]
@@ -75,7 +75,7 @@ def socket_context(
     snapshot_of: SnapshotOf,
     signals: SignalDelivery,
     signal_others: Callable[[bytes], None],
-    mark_read: Callable[[Principal, Stream, int], None],
+    mark_read: Callable[[Principal, Stream, int, int], None],
     note_active: Callable[[UUID], None],
     clock: Callable[[], float],
 ) -> SocketContext:

@@ -195,6 +195,8 @@ async def test_a_page_that_cannot_be_read_for_a_mistake_of_ours_ends_the_connect
 async def test_how_far_was_read_is_written_once_however_often_it_is_said(server: Running) -> None:
     user = await server.sign_up()
     chat_id = await user.new_chat()
+    for content in ("one", "two"):
+        await user.add(chat_id, content)
     stream, own = f"chat/{chat_id}", f"user/{user.id}"
     wire = await server.connect(user)
     await wire.say(op="subscribe", id=1, stream=stream, after="start")
@@ -202,6 +204,23 @@ async def test_how_far_was_read_is_written_once_however_often_it_is_said(server:
         await wire.say(op="read", stream=stream, version=version)
     read = await wire.event(own, "last_read_at")
     assert read["data"]["data"] == {"stream": stream, "version": 3}
+
+
+@pytest.mark.parametrize("impossible", [0, -1, 4, 2**31 - 1, 2**31, 2**62])
+async def test_an_impossible_read_version_is_refused_and_loses_no_other(server: Running, impossible: int) -> None:
+    user = await server.sign_up()
+    chat_id = await user.new_chat()
+    for content in ("one", "two"):
+        await user.add(chat_id, content)
+    stream, own = f"chat/{chat_id}", f"user/{user.id}"
+    wire = await server.connect(user)
+    await wire.say(op="subscribe", id=1, stream=stream, after="start")
+    for version in (1, impossible, 2):
+        await wire.say(op="read", stream=stream, version=version)
+    refused = await wire.op("error", code="bad_request")
+    assert refused["detail"] == f"expected a version from 1 to 3, received {impossible}"
+    read = await wire.event(own, "last_read_at")
+    assert read["data"]["data"] == {"stream": stream, "version": 2}
 
 
 async def test_a_fresh_token_takes_over_and_another_persons_does_not(server: Running) -> None:
