@@ -40,6 +40,11 @@ class MemoryLog:
         self._originals: dict[tuple[Stream, int], datetime] = {}
 
     @property
+    def write_failure(self) -> None:
+        """As that of ``PostgresLog``: memory is always written."""
+        return None
+
+    @property
     def last_success_at(self) -> float:
         """It is never away."""
         return asyncio.get_running_loop().time()

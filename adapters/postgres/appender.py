@@ -178,6 +178,8 @@ class Appender:
         self.newest = 0  # position of the last event that was written here
         self.pauses = 0  # in which others came first
         self.last_success_at = 0.0  # the loop's clock, seconds
+        self.failing: str | None = None  # why the last append that was asked of Postgres failed
+        self.failing_since = 0.0  # the loop's clock, seconds
 
     async def start(self) -> None:
         for sender in self._senders:
@@ -334,8 +336,11 @@ class Appender:
                     row = await sender.connection.fetchrow(CALL, len(batch), asked_before, *arguments)
                 self.batches += 1
                 self.last_success_at = loop.time()
+                self.failing = None
                 return row
             except FAILURES as error:
+                if not (isinstance(error, asyncpg.PostgresError) and refuses_data(error)):
+                    self._note_failure(error)
                 if not passes(error):
                     raise
                 self.retries += 1
@@ -349,6 +354,11 @@ class Appender:
                 log.warning("append_retry", error=f"{type(error).__name__}: {error}", requests=len(batch), pause_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MOST_S)
+
+    def _note_failure(self, error: BaseException) -> None:
+        if self.failing is None:
+            self.failing_since = asyncio.get_running_loop().time()
+        self.failing = f"{type(error).__name__}: {error}"
 
     def _settle(self, batch: list[Waiting], row: Any) -> None:
         outcomes, positions, versions, answers, at = row["outcomes"], row["positions"], row["versions"], row["answers"], row["recorded"]

@@ -1,18 +1,25 @@
 """``EventLog`` on Postgres: appends go through the appender, reads through the pool of the query reader."""
 
+import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
+
 from adapters.postgres.appender import BATCH_BYTES_MAX, Appender
-from adapters.postgres.connection import connect
+from adapters.postgres.connection import FAILURES, connect
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from commands.ports import Appended, AppendRequest, KnownCommand
 from domain.codec import OUTLINE_END
+from domain.errors import LogUnavailable
 from domain.event import StoredEvent
 from domain.stream import Stream
+
+logger = structlog.get_logger("log")
 
 READ_STREAM: Final = text("read_stream")
 READ_STREAM_WITHOUT_DELTAS: Final = text("read_stream_without_deltas")
@@ -29,6 +36,9 @@ ORIGINAL_TIMES: Final = text("original_times")
 LOG_HEAD: Final = text("log_head")
 FIND_COMMAND: Final = text("find_command")
 FIND_CLAIM: Final = text("find_claim")
+PROBE_APPEND: Final = text("probe_append")
+PROBE_S: Final = 2.0
+PROBE_BYTES: Final = 12_000
 VERSION_MAX: Final = 2**31 - 1  # the largest that the column holds
 
 
@@ -98,12 +108,17 @@ class PostgresLog(LogReads):
     def __init__(self, reader: QueryReader, appender: Appender) -> None:
         super().__init__(reader)
         self.appender = appender
+        self._probing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self.reader.start()
         await self.appender.start()
+        self._probing = asyncio.create_task(self._probe(), name="append probe")
 
     async def close(self) -> None:
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait([self._probing])
         await self.appender.close()
         await self.reader.close()
 
@@ -111,6 +126,25 @@ class PostgresLog(LogReads):
     def last_success_at(self) -> float:
         """When Postgres last took an append, by the loop's clock in seconds."""
         return self.appender.last_success_at
+
+    @property
+    def write_failure(self) -> str | None:
+        """Why nothing can be appended; None while appends succeed, and during the first seconds of a failure, which is being retried."""
+        appender = self.appender
+        failed_s = asyncio.get_running_loop().time() - appender.failing_since
+        return appender.failing if failed_s > PROBE_S else None
+
+    async def _probe(self) -> None:
+        """After an append failed, ask whether one would succeed: a process that is not ready gets no requests that would show it."""
+        while True:
+            await asyncio.sleep(PROBE_S)
+            if self.appender.failing is not None and not self.appender.waiting_events:
+                try:
+                    await self.reader.fetch(PROBE_APPEND, b'"%s"' % secrets.token_hex(PROBE_BYTES).encode())
+                except (LogUnavailable, *FAILURES) as error:
+                    logger.warning("append_probe_failed", error=str(error))
+                else:
+                    self.appender.failing = None
 
     def figures(self) -> Iterator[tuple[str, str, str, float]]:
         """The metrics of the log: ``(kind, name, help, value)``."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ logger = structlog.get_logger("server")
 REMEMBER_S: Final = 10.0
 OTHERS_END_S: Final = 2.0  # to write the ends of answers that did not finish in time
 FAREWELL_S: Final = 3.0  # for the last writes, which may be lost: a Postgres that is away must not keep the process from ending
+NO_ROOM: Final = "its disk is full"
 EPOCH_FILE: Final = "epoch.json"
 
 
@@ -165,10 +167,17 @@ class System:
         warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
         warnings += [warning for one in self.projectors for warning in one.warnings]
         fresh = self.live.has_recent_contact()
+        # The heartbeat is a row that is written: others take over the answers of a process that is silent for so long.
+        beats = time.monotonic() - self.keeper.beaten_at < self.settings.lease_s
+        writable = fresh and beats and self.log.write_failure is None
+        if fresh and not writable:
+            failure = NO_ROOM if "DiskFull" in (self.log.write_failure or "") else "its server's log says why"
+            warnings.append(f"nothing can be written to the database: {failure}")
         return {
             **({} if self.worker is None else {"worker": self.worker}),
-            "ready": fresh and not self.draining,
+            "ready": writable and not self.draining,
             "database": fresh,
+            "writable": writable,
             "draining": self.draining,
             "epoch": str(self.epoch.epoch),
             "head": self.tail.position,

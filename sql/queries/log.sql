@@ -176,3 +176,7 @@ CALL append_batch($1, $2,
 -- name: notify
 -- $1 text: the channel. $2 text: the payload, under 8,000 bytes.
 SELECT pg_notify($1, $2);
+
+-- name: probe_append
+-- $1 json: see sql/functions/probe_append.sql.
+SELECT probe_append($1);

@@ -99,6 +99,14 @@ async def test_what_is_freed_in_time_is_not_noticed(new_server: StartServer, sma
         assert [answer.end for answer in log.assert_whole()] == ["message_end"] * 6
 
 
+async def until_ready(http: httpx.AsyncClient) -> None:
+    for _ in range(300):
+        if (await http.get("/ready")).status_code == 200:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("there is room again, and the server does not say so")
+
+
 def ask_for_more_wal(folder: Path) -> None:
     with (
         EmbeddedPostgres(folder) as embedded,
@@ -123,11 +131,15 @@ async def test_whoever_waits_too_long_is_told_so_and_nothing_is_lost(new_server:
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
         async with httpx.AsyncClient(base_url=server.url) as http:
             assert (await http.get("/health")).status_code == 200
+            ready = await http.get("/ready")
+            assert (ready.status_code, ready.json()["writable"]) == (503, False)
         await asyncio.sleep(2 * HOLD_S)  # by then the runs have given up too
         seen = tab.deltas()
         assert not any(tab.ended(stream) for stream in tab.cursors), "an end was seen that cannot have been written"
         small_disk.free()
         await all_ended([tab], tab.cursors, timeout_s=120)  # Postgres recovers first
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            await until_ready(http)
         assert tab.deltas() >= seen
         for chat in chats:
             await ada.ask(chat, "demo:20", "And now?")
