@@ -66,6 +66,8 @@ from api.completions.completions import CompletionsController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
+from api.completions.turns import Turns
+from api.formats.event_json import encode_event
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
@@ -76,7 +78,6 @@ from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
 from api.settings import Settings
 from api.streams.access import LiveConnections
-from api.streams.event_json import encode_event
 from api.streams.http import StreamsController
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
@@ -333,7 +334,6 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
         "chats": chats,
-        "completions": system.completions,
         "epoch": system.epoch.epoch,
         "folders": system.folders,
         "chat_queries": chat_queries,
@@ -348,6 +348,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "registry": registry or registry_of(system),
         "runs": system.runs,
         "share_links": share_links,
+        "turns": Turns(system.completions, chats, chat_queries, blobs, log, system.hub, system.live, system.epoch.epoch),
         "user_list": stores.user_list,
         "whole_chats": whole_chats,
         "whole_lists": WholeLists(chat_queries, log, reader, stores.user_list),
