@@ -10,11 +10,7 @@ from uuid import UUID, uuid4
 from litestar import Controller, Litestar, Router, asgi
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.static_files import create_static_files_router
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from swagger_ui_bundle import swagger_ui_path
 
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import LogTail
@@ -68,14 +64,15 @@ from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.formats.event_json import encode_event
+from api.process.docs_page import docs_assets, openapi_config, send_docs_policy
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
 from api.request.caller import provide_caller
 from api.request.cors import cors_for
 from api.request.errors import HANDLERS
-from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
+from api.request.security_headers import send_security_headers
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
@@ -379,27 +376,14 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
             asgi("/ws", copy_scope=False)(sockets),
-            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name]),
+            docs_assets(),
         ],
         dependencies=dependencies,
         state=State({"accounts": parts["accounts"]}),
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
-        before_send=[send_request_id],
-        openapi_config=OpenAPIConfig(
-            title="Stenograph",
-            version="1",
-            path="/docs",
-            # The page's own files are served from here: it works without a network.
-            render_plugins=[
-                SwaggerRenderPlugin(
-                    path="/",
-                    js_url="/docs/assets/swagger-ui-bundle.js",
-                    css_url="/docs/assets/swagger-ui.css",
-                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
-                )
-            ],
-        ),
+        before_send=[send_request_id, send_docs_policy, send_security_headers],
+        openapi_config=openapi_config(),
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # api/process/logging.py has set it up
     )

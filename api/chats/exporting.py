@@ -113,10 +113,8 @@ def export_response(
     headers: dict[str, Any] = {
         "content-disposition": disposition(view.title, chat_id, ENDINGS[chosen]),
         "x-cursor": cursor,  # of the last event that it holds
-        "x-content-type-options": "nosniff",
-        "cache-control": "no-store",
         # A user wrote the content: as a page of this server it must not be able to do anything.
-        "content-security-policy": f"{transcript_html.POLICY}; sandbox",
+        "content-security-policy": f"{transcript_html.POLICY}; frame-ancestors 'none'; sandbox",
     }
     return StreamResponse(body, media_type=media_type, headers=headers)
 

@@ -14,7 +14,7 @@ PING_S: Final = 15.0
 # A comment ends with one newline. With an empty line after it, clients that look at the last id (httpx-sse, OpenAI's) dispatch an event
 # without data.
 PING: Final = b": ping\n"
-SSE_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+SSE_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 def sse_response(frames: AsyncGenerator[bytes, None]) -> StreamResponse:
