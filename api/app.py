@@ -73,6 +73,7 @@ from api.request.cors import cors_for
 from api.request.errors import HANDLERS
 from api.request.request_id import send_request_id
 from api.request.security_headers import send_security_headers
+from api.request.security_log import record_response
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
@@ -382,7 +383,7 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         state=State({"accounts": parts["accounts"]}),
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
-        before_send=[send_request_id, send_docs_policy, send_security_headers],
+        before_send=[send_request_id, send_docs_policy, send_security_headers, record_response],
         openapi_config=openapi_config(),
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # api/process/logging.py has set it up

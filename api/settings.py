@@ -72,6 +72,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="The least that is logged.")] = "info"
     log_format: Annotated[Literal["console", "json"], Meta(description="For people, or one JSON object a line.")] = "console"
 
+    security_log: Annotated[
+        Path | None,
+        Meta(description="The file for the security log, one JSON object a line. Unset: with everything else that is logged."),
+    ] = None
+
     # Models
     openai_base_urls: Annotated[tuple[Url, ...], Meta(description="OpenAI-compatible servers, such as `https://api.openai.com/v1`.")] = ()
     openai_api_keys: Annotated[
@@ -185,8 +190,9 @@ def _from_file(variables: Mapping[str, str], folder: Path, problems: list[str]) 
             _take(values, name, value, f"{path}: {name}", problems)
         else:
             problems.append(f"{path}: {name}: no such setting{_nearest(name, list(_TYPES))}")
-    if "data" in values:
-        values["data"] = path.absolute().parent / values["data"]  # a relative one means the same wherever the server is started from
+    for name in ("data", "security_log"):
+        if name in values:
+            values[name] = path.absolute().parent / values[name]  # a relative one means the same wherever the server is started from
     return values
 
 

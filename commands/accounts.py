@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from commands import security_log
 from commands.aggregate import Aggregate
 from commands.ports import (
     Appended,
@@ -471,7 +472,9 @@ class Accounts:
             password_hash = await self._credentials.password(holder.id)
         fits = len(password) <= PASSWORD_CHARACTERS[1]
         if not await self._hasher.verify(password if fits else "", password_hash) or holder is None:
+            security_log.about(target=holder.id if holder is not None else None)
             raise WrongCredentials
+        security_log.about(target=holder.id)
         self._attempts.forget_one(*limits)
         require_active(account)
         return self._session(holder.id, standing, account)

@@ -11,6 +11,7 @@ from commands.event_pages import bounded
 from commands.folders import FolderTrees
 from commands.ports import Blobs, EventLog
 from commands.references import resolve_blobs
+from commands.security_log import read_by_role
 from domain.codec import today
 from domain.cursor import resume_point
 from domain.errors import BeforeFirstEvent, ChatNotFound
@@ -140,8 +141,11 @@ class ChatReader:
 
 def require_reader(view: ChatView, principal: Principal, chat_id: UUID) -> None:
     """Raises ``ChatNotFound``, also where the chat exists. Admins and auditors read every chat, also a deleted one."""
-    if not (view.may_read(principal.user_id) or (view.version and principal.reads_everything)):
+    if view.may_read(principal.user_id):
+        return
+    if not (view.version and principal.reads_everything):
         raise ChatNotFound(chat_id)
+    read_by_role(principal.user_id, principal.role, str(chat_stream(chat_id)))
 
 
 async def leave_gone_folder(folders: FolderTrees, chat: ChatView) -> None:

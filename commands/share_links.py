@@ -9,6 +9,7 @@ from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.ports import Appended, Claim, CommandKey, EventLog
 from commands.positions import ListWaits, require_projected
+from commands.security_log import read_by_role
 from domain.chat.state import Chat
 from domain.errors import ChatNotFound
 from domain.event import Actor
@@ -92,6 +93,8 @@ class ShareLinks:
             raise ChatNotFound(link_id)
         _, chat = await self._chats.state(stream.id)
         reads_everything = principal.reads_everything and chat.share is not None and chat.share.share_id == link_id and not chat.deleted
-        if not (reads_everything or chat.may_see_snapshot(link_id, principal.user_id)):
-            raise ChatNotFound(link_id)
+        if not chat.may_see_snapshot(link_id, principal.user_id):
+            if not reads_everything:
+                raise ChatNotFound(link_id)
+            read_by_role(principal.user_id, principal.role, str(stream))
         return link_id, stream.id, chat

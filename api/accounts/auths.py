@@ -16,6 +16,7 @@ from litestar.params import JSONBody
 
 from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
 from commands.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
+from commands.security_log import about
 from domain.errors import AccountInactive, NotAuthenticated
 from domain.user import Account, UserRole
 
@@ -177,6 +178,7 @@ class AuthsController(Controller):
         """Make an account for another person (admin). The response holds no token: they sign in themselves."""
         fields = profile(profile_image_url=data.profile_image_url)
         user_id, account = await accounts.add(principal, data.name, data.email, data.password, data.role, fields=fields)
+        about(target=user_id, new_role=data.role)
         return user_of(user_id, account)
 
 
@@ -190,6 +192,7 @@ def profile(**fields: str | None) -> dict[str, str]:
 
 
 def signed_in(session: SignedIn, request: Request[Any, Any, Any]) -> Response[SessionOut]:
+    about(account=session.principal.user_id, role=session.principal.role)
     out = session_of(session.token, session.expires_at, session.principal.user_id, session.account)
     return Response(out, cookies=[cookie(request, session.token, session.lifetime_s)])
 

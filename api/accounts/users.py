@@ -13,6 +13,7 @@ from api.accounts.auths import Picture, UserOut, picture_of, profile, user_of
 from api.request.caller import Caller
 from commands.accounts import Accounts, require_admin
 from commands.ports import Activity, UserList
+from commands.security_log import about
 from domain.errors import BadRequest
 from domain.user import ChangeSettings, DeactivateUser, UserRole
 
@@ -101,6 +102,7 @@ class UsersController(Controller):
         accounts: NamedDependency[Accounts],
     ) -> UserOut:
         """Change an account's role, name, picture or password (admin). What the role no longer allows ends at once, on every process."""
+        about(changed=[name for name, value in msgspec.structs.asdict(data).items() if value], new_role=data.role)
         account = await accounts.update(
             caller.principal,
             user_id,

@@ -13,6 +13,7 @@ from api.chats.chat_json import chat_to_json
 from api.chats.list_items import ChatListOut, PageNumber, list_out, page_bounds
 from api.request.caller import Caller
 from commands.chat_lists import ChatLists
+from commands.security_log import read_by_role
 from commands.whole_lists import WholeLists
 from domain.errors import Forbidden
 from projections.chat import ChatView
@@ -58,6 +59,7 @@ class AllChatsController(Controller):
 def require_reader_of_everything(caller: Caller) -> None:
     if not caller.principal.reads_everything:
         raise Forbidden("other people's chats are for admins and auditors")
+    read_by_role(caller.user_id, caller.principal.role, "other people's chats")
 
 
 def array(chats: AsyncIterator[tuple[UUID, ChatView]]) -> Stream:

@@ -66,7 +66,7 @@ def start_failures(settings: Settings) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FOR_THE_OPERATOR:
             raise
-        raise Failed(f"The data folder {settings.data} cannot be used: {error}") from None
+        raise Failed(f"{error.filename or settings.data} cannot be used: {error.strerror}") from None
 
 
 @click.group()

@@ -2,10 +2,15 @@
 
 import contextlib
 import logging
+import logging.handlers
+import os
 import sys
-from typing import Literal, TextIO, cast
+from pathlib import Path
+from typing import Any, Literal, TextIO, cast
 
 import structlog
+
+from commands import security_log
 
 
 class LossyFile:
@@ -24,8 +29,32 @@ class LossyFile:
             self._file.flush()
 
 
-def configure(level: str, form: Literal["console", "json"]) -> None:
-    """Send everything, uvicorn's own lines too, to stderr in one form."""
+class SecurityFile(logging.handlers.WatchedFileHandler):
+    """Appends, also after the file was moved away; only its owner may read it. Loses a record rather than fail what is recorded."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, "a", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        structlog.get_logger("security").error("security_log_not_written", file=self.baseFilename)
+
+
+def write_security_log_to(path: Path | None) -> SecurityFile | None:
+    """Records of the security log go to the end of this file from now on; with None, to where everything goes. Raises ``OSError``."""
+    if path is None:
+        security_log.write_lines_with(None)
+        return None
+    file = SecurityFile(path)
+    security_log.write_lines_with(lambda line: file.emit(logging.makeLogRecord({"msg": line})))
+    return file
+
+
+def configure(level: str, form: Literal["console", "json"], security_file: Path | None = None) -> None:
+    """Send everything, uvicorn's own lines too, to stderr in one form; records of the security log to a file of their own if one is given.
+
+    Raises ``OSError`` if that file cannot be written.
+    """
+    write_security_log_to(security_file)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -72,7 +72,7 @@ def run(settings: Settings) -> None:
 
     Raises ``CannotListen``, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``, ``DatabaseError``.
     """
-    configure(settings.log_level, settings.log_format)
+    configure(settings.log_level, settings.log_format, settings.security_log)
     listening = listen(settings.host, settings.port)
     with contextlib.closing(listening), database(settings) as (dsn, embedded):
         require_connections(dsn, settings.workers, least=CONNECTIONS_LEAST, most=CONNECTIONS_MOST)

@@ -5,8 +5,8 @@ our own origin, or from one that the settings name. Connections that are no requ
 ``Accounts.redeem`` (a ticket), and ``require_approved``.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from litestar import Request
@@ -14,6 +14,7 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 
+from api.request import security_log
 from api.request.cors import may_use_cookie
 from commands.accounts import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
@@ -60,6 +61,7 @@ async def require_signed_in(connection: ASGIConnection[Any, Any, Any, Any], hand
 
     A route that carries ``PUBLIC`` needs no account. Raises ``NotAuthenticated``, ``AccountInactive``, ``Forbidden``.
     """
+    security_log.begin(cast(MutableMapping[str, Any], connection.scope))
     if handler.opt.get(PUBLIC):
         return
     request: Request[Any, Any, Any] = Request(connection.scope)

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from adapters.delivery.hub import Hub
 from commands.accounts import READS_EVERYTHING, Accounts, Principal
 from commands.chats import Chats
+from commands.security_log import read_by_role
 from domain.chat.facts import ChatUnshared
 from domain.codec import decode_event
 from domain.event import StoredEvent
@@ -91,7 +92,10 @@ class LiveConnections:
         reads_everything = principal.role in READS_EVERYTHING
         match stream.kind:
             case "user":
-                return stream.id == principal.user_id or reads_everything, False
+                own = stream.id == principal.user_id
+                if reads_everything and not own:
+                    read_by_role(principal.user_id, principal.role, str(stream))
+                return own or reads_everything, False
             case "chat":
                 lock = self._asked.get(stream)
                 if lock is None:
@@ -100,7 +104,10 @@ class LiveConnections:
                     version, chat = await self.chats.state(stream.id, fresh=False)
                     if version < at_least or not chat.may_read(principal.user_id):
                         _, chat = await self.chats.state(stream.id)
-                readable = chat.may_read(principal.user_id) or (reads_everything and chat.owner_id is not None)
+                readable = chat.may_read(principal.user_id)
+                if not readable and reads_everything and chat.owner_id is not None:
+                    read_by_role(principal.user_id, principal.role, str(stream))
+                    readable = True
                 return readable, chat.may_write(principal.user_id)
             case _:
                 return False, False

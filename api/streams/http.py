@@ -20,6 +20,7 @@ from api.streams.tailing import StreamTail
 from commands.accounts import Principal
 from commands.event_pages import bounded
 from commands.ports import Blobs, EventLog
+from commands.security_log import read_by_role
 from domain.cursor import Cursor, resume_point
 from domain.errors import BadRequest, Forbidden, Overloaded, StreamNotFound
 from domain.event import StoredEvent
@@ -172,6 +173,7 @@ class StreamsController(Controller):
         """The whole log in commit order (auditor, admin). Here a cursor's number is a position."""
         if not caller.principal.reads_everything:
             raise Forbidden("the whole log is for auditors and admins")
+        read_by_role(caller.user_id, caller.principal.role, "the whole log")
         head = await log.head()
         point = resume_point(after, epoch, head)
         page = bounded(await log.read_log(after=point.after, limit=limit))

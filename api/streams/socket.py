@@ -15,6 +15,7 @@ import structlog
 
 from adapters.delivery.hub import Batch, Segment, Subscription
 from api.request.errors import error_status
+from api.request.security_log import record_socket
 from api.streams.frames import (
     Authenticate,
     Close,
@@ -280,6 +281,7 @@ class Socket:
             about = effect.id if isinstance(effect, StartSubscription) else None
             if isinstance(effect, StartSubscription):
                 self.protocol.left(effect.stream)
+            record_socket(error, self.principal.user_id)
             self.send_reply(error_frame(error, about))
 
     async def _mark_read(self, stream: Stream, version: int) -> None:
@@ -293,6 +295,7 @@ class Socket:
         try:
             principal = await self.context.authenticate(token)
         except StenographError as error:
+            record_socket(error, self.principal.user_id)
             self.close(Close(error_status(error).close, error.detail))
             return
         if principal.user_id != self.principal.user_id:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from api.request import security_log
 from api.request.authentication import bearer_of, require_approved
 from api.request.errors import error_status
 from api.streams.frames import Close, frame
@@ -15,6 +16,7 @@ from api.streams.socket_context import SocketContext
 from api.streams.tailing import StreamTail
 from api.streams.websocket_protocol import FRAMES, AsgiWire
 from commands.accounts import Principal
+from commands.security_log import record
 from domain.errors import StenographError
 
 Scope = MutableMapping[str, Any]
@@ -50,6 +52,7 @@ class WebSockets:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
+        security_log.begin(scope)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if self._going_away:
             # Refused before it is accepted: a socket that is opened and closed at once may be cut before its client reads why.
@@ -60,12 +63,14 @@ class WebSockets:
         self._sockets.add(socket)
         try:
             if not self._origin_allowed(headers):
+                record("refused", code="origin_refused", origin=headers.get("origin"))
                 socket.close(Close(1008, "this origin is not on the list"))
             else:
                 principal = await self._by_request(headers, scope)
                 del headers
                 await socket.run(principal)
         except StenographError as error:
+            security_log.record_socket(error, None)
             socket.close(Close(error_status(error).close, error.detail))
         except OSError:
             pass  # the client is gone; what it missed stands in the log
