@@ -242,7 +242,7 @@ async def assemble(
         """Whether Postgres answered within the lease. A process that it did not answer serves nothing from memory."""
         return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
 
-    chats = Chats(log, kept_max=settings.folds_kept_max)
+    chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))

@@ -47,6 +47,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ImportRefused: ErrorStatus(400, 1008),
     errors.BadLine: ErrorStatus(400, 1008),
     errors.ModelNotFound: ErrorStatus(400, 1008),  # as in the reference; 404 below /v1
+    errors.TooLarge: ErrorStatus(413, 1008),
     errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference
     errors.TaskNotFound: ErrorStatus(404, 1008),
     errors.FolderNotFound: ErrorStatus(404, 1008),
