@@ -17,7 +17,7 @@ from litestar.params import JSONBody
 from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
 from commands.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
 from commands.security_log import about
-from domain.errors import AccountInactive, NotAuthenticated
+from domain.errors import AccountInactive, Forbidden, NotAuthenticated
 from domain.user import Account, UserRole
 
 PICTURE: Final = "/user.png"
@@ -125,7 +125,9 @@ class AuthsController(Controller):
 
     @get("/signout", opt={PUBLIC: True})
     async def sign_out_by_get(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
-        """As the reference has it."""
+        """As the reference has it. A browser that only looks for a picture or a frame at this address signs nobody out."""
+        if request.headers.get("sec-fetch-dest", "empty") not in ("empty", "document"):
+            raise Forbidden("a picture or a frame of a page signs nobody out")
         return await signed_out(request, accounts)
 
     @post("/signout", status_code=200, opt={PUBLIC: True})
