@@ -58,6 +58,11 @@ from api.chats.read_receipts import ReadReceiptWriter, ReadsController
 from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
+from api.compatibility.absent import AbsentController
+from api.compatibility.instance import InstanceController
+from api.compatibility.model_tasks import ModelTasksController
+from api.compatibility.pictures import PicturesController
+from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.completions import CompletionsController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
@@ -131,6 +136,12 @@ SIGNED_IN: Sequence[type[Controller]] = (
     TasksController,
     ModelsController,
     OpenAIController,
+    OpenAIAliasController,
+    CompletionsAliasController,
+    ModelTasksController,
+    InstanceController,
+    PicturesController,
+    AbsentController,
     StreamsController,
 )
 

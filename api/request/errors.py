@@ -134,7 +134,7 @@ def problem(
 ) -> Response[dict[str, Any]]:
     """The answer that says ``code`` and ``detail``, in the shape that the clients of this route read."""
     security_log.note_code(request.scope, code)
-    if request.url.path.startswith(openai_errors.PATH):
+    if request.url.path.startswith(openai_errors.PATHS):
         status = openai_errors.STATUSES.get(code, status)
         return Response(openai_errors.shaped(status, code, detail, more), status_code=status, headers=headers)
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code, **more}
