@@ -7,6 +7,7 @@ import functools
 import gc
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
@@ -179,7 +180,8 @@ async def serve(
     try:
         system = await on_postgres(settings, dsn, await current_epoch(dsn, known))
     except FAILURES as error:
-        raise DatabaseUnreachable(f"{type(error).__name__}: {error}") from error
+        hint = "; name the file of its authority with sslrootcert" if isinstance(error, ssl.SSLCertVerificationError) else ""
+        raise DatabaseUnreachable(f"{type(error).__name__}: {error}{hint}") from error
     registry = registry_of(system)
     publisher: MetricsPublisher | None = None
     if slot is not None and memory is not None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from api.request import security_log
 from api.request.authentication import bearer_of, require_approved
 from api.request.errors import error_status
+from api.request.security_headers import HEADERS
 from api.streams.frames import Close, frame
 from api.streams.socket import Receive, Socket
 from api.streams.socket_context import SocketContext
@@ -29,7 +30,7 @@ GOODBYE_S: Final = 1.0  # how long the last frames may take
 
 async def refuse(send: Send) -> None:
     """Refuse the handshake while the server goes away: the client is to come back soon."""
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"1")]
+    headers = [*HEADERS.items(), (b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"1")]
     await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": b"the server is going away"})
 
