@@ -15,7 +15,7 @@ from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from commands.ports import Appended, AppendRequest, KnownCommand
 from domain.codec import OUTLINE_END
-from domain.errors import LogUnavailable
+from domain.errors import StenographError
 from domain.event import StoredEvent
 from domain.stream import Stream
 
@@ -141,7 +141,7 @@ class PostgresLog(LogReads):
             if self.appender.failing is not None and not self.appender.waiting_events:
                 try:
                     await self.reader.fetch(PROBE_APPEND, b'"%s"' % secrets.token_hex(PROBE_BYTES).encode())
-                except (LogUnavailable, *FAILURES) as error:
+                except (StenographError, *FAILURES) as error:
                     logger.warning("append_probe_failed", error=str(error))
                 else:
                     self.appender.failing = None
