@@ -74,7 +74,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     security_log: Annotated[
         Path | None,
-        Meta(description="The file for the security log, one JSON object a line. Unset: with everything else that is logged, at the level `info`."),
+        Meta(
+            description="The file for the security log, one JSON object a line. Unset: with everything else that is logged, at the level `info`."
+        ),
     ] = None
 
     # Models
