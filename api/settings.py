@@ -71,11 +71,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=64, description="Server processes on this machine.")] = 1
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="The least that is logged.")] = "info"
     log_format: Annotated[Literal["console", "json"], Meta(description="For people, or one JSON object a line.")] = "console"
-
     security_log: Annotated[
         Path | None,
         Meta(
-            description="The file for the security log, one JSON object a line. Unset: with everything else that is logged, at the level `info`."
+            description="The file for the security log, one JSON object a line. "
+            "Unset: with everything else that is logged, at the level `info`."
         ),
     ] = None
 
