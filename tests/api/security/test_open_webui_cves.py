@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from api.settings import Settings
 from tests.adapters.providers.scripted import DONE, said
 from tests.adapters.providers.test_openai_answer import read
-from tests.api.conftest import Running, User
+from tests.api.conftest import Running, User, running
 
 pytestmark = pytest.mark.anyio
 SCRIPT = "<script>alert(1)</script>"
@@ -262,11 +264,11 @@ async def test_cve_2026_109286_the_account_route_hands_no_token_to_a_caller_with
 
 @contextlib.asynccontextmanager
 async def listening() -> AsyncIterator[tuple[str, list[bytes]]]:
-    """An address that notes who comes."""
+    """An address that notes what comes, and answers nothing."""
     came: list[bytes] = []
 
     async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        came.append(await reader.read(100))
+        came.append(await reader.read(65_536))
         writer.close()
 
     listener = await asyncio.start_server(note, "127.0.0.1", 0)
@@ -288,6 +290,27 @@ async def test_cve_2026_45400_45401_54020_45338_54008_and_45347_no_address_in_a_
             await user.get(f"/api/v1/chats/{chat_id}/export", format=form)
         await asyncio.wait_for(server.settled(), 30)
         assert came == []
+
+
+async def test_cve_2026_109292_a_model_server_gets_nothing_that_opens_the_account_that_asks(settings: Settings) -> None:
+    async with listening() as (url, came):
+        base = url.removesuffix("/x.png")
+        given = msgspec.structs.replace(
+            settings, openai_base_urls=(base,), openai_api_keys=("the-server-s-own-key",), ollama_base_urls=(base,)
+        )
+        async with running(given) as server:
+            user = await server.sign_up()
+            user.http.cookies.set("token", user.token)
+            chat_id = await user.new_chat()
+            question = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+            headers = {"x-forwarded-for": "192.0.2.7", "x-secret": "a header of the browser", "origin": server.url}
+            await user.post("/api/chat/completions", {**question, "chat_id": chat_id, "session_id": "x"}, **headers)
+            await user.post("/v1/chat/completions", question, **headers)
+            await user.http.get("/api/models", headers=headers)
+        sent = b"".join(came).decode(errors="replace")
+    assert "the-server-s-own-key" in sent, "it was asked"
+    for secret in (user.token, "cookie", user.email, "192.0.2.7", "a header of the browser"):
+        assert secret not in sent and secret not in sent.lower()
 
 
 @pytest.mark.parametrize("dest", ["image", "iframe", "script", "style"])
@@ -324,7 +347,7 @@ async def test_cve_2024_12537_and_12534_a_stranger_makes_the_server_parse_nothin
             assert answer.status_code == 401, path
 
 
-async def test_cve_2024_7999_a_multipart_body_without_an_end_is_refused(server: Running) -> None:
+async def test_cve_2024_7999_and_9840_a_multipart_body_without_an_end_is_refused(server: Running) -> None:
     user = await server.sign_up()
     for boundary in ("", "x" * 5_000, "-" * 70):
         headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
