@@ -69,7 +69,7 @@ from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.formats.event_json import encode_event
-from api.process.docs_page import docs_assets, openapi_config, send_docs_policy
+from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
@@ -79,6 +79,7 @@ from api.request.errors import HANDLERS
 from api.request.request_id import send_request_id
 from api.request.security_headers import send_security_headers
 from api.request.security_log import record_response
+from api.schema import openapi_config, public_routes
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
@@ -383,7 +384,8 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         "caller": Provide(provide_caller),
         "principal": Provide(provide_principal),
     }
-    return Litestar(
+    described = openapi_config()
+    app = Litestar(
         route_handlers=[
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
@@ -395,10 +397,12 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id, send_docs_policy, send_security_headers, record_response],
-        openapi_config=openapi_config(),
+        openapi_config=described,
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # api/process/logging.py has set it up
     )
+    described.public = public_routes(app)
+    return app
 
 
 def connections(settings: Settings) -> list[ConfiguredProvider]:

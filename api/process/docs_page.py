@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from litestar import Request
 from litestar.datastructures.headers import CacheControlHeader
-from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
@@ -53,10 +52,6 @@ class DocsPage(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         return PAGE.encode()
-
-
-def openapi_config() -> OpenAPIConfig:
-    return OpenAPIConfig(title="Stenograph", version="1", path=PATH, render_plugins=[DocsPage()])
 
 
 def docs_assets() -> Router:
