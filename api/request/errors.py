@@ -74,14 +74,19 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ProviderFailed: ErrorStatus(502, 1011),
 }
 
-# Of what Litestar refuses by itself.
+# Of what Litestar and the HTTP protocol below it refuse by themselves.
 CODES: Final[Mapping[int, str]] = {
+    400: "bad_request",
     401: "not_authenticated",
     403: "forbidden",
     404: "no_such_route",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
+    414: "uri_too_long",
     415: "unsupported_media_type",
+    429: "too_many_connections",
+    431: "headers_too_large",
 }
 
 
