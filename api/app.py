@@ -69,6 +69,7 @@ from api.completions.tasks import TasksController
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
+from api.request.bodies import SMALL_BYTES, BodyMemory, bounded_bodies
 from api.request.caller import provide_caller
 from api.request.cors import cors_for
 from api.request.errors import HANDLERS
@@ -104,7 +105,6 @@ from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from projections.projection import Projection
 
-BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
 PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
@@ -299,6 +299,7 @@ async def assemble(
         reads=reads,
         seen=seen,
         sockets=WebSockets(context),
+        body_memory=BodyMemory(settings.bodies_bytes_max),
         projectors=projectors,
     )
 
@@ -327,6 +328,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "accounts": system.accounts,
         "activity": stores.activity,
         "blobs": blobs,
+        "body_memory": system.body_memory,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
         "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts),
         "chat_params": ChatParams(chats, reader, blobs),
@@ -363,6 +365,11 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
     def given(name: str) -> Provide:
         return Provide(lambda: parts[name], sync_to_thread=False)
 
+    def body_memory() -> BodyMemory:
+        memory = parts["body_memory"]
+        assert isinstance(memory, BodyMemory)
+        return memory
+
     dependencies: dict[str, Any] = {
         **{name: given(name) for name in parts},
         "any_principal": Provide(provide_any_principal),
@@ -371,7 +378,7 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
     }
     return Litestar(
         route_handlers=[
-            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
+            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in], middleware=[bounded_bodies(body_memory)]),
             OpsController,
             asgi("/ws", copy_scope=False)(sockets),
             create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name]),
@@ -395,7 +402,7 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
                 )
             ],
         ),
-        request_max_body_size=BODY_BYTES_MAX,
+        request_max_body_size=SMALL_BYTES,
         logging_config=None,  # api/process/logging.py has set it up
     )
 

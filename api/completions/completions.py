@@ -12,6 +12,7 @@ from litestar.params import JSONBody, SkipValidation
 from adapters.delivery.hub import Hub
 from api.completions.answering import answer
 from api.completions.parameters import require_messages, require_parameters
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
@@ -55,7 +56,7 @@ class CompletionsController(Controller):
     path = "/api/chat"
     tags = ("completions",)
 
-    @post("/completions", status_code=200)
+    @post("/completions", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],

@@ -14,6 +14,7 @@ from litestar.params import FromPath, JSONBody, SkipValidation
 from adapters.delivery.hub import Hub
 from api.completions.answering import answer
 from api.completions.completions import turn_of
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
@@ -57,7 +58,7 @@ class OpenAIController(Controller):
                 return listed(model)
         raise ModelNotFound(wanted)
 
-    @post("/chat/completions", status_code=200)
+    @post("/chat/completions", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],
