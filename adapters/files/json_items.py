@@ -134,6 +134,8 @@ def end_of(data: memoryview) -> tuple[int, str | None]:
     """The size of the value that ``data`` begins with, or what is wrong with it."""
     try:
         _raw.decode(data)
+    except RecursionError:
+        return 0, "it is nested too deeply"
     except msgspec.DecodeError as error:
         trailing = TRAILING.search(str(error))
         if trailing is None:
