@@ -11,8 +11,8 @@ from typing import Final, Literal
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.process.server_config import ServerConfig
 from api.request.errors import CODES, MEDIA_TYPE
+from api.request.server_config import ServerConfig
 
 LINGER_S: Final = 2.0  # for a client that still sends to read why it is refused: a close at once may take the response from it
 DISCARDED_BYTES_MAX: Final = 256 * 1024  # read and dropped of a body whose response was sent before it was read

@@ -27,8 +27,8 @@ from api.process.http_protocol import BoundedHttpProtocol
 from api.process.logging import configure
 from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish_parent_metrics
 from api.process.server import EPOCH_FILE, FAREWELL_S, System
-from api.process.server_config import ServerConfig
 from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
+from api.request.server_config import ServerConfig
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
 

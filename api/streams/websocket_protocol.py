@@ -14,7 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from api.process.server_config import ServerConfig
+from api.request.server_config import ServerConfig
 from api.streams.frames import TOO_FAST, FrameRate
 
 FRAMES: Final = "stenograph.frames"

@@ -19,12 +19,19 @@ BASES: dict[str, dict[str, Any]] = {
     "/api/chat/completions": {"model": "demo:1", "messages": [{"role": "user", "content": "x"}], "session_id": "tab"},
     "/v1/chat/completions": {"model": "demo:1", "messages": [{"role": "user", "content": "x"}]},
     "/api/v1/users/user/settings/update": {"ui": {}},
+    "/api/v1/tasks/{task}/completions": {"model": "demo:1", "messages": [{"role": "user", "content": "x"}]},
+}
+BASES |= {
+    "/openai/chat/completions": BASES["/v1/chat/completions"],
+    "/api/v1/chat/completions": BASES["/api/chat/completions"],
 }
 FREE_FIELDS = {  # of bodies that are no struct of their own
     "/v1/chat/completions": [*CHECKS, "model", "messages"],
     "/api/v1/users/user/settings/update": ["ui"],
 }
-FREE_FIELDS["/api/chat/completions"] = [
+FREE_FIELDS["/openai/chat/completions"] = FREE_FIELDS["/v1/chat/completions"]
+FREE_FIELDS["/api/v1/tasks/{task}/completions"] = [*FREE_FIELDS["/v1/chat/completions"], "prompt", "chat_id"]
+FREE_FIELDS["/api/v1/chat/completions"] = FREE_FIELDS["/api/chat/completions"] = [
     *FREE_FIELDS["/v1/chat/completions"],
     *("chat_id", "session_id", "id", "parent_id", "parent_message", "user_message", "message_ids", "params", "files", "features"),
     *("variables", "model_item", "background_tasks", "tool_servers"),
@@ -108,7 +115,7 @@ async def furnished(server: Running) -> tuple[User, dict[str, str]]:
     chat_id = await admin.new_chat()
     message = await admin.add(chat_id, "Hello")
     folder = (await admin.post("/api/v1/folders/", {"name": "F"})).json()
-    ids = {"chat_id": chat_id, "message_id": message["message_id"], "folder_id": folder["id"], "user_id": other.id}
+    ids = {"chat_id": chat_id, "message_id": message["message_id"], "folder_id": folder["id"], "user_id": other.id, "task": "title"}
     return admin, ids
 
 

@@ -1,4 +1,4 @@
-"""Files from elsewhere that no decoder can read: nested beyond its stack, or no UTF-8. Each is refused by its name, and no file ends a run."""
+"""Files from elsewhere that no decoder can read: nested beyond its stack, or no UTF-8. Each is refused by its name."""
 
 import io
 from collections.abc import Callable
