@@ -59,6 +59,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._reads_on():
+            self._discard(len(data))
             return
         self._message_ended = False
         body_bytes = self._body_bytes if self._part == "body" else None
@@ -196,6 +197,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             "connection: close",
         ]
         self.transport.write("\r\n".join((*lines, *headers, "", "")).encode() + body)
+
+    def _discard(self, size: int) -> None:
+        """Count what is dropped of a refused request. Beyond the bound nothing is read: a client that goes on sending has to wait."""
+        self._discarded_bytes += size
+        if self._discarded_bytes > DISCARDED_BYTES_MAX and not self.transport.is_closing():
+            self.flow.pause_reading()
 
     def _linger(self) -> None:
         """Close, and drop what still comes for a while: a close with unread data would discard the response on its way to the client."""

@@ -4,6 +4,7 @@ Litestar refuses a body beyond its route's size before it reads it; a guard has 
 (``authentication.py``). The rest is told from the bytes as they come in: nothing is decoded that would be refused.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -18,6 +19,10 @@ SMALL_BYTES: Final = 128 * 1024  # a route that says nothing has this
 FIELDS_BYTES: Final = 1024 * 1024  # settings, folders, parameters, lists of people
 CONTENT_BYTES: Final = 16 * 1024 * 1024  # messages and whole chats
 
+COSTLY_VALUES: Final = 10_000  # of one body; one with fewer is decoded at once
+VALUE_S: Final = 0.5e-6  # of the event loop, for one value that is decoded and looked through
+SHARE_MAX: Final = 0.2  # of the event loop, for all costly bodies together
+
 _NOTHING: Final[HTTPRequestEvent] = {"type": "http.request", "body": b"", "more_body": False}
 
 
@@ -27,6 +32,7 @@ class BodyMemory:
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.held_bytes = 0
+        self._next_s = 0.0  # when the next costly body may be decoded
 
     def reserve(self, size: int) -> None:
         """Raises ``Overloaded`` when there is no room beside the others. A body that is alone has room."""
@@ -36,6 +42,17 @@ class BodyMemory:
 
     def release(self, size: int) -> None:
         self.held_bytes -= size
+
+    def delay_s(self, values: int, now_s: float) -> float:
+        """How long a body with so many values has to wait, so that everything else gets its turns between one costly body and the next.
+
+        Nothing decodes in a thread beside the event loop: the decoder holds Python's lock. ``now_s`` only goes forward.
+        """
+        if values < COSTLY_VALUES:
+            return 0.0
+        begin_s = max(now_s, self._next_s)
+        self._next_s = begin_s + values * VALUE_S / SHARE_MAX
+        return begin_s - now_s
 
 
 class BoundedBody:
@@ -72,6 +89,9 @@ class BoundedBody:
             self._add(message["body"])
             if not message["more_body"]:
                 self._state = "read"
+                delay_s = self._memory.delay_s(self._shape.values, asyncio.get_running_loop().time())
+                if delay_s:
+                    await asyncio.sleep(delay_s)
         return message
 
     def _add(self, piece: bytes) -> None:

@@ -8,13 +8,29 @@ from typing import Final
 from domain.errors import BadRequest, BodyTooLarge
 
 DEPTH_MAX: Final = 200
-CONTAINERS_MAX: Final = 250_000  # objects and arrays
-VALUES_MAX: Final = 1_000_000
+CONTAINERS_MAX: Final = 100_000  # objects and arrays
+VALUES_MAX: Final = 250_000
+COLLAPSED: Final = 4  # how often the innermost pairs are removed before brackets are looked at one by one
 VALUE_BYTES: Final = 64  # of memory, for one decoded value: an empty object
 
 _BRACKETS: Final = b"[]{}"
 _ALL_BUT_BRACKETS: Final = bytes(sorted(set(range(256)) - set(_BRACKETS)))
 _OPENING: Final = frozenset(b"[{")
+
+
+def deepest_and_end(brackets: bytes, depth: int) -> tuple[int, int]:
+    """The greatest depth and the last one, of brackets that begin at ``depth``. It looks no further once that is too much."""
+    deepest = depth
+    for bracket in brackets:
+        if bracket in _OPENING:
+            depth += 1
+            if depth > deepest:
+                deepest = depth
+                if deepest > DEPTH_MAX:
+                    break
+        else:
+            depth -= 1
+    return deepest, depth
 
 
 class JsonShape:
@@ -45,15 +61,17 @@ class JsonShape:
         if self._depth + opened <= DEPTH_MAX:
             self._depth += opened - outside.count(b"]") - outside.count(b"}")
             return
-        depth = self._depth
-        for bracket in outside.translate(None, _ALL_BUT_BRACKETS):
-            if bracket in _OPENING:
-                depth += 1
-                if depth > DEPTH_MAX:
-                    raise BadRequest(f"expected JSON that is nested at most {DEPTH_MAX} deep")
-            else:
-                depth -= 1
-        self._depth = depth
+        brackets = outside.translate(None, _ALL_BUT_BRACKETS)
+        # Without the innermost pairs, which are most of it, the rest is short. What is left is less deep by one for each time.
+        short = brackets
+        for _ in range(COLLAPSED):
+            short = short.replace(b"{}", b"").replace(b"[]", b"")
+        deepest, end = deepest_and_end(short, self._depth)
+        if deepest > DEPTH_MAX - 2 * COLLAPSED:
+            deepest, end = deepest_and_end(brackets, self._depth)
+        if deepest > DEPTH_MAX:
+            raise BadRequest(f"expected JSON that is nested at most {DEPTH_MAX} deep")
+        self._depth = end
 
     def _outside_strings(self, piece: bytes) -> bytes:
         """The piece without its strings. Escapes are removed first: then every quote that is left begins or ends a string."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.request.bodies import CONTENT_BYTES, FIELDS_BYTES, SMALL_BYTES
+from api.request.bodies import CONTENT_BYTES, COSTLY_VALUES, FIELDS_BYTES, SHARE_MAX, SMALL_BYTES, VALUE_S, BodyMemory
 from api.request.json_shape import CONTAINERS_MAX, DEPTH_MAX, VALUES_MAX, JsonShape
 from api.settings import MIB, Settings
 from domain.errors import BadRequest, BodyTooLarge
@@ -80,6 +81,24 @@ def test_a_text_with_too_many_values_is_refused_at_the_bound(piece: bytes, most:
     shape.feed(b"[" + piece * (most - 1))
     with pytest.raises(BodyTooLarge):
         shape.feed(piece * 2)
+
+
+# ------------------------------------------------------------------------------------------------------------ turns
+
+
+def test_costly_bodies_take_no_more_than_their_share_of_the_loop_together() -> None:
+    memory = BodyMemory(MIB)
+    begin_s = [10.0 + memory.delay_s(VALUES_MAX, 10.0) for _ in range(5)]
+    decode_s = VALUES_MAX * VALUE_S
+    assert begin_s[0] == 10.0
+    assert [later - earlier for earlier, later in pairwise(begin_s)] == pytest.approx([decode_s / SHARE_MAX] * 4)
+    assert memory.delay_s(VALUES_MAX, 1000.0) == 0.0
+
+
+def test_a_body_with_few_values_never_waits() -> None:
+    memory = BodyMemory(MIB)
+    memory.delay_s(VALUES_MAX, 0.0)
+    assert memory.delay_s(COSTLY_VALUES - 1, 0.0) == 0.0
 
 
 # ------------------------------------------------------------------------------------------------------------- routes
