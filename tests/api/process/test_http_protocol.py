@@ -140,6 +140,19 @@ async def test_a_body_is_not_read_on_after_its_refusal(settings: Settings) -> No
         assert await raw.ended() == b""
 
 
+async def test_a_refused_client_that_goes_on_sending_is_not_read_any_further(settings: Settings) -> None:
+    async with bounded(settings) as (_, connect):
+        raw = await connect()
+        await raw.send(GET + b"x: " + b"a" * 2 * settings.head_bytes_max)
+        sent, all_of_it = 0, 64 * KIB * KIB
+        with contextlib.suppress(ConnectionError):
+            while sent < all_of_it:
+                async with asyncio.timeout(WAIT_S):
+                    await raw.send(b"a" * 64 * KIB)
+                sent += 64 * KIB
+        assert sent < all_of_it // 2  # what the buffers of the system hold
+
+
 async def test_a_small_rest_of_a_refused_body_does_not_cost_the_connection(settings: Settings) -> None:
     async with bounded(settings) as (_, connect):
         raw = await connect()
