@@ -33,6 +33,20 @@ def deepest_and_end(brackets: bytes, depth: int) -> tuple[int, int]:
     return deepest, depth
 
 
+def depth_after(brackets: bytes, depth: int) -> int:
+    """The depth after brackets that begin at ``depth``. Raises ``BadRequest`` when one of them is too deep."""
+    # Without the innermost pairs, which are most of it, the rest is short. What is left is less deep by two for each time.
+    short = brackets
+    for _ in range(COLLAPSED):
+        short = short.replace(b"{}", b"").replace(b"[]", b"")
+    deepest, end = deepest_and_end(short, depth)
+    if deepest > DEPTH_MAX - 2 * COLLAPSED:
+        deepest, end = deepest_and_end(brackets, depth)
+    if deepest > DEPTH_MAX:
+        raise BadRequest(f"expected JSON that is nested at most {DEPTH_MAX} deep")
+    return end
+
+
 class JsonShape:
     """Fed with the pieces of one text. ``values`` counts what was seen: containers, and commas outside strings.
 
@@ -54,24 +68,14 @@ class JsonShape:
         opened = outside.count(b"[") + outside.count(b"{")
         self._containers += opened
         self.values += opened + outside.count(b",")
+        if self._depth + opened <= DEPTH_MAX:
+            self._depth += opened - outside.count(b"]") - outside.count(b"}")
+        else:
+            self._depth = depth_after(outside.translate(None, _ALL_BUT_BRACKETS), self._depth)
         if self._containers > CONTAINERS_MAX:
             raise BodyTooLarge(f"expected a body of at most {CONTAINERS_MAX} objects and arrays")
         if self.values > VALUES_MAX:
             raise BodyTooLarge(f"expected a body of at most {VALUES_MAX} values")
-        if self._depth + opened <= DEPTH_MAX:
-            self._depth += opened - outside.count(b"]") - outside.count(b"}")
-            return
-        brackets = outside.translate(None, _ALL_BUT_BRACKETS)
-        # Without the innermost pairs, which are most of it, the rest is short. What is left is less deep by one for each time.
-        short = brackets
-        for _ in range(COLLAPSED):
-            short = short.replace(b"{}", b"").replace(b"[]", b"")
-        deepest, end = deepest_and_end(short, self._depth)
-        if deepest > DEPTH_MAX - 2 * COLLAPSED:
-            deepest, end = deepest_and_end(brackets, self._depth)
-        if deepest > DEPTH_MAX:
-            raise BadRequest(f"expected JSON that is nested at most {DEPTH_MAX} deep")
-        self._depth = end
 
     def _outside_strings(self, piece: bytes) -> bytes:
         """The piece without its strings. Escapes are removed first: then every quote that is left begins or ends a string."""
