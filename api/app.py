@@ -73,6 +73,7 @@ from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
+from api.request.bodies import SMALL_BYTES, BodyMemory, bounded_bodies
 from api.request.caller import provide_caller
 from api.request.cors import cors_for
 from api.request.errors import HANDLERS
@@ -110,7 +111,6 @@ from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from projections.projection import Projection
 
-BODY_BYTES_MAX = 16 * 1024 * 1024
 SECRET_BYTES = 32
 PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
@@ -313,6 +313,7 @@ async def assemble(
         reads=reads,
         seen=seen,
         sockets=WebSockets(context),
+        body_memory=BodyMemory(settings.bodies_bytes_max),
         projectors=projectors,
     )
 
@@ -341,6 +342,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "accounts": system.accounts,
         "activity": stores.activity,
         "blobs": blobs,
+        "body_memory": system.body_memory,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
         "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts, system.list_waits),
         "chat_params": ChatParams(chats, reader, blobs),
@@ -378,6 +380,11 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
     def given(name: str) -> Provide:
         return Provide(lambda: parts[name], sync_to_thread=False)
 
+    def body_memory() -> BodyMemory:
+        memory = parts["body_memory"]
+        assert isinstance(memory, BodyMemory)
+        return memory
+
     dependencies: dict[str, Any] = {
         **{name: given(name) for name in parts},
         "any_principal": Provide(provide_any_principal),
@@ -387,7 +394,7 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
     described = openapi_config()
     app = Litestar(
         route_handlers=[
-            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
+            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in], middleware=[bounded_bodies(body_memory)]),
             OpsController,
             asgi("/ws", copy_scope=False)(sockets),
             docs_assets(),
@@ -398,7 +405,7 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         exception_handlers=HANDLERS,
         before_send=[send_request_id, send_docs_policy, send_security_headers, record_response],
         openapi_config=described,
-        request_max_body_size=BODY_BYTES_MAX,
+        request_max_body_size=SMALL_BYTES,
         logging_config=None,  # api/process/logging.py has set it up
     )
     described.public = public_routes(app)

@@ -116,6 +116,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pong_timeout_s: Annotated[Seconds, Meta(description="How long its answer may take.")] = 20.0
     outbound_buffer_bytes: Annotated[Bytes, Meta(description="What may wait for one slow reader before it is served from the log.")] = MIB
 
+    # What a client can make the server hold
+    request_line_bytes_max: Annotated[Bytes, Meta(description="The longest URL of a request.")] = 16 * KIB
+    head_bytes_max: Annotated[Bytes, Meta(description="The largest head of a request: URL and headers.")] = 64 * KIB
+    headers_max: Annotated[int, Meta(ge=8, description="Headers of one request.")] = 100
+    head_timeout_s: Annotated[Seconds, Meta(description="How long the head of a request may take, also the first of a connection.")] = 20.0
+    body_timeout_s: Annotated[Seconds, Meta(description="How long the body of a request may take for its next 64 KiB.")] = 30.0
+    keep_alive_s: Annotated[int, Meta(ge=1, description="How long an unused HTTP connection is kept.")] = 15
+    bodies_bytes_max: Annotated[
+        int, Meta(ge=MIB, description="What all bodies that one process reads and decodes at the same time may take in its memory.")
+    ] = 256 * MIB
+    connections_per_address_max: Annotated[
+        int, Meta(ge=1, description="Connections of one address to one process; loopback and trusted proxies are not counted.")
+    ] = 2048
+    sockets_before_hello_max: Annotated[
+        int, Meta(ge=1, description="WebSockets of one process that still have to say who they are; the oldest gives way to a new one.")
+    ] = 1024
+
     # The log and its readers
     tail_memory_bytes: Annotated[Bytes, Meta(description="Newest events kept in memory for readers, all streams together.")] = 64 * MIB
     folds_kept_max: Annotated[int, Meta(ge=1, description="Streams whose folded state is kept in memory.")] = 2048

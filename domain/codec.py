@@ -24,6 +24,8 @@ TYPES: Final[Mapping[str, Mapping[str, type[Any]]]] = {"chat": CHAT_TYPES, "user
 NAMES: Final[Mapping[type[Any], str]] = {fact: name for table in TYPES.values() for name, fact in table.items()}
 EVENT_BYTES_MAX: Final = 256 * 1024
 NESTING_MAX: Final = 100  # deeper JSON can overflow the stack of a decoder, and a stored event must stay readable for ever
+# What msgspec raises for bytes that are no JSON, or none that it can read: also text that is not UTF-8, or nested beyond its stack.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 EMITTED_NAME: Final = re.compile(r"[a-z][a-z0-9_:.-]{0,63}")
 
 READERS_KEPT_MAX: Final = 4096  # emitters make up names as they like

@@ -2,7 +2,7 @@
 
     StenographError
     ├── Refusal                      the answer is no; asking again the same way gives the same no
-    │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge
+    │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge, BodyTooLarge
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
@@ -87,6 +87,12 @@ class BadSearch(Refusal):
     """The search query is not valid: a token with an unknown value, or too much text."""
 
     code = "bad_search"
+
+
+class BodyTooLarge(Refusal):
+    """A request with more, or with more values, than its route accepts."""
+
+    code = "body_too_large"
 
 
 class ContentRefused(Refusal):

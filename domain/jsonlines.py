@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.codec import UNREADABLE
 from domain.errors import BadLine, BadStreamName
 from domain.stream import Stream, parse_stream
 
@@ -121,13 +122,15 @@ def parse_line(raw: bytes) -> Line:
         return _events.decode(raw)
     except msgspec.ValidationError as error:
         reason = str(error)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadLine(f"it is not JSON: {error}") from None
     try:
         if "blob" in _keys.decode(raw):
             return _blobs.decode(raw)
     except msgspec.ValidationError as error:
         reason = str(error)
+    except UNREADABLE as error:  # what the event's decoder had not come to
+        reason = f"it is not JSON: {error}"
     raise BadLine(reason)
 
 

@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from domain.codec import UNREADABLE
+
 READ_BYTES: Final = 1024 * 1024
 ITEM_BYTES_MAX: Final = 512 * 1024 * 1024  # of one item; a chat is held whole
 SPACE: Final = b" \t\r\n"
@@ -139,6 +141,8 @@ def end_of(data: memoryview) -> tuple[int, str | None]:
     """The size of the value that ``data`` begins with, or what is wrong with it."""
     try:
         _raw.decode(data)
+    except RecursionError:
+        return 0, "it is nested too deeply"
     except msgspec.DecodeError as error:
         trailing = TRAILING.search(str(error))
         if trailing is None:
@@ -232,5 +236,5 @@ def inside(window: Window, *, is_object: bool) -> Iterator[Item]:
 def decoded_key(raw: bytes) -> str:
     try:
         return msgspec.json.decode(raw, type=str)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return raw[1:-1].decode(errors="replace")

@@ -13,6 +13,7 @@ import msgspec
 
 from adapters.providers.text import storable
 from adapters.providers.transport import READ
+from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024  # read of an error's body
@@ -176,7 +177,7 @@ def error_text(body: bytes) -> str:
     """What an error's body says, for a person: the message of a JSON error, or the text."""
     try:
         return error_message(msgspec.json.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return " ".join(body.decode("utf-8", "replace").split())
 
 
@@ -184,7 +185,7 @@ def error_members(body: bytes) -> dict[str, Any]:
     """``message``, ``type``, ``code`` and ``param`` of an error in OpenAI's form, as far as they are texts or numbers."""
     try:
         decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return {}
     return members_of(decoded.get("error")) if isinstance(decoded, dict) else {}
 

@@ -19,6 +19,7 @@ from adapters.providers.ollama_answer import OllamaReader
 from adapters.providers.openai import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from adapters.providers.text import storable
 from commands.providers import Model, Part, ProviderRequest
+from domain.codec import UNREADABLE
 
 _OPTION_KEYS: Final = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p", "tfs_z", "seed", "presence_penalty", "frequency_penalty"),
@@ -47,7 +48,7 @@ class OllamaProvider:
         """Raises ``ProviderFailed``; entries without a name are left out."""
         try:
             listed = msgspec.json.decode(await self._endpoint.fetched("/api/tags"))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise self._endpoint.failed("provider_garbage", f"{self._endpoint.shown}: the list of models is not JSON") from None
         match listed:
             case {"models": list() as entries}:

@@ -12,6 +12,7 @@ from adapters.providers.lines import EVENT_BYTES_MAX, LineSplitter
 from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
 from adapters.providers.usage import normalized
 from commands.providers import Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
+from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
 
 SKIPPED_IN_A_ROW_MAX: Final = 1_000
@@ -41,7 +42,6 @@ class _Line(msgspec.Struct, gc=False):
 
 
 _decode: Final = msgspec.json.Decoder(_Line).decode
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def _new_call_id() -> str:
@@ -84,7 +84,7 @@ class OllamaReader:
                 continue
             try:
                 said, careful = _decode(line), False
-            except _UNREADABLE:
+            except UNREADABLE:
                 patient = _patiently(line)
                 if patient is None:
                     self._skip(line, parts)

@@ -11,6 +11,7 @@ from adapters.providers.http import LOCAL_KEYS, Endpoint
 from adapters.providers.openai_answer import OpenAIReader
 from adapters.providers.text import storable
 from commands.providers import Model, Part, ProviderRequest
+from domain.codec import UNREADABLE
 
 CONNECT_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 300.0  # also the wait for the first token, which a long prompt on a small machine makes long
@@ -39,7 +40,7 @@ class OpenAIProvider:
         """Raises ``ProviderFailed``; entries without an id are left out."""
         try:
             listed = msgspec.json.decode(await self._endpoint.fetched("/models"))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise self._endpoint.failed("provider_garbage", f"{self._endpoint.shown}: the list of models is not JSON") from None
         match listed:
             case {"data": list() as entries} | {"models": list() as entries} | list(entries):

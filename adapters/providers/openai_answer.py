@@ -18,6 +18,7 @@ from adapters.providers.sse import ErrorEvent, SseSplitter, Stray
 from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
 from adapters.providers.usage import normalized
 from commands.providers import Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
+from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
 
 SKIPPED_IN_A_ROW_MAX: Final = 1_000  # chunks without meaning after which nothing better is expected
@@ -63,7 +64,6 @@ class _KnownCall(msgspec.Struct):
 
 
 _decode: Final = msgspec.json.Decoder(_Chunk).decode
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def _new_call_id() -> str:
@@ -98,7 +98,7 @@ class OpenAIReader:
             if type(event) is bytes:
                 try:
                     chunk = _decode(event)
-                except _UNREADABLE:
+                except UNREADABLE:
                     self._unusual(event, parts)
                 else:
                     self._take(chunk, event, parts)

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from api.accounts.auths import Picture, UserOut, picture_of, profile, user_of
+from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts import Accounts, require_admin
 from commands.ports import Activity, UserList
@@ -93,7 +94,7 @@ class UsersController(Controller):
         """The caller's own settings."""
         return dict((await accounts.account(caller.user_id)).settings)
 
-    @post("/user/settings/update", status_code=200)
+    @post("/user/settings/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def change_settings(
         self, data: JSONBody[dict[str, Any]], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> dict[str, Any]:

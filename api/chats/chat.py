@@ -15,6 +15,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.chats.chat_json import chat_to_json
 from api.chats.past import ChatPastController
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -103,7 +104,7 @@ class ChatsController(ChatPastController):
     path = "/api/v1/chats"
     tags = ("chats",)
 
-    @post("/new", status_code=200)
+    @post("/new", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def new_chat(
         self,
         data: JSONBody[NewChatIn],
@@ -144,7 +145,7 @@ class ChatsController(ChatPastController):
         known_id = caller.bound(chat_id)
         return await chat_to_json(known_id, await chat_reader.chat(caller.principal, known_id, at))
 
-    @post("/{chat_id:str}", status_code=200)
+    @post("/{chat_id:str}", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def update_chat(
         self,
         chat_id: FromPath[str],
@@ -182,7 +183,7 @@ class ChatsController(ChatPastController):
         await own_chats.delete(caller.actor, caller.bound(chat_id))
         return True
 
-    @post("/{chat_id:str}/messages", status_code=200)
+    @post("/{chat_id:str}/messages", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def add_message(
         self, chat_id: FromPath[str], data: JSONBody[AddMessageIn], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
     ) -> CommandOut:
@@ -201,7 +202,7 @@ class ChatsController(ChatPastController):
         appended = await chats.handle(command, actor=caller.actor, key=caller.key, expected_version=caller.expected_version)
         return command_out(command.chat_id, appended, message_id)
 
-    @post("/{chat_id:str}/messages/{message_id:str}", status_code=200)
+    @post("/{chat_id:str}/messages/{message_id:str}", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def edit_message(
         self,
         chat_id: FromPath[str],
@@ -226,7 +227,7 @@ class ChatsController(ChatPastController):
         appended = await chats.handle(command, actor=caller.actor, expected_version=caller.expected_version)
         return command_out(known_id, appended, known_message_id)
 
-    @post("/{chat_id:str}/messages/{message_id:str}/event", status_code=200)
+    @post("/{chat_id:str}/messages/{message_id:str}/event", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def emit(
         self,
         chat_id: FromPath[str],

@@ -13,6 +13,7 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.folders import FolderTrees
 from commands.own_chats import OwnChats
@@ -79,7 +80,7 @@ class FoldersController(Controller):
         times = await folders.times(caller.user_id, known.by_id.values())
         return [folder_out(caller.user_id, folder_id, folder, times, version) for folder_id, folder in known.by_id.items()]
 
-    @post("/", status_code=200)
+    @post("/", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def new_folder(
         self, data: JSONBody[NewFolderIn], caller: NamedDependency[Caller], folders: NamedDependency[FolderTrees]
     ) -> ChangedFolderOut:
@@ -106,7 +107,7 @@ class FoldersController(Controller):
         folder = existing(known, known_id)
         return folder_out(caller.user_id, known_id, folder, await folders.times(caller.user_id, [folder]), version)
 
-    @post("/{folder_id:str}/update", status_code=200)
+    @post("/{folder_id:str}/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def change(
         self,
         folder_id: FromPath[str],

@@ -8,6 +8,7 @@ from litestar import Controller, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
 
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.folders import FolderTrees
 from commands.ports import EventLog
@@ -54,7 +55,7 @@ class ImportController(Controller):
     path = "/api/v1/chats"
     tags = ("chats",)
 
-    @post("/import", status_code=200)
+    @post("/import", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def import_chats(
         self,
         data: JSONBody[ImportIn],

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.chats.chat import CommandOut, command_out
+from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.params import ChatParams
 
@@ -20,7 +21,7 @@ class ParamsController(Controller):
     path = "/api/v1/chats"
     tags = ("chats",)
 
-    @patch("/{chat_id:str}/params")
+    @patch("/{chat_id:str}/params", request_max_body_size=FIELDS_BYTES)
     async def change_params(
         self, chat_id: FromPath[str], data: JSONBody[ParamsIn], caller: NamedDependency[Caller], chat_params: NamedDependency[ChatParams]
     ) -> CommandOut:

@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from api.chats.chat import CommandOut, command_out
 from api.chats.chat_json import chat_to_json
 from api.chats.list_items import PageNumber, page_bounds
+from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.chats import Chats
 from commands.share_links import SHARES_MAX, ShareLinks
@@ -113,7 +114,7 @@ class SharingController(Controller):
         named = ([EVERYONE] if link.everyone else []) + sorted(map(str, link.user_ids))
         return [GrantOut(f"{link.share_id}:{one}", "user", one, "read") for one in named]
 
-    @post("/shared/{chat_id:str}/access/update", status_code=200)
+    @post("/shared/{chat_id:str}/access/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def set_access(
         self, chat_id: FromPath[str], data: JSONBody[GrantsIn], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
     ) -> CommandOut:

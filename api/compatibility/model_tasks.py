@@ -13,6 +13,7 @@ from litestar.params import FromPath, JSONBody
 
 from api.completions.openai import OWN_KEYS
 from api.completions.turns import Turns
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.accounts import Principal
 from domain.errors import BadRequest
@@ -48,7 +49,7 @@ class ModelTasksController(Controller):
             "ENABLE_RETRIEVAL_QUERY_GENERATION": False,
         }
 
-    @post("/{task:str}/completions", status_code=200)
+    @post("/{task:str}/completions", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def complete(
         self,
         task: FromPath[str],

@@ -10,6 +10,7 @@ from api.completions.completions import CompletionsController, complete
 from api.completions.models import models_out
 from api.completions.openai import OpenAIController
 from api.completions.turns import Turns
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.accounts import Principal, require_admin
 from commands.generation.completion import Models
@@ -25,7 +26,7 @@ class CompletionsAliasController(Controller):
     path = "/api"
     tags = CompletionsController.tags
 
-    @post("/v1/chat/completions", status_code=200)
+    @post("/v1/chat/completions", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from api.completions.turns import Turns
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.generation.completion import StartedTurn
 
@@ -39,7 +40,7 @@ class CompletionsController(Controller):
     path = "/api/chat"
     tags = ("completions",)
 
-    @post("/completions", status_code=200)
+    @post("/completions", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, SkipValidation
 
 from api.completions.turns import Turns
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.accounts import Principal
 from commands.generation.completion import Models
@@ -47,7 +48,7 @@ class OpenAIController(Controller):
                 return listed(model)
         raise ModelNotFound(wanted)
 
-    @post("/chat/completions", status_code=200)
+    @post("/chat/completions", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def complete(
         self,
         data: JSONBody[dict[str, Any]],

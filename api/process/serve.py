@@ -28,10 +28,12 @@ from adapters.postgres.migrate import migrate
 from adapters.postgres.requirements import require_database
 from adapters.shared_memory import SharedMemory
 from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres, registry_of
+from api.process.http_protocol import BoundedHttpProtocol
 from api.process.logging import configure
 from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish_parent_metrics
 from api.process.server import EPOCH_FILE, FAREWELL_S, System
 from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
+from api.request.server_config import ServerConfig
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
 
@@ -265,16 +267,18 @@ async def end_in_order(system: System, server: uvicorn.Server) -> None:
         server.should_exit = True
 
 
-def config(settings: Settings, app: Any) -> uvicorn.Config:
-    return uvicorn.Config(
+def config(settings: Settings, app: Any) -> ServerConfig:
+    return ServerConfig(
         app,
+        settings,
         loop="none",  # it runs on ours
-        http="httptools",
+        http=BoundedHttpProtocol,
         ws=FramedProtocol,
         ws_max_size=settings.frame_in_bytes,
         ws_ping_interval=settings.ping_interval_s,
         ws_ping_timeout=settings.pong_timeout_s,
         ws_per_message_deflate=False,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=GRACE_S,
         log_config=None,
         access_log=False,

@@ -22,6 +22,7 @@ from adapters.projector.live import Projector
 from adapters.providers.router import Providers
 from api.accounts.last_active import LastActiveWriter
 from api.chats.read_receipts import ReadReceiptWriter
+from api.request.bodies import BodyMemory
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
@@ -84,6 +85,7 @@ class System:
     reads: ReadReceiptWriter
     seen: LastActiveWriter
     sockets: WebSockets
+    body_memory: BodyMemory
     projectors: Sequence[Projector]
     worker: int | None = None  # which of several processes that share an address, from 1
     drained_here: Callable[[], Awaitable[None]] | None = None  # tells the other processes, and returns when all of them are drained
@@ -195,5 +197,7 @@ class System:
         yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.tail.holes
         yield "counter", "stenograph_notifications", "Bells rung.", self.bell.notifications
         yield "gauge", "stenograph_sockets", "Open WebSockets.", len(self.sockets)
+        held = self.body_memory.held_bytes
+        yield "gauge", "stenograph_bodies_bytes", "Memory of the bodies that are read or decoded.", held
         yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
         yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted

@@ -35,6 +35,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.BadRequest: ErrorStatus(400, 1008),
     errors.BadSearch: ErrorStatus(400, 1008),
     errors.ContentRefused: ErrorStatus(400, 1008),
+    errors.BodyTooLarge: ErrorStatus(413, 1009),
     errors.NotAuthenticated: ErrorStatus(401, 4401),
     errors.WrongCredentials: ErrorStatus(400, 4401),  # at sign-in; 400 in the reference
     errors.Forbidden: ErrorStatus(403, 4403),
@@ -75,14 +76,19 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ProviderFailed: ErrorStatus(502, 1011),
 }
 
-# Of what Litestar refuses by itself.
+# Of what Litestar and the HTTP protocol below it refuse by themselves.
 CODES: Final[Mapping[int, str]] = {
+    400: "bad_request",
     401: "not_authenticated",
     403: "forbidden",
     404: "no_such_route",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
+    414: "uri_too_long",
     415: "unsupported_media_type",
+    429: "too_many_connections",
+    431: "headers_too_large",
 }
 
 
@@ -179,7 +185,7 @@ def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respons
     elif status == 405:
         detail = f"{request.method} is not for this route; /docs says what is"
     elif status == 413:
-        detail = "the body is larger than this server takes"
+        detail = f"expected a body of at most {request.route_handler.resolve_request_max_body_size()} bytes"
     return problem(request, status, CODES.get(status, "bad_request"), detail, {}, dict(error.headers or {}))
 
 

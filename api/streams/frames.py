@@ -198,32 +198,46 @@ def id_of(text: str) -> Id:
         return None
 
 
+class FrameRate:
+    """How many frames a client may still send. ``burst`` at once, and ``FRAMES_PER_S`` for long."""
+
+    __slots__ = ("_allowance", "_allowance_at", "_burst")
+
+    def __init__(self, burst: int = FRAMES_BURST) -> None:
+        self._burst = burst
+        self._allowance = float(burst)
+        self._allowance_at = 0.0
+
+    def allows(self, now_s: float) -> bool:
+        """Count one more. ``now_s`` only goes forward, in seconds."""
+        self._allowance = min(self._burst, self._allowance + (now_s - self._allowance_at) * FRAMES_PER_S)
+        self._allowance_at = now_s
+        self._allowance -= 1
+        return self._allowance >= 0
+
+
+TOO_FAST: Final = Close(4429, f"more than {FRAMES_PER_S} frames a second")
+
+
 class ProtocolState:
     """One client's state. ``receive`` never raises: a frame that cannot be understood is answered with an ``error``."""
 
-    __slots__ = ("_allowance", "_allowance_at", "authenticated", "streams", "subscriptions_max")
+    __slots__ = ("_rate", "authenticated", "streams", "subscriptions_max")
 
     def __init__(self, subscriptions_max: int) -> None:
         self.authenticated = False
         self.subscriptions_max = subscriptions_max
         self.streams: set[Stream] = set()
-        self._allowance = float(FRAMES_BURST)
-        self._allowance_at = 0.0
+        self._rate = FrameRate()
 
     def receive(self, text: str, now_s: float) -> list[Effect]:
         """What the frame asks for. ``now_s`` only goes forward, in seconds."""
-        if not self._allowed(now_s):
-            return [Close(4429, f"more than {FRAMES_PER_S} frames a second")]
+        if not self._rate.allows(now_s):
+            return [TOO_FAST]
         try:
             return self._meant(self._decode(text))
         except StenographError as error:
             return [SendFrame(error_frame(error, id_of(text)))]
-
-    def _allowed(self, now_s: float) -> bool:
-        self._allowance = min(FRAMES_BURST, self._allowance + (now_s - self._allowance_at) * FRAMES_PER_S)
-        self._allowance_at = now_s
-        self._allowance -= 1
-        return self._allowance >= 0
 
     def _decode(self, text: str) -> Frame:
         try:

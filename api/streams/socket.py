@@ -166,33 +166,29 @@ class Socket:
 
     # --------------------------------------------------------------------------------------------------------- reading
 
-    async def run(self, principal: Principal | None) -> None:
+    async def run(self, principal: Principal) -> None:
         """Until either side ends it."""
         try:
-            if principal is None:
-                principal = await self._hello()
-            if principal is not None and await self._welcome(principal):
+            if await self._welcome(principal):
                 await self._read()
         finally:
             for joined in self._joined.values():
                 self._let_go(joined)
             self.context.live.remove(self)
 
-    async def _hello(self) -> Principal | None:
-        """The principal of a first ``hello``, or None once the connection is over."""
+    async def hello(self) -> Principal | None:
+        """The principal of a ``hello``, or None once the connection is over. The first frame has to be it: nobody else is listened to."""
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
-                while (text := await self._next()) is not None:
-                    for effect in self.protocol.receive(text, self.context.clock()):
-                        match effect:
-                            case Authenticate(token=token):
-                                return await self.context.authenticate(token)
-                            case SendFrame(frame=reply):
-                                self.send_reply(reply)
-                            case Close():
-                                self.close(effect)
-                            case _:
-                                pass
+                text = await self._next()
+                if text is None:
+                    return None
+                for effect in self.protocol.receive(text, self.context.clock()):
+                    if isinstance(effect, Authenticate):
+                        return await self.context.authenticate(effect.token)
+                    if isinstance(effect, SendFrame):
+                        self.send_reply(effect.frame)
+            self.close(Close(4408, "expected hello first"))
         except TimeoutError:
             self.close(Close(4408, f"no hello within {HELLO_TIMEOUT_S:g} s"))
         return None
@@ -205,6 +201,7 @@ class Socket:
             return False
         self.principal = principal
         self.protocol.authenticated = True
+        self.wire.admit()
         context.live.add(self)
         context.note_active(principal.user_id)
         self.send_reply(self._welcome_frame())

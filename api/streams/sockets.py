@@ -41,6 +41,7 @@ class WebSockets:
     def __init__(self, context: SocketContext) -> None:
         self._context = context
         self._sockets: set[Socket] = set()
+        self._before_hello: dict[Socket, None] = {}  # the oldest first
         self._sweeper: asyncio.Task[None] | None = None
         self._going_away = False
         self._all_gone = asyncio.Event()
@@ -69,7 +70,10 @@ class WebSockets:
             else:
                 principal = await self._by_request(headers, scope)
                 del headers
-                await socket.run(principal)
+                if principal is None:
+                    principal = await self._by_hello(socket)
+                if principal is not None:
+                    await socket.run(principal)
         except StenographError as error:
             security_log.record_socket(error, None)
             socket.close(Close(error_status(error).close, error.detail))
@@ -93,6 +97,22 @@ class WebSockets:
             require_approved(principal)
             return principal
         return None
+
+    async def _by_hello(self, socket: Socket) -> Principal | None:
+        """The principal of a ``hello``; None once the connection is over.
+
+        Where too many wait, the oldest is closed: an honest client says who it is at once, so it is the one that least deserves its room.
+        """
+        waiting = self._before_hello
+        waiting[socket] = None
+        if len(waiting) > self._context.settings.sockets_before_hello_max:
+            oldest = next(iter(waiting))
+            del waiting[oldest]
+            oldest.close(Close(4408, "too many connections wait for a hello"))
+        try:
+            return await socket.hello()
+        finally:
+            waiting.pop(socket, None)
 
     def _origin_allowed(self, headers: dict[str, str]) -> bool:
         """Browsers always send an origin, programs do not."""

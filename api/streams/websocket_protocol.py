@@ -11,13 +11,21 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
+
+from api.request.server_config import ServerConfig
+from api.streams.frames import TOO_FAST, FrameRate
 
 FRAMES: Final = "stenograph.frames"
 TEXT_FRAME: Final = b"\x81"  # FIN, and the opcode of a text
 CLOSE_TIMEOUT_S: Final = 10.0
 # What the kernel may hold unsent for one reader. Without a bound it is megabytes, and a ping waits behind them all.
 UNSENT_BYTES_MAX: Final = 128 * 1024
+FRAMES_BEFORE_HELLO: Final = 20  # of all kinds, also pings and fragments
+# Parsed before the rate is looked at again: what arrives at once may be tens of thousands of empty frames.
+PARSED_BYTES_MAX: Final = 2048
+BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 REASON_BYTES_MAX: Final = 120  # RFC 6455 §5.5: a close frame holds 123
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -56,16 +64,26 @@ class Wire(Protocol):
         """Send a close frame. Whoever does not answer it is cut off. Nothing can be written after it."""
         ...
 
+    def admit(self) -> None:
+        """The client is signed in: from here on it may send frames at the full rate."""
+        ...
+
     async def flushed(self) -> None:
         """Until what was written is with the server, or cannot be."""
         ...
 
 
 class FramedProtocol(WebSocketsSansIOProtocol):
-    """A ``Wire``, and uvicorn's protocol with two rules changed: a slow reader is not taken for a dead one, and a dead one is let go."""
+    """A ``Wire``, and uvicorn's protocol with other rules: a slow reader is not taken for a dead one, a dead one is let go, and frames of
+    every kind count against the rate."""
+
+    config: ServerConfig
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.config.addresses.add(self.client)
+        self._rate = FrameRate(FRAMES_BEFORE_HELLO)
+        self._ignores_data = False
         self.resumed: Callable[[], None] | None = None
         self._heard_at = 0.0
         self._full = False  # what ``writable`` says, without a call
@@ -99,18 +117,57 @@ class FramedProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
+    def admit(self) -> None:
+        self._rate = FrameRate()
+
     async def flushed(self) -> None:
         """What was written is with the transport already."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.config.addresses.remove(self.client)
         resumed, self.resumed = self.resumed, None
         if resumed is not None:
             resumed()
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self.loop.time()
-        super().data_received(data)
+        if not self.handshake_initiated:
+            super().data_received(data)
+            self._require_handshake()
+            return
+        for at in range(0, len(data), PARSED_BYTES_MAX):
+            if self._ignores_data:
+                return
+            super().data_received(data if len(data) <= PARSED_BYTES_MAX else data[at : at + PARSED_BYTES_MAX])
+
+    def handle_events(self) -> None:
+        now_s = self.loop.time()
+        if all(self._rate.allows(now_s) for event in self.conn.events if isinstance(event, Frame)):
+            super().handle_events()
+        else:
+            self._ignores_data = True
+            self.end(TOO_FAST.code, TOO_FAST.reason)
+            self.transport.pause_reading()
+
+    def _require_handshake(self) -> None:
+        """Send the refusal of a request that the WebSocket library cannot read: uvicorn does not, and the client would wait for ever.
+
+        The first data is the whole head.
+        """
+        if not self.handshake_initiated:
+            self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
+            self.transport.close()
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.end(1007, "expected text in UTF-8")
+                return
+        super().send_receive_event_to_app()
 
     def pause_writing(self) -> None:
         self._full = True
@@ -153,6 +210,9 @@ class AsgiWire:
         if not self._ended:
             self._ended = True
             self._start({"type": "websocket.close", "code": code, "reason": reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")})
+
+    def admit(self) -> None:
+        """The server below has its own rules for frames that do not reach the application."""
 
     async def flushed(self) -> None:
         if self._sending is not None:

@@ -25,7 +25,7 @@ class Answer(Enum):
 
 NEW_TOKEN_CODES: Final = frozenset({4401})
 PAUSE_CODES: Final = frozenset({4408, 4409, 4429})
-STOP_CODES: Final = frozenset({1003, 1008, 1009, 4403})
+STOP_CODES: Final = frozenset({1003, 1007, 1008, 1009, 4403})
 
 
 def answer_to(close_code: int) -> Answer:

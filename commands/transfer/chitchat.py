@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from domain.chat.facts import Role
+from domain.codec import UNREADABLE
 from domain.errors import ImportRefused
 from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 
@@ -43,7 +44,7 @@ def whole_chat(source_id: str, raw: bytes, owner_id: UUID, *, streams: bool) -> 
     """``streams``: answers become deltas word by word, as a generation would append them. Raises ``ImportRefused``."""
     try:
         conversation = _decoder.decode(raw)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         reason, _, path = str(error).partition(" - at `$.")
         raise ImportRefused(source_id, path.rstrip("`") or "messages", reason) from None
     chat_id = imported_id(owner_id, SOURCE, source_id)

@@ -16,6 +16,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from domain.chat.facts import Role
+from domain.codec import UNREADABLE
 from domain.errors import ImportRefused
 from domain.storable import is_storable, storable_json
 from domain.times import seconds_since_1970
@@ -63,7 +64,7 @@ def decoded(raw: bytes, name: str) -> Any:
     """
     try:
         row = msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         try:
             row = json.loads(raw)  # tolerates lone surrogates; the value that holds one is reported by its key later
         except (ValueError, RecursionError):
@@ -80,7 +81,7 @@ def repeated_message(raw: bytes) -> str | None:
         row = _rows.decode(raw)
         history = row.chat.history if row.chat is not None else row.history
         messages = _histories.decode(history).messages
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None  # malformed; reported elsewhere
     if len(bytes(history)) <= sum(len(key) + len(bytes(value)) for key, value in messages.items()) + 8 * len(messages) + 256:
         return None

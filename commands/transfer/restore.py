@@ -14,11 +14,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
-
 from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes, Origin, StreamAppend
 from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
-from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, decode, decode_actor, refuse_nul
+from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, UNREADABLE, decode, decode_actor, refuse_nul
 from domain.errors import BadLine, LogUnavailable, StenographError
 from domain.event import Emitted, Event, StoredEvent, Verbatim
 from domain.generation import (
@@ -292,7 +290,7 @@ class Restore:
         try:
             fact = decode("chat", line.type, data)
             refuse_nul(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise BadLine(in_data(str(error))) from None
         except StenographError as error:
             raise BadLine(f"{error} - at `$.data`") from None
@@ -302,7 +300,7 @@ class Restore:
         try:
             decode_actor(actor)
             refuse_nul(actor)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             reason, _, path = str(error).partition(" - at `$")
             raise BadLine(f"{reason} - at `$.user{path or '`'}") from None
         except StenographError as error:

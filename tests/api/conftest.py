@@ -218,11 +218,11 @@ async def served(system: System) -> AsyncIterator[str]:
             while not server.started:  # noqa: ASYNC110  # nothing there offers an event
                 await asyncio.sleep(0.001)
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
+        finally:  # also after a failure: what still runs would keep the loop from ending
             server.should_exit = True
-        await serving
-        await system.stop()
-    listening.close()
+            await serving
+            await system.stop()
+            listening.close()
 
 
 @pytest.fixture

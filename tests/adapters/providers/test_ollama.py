@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adapters.providers.ollama import OllamaProvider, request_of
 from adapters.providers.ollama_answer import OllamaReader
 from commands.providers import Finish, Part, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
+from domain.errors import ProviderFailed
 from tests.adapters.providers.asking import STOP, ask, closed_port, heard, heard_until_failure, text
 from tests.adapters.providers.scripted import NDJSON_HEAD, Peer, answering, chunk, serving, whole
 
@@ -134,6 +135,19 @@ async def test_the_models_are_the_tags(client: httpx.AsyncClient) -> None:
         [model] = await OllamaProvider(client, server.url + "/").models()
     assert (model.id, model.name, model.owned_by, model.created) == ("llama3:8b", "Llama", "ollama", 1_714_869_464)
     assert server.asked[0].path == "/api/tags"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("body", [b"<html>", b'{"models":' * 100_000], ids=["no JSON", "nested too deeply"])
+async def test_a_list_of_models_that_cannot_be_read_is_a_failure(client: httpx.AsyncClient, body: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(whole(body))
+
+    async with serving(script) as server:
+        with pytest.raises(ProviderFailed) as failed:
+            await OllamaProvider(client, server.url).models()
+    assert failed.value.code == "provider_garbage"
 
 
 @pytest.mark.anyio

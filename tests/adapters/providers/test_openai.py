@@ -388,7 +388,12 @@ async def test_the_models_are_listed_and_what_has_no_id_is_left_out(client: http
 
 @pytest.mark.parametrize(
     ("answer", "code"),
-    [(whole(b"<html>"), "provider_garbage"), (whole(b"7"), "provider_garbage"), (whole(b"no", "404 Not Found"), "provider_status")],
+    [
+        (whole(b"<html>"), "provider_garbage"),
+        (whole(b"7"), "provider_garbage"),
+        (whole(b'{"data":' * 100_000), "provider_garbage"),
+        (whole(b"no", "404 Not Found"), "provider_status"),
+    ],
 )
 async def test_a_list_of_models_that_is_none_is_a_failure(client: httpx.AsyncClient, answer: bytes, code: str) -> None:
     async with serving(lambda peer: _once(peer, answer)) as server:

@@ -11,8 +11,13 @@ from tests.api.conftest import Running
 pytestmark = pytest.mark.anyio
 
 
-async def test_without_a_hello_there_is_only_an_error_and_then_an_end(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_hello_the_connection_ends(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.streams.socket.HELLO_TIMEOUT_S", 0.2)
+    wire = await server.connect()
+    assert await wire.closed() == 4408
+
+
+async def test_before_hello_nothing_else_is_done(server: Running) -> None:
     wire = await server.connect()
     await wire.say(op="subscribe", id=1, stream="user/0190a000-0000-7000-8000-000000000000", after="start")
     assert (await wire.op("error"))["code"] == "not_authenticated"
