@@ -32,6 +32,7 @@ from domain.stream import Stream
 log = structlog.get_logger("appender")
 
 CALL: Final = text("append_batch")
+ANNOUNCE_AS: Final = text("announce_as")
 SENDERS: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
 HALF_REQUESTS_MIN: Final = 32  # a batch is not halved below it: under light load that would only make more commits
 GIVES_WAY_EVENTS_MAX: Final = 100  # of a batch beside others: a millisecond or two under the lock, for which tokens wait
@@ -133,9 +134,10 @@ class Waiting:
 class BatchSender:
     """One batch on its way: its connection, and the task that writes on it."""
 
-    __slots__ = ("connection", "task", "wake")
+    __slots__ = ("announces_as", "connection", "task", "wake")
 
     def __init__(self) -> None:
+        self.announces_as: UUID | None = None  # what the connection was told
         self.connection: asyncpg.Connection[Any] | None = None
         self.task: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
@@ -143,12 +145,15 @@ class BatchSender:
     def drop(self) -> None:
         if self.connection is not None:
             self.connection.terminate()
-            self.connection = None
+            self.connection = self.announces_as = None
 
 
 class Appender:
     """``connect`` opens one of the appender's own connections. ``committed`` gets each batch's events before any caller does;
     of two batches that were in flight together, the later one may come first.
+
+    ``announce_as`` is asked before each batch for the process in whose name Postgres announces the commit to other processes; None: it is
+    not announced.
     """
 
     def __init__(
@@ -160,9 +165,11 @@ class Appender:
         batch_bytes_max: int = BATCH_BYTES_MAX,
         hold_s: float = 40.0,
         yields_to_others: bool = False,
+        announce_as: Callable[[], UUID | None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._committed = committed
+        self._announce_as = announce_as
         self._batch_events_max = batch_events_max
         self._batch_bytes_max = batch_bytes_max
         self._hold_s = hold_s
@@ -331,6 +338,9 @@ class Appender:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     if sender.connection is None:
                         sender.connection = await self._connect()
+                    if (node := self._announce_as()) != sender.announces_as:
+                        await sender.connection.fetchval(ANNOUNCE_AS, str(node or ""))
+                        sender.announces_as = node
                     row = await sender.connection.fetchrow(CALL, len(batch), asked_before, *arguments)
                 self.batches += 1
                 self.last_success_at = loop.time()
