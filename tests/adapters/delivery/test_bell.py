@@ -127,6 +127,20 @@ async def test_of_a_commit_that_fits_into_no_notification_the_others_hear_the_he
     await until(lambda: len(two.events) == 1)
 
 
+async def test_what_a_commit_announces_is_found_by_index_however_long_the_log_is(heard: Callable[..., Any], database: str) -> None:
+    one, two = await heard("one"), await heard("two")
+    await know_each_other(one, two)
+    await one.append(*["x"] * 2_000)
+    for title in ("a", "b", "c"):
+        await one.append(title)
+    await until(lambda: len(two.events) == 3)
+    await one.log.close()  # a session that ends leaves its counts
+    with psycopg.connect(database, autocommit=True) as owner:
+        row = owner.execute("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'events'").fetchone()
+    assert row is not None
+    assert row[0] < 2_000
+
+
 async def test_a_process_that_is_alone_announces_nothing_and_one_that_greets_changes_that(heard: Callable[..., Any], database: str) -> None:
     async with notifications_of(database) as payloads:
         one = await heard("one")
