@@ -176,7 +176,7 @@ class Appender:
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
         self._gives_way = yields_to_others
-        self._beside_others = False  # whether others wrote between this one's last two batches
+        self.is_beside_others = False  # whether others wrote between this one's last two batches
         self._senders = [BatchSender() for _ in range(1 if yields_to_others else SENDERS)]
         self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
@@ -247,8 +247,8 @@ class Appender:
                     self._in_flight -= keys
                     self._wake()
                 if self._gives_way:
-                    self._beside_others = self._others_wrote(before, batch)
-                    if self._beside_others and not self._closing:
+                    self.is_beside_others = self._others_wrote(before, batch)
+                    if self.is_beside_others and not self._closing:
                         self.pauses += 1
                         await asyncio.sleep(min(GIVES_WAY_TIMES * (loop.time() - began), GIVES_WAY_MOST_S))
             elif self._closing and not self._waiting:
@@ -279,7 +279,7 @@ class Appender:
         taken = set(self._in_flight)
         events = size = 0
         bytes_max = self._batch_bytes_max
-        events_max = min(self._batch_events_max, GIVES_WAY_EVENTS_MAX) if self._beside_others else self._batch_events_max
+        events_max = min(self._batch_events_max, GIVES_WAY_EVENTS_MAX) if self.is_beside_others else self._batch_events_max
         while waiting and len(batch) < requests_max:
             one = waiting[0]
             if batch and (events + one.events > events_max or size + one.bytes > bytes_max):
