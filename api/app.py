@@ -150,7 +150,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
     """One server process on the Postgres at ``dsn``. To be called on the loop that it runs on. Raises ``LogUnavailable``.
 
-    Bottom-up: reading the log, then the delivery of what is committed, then the bell and the appender, which feed the delivery.
+    Bottom-up: reading the log, then the delivery of what is committed, then the bell and the appender, which feed it.
     """
     node_id = uuid4()
     reader = QueryReader(dsn)
@@ -160,14 +160,16 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         node_id,
         lambda: connect(dsn, application="bell", opened=guard.check),
         rung=delivery.tail.on_head,
+        committed=delivery.tail.add_announced,
         signalled=delivery.signals.deliver,
         interval_s=settings.notify_interval_ms / 1000,
     )
     log = postgres_log(
         dsn,
-        publisher(delivery.tail, bell),
+        delivery.tail.add_committed,
         batch_events_max=settings.batch_events_max,
         check_connection=guard.check,
+        announce_as=bell.announce_as,
         reader=reader,
     )
     await log.start()
@@ -189,7 +191,7 @@ async def in_memory(settings: Settings) -> System:
     epoch = Epoch(uuid4(), 0, fsync=True)
     log, blobs, bell = MemoryLog(), MemoryBlobs(), MemoryBell()
     delivery = deliver(settings, log)
-    log.on_committed = publisher(delivery.tail, bell)
+    log.on_committed = delivery.tail.add_committed
     stores = Stores(
         log=log,
         blobs=blobs,
@@ -222,19 +224,9 @@ def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
     hub = Hub(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
     return Delivery(
         hub,
-        LogTail(read_log, hub.publish, deliver_read=hub.publish_from_elsewhere, poll_s=settings.poll_interval_ms / 1000),
+        LogTail(read_log, hub.publish, deliver_foreign=hub.publish_from_elsewhere, poll_s=settings.poll_interval_ms / 1000),
         SignalDelivery(hub),
     )
-
-
-def publisher(tail: LogTail, bell: Bell | MemoryBell) -> Callable[[Sequence[StoredEvent]], None]:
-    """What the appender calls with its commits: this process's subscribers get them from memory, the bell wakes the other processes."""
-
-    def on_committed(events: Sequence[StoredEvent]) -> None:
-        tail.add_committed(events)
-        bell.ring(events[-1].position)
-
-    return on_committed
 
 
 async def assemble(

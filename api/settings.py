@@ -137,7 +137,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tail_memory_bytes: Annotated[Bytes, Meta(description="Newest events kept in memory for readers, all streams together.")] = 64 * MIB
     folds_kept_max: Annotated[int, Meta(ge=1, description="Streams whose folded state is kept in memory.")] = 2048
     batch_events_max: Annotated[int, Meta(ge=1, le=10_000, description="Events in one append to the log.")] = 1000
-    notify_interval_ms: Annotated[int, Meta(ge=1, le=10_000, description="The least time between two bells to other processes.")] = 10
+    notify_interval_ms: Annotated[
+        int, Meta(ge=1, le=10_000, description="The least time between two notifications of typing and presence to other processes.")
+    ] = 10
     poll_interval_ms: Annotated[int, Meta(ge=1, le=60_000, description="How often the log is looked at when no bell rings.")] = 250
     lease_s: Annotated[Seconds, Meta(description="How long a silent server counts as alive.")] = 10.0
     drain_s: Annotated[Seconds, Meta(description="How long a server that was told to stop lets answers finish.")] = 10.0

@@ -28,6 +28,10 @@ NAMES: Final = ("latency", "append")  # where none is chosen: what a token costs
 REMOVE_TIMEOUT_S: Final = 30.0
 
 
+class RunFailed(Exception):
+    """A benchmark ended with an error. Its text is the last of what it said."""
+
+
 class Compared:
     """One line of a benchmark: its figures on both sides, one for each round in which both have it."""
 
@@ -66,24 +70,38 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="only see whether it works: its figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round")
     asked = parser.parse_args(arguments)
-    console = Console()
+    console = Console(width=150 if not Console().is_terminal else None)
     lines: dict[tuple[str, str], Compared] = {}
-    with checked_out(asked.base) as base:
-        for number in range(asked.rounds):
-            for name in asked.names:
-                sides = (base, ROOT) if number % 2 == 0 else (ROOT, base)
-                run = {folder: measured(folder, name, quick=asked.quick) for folder in sides}
-                for what in run[base].keys() & run[ROOT].keys():
-                    known = lines.setdefault((name, what), Compared(name, what, run[ROOT][what]["unit"]))
-                    known.add(run[base][what], run[ROOT][what])
-                for what in run[base].keys() ^ run[ROOT].keys():
-                    console.print(f"{name}: only {asked.base if what in run[base] else 'this checkout'} has “{what}”")
-                console.print(f"round {number + 1} of {asked.rounds}: {name} is done", highlight=False)
-    console.print(table(asked.base, list(lines.values())))
-    if asked.json is not None:
-        written = [{**vars(line), "ratios": line.ratios, "ratios_to_raw": line.ratios_to_raw} for line in lines.values()]
-        asked.json.write_text(json.dumps({"base": asked.base, "lines": written}, indent=1) + "\n")
-    return 0
+    failed = False
+    try:
+        with checked_out(asked.base) as base:
+            for number in range(asked.rounds):
+                for name in asked.names:
+                    sides = (base, ROOT) if number % 2 == 0 else (ROOT, base)
+                    try:
+                        run = {folder: measured(folder, name, quick=asked.quick) for folder in sides}
+                    except RunFailed as error:  # an older revision may not have this benchmark; the others go on
+                        failed = True
+                        console.print(str(error), highlight=False, markup=False)
+                        continue
+                    add(lines, name, run[base], run[ROOT])
+                    for what in run[base].keys() ^ run[ROOT].keys():
+                        console.print(f"{name}: only {asked.base if what in run[base] else 'this checkout'} has “{what}”")
+                    console.print(f"round {number + 1} of {asked.rounds}: {name} is done", highlight=False)
+    finally:  # also what was measured until Ctrl-C
+        if lines:
+            console.print(table(asked.base, list(lines.values())))
+        if asked.json is not None:
+            written = [{**vars(line), "ratios": line.ratios, "ratios_to_raw": line.ratios_to_raw} for line in lines.values()]
+            asked.json.write_text(json.dumps({"base": asked.base, "lines": written}, indent=1) + "\n")
+    return 1 if failed else 0
+
+
+def add(lines: dict[tuple[str, str], Compared], name: str, base: dict[str, Any], here: dict[str, Any]) -> None:
+    """What both sides of a round have, in the order of this checkout."""
+    for what in here:
+        if what in base:
+            lines.setdefault((name, what), Compared(name, what, here[what]["unit"])).add(base[what], here[what])
 
 
 @contextlib.contextmanager
@@ -101,7 +119,7 @@ def checked_out(revision: str) -> Iterator[Path]:
 
 
 def measured(folder: Path, name: str, *, quick: bool) -> dict[str, dict[str, Any]]:
-    """The lines of one run in ``folder`` by what they measure. Raises ``SystemExit`` with the last words of one that failed."""
+    """The lines of one run in ``folder`` by what they measure. Raises ``RunFailed``."""
     with tempfile.TemporaryDirectory(prefix="steno-figures-") as written:
         file = Path(written) / "figures.json"
         command = [sys.executable, "-m", "bench", name, "--json", str(file), *(["--quick"] if quick else [])]
@@ -112,7 +130,7 @@ def measured(folder: Path, name: str, *, quick: bool) -> dict[str, dict[str, Any
                 running.terminate()  # not killed: it has to end the processes that it started
                 raise
         if running.returncode != 0:
-            raise SystemExit(f"{name} failed in {folder}:\n{said[-2000:]}")
+            raise RunFailed(f"{name} failed in {folder}:\n{said[-2000:]}")
         reports = json.loads(file.read_text())["reports"]
     lines: dict[str, dict[str, Any]] = {}
     for line in (line for report in reports for line in report["lines"]):

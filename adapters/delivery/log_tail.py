@@ -1,14 +1,15 @@
 """The tail of the log: every committed event once, in position order, to one place in this process.
 
-This process's own commits come straight from memory. Positions are dense, so what another process wrote in between is seen
-at once as a hole, and filled from the log. A bell says that there is something to read; a poll makes up for a lost bell.
+This process's own commits come straight from memory, and those of other processes from what they announce. Positions are dense, so what
+is missing in between is seen as a hole. Nearly always it is on its way and comes in a moment; otherwise it is read from the log. A bell may
+also say only that there is something to read; a poll makes up for a lost bell.
 """
 
 import asyncio
 import contextlib
-from collections import deque
+from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -19,30 +20,40 @@ logger = structlog.get_logger("tail")
 
 PAGE_EVENTS: Final = 250  # a millisecond or two of the loop: tokens of this process wait for a page of others' events
 HELD_BATCHES_MAX: Final = 256
+HOLE_S: Final = 0.005  # what fills a hole from memory comes within a millisecond or two
 RETRY_S: Final = 0.25
 
 ReadLog = Callable[[int, int], Awaitable[Sequence[StoredEvent]]]
+Deliver = Callable[[Sequence[StoredEvent]], None]
+
+
+class Held(NamedTuple):
+    """Events above a hole."""
+
+    first: int  # position
+    events: Sequence[StoredEvent]
+    deliver: Deliver
 
 
 class LogTail:
     """``read(after, limit)`` reads the log; ``deliver`` gets each run of events, without a gap or a repeat.
 
-    ``deliver_read``, where it is given, gets instead of it what was read from the log: what other processes wrote.
+    ``deliver_foreign``, where it is given, gets instead of it what other processes wrote.
     """
 
     def __init__(
         self,
         read: ReadLog,
-        deliver: Callable[[Sequence[StoredEvent]], None],
+        deliver: Deliver,
         *,
-        deliver_read: Callable[[Sequence[StoredEvent]], None] | None = None,
+        deliver_foreign: Deliver | None = None,
         poll_s: float = 0.25,
     ) -> None:
         self._read = read
         self._deliver_own = deliver
-        self._deliver_read = deliver_read or deliver
+        self._deliver_foreign = deliver_foreign or deliver
         self._poll_s = poll_s
-        self._held: deque[Sequence[StoredEvent]] = deque()  # our own commits above a hole
+        self._held: list[Held] = []  # in the order of positions
         self._heard = 0  # a position that the log is known to have
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -65,17 +76,28 @@ class LogTail:
                 await self._task
 
     def add_committed(self, events: Sequence[StoredEvent]) -> None:
-        """What this process has just committed, in commit order."""
-        if events[0].position == self.position + 1:
-            self._deliver(events, self._deliver_own)
+        """One commit of this process."""
+        self._add(events, self._deliver_own)
+
+    def add_announced(self, events: Sequence[StoredEvent]) -> None:
+        """One commit of another process."""
+        self._add(events, self._deliver_foreign)
+
+    def _add(self, events: Sequence[StoredEvent], deliver: Deliver) -> None:
+        first = events[0].position
+        if first == self.position + 1:
+            self._deliver(events, deliver)
             if self._held:
                 self._drain()
             return
-        self.holes += 1
-        self._heard = max(self._heard, events[-1].position)
-        if len(self._held) < HELD_BATCHES_MAX:  # beyond it they are read from the log like everybody else's
-            self._held.append(events)
-        self._wake.set()
+        insort(self._held, Held(first, events, deliver), key=_first)
+        self._drain()
+        if first > self.position:
+            self.holes += 1
+            if len(self._held) <= HELD_BATCHES_MAX:
+                asyncio.get_running_loop().call_later(HOLE_S, self.on_head, first - 1)
+            else:
+                self.on_head(self._held.pop().events[-1].position)  # it is read from the log like the rest
 
     def on_head(self, head: int) -> None:
         """Somebody says that the log goes up to ``head``."""
@@ -91,7 +113,7 @@ class LogTail:
             self._wake.set()
             await self._moved.wait()
 
-    def _deliver(self, events: Sequence[StoredEvent], deliver: Callable[[Sequence[StoredEvent]], None]) -> None:
+    def _deliver(self, events: Sequence[StoredEvent], deliver: Deliver) -> None:
         self.position = events[-1].position
         self.seen_at = asyncio.get_running_loop().time()
         try:
@@ -126,17 +148,16 @@ class LogTail:
                 self._wake.set()
 
     async def _catch_up(self) -> None:
-        self._drain()
-        while self._held or self._heard > self.position:
-            # Of our own commits that wait above the hole nothing is read again.
-            limit = min(PAGE_EVENTS, self._held[0][0].position - self.position - 1) if self._held else PAGE_EVENTS
+        while self._heard > self.position:
+            # Of commits that wait above the hole nothing is read again.
+            limit = min(PAGE_EVENTS, self._held[0].first - self.position - 1) if self._held else PAGE_EVENTS
             heard, self._heard = self._heard, self.position  # who says more while we read is heard
             page = await self._read(self.position, limit)
             self.seen_at = asyncio.get_running_loop().time()
             new = [event for event in page if event.position > self.position]
             if new:
                 assert new[0].position == self.position + 1, f"the log has a hole below {new[0].position}"
-                self._deliver(new, self._deliver_read)
+                self._deliver(new, self._deliver_foreign)
             self._drain()
             if len(page) == PAGE_EVENTS:
                 self._look_again()
@@ -148,7 +169,11 @@ class LogTail:
         self._heard = max(self._heard, self.position + 1)
 
     def _drain(self) -> None:
-        while self._held and self._held[0][0].position <= self.position + 1:
-            events = self._held.popleft()
+        while self._held and self._held[0].first <= self.position + 1:
+            _, events, deliver = self._held.pop(0)
             if events[-1].position > self.position:
-                self._deliver([event for event in events if event.position > self.position], self._deliver_own)
+                self._deliver([event for event in events if event.position > self.position], deliver)
+
+
+def _first(held: Held) -> int:
+    return held.first

@@ -10,8 +10,5 @@ class MemoryBell:
     async def close(self) -> None:
         """Nothing to stop."""
 
-    def ring(self, head: int) -> None:
-        """There is no other process."""
-
     def signal(self, signal: bytes) -> None:
         """There is no other process."""

@@ -32,6 +32,7 @@ from domain.stream import Stream
 log = structlog.get_logger("appender")
 
 CALL: Final = text("append_batch")
+ANNOUNCE_AS: Final = text("announce_as")
 SENDERS: Final = 2  # batches in flight at once: Postgres takes one after the other, so more would only wait at its lock
 HALF_REQUESTS_MIN: Final = 32  # a batch is not halved below it: under light load that would only make more commits
 GIVES_WAY_EVENTS_MAX: Final = 100  # of a batch beside others: a millisecond or two under the lock, for which tokens wait
@@ -133,9 +134,10 @@ class Waiting:
 class BatchSender:
     """One batch on its way: its connection, and the task that writes on it."""
 
-    __slots__ = ("connection", "task", "wake")
+    __slots__ = ("announces_as", "connection", "task", "wake")
 
     def __init__(self) -> None:
+        self.announces_as: UUID | None = None  # what the connection was told
         self.connection: asyncpg.Connection[Any] | None = None
         self.task: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
@@ -143,12 +145,15 @@ class BatchSender:
     def drop(self) -> None:
         if self.connection is not None:
             self.connection.terminate()
-            self.connection = None
+            self.connection = self.announces_as = None
 
 
 class Appender:
     """``connect`` opens one of the appender's own connections. ``committed`` gets each batch's events before any caller does;
     of two batches that were in flight together, the later one may come first.
+
+    ``announce_as`` is asked before each batch for the process in whose name Postgres announces the commit to other processes; None: it is
+    not announced.
     """
 
     def __init__(
@@ -160,16 +165,18 @@ class Appender:
         batch_bytes_max: int = BATCH_BYTES_MAX,
         hold_s: float = 40.0,
         yields_to_others: bool = False,
+        announce_as: Callable[[], UUID | None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._committed = committed
+        self._announce_as = announce_as
         self._batch_events_max = batch_events_max
         self._batch_bytes_max = batch_bytes_max
         self._hold_s = hold_s
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
         self._gives_way = yields_to_others
-        self._beside_others = False  # whether others wrote between this one's last two batches
+        self.is_beside_others = False  # whether others wrote between this one's last two batches
         self._senders = [BatchSender() for _ in range(1 if yields_to_others else SENDERS)]
         self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
@@ -242,8 +249,8 @@ class Appender:
                     self._in_flight -= keys
                     self._wake()
                 if self._gives_way:
-                    self._beside_others = self._others_wrote(before, batch)
-                    if self._beside_others and not self._closing:
+                    self.is_beside_others = self._others_wrote(before, batch)
+                    if self.is_beside_others and not self._closing:
                         self.pauses += 1
                         await asyncio.sleep(min(GIVES_WAY_TIMES * (loop.time() - began), GIVES_WAY_MOST_S))
             elif self._closing and not self._waiting:
@@ -274,7 +281,7 @@ class Appender:
         taken = set(self._in_flight)
         events = size = 0
         bytes_max = self._batch_bytes_max
-        events_max = min(self._batch_events_max, GIVES_WAY_EVENTS_MAX) if self._beside_others else self._batch_events_max
+        events_max = min(self._batch_events_max, GIVES_WAY_EVENTS_MAX) if self.is_beside_others else self._batch_events_max
         while waiting and len(batch) < requests_max:
             one = waiting[0]
             if batch and (events + one.events > events_max or size + one.bytes > bytes_max):
@@ -333,6 +340,9 @@ class Appender:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     if sender.connection is None:
                         sender.connection = await self._connect()
+                    if (node := self._announce_as()) != sender.announces_as:
+                        await sender.connection.fetchval(ANNOUNCE_AS, str(node or ""))
+                        sender.announces_as = node
                     row = await sender.connection.fetchrow(CALL, len(batch), asked_before, *arguments)
                 self.batches += 1
                 self.last_success_at = loop.time()

@@ -167,12 +167,13 @@ def postgres_log(
     hold_s: float = 40.0,
     check_connection: Callable[[Any], Awaitable[None]] | None = None,
     yields_to_others: bool = False,
+    announce_as: Callable[[], UUID | None] = lambda: None,
     reader: QueryReader | None = None,
 ) -> PostgresLog:
     """The log at ``dsn`` with an appender of its own, not started yet. ``reader`` is a pool that exists already, not started either.
 
     ``check_connection`` may refuse each new connection of the appender by raising. With ``yields_to_others`` the appender leaves the append
-    lock to other writers first.
+    lock to other writers first. ``announce_as`` says in which process's name commits are announced (``Appender``).
     """
 
     async def connect_appender() -> Any:
@@ -185,6 +186,7 @@ def postgres_log(
         batch_bytes_max=batch_bytes_max,
         hold_s=hold_s,
         yields_to_others=yields_to_others,
+        announce_as=announce_as,
     )
     return PostgresLog(reader or QueryReader(dsn), appender)
 

@@ -1,5 +1,5 @@
 """Two processes on one Postgres against one: the same load, by turns. With two, each process runs half of the answers, and each answer
-is followed twice: at the process that runs it, and at the other, which learns of it from the bell and reads the log.
+is followed twice: at the process that runs it, and at the other, which learns of it from what the commit announces.
 
 With one, both followers are at that one, so that as much goes out. Each token at each follower is checked for its place.
 """
@@ -70,7 +70,6 @@ async def run(host: Host) -> list[Line]:
             unit="ms",
             raw=percentile(by_one, 0.99),
             ratio_at_most=1.3,
-            note="among it the wait for the bell, which rings every 10 ms at most",
         ),
         Line(
             what=f"{count} chats at full speed",

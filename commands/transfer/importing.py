@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.transfer.whole_chat import REQUEST_BYTES_MAX, REQUEST_EVENTS_MAX, Added, Prepared, WholeChats
+from commands.transfer.whole_chat import Added, Prepared, WholeChats
 from domain.errors import ImportRefused
 from domain.event import Actor
 from domain.whole_chat import WholeChat
@@ -86,9 +86,10 @@ class Importer:
             self.summary.count(refusal)
             return
         self._seen.add(chat.chat_id.int)
+        bounds = self._whole_chats.bounds()
         if self._waiting and (
-            self._events + len(prepared.events) > REQUEST_EVENTS_MAX
-            or self._bytes + prepared.bytes > REQUEST_BYTES_MAX
+            self._events + len(prepared.events) > bounds.events
+            or self._bytes + prepared.bytes > bounds.bytes
             or prepared.chat.owner_id != self._owner()
         ):
             self._start_request()

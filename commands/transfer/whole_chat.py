@@ -5,7 +5,7 @@ where it stopped.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -31,6 +31,18 @@ TURN_EVENTS: Final = 200
 Outcome = Literal["imported", "there"]
 
 
+class RequestBounds(NamedTuple):
+    """The most that one request holds, but for a single answer or value that is larger."""
+
+    events: int
+    bytes: int
+
+
+FULL: Final = RequestBounds(REQUEST_EVENTS_MAX, REQUEST_BYTES_MAX)
+# While others write: their tokens wait as long as a request holds the append lock.
+SMALL: Final = RequestBounds(REQUEST_EVENTS_MAX // 4, REQUEST_BYTES_MAX // 4)
+
+
 class Prepared(NamedTuple):
     """A chat as encoded events, with the indexes after which they may be divided into requests."""
 
@@ -43,9 +55,8 @@ class Prepared(NamedTuple):
     def stream(self) -> Stream:
         return chat_stream(self.chat.chat_id)
 
-    @property
-    def fits_one(self) -> bool:
-        return len(self.events) <= REQUEST_EVENTS_MAX and self.bytes <= REQUEST_BYTES_MAX
+    def fits(self, bounds: RequestBounds) -> bool:
+        return len(self.events) <= bounds.events and self.bytes <= bounds.bytes
 
 
 class Added(NamedTuple):
@@ -58,9 +69,12 @@ class Added(NamedTuple):
 
 
 class WholeChats:
-    """Adds whole chats. ``actor`` is the owner, or the operator who imports for them."""
+    """Adds whole chats. ``actor`` is the owner, or the operator who imports for them. ``bounds`` is asked before chats are divided into
+    requests.
+    """
 
-    def __init__(self, log: EventLog, blobs: Blobs, chats: Chats) -> None:
+    def __init__(self, log: EventLog, blobs: Blobs, chats: Chats, *, bounds: Callable[[], RequestBounds] = lambda: FULL) -> None:
+        self.bounds = bounds
         self._log = log
         self._blobs = blobs
         self._chats = chats
@@ -75,8 +89,9 @@ class WholeChats:
     async def add_all(self, prepared: Sequence[Prepared], *, actor: Actor | None) -> list[Added | ImportRefused]:
         """Add chats of one owner, several in a request where they fit. One outcome each; a refused chat does not affect the others."""
         outcomes: list[Added | ImportRefused] = []
-        for bundle in bundles(prepared):
-            if bundle[0].fits_one:
+        bounds = self.bounds()
+        for bundle in bundles(prepared, bounds):
+            if bundle[0].fits(bounds):
                 added = await self._add_bundle(bundle, actor)
                 if added is not None:
                     outcomes += added
@@ -178,7 +193,7 @@ class WholeChats:
             version = page[-1].version
 
     async def _append_rest(self, one: Prepared, version: int, actor: Actor | None, command: CommandKey | None) -> Appended:
-        pieces = list(pieces_after(one, version))
+        pieces = list(pieces_after(one, version, self.bounds()))
         appended: Appended | None = None
         for number, events in enumerate(pieces, 1):
             appends = [StreamAppend(one.stream, events, version)]
@@ -200,13 +215,13 @@ def append_chats_listed(chats: Sequence[Prepared]) -> StreamAppend:
     return StreamAppend(user_stream(owner_id), [Event(None, ChatListed(one.chat.chat_id)) for one in chats], EXISTS)
 
 
-def bundles(prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
+def bundles(prepared: Sequence[Prepared], bounds: RequestBounds) -> Iterator[list[Prepared]]:
     """Groups of chats that fit into one request. A larger chat is a group of its own."""
     bundle: list[Prepared] = []
     ids: set[UUID] = set()
     events = size = 0
     for one in prepared:
-        fits = events + len(one.events) <= REQUEST_EVENTS_MAX and size + one.bytes <= REQUEST_BYTES_MAX
+        fits = events + len(one.events) <= bounds.events and size + one.bytes <= bounds.bytes
         if bundle and not (fits and one.chat.owner_id == bundle[0].chat.owner_id and one.chat.chat_id not in ids):
             yield bundle
             bundle, ids, events, size = [], set(), 0, 0
@@ -218,9 +233,9 @@ def bundles(prepared: Sequence[Prepared]) -> Iterator[list[Prepared]]:
         yield bundle
 
 
-def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Verbatim]]]:
+def pieces_after(one: Prepared, version: int, bounds: RequestBounds) -> Iterator[Sequence[Event[Verbatim]]]:
     """The events after ``version``, divided into requests."""
-    if one.fits_one:
+    if one.fits(bounds):
         yield one.events[version:]
         return
     start = end = version
@@ -230,7 +245,7 @@ def pieces_after(one: Prepared, version: int) -> Iterator[Sequence[Event[Verbati
         if cut <= version:
             continue
         added = sum(len(event.data.data) for event in one.events[before:cut])
-        if end > start and (cut - start > REQUEST_EVENTS_MAX or size + added > REQUEST_BYTES_MAX):
+        if end > start and (cut - start > bounds.events or size + added > bounds.bytes):
             yield one.events[start:end]
             start, size = end, 0
         end = before = cut

@@ -19,6 +19,10 @@
 --
 -- Under one advisory lock until the commit, so position order is commit order, with no gap. It demands READ COMMITTED: each
 -- statement after the lock must see what the one before committed.
+--
+-- Where the session has set stenograph.node, to the id of its process, the commit announces itself to those that listen: {"node", "head"},
+-- and "at" and "events" where they fit into a notification. Only while the queue of notifications is less than half full: a listener
+-- that reads nothing would fill it, and no commit that notifies gets through a full one.
 CREATE OR REPLACE PROCEDURE append_batch(
     p_requests         integer,
     p_asked_before     boolean,
@@ -52,6 +56,7 @@ CREATE OR REPLACE PROCEDURE append_batch(
 DECLARE
     heads     integer[];
     head      integer;
+    before    bigint;  -- the log's last position, without this batch
     last      bigint;
     at        timestamptz;
     request   integer;
@@ -59,6 +64,8 @@ DECLARE
     accepted  boolean := true;  -- all of it: the common case
     touch     integer;
     found     record;
+    node      text := current_setting('stenograph.node', true);
+    announced text;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'append_batch demands READ COMMITTED, called in %', current_setting('transaction_isolation')
@@ -150,6 +157,7 @@ BEGIN
 
     SELECT e.position, e.recorded_at INTO last, at FROM events AS e ORDER BY e.position DESC LIMIT 1;
     last := coalesce(last, 0);
+    before := last;
     recorded := greatest(clock_timestamp(), at);  -- time never runs against position
 
     IF 0 = ANY (heads) THEN
@@ -211,6 +219,22 @@ BEGIN
           FROM unnest(p_command_request, p_command_actor, p_command_key, p_command_hash, p_command_answer)
                AS asked(request, actor_id, key, hash, answer)
          WHERE outcomes[asked.request] = 0;
+    END IF;
+
+    IF node <> '' AND last > before AND pg_notification_queue_usage() < 0.5 THEN
+        IF last - before <= 40 AND pg_column_size(p_data) + pg_column_size(p_actor) < 7900 THEN  -- else it is not worth an attempt
+            -- The planner knows no "before", and takes the index only where it is told that few rows are wanted.
+            SELECT json_build_object('node', node, 'head', last, 'at', recorded, 'events', json_agg(w.event))
+              INTO announced
+              FROM (SELECT json_build_array(e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data) AS event
+                      FROM events AS e JOIN streams AS s USING (stream_id)
+                     WHERE e.position > before
+                     ORDER BY e.position LIMIT 40) AS w;
+        END IF;
+        IF announced IS NULL OR octet_length(announced) > 7900 THEN
+            announced := json_build_object('node', node, 'head', last);
+        END IF;
+        PERFORM pg_notify('stenograph', announced);
     END IF;
 
     COMMIT;

@@ -173,6 +173,10 @@ CALL append_batch($1, $2,
                   $17::text::integer[], $18::text::integer[], $19::text::text[], $20::text::uuid[],
                   string_to_array($21, E'\x1e', '')::json[], string_to_array($22, E'\x1e')::json[], $23::text::timestamptz[]);
 
+-- name: announce_as
+-- $1 text: the id of the process that appends on this connection; empty: its commits are not announced (functions/append_batch.sql).
+SELECT set_config('stenograph.node', $1, false);
+
 -- name: notify
 -- $1 text: the channel. $2 text: the payload, under 8,000 bytes.
 SELECT pg_notify($1, $2);

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import page
+from bench import compare, page
 from bench.__main__ import NAMES, main
 from bench.load.sockets import Frames, framed, read_events
 from bench.report import Line, Report, percentile
@@ -25,6 +25,28 @@ def test_it_measures_what_it_names_and_loses_nothing(name: str, tmp_path: Path, 
     assert figures["machine"]["fsync"] in ("on", "off")
     assert all(line["measured"] == line["measured"] for line in report["lines"]), "a figure is not a number"
     assert [line for line in report["lines"] if "lost" in line["what"] and line["measured"]] == []
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_two_revisions_are_compared_and_what_one_of_them_cannot_run_stops_nothing(
+    tmp_path: Path, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", postgres_dsn)
+    written = tmp_path / "compared.json"
+    assert compare.main(["HEAD", "no-such-benchmark", "first-token", "--quick", "--rounds", "1", "--json", str(written)]) == 1
+    lines = json.loads(written.read_text())["lines"]
+    assert {line["bench"] for line in lines} == {"first-token"}
+    assert all(len(line["base"]) == len(line["here"]) == 1 for line in lines)
+
+
+def test_lines_are_compared_in_the_order_of_this_checkout_and_only_those_that_both_have() -> None:
+    lines: dict[tuple[str, str], compare.Compared] = {}
+    ours = {name: {"measured": number, "unit": "s"} for number, name in enumerate("zbya", 1)}
+    theirs = {name: {"measured": 2, "unit": "s"} for name in "abcz"}
+    for _ in range(2):
+        compare.add(lines, "x", theirs, ours)
+    assert [(line.what, line.ratios) for line in lines.values()] == [("z", [0.5, 0.5]), ("b", [1.0, 1.0]), ("a", [2.0, 2.0])]
 
 
 def test_a_ratio_stands_beside_what_was_measured() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.delivery.log_tail import HELD_BATCHES_MAX, LogTail
+from adapters.delivery.log_tail import HELD_BATCHES_MAX, HOLE_S, LogTail
 from domain.errors import LogUnavailable
 from domain.event import StoredEvent
 from domain.stream import chat_stream
@@ -83,7 +83,7 @@ async def test_our_own_commits_need_no_query() -> None:
 
 async def test_of_a_hole_below_our_own_commit_only_the_hole_is_read() -> None:
     log, read = Log(), list[StoredEvent]()
-    tail = LogTail(log.read, log.delivered.extend, deliver_read=read.extend, poll_s=NEVER_S)
+    tail = LogTail(log.read, log.delivered.extend, deliver_foreign=read.extend, poll_s=NEVER_S)
     await tail.start(0)
     try:
         log.commit(3)  # another process
@@ -94,6 +94,45 @@ async def test_of_a_hole_below_our_own_commit_only_the_hole_is_read() -> None:
         assert log.reads == 1
     finally:
         await tail.close()
+
+
+async def test_what_another_process_announces_needs_no_query_and_fills_a_hole_below_our_own_commit() -> None:
+    log, foreign = Log(), list[StoredEvent]()
+    tail = LogTail(log.read, log.delivered.extend, deliver_foreign=foreign.extend, poll_s=NEVER_S)
+    await tail.start(0)
+    try:
+        theirs, ours, later = log.commit(3), log.commit(2), log.commit(1)
+        tail.add_committed(ours)
+        tail.add_announced(later)
+        assert tail.position == 0
+        tail.add_announced(theirs)
+        assert [stored.position for stored in foreign] == [1, 2, 3, 6]
+        assert log.positions == [4, 5]
+        await asyncio.sleep(3 * HOLE_S)
+        assert log.reads == 0
+    finally:
+        await tail.close()
+
+
+async def test_of_what_comes_twice_only_the_new_is_delivered() -> None:
+    log = Log()
+    async with tailing(log) as tail:
+        theirs = log.commit(3)
+        tail.add_announced(theirs[:2])
+        tail.add_announced(theirs)
+        tail.add_announced(theirs)
+        assert log.positions == [1, 2, 3]
+        assert log.reads == 0
+
+
+async def test_a_hole_that_nothing_fills_is_read_without_a_bell() -> None:
+    log = Log()
+    async with tailing(log) as tail:
+        log.commit(2)  # another process's, and its bell is lost
+        tail.add_committed(log.commit(2))
+        await until(lambda: tail.position == 4)
+        assert log.positions == [1, 2, 3, 4]
+        assert log.reads == 1
 
 
 async def test_what_was_heard_of_above_a_hole_is_read_after_it() -> None:
@@ -145,7 +184,7 @@ async def test_of_two_batches_in_flight_the_later_may_come_first_and_costs_no_qu
         tail.add_committed(first)
         assert log.positions == [1, 2, 3, 4, 5]
         tail.add_committed(third)
-        await asyncio.sleep(0.01)  # it was woken by the hole, and finds it filled
+        await asyncio.sleep(3 * HOLE_S)  # it looks at the hole, and finds it filled
         assert log.positions == [1, 2, 3, 4, 5, 6]
         assert log.reads == 0
 
@@ -237,12 +276,16 @@ async def test_a_mistake_while_delivering_ends_nothing() -> None:
     await tail.close()
 
 
-@given(st.lists(st.tuples(st.sampled_from(["ours", "theirs", "ring", "turn", "late"]), st.integers(1, 3)), max_size=30))
+STEPS = ("ours", "theirs", "announced", "ring", "turn", "late", "later")
+
+
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(1, 3)), max_size=30))
 @settings(deadline=None)
 def test_whatever_is_lost_and_late_each_event_comes_once_and_in_order(steps: list[tuple[str, int]]) -> None:
     async def run() -> None:
         log = Log()
         late: list[list[StoredEvent]] = []
+        announced: list[list[StoredEvent]] = []
         async with tailing(log) as tail:
             for step, number in steps:
                 match step:
@@ -250,6 +293,10 @@ def test_whatever_is_lost_and_late_each_event_comes_once_and_in_order(steps: lis
                         tail.add_committed(log.commit(number))
                     case "theirs":
                         log.commit(number)
+                    case "announced":
+                        tail.add_announced(log.commit(number))
+                    case "later":  # the announcement is still on its way
+                        announced.append(log.commit(number))
                     case "late":  # our own commit, of which we hear only after others have seen it
                         late.append(log.commit(number))
                     case "ring":
@@ -259,8 +306,12 @@ def test_whatever_is_lost_and_late_each_event_comes_once_and_in_order(steps: lis
                             await asyncio.sleep(0)
                 if step == "turn" and late:
                     tail.add_committed(late.pop(0))
+                if step == "turn" and announced:
+                    tail.add_announced(announced.pop(0))
             for events in late:
                 tail.add_committed(events)
+            for events in announced:
+                tail.add_announced(events)
             await tail.wait_for(len(log.events))
         assert log.positions == list(range(1, len(log.events) + 1))
 

@@ -9,7 +9,7 @@ import pytest
 
 from commands.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
-from commands.transfer.whole_chat import REQUEST_EVENTS_MAX, Added, WholeChats
+from commands.transfer.whole_chat import FULL, REQUEST_EVENTS_MAX, SMALL, Added, RequestBounds, WholeChats
 from domain.chat.commands import DeleteChat
 from domain.errors import ImportRefused, LogUnavailable, UserNotFound
 from domain.event import Event
@@ -89,6 +89,25 @@ async def test_many_chats_go_in_few_requests(world: World) -> None:
     assert [outcome.outcome for outcome in outcomes if isinstance(outcome, Added)] == ["imported"] * 100
     assert world.log.appends - appends == 3
     assert world.listed() == [str(chat.chat_id) for chat in chats]
+
+
+async def test_beside_others_a_request_is_small_and_what_is_imported_is_the_same(world: World) -> None:
+    sizes: list[int] = []
+    bounds: list[RequestBounds] = [SMALL]
+
+    async def note(request: AppendRequest) -> None:
+        sizes.append(sum(len(append.events) for append in request.appends))
+
+    world.log.before_append = note
+    world.whole_chats.bounds = lambda: bounds[0]
+    chats = [whole(f"chat {number}", messages=8) for number in range(20)]
+    await world.add_all([*chats, whole("long", messages=250)])
+    assert max(sizes) <= SMALL.events + 2 + SMALL.events // 10  # and what lists the chats
+    assert len(sizes) >= 5
+    bounds[0] = FULL
+    assert await world.add(whole("long", messages=250)) == Added("there", 0, 0)
+    assert world.log.view(whole("long").chat_id).messages_count == 250
+    assert len(world.listed()) == 21
 
 
 async def test_a_chat_that_is_there_does_not_hold_up_its_neighbours(world: World) -> None:
