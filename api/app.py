@@ -259,7 +259,7 @@ async def assemble(
         processes=settings.workers,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
-    chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
+    chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity)
     context = socket_context(

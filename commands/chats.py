@@ -1,9 +1,12 @@
 """Chat commands: each becomes appended events, in the chat's own stream and in those of the people it concerns."""
 
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from commands.aggregate import OUTLINE_EVENTS, Aggregate
 from commands.partial_chat import PartialChatReader
@@ -13,10 +16,13 @@ from domain.chat.decide import decide, decide_all
 from domain.chat.evolve import evolve, fold
 from domain.chat.state import EMPTY, Chat, MessageNode
 from domain.codec import decode_event
-from domain.event import Actor, Event
+from domain.event import Actor, Event, StoredEvent
 from domain.generation import BlockOpened, Generation, MessageDelta
-from domain.stream import chat_stream, user_stream
+from domain.redaction import Redaction
+from domain.stream import Stream, chat_stream, user_stream
 from domain.user import ChatListed, ChatUnlisted
+
+REDACTIONS_KEPT_MAX: Final = 256
 
 
 def open_messages(chat: Chat) -> list[tuple[UUID, int]]:
@@ -28,6 +34,8 @@ class Chats:
 
     def __init__(self, log: EventLog, *, kept_max: int = 2048, partial_reader: PartialChatReader | None = None) -> None:
         self._log = log
+        self._redactions: OrderedDict[tuple[UUID, int], Redaction] = OrderedDict()
+        self._redacting: WeakValueDictionary[tuple[UUID, int], asyncio.Lock] = WeakValueDictionary()
         self._aggregate = Aggregate(
             log,
             "chat",
@@ -68,13 +76,36 @@ class Chats:
     async def deleted_since(self, chat_id: UUID, version: int) -> Collection[UUID]:
         """The messages that were deleted after ``version``."""
         stream, deleted = chat_stream(chat_id), set[UUID]()
-        until = await self._log.version(stream)
-        while True:
-            page = await self._log.read_outline(stream, after=version, until=until, limit=OUTLINE_EVENTS)
+        async for page in self._outline(stream, version, await self._log.version(stream)):
             deleted |= {stored.message_id for stored in page if stored.type == "message_deleted" and stored.message_id is not None}
+        return deleted
+
+    async def redaction(self, chat_id: UUID, since: int) -> Redaction:
+        """What is hidden from readers whose access began at ``since``. History does not change, so it is kept."""
+        key = chat_id, since
+        lock = self._redacting.get(key)
+        if lock is None:
+            lock = self._redacting[key] = asyncio.Lock()
+        async with lock:  # of many who ask at once, one reads
+            known = self._redactions.get(key)
+            if known is None:
+                known = Redaction(since)
+                async for page in self._outline(chat_stream(chat_id), 0, since):
+                    for stored in page:
+                        known.observe(stored)
+                self._redactions[key] = known
+                if len(self._redactions) > REDACTIONS_KEPT_MAX:
+                    self._redactions.popitem(last=False)
+            self._redactions.move_to_end(key)
+            return known
+
+    async def _outline(self, stream: Stream, after: int, until: int) -> AsyncIterator[Sequence[StoredEvent]]:
+        while after < until:
+            page = await self._log.read_outline(stream, after=after, until=until, limit=OUTLINE_EVENTS)
+            yield page
             if len(page) < OUTLINE_EVENTS:
-                return deleted
-            version = page[-1].version
+                return
+            after = page[-1].version
 
     def handle(
         self,

@@ -38,7 +38,7 @@ from domain.chat.facts import (
     MessageRated,
 )
 from domain.codec import decode_actor, decode_event
-from domain.event import Emitted, StoredEvent
+from domain.event import Emitted, StoredEvent, emitters_name
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -361,6 +361,8 @@ def change_message(message: Message, change: MessageChange, at: datetime) -> Non
     match change:
         case MessageEdited(fields=fields):
             message.update(others_keys(fields))
+            if "content" in fields:
+                forget_text(message)
             message["edited_at"] = int(at.timestamp())
         case MessageRated(rating=rating, comment=comment):
             known = message.get("annotation")  # an imported one says more
@@ -369,10 +371,6 @@ def change_message(message: Message, change: MessageChange, at: datetime) -> Non
             emitted(message, change)
         case _:
             assert_never(change)
-
-
-def emitters_name(fact: Emitted) -> str:
-    return fact.name.removeprefix("chat:message:")
 
 
 def emitted(message: Message, fact: Emitted) -> None:
@@ -386,6 +384,7 @@ def emitted(message: Message, fact: Emitted) -> None:
             message["content"] = with_text(text_of(message), str(known.get("content", "")))
         case "replace" | "chat:message":
             message["content"] = known.get("content", "")
+            forget_text(message)
         case "files" | "embeds" as key:
             new = listed(known.get(key))
             message[key] = newest_first(new if known.get("replace") else [*new, *listed(message.get(key))])
@@ -395,6 +394,14 @@ def emitted(message: Message, fact: Emitted) -> None:
             message["followUps"] = known.get("follow_ups", [])
         case _:
             pass
+
+
+def forget_text(message: Message) -> None:
+    """Its content was replaced: what the blocks of text of a whole answer said is gone with it. What it thought and called stays."""
+    if message.get("done"):
+        for block in message.get("blocks", ()):
+            if block["type"] == "text":
+                block["text"] = []
 
 
 def newest_first(entries: list[Any]) -> list[Any]:

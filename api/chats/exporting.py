@@ -56,13 +56,14 @@ class ExportsController(Controller):
         """
         known_id = caller.bound(chat_id)
         head = await chat_reader.head(caller.principal, known_id)
-        wanted = await chat_reader.version_at(known_id, head, at)
+        wanted = await chat_reader.version_at(caller.principal, known_id, head, at)
         version = head.version if wanted is None else wanted
         if format == "jsonl":
             if branch != "current":
                 raise BadRequest("branch is for transcripts: jsonl holds every event of the chat")
             first = resume_point(after, epoch, head.version).after if after is not None else 0
-            body = lines(log, blobs, chat_stream(known_id), after=first, until=version)
+            redaction = await chat_reader.redaction(caller.principal, known_id, head, first)
+            body = lines(log, blobs, chat_stream(known_id), after=first, until=version, redaction=redaction)
             return export_response(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
         if after is not None:
             raise BadRequest("after is for jsonl: a transcript begins at its beginning")

@@ -248,7 +248,8 @@ def tag_chat(chat: Chat, command: TagChat) -> list[ChatEvent]:
 
 
 def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
-    if command.user_id == chat.owner_id or chat.grants.get(command.user_id) == command.permission:
+    known = chat.grants.get(command.user_id)
+    if command.user_id == chat.owner_id or command.permission == (known.permission if known is not None else None):
         return []
     if command.permission is None:
         return [Event(None, ChatUnshared(command.user_id))]
