@@ -135,6 +135,21 @@ SIGNED_IN: Sequence[type[Controller]] = (
 )
 
 
+OPENAPI = OpenAPIConfig(
+    title="Stenograph",
+    version="1",
+    path="/docs",
+    render_plugins=[
+        SwaggerRenderPlugin(
+            path="/",
+            js_url="/docs/assets/swagger-ui-bundle.js",
+            css_url="/docs/assets/swagger-ui.css",
+            standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
+        )
+    ],
+)
+
+
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
     """One server process on the Postgres at ``dsn``. To be called on the loop that it runs on. Raises ``LogUnavailable``.
 
@@ -314,7 +329,7 @@ def registry_of(system: System) -> CollectorRegistry:
 
 def create_app(system: System, registry: CollectorRegistry | None = None) -> Litestar:
     """The routes on the parts. ``registry`` is what ``/metrics`` shows: this process's figures, unless it is another."""
-    return routes_on(parts_of(system, registry), system.sockets, system.settings.allowed_origins)
+    return routes_on(parts_of(system, registry), system.sockets, system.settings.allowed_origins, docs_public=system.settings.docs_public)
 
 
 def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[str, object]:
@@ -347,6 +362,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
         "runs": system.runs,
+        "settings": system.settings,
         "share_links": share_links,
         "user_list": stores.user_list,
         "whole_chats": whole_chats,
@@ -354,7 +370,9 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     }
 
 
-def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None]], allowed_origins: Sequence[str]) -> Litestar:
+def routes_on(
+    parts: Mapping[str, object], sockets: Callable[..., Awaitable[None]], allowed_origins: Sequence[str], *, docs_public: bool = True
+) -> Litestar:
     """``parts`` as ``parts_of`` makes them; ``sockets`` serves ``/ws``.
 
     ``parts`` is read at each request: the tests make the routes once, and put the parts of one server after the other there.
@@ -374,30 +392,22 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
             asgi("/ws", copy_scope=False)(sockets),
-            create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name]),
+            *([docs_assets()] if docs_public else []),
         ],
         dependencies=dependencies,
         state=State({"accounts": parts["accounts"]}),
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],
-        openapi_config=OpenAPIConfig(
-            title="Stenograph",
-            version="1",
-            path="/docs",
-            # The page's own files are served from here: it works without a network.
-            render_plugins=[
-                SwaggerRenderPlugin(
-                    path="/",
-                    js_url="/docs/assets/swagger-ui-bundle.js",
-                    css_url="/docs/assets/swagger-ui.css",
-                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
-                )
-            ],
-        ),
+        openapi_config=OPENAPI if docs_public else None,
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # api/process/logging.py has set it up
     )
+
+
+def docs_assets() -> Router:
+    """The files of the page ``/docs``: it works without a network."""
+    return create_static_files_router("/docs/assets", [swagger_ui_path], include_in_schema=False, guards=[require_file_name])
 
 
 def connections(settings: Settings) -> list[ConfiguredProvider]:

@@ -411,13 +411,17 @@ class Overloaded(Unavailable):
 class ProviderFailed(Unavailable):
     """``code`` is an instance attribute here: what the provider did (``provider_status``, ``provider_idle`` …).
 
+    Its text and ``said`` are for everybody who reads the chat: they name no address and nothing of a key. ``private`` is the same for the
+    server's log, with the address.
+
     ``said`` is the provider's own refusal, where it gave one: ``status`` (HTTP), ``code``, ``type``, ``param`` and ``message`` as it named
     them, ``retry_after`` as its header had it. What it did not say is left out.
     """
 
     code = "provider_failed"
 
-    def __init__(self, code: str, detail: str, said: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, code: str, detail: str, said: Mapping[str, Any] | None = None, *, private: str = "") -> None:
+        self.private = private or detail
         self.code = code  # type: ignore[misc]  # the one class whose fact has several names
         self.said = said or {}
         super().__init__(detail)
