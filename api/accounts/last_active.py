@@ -5,7 +5,7 @@ from uuid import UUID
 
 import structlog
 
-from api.process.periodic import Periodic
+from api.periodic import Periodic
 from commands.ports import Activity
 from domain.errors import StenographError
 

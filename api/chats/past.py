@@ -8,8 +8,8 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.formats.event_json import encode_event, encode_redacted
 from api.request.caller import Caller
-from api.streams.event_json import encode_event, encode_redacted
 from commands.chat_reader import Change, ChatReader
 from projections.chat import message_for_wire
 

@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 import structlog
 
 from adapters.delivery.hub import Batch, Segment, Subscription
+from api.formats.event_json import encode_redacted
 from api.request.errors import error_status
-from api.streams.event_json import redacted_batch
 from api.streams.frames import (
     Authenticate,
     Close,
@@ -84,7 +84,7 @@ class SocketSubscription(Subscription):
         """The batch without what is hidden from this reader."""
         if batch.until >= redaction.since:
             self.redaction = None
-        return redacted_batch(batch, redaction)
+        return batch.changed(redaction.of, encode_redacted)
 
 
 def wake(joined: SocketSubscription) -> None:

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from typing import Self
 
 from adapters.delivery.hub import Batch, Hub, Subscription
+from api.formats.event_json import encode_redacted
 from api.streams.access import LiveConnections
-from api.streams.event_json import redacted_batch
 from commands.accounts import Principal
 from commands.ports import EventLog
 from domain.errors import LogUnavailable
@@ -129,7 +129,7 @@ class StreamTail:
     def _redacted(self, batch: Batch, redaction: Redaction) -> Batch:
         if batch.until >= redaction.since:
             self.redaction = None
-        return redacted_batch(batch, redaction)
+        return batch.changed(redaction.of, encode_redacted)
 
 
 async def tail_stream(

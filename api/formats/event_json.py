@@ -4,7 +4,6 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from adapters.delivery.hub import Batch
 from domain.event import StoredEvent
 from domain.redaction import Redaction
 from domain.stream import Stream
@@ -42,8 +41,3 @@ def encode_for_reader(stored: StoredEvent, redaction: Redaction | None) -> bytes
     """One event as a reader with this redaction gets it."""
     shown = redaction.of(stored) if redaction is not None else stored
     return encode_event(stored) if shown is stored else encode_redacted(shown)
-
-
-def redacted_batch(batch: Batch, redaction: Redaction) -> Batch:
-    """The batch for one reader. What is not hidden keeps the bytes that all others get."""
-    return batch.changed(redaction.of, encode_redacted)
