@@ -14,13 +14,14 @@ from commands.ports import Blobs, EventLog
 from commands.references import resolve_blobs
 from domain.codec import today
 from domain.cursor import resume_point
-from domain.errors import BeforeAccess, BeforeFirstEvent, ChatNotFound
+from domain.errors import BeforeFirstEvent, ChatNotFound
 from domain.event import StoredEvent
 from domain.redaction import Redaction
 from domain.stream import chat_stream
 from projections.chat import ChatView, message_to_json
 from projections.messages import Message
 from projections.ports import ChatQueries
+from projections.redaction import redact_view
 
 # Events that change or remove what a message said: readers of the past want the message before and after.
 CHANGES: Final = frozenset({"message_edited", "message_deleted", "message_rated"})
@@ -39,8 +40,8 @@ class ChatReader:
     """Reads chats for one caller at a time. ``at``, a cursor or a time (ISO 8601), means the chat as it was then, None as it is now.
 
     Every method that takes a ``principal`` raises ``ChatNotFound``, also where the chat exists and is not for them to read; with ``at``
-    also ``BadCursor``, ``CursorGone``, ``BeforeFirstEvent`` and ``BeforeAccess``. Access is that of now; a reader with a grant reads the
-    past from the version on at which it began, and of the events before only what still stood then (``domain/redaction.py``).
+    also ``BadCursor``, ``CursorGone`` and ``BeforeFirstEvent``. Access is that of now; of what happened before it began, a reader
+    with a grant reads only what still stood then (``domain/redaction.py``).
     """
 
     def __init__(self, chats: Chats, chat_queries: ChatQueries, log: EventLog, blobs: Blobs, folders: FolderTrees, epoch: UUID) -> None:
@@ -67,21 +68,35 @@ class ChatReader:
 
     async def chat_with_references(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatView:
         """The whole chat as it is stored: with references in the place of blobs."""
-        version = await self.version_at(principal, chat_id, await self.head(principal, chat_id), at)
+        head = await self.head(principal, chat_id)
+        version = await self.version_at(chat_id, head, at)
+        if version is not None:
+            return await self.version_with_references(principal, chat_id, head, version)
+        view = await self._chat_queries.chat(chat_id)
+        require_reader(view, principal, chat_id)  # access may have ended since the head was read
+        return view
+
+    async def version_with_references(self, principal: Principal, chat_id: UUID, head: ChatView, version: int) -> ChatView:
+        """The whole chat as of that version, as this reader may see it and as it is stored. ``head`` as in ``version_at``."""
+        redaction = await self.redaction(principal, chat_id, head, version)
         view = await self._chat_queries.chat(chat_id, at=version)
-        if version is None:
-            require_reader(view, principal, chat_id)  # access may have ended since the head was read
+        if redaction is not None:
+            redact_view(view, redaction)
         return view
 
     async def branch(
         self, principal: Principal, chat_id: UUID, *, at: str | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int
     ) -> tuple[ChatView, list[str]]:
         """``ChatQueries.branch`` with these messages alone, and the content of their blobs. Raises ``MessageNotFound``."""
-        version = await self.version_at(principal, chat_id, await self.head(principal, chat_id), at)
+        head = await self.head(principal, chat_id)
+        version = await self.version_at(chat_id, head, at)
+        redaction = await self.redaction(principal, chat_id, head, version) if version is not None else None
         view, ids = await self._chat_queries.branch(chat_id, at=version, leaf=leaf, above=above, limit=limit)
         if version is None:
             require_reader(view, principal, chat_id)
         view.messages = view.messages.only(ids)
+        if redaction is not None:
+            redact_view(view, redaction)
         await resolve_blobs(self._blobs, chat_id, view)
         return view, ids
 
@@ -135,20 +150,16 @@ class ChatReader:
         await resolve_blobs(self._blobs, chat_id, view)
         return view
 
-    async def version_at(self, principal: Principal, chat_id: UUID, head: ChatView, at: str | None) -> int | None:
+    async def version_at(self, chat_id: UUID, head: ChatView, at: str | None) -> int | None:
         """The version that ``at`` means; None for None. ``head`` has passed the access check: see ``head``."""
         if at is None:
             return None
         moment = time_of(at)
         if moment is None:
-            version = resume_point(at, self._epoch, head.version).after
-        else:
-            version = await self._log.version_at(chat_stream(chat_id), moment)
-            if version == 0:
-                raise BeforeFirstEvent(chat_stream(chat_id), moment)
-        since = await self._access_since(principal, chat_id, head)
-        if version < since:
-            raise BeforeAccess(version, since)
+            return resume_point(at, self._epoch, head.version).after
+        version = await self._log.version_at(chat_stream(chat_id), moment)
+        if version == 0:
+            raise BeforeFirstEvent(chat_stream(chat_id), moment)
         return version
 
     async def redaction(self, principal: Principal, chat_id: UUID, head: ChatView, after: int) -> Redaction | None:

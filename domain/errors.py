@@ -13,7 +13,6 @@
     │   ├── ClaimTaken               something that must be unique is somebody else's already
     │   ├── ImportRefused            a chat from elsewhere that cannot be taken: names the chat and the key
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
-    │   ├── BeforeAccess             a version at which this reader had no access yet
     │   ├── BadLine                  a line of a file that cannot be restored
     │   ├── CommandMismatch          an idempotency key came back with another body
     │   └── CursorGone               a cursor of another history, or from the future
@@ -341,14 +340,6 @@ class BeforeFirstEvent(Refusal):
     def __init__(self, stream: object, at: object) -> None:
         self.stream, self.at = stream, at
         super().__init__(f"expected a time at which {stream} was there, received {at}, before its first event")
-
-
-class BeforeAccess(Refusal):
-    code = "before_access"
-
-    def __init__(self, version: int, since: int) -> None:
-        self.version, self.since = version, since
-        super().__init__(f"expected version {since} or later, from which on you have access to this chat, received version {version}")
 
 
 class BadLine(Refusal):

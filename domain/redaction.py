@@ -111,6 +111,28 @@ class Redaction:
     def _replace(self, message_id: UUID | None, keys: Iterable[str], version: int) -> None:
         self._replaced.setdefault(message_id, {}).update(dict.fromkeys(keys, version))
 
+    @property
+    def message_ids(self) -> Iterable[UUID]:
+        """The messages of which something is hidden somewhere."""
+        return [one for one in {*self._deleted, *self._replaced} if one is not None]
+
+    def is_deleted(self, message_id: UUID) -> bool:
+        return message_id in self._deleted
+
+    def replaced_after(self, message_id: UUID, version: int) -> Iterable[str]:
+        """The keys of the message that were replaced after that version."""
+        return [key for key, replaced in self._replaced.get(message_id, _same).items() if replaced > version]
+
+    def title_replaced_after(self, version: int) -> bool:
+        return self._titled > version
+
+    def untagged_after(self, tag: str, version: int) -> bool:
+        return self._untagged.get(tag, 0) > version
+
+    def standing_fields(self, fields: Mapping[str, Any], version: int) -> dict[str, Any]:
+        """The chat's own keys as of that version, without those that were replaced later."""
+        return dict(standing(fields, self._configured, version))
+
     def of(self, stored: StoredEvent) -> StoredEvent:
         """The event as the reader gets it: the same object where nothing of it is hidden, else one without what is, under today's type."""
         message_id = stored.message_id

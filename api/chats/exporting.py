@@ -56,7 +56,7 @@ class ExportsController(Controller):
         """
         known_id = caller.bound(chat_id)
         head = await chat_reader.head(caller.principal, known_id)
-        wanted = await chat_reader.version_at(caller.principal, known_id, head, at)
+        wanted = await chat_reader.version_at(known_id, head, at)
         version = head.version if wanted is None else wanted
         if format == "jsonl":
             if branch != "current":
@@ -67,7 +67,7 @@ class ExportsController(Controller):
             return export_response(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
         if after is not None:
             raise BadRequest("after is for jsonl: a transcript begins at its beginning")
-        view = await chat_reader.as_of_with_references(known_id, version)
+        view = await chat_reader.version_with_references(caller.principal, known_id, head, version)
         text = pieces(transcript_of(known_id, view, log, blobs, caller, branch, format), format)
         media = {"markdown": transcript_markdown.MEDIA_TYPE, "html": transcript_html.MEDIA_TYPE, "open-webui": open_webui.MEDIA_TYPE}
         return export_response(flushed(text), view, known_id, format, media[format], f"{epoch}:{version}")

@@ -44,7 +44,6 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.StreamNotFound: ErrorStatus(404, 4403),
     errors.MessageNotFound: ErrorStatus(404, 1008),
     errors.BeforeFirstEvent: ErrorStatus(404, 1008),
-    errors.BeforeAccess: ErrorStatus(403, 1008),
     errors.ImportRefused: ErrorStatus(400, 1008),
     errors.BadLine: ErrorStatus(400, 1008),
     errors.ModelNotFound: ErrorStatus(400, 1008),  # as in the reference; 404 below /v1
@@ -99,8 +98,6 @@ def members(error: errors.StenographError) -> dict[str, Any]:
             return {"expected": expected, "current": current, "conflicts": conflicts}
         case errors.CursorGone(epoch=epoch, head=head):
             return {"epoch": str(epoch), "head": head}
-        case errors.BeforeAccess(since=since):
-            return {"since": since}
         case errors.DeltaGap(expected_seq=expected, received_seq=received):
             return {"expected_seq": expected, "received_seq": received}
         case errors.BlockGap(open_blocks=blocks, received_index=received):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from domain.event import Emitted, Event, StoredEvent
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.redaction import EMITTED_KEYS, Redaction, without_words
 from projections.chat import FOLDED_NAMES, ChatView, view
+from projections.redaction import STRUCTURE, redact_view
 from tests.domain.golden import sample
 from tests.domain.histories import MESSAGES, NODE, UNHURRIED, History, ended, histories, sha256
 from tests.projections.test_chat import stored
@@ -53,6 +55,30 @@ def test_what_still_stood_is_folded_from_redacted_events(history: History, draw:
     redacted = [hidden.of(row) for row in rows]
     assert [(row.version, row.type, row.message_id) for row in redacted] == [(row.version, row.type, row.message_id) for row in rows]
     assert without_blocks(view(redacted)) == without_blocks(view(rows))
+
+
+@UNHURRIED
+@given(histories(), drawing())
+def test_the_chat_as_it_was_says_what_its_redacted_events_say(history: History, draw: Any) -> None:
+    since = draw.draw(integers(1, len(history.events)))
+    version = draw.draw(integers(1, since))
+    rows = stored(history.events)[:since]
+    hidden = redaction(since, rows)
+    chat, folded = view(rows[:version]), view(hidden.of(row) for row in rows[:version])
+    redact_view(chat, hidden)
+    expected, found = without_blocks(folded), without_blocks(chat)
+    for messages in (expected["chat"]["history"]["messages"], found["chat"]["history"]["messages"]):
+        for message_id in list(messages):
+            messages[message_id].pop("redacted", None)
+            if hidden.is_deleted(UUID(message_id)):
+                messages[message_id] = {key: value for key, value in messages[message_id].items() if key in (*STRUCTURE, "content")}
+    assert found["chat"]["history"] == expected["chat"]["history"]
+    assert {**found["chat"], "tags": [tag for tag in found["chat"]["tags"] if tag], "messages": [], "history": None} == {
+        **expected["chat"],
+        "tags": [tag for tag in expected["chat"]["tags"] if tag],
+        "messages": [],
+        "history": None,
+    }
 
 
 @UNHURRIED

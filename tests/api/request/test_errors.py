@@ -75,7 +75,6 @@ RAISED: dict[str, tuple[Exception, int, dict[str, Any], dict[str, str]]] = {
     ),
     "log": (errors.LogUnavailable(f"refused by {SECRET}"), 503, {"code": "log_unavailable"}, {"retry-after": "1"}),
     "before": (errors.BeforeFirstEvent("chat/1", "2026"), 404, {"code": "before_first_event"}, {}),
-    "early": (errors.BeforeAccess(3, 7), 403, {"code": "before_access", "since": 7}, {}),
     "behind": (errors.ProjectionBehind(7), 503, {"code": "projection_behind"}, {"retry-after": "1"}),
     "full": (errors.Overloaded("the queue", 9), 503, {"code": "overloaded"}, {"retry-after": "1"}),
     "ours": (StenographError(f"a bug at {SECRET}"), 500, {"code": "internal"}, {}),
