@@ -147,6 +147,8 @@ def copies(view: ChatView) -> Iterable[WholeMessage]:
 
 def fields_of(message: Message) -> dict[str, Any]:
     fields = {key: value for key, value in message.items() if key not in NOT_COPIED}
+    if message["role"] == "assistant":
+        fields.setdefault("added_by", None)  # generated: the copy is not what its owner has written
     if fields.get("state") == "streaming":
         fields["state"] = "interrupted"  # no run goes on with the copy
     return fields

@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from domain.chat.facts import Role
+from domain.chat.facts import PROVENANCE, Role
 from domain.errors import ImportRefused
 from domain.storable import is_storable, storable_json
 from domain.times import seconds_since_1970
@@ -28,7 +28,7 @@ ROLES: Final[Mapping[str, Role]] = {"user": "user", "assistant": "assistant", "s
 # Keys of a row that become facts. The other keys are kept beside the chat's own, under ``original``.
 ROW_KEYS: Final = frozenset({"id", "title", "chat", "created_at", "updated_at", "archived", "pinned"})
 CHAT_KEYS: Final = frozenset({"id", "title", "history", "messages", "tags"})
-MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content", "client_id"})
+MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content", "client_id", *PROVENANCE})
 FOREIGN_TEXT_KEYS: Final = ("text", "parts", "body", "message", "mapping", "chat_messages")  # where other systems keep what was said
 NO_CHAT: Final = "expected a chat as Open WebUI exports it, with its history or messages"
 # What is kept otherwise than the source has it, as it is told to people.

@@ -29,6 +29,7 @@ from domain.chat.commands import (
 )
 from domain.chat.evolve import changed, evolve
 from domain.chat.facts import (
+    PROVENANCE,
     RESERVED,
     BranchSelected,
     ChatArchived,
@@ -259,7 +260,7 @@ def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
 
 def add_message(chat: Chat, command: AddMessage) -> list[ChatEvent]:
     require_place(chat, command.message_id, command.parent_id)
-    fact = MessageAdded(command.parent_id, command.role, command.content, command.client_id, timed(command.fields))
+    fact = MessageAdded(command.parent_id, command.role, command.content, command.client_id, claimed(command.fields))
     return [Event(command.message_id, fact)]
 
 
@@ -267,7 +268,13 @@ def edit_message(chat: Chat, command: EditMessage) -> list[ChatEvent]:
     existing(chat, command.message_id)
     if command.message_id in chat.open_generations:
         raise GenerationOpen(command.message_id)
-    return [Event(command.message_id, MessageEdited(timed(command.fields)))] if command.fields else []
+    fields = claimed(command.fields)
+    return [Event(command.message_id, MessageEdited(fields))] if fields else []
+
+
+def claimed(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys as a person may write them: who wrote a message is not for them to say. Raises ``BadRequest``."""
+    return timed({key: value for key, value in fields.items() if key not in PROVENANCE} if PROVENANCE & fields.keys() else fields)
 
 
 def timed(fields: Mapping[str, Any]) -> Mapping[str, Any]:
