@@ -57,6 +57,7 @@ from api.chats.exporting import ExportsController
 from api.chats.folders import FoldersController
 from api.chats.importing import ImportController
 from api.chats.lists import ChatListController
+from api.chats.offers import BlocksController, OffersController
 from api.chats.params import ParamsController
 from api.chats.read_receipts import ReadReceiptWriter, ReadsController
 from api.chats.search import SearchController
@@ -91,6 +92,7 @@ from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
+from commands.offers import Offers
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.positions import ListWaits
@@ -122,6 +124,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ChatsController,
     FoldersController,
     SharingController,
+    OffersController,
+    BlocksController,
     CopiesController,
     ParamsController,
     ReadsController,
@@ -347,7 +351,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "activity": stores.activity,
         "blobs": blobs,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
-        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts, system.list_waits),
+        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts, system.list_waits, system.accounts),
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
@@ -361,6 +365,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "log": log,
         "models": system.providers,
         "nodes": stores.nodes,
+        "offers": Offers(chats, system.accounts),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,

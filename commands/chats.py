@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 
 from commands.aggregate import OUTLINE_EVENTS, Aggregate
 from commands.partial_chat import PartialChatReader
-from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
-from domain.chat.commands import ChatCommand, CreateChat, DeleteChat, ShareChat
+from commands.ports import ANY, Appended, Claim, CommandKey, EventLog, StreamAppend
+from domain.chat.commands import ChatCommand, CreateChat, DeleteChat, LeaveChat, ShareChat
 from domain.chat.decide import decide, decide_all
 from domain.chat.evolve import evolve, fold
 from domain.chat.state import EMPTY, Chat, MessageNode
@@ -114,17 +114,21 @@ class Chats:
         actor: Actor | None = None,
         key: CommandKey | None = None,
         claims: Sequence[Claim] = (),
+        also: Callable[[Chat], Sequence[StreamAppend]] | None = None,
         expected_version: int | None = None,
         attempts_max: int | None = 32,
     ) -> Coroutine[Any, Any, Appended]:
-        """Raises what ``decide`` and ``Aggregate.handle`` raise."""
+        """``also``: what is appended besides, made of the state on which the command was decided.
+
+        Raises what ``decide`` and ``Aggregate.handle`` raise.
+        """
         return self._aggregate.handle(
             command.chat_id,
             lambda chat: decide(chat, command),
             actor=actor,
             command=key,
             claims=claims,
-            also=partial(list_appends, command=command) if type(command) in CHANGES_LISTS else None,
+            also=partial(appends, command=command, more=also) if also is not None or type(command) in CHANGES_LISTS else None,
             expected_version=expected_version,
             attempts_max=attempts_max,
         )
@@ -169,7 +173,11 @@ def text_of_blocks(events: Iterable[Event[Any]]) -> str:
     return "".join("".join(pieces[index]) for index in sorted(pieces))
 
 
-CHANGES_LISTS: Final = (CreateChat, ShareChat, DeleteChat)
+CHANGES_LISTS: Final = (CreateChat, ShareChat, LeaveChat, DeleteChat)
+
+
+def appends(chat: Chat, *, command: ChatCommand, more: Callable[[Chat], Sequence[StreamAppend]] | None) -> Sequence[StreamAppend]:
+    return [*list_appends(chat, command), *(more(chat) if more is not None else ())]
 
 
 def list_appends(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
@@ -178,10 +186,9 @@ def list_appends(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
         case CreateChat(by=by, chat_id=chat_id, listed=True):
             return [append_chat_listed(by, chat_id)]
         case ShareChat(user_id=user_id, chat_id=chat_id, permission=permission):
-            if permission is None:
-                return [append_chat_unlisted(user_id, chat_id)]
-            # A grant to a user who does not exist is refused: their stream must exist.
-            return [] if user_id in chat.grants else [StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], EXISTS)]
+            return [append_chat_unlisted(user_id, chat_id)] if permission is None else []  # an offer: commands/offers.py
+        case LeaveChat(by=by, chat_id=chat_id):
+            return [append_chat_unlisted(by, chat_id)]
         case DeleteChat(chat_id=chat_id):
             owner = [chat.owner_id] if chat.owner_id is not None and chat.listed else []
             return [append_chat_unlisted(user_id, chat_id) for user_id in (*owner, *chat.grants)]

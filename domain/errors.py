@@ -12,6 +12,8 @@
     │   ├── EditConflict             two people changed the same of a message: both versions of it are named
     │   ├── ClaimTaken               something that must be unique is somebody else's already
     │   ├── ImportRefused            a chat from elsewhere that cannot be taken: names the chat and the key
+    │   ├── ShareRefused             a person takes no shares from this one
+    │   ├── TooManyOffers            … or has not answered those that are there
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
     │   ├── BadLine                  a line of a file that cannot be restored
     │   ├── CommandMismatch          an idempotency key came back with another body
@@ -332,6 +334,21 @@ class ImportRefused(Refusal):
     def __init__(self, chat: str, key: str, reason: str) -> None:
         self.chat, self.key, self.reason = chat, key, reason
         super().__init__(f"chat {chat[:200]}: {key[:200]}: {reason}")
+
+
+class ShareRefused(Refusal):
+    code = "share_refused"
+
+    def __init__(self) -> None:
+        super().__init__("this person takes no shares from you")
+
+
+class TooManyOffers(Refusal):
+    code = "too_many_offers"
+
+    def __init__(self, offers_max: int) -> None:
+        self.offers_max = offers_max
+        super().__init__(f"this person has {offers_max} shares that they have not looked at: share more once they have")
 
 
 class BeforeFirstEvent(Refusal):

@@ -18,6 +18,7 @@ from domain.chat.commands import (
     Emit,
     EndGeneration,
     ExpectUnchanged,
+    LeaveChat,
     MoveChat,
     PinChat,
     RateMessage,
@@ -106,6 +107,8 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return tag_chat(chat, command)
         case ShareChat():
             return share_chat(chat, command)
+        case LeaveChat(by=by):
+            return [Event(None, ChatUnshared(by))]
         case ShareVersion() | SetShareLinkAccess() | RemoveShareLink():
             return [Event(None, fact) for fact in sharing.decide(chat.share, command)]
         case DeleteChat():
@@ -173,6 +176,12 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
         raise ChatNotFound(command.chat_id)
     by = getattr(command, "by", None)
     if by is None:
+        return
+    if isinstance(command, LeaveChat):
+        if by == chat.owner_id:
+            raise BadRequest("expected a chat that somebody else shares: the owner cannot leave their own")
+        if by not in chat.grants:
+            raise ChatNotFound(command.chat_id)
         return
     if by != chat.owner_id if isinstance(command, OWNERS_COMMANDS) else not chat.may_write(by):
         raise ChatNotFound(command.chat_id)
