@@ -53,6 +53,7 @@ from api.chats.exporting import ExportsController
 from api.chats.folders import FoldersController
 from api.chats.importing import ImportController
 from api.chats.lists import ChatListController
+from api.chats.offers import BlocksController, OffersController
 from api.chats.params import ParamsController
 from api.chats.read_receipts import ReadReceiptWriter, ReadsController
 from api.chats.search import SearchController
@@ -96,6 +97,7 @@ from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
+from commands.offers import Offers
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.positions import ListWaits
@@ -126,6 +128,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ChatsController,
     FoldersController,
     SharingController,
+    OffersController,
+    BlocksController,
     CopiesController,
     ParamsController,
     ReadsController,
@@ -263,7 +267,7 @@ async def assemble(
         processes=settings.workers,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
-    chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
+    chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity)
@@ -321,7 +325,7 @@ def registry_of(system: System) -> CollectorRegistry:
 
 def create_app(system: System, registry: CollectorRegistry | None = None) -> Litestar:
     """The routes on the parts. ``registry`` is what ``/metrics`` shows: this process's figures, unless it is another."""
-    return routes_on(parts_of(system, registry), system.sockets, system.settings.allowed_origins)
+    return routes_on(parts_of(system, registry), system.sockets, system.settings.allowed_origins, docs_public=system.settings.docs_public)
 
 
 def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[str, object]:
@@ -336,7 +340,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "blobs": blobs,
         "body_memory": system.body_memory,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
-        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts, system.list_waits),
+        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts, system.list_waits, system.accounts),
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
@@ -350,11 +354,13 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "log": log,
         "models": system.providers,
         "nodes": stores.nodes,
+        "offers": Offers(chats, system.accounts),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
         "runs": system.runs,
+        "settings": system.settings,
         "share_links": share_links,
         "turns": Turns(system.completions, chats, chat_queries, blobs, log, system.hub, system.live, system.epoch.epoch),
         "user_list": stores.user_list,
@@ -363,7 +369,9 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     }
 
 
-def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None]], allowed_origins: Sequence[str]) -> Litestar:
+def routes_on(
+    parts: Mapping[str, object], sockets: Callable[..., Awaitable[None]], allowed_origins: Sequence[str], *, docs_public: bool = True
+) -> Litestar:
     """``parts`` as ``parts_of`` makes them; ``sockets`` serves ``/ws``.
 
     ``parts`` is read at each request: the tests make the routes once, and put the parts of one server after the other there.
@@ -389,14 +397,14 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in], middleware=[bounded_bodies(body_memory)]),
             OpsController,
             asgi("/ws", copy_scope=False)(sockets),
-            docs_assets(),
+            *([docs_assets()] if docs_public else []),
         ],
         dependencies=dependencies,
         state=State({"accounts": parts["accounts"]}),
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id, send_docs_policy, send_security_headers, record_response],
-        openapi_config=described,
+        openapi_config=described if docs_public else None,
         request_max_body_size=SMALL_BYTES,
         logging_config=None,  # api/process/logging.py has set it up
     )

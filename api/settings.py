@@ -107,6 +107,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
 
+    # What is served without a sign-in
+    metrics_public: Annotated[bool, Meta(description="Whether anyone may read `/metrics`; `false`: only admins, by token or API key.")] = (
+        True
+    )
+    docs_public: Annotated[bool, Meta(description="Whether `/docs`, the description of the API, is served.")] = True
+
     # Live connections
     frame_in_bytes: Annotated[Bytes, Meta(description="The largest frame a client may send.")] = 64 * KIB
     frame_out_bytes: Annotated[Bytes, Meta(description="The size at which a frame to a client is full.")] = 512 * KIB

@@ -227,6 +227,10 @@ class Accounts:
         """What is known of this person now, with ``fresh`` never older than the call; ``NOBODY`` if there is no such."""
         return (await self._standing(user_id, fresh=fresh)).account
 
+    async def state(self, user_id: UUID) -> tuple[int, Account]:
+        """``(version, account)`` as of now; version 0 if there is no such."""
+        return await self._aggregate.state(user_id)
+
     async def existing(self, user_id: UUID) -> Account:
         """Raises ``UserNotFound`` where there is no such account."""
         account = await self.account(user_id)

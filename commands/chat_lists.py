@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from commands.accounts import Accounts
 from commands.folders import FolderTrees
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
@@ -31,11 +32,14 @@ class ChatLists:
     bound. Raises what ``ListWaits.wait`` raises.
     """
 
-    def __init__(self, chat_queries: ChatQueries, folders: FolderTrees, receipts: ReadReceipts, waits: ListWaits) -> None:
+    def __init__(
+        self, chat_queries: ChatQueries, folders: FolderTrees, receipts: ReadReceipts, waits: ListWaits, accounts: Accounts
+    ) -> None:
         self._chat_queries = chat_queries
         self._waits = waits
         self._folders = folders
         self._receipts = receipts
+        self._accounts = accounts
 
     async def list_chats(
         self, user_id: UUID, chosen: ChatFilter, *, offset: int, limit: int, at_least: int | None = None
@@ -53,6 +57,14 @@ class ChatLists:
         chosen = ChatFilter(archived=False, in_folder=True, folder_ids=folder_ids)
         return await self._list_chats(user_id, chosen, folders, offset, limit, at_least)
 
+    async def list_hidden(self, user_id: UUID, *, offset: int, limit: int, at_least: int | None = None) -> list[ListItem]:
+        """The chats of others that this person has hidden."""
+        account = await self._accounts.account(user_id, fresh=True)
+        has_waited = await self._waits.wait(user_id, at_least)
+        _, folders = await self._folders.folders_of(user_id)
+        chats = await self._chat_queries.listed(user_id, ChatFilter(only=account.hidden), offset=offset, limit=limit)
+        return await self._list_items(user_id, chats, folders, fresh=has_waited)
+
     async def search(self, user_id: UUID, text: str, *, offset: int, limit: int, at_least: int | None = None) -> list[ListItem]:
         """The chats in which the search finds something. Raises ``BadSearch``."""
         search = parsed(text)
@@ -61,6 +73,7 @@ class ChatLists:
         if search.phrases is None:
             return await self._list_chats(user_id, chosen, folders, offset, limit, at_least)
         has_waited = await self._waits.wait(user_id, at_least)
+        chosen = await self._without_hidden(user_id, chosen)
         hits = await self._chat_queries.search(user_id, search.phrases, chosen, offset=offset, limit=limit)
         items = await self._list_items(user_id, [hit.chat for hit in hits], folders, fresh=has_waited)
         return [item._replace(snippet=hit.snippet, message_id=hit.message_id) for item, hit in zip(items, hits, strict=True)]
@@ -80,8 +93,14 @@ class ChatLists:
         has_waited = await self._waits.wait(user_id, at_least)
         if chosen.folder_ids is None:
             chosen = msgspec.structs.replace(chosen, folder_ids=frozenset(folders.by_id))
+        chosen = await self._without_hidden(user_id, chosen)
         chats = await self._chat_queries.listed(user_id, chosen, offset=offset, limit=limit)
         return await self._list_items(user_id, chats, folders, fresh=has_waited)
+
+    async def _without_hidden(self, user_id: UUID, chosen: ChatFilter) -> ChatFilter:
+        """The filter, without the chats that this person has hidden and those of people whom they have blocked."""
+        account = await self._accounts.account(user_id, fresh=True)
+        return msgspec.structs.replace(chosen, hidden=account.hidden, blocked=account.blocked)
 
     async def _list_items(self, user_id: UUID, chats: Sequence[ListedChat], folders: Folders, *, fresh: bool) -> list[ListItem]:
         read_at = await self._receipts.last_read_at(user_id, chats, fresh=fresh)

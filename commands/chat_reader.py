@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from commands.accounts import Principal
+from commands.chats import Chats
 from commands.event_pages import bounded
 from commands.folders import FolderTrees
 from commands.ports import Blobs, EventLog
@@ -16,10 +17,12 @@ from domain.codec import today
 from domain.cursor import resume_point
 from domain.errors import BeforeFirstEvent, ChatNotFound
 from domain.event import StoredEvent
+from domain.redaction import Redaction
 from domain.stream import chat_stream
 from projections.chat import ChatView, message_to_json
 from projections.messages import Message
 from projections.ports import ChatQueries
+from projections.redaction import redact_view
 
 # Events that change or remove what a message said: readers of the past want the message before and after.
 CHANGES: Final = frozenset({"message_edited", "message_deleted", "message_rated"})
@@ -31,16 +34,19 @@ class Change(NamedTuple):
     event: StoredEvent
     before: Message | None = None
     after: Message | None = None
+    redacted: bool = False
 
 
 class ChatReader:
     """Reads chats for one caller at a time. ``at``, a cursor or a time (ISO 8601), means the chat as it was then, None as it is now.
 
     Every method that takes a ``principal`` raises ``ChatNotFound``, also where the chat exists and is not for them to read; with ``at``
-    also ``BadCursor``, ``CursorGone`` and ``BeforeFirstEvent``. Access is that of now: who may read the chat may read its past.
+    also ``BadCursor``, ``CursorGone`` and ``BeforeFirstEvent``. Access is that of now; of what happened before it began, a reader
+    with a grant reads only what still stood then (``domain/redaction.py``).
     """
 
-    def __init__(self, chat_queries: ChatQueries, log: EventLog, blobs: Blobs, folders: FolderTrees, epoch: UUID) -> None:
+    def __init__(self, chats: Chats, chat_queries: ChatQueries, log: EventLog, blobs: Blobs, folders: FolderTrees, epoch: UUID) -> None:
+        self._chats = chats
         self._chat_queries = chat_queries
         self._log = log
         self._blobs = blobs
@@ -63,30 +69,46 @@ class ChatReader:
 
     async def chat_with_references(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatView:
         """The whole chat as it is stored: with references in the place of blobs."""
-        version = await self.version_at(chat_id, await self.head(principal, chat_id), at)
+        head = await self.head(principal, chat_id)
+        version = await self.version_at(chat_id, head, at)
+        if version is not None:
+            return await self.version_with_references(principal, chat_id, head, version)
+        view = await self._chat_queries.chat(chat_id)
+        require_reader(view, principal, chat_id)  # access may have ended since the head was read
+        return view
+
+    async def version_with_references(self, principal: Principal, chat_id: UUID, head: ChatView, version: int) -> ChatView:
+        """The whole chat as of that version, as this reader may see it and as it is stored. ``head`` as in ``version_at``."""
+        redaction = await self.redaction(principal, chat_id, head, version)
         view = await self._chat_queries.chat(chat_id, at=version)
-        if version is None:
-            require_reader(view, principal, chat_id)  # access may have ended since the head was read
+        if redaction is not None:
+            redact_view(view, redaction)
         return view
 
     async def branch(
         self, principal: Principal, chat_id: UUID, *, at: str | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int
     ) -> tuple[ChatView, list[str]]:
         """``ChatQueries.branch`` with these messages alone, and the content of their blobs. Raises ``MessageNotFound``."""
-        version = await self.version_at(chat_id, await self.head(principal, chat_id), at)
+        head = await self.head(principal, chat_id)
+        version = await self.version_at(chat_id, head, at)
+        redaction = await self.redaction(principal, chat_id, head, version) if version is not None else None
         view, ids = await self._chat_queries.branch(chat_id, at=version, leaf=leaf, above=above, limit=limit)
         if version is None:
             require_reader(view, principal, chat_id)
         view.messages = view.messages.only(ids)
+        if redaction is not None:
+            redact_view(view, redaction)
         await resolve_blobs(self._blobs, chat_id, view)
         return view, ids
 
     async def changes(self, principal: Principal, chat_id: UUID, after: str, *, limit: int) -> tuple[int, int, list[Change]]:
         """``(head, last, changes)``: a page of events after the cursor, without deltas, and the version to go on after.
 
-        Restored events have the time at which they were recorded first.
+        Restored events have the time at which they were recorded first. Of those that are redacted there is no message before and after.
         """
-        point = resume_point(after, self._epoch, (await self.head(principal, chat_id)).version)
+        head = await self.head(principal, chat_id)
+        point = resume_point(after, self._epoch, head.version)
+        redaction = await self.redaction(principal, chat_id, head, point.after)
         view = await self._chat_queries.chat(chat_id, at=point.after)
         stream = chat_stream(chat_id)
         found = await self._log.read(stream, after=point.after, until=point.head, limit=limit, without_deltas=True)
@@ -97,7 +119,10 @@ class ChatReader:
             event = msgspec.structs.replace(stored, at=times.get(stored.version, stored.at)) if times else stored
             before = copy_of(view, event)
             view.apply(event)
-            changes.append(Change(event, before, copy_of(view, event)))
+            if redaction is not None and event.version <= redaction.since:
+                changes.append(redacted_change(redaction, event))
+            else:
+                changes.append(Change(event, before, copy_of(view, event)))
         is_cut = len(page) == limit or len(page) < len(found)
         return point.head, page[-1].version if is_cut else point.head, changes
 
@@ -138,6 +163,20 @@ class ChatReader:
             raise BeforeFirstEvent(chat_stream(chat_id), moment)
         return version
 
+    async def redaction(self, principal: Principal, chat_id: UUID, head: ChatView, after: int) -> Redaction | None:
+        """What is hidden from this reader of the events after that version; None: nothing is."""
+        since = await self._access_since(principal, chat_id, head)
+        return await self._chats.redaction(chat_id, since) if after < since else None
+
+    async def _access_since(self, principal: Principal, chat_id: UUID, head: ChatView) -> int:
+        """The version at which the reader's access began; 0 for the owner, and for those who read everything."""
+        if principal.user_id == head.owner_id or principal.reads_everything:
+            return 0
+        _, chat = await self._chats.state(chat_id)
+        if not chat.may_read(principal.user_id):
+            raise ChatNotFound(chat_id)  # it has ended since the head was read
+        return chat.access_since(principal.user_id)
+
 
 def require_reader(view: ChatView, principal: Principal, chat_id: UUID) -> None:
     """Raises ``ChatNotFound``, also where the chat exists. Admins and auditors read every chat, also a deleted one."""
@@ -154,6 +193,11 @@ async def leave_gone_folder(folders: FolderTrees, chat: ChatView) -> None:
         _, known = await folders.folders_of(chat.owner_id)
         if chat.folder_id not in known.by_id:
             chat.folder_id = None
+
+
+def redacted_change(redaction: Redaction, event: StoredEvent) -> Change:
+    shown = redaction.of(event)
+    return Change(shown, redacted=shown is not event)
 
 
 def copy_of(view: ChatView, event: StoredEvent) -> Message | None:

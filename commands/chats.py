@@ -1,14 +1,17 @@
 """Chat commands: each becomes appended events, in the chat's own stream and in those of the people it concerns."""
 
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from commands.aggregate import OUTLINE_EVENTS, Aggregate
 from commands.large_values import large_values, with_references
 from commands.partial_chat import PartialChatReader
-from commands.ports import ANY, EXISTS, Appended, Blobs, Claim, CommandKey, EventLog, StreamAppend
+from commands.ports import ANY, Appended, Blobs, Claim, CommandKey, EventLog, StreamAppend
 from domain.chat.commands import (
     AddMessage,
     ChatCommand,
@@ -16,6 +19,7 @@ from domain.chat.commands import (
     CreateChat,
     DeleteChat,
     EditMessage,
+    LeaveChat,
     ShareChat,
     StartGeneration,
 )
@@ -23,10 +27,13 @@ from domain.chat.decide import decide, decide_all, require_access
 from domain.chat.evolve import evolve, fold
 from domain.chat.state import EMPTY, Chat, MessageNode
 from domain.codec import decode_event
-from domain.event import Actor, Event
+from domain.event import Actor, Event, StoredEvent
 from domain.generation import BlockOpened, Generation, MessageDelta
-from domain.stream import chat_stream, user_stream
+from domain.redaction import Redaction
+from domain.stream import Stream, chat_stream, user_stream
 from domain.user import ChatListed, ChatUnlisted
+
+REDACTIONS_KEPT_MAX: Final = 256
 
 
 def open_messages(chat: Chat) -> list[tuple[UUID, int]]:
@@ -41,6 +48,8 @@ class Chats:
     ) -> None:
         """``blobs`` takes the values that are too large for an event; without it such commands are refused."""
         self._log = log
+        self._redactions: OrderedDict[tuple[UUID, int], Redaction] = OrderedDict()
+        self._redacting: WeakValueDictionary[tuple[UUID, int], asyncio.Lock] = WeakValueDictionary()
         self._blobs = blobs
         self._aggregate = Aggregate(
             log,
@@ -82,13 +91,36 @@ class Chats:
     async def deleted_since(self, chat_id: UUID, version: int) -> Collection[UUID]:
         """The messages that were deleted after ``version``."""
         stream, deleted = chat_stream(chat_id), set[UUID]()
-        until = await self._log.version(stream)
-        while True:
-            page = await self._log.read_outline(stream, after=version, until=until, limit=OUTLINE_EVENTS)
+        async for page in self._outline(stream, version, await self._log.version(stream)):
             deleted |= {stored.message_id for stored in page if stored.type == "message_deleted" and stored.message_id is not None}
+        return deleted
+
+    async def redaction(self, chat_id: UUID, since: int) -> Redaction:
+        """What is hidden from readers whose access began at ``since``. History does not change, so it is kept."""
+        key = chat_id, since
+        lock = self._redacting.get(key)
+        if lock is None:
+            lock = self._redacting[key] = asyncio.Lock()
+        async with lock:  # of many who ask at once, one reads
+            known = self._redactions.get(key)
+            if known is None:
+                known = Redaction(since)
+                async for page in self._outline(chat_stream(chat_id), 0, since):
+                    for stored in page:
+                        known.observe(stored)
+                self._redactions[key] = known
+                if len(self._redactions) > REDACTIONS_KEPT_MAX:
+                    self._redactions.popitem(last=False)
+            self._redactions.move_to_end(key)
+            return known
+
+    async def _outline(self, stream: Stream, after: int, until: int) -> AsyncIterator[Sequence[StoredEvent]]:
+        while after < until:
+            page = await self._log.read_outline(stream, after=after, until=until, limit=OUTLINE_EVENTS)
+            yield page
             if len(page) < OUTLINE_EVENTS:
-                return deleted
-            version = page[-1].version
+                return
+            after = page[-1].version
 
     def handle(
         self,
@@ -97,10 +129,14 @@ class Chats:
         actor: Actor | None = None,
         key: CommandKey | None = None,
         claims: Sequence[Claim] = (),
+        also: Callable[[Chat], Sequence[StreamAppend]] | None = None,
         expected_version: int | None = None,
         attempts_max: int | None = 32,
     ) -> Coroutine[Any, Any, Appended]:
-        """Raises what ``decide`` and ``Aggregate.handle`` raise."""
+        """``also``: what is appended besides, made of the state on which the command was decided.
+
+        Raises what ``decide`` and ``Aggregate.handle`` raise.
+        """
         if type(command) in MAY_BE_LARGE and large_values(command):
             return self.handle_all(
                 [command], actor=actor, key=key, claims=claims, expected_version=expected_version, attempts_max=attempts_max
@@ -111,7 +147,7 @@ class Chats:
             actor=actor,
             command=key,
             claims=claims,
-            also=partial(list_appends, command=command) if type(command) in CHANGES_LISTS else None,
+            also=partial(appends, command=command, more=also) if also is not None or type(command) in CHANGES_LISTS else None,
             expected_version=expected_version,
             attempts_max=attempts_max,
         )
@@ -180,8 +216,12 @@ def text_of_blocks(events: Iterable[Event[Any]]) -> str:
     return "".join("".join(pieces[index]) for index in sorted(pieces))
 
 
-CHANGES_LISTS: Final = (CreateChat, ShareChat, DeleteChat)
+CHANGES_LISTS: Final = (CreateChat, ShareChat, LeaveChat, DeleteChat)
 MAY_BE_LARGE: Final = frozenset({CreateChat, ConfigureChat, AddMessage, EditMessage, StartGeneration})
+
+
+def appends(chat: Chat, *, command: ChatCommand, more: Callable[[Chat], Sequence[StreamAppend]] | None) -> Sequence[StreamAppend]:
+    return [*list_appends(chat, command), *(more(chat) if more is not None else ())]
 
 
 def list_appends(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
@@ -190,10 +230,9 @@ def list_appends(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:
         case CreateChat(by=by, chat_id=chat_id, listed=True):
             return [append_chat_listed(by, chat_id)]
         case ShareChat(user_id=user_id, chat_id=chat_id, permission=permission):
-            if permission is None:
-                return [append_chat_unlisted(user_id, chat_id)]
-            # A grant to a user who does not exist is refused: their stream must exist.
-            return [] if user_id in chat.grants else [StreamAppend(user_stream(user_id), [Event(None, ChatListed(chat_id))], EXISTS)]
+            return [append_chat_unlisted(user_id, chat_id)] if permission is None else []  # an offer: commands/offers.py
+        case LeaveChat(by=by, chat_id=chat_id):
+            return [append_chat_unlisted(by, chat_id)]
         case DeleteChat(chat_id=chat_id):
             owner = [chat.owner_id] if chat.owner_id is not None and chat.listed else []
             return [append_chat_unlisted(user_id, chat_id) for user_id in (*owner, *chat.grants)]

@@ -15,11 +15,10 @@ from commands.ports import CommandKey, EventLog
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
 from domain.errors import BadRequest, ChatNotFound, CommandMismatch
-from domain.whole_chat import ImportSource, WholeChat, WholeMessage
+from domain.whole_chat import COPY, ImportSource, WholeChat, WholeMessage
 from projections.chat import ChatView, message_to_json
 from projections.messages import Message
 
-SOURCE: Final = "chat"
 TITLE_CHARACTERS_MAX: Final = 1000
 BRANCH_MESSAGES_MAX: Final = 1_000_000
 # What a copy of a message has anew: where it stands, and what ties it to its own run and its own author.
@@ -120,7 +119,7 @@ def whole_chat(copy_id: UUID, owner_id: UUID, source: CopySource) -> WholeChat:
         chat_id=copy_id,
         owner_id=owner_id,
         title=source.title[:TITLE_CHARACTERS_MAX],
-        origin=ImportSource(SOURCE, original_id),
+        origin=ImportSource(COPY, original_id),
         messages=list(copies(view)),
         current_id=current_id,
         folder_id=view.folder_id if is_own else None,
@@ -147,6 +146,8 @@ def copies(view: ChatView) -> Iterable[WholeMessage]:
 
 def fields_of(message: Message) -> dict[str, Any]:
     fields = {key: value for key, value in message.items() if key not in NOT_COPIED}
+    if message["role"] == "assistant":
+        fields.setdefault("added_by", None)  # generated: the copy is not what its owner has written
     if fields.get("state") == "streaming":
         fields["state"] = "interrupted"  # no run goes on with the copy
     return fields

@@ -12,6 +12,8 @@
     │   ├── EditConflict             two people changed the same of a message: both versions of it are named
     │   ├── ClaimTaken               something that must be unique is somebody else's already
     │   ├── ImportRefused            a chat from elsewhere that cannot be taken: names the chat and the key
+    │   ├── ShareRefused             a person takes no shares from this one
+    │   ├── TooManyOffers            … or has not answered those that are there
     │   ├── BeforeFirstEvent         a time at which there was nothing yet
     │   ├── BadLine                  a line of a file that cannot be restored
     │   ├── CommandMismatch          an idempotency key came back with another body
@@ -350,6 +352,21 @@ class ImportRefused(Refusal):
         super().__init__(f"chat {chat[:200]}: {key[:200]}: {reason}")
 
 
+class ShareRefused(Refusal):
+    code = "share_refused"
+
+    def __init__(self) -> None:
+        super().__init__("this person takes no shares from you")
+
+
+class TooManyOffers(Refusal):
+    code = "too_many_offers"
+
+    def __init__(self, offers_max: int) -> None:
+        self.offers_max = offers_max
+        super().__init__(f"this person has {offers_max} shares that they have not looked at: share more once they have")
+
+
 class BeforeFirstEvent(Refusal):
     code = "before_first_event"
 
@@ -421,13 +438,17 @@ class Overloaded(Unavailable):
 class ProviderFailed(Unavailable):
     """``code`` is an instance attribute here: what the provider did (``provider_status``, ``provider_idle`` …).
 
+    Its text and ``said`` are for everybody who reads the chat: they name no address and nothing of a key. ``private`` is the same for the
+    server's log, with the address.
+
     ``said`` is the provider's own refusal, where it gave one: ``status`` (HTTP), ``code``, ``type``, ``param`` and ``message`` as it named
     them, ``retry_after`` as its header had it. What it did not say is left out.
     """
 
     code = "provider_failed"
 
-    def __init__(self, code: str, detail: str, said: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, code: str, detail: str, said: Mapping[str, Any] | None = None, *, private: str = "") -> None:
+        self.private = private or detail
         self.code = code  # type: ignore[misc]  # the one class whose fact has several names
         self.said = said or {}
         super().__init__(detail)

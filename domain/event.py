@@ -67,3 +67,8 @@ class Recorded(msgspec.Struct, Generic[Fact], frozen=True):
 class Emitted(msgspec.Struct, frozen=True):
     name: str
     data: Any
+
+
+def emitters_name(fact: Emitted) -> str:
+    """The name under which it is folded into its message: emitters of the reference system may write it with a prefix."""
+    return fact.name.removeprefix("chat:message:")

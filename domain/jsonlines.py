@@ -33,6 +33,7 @@ class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
     message_id: UUID | None
     user: msgspec.Raw
     data: msgspec.Raw
+    redacted: bool = False  # something is left out for the reader whose export it is
 
     @property
     def at_us(self) -> int:
@@ -99,6 +100,11 @@ def encode_event(
         actor or b"null",
         data,
     )
+
+
+def redacted_line(line: bytes) -> bytes:
+    """The line of an event of which something is left out for its reader."""
+    return line[:-2] + b',"redacted":true}\n'
 
 
 def encode_blob(stream: bytes, content: bytes) -> bytes:

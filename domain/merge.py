@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.chat.facts import PROVENANCE
 from domain.errors import BadRequest
 
 Message = Mapping[str, Any]
@@ -22,7 +23,7 @@ Message = Mapping[str, Any]
 SERVERS_KEYS: Final = frozenset(
     {
         *("id", "parentId", "childrenIds", "role", "blocks", "timestamp", "done", "state", "task_id", "user_id", "user", "client_id"),
-        *("edited_at", "timings", "finish_reason"),
+        *("edited_at", "timings", "finish_reason", *PROVENANCE),
     }
 )
 # … and of one that was generated here also these.

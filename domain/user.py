@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, UserNotFound
+from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, ShareRefused, TooManyOffers, UserNotFound
 from domain.event import Actor, Emitted, Event
 from domain.fields import differing
 from domain.folder import (
@@ -87,10 +87,31 @@ class ChatListed(msgspec.Struct, frozen=True):
     """A chat appears in this person's list: made by them, or shared with them."""
 
     chat_id: UUID
+    offered_by: UUID | msgspec.UnsetType = msgspec.UNSET  # who shares it; not there for a chat of their own
 
 
 class ChatUnlisted(msgspec.Struct, frozen=True):
     chat_id: UUID
+
+
+class ChatHidden(msgspec.Struct, frozen=True):
+    """A chat that others share is left out of this person's lists and searches. They still have access."""
+
+    chat_id: UUID
+
+
+class ChatUnhidden(msgspec.Struct, frozen=True):
+    chat_id: UUID
+
+
+class UserBlocked(msgspec.Struct, frozen=True):
+    """No shares are taken from that person, and theirs are left out of lists and searches."""
+
+    user_id: UUID
+
+
+class UserUnblocked(msgspec.Struct, frozen=True):
+    user_id: UUID
 
 
 class LastReadAt(msgspec.Struct, frozen=True):
@@ -117,6 +138,10 @@ UserFact = (
     | SettingsChanged
     | ChatListed
     | ChatUnlisted
+    | ChatHidden
+    | ChatUnhidden
+    | UserBlocked
+    | UserUnblocked
     | LastReadAt
     | MarkedUnread
     | FolderFact
@@ -137,6 +162,10 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
     "settings_changed": SettingsChanged,
     "chat_listed": ChatListed,
     "chat_unlisted": ChatUnlisted,
+    "chat_hidden": ChatHidden,
+    "chat_unhidden": ChatUnhidden,
+    "user_blocked": UserBlocked,
+    "user_unblocked": UserUnblocked,
     "last_read_at": LastReadAt,
     "marked_unread": MarkedUnread,
 }
@@ -148,6 +177,10 @@ SETTINGS_BYTES_MAX: Final = 256 * 1024
 PROFILE_BYTES_MAX: Final = 64 * 1024
 VERSION_MAX: Final = 2**31 - 1
 MANY_READ_MAX: Final = 1000  # streams of one command: some 100 KiB of events
+OFFERS_OF_ONE_MAX: Final = 20  # of one sender, that this person has not answered: a list must not be filled by a stranger
+OFFERS_MAX: Final = 500  # of all senders
+HIDDEN_MAX: Final = 1000  # every list is asked for without them
+BLOCKED_MAX: Final = 1000
 # Other people's browsers show the picture: no content that can run, such as a script or an SVG.
 PICTURE: Final = re.compile(r"/[\w./-]{0,200}|https?://\S{1,2000}|data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*")
 
@@ -234,8 +267,22 @@ class MarkUnread(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
 
 
+class HideChat(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: UUID
+    chat_id: UUID
+    hidden: bool
+
+
+class BlockUser(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: UUID
+    blocked_id: UUID
+    blocked: bool
+
+
 GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword
-UserCommand = CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | ChangeSettings | MarkRead | MarkManyRead | MarkUnread
+UserCommand = (
+    CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | ChangeSettings | MarkRead | MarkManyRead | MarkUnread | HideChat | BlockUser
+)
 
 # ---------------------------------------------------------------------------------------------------------------- state
 
@@ -253,6 +300,9 @@ class Account(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
     read_versions: IdMap[tuple[str, int]] = IdMap()  # by the stream's uuid: its name, and the version read; 0: marked unread
+    offers: Mapping[UUID, UUID] = {}  # chats that others share and that were neither read nor hidden since: by whom each was shared
+    hidden: frozenset[UUID] = frozenset()  # chats of others
+    blocked: frozenset[UUID] = frozenset()  # people
 
     def read_version(self, stream_id: UUID) -> int:
         """The highest version of this stream that was read; 0: none."""
@@ -274,6 +324,9 @@ def account_to_json(account: Account) -> dict[str, Any]:
         "api_keys": account.api_keys,
         "settings": account.settings,
         "read_versions": read_versions,
+        "offers": account.offers,
+        "hidden": sorted(account.hidden),
+        "blocked": sorted(account.blocked),
         **{key: value for key, value in account.fields.items() if key not in Account.__struct_fields__},
     }
 
@@ -333,8 +386,46 @@ def decide(account: Account, command: UserCommand) -> list[UserEvent]:
             return [event for stream, version in versions.items() for event in mark_read(account, stream, version)]
         case MarkUnread(stream=stream):
             return [Event(None, MarkedUnread(stream))] if account.read_version(parse_stream(stream).id) else []
+        case HideChat():
+            return hide_chat(account, command)
+        case BlockUser():
+            return block_user(account, command)
         case _:
             assert_never(command)
+
+
+def offer_chat(account: Account, chat_id: UUID, sender_id: UUID) -> list[UserEvent]:
+    """``sender_id`` shares a chat with this person. Raises ``ShareRefused`` and ``TooManyOffers``."""
+    if sender_id in account.blocked:
+        raise ShareRefused
+    of_sender = sum(sender == sender_id for sender in account.offers.values())
+    if of_sender >= OFFERS_OF_ONE_MAX:
+        raise TooManyOffers(OFFERS_OF_ONE_MAX)
+    if len(account.offers) >= OFFERS_MAX:
+        raise TooManyOffers(OFFERS_MAX)
+    return [Event(None, ChatListed(chat_id, sender_id))]
+
+
+def hide_chat(account: Account, command: HideChat) -> list[UserEvent]:
+    if command.hidden == (command.chat_id in account.hidden):
+        return []
+    if not command.hidden:
+        return [Event(None, ChatUnhidden(command.chat_id))]
+    if len(account.hidden) >= HIDDEN_MAX:
+        raise BadRequest(f"at most {HIDDEN_MAX} chats are hidden: leave some of them")
+    return [Event(None, ChatHidden(command.chat_id))]
+
+
+def block_user(account: Account, command: BlockUser) -> list[UserEvent]:
+    if command.blocked_id == command.user_id:
+        raise BadRequest("expected somebody else's account to block")
+    if command.blocked == (command.blocked_id in account.blocked):
+        return []
+    if not command.blocked:
+        return [Event(None, UserUnblocked(command.blocked_id))]
+    if len(account.blocked) >= BLOCKED_MAX:
+        raise BadRequest(f"at most {BLOCKED_MAX} people are blocked")
+    return [Event(None, UserBlocked(command.blocked_id))]
 
 
 def require_self_or_admin(command: GuardedCommand) -> None:
@@ -424,9 +515,21 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
             return changed(account, settings={**account.settings, **fields})
         case LastReadAt(stream=stream, version=version):
             return read_until(account, stream, version)
+        case ChatListed(chat_id=chat_id, offered_by=UUID() as sender_id):
+            return changed(account, offers={**account.offers, chat_id: sender_id})
+        case ChatHidden(chat_id=chat_id):
+            return changed(account, hidden=account.hidden | {chat_id}, offers=without(account.offers, chat_id))
+        case ChatUnhidden(chat_id=chat_id):
+            return changed(account, hidden=account.hidden - {chat_id})
+        case ChatUnlisted(chat_id=chat_id):
+            return changed(account, hidden=account.hidden - {chat_id}, offers=without(account.offers, chat_id))
+        case UserBlocked(user_id=user_id):
+            return changed(account, blocked=account.blocked | {user_id})
+        case UserUnblocked(user_id=user_id):
+            return changed(account, blocked=account.blocked - {user_id})
         case MarkedUnread(stream=stream):
             return read_until(account, stream, 0)
-        case PasswordChanged() | ChatListed() | ChatUnlisted() | Emitted():
+        case PasswordChanged() | ChatListed() | Emitted():
             return account
         case FolderCreated() | FolderRenamed() | FolderMoved() | FolderConfigured():
             return account  # folded by domain/folder.py
@@ -441,7 +544,13 @@ def read_until(account: Account, stream: str, version: int) -> Account:
         stream_id = parse_stream(stream).id
     except BadStreamName:
         return account  # a kind that this version does not know
-    return changed(account, read_versions=account.read_versions.with_(stream_id, (stream, version)))
+    read_versions = account.read_versions.with_(stream_id, (stream, version))
+    return changed(account, read_versions=read_versions, offers=without(account.offers, stream_id) if version else account.offers)
+
+
+def without(offers: Mapping[UUID, UUID], chat_id: UUID) -> Mapping[UUID, UUID]:
+    """The offers that are left once this one is answered."""
+    return {one: sender for one, sender in offers.items() if one != chat_id} if chat_id in offers else offers
 
 
 def changed(account: Account, **fields: Any) -> Account:

@@ -14,6 +14,7 @@ import msgspec
 
 from domain.chat.decide import TAG_CHARACTERS_MAX
 from domain.chat.facts import (
+    PROVENANCE,
     BranchSelected,
     ChatArchived,
     ChatCreated,
@@ -42,6 +43,9 @@ class Streamed(msgspec.Struct, frozen=True):
     pieces: Sequence[str]
     first_token_ms: float
     total_ms: float
+
+
+COPY: Final = "chat"  # the source of a copy that this server makes of one of its own chats
 
 
 class WholeMessage(msgspec.Struct, frozen=True):
@@ -156,7 +160,10 @@ def parents_first(chat: WholeChat) -> list[WholeMessage]:
 def message_steps(chat: WholeChat, message: WholeMessage) -> list[Step]:
     message_id, key = message.message_id, message.key
     if message.streamed is None:
-        added = MessageAdded(message.parent_id, message.role, message.content, message.client_id, message.fields)
+        fields = message.fields
+        if chat.origin.source != COPY and PROVENANCE & fields.keys():  # a file may claim anything
+            fields = {name: value for name, value in fields.items() if name not in PROVENANCE}
+        added = MessageAdded(message.parent_id, message.role, message.content, message.client_id, fields)
         steps = [Step(key, Event(message_id, added))]
     else:
         steps = [Step(key, event) for event in generation_events(message, message.streamed)]

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from domain.chat.facts import (
+    PROVENANCE,
     BranchSelected,
     ChatArchived,
     ChatConfigured,
@@ -38,7 +39,7 @@ from domain.chat.facts import (
     MessageRated,
 )
 from domain.codec import decode_actor, decode_event
-from domain.event import Emitted, StoredEvent
+from domain.event import Actor, Emitted, StoredEvent, emitters_name
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -82,13 +83,14 @@ END_STATES: Final[Mapping[type[Any], str]] = {
 FOLDED_NAMES: Final = frozenset(
     {"status", "message", "delta", "replace", "chat:message", "files", "embeds", "source", "citation", "follow_ups"}
 )
+TEXT_NAMES: Final = frozenset({"message", "delta", "replace", "chat:message"})  # … its text
 # Of each list of a message that grows with every event: statusHistory, sources, files, embeds. A message that shows all of a list
 # without end could be read by nobody.
 LISTED_MAX: Final = 1000
 LISTED_BYTES_MAX: Final = 1024 * 1024  # of its JSON
 # What the view itself keeps of a message: a client's key of that name is in the log, and does not stand in for it.
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
-OWN_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "blocks"})
+OWN_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "blocks", *PROVENANCE})
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -148,7 +150,7 @@ class ChatView:
             case MessageEdited() | MessageRated() | Emitted() as change:
                 message = self.messages.get(message_id) if stored.message_id is not None else None
                 if message is not None:
-                    change_message(message, change, stored.at)
+                    change_message(message, change, stored.at, stored.actor)
             case MessageDeleted():
                 self._remove(message_id)
             case BranchSelected():
@@ -309,7 +311,23 @@ def message_added(added: MessageAdded, actor: bytes | None) -> Message:
     known = decode_actor(actor)
     if known is not None:
         message["user_id"] = str(known.id)
+    if "added_by" in added.fields:
+        # A copy: the server says who had added the original.
+        put_person(message, "added_by", added.fields["added_by"])
+    elif added.role == "assistant" and known is not None:
+        message["added_by"] = person(known)
+    put_person(message, "edited_by", added.fields.get("edited_by"))
     return message
+
+
+def person(actor: Actor) -> dict[str, str]:
+    return {"id": str(actor.id), "name": actor.name}
+
+
+def put_person(message: Message, key: str, value: Any) -> None:
+    """The key, unless the value is no person."""
+    if isinstance(value, dict) and isinstance(value.get("id"), str) and isinstance(value.get("name"), str):
+        message[key] = {"id": value["id"], "name": value["name"]}
 
 
 def answer_started(start: MessageStarted) -> Message:
@@ -337,6 +355,8 @@ def end(message: Message, over: GenerationOver) -> None:
     message["state"] = END_STATES[type(over)]
     message["done"] = True
     message["content"] = over.content
+    for key in ("edited_by", "edited_at"):
+        message.pop(key, None)  # what a person had put in its place while it was written
     if [block["type"] for block in message.get("blocks", ())] in ([], ["text"]):
         message.pop("blocks", None)
     match over:
@@ -357,10 +377,16 @@ def changes_message(change: MessageChange) -> bool:
     return not isinstance(change, Emitted) or emitters_name(change) in FOLDED_NAMES
 
 
-def change_message(message: Message, change: MessageChange, at: datetime) -> None:
+def change_message(message: Message, change: MessageChange, at: datetime, actor: bytes | None) -> None:
+    if changes_text(change):
+        by = decode_actor(actor)
+        if by is not None:
+            message["edited_by"], message["edited_at"] = person(by), int(at.timestamp())
     match change:
         case MessageEdited(fields=fields):
             message.update(others_keys(fields))
+            if "content" in fields:
+                forget_text(message)
             message["edited_at"] = int(at.timestamp())
         case MessageRated(rating=rating, comment=comment):
             known = message.get("annotation")  # an imported one says more
@@ -371,8 +397,17 @@ def change_message(message: Message, change: MessageChange, at: datetime) -> Non
             assert_never(change)
 
 
-def emitters_name(fact: Emitted) -> str:
-    return fact.name.removeprefix("chat:message:")
+def changes_text(change: MessageChange) -> bool:
+    """Whether it changes what the message says, and not what stands beside that."""
+    match change:
+        case MessageEdited(fields=fields):
+            return "content" in fields
+        case Emitted():
+            return emitters_name(change) in TEXT_NAMES
+        case MessageRated():
+            return False
+        case _:
+            assert_never(change)
 
 
 def emitted(message: Message, fact: Emitted) -> None:
@@ -386,6 +421,7 @@ def emitted(message: Message, fact: Emitted) -> None:
             message["content"] = with_text(text_of(message), str(known.get("content", "")))
         case "replace" | "chat:message":
             message["content"] = known.get("content", "")
+            forget_text(message)
         case "files" | "embeds" as key:
             new = listed(known.get(key))
             message[key] = newest_first(new if known.get("replace") else [*new, *listed(message.get(key))])
@@ -395,6 +431,14 @@ def emitted(message: Message, fact: Emitted) -> None:
             message["followUps"] = known.get("follow_ups", [])
         case _:
             pass
+
+
+def forget_text(message: Message) -> None:
+    """Its content was replaced: what the blocks of text of a whole answer said is gone with it. What it thought and called stays."""
+    if message.get("done"):
+        for block in message.get("blocks", ()):
+            if block["type"] == "text":
+                block["text"] = []
 
 
 def newest_first(entries: list[Any]) -> list[Any]:

@@ -13,10 +13,10 @@ import msgspec
 from msgspec.structs import astuple
 
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
-from domain.event import Emitted
+from domain.event import Emitted, emitters_name
 from domain.generation import GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageEnded, MessageStarted
 from domain.stream import Kind
-from projections.chat import blob_of, emitters_name, with_text
+from projections.chat import TEXT_NAMES, blob_of, with_text
 from projections.projection import Ask, Events, Projecting, Recorded, Rows, Write
 from projections.words import of_owner, vector, words
 
@@ -240,7 +240,7 @@ def says(fact: Any) -> bool:
         return True
     if kind is MessageEdited:
         return "content" in fact.fields
-    return kind is Emitted and emitters_name(fact) in ("message", "delta", "replace", "chat:message")
+    return kind is Emitted and emitters_name(fact) in TEXT_NAMES
 
 
 def added_text(fact: Emitted) -> str | None:

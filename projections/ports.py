@@ -53,11 +53,16 @@ class ChatFilter(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()  # with all of these, by their ids: see ``domain.chat.tag_id``
     tagged: bool | None = None  # with any
     shared: bool | None = None  # with others, or by others
+    only: frozenset[UUID] | None = None  # of these chats
+    hidden: frozenset[UUID] = frozenset()  # chats of others that are left out …
+    blocked: frozenset[UUID] = frozenset()  # … and those of these people
 
-    def includes(self, chat: ChatView, user_id: UUID) -> bool:
+    def includes(self, chat_id: UUID, chat: ChatView, user_id: UUID) -> bool:
         is_own = user_id == chat.owner_id
         return (
-            self.pinned in (None, is_own and chat.pinned)
+            (self.only is None or chat_id in self.only)
+            and (is_own or (chat_id not in self.hidden and chat.owner_id not in self.blocked))
+            and self.pinned in (None, is_own and chat.pinned)
             and self.archived in (None, is_own and chat.archived)
             and self.in_folder in (None, is_own and self.includes_folder(chat.folder_id))
             and (not self.tags or (is_own and set(self.tags) <= set(map(tag_id, chat.tags))))

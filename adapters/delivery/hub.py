@@ -67,6 +67,11 @@ class Batch:
             made = self._forms[make] = make(self)
         return made
 
+    def changed(self, change: "Callable[[StoredEvent], StoredEvent]", encode: Encode) -> "Batch":
+        """The batch for one reader: events that ``change`` replaces are encoded by ``encode``, the others keep the bytes that all get."""
+        events = [event if (shown := change(event.stored)) is event.stored else Encoded(shown, encode) for event in self.events]
+        return Batch(self.stream, self.after, events, self.bytes)
+
 
 class Segment:
     """Consecutive events of one stream, from version ``first`` on, and the batches that were made of them."""

@@ -93,7 +93,7 @@ class MemoryChatQueries:
 
     async def _chosen(self, user_id: UUID, chosen: ChatFilter) -> list[tuple[UUID, ChatView]]:
         chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
-        mine = [(chat_id, chat) for chat_id, chat in chats if chat.is_listed_for(user_id) and chosen.includes(chat, user_id)]
+        mine = [(chat_id, chat) for chat_id, chat in chats if chat.is_listed_for(user_id) and chosen.includes(chat_id, chat, user_id)]
         return sorted(mine, reverse=True, key=changed_last)
 
     async def times(self, versions: Mapping[UUID, int]) -> Mapping[UUID, datetime]:

@@ -38,7 +38,8 @@ FREQUENT: Final = 1 / 3  # … unless this share of all texts has it: the index 
 
 def listing(user_id: UUID, chosen: ChatFilter, offset: int, limit: int, among: Sequence[UUID] | None = None) -> tuple[Any, ...]:
     """The arguments of ``listed_chats``."""
-    return (user_id, offset, limit, *marks(chosen), among)
+    wanted = among if among is not None else list(chosen.only) if chosen.only is not None else None
+    return (user_id, offset, limit, *marks(chosen), wanted, list(chosen.hidden), list(chosen.blocked))
 
 
 def marks(chosen: ChatFilter) -> tuple[Any, ...]:

@@ -15,9 +15,11 @@ from adapters.providers.text import storable
 from adapters.providers.transport import READ
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
+from domain.public_text import KEY, public_text
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024  # read of an error's body
 DETAIL_CHARS_MAX: Final = 1_000  # told of it
+PUBLIC_CHARS_READ: Final = 2_000  # looked through for addresses and keys
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024  # a list of models
 AFTER_FINISH_S: Final = 5.0  # how long usage and the end mark may still take after the finish reason
 DRAIN_S: Final = 0.25  # how long the end of the body may take after the end mark, so that the connection can be kept
@@ -59,34 +61,45 @@ class Endpoint:
             return "the configured address"
         return str(url.copy_with(username=None, password=None, query=None, fragment=None))
 
-    def failed(self, code: str, detail: str, said: Mapping[str, Any] | None = None) -> ProviderFailed:
-        """``detail`` and the texts of ``said`` lose the secret, and all beyond a bound."""
+    def failed(self, code: str, detail: str, said: Mapping[str, Any] | None = None, *, cause: object = "") -> ProviderFailed:
+        """``detail`` and the texts of ``said`` lose addresses and keys, since everybody who reads the chat reads them.
+
+        Only the server's log has them as they came, with the address and ``cause``; the key is in neither.
+        """
+        private = f"{self.shown}: {detail}{f': {cause}' if str(cause) else ''}"
         return ProviderFailed(
-            code, self._public(detail), {k: self._public(v) if isinstance(v, str) else v for k, v in (said or {}).items()}
+            code,
+            self._public(detail),
+            {k: self._public(v) if isinstance(v, str) else v for k, v in (said or {}).items()},
+            private=bounded_text(private.replace(self.secret, KEY) if self.secret else private),
         )
 
     def _public(self, text: str) -> str:
-        if self.secret:
-            text = text.replace(self.secret, "***")
-        text = storable(text)
-        return text if len(text) <= DETAIL_CHARS_MAX else f"{text[:DETAIL_CHARS_MAX]}…"
+        return bounded_text(public_text(text[:PUBLIC_CHARS_READ], secret=self.secret, hosts=self._hosts))
+
+    @property
+    def _hosts(self) -> tuple[str, ...]:
+        try:
+            return (httpx.URL(self.base_url).host,)
+        except httpx.InvalidURL:
+            return ()
 
     def translated(self, error: Exception) -> ProviderFailed:
         """One of httpx's exceptions (``FAILURES``) under our name."""
         match error:
             case httpx.ConnectTimeout() | httpx.PoolTimeout():
-                return self.failed("provider_unreachable", f"{self.shown}: no connection within {self.connect_timeout_s:g} s: {error}")
+                return self.failed("provider_unreachable", f"no connection within {self.connect_timeout_s:g} s", cause=error)
             case httpx.TimeoutException():
-                return self.failed("provider_idle", f"{self.shown}: silent for more than {self.idle_timeout_s:g} s")
+                return self.failed("provider_idle", f"silent for more than {self.idle_timeout_s:g} s")
             case httpx.ConnectError() | httpx.ProxyError():
-                return self.failed("provider_unreachable", f"{self.shown}: {error}")
+                return self.failed("provider_unreachable", "no connection", cause=error)
             case httpx.DecodingError():
-                return self.failed("provider_garbage", f"{self.shown}: {error}")
+                return self.failed("provider_garbage", "its answer cannot be read", cause=error)
             case httpx.HTTPError() if not isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-                return self.failed("provider_broke_off", f"{self.shown}: {error}")
+                return self.failed("provider_broke_off", "the connection broke off before the answer was whole", cause=error)
             case _:
                 # ValueError: a key or an address that cannot stand in a request, such as one that is not ASCII
-                return self.failed("provider_unreachable", f"{self.shown}: the request cannot be made: {error}")
+                return self.failed("provider_unreachable", "the request cannot be made", cause=error)
 
     @asynccontextmanager
     async def posted(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
@@ -124,9 +137,9 @@ class Endpoint:
         except FAILURES as error:
             raise self.translated(error) from None
         except TimeoutError:
-            raise self.failed("provider_idle", f"{self.shown}: no whole answer within {self.idle_timeout_s:g} s") from None
+            raise self.failed("provider_idle", f"no whole answer within {self.idle_timeout_s:g} s") from None
         if not whole:
-            raise self.failed("provider_garbage", f"{self.shown}: expected at most {ANSWER_BYTES_MAX} bytes, received more")
+            raise self.failed("provider_garbage", f"expected at most {ANSWER_BYTES_MAX} bytes, received more")
         return body
 
     async def _status(self, response: httpx.Response) -> ProviderFailed:
@@ -141,6 +154,11 @@ class Endpoint:
         if retry_after := response.headers.get("retry-after"):
             said["retry_after"] = retry_after
         return self.failed("provider_status", f"HTTP {response.status_code}{': ' if text else ''}{text}", said)
+
+
+def bounded_text(text: str) -> str:
+    text = storable(text)
+    return text if len(text) <= DETAIL_CHARS_MAX else f"{text[:DETAIL_CHARS_MAX]}…"
 
 
 async def bounded_body(response: httpx.Response, bytes_max: int) -> tuple[bytes, bool]:

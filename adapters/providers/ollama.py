@@ -49,14 +49,12 @@ class OllamaProvider:
         try:
             listed = msgspec.json.decode(await self._endpoint.fetched("/api/tags"))
         except UNREADABLE:
-            raise self._endpoint.failed("provider_garbage", f"{self._endpoint.shown}: the list of models is not JSON") from None
+            raise self._endpoint.failed("provider_garbage", "the list of models is not JSON") from None
         match listed:
             case {"models": list() as entries}:
                 return [model for entry in entries if (model := _model(entry)) is not None]
             case _:
-                raise self._endpoint.failed(
-                    "provider_garbage", f"{self._endpoint.shown}: expected {{models: […]}}, received something else"
-                )
+                raise self._endpoint.failed("provider_garbage", "expected {models: […]}, received something else")
 
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(self._endpoint, "/api/chat", request_of(ask), OllamaReader())

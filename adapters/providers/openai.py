@@ -41,14 +41,12 @@ class OpenAIProvider:
         try:
             listed = msgspec.json.decode(await self._endpoint.fetched("/models"))
         except UNREADABLE:
-            raise self._endpoint.failed("provider_garbage", f"{self._endpoint.shown}: the list of models is not JSON") from None
+            raise self._endpoint.failed("provider_garbage", "the list of models is not JSON") from None
         match listed:
             case {"data": list() as entries} | {"models": list() as entries} | list(entries):
                 return [model for entry in entries if (model := _model(entry)) is not None]
             case _:
-                raise self._endpoint.failed(
-                    "provider_garbage", f"{self._endpoint.shown}: expected a list of models, received something else"
-                )
+                raise self._endpoint.failed("provider_garbage", "expected a list of models, received something else")
 
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(self._endpoint, "/chat/completions", _body(ask), OpenAIReader())

@@ -146,6 +146,6 @@ class Providers:
     def _failed(self, connection: ConfiguredProvider, failure: ProviderFailed) -> None:
         listing = self._listings[connection.name]
         if listing.failure is None or listing.failure.code != failure.code:  # once, not at every listing
-            _log.warning("provider_models_failed", connection=connection.name, code=failure.code, detail=str(failure))
+            _log.warning("provider_models_failed", connection=connection.name, code=failure.code, detail=failure.private)
         listing.models = ()
         listing.failure = failure

@@ -21,6 +21,7 @@ from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.copying import TITLE_CHARACTERS_MAX
 from commands.folders import FolderTrees
+from commands.offers import Offers
 from commands.own_chats import OwnChats
 from commands.ports import Appended
 from commands.saving.saved_chat import brought_along, parse_saved_chat, tags_of
@@ -267,12 +268,15 @@ class ChatsController(ChatPastController):
 
     @post("/{chat_id:str}/access", status_code=200)
     async def share(
-        self, chat_id: FromPath[str], data: JSONBody[AccessIn], caller: NamedDependency[Caller], chats: NamedDependency[Chats]
+        self, chat_id: FromPath[str], data: JSONBody[AccessIn], caller: NamedDependency[Caller], offers: NamedDependency[Offers]
     ) -> CommandOut:
-        """Give one person access to the chat, or with ``permission: null`` take it: their open streams of it end at once."""
+        """Give one person access to the chat, or with ``permission: null`` take it: their open streams of it end at once.
+
+        It stands in their lists as an offer, which they may hide or leave. 403 ``share_refused`` where they have blocked the caller.
+        """
         known_id = caller.bound(chat_id)
         command = ShareChat(chat_id=known_id, by=caller.user_id, user_id=data.user_id, permission=data.permission)
-        return command_out(known_id, await chats.handle(command, actor=caller.actor, key=caller.key))
+        return command_out(known_id, await offers.share(command, caller.actor, caller.key))
 
 
 def read_version(caller: Caller, data: UpdateChatIn) -> int | None:

@@ -62,11 +62,12 @@ class ExportsController(Controller):
             if branch != "current":
                 raise BadRequest("branch is for transcripts: jsonl holds every event of the chat")
             first = resume_point(after, epoch, head.version).after if after is not None else 0
-            body = lines(log, blobs, chat_stream(known_id), after=first, until=version)
+            redaction = await chat_reader.redaction(caller.principal, known_id, head, first)
+            body = lines(log, blobs, chat_stream(known_id), after=first, until=version, redaction=redaction)
             return export_response(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
         if after is not None:
             raise BadRequest("after is for jsonl: a transcript begins at its beginning")
-        view = await chat_reader.as_of_with_references(known_id, version)
+        view = await chat_reader.version_with_references(caller.principal, known_id, head, version)
         text = pieces(transcript_of(known_id, view, log, blobs, caller, branch, format), format)
         media = {"markdown": transcript_markdown.MEDIA_TYPE, "html": transcript_html.MEDIA_TYPE, "open-webui": open_webui.MEDIA_TYPE}
         return export_response(flushed(text), view, known_id, format, media[format], f"{epoch}:{version}")

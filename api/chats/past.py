@@ -8,9 +8,9 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from api.formats.event_json import encode_event
+from api.formats.event_json import encode_event, encode_redacted
 from api.request.caller import Caller
-from commands.chat_reader import ChatReader
+from commands.chat_reader import Change, ChatReader
 from projections.chat import message_for_wire
 
 PAGE_MESSAGES: Final = 60
@@ -80,5 +80,9 @@ class ChatPastController(Controller):
     ) -> ChangesOut:
         """The chat's events, tokens left out, with the message before and after each edit, delete and rating."""
         head, last, changes = await chat_reader.changes(caller.principal, caller.bound(chat_id), after, limit=limit)
-        events = [ChangeOut(msgspec.Raw(encode_event(one.event)), one.before, one.after) for one in changes]
+        events = [ChangeOut(msgspec.Raw(encoded(one)), one.before, one.after) for one in changes]
         return ChangesOut(epoch, head, events, f"{epoch}:{last}")
+
+
+def encoded(change: Change) -> bytes:
+    return encode_redacted(change.event) if change.redacted else encode_event(change.event)

@@ -229,7 +229,7 @@ def about(event: Event, tree: Tree) -> str:
             place = tree.placed(message_id, data.get("parent_id"))
             tree.names[message_id] = name
             tree.changed(message_id, text)
-            said = f"{who}{place}" if is_own else f"{model}, brought by {who}{place}"
+            said = f"{who}{place}" if is_own else f"{model}, added by {who} and not generated here{place}"
             return f"{said}: {text}"
         case "message_edited":
             fields = data.get("fields", data)

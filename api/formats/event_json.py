@@ -5,6 +5,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from domain.event import StoredEvent
+from domain.redaction import Redaction
 from domain.stream import Stream
 
 
@@ -29,3 +30,14 @@ def encode_event(stored: StoredEvent) -> bytes:
         f'{before}{stored.version},"position":{stored.position},"at":"{timestamp(stored.at)}{after}{actor}'
         f',"data":{{"type":"{stored.type}","data":{stored.data.decode()}}}}}'
     ).encode()
+
+
+def encode_redacted(stored: StoredEvent) -> bytes:
+    """An event of which something is left out for its reader: the key ``redacted`` says so."""
+    return encode_event(stored)[:-1] + b',"redacted":true}'
+
+
+def encode_for_reader(stored: StoredEvent, redaction: Redaction | None) -> bytes:
+    """One event as a reader with this redaction gets it."""
+    shown = redaction.of(stored) if redaction is not None else stored
+    return encode_event(stored) if shown is stored else encode_redacted(shown)

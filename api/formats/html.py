@@ -83,8 +83,11 @@ def message(entry: Entry) -> str:
         notes.append(f"version {entry.version[0]} of {entry.version[1]}")
     if entry.answers is not None:
         notes.append(f'answers <a href="#m-{escape(entry.answers)}">an earlier message</a>')
+    if entry.added_by:
+        notes.append(f"added by {escape(entry.added_by)}: no model generated it here")
     if entry.edited_at is not None:
-        notes.append(f'edited <time datetime="{entry.edited_at.isoformat()}">{moment(entry.edited_at)}</time>')
+        by = f" by {escape(entry.edited_by)}" if entry.edited_by else ""
+        notes.append(f'edited <time datetime="{entry.edited_at.isoformat()}">{moment(entry.edited_at)}</time>{by}')
     parts = [
         f'<article class="{role}" id="m-{escape(entry.id)}">\n<div class="by"><strong dir="auto">{escape(entry.author)}</strong>'
         f'<time datetime="{entry.at.isoformat()}">{moment(entry.at)}</time>',

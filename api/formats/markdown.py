@@ -33,8 +33,10 @@ def message(entry: Entry) -> str:
         parts.append(f"*Version {entry.version[0]} of {entry.version[1]}.*\n")
     if entry.answers is not None:
         parts.append(f"*Answers message `{entry.answers}`.*\n")
+    if entry.added_by:
+        parts.append(f"*Added by {line(entry.added_by)}: no model generated it here.*\n")
     if entry.edited_at is not None:
-        parts.append(f"*Edited {moment(entry.edited_at)}.*\n")
+        parts.append(f"*Edited {moment(entry.edited_at)}{f' by {line(entry.edited_by)}' if entry.edited_by else ''}.*\n")
     for kind, text, name in entry.pieces:
         match kind:
             case "text":

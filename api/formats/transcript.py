@@ -37,7 +37,9 @@ class Entry:
     author: str  # a person's name, or a model's
     at: datetime
     pieces: list[tuple[str, str, str]]  # (kind, text, name), see pieces_of
+    added_by: str = ""  # of a message under the role of an assistant that no model generated here: the person who added it
     edited_at: datetime | None = None
+    edited_by: str = ""  # the person who replaced its text last
     unfinished: str = ""  # "" for what is whole
     error: str = ""
     files: list[str] = field(default_factory=list)  # names
@@ -114,7 +116,9 @@ class Transcript:
             await self._author(message),
             time_of(message, "timestamp") or self.view.created_at or EPOCH,
             pieces_of(message),
+            name_of(message.get("added_by")),
             time_of(message, "edited_at"),
+            name_of(message.get("edited_by")),
             UNFINISHED.get(state, "") if isinstance(state, str) and "task_id" in message else "",
             str(failure.get("content", "")) if isinstance(failure, dict) else str(failure) if isinstance(failure, str) else "",
             names_of(message.get("files")),
@@ -144,6 +148,10 @@ def time_of(message: Message, key: str) -> datetime | None:
     """A time as the message says it. None where it says none that is one: an old log holds whatever clients once sent."""
     seconds = seconds_since_1970(message.get(key))
     return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+def name_of(person: Any) -> str:
+    return str(person.get("name") or "a person without a name") if isinstance(person, dict) else ""
 
 
 def names_of(files: Any) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from litestar import Controller, Response, get
+from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Redirect
@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from api.request.authentication import PUBLIC
+from api.request.authentication import PUBLIC, authenticated, require_admin
+from api.settings import Settings
 
 Readiness = Callable[[], dict[str, Any]]
 
@@ -37,8 +38,15 @@ class OpsController(Controller):
         return Response(state, status_code=200 if state["ready"] else 503)
 
     @get("/metrics", opt={PUBLIC: True})
-    async def metrics(self, registry: NamedDependency[SkipValidation[CollectorRegistry]]) -> Response[bytes]:
-        """Prometheus' text format."""
+    async def metrics(
+        self,
+        request: Request[Any, Any, Any],
+        settings: NamedDependency[SkipValidation[Settings]],
+        registry: NamedDependency[SkipValidation[CollectorRegistry]],
+    ) -> Response[bytes]:
+        """Prometheus' text format. For admins alone where the setting ``metrics_public`` is off."""
+        if not settings.metrics_public:
+            require_admin(await authenticated(request))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 

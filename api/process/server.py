@@ -35,6 +35,7 @@ from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, Tickets, UserList
 from commands.positions import ListWaits
 from domain.errors import LogUnavailable
+from domain.public_text import public_text
 from projections.ports import ChatQueries
 
 logger = structlog.get_logger("server")
@@ -169,7 +170,8 @@ class System:
     def readiness(self) -> dict[str, Any]:
         warnings = [] if self.epoch.fsync else ["fsync is off: a crash of the database machine loses committed events"]
         warnings += [f"{name}: {failure}" for name, failure in self.providers.failures.items()]
-        warnings += [warning for one in self.projectors for warning in one.warnings]
+        # Anyone may ask: what the database says of itself is in the server's log.
+        warnings += [public_text(warning) for one in self.projectors for warning in one.warnings]
         fresh = self.live.has_recent_contact()
         # The heartbeat is a row that is written: others take over the answers of a process that is silent for so long.
         beats = time.monotonic() - self.keeper.beaten_at < self.settings.lease_s

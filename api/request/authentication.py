@@ -64,12 +64,16 @@ async def require_signed_in(connection: ASGIConnection[Any, Any, Any, Any], hand
     security_log.begin(cast(MutableMapping[str, Any], connection.scope))
     if handler.opt.get(PUBLIC):
         return
-    request: Request[Any, Any, Any] = Request(connection.scope)
+    connection.scope["state"][PRINCIPAL] = await authenticated(Request(connection.scope))
+
+
+async def authenticated(request: Request[Any, Any, Any]) -> Principal:
+    """Raises ``NotAuthenticated``, ``AccountInactive``, ``Forbidden``."""
     credential = credential_of(request)
     if credential is None:
         raise NotAuthenticated
-    accounts: Accounts = connection.app.state.accounts
-    connection.scope["state"][PRINCIPAL] = await accounts.authenticate(credential)
+    accounts: Accounts = request.app.state.accounts
+    return await accounts.authenticate(credential)
 
 
 async def provide_any_principal(request: Request[Any, Any, Any]) -> Principal:
@@ -87,3 +91,8 @@ async def provide_principal(any_principal: NamedDependency[Principal]) -> Princi
 def require_approved(principal: Principal) -> None:
     if principal.role == "pending":
         raise Forbidden("this account waits for an admin's approval")
+
+
+def require_admin(principal: Principal) -> None:
+    if principal.role != "admin":
+        raise Forbidden("this is for admins")

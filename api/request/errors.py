@@ -44,6 +44,8 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ChatNotFound: ErrorStatus(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
     errors.StreamNotFound: ErrorStatus(404, 4403),
     errors.MessageNotFound: ErrorStatus(404, 1008),
+    errors.ShareRefused: ErrorStatus(403, 4403),
+    errors.TooManyOffers: ErrorStatus(429, 1008),
     errors.BeforeFirstEvent: ErrorStatus(404, 1008),
     errors.ImportRefused: ErrorStatus(400, 1008),
     errors.BadLine: ErrorStatus(400, 1008),

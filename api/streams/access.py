@@ -7,7 +7,7 @@ exactly the version that ends it, whatever was already waiting.
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -18,9 +18,19 @@ from commands.security_log import read_by_role
 from domain.chat.facts import ChatUnshared
 from domain.codec import decode_event
 from domain.event import StoredEvent
+from domain.redaction import Redaction
 from domain.stream import Stream
 
 ACCOUNT_TYPES: Final = frozenset({"user_deactivated", "role_changed", "tokens_revoked", "password_changed", "api_key_revoked"})
+
+
+class Access(NamedTuple):
+    may_read: bool
+    may_write: bool
+    since: int = 0  # the version at which it began: what was gone before it is redacted; 0: nothing is
+
+
+NO_ACCESS: Final = Access(may_read=False, may_write=False)
 
 
 class ClientConnection(Protocol):
@@ -83,8 +93,8 @@ class LiveConnections:
         """Whether a batch may be sent now: the account is unchanged, and this process is not cut off from Postgres."""
         return self.accounts.still_valid(principal) and self.has_recent_contact()
 
-    async def access(self, principal: Principal, stream: Stream, *, at_least: int = 0) -> tuple[bool, bool]:
-        """``(may read, may write)``, judged on the stream as of version ``at_least`` or later.
+    async def access(self, principal: Principal, stream: Stream, *, at_least: int = 0) -> Access:
+        """Judged on the stream as of version ``at_least`` or later.
 
         Who subscribes passes the head that was learned after the interest was registered: what ends access below it is
         judged here, and what ends it above it passes ``observe``.
@@ -95,7 +105,7 @@ class LiveConnections:
                 own = stream.id == principal.user_id
                 if reads_everything and not own:
                     read_by_role(principal.user_id, principal.role, str(stream))
-                return own or reads_everything, False
+                return Access(own or reads_everything, may_write=False)
             case "chat":
                 lock = self._asked.get(stream)
                 if lock is None:
@@ -108,9 +118,14 @@ class LiveConnections:
                 if not readable and reads_everything and chat.owner_id is not None:
                     read_by_role(principal.user_id, principal.role, str(stream))
                     readable = True
-                return readable, chat.may_write(principal.user_id)
+                since = 0 if reads_everything else chat.access_since(principal.user_id)
+                return Access(readable, chat.may_write(principal.user_id), since)
             case _:
-                return False, False
+                return NO_ACCESS
+
+    async def redaction(self, access: Access, stream: Stream, after: int) -> Redaction | None:
+        """What is hidden from a reader with this access of what follows version ``after``; None: nothing is."""
+        return await self.chats.redaction(stream.id, access.since) if after < access.since else None
 
     def observe(self, stored: StoredEvent) -> None:
         stream = stored.stream

@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from adapters.delivery.hub import Hub
-from api.formats.event_json import encode_event
+from api.formats.event_json import encode_for_reader
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import event_stream, sse_response
@@ -24,6 +24,7 @@ from commands.security_log import read_by_role
 from domain.cursor import Cursor, resume_point
 from domain.errors import BadRequest, Forbidden, Overloaded, StreamNotFound
 from domain.event import StoredEvent
+from domain.redaction import Redaction
 from domain.stream import Stream, parse_stream
 
 PAGE_EVENTS: Final = 1000
@@ -42,8 +43,8 @@ class EventsOut(msgspec.Struct):
     next: str
 
 
-def chosen(events: Sequence[StoredEvent], types: frozenset[str] | None) -> list[msgspec.Raw]:
-    return [msgspec.Raw(encode_event(event)) for event in events if types is None or event.type in types]
+def chosen(events: Sequence[StoredEvent], types: frozenset[str] | None, redaction: Redaction | None = None) -> list[msgspec.Raw]:
+    return [msgspec.Raw(encode_for_reader(event, redaction)) for event in events if types is None or event.type in types]
 
 
 def require_free(live: LiveConnections, principal: Principal) -> None:
@@ -87,7 +88,8 @@ class StreamsController(Controller):
         ``live=long-poll`` a page as soon as there is something in it."""
         stream = parse_stream(f"{kind}/{stream_id}")
         head = await log.version(stream)
-        if head == 0 or not (await live.access(caller.principal, stream, at_least=head))[0]:
+        access = await live.access(caller.principal, stream, at_least=head)
+        if head == 0 or not access.may_read:
             raise StreamNotFound(stream)
         wanted = wanted_types(types)
         if live_mode == "sse" or "text/event-stream" in request.headers.get("accept", ""):
@@ -98,11 +100,12 @@ class StreamsController(Controller):
             return sse_response(event_stream(follower, epoch, wanted))
         point = resume_point(after, epoch, head)
         after_version = point.after
+        redaction = await live.redaction(access, stream, after_version)
         until_s = time.monotonic() + timeout_s if live_mode == "long-poll" else 0.0
         while True:
             page = bounded(await log.read(stream, after=after_version, limit=limit))
             last = page[-1].version if page else after_version
-            events = chosen(page, wanted)
+            events = chosen(page, wanted, redaction)
             left_s = until_s - time.monotonic()
             if (
                 events
@@ -154,7 +157,7 @@ class StreamsController(Controller):
         stream = parse_stream(f"{kind}/{stream_id}")
         if len(sha256) != 64 or not all(digit in "0123456789abcdef" for digit in sha256):
             raise BadRequest("expected the sha256 as 64 hexadecimal digits")
-        content = await blobs.get(stream, sha256) if (await live.access(caller.principal, stream))[0] else None
+        content = await blobs.get(stream, sha256) if (await live.access(caller.principal, stream)).may_read else None
         if content is None:
             raise StreamNotFound(f"{stream} with content {sha256}")
         # Somebody wrote it: a browser must not take it for a page.

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from adapters.delivery.hub import Batch, Segment, Subscription
+from api.formats.event_json import encode_redacted
 from api.request.errors import error_status
 from api.request.security_log import record_socket
 from api.streams.frames import (
@@ -35,6 +36,7 @@ from api.streams.websocket_protocol import Wire, text_frame
 from commands.accounts import Principal
 from domain.cursor import Cursor
 from domain.errors import LogUnavailable, StenographError, StreamNotFound
+from domain.redaction import Redaction
 from domain.stream import Stream, user_stream
 
 logger = structlog.get_logger("ws")
@@ -68,15 +70,22 @@ def caught_up_frame(stream: Stream, version: int) -> bytes:
 class SocketSubscription(Subscription):
     """One subscription of one socket, and what its client still has to get besides events."""
 
-    __slots__ = ("fetching", "gone", "pages", "queued", "replaying")
+    __slots__ = ("fetching", "gone", "pages", "queued", "redaction", "replaying")
 
     def __init__(self, stream: Stream, socket: "Socket") -> None:
         super().__init__(stream, 0, socket, wake)
         self.pages: Iterator[bytes] | None = None  # of a snapshot, that is sent before any event
         self.fetching: asyncio.Task[None] | None = None
+        self.redaction: Redaction | None = None  # until the cursor has come to where the access began
         self.replaying = True
         self.queued = True  # not to be woken before it is set up
         self.gone = False
+
+    def redacted(self, batch: Batch, redaction: Redaction) -> Batch:
+        """The batch without what is hidden from this reader."""
+        if batch.until >= redaction.since:
+            self.redaction = None
+        return batch.changed(redaction.of, encode_redacted)
 
 
 def wake(joined: SocketSubscription) -> None:
@@ -310,13 +319,14 @@ class Socket:
             if isinstance(join.after, Cursor) and join.after.number > head and join.after.epoch == context.epoch:
                 # Another process may be ahead of what has passed here: its client is not from the future.
                 head = max(head, await context.log.version(stream))
-            may_read, may_write = await context.live.access(self.principal, stream, at_least=head)
-            if head == 0 or not may_read:
+            access = await context.live.access(self.principal, stream, at_least=head)
+            if head == 0 or not access.may_read:
                 raise StreamNotFound(stream)
             replay, after, reason = where(join, context.epoch, head)
             if replay == "snapshot":
                 after, pages = await context.snapshots.get(stream, self.principal)
                 joined.pages = iter(pages)
+            joined.redaction = await context.live.redaction(access, stream, after)
             if joined.ends_after is not None:  # access ended while we waited
                 raise StreamNotFound(stream)
         except BaseException:
@@ -334,7 +344,7 @@ class Socket:
             "head": head,
             "replay": replay,
             "from": after + 1,
-            "write_access": may_write,
+            "write_access": access.may_write,
         }
         if reason is not None:
             said["reason"] = reason
@@ -403,6 +413,8 @@ class Socket:
         hub = self.context.hub
         batch = hub.next_batch(joined, bytes_max=self.context.frame_bytes, segment=segment)
         if batch is not None:
+            if joined.redaction is not None:
+                batch = joined.redacted(batch, joined.redaction)
             self.wire.write_frame(batch.form(events_frame))
             if hub.behind(joined):
                 wake(joined)

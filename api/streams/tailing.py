@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator
 from typing import Self
 
 from adapters.delivery.hub import Batch, Hub, Subscription
+from api.formats.event_json import encode_redacted
 from api.streams.access import LiveConnections
 from commands.accounts import Principal
 from commands.ports import EventLog
 from domain.errors import LogUnavailable
+from domain.redaction import Redaction
 from domain.stream import Stream
 
 BATCH_BYTES_MAX = 256 * 1024
@@ -23,7 +25,20 @@ class StreamTail:
     checked again on entering, after the subscription was registered, so that a person who lost access in between gets nothing.
     """
 
-    __slots__ = ("_hub", "_live", "_log", "_wake", "counted", "head", "leaving_ms", "over", "principal", "replaying", "subscription")
+    __slots__ = (
+        "_hub",
+        "_live",
+        "_log",
+        "_wake",
+        "counted",
+        "head",
+        "leaving_ms",
+        "over",
+        "principal",
+        "redaction",
+        "replaying",
+        "subscription",
+    )
 
     def __init__(
         self, hub: Hub, log: EventLog, live: LiveConnections, principal: Principal, stream: Stream, after: int, *, counted: bool = False
@@ -38,6 +53,7 @@ class StreamTail:
         self.leaving_ms: int | None = None  # set when the server goes away: when the client should come back
         self.head = 0
         self.replaying = True  # until its user sets it to False at ``caught_up``; again each time it falls behind
+        self.redaction: Redaction | None = None  # until the cursor has come to where the access began
         self.subscription = Subscription(stream, after, self, lambda _: self._wake.set())
 
     async def __aenter__(self) -> Self:
@@ -46,8 +62,9 @@ class StreamTail:
         self._live.add(self)
         try:
             self.head = await self._hub.join(self.subscription, self._log.version)
-            may_read, _ = await self._live.access(self.principal, stream, at_least=self.head)
-            self.over = self.over or not may_read
+            access = await self._live.access(self.principal, stream, at_least=self.head)
+            self.over = self.over or not access.may_read
+            self.redaction = await self._live.redaction(access, stream, self.subscription.cursor)
         except BaseException:
             self._leave()
             raise
@@ -92,7 +109,7 @@ class StreamTail:
             if self._live.has_recent_contact():
                 batch = self._hub.next_batch(subscription, bytes_max=BATCH_BYTES_MAX, segment=segment)
                 if batch is not None:
-                    return batch
+                    return batch if self.redaction is None else self._redacted(batch, self.redaction)
                 if self.behind:
                     self.replaying = True
                     try:
@@ -108,6 +125,11 @@ class StreamTail:
                     continue
             return Batch(subscription.stream, subscription.cursor, ())
         return None
+
+    def _redacted(self, batch: Batch, redaction: Redaction) -> Batch:
+        if batch.until >= redaction.since:
+            self.redaction = None
+        return batch.changed(redaction.of, encode_redacted)
 
 
 async def tail_stream(

@@ -251,13 +251,16 @@ class Run:
         except (GenerationNotOpen, ChatNotFound):
             raise
         except ProviderFailed as error:
+            log.warning(
+                "provider_failed", chat_id=str(self.chat_id), message_id=str(self.message_id), code=error.code, detail=error.private
+            )
             outcome = failed(error.code, str(error), error.said)
         except Unavailable as error:
             outcome = failed(error.code, str(error))
         except Exception as error:
             # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
             log.exception("provider_raised", chat_id=str(self.chat_id), message_id=str(self.message_id))
-            outcome = failed("provider_failed", f"{type(error).__name__}: {error}")
+            outcome = failed("provider_failed", f"{type(error).__name__}: the server's log says more")
         finally:
             await self._leave(stream)
         # Whoever asked for the end gets that end, also from a provider that answers being broken off with an error.

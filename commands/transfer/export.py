@@ -4,14 +4,20 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from commands.ports import Blobs, EventLog
-from domain.jsonlines import encode_blob, encode_event, microseconds, references
+from domain.jsonlines import encode_blob, encode_event, microseconds, redacted_line, references
+from domain.redaction import Redaction
 from domain.stream import Stream
 
 PAGE_EVENTS: Final = 200  # of 256 KiB at most
 
 
-async def lines(log: EventLog, blobs: Blobs, stream: Stream, *, after: int, until: int) -> AsyncIterator[bytes]:
-    """The events with ``after < version <= until``, in pages. Blobs precede the first event that refers to them."""
+async def lines(
+    log: EventLog, blobs: Blobs, stream: Stream, *, after: int, until: int, redaction: Redaction | None = None
+) -> AsyncIterator[bytes]:
+    """The events with ``after < version <= until``, in pages. Blobs precede the first event that refers to them.
+
+    ``redaction``: what is hidden from the reader for whom they are.
+    """
     name = str(stream).encode()
     before_us: int | None = None
     if after:
@@ -26,7 +32,8 @@ async def lines(log: EventLog, blobs: Blobs, stream: Stream, *, after: int, unti
         last = page[-1].version
         times = await log.original_times(stream, after=after, until=last)
         made: list[bytes] = []
-        for event in page:
+        for stored in page:
+            event = redaction.of(stored) if redaction is not None else stored
             for digest in references(event.data):
                 if digest in kept:
                     continue
@@ -38,7 +45,8 @@ async def lines(log: EventLog, blobs: Blobs, stream: Stream, *, after: int, unti
                     yield encode_blob(name, content)
             at_us = microseconds(times.get(event.version, event.at))
             message_id = str(event.message_id) if event.message_id is not None else None
-            made.append(encode_event(name, event.version, at_us, before_us, event.type, message_id, event.actor, event.data))
+            line = encode_event(name, event.version, at_us, before_us, event.type, message_id, event.actor, event.data)
+            made.append(line if event is stored else redacted_line(line))
             before_us = at_us
         yield b"".join(made)
         after = last

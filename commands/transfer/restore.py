@@ -283,6 +283,8 @@ class Restore:
         return at_us
 
     def _checked_fact(self, line: EventLine, data: bytes) -> tuple[Any, bytes | None]:
+        if line.redacted:
+            raise BadLine("something is left out for the reader who exported it: restore the owner's export - at `$.redacted`")
         if len(data) > EVENT_BYTES_MAX:
             raise BadLine(f"an event holds at most {EVENT_BYTES_MAX} bytes, this one has {len(data)} - at `$.data`")
         if not EMITTED_NAME.fullmatch(line.type):

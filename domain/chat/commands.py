@@ -68,6 +68,13 @@ class ShareChat(msgspec.Struct, frozen=True, kw_only=True):
     permission: Permission | None
 
 
+class LeaveChat(msgspec.Struct, frozen=True, kw_only=True):
+    """Give up the access that somebody gave."""
+
+    chat_id: UUID
+    by: UUID
+
+
 class DeleteChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID
@@ -171,6 +178,7 @@ ChatCommand = (
     | MoveChat
     | TagChat
     | ShareChat
+    | LeaveChat
     | SharingCommand
     | DeleteChat
     | SelectBranch

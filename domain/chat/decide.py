@@ -18,6 +18,7 @@ from domain.chat.commands import (
     Emit,
     EndGeneration,
     ExpectUnchanged,
+    LeaveChat,
     MoveChat,
     PinChat,
     RateMessage,
@@ -29,6 +30,7 @@ from domain.chat.commands import (
 )
 from domain.chat.evolve import changed, evolve
 from domain.chat.facts import (
+    PROVENANCE,
     RESERVED,
     BranchSelected,
     ChatArchived,
@@ -105,6 +107,8 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return tag_chat(chat, command)
         case ShareChat():
             return share_chat(chat, command)
+        case LeaveChat(by=by):
+            return [Event(None, ChatUnshared(by))]
         case ShareVersion() | SetShareLinkAccess() | RemoveShareLink():
             return [Event(None, fact) for fact in sharing.decide(chat.share, command)]
         case DeleteChat():
@@ -172,6 +176,12 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
         raise ChatNotFound(command.chat_id)
     by = getattr(command, "by", None)
     if by is None:
+        return
+    if isinstance(command, LeaveChat):
+        if by == chat.owner_id:
+            raise BadRequest("expected a chat that somebody else shares: the owner cannot leave their own")
+        if by not in chat.grants:
+            raise ChatNotFound(command.chat_id)
         return
     if by != chat.owner_id if isinstance(command, OWNERS_COMMANDS) else not chat.may_write(by):
         raise ChatNotFound(command.chat_id)
@@ -249,7 +259,8 @@ def tag_chat(chat: Chat, command: TagChat) -> list[ChatEvent]:
 
 
 def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
-    if command.user_id == chat.owner_id or chat.grants.get(command.user_id) == command.permission:
+    known = chat.grants.get(command.user_id)
+    if command.user_id == chat.owner_id or command.permission == (known.permission if known is not None else None):
         return []
     if command.permission is None:
         return [Event(None, ChatUnshared(command.user_id))]
@@ -258,7 +269,7 @@ def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
 
 def add_message(chat: Chat, command: AddMessage) -> list[ChatEvent]:
     require_place(chat, command.message_id, command.parent_id)
-    fact = MessageAdded(command.parent_id, command.role, command.content, command.client_id, timed(command.fields))
+    fact = MessageAdded(command.parent_id, command.role, command.content, command.client_id, claimed(command.fields))
     return [Event(command.message_id, fact)]
 
 
@@ -266,7 +277,13 @@ def edit_message(chat: Chat, command: EditMessage) -> list[ChatEvent]:
     existing(chat, command.message_id)
     if command.message_id in chat.open_generations:
         raise GenerationOpen(command.message_id)
-    return [Event(command.message_id, MessageEdited(timed(command.fields)))] if command.fields else []
+    fields = claimed(command.fields)
+    return [Event(command.message_id, MessageEdited(fields))] if fields else []
+
+
+def claimed(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys as a person may write them: who wrote a message is not for them to say. Raises ``BadRequest``."""
+    return timed({key: value for key, value in fields.items() if key not in PROVENANCE} if PROVENANCE & fields.keys() else fields)
 
 
 def timed(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -33,7 +33,7 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.chat.state import Chat, MessageNode
+from domain.chat.state import Chat, Grant, MessageNode
 from domain.event import Emitted
 from domain.generation import (
     BlockOpened,
@@ -89,9 +89,11 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
         case ChatUntagged(name=name):
             return changed(chat, tags=chat.tags - {name})
         case ChatShared(user_id=user_id, permission=permission):
-            return changed(chat, grants={**chat.grants, user_id: permission})
+            known = chat.grants.get(user_id)
+            grant = Grant(permission, known.since if known is not None else version)
+            return changed(chat, grants={**chat.grants, user_id: grant})
         case ChatUnshared(user_id=user_id):
-            return changed(chat, grants={one: permission for one, permission in chat.grants.items() if one != user_id})
+            return changed(chat, grants={one: grant for one, grant in chat.grants.items() if one != user_id})
         case ChatVersionShared() | ChatVersionUnshared():
             return changed(chat, share=sharing.evolve(event.data, version))
         case ChatDeleted():

@@ -172,6 +172,11 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
 }
 
 
+# Keys of a message by which a reader tells typed text from generated text, ``{id, name}`` of a person each: who added a message under the
+# role of an assistant, and who replaced the text of a message last. Readers derive them from the actors of events. Only the server writes
+# them into ``fields``, for the copy of a message: null says that no person has added the original.
+PROVENANCE: Final = frozenset({"added_by", "edited_by"})
+
 # Facts about a message: their event names one.
 OF_A_MESSAGE: Final = frozenset({BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, *GENERATION_TYPES.values()})
 

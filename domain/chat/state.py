@@ -22,6 +22,13 @@ class MessageNode(msgspec.Struct, frozen=True):
     changed_version: int = 0  # of the newest event that changed what it says; the deltas of an open answer do not count
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """One person's access to a chat that is not theirs."""
+
+    permission: Permission
+    since: int  # the version at which this access began; a change of the permission does not begin it anew
+
+
 class Chat(msgspec.Struct, frozen=True):
     """Holds only what a decision reads.
 
@@ -38,7 +45,7 @@ class Chat(msgspec.Struct, frozen=True):
     folder_id: UUID | None = None
     settings_version: int = 0  # of the newest event that changed the title or the chat's other keys
     tags: frozenset[str] = frozenset()
-    grants: Mapping[UUID, Permission] = {}
+    grants: Mapping[UUID, Grant] = {}
     share: ShareLink | None = None
     messages: IdMap[MessageNode] = IdMap()
     current_id: UUID | None = None
@@ -54,7 +61,13 @@ class Chat(msgspec.Struct, frozen=True):
         return not self.deleted and (user_id == self.owner_id or user_id in self.grants)
 
     def may_write(self, user_id: UUID) -> bool:
-        return not self.deleted and (user_id == self.owner_id or self.grants.get(user_id) == "write")
+        grant = self.grants.get(user_id)
+        return not self.deleted and (user_id == self.owner_id or (grant is not None and grant.permission == "write"))
+
+    def access_since(self, user_id: UUID) -> int:
+        """The version at which this person's access began; 0 for the owner, who was there from the beginning, and for those without one."""
+        grant = self.grants.get(user_id)
+        return grant.since if grant is not None else 0
 
     def may_see_snapshot(self, share_id: UUID, user_id: UUID) -> bool:
         """Whether this link is there, and for them. Whoever may read the chat may see what was shared of it."""

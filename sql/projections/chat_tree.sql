@@ -1,6 +1,6 @@
 -- The projection `chat_tree` (projections/chat_tree.py): one chat at any of its versions. Made in a schema of its own, and thrown away
 -- with it: whenever this file changes, the next start makes it anew and replays the log.
--- Fold 1: to be raised when the same events make other rows.
+-- Fold 2: to be raised when the same events make other rows.
 
 -- The names of the tables are in the order in which readers take them, which is also the order in which a rebuild locks them.
 

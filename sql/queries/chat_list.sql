@@ -1,7 +1,8 @@
 -- name: listed_chats
 -- $1 uuid: the person. $2 int: offset. $3 int: rows at most. Then what is wanted, null for whatever it is: $4 boolean: pinned,
 -- $5 boolean: archived, $6 boolean: in a folder, $7 uuid[]: of these alone, $8 text[]: with all of these tags, by their ids,
--- $9 boolean: with any tag, $10 boolean: shared, $11 uuid[]: one of these chats. What others share with them has none of the owner's marks.
+-- $9 boolean: with any tag, $10 boolean: shared, $11 uuid[]: one of these chats. Of what others share: $12 uuid[]: not these chats,
+-- $13 uuid[]: not those of these people. What others share with them has none of the owner's marks.
 -- By time, and not by position alone: an imported chat stands where it stood in the list that it comes from.
 SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, version
   FROM ((SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, version, position
@@ -21,6 +22,7 @@ SELECT chat_id, title, created_at, updated_at, pinned, archived, folder_id, vers
           WHERE readers @> ARRAY[$1::uuid] AND readers <> '{}' AND NOT deleted
             AND $4 IS NOT TRUE AND $5 IS NOT TRUE AND $6 IS NOT TRUE AND $8 IS NULL AND $9 IS NOT TRUE AND $10 IS NOT FALSE
             AND ($11::uuid[] IS NULL OR chat_id = ANY ($11))
+            AND chat_id <> ALL ($12::uuid[]) AND owner_id <> ALL ($13::uuid[])
           ORDER BY updated_at DESC, position DESC LIMIT $2::integer + $3::integer)) AS chats
  ORDER BY updated_at DESC, position DESC
 OFFSET $2

@@ -25,7 +25,7 @@ class Routes:
         async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
             await self._system.sockets(scope, receive, send)
 
-        self.app = routes_on(self._parts, sockets, system.settings.allowed_origins)
+        self.app = routes_on(self._parts, sockets, system.settings.allowed_origins, docs_public=system.settings.docs_public)
 
     def give(self, system: System) -> None:
         self._system = system
@@ -33,13 +33,13 @@ class Routes:
         self.app.state["accounts"] = system.accounts
 
 
-_idle: defaultdict[Sequence[str], list[Routes]] = defaultdict(list)  # by the origins that may call, which are the app's own
+_idle: defaultdict[tuple[Sequence[str], bool], list[Routes]] = defaultdict(list)  # by the settings that are the app's own
 
 
 @contextlib.contextmanager
 def routes_for(system: System) -> Iterator[Litestar]:
     """The app on ``system``. After a failure it is not used again."""
-    idle = _idle[system.settings.allowed_origins]
+    idle = _idle[system.settings.allowed_origins, system.settings.docs_public]
     if idle:
         routes = idle.pop()
         routes.give(system)

@@ -23,6 +23,7 @@ from domain.chat.commands import (
     Emit,
     EndGeneration,
     ExpectUnchanged,
+    LeaveChat,
     MoveChat,
     PinChat,
     RateMessage,
@@ -291,6 +292,27 @@ def test_a_chat_is_deleted() -> None:
 
 def test_a_chat_that_is_being_answered_is_not_deleted() -> None:
     given(*STREAMING).when(DeleteChat(chat_id=CHAT, by=OWNER)).then_raises(GenerationOpen)
+
+
+def test_a_receiver_leaves_and_nobody_else() -> None:
+    def leave(by: UUID) -> LeaveChat:
+        return LeaveChat(chat_id=CHAT, by=by)
+
+    for permission in ("read", "write"):
+        given(CREATED).when(share(READER, permission)).then(Event(None, ChatShared(READER, permission))).when(leave(READER)).then(
+            Event(None, ChatUnshared(READER))
+        ).when(leave(READER)).then_raises(ChatNotFound)
+    given(CREATED).when(leave(OWNER)).then_raises(BadRequest)
+    given(CREATED).when(leave(STRANGER)).then_raises(ChatNotFound)
+
+
+def test_access_begins_with_the_grant_and_not_with_another_permission() -> None:
+    grants = [Event(None, ChatShared(READER, permission)) for permission in ("read", "write")]
+    taken = Event(None, ChatUnshared(READER))
+    events = [CREATED, *grants]
+    state = fold(events)
+    assert (state.access_since(READER), state.access_since(OWNER), state.access_since(STRANGER)) == (2, 0, 0)
+    assert fold([*events, taken, grants[0]]).access_since(READER) == 5
 
 
 def test_nothing_happens_in_a_deleted_chat() -> None:

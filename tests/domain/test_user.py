@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies
 
-from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, Refusal, UserNotFound
+from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, Refusal, ShareRefused, TooManyOffers, UserNotFound
 from domain.event import Actor, Emitted, Event
 from domain.user import (
     API_KEYS_MAX,
     MANY_READ_MAX,
     NOBODY,
+    OFFERS_MAX,
+    OFFERS_OF_ONE_MAX,
     PROFILE_BYTES_MAX,
     REVOKED_TOKENS_MAX,
     SETTINGS_BYTES_MAX,
@@ -23,15 +26,19 @@ from domain.user import (
     Account,
     ApiKeyCreated,
     ApiKeyRevoked,
+    BlockUser,
     ChangePassword,
     ChangeProfile,
     ChangeRole,
     ChangeSettings,
+    ChatHidden,
     ChatListed,
+    ChatUnhidden,
     ChatUnlisted,
     CreateApiKey,
     CreateUser,
     DeactivateUser,
+    HideChat,
     LastReadAt,
     MarkedUnread,
     MarkManyRead,
@@ -45,20 +52,24 @@ from domain.user import (
     RoleChanged,
     SettingsChanged,
     TokensRevoked,
+    UserBlocked,
     UserCommand,
     UserCreated,
     UserDeactivated,
     UserEvent,
     UserRenamed,
+    UserUnblocked,
     account_to_json,
     decide,
     evolve,
+    offer_chat,
 )
 
 ME, OTHER, T, T2, K, K2 = (UUID(int=number) for number in range(1, 7))
 MYSELF, STRANGER, ADMIN = Actor(ME, "Ada", "user"), Actor(OTHER, "Eve", "user"), Actor(OTHER, "Root", "admin")
 MYSELF_ADMIN = Actor(ME, "Ada", "admin")
 CHAT = f"chat/{UUID(int=99)}"
+SENDER = UUID(int=98)
 
 
 def happened(fact: Any) -> UserEvent:
@@ -107,6 +118,47 @@ def given(*events: UserEvent) -> Given:
 
 def create(**changed: Any) -> CreateUser:
     return CreateUser(**{"user_id": ME, "name": "Ada", "email": "ada@example.org", "role": "user", **changed})
+
+
+@pytest.mark.parametrize(
+    "answer", [LastReadAt(CHAT, 1), ChatHidden(UUID(int=99)), ChatUnlisted(UUID(int=99))], ids=lambda fact: type(fact).__name__
+)
+def test_an_offer_waits_until_it_is_answered(answer: Any) -> None:
+    offered = fold([CREATED, happened(ChatListed(UUID(int=99), SENDER))])
+    assert offered.offers == {UUID(int=99): SENDER}
+    assert fold([CREATED, happened(ChatListed(UUID(int=99), SENDER)), happened(answer)]).offers == {}
+    assert fold([CREATED, happened(ChatListed(UUID(int=99)))]).offers == {}, "one's own chat is no offer"
+
+
+def test_a_sender_has_so_many_offers_waiting_and_the_receiver_so_many_of_all() -> None:
+    account = msgspec.structs.replace(NOBODY, offers={UUID(int=number): SENDER for number in range(OFFERS_OF_ONE_MAX)})
+    with pytest.raises(TooManyOffers):
+        offer_chat(account, UUID(int=99), SENDER)
+    assert offer_chat(account, UUID(int=99), ME) == [happened(ChatListed(UUID(int=99), ME))]
+    full = msgspec.structs.replace(NOBODY, offers={UUID(int=number): UUID(int=number) for number in range(OFFERS_MAX)})
+    with pytest.raises(TooManyOffers):
+        offer_chat(full, UUID(int=99), SENDER)
+
+
+def test_who_is_blocked_offers_nothing() -> None:
+    with pytest.raises(ShareRefused):
+        offer_chat(fold([CREATED, happened(UserBlocked(SENDER))]), UUID(int=99), SENDER)
+    assert offer_chat(fold([CREATED, happened(UserBlocked(SENDER)), happened(UserUnblocked(SENDER))]), UUID(int=99), SENDER)
+
+
+def test_to_hide_and_to_block_twice_changes_nothing() -> None:
+    chat_id = UUID(int=99)
+    hide, show = (HideChat(user_id=ME, chat_id=chat_id, hidden=hidden) for hidden in (True, False))
+    block, unblock = (BlockUser(user_id=ME, blocked_id=SENDER, blocked=blocked) for blocked in (True, False))
+    given(CREATED).when(hide).then(ChatHidden(chat_id))
+    given(CREATED, happened(ChatHidden(chat_id))).when(hide).then()
+    given(CREATED, happened(ChatHidden(chat_id))).when(show).then(ChatUnhidden(chat_id))
+    given(CREATED).when(show).then()
+    given(CREATED).when(block).then(UserBlocked(SENDER))
+    given(CREATED, happened(UserBlocked(SENDER))).when(block).then()
+    given(CREATED, happened(UserBlocked(SENDER))).when(unblock).then(UserUnblocked(SENDER))
+    given(CREATED).when(unblock).then()
+    given(CREATED).when(BlockUser(user_id=ME, blocked_id=ME, blocked=True)).then_raises(BadRequest)
 
 
 def test_an_account_is_made() -> None:

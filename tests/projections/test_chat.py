@@ -113,7 +113,7 @@ def test_a_reader_sees_the_chat_that_decisions_are_made_on(history: History) -> 
     assert chat.current_id == (str(state.current_id) if state.current_id is not None else None)
     assert (chat.title, chat.pinned, chat.archived, chat.deleted) == (state.title, state.pinned, state.archived, state.deleted)
     assert (chat.owner_id, chat.folder_id, sorted(chat.tags)) == (state.owner_id, state.folder_id, sorted(state.tags))
-    assert chat.grants == {str(user_id): permission for user_id, permission in state.grants.items()}
+    assert chat.grants == {str(user_id): grant.permission for user_id, grant in state.grants.items()}
     known = {}
     for message_id in state.messages:
         node = state.messages.get(message_id)
@@ -256,10 +256,10 @@ def test_an_edit_changes_the_keys_it_names_and_no_others() -> None:
     assert shown["edited_at"] == int(START.timestamp()) + 3
 
 
-def test_an_edit_of_an_answer_is_what_is_shown_and_its_blocks_are_what_was_said() -> None:
+def test_an_edit_of_an_answer_is_what_is_shown_and_of_its_blocks_only_the_text_is_gone() -> None:
     thought = (Event(A, BlockOpened(1, "reasoning")), said(A, "hm", 1))
     shown = message(seen(*STREAMING, *thought, Event(A, ended("Hel")), Event(A, MessageEdited({"content": "better"}))), A)
-    assert (shown["content"], [block["text"] for block in shown["blocks"]]) == ("better", ["Hel", "hm"])
+    assert (shown["content"], [block["text"] for block in shown["blocks"]]) == ("better", ["", "hm"])
 
 
 def test_the_newest_rating_counts() -> None:

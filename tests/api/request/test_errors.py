@@ -74,6 +74,8 @@ RAISED: dict[str, tuple[Exception, int, dict[str, Any], dict[str, str]]] = {
         {},
     ),
     "log": (errors.LogUnavailable(f"refused by {SECRET}"), 503, {"code": "log_unavailable"}, {"retry-after": "1"}),
+    "refused share": (errors.ShareRefused(), 403, {"code": "share_refused"}, {}),
+    "offers": (errors.TooManyOffers(20), 429, {"code": "too_many_offers"}, {}),
     "before": (errors.BeforeFirstEvent("chat/1", "2026"), 404, {"code": "before_first_event"}, {}),
     "behind": (errors.ProjectionBehind(7), 503, {"code": "projection_behind"}, {"retry-after": "1"}),
     "full": (errors.Overloaded("the queue", 9), 503, {"code": "overloaded"}, {"retry-after": "1"}),

@@ -21,6 +21,7 @@ from domain.chat.facts import ChatCreated, ChatEvent, MessageAdded, MessageEdite
 from domain.event import Actor, Emitted, Event
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.jsonlines import encode_blob
+from domain.redaction import Redaction
 from domain.stream import Stream, chat_stream, user_stream
 from domain.user import UserCreated
 from projections.chat import view
@@ -214,6 +215,19 @@ async def test_a_part_of_an_export_goes_on_where_the_log_is(log: Log) -> None:
     assert done.problems == []
     assert await exported(log) == file
     assert await exported(log, after=4) == file[4:]
+
+
+async def test_an_export_from_which_something_was_left_out_is_refused(log: Log) -> None:
+    """It holds less than the chat's history: to restore it would make another one of it."""
+    there = await written((CHAT, talk()))
+    redaction, last = Redaction(await there.version(CHAT)), await there.version(CHAT)
+    for stored in await there.read(CHAT, limit=last):
+        redaction.observe(stored)
+    file = [piece async for piece in lines(there, blobs_of(there), CHAT, after=0, until=last, redaction=redaction)]
+    problems = (await restore(log, b"".join(file).splitlines(keepends=True))).problems
+    assert len(problems) == 1
+    assert "restore the owner's export - at `$.redacted`" in problems[0]
+    assert await log.version(CHAT) == 1, "the events before it stay"
 
 
 async def test_it_stands_in_its_owners_list(log: Log) -> None:
