@@ -26,6 +26,7 @@ from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.memory.run_slots import MemoryRunSlots
 from adapters.memory.tickets import MemoryTickets
 from adapters.memory.user_list import MemoryUserList
 from adapters.postgres.activity import PostgresActivity
@@ -39,6 +40,7 @@ from adapters.postgres.epoch import Epoch, EpochGuard
 from adapters.postgres.log import LogReads, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
+from adapters.postgres.run_slots import PostgresRunSlots
 from adapters.postgres.tickets import PostgresTickets
 from adapters.postgres.user_list import PostgresUserList
 from adapters.projector.live import Projector
@@ -164,6 +166,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         log=log,
         blobs=PostgresBlobs(reader),
         nodes=PostgresNodes(reader),
+        run_slots=PostgresRunSlots(reader),
         activity=PostgresActivity(reader),
         user_list=PostgresUserList(reader),
         credentials=PostgresCredentials(reader),
@@ -177,12 +180,14 @@ async def in_memory(settings: Settings) -> System:
     """The same without a database, for tests: everything is gone with the process."""
     epoch = Epoch(uuid4(), 0, fsync=True)
     log, blobs, bell = MemoryLog(), MemoryBlobs(), MemoryBell()
+    nodes = MemoryNodes(log)
     delivery = deliver(settings, log)
     log.on_committed = publisher(delivery.tail, bell)
     stores = Stores(
         log=log,
         blobs=blobs,
-        nodes=MemoryNodes(log),
+        nodes=nodes,
+        run_slots=MemoryRunSlots(log, nodes),
         activity=MemoryActivity(),
         user_list=MemoryUserList(log),
         credentials=MemoryCredentials(),
@@ -260,6 +265,10 @@ async def assemble(
         processes=settings.workers,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+
+    async def runs_max_of(user_id: UUID) -> int:
+        return settings.quota_runs
+
     chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity)
@@ -269,7 +278,7 @@ async def assemble(
         log,
         hub,
         live,
-        snapshots(log, stores.chat_queries, blobs, folders),
+        snapshots(log, chat_reader, folders),
         signals,
         bell.signal,
         reads.note,
@@ -294,7 +303,7 @@ async def assemble(
         chat_reader=chat_reader,
         runs=runs,
         keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
-        completions=Completions(log, blobs, chats, runs, providers, node_id=node_id, clock=time.monotonic),
+        completions=Completions(log, blobs, chats, runs, providers, stores.run_slots, runs_max_of, node_id=node_id, clock=time.monotonic),
         providers=providers,
         live=live,
         reads=reads,

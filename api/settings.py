@@ -107,7 +107,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_user_max: Annotated[int, Meta(ge=1, description="Live connections that one account may have to one process.")] = 32
     ping_interval_s: Annotated[Seconds, Meta(description="How often a connection is asked whether it still lives.")] = 25.0
     pong_timeout_s: Annotated[Seconds, Meta(description="How long its answer may take.")] = 20.0
+    send_stall_s: Annotated[Seconds, Meta(description="How long a client may take nothing of a response before it is cut off.")] = 60.0
     outbound_buffer_bytes: Annotated[Bytes, Meta(description="What may wait for one slow reader before it is served from the log.")] = MIB
+
+    # What one account may have
+    quota_runs: Annotated[int, Meta(ge=1, description="Answers that one account may have generated at once, in all processes.")] = 64
 
     # The log and its readers
     tail_memory_bytes: Annotated[Bytes, Meta(description="Newest events kept in memory for readers, all streams together.")] = 64 * MIB

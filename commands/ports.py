@@ -158,6 +158,10 @@ class Blobs(Protocol):
 
     async def get(self, stream: Stream, sha256: str) -> bytes | None: ...
 
+    async def part(self, stream: Stream, sha256: str, *, offset: int, bytes_max: int) -> bytes | None:
+        """The bytes from ``offset`` on, ``bytes_max`` at most: empty at the end. None where there is no such content."""
+        ...
+
 
 class Credentials(Protocol):
     """Hashes of passwords and API keys. Rows are only ever added; the newest password counts."""
@@ -258,4 +262,24 @@ class Activity(Protocol):
 
     async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
         """When each user was last active. A user who never was is left out."""
+        ...
+
+
+class RunSlots(Protocol):
+    """Which generations each account runs, in all processes. A slot is free again once the log has the end of its generation, or its node
+    is gone.
+    """
+
+    async def take(self, user_id: UUID, node_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], *, runs_max: int) -> int | None:
+        """Take a slot for each of ``message_ids``, which are by task id: all or none. None: they are taken. Otherwise how many the
+        account holds now. Safe to repeat.
+        """
+        ...
+
+    async def give_back(self, task_ids: Sequence[UUID]) -> None:
+        """Their generations were not begun."""
+        ...
+
+    async def count(self, user_id: UUID) -> int:
+        """How many the account holds now."""
         ...

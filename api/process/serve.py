@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from adapters.embedded.server import CONNECTIONS_MAX, EmbeddedPostgres
 from adapters.garbage_collection import collect_rarely
@@ -26,6 +27,7 @@ from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres
 from api.process.logging import configure
 from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish_parent_metrics
 from api.process.server import EPOCH_FILE, FAREWELL_S, System
+from api.process.stalled import ending_stalled
 from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
@@ -242,8 +244,8 @@ def config(settings: Settings, app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",  # it runs on ours
-        http="httptools",
-        ws=FramedProtocol,
+        http=ending_stalled(HttpToolsProtocol, settings.send_stall_s),
+        ws=ending_stalled(FramedProtocol, settings.send_stall_s),
         ws_max_size=settings.frame_in_bytes,
         ws_ping_interval=settings.ping_interval_s,
         ws_ping_timeout=settings.pong_timeout_s,

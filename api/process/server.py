@@ -30,7 +30,7 @@ from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
-from commands.ports import Activity, Blobs, Credentials, Nodes, Tickets, UserList
+from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, UserList
 from domain.errors import LogUnavailable
 from projections.ports import ChatQueries
 
@@ -49,6 +49,7 @@ class Stores:
     log: PostgresLog | MemoryLog
     blobs: Blobs
     nodes: Nodes
+    run_slots: RunSlots
     activity: Activity
     user_list: UserList
     credentials: Credentials

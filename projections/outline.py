@@ -1,0 +1,103 @@
+"""The tree of a long chat without what its messages say: some 30 bytes for each of them, whatever they hold.
+
+Who writes a long chat to a reader takes its messages page by page, in the order of an outline.
+"""
+
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+NONE: Final = -1
+BYTES_MAX: Final = 2**31 - 1  # the most that is noted of one message
+ID_BYTES: Final = 16
+
+
+class Place(NamedTuple):
+    """Where one message stands. ``bytes``: about what it takes as JSON."""
+
+    message_id: str
+    parent_id: str | None
+    bytes: int
+
+
+class Outline:
+    """All messages of a chat by their index, in the order in which they were added."""
+
+    __slots__ = ("_bytes", "_first_child", "_ids", "_next_sibling", "_parents", "_strays", "current")
+
+    def __init__(self, places: Sequence[Place], current_id: str | None) -> None:
+        indexes = {place.message_id: index for index, place in enumerate(places)}
+        self._ids = b"".join([UUID(place.message_id).bytes for place in places])
+        self._bytes = array("i", [min(place.bytes, BYTES_MAX) for place in places])
+        self._parents = array("i", [NONE if place.parent_id is None else indexes.get(place.parent_id, NONE) for place in places])
+        # A restored chat may name a parent that it does not hold.
+        self._strays = {
+            index: place.parent_id
+            for index, (place, parent) in enumerate(zip(places, self._parents, strict=True))
+            if place.parent_id is not None and parent == NONE
+        }
+        self._first_child = array("i", [NONE]) * len(places)
+        self._next_sibling = array("i", [NONE]) * len(places)
+        for index in range(len(places) - 1, -1, -1):
+            parent = self._parents[index]
+            if parent != NONE:
+                self._next_sibling[index] = self._first_child[parent]
+                self._first_child[parent] = index
+        self.current = indexes.get(current_id, NONE) if current_id is not None else NONE
+
+    def __len__(self) -> int:
+        return len(self._parents)
+
+    def id(self, index: int) -> str:
+        return str(UUID(bytes=self._ids[index * ID_BYTES : (index + 1) * ID_BYTES]))
+
+    def parent_id(self, index: int) -> str | None:
+        parent = self._parents[index]
+        return self.id(parent) if parent != NONE else self._strays.get(index)
+
+    def children(self, index: int) -> Iterator[str]:
+        """In the order in which they were added."""
+        child = self._first_child[index]
+        while child != NONE:
+            yield self.id(child)
+            child = self._next_sibling[child]
+
+    def branch(self) -> Sequence[int]:
+        """From the root to the current message."""
+        indexes = array("i")
+        index = self.current
+        while index != NONE:
+            indexes.append(index)
+            index = self._parents[index]
+        indexes.reverse()
+        return indexes
+
+    def pages(self, indexes: Iterable[int], *, bytes_max: int, messages_max: int) -> Iterator[Sequence[int]]:
+        """The same indexes in groups that are about ``bytes_max`` large; a larger message is a group of its own."""
+        page: list[int] = []
+        size = 0
+        for index in indexes:
+            if page and (size + self._bytes[index] > bytes_max or len(page) == messages_max):
+                yield page
+                page, size = [], 0
+            page.append(index)
+            size += self._bytes[index]
+        if page:
+            yield page
+
+    def without(self, message_ids: Collection[str], current_id: str | None) -> tuple["Outline", str | None]:
+        """The outline and the current message as if these messages had been deleted: what stood below one stands below its parent."""
+        parents = {self.id(index): self.parent_id(index) for index in range(len(self))}
+
+        def above(message_id: str | None) -> str | None:
+            while message_id in message_ids and message_id in parents:
+                message_id = parents[message_id]
+            return message_id
+
+        kept = [
+            Place(message_id, above(parent_id), size)
+            for (message_id, parent_id), size in zip(parents.items(), self._bytes, strict=True)
+            if message_id not in message_ids
+        ]
+        return Outline(kept, above(current_id)), above(current_id)
