@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -28,6 +29,7 @@ from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
 from adapters.memory.run_slots import MemoryRunSlots
 from adapters.memory.tickets import MemoryTickets
+from adapters.memory.usage import MemoryUsage
 from adapters.memory.user_list import MemoryUserList
 from adapters.postgres.activity import PostgresActivity
 from adapters.postgres.appender import SENDERS
@@ -42,6 +44,7 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.run_slots import PostgresRunSlots
 from adapters.postgres.tickets import PostgresTickets
+from adapters.postgres.usage import PostgresUsage
 from adapters.postgres.user_list import PostgresUserList
 from adapters.projector.live import Projector
 from adapters.providers.client import provider_client
@@ -51,6 +54,7 @@ from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
 from api.accounts.last_active import LastActiveWriter
+from api.accounts.usage import UsageWriter
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
 from api.chats.chat import ChatsController
@@ -99,6 +103,7 @@ from commands.read_receipts import ReadReceipts
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
+from commands.usage import Quotas, UsageBook
 from commands.whole_lists import WholeLists
 from domain.event import StoredEvent
 from domain.stream import Stream
@@ -156,7 +161,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
     )
     log = postgres_log(
         dsn,
-        publisher(delivery.tail, bell),
+        publisher(delivery, bell),
         batch_events_max=settings.batch_events_max,
         check_connection=guard.check,
         reader=reader,
@@ -167,6 +172,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         blobs=PostgresBlobs(reader),
         nodes=PostgresNodes(reader),
         run_slots=PostgresRunSlots(reader),
+        usage=PostgresUsage(reader),
         activity=PostgresActivity(reader),
         user_list=PostgresUserList(reader),
         credentials=PostgresCredentials(reader),
@@ -182,12 +188,13 @@ async def in_memory(settings: Settings) -> System:
     log, blobs, bell = MemoryLog(), MemoryBlobs(), MemoryBell()
     nodes = MemoryNodes(log)
     delivery = deliver(settings, log)
-    log.on_committed = publisher(delivery.tail, bell)
+    log.on_committed = publisher(delivery, bell)
     stores = Stores(
         log=log,
         blobs=blobs,
         nodes=nodes,
         run_slots=MemoryRunSlots(log, nodes),
+        usage=MemoryUsage(log),
         activity=MemoryActivity(),
         user_list=MemoryUserList(log),
         credentials=MemoryCredentials(),
@@ -199,11 +206,12 @@ async def in_memory(settings: Settings) -> System:
 
 
 class Delivery(NamedTuple):
-    """From the log to the subscriptions of this process. It only reads the log."""
+    """From the log to the subscriptions of this process. It only reads the log. ``own_observers`` get what this process has committed."""
 
     hub: Hub
     tail: LogTail
     signals: SignalDelivery
+    own_observers: list[Callable[[Sequence[StoredEvent]], None]]
 
 
 def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
@@ -218,15 +226,18 @@ def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
         hub,
         LogTail(read_log, hub.publish, deliver_read=hub.publish_from_elsewhere, poll_s=settings.poll_interval_ms / 1000),
         SignalDelivery(hub),
+        [],
     )
 
 
-def publisher(tail: LogTail, bell: Bell | MemoryBell) -> Callable[[Sequence[StoredEvent]], None]:
+def publisher(delivery: Delivery, bell: Bell | MemoryBell) -> Callable[[Sequence[StoredEvent]], None]:
     """What the appender calls with its commits: this process's subscribers get them from memory, the bell wakes the other processes."""
 
     def on_committed(events: Sequence[StoredEvent]) -> None:
-        tail.add_committed(events)
+        delivery.tail.add_committed(events)
         bell.ring(events[-1].position)
+        for observe in delivery.own_observers:
+            observe(events)
 
     return on_committed
 
@@ -242,7 +253,7 @@ async def assemble(
     projectors: Sequence[Projector],
 ) -> System:
     """The parts of one process above its stores and its delivery."""
-    log, blobs, (hub, tail, signals) = stores.log, stores.blobs, delivery
+    log, blobs, (hub, tail, signals, _) = stores.log, stores.blobs, delivery
 
     def has_recent_contact() -> bool:
         """Whether Postgres answered within the lease. A process that it did not answer serves nothing from memory."""
@@ -265,10 +276,24 @@ async def assemble(
         processes=settings.workers,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    default_quotas = quotas_of(settings)
 
-    async def runs_max_of(user_id: UUID) -> int:
-        return settings.quota_runs
+    async def quotas(user_id: UUID) -> Quotas:
+        return default_quotas
 
+    async def runs_max(user_id: UUID) -> int:
+        return (await quotas(user_id)).runs
+
+    usage_book = UsageBook(
+        stores.usage,
+        quotas,
+        chat_messages_max=settings.chat_messages_max,
+        chat_bytes_max=settings.chat_bytes_max,
+        now=lambda: datetime.now(UTC),
+        clock=time.monotonic,
+    )
+    log.require_quota = usage_book.require
+    delivery.own_observers.append(usage_book.count)
     chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity)
@@ -303,13 +328,37 @@ async def assemble(
         chat_reader=chat_reader,
         runs=runs,
         keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
-        completions=Completions(log, blobs, chats, runs, providers, stores.run_slots, runs_max_of, node_id=node_id, clock=time.monotonic),
+        completions=Completions(
+            log,
+            blobs,
+            chats,
+            runs,
+            providers,
+            stores.run_slots,
+            runs_max,
+            node_id=node_id,
+            clock=time.monotonic,
+            spend=usage_book.spend,
+        ),
         providers=providers,
         live=live,
+        usage_book=usage_book,
+        usage_writer=UsageWriter(usage_book),
         reads=reads,
         seen=seen,
         sockets=WebSockets(context),
         projectors=projectors,
+    )
+
+
+def quotas_of(settings: Settings) -> Quotas:
+    """What an account may have unless an admin has said otherwise."""
+    return Quotas(
+        chats=settings.quota_chats,
+        storage_bytes=settings.quota_storage_bytes,
+        bytes_a_day=settings.quota_bytes_a_day,
+        runs=settings.quota_runs,
+        connections=settings.connections_per_user_max,
     )
 
 

@@ -4,7 +4,7 @@ An adapter satisfies a port by shape. Each has an in-memory twin (``adapters/mem
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -74,8 +74,8 @@ class EventLog(Protocol):
         """Append all of ``request`` or nothing. Returns after the commit; is not undone when the caller is cancelled.
 
         Raises ``ConcurrencyConflict`` if a stream has moved on, ``ClaimTaken``, ``CommandMismatch``, ``ContentRefused``,
-        ``BadRequest`` for an event over 256 KiB: nothing was written. Raises ``Overloaded`` when too much waits already.
-        Raises ``LogUnavailable`` if Postgres stayed silent for longer than the bound: it may have been written; repeat
+        ``BadRequest`` for an event over 256 KiB, ``QuotaReached``, ``ChatFull``: nothing was written. Raises ``Overloaded`` when too much
+        waits already. Raises ``LogUnavailable`` if Postgres stayed silent for longer than the bound: it may have been written; repeat
         with the same command key or the same expected versions.
         """
         ...
@@ -283,3 +283,30 @@ class RunSlots(Protocol):
     async def count(self, user_id: UUID) -> int:
         """How many the account holds now."""
         ...
+
+
+class AccountUsage(msgspec.Struct, frozen=True):
+    day_bytes: int  # written on the day that was asked for
+    chats: int  # of its own, as far as a list shows them
+    bytes: int  # in all of its own chats, also in those that no list shows; not in deleted ones
+
+
+class ChatUsage(msgspec.Struct, frozen=True):
+    version: int = 0  # of which the others are
+    messages: int = 0
+    bytes: int = 0
+
+
+class Usage(Protocol):
+    """What accounts and chats use: bytes of a day as they are counted, everything else as of the projection's checkpoint."""
+
+    async def add(self, day: date, written: Mapping[UUID, int]) -> Mapping[UUID, int]:
+        """Count the bytes that each account wrote. Returns what each has written on that day, in all processes.
+
+        After a failure of Postgres they may be counted twice.
+        """
+        ...
+
+    async def of_account(self, user_id: UUID, day: date) -> AccountUsage: ...
+
+    async def of_chat(self, chat_id: UUID) -> ChatUsage: ...

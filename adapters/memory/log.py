@@ -1,7 +1,7 @@
 """``EventLog`` in memory, with the semantics of the one in Postgres."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -32,6 +32,7 @@ class MemoryLog:
 
     def __init__(self, on_committed: Callable[[Sequence[StoredEvent]], None] = lambda _: None) -> None:
         self.on_committed = on_committed
+        self.require_quota: Callable[[AppendRequest], Awaitable[None]] | None = None  # asked before what an account appends
         self.events: list[StoredEvent] = []
         self._streams: dict[Stream, list[StoredEvent]] = {}
         self._kinds: dict[UUID, Kind] = {}
@@ -55,6 +56,8 @@ class MemoryLog:
         """Nothing to close."""
 
     async def append(self, request: AppendRequest) -> Appended:
+        if self.require_quota is not None and request.actor is not None:
+            await self.require_quota(request)
         encoded = [[(event.message_id, *encode(event.data)) for event in append.events] for append in request.appends]
         for rows in encoded:
             for _, name, data in rows:

@@ -98,6 +98,7 @@ class PostgresLog(LogReads):
     def __init__(self, reader: QueryReader, appender: Appender) -> None:
         super().__init__(reader)
         self.appender = appender
+        self.require_quota: Callable[[AppendRequest], Awaitable[None]] | None = None  # asked before what an account appends
 
     async def start(self) -> None:
         await self.reader.start()
@@ -121,7 +122,13 @@ class PostgresLog(LogReads):
         yield "counter", "stenograph_log_queries", "Queries asked of Postgres, but for appends.", self.reader.queries
 
     def append(self, request: AppendRequest) -> Coroutine[Any, Any, Appended]:
-        return self.appender.append(request)
+        if self.require_quota is None or request.actor is None:  # tokens
+            return self.appender.append(request)
+        return self._append_within(self.require_quota, request)
+
+    async def _append_within(self, require_quota: Callable[[AppendRequest], Awaitable[None]], request: AppendRequest) -> Appended:
+        await require_quota(request)
+        return await self.appender.append(request)
 
 
 def postgres_log(

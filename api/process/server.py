@@ -20,6 +20,7 @@ from adapters.postgres.log import PostgresLog
 from adapters.projector.live import Projector
 from adapters.providers.router import Providers
 from api.accounts.last_active import LastActiveWriter
+from api.accounts.usage import UsageWriter
 from api.chats.read_receipts import ReadReceiptWriter
 from api.settings import Settings
 from api.streams.access import LiveConnections
@@ -30,7 +31,8 @@ from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
-from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, UserList
+from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
+from commands.usage import UsageBook
 from domain.errors import LogUnavailable
 from projections.ports import ChatQueries
 
@@ -50,6 +52,7 @@ class Stores:
     blobs: Blobs
     nodes: Nodes
     run_slots: RunSlots
+    usage: Usage
     activity: Activity
     user_list: UserList
     credentials: Credentials
@@ -78,6 +81,8 @@ class System:
     completions: Completions
     providers: Providers
     live: LiveConnections
+    usage_book: UsageBook
+    usage_writer: UsageWriter
     reads: ReadReceiptWriter
     seen: LastActiveWriter
     sockets: WebSockets
@@ -93,6 +98,7 @@ class System:
         await self.keeper.start()
         await self.sockets.start()
         self.reads.start()
+        self.usage_writer.start()
         self.seen.start()
         for projector in self.projectors:
             projector.start()
@@ -141,6 +147,7 @@ class System:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.reads.close()
+                await self.usage_writer.close()
                 await self.seen.close()
                 await self.keeper.close()
         projectors = [projector.close() for projector in self.projectors]

@@ -82,7 +82,9 @@ class StartedTurn(msgspec.Struct, frozen=True):
 
 
 class Completions:
-    """``runs_max`` says how many runs an account may have at once. ``clock`` gives seconds that only go forward."""
+    """``runs_max`` says how many runs an account may have at once. ``clock`` gives seconds that only go forward.
+    ``spend`` as in ``Run``.
+    """
 
     def __init__(
         self,
@@ -96,6 +98,7 @@ class Completions:
         *,
         node_id: UUID,
         clock: Callable[[], float],
+        spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
     ) -> None:
         self._log = log
         self._blobs = blobs
@@ -106,6 +109,7 @@ class Completions:
         self._runs_max = runs_max
         self._node_id = node_id
         self._clock = clock
+        self._spend = spend
         self._beginning: set[asyncio.Task[StartedTurn]] = set()
 
     async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> StartedTurn:
@@ -184,6 +188,7 @@ class Completions:
                         user_id=actor.id,
                         started_position=appended.position - len(turn.answerers) + 1,
                         clock=self._clock,
+                        spend=self._spend,
                     )
                 )
         before = appended.versions[0] - len(commands)
