@@ -54,7 +54,7 @@ from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
 from api.accounts.last_active import LastActiveWriter
-from api.accounts.usage import UsageWriter
+from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
 from api.chats.chat import ChatsController
@@ -279,7 +279,7 @@ async def assemble(
     default_quotas = quotas_of(settings)
 
     async def quotas(user_id: UUID) -> Quotas:
-        return default_quotas
+        return default_quotas.of(await accounts.account(user_id))
 
     async def runs_max(user_id: UUID) -> int:
         return (await quotas(user_id)).runs
@@ -407,6 +407,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "runs": system.runs,
         "share_links": share_links,
         "turns": Turns(system.completions, chats, chat_queries, blobs, log, system.hub, system.live, system.epoch.epoch),
+        "usage_report": UsageReport(system.usage_book, stores.run_slots, system.live),
         "user_list": stores.user_list,
         "whole_chats": whole_chats,
         "whole_lists": WholeLists(chat_queries, log, reader, stores.user_list),

@@ -5,7 +5,7 @@ they are taken.
 """
 
 import codecs
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from commands.transfer.whole_chat import JSON
 from domain.stream import chat_stream
 from projections.chat import ChatView, blob_of, message_to_json, placed_first
 from projections.messages import Message
-from projections.outline import Outline
+from projections.outline import Outline, Place
 from projections.ports import ChatQueries
 
 PAGE_BYTES: Final = 256 * 1024
@@ -57,6 +57,14 @@ class ChatPages:
         """Replace the references in the chat's own keys by the content."""
         await resolve(self._blobs, chat_stream(self.chat_id), self.view.fields)
 
+    def tree(self) -> Outline:
+        """Where the messages stand, also of a short chat."""
+        if self.outline is not None:
+            return self.outline
+        messages = self.view.messages
+        in_order = sorted(messages, key=self.view.ordinals.__getitem__)
+        return Outline([Place(one, messages.parent_of(one), 0) for one in in_order], self.view.current_id)
+
     def without(self, message_ids: Collection[str]) -> None:
         """Leave these messages out, as if they had been deleted."""
         if self.outline is None:
@@ -84,12 +92,31 @@ class ChatPages:
 
     async def _paged(self, outline: Outline, indexes: Iterable[int]) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
         for page in outline.pages(indexes, bytes_max=PAGE_BYTES, messages_max=self._page_messages):
-            ids = [outline.id(index) for index in page]
-            view = await self._chat_queries.messages(self.chat_id, ids, at=self.view.version)
-            for index, message_id in zip(page, ids, strict=True):
-                view.messages.move(message_id, outline.parent_id(index))
-                view.messages.children_of(message_id)[:] = outline.children(index)
+            view = await self._page(outline, page)
+            for message_id in map(outline.id, page):
                 yield message_id, self._json(view, message_id)
+
+    async def messages(self, tree: Outline, indexes: Iterable[int]) -> AsyncIterator[tuple[int, int, Message]]:
+        """``(index, ordinal, message)`` of these messages, with references in the place of blobs. ``tree`` is that of this chat."""
+        if self.outline is None:
+            for index in indexes:
+                message_id = tree.id(index)
+                yield index, self.view.ordinals[message_id], message_to_json(self.view.messages[message_id])
+            return
+        for page in tree.pages(indexes, bytes_max=PAGE_BYTES, messages_max=self._page_messages):
+            view = await self._page(tree, page)
+            for index in page:
+                message_id = tree.id(index)
+                yield index, view.ordinals[message_id], message_to_json(view.messages[message_id])
+
+    async def _page(self, outline: Outline, page: Sequence[int]) -> ChatView:
+        """The messages of one page, each in its place."""
+        ids = [outline.id(index) for index in page]
+        view = await self._chat_queries.messages(self.chat_id, ids, at=self.view.version)
+        for index, message_id in zip(page, ids, strict=True):
+            view.messages.move(message_id, outline.parent_id(index))
+            view.messages.children_of(message_id)[:] = outline.children(index)
+        return view
 
     async def _json(self, view: ChatView, message_id: str) -> AsyncIterator[bytes]:
         if not view.messages.names(message_id, "blob"):

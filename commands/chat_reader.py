@@ -64,10 +64,14 @@ class ChatReader:
 
     async def pages_as_of(self, chat_id: UUID, version: int | None) -> ChatPages:
         """The whole chat at that version, None as it is now. The caller of this method checks access."""
-        view, outline = await self._chat_queries.outline(chat_id, at=version, whole_bytes_max=PAGE_BYTES)
-        pages = ChatPages(self._chat_queries, self._blobs, chat_id, view, outline)
+        pages = await self.pages_with_references(chat_id, version)
         await pages.resolve_fields()
         return pages
+
+    async def pages_with_references(self, chat_id: UUID, version: int | None) -> ChatPages:
+        """The same, with references in the place of blobs in the chat's own keys."""
+        view, outline = await self._chat_queries.outline(chat_id, at=version, whole_bytes_max=PAGE_BYTES)
+        return ChatPages(self._chat_queries, self._blobs, chat_id, view, outline)
 
     async def chat_with_references(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatView:
         """The whole chat as it is stored: with references in the place of blobs."""
@@ -115,13 +119,9 @@ class ChatReader:
 
     async def as_of(self, chat_id: UUID, version: int) -> ChatView:
         """The whole chat at that version, with the content of its blobs. The caller of this method has checked access."""
-        view = await self.as_of_with_references(chat_id, version)
+        view = await self._chat_queries.chat(chat_id, at=version)
         await resolve_blobs(self._blobs, chat_id, view)
         return view
-
-    async def as_of_with_references(self, chat_id: UUID, version: int) -> ChatView:
-        """As ``as_of``, as it is stored."""
-        return await self._chat_queries.chat(chat_id, at=version)
 
     async def owned_by(self, owner_id: UUID, chat_id: UUID) -> ChatPages | None:
         """The whole chat with the content of its blobs; None if it is not this person's own, or deleted."""

@@ -21,7 +21,7 @@ from domain.errors import ChatFull, QuotaReached, RateReached
 from domain.event import Emitted, StoredEvent, Verbatim
 from domain.folder import FolderConfigured, FolderCreated
 from domain.generation import MessageStarted
-from domain.user import ProfileChanged, SettingsChanged
+from domain.user import Account, ProfileChanged, SettingsChanged
 
 # Facts that hold what a person says. All others are small, and some of them make room: those are never refused.
 GROWING: Final = frozenset(
@@ -52,6 +52,10 @@ class Quotas(msgspec.Struct, frozen=True):
     bytes_a_day: int
     runs: int
     connections: int  # to one process
+
+    def of(self, account: Account) -> "Quotas":
+        """With what an admin has said of this account."""
+        return msgspec.structs.replace(self, **account.quotas) if account.quotas else self
 
 
 class KnownUsage(msgspec.Struct):

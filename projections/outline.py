@@ -24,7 +24,7 @@ class Place(NamedTuple):
 class Outline:
     """All messages of a chat by their index, in the order in which they were added."""
 
-    __slots__ = ("_bytes", "_first_child", "_ids", "_next_sibling", "_parents", "_strays", "current")
+    __slots__ = ("_bytes", "_first_child", "_ids", "_next_sibling", "_parents", "_roots", "_strays", "current")
 
     def __init__(self, places: Sequence[Place], current_id: str | None) -> None:
         indexes = {place.message_id: index for index, place in enumerate(places)}
@@ -37,6 +37,7 @@ class Outline:
             for index, (place, parent) in enumerate(zip(places, self._parents, strict=True))
             if place.parent_id is not None and parent == NONE
         }
+        self._roots = array("i", [index for index, place in enumerate(places) if place.parent_id is None])
         self._first_child = array("i", [NONE]) * len(places)
         self._next_sibling = array("i", [NONE]) * len(places)
         for index in range(len(places) - 1, -1, -1):
@@ -58,15 +59,42 @@ class Outline:
 
     def children(self, index: int) -> Iterator[str]:
         """In the order in which they were added."""
+        return map(self.id, self.below(index))
+
+    def below(self, index: int) -> Iterator[int]:
+        """The indexes of the children, in the same order."""
         child = self._first_child[index]
         while child != NONE:
-            yield self.id(child)
+            yield child
             child = self._next_sibling[child]
 
-    def branch(self) -> Sequence[int]:
-        """From the root to the current message."""
+    def siblings(self, index: int) -> Sequence[int]:
+        """The message among those that stand below the same one, or among the roots."""
+        parent = self._parents[index]
+        if parent != NONE:
+            return list(self.below(parent))
+        return [index] if index in self._strays else self._roots
+
+    def index(self, message_id: str) -> int | None:
+        wanted = UUID(message_id).bytes
+        at = self._ids.find(wanted)
+        while at > 0 and at % ID_BYTES:
+            at = self._ids.find(wanted, at + 1)
+        return at // ID_BYTES if at >= 0 else None
+
+    def depth_first(self) -> Sequence[int]:
+        """Each message before what stands below it, and a branch to its end before the next one. No recursion: chats are deep."""
         indexes = array("i")
-        index = self.current
+        waiting = [index for index in range(len(self) - 1, -1, -1) if self._parents[index] == NONE]
+        while waiting:
+            indexes.append(waiting.pop())
+            waiting.extend(reversed(list(self.below(indexes[-1]))))
+        return indexes
+
+    def branch(self, leaf: int | None = None) -> Sequence[int]:
+        """From the root to the message; None: to the current one."""
+        indexes = array("i")
+        index = self.current if leaf is None else leaf
         while index != NONE:
             indexes.append(index)
             index = self._parents[index]

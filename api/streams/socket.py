@@ -201,7 +201,7 @@ class Socket:
 
     async def _welcome(self, principal: Principal) -> bool:
         context = self.context
-        connections_max = context.live.connections_per_user_max
+        connections_max = context.live.connections_max(principal)
         if context.live.count(principal.user_id) >= connections_max:
             self.close(Close(4409, f"an account has at most {connections_max} connections"))
             return False
