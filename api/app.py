@@ -11,8 +11,6 @@ from uuid import UUID, uuid4
 from litestar import Controller, Litestar, Router, asgi
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from swagger_ui_bundle import swagger_ui_path
@@ -68,6 +66,11 @@ from api.chats.read_receipts import ReadReceiptWriter, ReadsController
 from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
+from api.compatibility.absent import AbsentController
+from api.compatibility.instance import InstanceController
+from api.compatibility.model_tasks import ModelTasksController
+from api.compatibility.pictures import PicturesController
+from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.completions import CompletionsController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
@@ -82,6 +85,7 @@ from api.request.cors import cors_for
 from api.request.errors import HANDLERS
 from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
+from api.schema import openapi_config, public_routes
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
@@ -99,6 +103,7 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
+from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
@@ -139,6 +144,12 @@ SIGNED_IN: Sequence[type[Controller]] = (
     TasksController,
     ModelsController,
     OpenAIController,
+    OpenAIAliasController,
+    CompletionsAliasController,
+    ModelTasksController,
+    InstanceController,
+    PicturesController,
+    AbsentController,
     StreamsController,
 )
 
@@ -259,7 +270,7 @@ async def assemble(
         """Whether Postgres answered within the lease. A process that it did not answer serves nothing from memory."""
         return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
 
-    chats = Chats(log, kept_max=settings.folds_kept_max)
+    chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))
@@ -295,6 +306,7 @@ async def assemble(
     log.require_quota = usage_book.require
     delivery.own_observers.append(usage_book.count)
     chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
+    list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity)
     context = socket_context(
@@ -311,7 +323,7 @@ async def assemble(
         time.monotonic,
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
-    for observer in (accounts.observe, live.observe, runs.observe, *(projector.observe for projector in projectors)):
+    for observer in (accounts.observe, live.observe, runs.observe, list_waits.observe, *(projector.observe for projector in projectors)):
         hub.add_observer(observer)
     return System(
         settings=settings,
@@ -344,6 +356,7 @@ async def assemble(
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
+        list_waits=list_waits,
         reads=reads,
         seen=seen,
         sockets=WebSockets(context),
@@ -380,14 +393,14 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     """What the routes work with, by the names of their parameters."""
     log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
     blobs, chat_queries = stores.blobs, stores.chat_queries
-    share_links = ShareLinks(chats, log, chat_queries, reader)
+    share_links = ShareLinks(chats, log, chat_queries, reader, system.list_waits)
     whole_chats = WholeChats(log, blobs, chats)
     return {
         "accounts": system.accounts,
         "activity": stores.activity,
         "blobs": blobs,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
-        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts),
+        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts, system.list_waits),
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
@@ -396,6 +409,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "folders": system.folders,
         "chat_queries": chat_queries,
         "hub": system.hub,
+        "list_waits": system.list_waits,
         "live": system.live,
         "log": log,
         "models": system.providers,
@@ -429,7 +443,8 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         "caller": Provide(provide_caller),
         "principal": Provide(provide_principal),
     }
-    return Litestar(
+    described = openapi_config()
+    app = Litestar(
         route_handlers=[
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
@@ -441,23 +456,12 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],
-        openapi_config=OpenAPIConfig(
-            title="Stenograph",
-            version="1",
-            path="/docs",
-            # The page's own files are served from here: it works without a network.
-            render_plugins=[
-                SwaggerRenderPlugin(
-                    path="/",
-                    js_url="/docs/assets/swagger-ui-bundle.js",
-                    css_url="/docs/assets/swagger-ui.css",
-                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
-                )
-            ],
-        ),
+        openapi_config=described,
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # api/process/logging.py has set it up
     )
+    described.public = public_routes(app)
+    return app
 
 
 def connections(settings: Settings) -> list[ConfiguredProvider]:

@@ -5,15 +5,14 @@ they are taken.
 """
 
 import codecs
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
+from commands.large_values import JSON
 from commands.ports import Blobs
-from commands.references import resolve
-from commands.transfer.whole_chat import JSON
 from domain.stream import chat_stream
 from projections.chat import ChatView, blob_of, message_to_json, placed_first
 from projections.messages import Message
@@ -51,11 +50,9 @@ class ChatPages:
     def is_short(self) -> bool:
         """Whether all of it is in memory: there is no content of blobs to be read, either."""
         messages = self.view.messages
-        return self.outline is None and not any(messages.names(one, "blob") for one in messages)
-
-    async def resolve_fields(self) -> None:
-        """Replace the references in the chat's own keys by the content."""
-        await resolve(self._blobs, chat_stream(self.chat_id), self.view.fields)
+        if self.outline is not None or any(map(blob_of, self.view.fields.values())):
+            return False
+        return not any(messages.names(one, "blob") for one in messages)
 
     def tree(self) -> Outline:
         """Where the messages stand, also of a short chat."""
@@ -128,15 +125,19 @@ class ChatPages:
         if not any(blob_of(value) for value in message.values()):
             yield _encode(message)
             return
-        async for piece in self._resolved(message):
+        yield b"{"
+        async for piece in self.members(message):
             yield piece
+        yield b"}"
 
-    async def _resolved(self, message: Message) -> AsyncIterator[bytes]:
-        """With the content of blobs in the place of the references to them. A blob that is missing leaves its reference."""
-        opening = b"{"
-        for key, value in message.items():
-            yield opening + _encode(key) + b":"
-            opening = b","
+    async def members(self, known: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        """The members of an object of the chat as JSON, without its braces, with the content of blobs in the place of the references to
+        them. A blob that is missing leaves its reference.
+        """
+        before = b""
+        for key, value in known.items():
+            yield before + _encode(key) + b":"
+            before = b","
             blob = blob_of(value)
             first = await self._part(blob, 0) if blob is not None else None
             if blob is None or first is None:
@@ -145,7 +146,6 @@ class ChatPages:
             is_json = value.get("media_type") == JSON
             async for piece in self._content(blob, first, is_json):
                 yield piece
-        yield b"}"
 
     async def _content(self, blob: str, part: bytes, is_json: bool) -> AsyncIterator[bytes]:
         """A blob as JSON, which it is already or as one string, from its first part on."""
@@ -162,8 +162,3 @@ class ChatPages:
 
     async def _part(self, blob: str, offset: int) -> bytes | None:
         return await self._blobs.part(chat_stream(self.chat_id), blob, offset=offset, bytes_max=BLOB_PART_BYTES)
-
-
-def members(known: dict[str, Any]) -> bytes:
-    """The members of an object as JSON, without its braces."""
-    return _encode(known)[1:-1]

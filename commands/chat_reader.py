@@ -64,12 +64,6 @@ class ChatReader:
 
     async def pages_as_of(self, chat_id: UUID, version: int | None) -> ChatPages:
         """The whole chat at that version, None as it is now. The caller of this method checks access."""
-        pages = await self.pages_with_references(chat_id, version)
-        await pages.resolve_fields()
-        return pages
-
-    async def pages_with_references(self, chat_id: UUID, version: int | None) -> ChatPages:
-        """The same, with references in the place of blobs in the chat's own keys."""
         view, outline = await self._chat_queries.outline(chat_id, at=version, whole_bytes_max=PAGE_BYTES)
         return ChatPages(self._chat_queries, self._blobs, chat_id, view, outline)
 

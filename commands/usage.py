@@ -22,6 +22,7 @@ from domain.event import Emitted, StoredEvent, Verbatim
 from domain.folder import FolderConfigured, FolderCreated
 from domain.generation import MessageStarted
 from domain.user import Account, ProfileChanged, SettingsChanged
+from projections.chat_list import stored_bytes
 
 # Facts that hold what a person says. All others are small, and some of them make room: those are never refused.
 GROWING: Final = frozenset(
@@ -153,7 +154,7 @@ class UsageBook:
         for event in events:
             if event.actor is not None:
                 user_id = actor_id(event.actor)
-                self._add(user_id, len(event.data))
+                self._add(user_id, stored_bytes(event))
                 known = self._known.get(user_id)
                 if known is not None and event.type == "chat_created":
                     known.chats += 1

@@ -2,7 +2,7 @@
 
     StenographError
     ├── Refusal                      the answer is no; asking again the same way gives the same no
-    │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused
+    │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
@@ -74,6 +74,16 @@ class BadRequest(Refusal):
     def __init__(self, detail: str, *, param: str | None = None) -> None:
         self.param = param
         super().__init__(detail)
+
+
+class TooLarge(Refusal):
+    """One value of a request is larger than anything that is stored. ``key`` names it; sizes in bytes."""
+
+    code = "too_large"
+
+    def __init__(self, key: str, size: int, size_max: int) -> None:
+        self.key = key
+        super().__init__(f"expected {key} of at most {size_max} bytes, received {size}")
 
 
 class BadSearch(Refusal):
@@ -347,7 +357,10 @@ class CursorGone(Refusal):
 
     def __init__(self, cursor: str, *, epoch: UUID, head: int) -> None:
         self.cursor, self.epoch, self.head = cursor, epoch, head
-        super().__init__(f"cursor {cursor[:100]!r} is not of this history, which is at {epoch}:{head}")
+        if cursor.startswith(f"{epoch}:"):
+            super().__init__(f"cursor {cursor[:100]!r} is above the head, {epoch}:{head}")
+        else:
+            super().__init__(f"cursor {cursor[:100]!r} is of another epoch than this log, which is at {epoch}:{head}")
 
 
 class ImportRefused(Refusal):

@@ -11,7 +11,7 @@ import msgspec
 from litestar import Response
 from litestar.response import Stream
 
-from commands.chat_pages import ChatPages, members
+from commands.chat_pages import ChatPages
 
 PIECE_BYTES: Final = 64 * 1024  # what is worth a write
 MEDIA_TYPE: Final = "application/json"
@@ -51,7 +51,10 @@ async def written(pages: ChatPages, chat_id: UUID, more: dict[str, Any]) -> Asyn
     inner = {key: value for key, value in view.fields.items() if key not in ("history", "messages")}
     inner |= {"title": view.title, "tags": list(view.tags)}
     outer = members({"id": chat_id, "user_id": head.pop("user_id"), "title": head.pop("title")})
-    yield b"{" + outer + b',"chat":{' + members(inner) + b',"history":{"messages":{'
+    yield b"{" + outer + b',"chat":{'
+    async for piece in pages.members(inner):
+        yield piece
+    yield b',"history":{"messages":{'
     before = b""
     async for message_id, message in pages.all_messages():
         yield before + _encode(message_id) + b":"
@@ -66,3 +69,8 @@ async def written(pages: ChatPages, chat_id: UUID, more: dict[str, Any]) -> Asyn
             yield piece
         before = b","
     yield b"]}," + members(head) + b"}"
+
+
+def members(known: dict[str, Any]) -> bytes:
+    """The members of an object as JSON, without its braces."""
+    return _encode(known)[1:-1]

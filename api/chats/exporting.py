@@ -67,7 +67,7 @@ class ExportsController(Controller):
             return export_response(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
         if after is not None:
             raise BadRequest("after is for jsonl: a transcript begins at its beginning")
-        pages = await chat_reader.pages_with_references(known_id, version)
+        pages = await chat_reader.pages_as_of(known_id, version)
         text = pieces(transcript_of(pages, log, blobs, caller, branch, format), format)
         media = {"markdown": transcript_markdown.MEDIA_TYPE, "html": transcript_html.MEDIA_TYPE, "open-webui": open_webui.MEDIA_TYPE}
         return export_response(flushed(text), pages.view, known_id, format, media[format], f"{epoch}:{version}")

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from litestar.response import Stream
 
 from api.request.caller import Caller
 from commands.chat_reader import ChatReader
-from commands.positions import require_position
+from commands.positions import ListWaits
 from projections.ports import ChatQueries
 from projections.statistics import CountedChat, Statistics, counted_chat, statistics
 
@@ -98,12 +98,13 @@ class StatisticsController(Controller):
         self,
         caller: NamedDependency[Caller],
         chat_queries: NamedDependency[SkipValidation[ChatQueries]],
+        list_waits: NamedDependency[ListWaits],
         items_per_page: PageSize = PAGE_CHATS,
         page: PageNumber = 1,
         at_least: FromQuery[int | None] = None,
     ) -> UsageListOut:
         """Models, lengths and times of one's chats, newest first. One without messages counts in ``total`` only."""
-        await require_position(chat_queries, at_least)
+        await list_waits.wait(caller.user_id, at_least)
         found, total = await chat_queries.counted(caller.user_id, offset=(page - 1) * items_per_page, limit=items_per_page)
         return UsageListOut([usage_out(one, statistics(one)) for one in found if one.messages], total)
 
@@ -112,20 +113,22 @@ class StatisticsController(Controller):
         self,
         caller: NamedDependency[Caller],
         chat_queries: NamedDependency[SkipValidation[ChatQueries]],
+        list_waits: NamedDependency[ListWaits],
         updated_at: Seconds = None,
         page: PageNumber = 1,
         stream: FromQuery[bool] = False,
         at_least: FromQuery[int | None] = None,
-    ) -> ExportOut | Stream:
+    ) -> Response[ExportOut]:  # of a union Litestar would send all as JSON
         """The same by message, without a word of them. ``updated_at``: only what changed after it; ``stream``: all, a chat a line."""
-        await require_position(chat_queries, at_least)
+        await list_waits.wait(caller.user_id, at_least)
         since = datetime.fromtimestamp(updated_at, UTC) if updated_at is not None else None
         if stream:
             headers = {"content-disposition": f'attachment; filename="chat-stats-export-{caller.user_id}.jsonl"'}
-            return Stream(lines(chat_queries, caller.user_id, since), media_type="application/x-ndjson", headers=headers)
+            every = lines(chat_queries, caller.user_id, since)
+            return Stream(every, media_type="application/x-ndjson", headers=headers)  # type: ignore[return-value]
         offset = (page - 1) * EXPORT_CHATS
         found, total = await chat_queries.counted(caller.user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
-        return ExportOut([chat_out(one) for one in found], total, page)
+        return Response(ExportOut([chat_out(one) for one in found], total, page))
 
     @get("/export/{chat_id:str}")
     async def export_one(

@@ -32,6 +32,7 @@ from commands.folders import FolderTrees
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
+from commands.positions import ListWaits
 from commands.usage import UsageBook
 from domain.errors import LogUnavailable
 from projections.ports import ChatQueries
@@ -83,6 +84,7 @@ class System:
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter
+    list_waits: ListWaits
     reads: ReadReceiptWriter
     seen: LastActiveWriter
     sockets: WebSockets
