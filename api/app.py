@@ -303,7 +303,7 @@ async def assemble(
         now=lambda: datetime.now(UTC),
         clock=time.monotonic,
     )
-    log.require_quota = usage_book.require
+    log.quota_guard = usage_book
     delivery.own_observers.append(usage_book.count)
     chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)

@@ -69,7 +69,26 @@ class Appended(msgspec.Struct, frozen=True):
     answer: bytes = b"null"
 
 
+class QuotaGuard(Protocol):
+    """Asked by a log before it takes what an account says. Raises ``QuotaReached``, ``RateReached``, ``ChatFull``."""
+
+    async def require(self, request: AppendRequest) -> None:
+        """The request may be appended."""
+        ...
+
+    async def require_account(self, user_id: UUID) -> None:
+        """The account may write more content."""
+        ...
+
+
 class EventLog(Protocol):
+    async def require_account(self, user_id: UUID) -> None:
+        """To be asked before something is stored for an append: a blob that a refused request has left would count for nobody.
+
+        Raises ``QuotaReached`` and ``RateReached`` where the account may write no more content.
+        """
+        ...
+
     async def append(self, request: AppendRequest) -> Appended:
         """Append all of ``request`` or nothing. Returns after the commit; is not undone when the caller is cancelled.
 

@@ -101,16 +101,22 @@ class UsageBook:
         if request.actor is None or not growing:
             return
         known = await self._of(request.actor.id)
-        quotas = known.quotas
-        self._require_day(known)
-        if known.bytes >= quotas.storage_bytes:
-            raise QuotaReached("storage_bytes", used=known.bytes, limit=quotas.storage_bytes)
+        self._require_content(known)
         created = count_of(growing, NAMES[ChatCreated])
-        if created and known.chats + created > quotas.chats:
-            raise QuotaReached("chats", used=known.chats, limit=quotas.chats)
+        if created and known.chats + created > known.quotas.chats:
+            raise QuotaReached("chats", used=known.chats, limit=known.quotas.chats)
         for append in growing:
             if append.stream.kind == "chat" and append.expected > 0:
                 await self._require_room(append)
+
+    async def require_account(self, user_id: UUID) -> None:
+        """See ``EventLog.require_account``."""
+        self._require_content(await self._of(user_id))
+
+    def _require_content(self, known: KnownUsage) -> None:
+        self._require_day(known)
+        if known.bytes >= known.quotas.storage_bytes:
+            raise QuotaReached("storage_bytes", used=known.bytes, limit=known.quotas.storage_bytes)
 
     async def _require_room(self, append: StreamAppend) -> None:
         """An event adds one message at most, so a chat that has room for many is asked about only once in a while."""

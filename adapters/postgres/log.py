@@ -9,7 +9,7 @@ from adapters.postgres.appender import BATCH_BYTES_MAX, Appender
 from adapters.postgres.connection import connect
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
-from commands.ports import Appended, AppendRequest, KnownCommand
+from commands.ports import Appended, AppendRequest, KnownCommand, QuotaGuard
 from domain.codec import OUTLINE_END
 from domain.event import StoredEvent
 from domain.stream import Stream
@@ -98,7 +98,7 @@ class PostgresLog(LogReads):
     def __init__(self, reader: QueryReader, appender: Appender) -> None:
         super().__init__(reader)
         self.appender = appender
-        self.require_quota: Callable[[AppendRequest], Awaitable[None]] | None = None  # asked before what an account appends
+        self.quota_guard: QuotaGuard | None = None  # asked before what an account appends
 
     async def start(self) -> None:
         await self.reader.start()
@@ -122,13 +122,17 @@ class PostgresLog(LogReads):
         yield "counter", "stenograph_log_queries", "Queries asked of Postgres, but for appends.", self.reader.queries
 
     def append(self, request: AppendRequest) -> Coroutine[Any, Any, Appended]:
-        if self.require_quota is None or request.actor is None:  # tokens
+        if self.quota_guard is None or request.actor is None:  # tokens
             return self.appender.append(request)
-        return self._append_within(self.require_quota, request)
+        return self._append_within(self.quota_guard, request)
 
-    async def _append_within(self, require_quota: Callable[[AppendRequest], Awaitable[None]], request: AppendRequest) -> Appended:
-        await require_quota(request)
+    async def _append_within(self, guard: QuotaGuard, request: AppendRequest) -> Appended:
+        await guard.require(request)
         return await self.appender.append(request)
+
+    async def require_account(self, user_id: UUID) -> None:
+        if self.quota_guard is not None:
+            await self.quota_guard.require_account(user_id)
 
 
 def postgres_log(

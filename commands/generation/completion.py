@@ -215,7 +215,7 @@ class Completions:
             return turn.parent_id if turn.parent_id is not None else chat.current_id, []
         if question.id is not None and question.id in chat.messages:
             return question.id, []
-        question = await self._kept(chat_id, question)
+        question = await self._kept(chat_id, question, actor)
         above_id = question.parent_id
         if above_id is None:
             above_id = turn.parent_id if parent is not None else chat.current_id
@@ -234,9 +234,12 @@ class Completions:
         )
         return message_id, [add]
 
-    async def _kept(self, chat_id: UUID, question: Question) -> Question:
+    async def _kept(self, chat_id: UUID, question: Question, actor: Actor) -> Question:
         """As it is stored: so that it is known again where its content is a reference."""
-        return await with_references(question, self._blobs, chat_stream(chat_id)) if large_values(question) else question
+        if not large_values(question):
+            return question
+        await self._log.require_account(actor.id)
+        return await with_references(question, self._blobs, chat_stream(chat_id))
 
     async def _is_asked(self, chat_id: UUID, chat: Chat, question: Question) -> bool:
         """Whether the current message is this question and has no answer."""

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
 from adapters.memory.usage import MemoryUsage
 from commands.chats import Chats
@@ -36,9 +37,10 @@ class World:
         chat = {name: quotas.pop(name, PLENTY) for name in ("chat_messages_max", "chat_bytes_max")}
         self.quotas = Quotas(**known | quotas)
         self.book = UsageBook(self.usage, self._quotas_of, now=lambda: self.now, clock=lambda: self.now.timestamp(), **chat)
-        self.log.require_quota = self.book.require
+        self.log.quota_guard = self.book
         self.log.on_committed = self.book.count
-        self.chats = Chats(self.log)
+        self.blobs = MemoryBlobs()
+        self.chats = Chats(self.log, self.blobs)
 
     async def _quotas_of(self, _user_id: UUID) -> Quotas:
         return self.quotas
@@ -86,6 +88,15 @@ async def test_storage_that_is_full_takes_no_content_but_every_other_change() ->
     await world.chats.handle(DeleteChat(chat_id=chat_id, by=ME.id), actor=ME)
     world.now += timedelta(seconds=REFRESH_S)
     await world.add(await world.new_chat())
+
+
+async def test_content_beside_the_log_counts_and_what_is_refused_is_not_stored() -> None:
+    world = World(storage_bytes=200_000)
+    chat_id = await world.new_chat()
+    await world.add(chat_id, "x" * 300_000)  # no event could hold it
+    assert (await world.book.usage_of(ME.id))[0].bytes > 300_000
+    await world.refused(lambda: world.add(chat_id, "y" * 300_000), QuotaReached)
+    assert len(world.blobs._blobs) == 1
 
 
 async def test_the_bytes_of_a_day_come_back_at_midnight() -> None:
