@@ -102,7 +102,7 @@ async def test_what_is_above_a_quota_is_refused_with_its_name(settings: Settings
 
 
 async def test_an_answer_ends_with_an_error_when_its_account_has_written_enough_today(settings: Settings, serving: Any) -> None:
-    async with serving(msgspec.structs.replace(settings, quota_bytes_a_day=1_500)) as server:
+    async with serving(msgspec.structs.replace(settings, quota_bytes_a_day=1_200)) as server:
         user = await server.sign_up()
         chat_id = await user.new_chat()
         wire = await server.connect(user)
