@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -22,7 +23,9 @@ from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.memory.run_slots import MemoryRunSlots
 from adapters.memory.tickets import MemoryTickets
+from adapters.memory.usage import MemoryUsage
 from adapters.memory.user_list import MemoryUserList
 from adapters.postgres.activity import PostgresActivity
 from adapters.postgres.appender import SENDERS
@@ -35,7 +38,9 @@ from adapters.postgres.epoch import Epoch, EpochGuard
 from adapters.postgres.log import LogReads, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
+from adapters.postgres.run_slots import PostgresRunSlots
 from adapters.postgres.tickets import PostgresTickets
+from adapters.postgres.usage import PostgresUsage
 from adapters.postgres.user_list import PostgresUserList
 from adapters.projector.live import Projector
 from adapters.providers.client import provider_client
@@ -45,6 +50,7 @@ from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
 from api.accounts.last_active import LastActiveWriter
+from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
 from api.chats.chat import ChatsController
@@ -105,6 +111,7 @@ from commands.read_receipts import ReadReceipts
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
+from commands.usage import Quotas, UsageBook
 from commands.whole_lists import WholeLists
 from domain.event import StoredEvent
 from domain.stream import Stream
@@ -170,7 +177,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
     )
     log = postgres_log(
         dsn,
-        delivery.tail.add_committed,
+        own_commits(delivery),
         batch_events_max=settings.batch_events_max,
         check_connection=guard.check,
         announce_as=bell.announce_as,
@@ -181,6 +188,8 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         log=log,
         blobs=PostgresBlobs(reader),
         nodes=PostgresNodes(reader),
+        run_slots=PostgresRunSlots(reader),
+        usage=PostgresUsage(reader),
         activity=PostgresActivity(reader),
         user_list=PostgresUserList(reader),
         credentials=PostgresCredentials(reader),
@@ -194,12 +203,15 @@ async def in_memory(settings: Settings) -> System:
     """The same without a database, for tests: everything is gone with the process."""
     epoch = Epoch(uuid4(), 0, fsync=True)
     log, blobs, bell = MemoryLog(), MemoryBlobs(), MemoryBell()
+    nodes = MemoryNodes(log)
     delivery = deliver(settings, log)
-    log.on_committed = delivery.tail.add_committed
+    log.on_committed = own_commits(delivery)
     stores = Stores(
         log=log,
         blobs=blobs,
-        nodes=MemoryNodes(log),
+        nodes=nodes,
+        run_slots=MemoryRunSlots(log, nodes),
+        usage=MemoryUsage(log),
         activity=MemoryActivity(),
         user_list=MemoryUserList(log),
         credentials=MemoryCredentials(),
@@ -211,11 +223,12 @@ async def in_memory(settings: Settings) -> System:
 
 
 class Delivery(NamedTuple):
-    """From the log to the subscriptions of this process. It only reads the log."""
+    """From the log to the subscriptions of this process. It only reads the log. ``own_observers`` get what this process has committed."""
 
     hub: Hub
     tail: LogTail
     signals: SignalDelivery
+    own_observers: list[Callable[[Sequence[StoredEvent]], None]]
 
 
 def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
@@ -230,7 +243,19 @@ def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
         hub,
         LogTail(read_log, hub.publish, deliver_foreign=hub.publish_from_elsewhere, poll_s=settings.poll_interval_ms / 1000),
         SignalDelivery(hub),
+        [],
     )
+
+
+def own_commits(delivery: Delivery) -> Callable[[Sequence[StoredEvent]], None]:
+    """What the appender calls with its commits: this process's subscribers get them from memory."""
+
+    def on_committed(events: Sequence[StoredEvent]) -> None:
+        delivery.tail.add_committed(events)
+        for observe in delivery.own_observers:
+            observe(events)
+
+    return on_committed
 
 
 async def assemble(
@@ -244,7 +269,7 @@ async def assemble(
     projectors: Sequence[Projector],
 ) -> System:
     """The parts of one process above its stores and its delivery."""
-    log, blobs, (hub, tail, signals) = stores.log, stores.blobs, delivery
+    log, blobs, (hub, tail, signals, _) = stores.log, stores.blobs, delivery
 
     def has_recent_contact() -> bool:
         """Whether Postgres answered within the lease. A process that it did not answer serves nothing from memory."""
@@ -267,6 +292,24 @@ async def assemble(
         processes=settings.workers,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    default_quotas = quotas_of(settings)
+
+    async def quotas(user_id: UUID) -> Quotas:
+        return default_quotas.of(await accounts.account(user_id))
+
+    async def runs_max(user_id: UUID) -> int:
+        return (await quotas(user_id)).runs
+
+    usage_book = UsageBook(
+        stores.usage,
+        quotas,
+        chat_messages_max=settings.chat_messages_max,
+        chat_bytes_max=settings.chat_bytes_max,
+        now=lambda: datetime.now(UTC),
+        clock=time.monotonic,
+    )
+    log.quota_guard = usage_book
+    delivery.own_observers.append(usage_book.count)
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
@@ -277,7 +320,7 @@ async def assemble(
         log,
         hub,
         live,
-        snapshots(log, stores.chat_queries, blobs, folders),
+        snapshots(log, chat_reader, folders),
         signals,
         bell.signal,
         reads.note,
@@ -302,15 +345,39 @@ async def assemble(
         chat_reader=chat_reader,
         runs=runs,
         keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
-        completions=Completions(log, blobs, chats, runs, providers, node_id=node_id, clock=time.monotonic),
+        completions=Completions(
+            log,
+            blobs,
+            chats,
+            runs,
+            providers,
+            stores.run_slots,
+            runs_max,
+            node_id=node_id,
+            clock=time.monotonic,
+            spend=usage_book.spend,
+        ),
         providers=providers,
         live=live,
+        usage_book=usage_book,
+        usage_writer=UsageWriter(usage_book),
         list_waits=list_waits,
         reads=reads,
         seen=seen,
         sockets=WebSockets(context),
         body_memory=BodyMemory(settings.bodies_bytes_max),
         projectors=projectors,
+    )
+
+
+def quotas_of(settings: Settings) -> Quotas:
+    """What an account may have unless an admin has said otherwise."""
+    return Quotas(
+        chats=settings.quota_chats,
+        storage_bytes=settings.quota_storage_bytes,
+        bytes_a_day=settings.quota_bytes_a_day,
+        runs=settings.quota_runs,
+        connections=settings.connections_per_user_max,
     )
 
 
@@ -363,6 +430,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "settings": system.settings,
         "share_links": share_links,
         "turns": Turns(system.completions, chats, chat_queries, blobs, log, system.hub, system.live, system.epoch.epoch),
+        "usage_report": UsageReport(system.usage_book, stores.run_slots, system.live),
         "user_list": stores.user_list,
         "whole_chats": whole_chats,
         "whole_lists": WholeLists(chat_queries, log, reader, stores.user_list),

@@ -26,6 +26,7 @@ SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys"})
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 SECRET_CHARACTERS_MIN = 32  # RFC 7518 §3.2: a key for HS256 has at least 256 bits
 
 
@@ -120,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_user_max: Annotated[int, Meta(ge=1, description="Live connections that one account may have to one process.")] = 32
     ping_interval_s: Annotated[Seconds, Meta(description="How often a connection is asked whether it still lives.")] = 25.0
     pong_timeout_s: Annotated[Seconds, Meta(description="How long its answer may take.")] = 20.0
+    send_stall_s: Annotated[Seconds, Meta(description="How long a client may take nothing of a response before it is cut off.")] = 60.0
     outbound_buffer_bytes: Annotated[Bytes, Meta(description="What may wait for one slow reader before it is served from the log.")] = MIB
 
     # What a client can make the server hold
@@ -138,6 +140,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sockets_before_hello_max: Annotated[
         int, Meta(ge=1, description="WebSockets of one process that still have to say who they are; the oldest gives way to a new one.")
     ] = 1024
+    # What one account may have
+    quota_chats: Annotated[int, Meta(ge=1, description="Chats of its own that one account may have in its list.")] = 100_000
+    quota_storage_bytes: Annotated[Bytes, Meta(description="What the chats of one account may take, but for deleted ones.")] = 20 * GIB
+    quota_bytes_a_day: Annotated[Bytes, Meta(description="What one account may write from midnight to midnight UTC.")] = 2 * GIB
+    quota_runs: Annotated[int, Meta(ge=1, description="Answers that one account may have generated at once, in all processes.")] = 64
+
+    # What one chat may hold
+    chat_messages_max: Annotated[int, Meta(ge=1, description="Messages that one chat may hold.")] = 100_000
+    chat_bytes_max: Annotated[Bytes, Meta(description="What the events of one chat, and the content that they refer to, may take.")] = GIB
 
     # The log and its readers
     tail_memory_bytes: Annotated[Bytes, Meta(description="Newest events kept in memory for readers, all streams together.")] = 64 * MIB

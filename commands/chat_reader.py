@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from commands.accounts import Principal
+from commands.chat_pages import PAGE_BYTES, ChatPages
 from commands.chats import Chats
 from commands.event_pages import bounded
 from commands.folders import FolderTrees
@@ -59,30 +60,31 @@ class ChatReader:
         require_reader(view, principal, chat_id)
         return view
 
-    async def chat(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatView:
+    async def pages(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatPages:
         """The whole chat, with the content of its blobs; the chat of now is in no folder that is gone."""
-        view = await self.chat_with_references(principal, chat_id, at)
-        await resolve_blobs(self._blobs, chat_id, view)
-        if at is None:
-            await leave_gone_folder(self._folders, view)
-        return view
-
-    async def chat_with_references(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatView:
-        """The whole chat as it is stored: with references in the place of blobs."""
         head = await self.head(principal, chat_id)
         version = await self.version_at(chat_id, head, at)
         if version is not None:
-            return await self.version_with_references(principal, chat_id, head, version)
+            return await self.version_pages(principal, chat_id, head, version)
+        pages = await self.pages_as_of(chat_id, None)
+        require_reader(pages.view, principal, chat_id)  # access may have ended since the head was read
+        await leave_gone_folder(self._folders, pages.view)
+        return pages
+
+    async def version_pages(self, principal: Principal, chat_id: UUID, head: ChatView, version: int) -> ChatPages:
+        """The whole chat as of that version, as this reader may see it. ``head`` as in ``version_at``."""
+        return await self.pages_as_of(chat_id, version, await self.redaction(principal, chat_id, head, version))
+
+    async def pages_as_of(self, chat_id: UUID, version: int | None, redaction: Redaction | None = None) -> ChatPages:
+        """The whole chat at that version, None as it is now. The caller of this method checks access."""
+        view, outline = await self._chat_queries.outline(chat_id, at=version, whole_bytes_max=PAGE_BYTES)
+        return ChatPages(self._chat_queries, self._blobs, chat_id, view, outline, redaction=redaction)
+
+    async def chat_with_references(self, principal: Principal, chat_id: UUID) -> ChatView:
+        """The whole chat as it is now and as it is stored: with references in the place of blobs."""
+        await self.head(principal, chat_id)
         view = await self._chat_queries.chat(chat_id)
         require_reader(view, principal, chat_id)  # access may have ended since the head was read
-        return view
-
-    async def version_with_references(self, principal: Principal, chat_id: UUID, head: ChatView, version: int) -> ChatView:
-        """The whole chat as of that version, as this reader may see it and as it is stored. ``head`` as in ``version_at``."""
-        redaction = await self.redaction(principal, chat_id, head, version)
-        view = await self._chat_queries.chat(chat_id, at=version)
-        if redaction is not None:
-            redact_view(view, redaction)
         return view
 
     async def branch(
@@ -132,24 +134,17 @@ class ChatReader:
 
     async def as_of(self, chat_id: UUID, version: int) -> ChatView:
         """The whole chat at that version, with the content of its blobs. The caller of this method has checked access."""
-        view = await self.as_of_with_references(chat_id, version)
+        view = await self._chat_queries.chat(chat_id, at=version)
         await resolve_blobs(self._blobs, chat_id, view)
         return view
 
-    async def as_of_with_references(self, chat_id: UUID, version: int) -> ChatView:
-        """As ``as_of``, as it is stored."""
-        return await self._chat_queries.chat(chat_id, at=version)
-
-    async def owned_by(self, owner_id: UUID, chat_id: UUID) -> ChatView | None:
+    async def owned_by(self, owner_id: UUID, chat_id: UUID) -> ChatPages | None:
         """The whole chat with the content of its blobs; None if it is not this person's own, or deleted."""
         head, _ = await self._chat_queries.branch(chat_id, limit=0)
         if head.owner_id != owner_id or head.deleted:
             return None
-        view = await self._chat_queries.chat(chat_id)
-        if view.deleted:
-            return None
-        await resolve_blobs(self._blobs, chat_id, view)
-        return view
+        pages = await self.pages_as_of(chat_id, None)
+        return None if pages.view.deleted else pages
 
     async def version_at(self, chat_id: UUID, head: ChatView, at: str | None) -> int | None:
         """The version that ``at`` means; None for None. ``head`` has passed the access check: see ``head``."""

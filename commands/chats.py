@@ -167,7 +167,7 @@ class Chats:
         Values that are too large for an event are stored as blobs first. Raises what ``handle`` raises, and ``TooLarge``.
         """
         if self._blobs is not None and any(type(command) in MAY_BE_LARGE and large_values(command) for command in commands):
-            commands = await self._with_references(commands, self._blobs)
+            commands = await self._with_references(commands, self._blobs, actor)
 
         def decided(chat: Chat) -> Sequence[Event[Any]]:
             return decide_all(chat, commands, 0)
@@ -186,13 +186,15 @@ class Chats:
             attempts_max=attempts_max,
         )
 
-    async def _with_references(self, commands: Sequence[ChatCommand], blobs: Blobs) -> list[ChatCommand]:
+    async def _with_references(self, commands: Sequence[ChatCommand], blobs: Blobs, actor: Actor | None) -> list[ChatCommand]:
         chat_id = commands[0].chat_id
         _, chat = await self.state(chat_id, fresh=False)
         if not isinstance(commands[0], CreateChat):
             require_access(chat, commands[0])  # before anything is stored
         elif chat.owner_id is not None:
             return list(commands)  # it is refused, or repeated
+        if actor is not None:
+            await self._log.require_account(actor.id)
         stream = chat_stream(chat_id)
         return [await with_references(command, blobs, stream) if type(command) in MAY_BE_LARGE else command for command in commands]
 

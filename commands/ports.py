@@ -4,7 +4,7 @@ An adapter satisfies a port by shape. Each has an in-memory twin (``adapters/mem
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -69,13 +69,32 @@ class Appended(msgspec.Struct, frozen=True):
     answer: bytes = b"null"
 
 
+class QuotaGuard(Protocol):
+    """Asked by a log before it takes what an account says. Raises ``QuotaReached``, ``RateReached``, ``ChatFull``."""
+
+    async def require(self, request: AppendRequest) -> None:
+        """The request may be appended."""
+        ...
+
+    async def require_account(self, user_id: UUID) -> None:
+        """The account may write more content."""
+        ...
+
+
 class EventLog(Protocol):
+    async def require_account(self, user_id: UUID) -> None:
+        """To be asked before something is stored for an append: a blob that a refused request has left would count for nobody.
+
+        Raises ``QuotaReached`` and ``RateReached`` where the account may write no more content.
+        """
+        ...
+
     async def append(self, request: AppendRequest) -> Appended:
         """Append all of ``request`` or nothing. Returns after the commit; is not undone when the caller is cancelled.
 
         Raises ``ConcurrencyConflict`` if a stream has moved on, ``ClaimTaken``, ``CommandMismatch``, ``ContentRefused``,
-        ``BadRequest`` for an event over 256 KiB: nothing was written. Raises ``Overloaded`` when too much waits already.
-        Raises ``LogUnavailable`` if Postgres stayed silent for longer than the bound: it may have been written; repeat
+        ``BadRequest`` for an event over 256 KiB, ``QuotaReached``, ``ChatFull``: nothing was written. Raises ``Overloaded`` when too much
+        waits already. Raises ``LogUnavailable`` if Postgres stayed silent for longer than the bound: it may have been written; repeat
         with the same command key or the same expected versions.
         """
         ...
@@ -157,6 +176,10 @@ class Blobs(Protocol):
         ...
 
     async def get(self, stream: Stream, sha256: str) -> bytes | None: ...
+
+    async def part(self, stream: Stream, sha256: str, *, offset: int, bytes_max: int) -> bytes | None:
+        """The bytes from ``offset`` on, ``bytes_max`` at most: empty at the end. None where there is no such content."""
+        ...
 
 
 class Credentials(Protocol):
@@ -259,3 +282,50 @@ class Activity(Protocol):
     async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
         """When each user was last active. A user who never was is left out."""
         ...
+
+
+class RunSlots(Protocol):
+    """Which generations each account runs, in all processes. A slot is free again once the log has the end of its generation, or its node
+    is gone.
+    """
+
+    async def take(self, user_id: UUID, node_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], *, runs_max: int) -> int | None:
+        """Take a slot for each of ``message_ids``, which are by task id: all or none. None: they are taken. Otherwise how many the
+        account holds now. Safe to repeat.
+        """
+        ...
+
+    async def give_back(self, task_ids: Sequence[UUID]) -> None:
+        """Their generations were not begun."""
+        ...
+
+    async def count(self, user_id: UUID) -> int:
+        """How many the account holds now."""
+        ...
+
+
+class AccountUsage(msgspec.Struct, frozen=True):
+    day_bytes: int  # written on the day that was asked for
+    chats: int  # of its own, as far as a list shows them
+    bytes: int  # in all of its own chats, also in those that no list shows; not in deleted ones
+
+
+class ChatUsage(msgspec.Struct, frozen=True):
+    version: int = 0  # of which the others are
+    messages: int = 0
+    bytes: int = 0
+
+
+class Usage(Protocol):
+    """What accounts and chats use: bytes of a day as they are counted, everything else as of the projection's checkpoint."""
+
+    async def add(self, day: date, written: Mapping[UUID, int]) -> Mapping[UUID, int]:
+        """Count the bytes that each account wrote. Returns what each has written on that day, in all processes.
+
+        After a failure of Postgres they may be counted twice.
+        """
+        ...
+
+    async def of_account(self, user_id: UUID, day: date) -> AccountUsage: ...
+
+    async def of_chat(self, chat_id: UUID) -> ChatUsage: ...

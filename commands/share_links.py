@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from commands.accounts import Principal
+from commands.chat_pages import ChatPages
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.ports import Appended, Claim, CommandKey, EventLog
@@ -76,12 +77,28 @@ class ShareLinks:
 
         Raises ``ChatNotFound`` for a link that is not there, has ended, or is not open to this person.
         """
+        link_id, chat_id, version = await self._shared(principal, share_id)
+        view = await self._reader.as_of(chat_id, version)
+        view.without(view.messages.keys() & await self._gone(chat_id, version))
+        leave_owners(view)
+        return link_id, view
+
+    async def shared_pages(self, principal: Principal, share_id: str) -> tuple[UUID, ChatPages]:
+        """The same, page by page."""
+        link_id, chat_id, version = await self._shared(principal, share_id)
+        pages = await self._reader.pages_as_of(chat_id, version)
+        pages.without(await self._gone(chat_id, version))
+        leave_owners(pages.view)
+        return link_id, pages
+
+    async def _shared(self, principal: Principal, share_id: str) -> tuple[UUID, UUID, int]:
+        """``(share id, chat, version)``."""
         link_id, chat_id, chat = await self._chat_behind_link(principal, share_id)
         assert chat.share is not None
-        view = await self._reader.as_of(chat_id, chat.share.version)
-        view.without(view.messages.keys() & {str(one) for one in await self._chats.deleted_since(chat_id, chat.share.version)})
-        view.folder_id, view.pinned, view.archived, view.tags, view.grants, view.share = None, False, False, [], {}, None
-        return link_id, view
+        return link_id, chat_id, chat.share.version
+
+    async def _gone(self, chat_id: UUID, version: int) -> frozenset[str]:
+        return frozenset(map(str, await self._chats.deleted_since(chat_id, version)))
 
     async def _chat_behind_link(self, principal: Principal, share_id: str) -> tuple[UUID, UUID, Chat]:
         try:
@@ -98,3 +115,8 @@ class ShareLinks:
                 raise ChatNotFound(link_id)
             read_by_role(principal.user_id, principal.role, str(stream))
         return link_id, stream.id, chat
+
+
+def leave_owners(view: ChatView) -> None:
+    """Leave out what is the owner's own."""
+    view.folder_id, view.pinned, view.archived, view.tags, view.grants, view.share = None, False, False, [], {}, None

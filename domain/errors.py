@@ -8,6 +8,9 @@
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen
     │   ├── DeltaGap, BlockGap       a part of an answer that came out of turn
+    │   ├── QuotaReached             an account has as much as it may have
+    │   │   └── RateReached          … for now: some of it ends, or a new day begins
+    │   ├── ChatFull                 a chat holds as many messages or bytes as it may
     │   ├── ChatChanged              a message, or the chat itself, is not as the caller last saw it
     │   ├── EditConflict             two people changed the same of a message: both versions of it are named
     │   ├── ClaimTaken               something that must be unique is somebody else's already
@@ -313,6 +316,32 @@ class EditConflict(Refusal):
         super().__init__(
             f"somebody else changed what this copy changes, after {read} and before version {current}: {named}{more}; nothing was saved"
         )
+
+
+class QuotaReached(Refusal):
+    """``quota`` names what is bounded, ``used`` and ``limit`` are in its unit: a count, or bytes. Nothing was written."""
+
+    code = "quota_reached"
+
+    def __init__(self, quota: str, *, used: int, limit: int) -> None:
+        self.quota, self.used, self.limit = quota, used, limit
+        super().__init__(f"quota {quota}: this account may have {limit}, it has {used}")
+
+
+class RateReached(QuotaReached):
+    code = "rate_reached"
+
+    def __init__(self, quota: str, *, used: int, limit: int, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(quota, used=used, limit=limit)
+
+
+class ChatFull(Refusal):
+    code = "chat_full"
+
+    def __init__(self, what: str, *, used: int, limit: int) -> None:
+        self.what, self.used, self.limit = what, used, limit
+        super().__init__(f"a chat holds at most {limit} {what}, this one has {used}")
 
 
 class ClaimTaken(Refusal):

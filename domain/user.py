@@ -83,6 +83,12 @@ class SettingsChanged(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}
 
 
+class QuotasChanged(msgspec.Struct, frozen=True):
+    """What this account may have from now on, by the names of ``QUOTA_NAMES``: changed ones only. None: what every account may have."""
+
+    quotas: Mapping[str, int | None]
+
+
 class ChatListed(msgspec.Struct, frozen=True):
     """A chat appears in this person's list: made by them, or shared with them."""
 
@@ -136,6 +142,7 @@ UserFact = (
     | ApiKeyCreated
     | ApiKeyRevoked
     | SettingsChanged
+    | QuotasChanged
     | ChatListed
     | ChatUnlisted
     | ChatHidden
@@ -160,6 +167,7 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
     "api_key_created": ApiKeyCreated,
     "api_key_revoked": ApiKeyRevoked,
     "settings_changed": SettingsChanged,
+    "quotas_changed": QuotasChanged,
     "chat_listed": ChatListed,
     "chat_unlisted": ChatUnlisted,
     "chat_hidden": ChatHidden,
@@ -170,6 +178,8 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
     "marked_unread": MarkedUnread,
 }
 
+QUOTA_NAMES: Final = ("chats", "storage_bytes", "bytes_a_day", "runs", "connections")
+QUOTA_MAX: Final = 2**53 - 1  # the largest number that every JSON reader takes exactly
 NAME_CHARACTERS_MAX: Final = 200
 API_KEYS_MAX: Final = 100
 REVOKED_TOKENS_MAX: Final = 1000
@@ -235,6 +245,14 @@ class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
     by: Actor | None
 
 
+class ChangeQuotas(msgspec.Struct, frozen=True, kw_only=True):
+    """What the account may have; None: what every account may have."""
+
+    user_id: UUID
+    by: Actor | None
+    quotas: Mapping[str, int | None]
+
+
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
     key_id: UUID
@@ -279,7 +297,7 @@ class BlockUser(msgspec.Struct, frozen=True, kw_only=True):
     blocked: bool
 
 
-GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword
+GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword | ChangeQuotas
 UserCommand = (
     CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | ChangeSettings | MarkRead | MarkManyRead | MarkUnread | HideChat | BlockUser
 )
@@ -299,6 +317,7 @@ class Account(msgspec.Struct, frozen=True):
     api_keys: Mapping[UUID, str] = {}
     fields: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
+    quotas: Mapping[str, int] = {}  # where an admin has said something else than the server's settings
     read_versions: IdMap[tuple[str, int]] = IdMap()  # by the stream's uuid: its name, and the version read; 0: marked unread
     offers: Mapping[UUID, UUID] = {}  # chats that others share and that were neither read nor hidden since: by whom each was shared
     hidden: frozenset[UUID] = frozenset()  # chats of others
@@ -368,6 +387,8 @@ def decide(account: Account, command: UserCommand) -> list[UserEvent]:
             return revoke_tokens(account, token_id)
         case ChangePassword():
             return [Event(None, PasswordChanged()), Event(None, TokensRevoked())]
+        case ChangeQuotas():
+            return change_quotas(account, command)
         case CreateApiKey(key_id=key_id, name=name):
             if key_id in account.api_keys:
                 return []
@@ -453,6 +474,18 @@ def change_role(account: Account, command: ChangeRole) -> list[UserEvent]:
     return [Event(None, RoleChanged(command.role))]
 
 
+def change_quotas(account: Account, command: ChangeQuotas) -> list[UserEvent]:
+    if command.by is not None and command.by.role != "admin":
+        raise Forbidden("only an admin changes quotas")
+    for name, quota in command.quotas.items():
+        if name not in QUOTA_NAMES:
+            raise BadRequest(f"expected a quota of {', '.join(QUOTA_NAMES)}, received {name[:80]!r}", param=name[:80])
+        if quota is not None and not 0 <= quota <= QUOTA_MAX:
+            raise BadRequest(f"expected {name} from 0 to {QUOTA_MAX}, received {quota}", param=name)
+    changes = {name: quota for name, quota in command.quotas.items() if account.quotas.get(name) != quota}
+    return [Event(None, QuotasChanged(changes))] if changes else []
+
+
 def revoke_tokens(account: Account, token_id: UUID | None) -> list[UserEvent]:
     if token_id in account.revoked_tokens:
         return []
@@ -513,6 +546,9 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
             return changed(account, api_keys={one: name for one, name in account.api_keys.items() if one != key_id})
         case SettingsChanged(fields=fields):
             return changed(account, settings={**account.settings, **fields})
+        case QuotasChanged(quotas=quotas):
+            kept = {**account.quotas, **quotas}
+            return changed(account, quotas={name: quota for name, quota in kept.items() if quota is not None})
         case LastReadAt(stream=stream, version=version):
             return read_until(account, stream, version)
         case ChatListed(chat_id=chat_id, offered_by=UUID() as sender_id):

@@ -51,7 +51,7 @@ from domain.generation import (
     MessageStarted,
 )
 from domain.sharing import ChatVersionShared, ChatVersionUnshared
-from projections.messages import Message, Messages
+from projections.messages import PLACE, Message, Messages
 
 MessageChange = MessageEdited | MessageRated | Emitted
 # What happens to the chat itself: all facts but those about one of its messages.
@@ -497,6 +497,12 @@ def message_for_wire(messages: Messages, message_id: str) -> Message | msgspec.R
     """One of a view's, ready for JSON. What is stored of an answer that has ended, or of any other message, is what is sent."""
     kept = messages.kept(message_id)
     return kept if kept is not None else message_to_json(messages[message_id])
+
+
+def placed_first(message: Message) -> Message:
+    """The same message with its place before everything else, as ``Messages.kept`` has it: the same bytes, however it was read."""
+    place = {key: message[key] for key in PLACE}
+    return place | {key: value for key, value in message.items() if key not in PLACE}
 
 
 def message_to_json(message: Message) -> Message:

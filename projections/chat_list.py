@@ -5,15 +5,21 @@ An event about a message moves the chat to the front of the list and changes not
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from domain.chat.state import tag_id
 from domain.event import StoredEvent
 from domain.stream import Kind
-from projections.chat import ChatView
+from projections.chat import ChatView, blob_of
 from projections.projection import Projecting, Recorded, Rows, Write
+
+MESSAGES: Final[Mapping[str, int]] = {"message_added": 1, "message_start": 1, "message_deleted": -1}
+BLOB_BYTES_MAX: Final = 64 * 1024 * 1024  # a client may write what looks like a reference
 
 
 class ChatRow(NamedTuple):
@@ -38,6 +44,8 @@ class ChatRow(NamedTuple):
     share_version: int | None
     shared_at: int | None
     share_updated_at: int | None
+    messages: int  # that these events add, as ``Growth`` counts them
+    bytes: int
 
 
 class TouchedChat(NamedTuple):
@@ -47,6 +55,29 @@ class TouchedChat(NamedTuple):
     version: int
     position: int
     updated_at: datetime
+    messages: int  # that these events add
+    bytes: int
+
+
+@dataclass(slots=True)
+class Growth:
+    """What events add to a chat: messages that are there, and bytes that the log and the blobs hold."""
+
+    messages: int = 0
+    bytes: int = 0
+
+    def count(self, event: StoredEvent) -> None:
+        self.messages += MESSAGES.get(event.type, 0)
+        self.bytes += stored_bytes(event)
+
+
+def stored_bytes(event: StoredEvent) -> int:
+    """What an event takes, with the content that it refers to."""
+    if event.type == "message_delta" or b'"blob"' not in event.data:
+        return len(event.data)
+    keys = msgspec.json.decode(event.data)
+    referred = [value["size_bytes"] for value in keys.values() if blob_of(value)] if isinstance(keys, dict) else []
+    return len(event.data) + sum(size for size in referred if isinstance(size, int) and 0 < size <= BLOB_BYTES_MAX)
 
 
 class ChatList:
@@ -60,9 +91,11 @@ class ChatList:
         own: dict[UUID, list[Recorded]] = defaultdict(list)
         newest: dict[UUID, StoredEvent] = {}
         new: set[UUID] = set()
+        growth: dict[UUID, Growth] = defaultdict(Growth)
         for event in events:
             stored = event.stored
             newest[stored.stream.id] = stored
+            growth[stored.stream.id].count(stored)
             if stored.version == 1:
                 new.add(stored.stream.id)
             if stored.message_id is None or stored.version == 1:
@@ -80,9 +113,9 @@ class ChatList:
                 view.apply(event.stored, event.fact)
             if newest[chat_id].version > view.version:
                 view.pass_over(newest[chat_id])
-            (added if chat_id in new else put).append(row_of(chat_id, view))
+            (added if chat_id in new else put).append(row_of(chat_id, view, growth[chat_id]))
         touched = [
-            TouchedChat(chat_id=chat_id, version=stored.version, position=stored.position, updated_at=stored.at)
+            TouchedChat(chat_id, stored.version, stored.position, stored.at, growth[chat_id].messages, growth[chat_id].bytes)
             for chat_id, stored in newest.items()
             if chat_id not in own
         ]
@@ -112,7 +145,7 @@ def view_of(row: Mapping[str, Any]) -> ChatView:
     return chat
 
 
-def row_of(chat_id: UUID, chat: ChatView) -> ChatRow:
+def row_of(chat_id: UUID, chat: ChatView, growth: Growth) -> ChatRow:
     share = chat.share or {}
     return ChatRow(
         chat_id=chat_id,
@@ -134,4 +167,6 @@ def row_of(chat_id: UUID, chat: ChatView) -> ChatRow:
         share_version=share.get("version"),
         shared_at=share.get("created_at"),
         share_updated_at=share.get("updated_at"),
+        messages=growth.messages,
+        bytes=growth.bytes,
     )

@@ -79,6 +79,11 @@ class Messages(MutableMapping[str, Message]):
         place = f'{{"id":"{message_id}","parentId":{parent},"childrenIds":[{children}],'
         return msgspec.Raw(place.encode() + held.body[1:])
 
+    def names(self, message_id: str, key: str) -> bool:
+        """Whether it may have this key, at any depth. Decodes nothing."""
+        held = self._held[message_id]
+        return isinstance(held, dict) or f'"{key}"'.encode() in held.body
+
     def parent_of(self, message_id: str) -> str | None:
         held = self._held[message_id]
         return held["parentId"] if isinstance(held, dict) else held.parent_id
@@ -103,7 +108,6 @@ class Messages(MutableMapping[str, Message]):
 
     def naming(self, key: str) -> Iterator[Message]:
         """Those that have this key at any depth, and maybe others."""
-        mark = f'"{key}"'.encode()
-        for message_id, held in list(self._held.items()):
-            if isinstance(held, dict) or mark in held.body:
+        for message_id in list(self._held):
+            if self.names(message_id, key):
                 yield self[message_id]

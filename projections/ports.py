@@ -9,6 +9,7 @@ import msgspec
 
 from domain.chat.state import tag_id
 from projections.chat import ChatView
+from projections.outline import Outline
 from projections.search import Phrase
 from projections.statistics import CountedChat
 
@@ -93,6 +94,16 @@ class ChatQueries(Protocol):
         ``limit`` at most: up from ``leaf``, or from what stands above ``above``, or from the current message. The view may hold
         others, too. Raises ``MessageNotFound`` if ``leaf`` or ``above`` was not there then.
         """
+        ...
+
+    async def outline(self, chat_id: UUID, *, at: int | None = None, whole_bytes_max: int) -> tuple[ChatView, Outline | None]:
+        """The same chat without its messages, and where each of them stands. Of a chat whose messages take about ``whole_bytes_max``
+        at most the view holds all of them instead: the outline is None then.
+        """
+        ...
+
+    async def messages(self, chat_id: UUID, message_ids: Sequence[str], *, at: int) -> ChatView:
+        """A view that holds these messages as of version ``at``, at which they are there, and knows nothing of their children."""
         ...
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:

@@ -6,13 +6,16 @@ from adapters.memory.activity import MemoryActivity
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.memory.run_slots import MemoryRunSlots
 from adapters.postgres.activity import PostgresActivity
 from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.nodes import PostgresNodes
+from adapters.postgres.run_slots import PostgresRunSlots
 
 _blobs: WeakKeyDictionary[MemoryLog, MemoryBlobs] = WeakKeyDictionary()
 _nodes: WeakKeyDictionary[MemoryLog, MemoryNodes] = WeakKeyDictionary()
+_run_slots: WeakKeyDictionary[MemoryLog, MemoryRunSlots] = WeakKeyDictionary()
 _activity: WeakKeyDictionary[MemoryLog, MemoryActivity] = WeakKeyDictionary()
 
 
@@ -26,6 +29,12 @@ def nodes_of(log: MemoryLog | PostgresLog) -> MemoryNodes | PostgresNodes:
     if isinstance(log, PostgresLog):
         return PostgresNodes(log.reader)
     return _nodes.setdefault(log, MemoryNodes(log))
+
+
+def run_slots_of(log: MemoryLog | PostgresLog) -> MemoryRunSlots | PostgresRunSlots:
+    if isinstance(log, PostgresLog):
+        return PostgresRunSlots(log.reader)
+    return _run_slots.setdefault(log, MemoryRunSlots(log, _nodes.setdefault(log, MemoryNodes(log))))
 
 
 def activity_of(log: MemoryLog | PostgresLog) -> MemoryActivity | PostgresActivity:

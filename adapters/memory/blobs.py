@@ -16,3 +16,7 @@ class MemoryBlobs:
 
     async def get(self, stream: Stream, sha256: str) -> bytes | None:
         return self._blobs.get((stream, bytes.fromhex(sha256)))
+
+    async def part(self, stream: Stream, sha256: str, *, offset: int, bytes_max: int) -> bytes | None:
+        content = await self.get(stream, sha256)
+        return content[offset : offset + bytes_max] if content is not None else None

@@ -12,8 +12,10 @@ from adapters.memory.log import MemoryLog
 from domain.chat.state import tag_id
 from domain.errors import MessageNotFound
 from domain.stream import chat_stream
-from projections.chat import ChatView, blob_of, text_of, view
+from projections.chat import ChatView, blob_of, message_for_wire, text_of, view
 from projections.chat_search import TEXT_CHARACTERS_MAX, plain_text
+from projections.messages import Messages
+from projections.outline import Outline, Place
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase, matches, snippet
 from projections.statistics import CountedChat, counted_chat
@@ -43,6 +45,23 @@ class MemoryChatQueries:
         start = str(named) if named is not None else chat.current_id
         ids = chat.branch(chat.messages[str(above)]["parentId"] if above is not None else start)
         return chat, ids[-limit:]
+
+    async def outline(self, chat_id: UUID, *, at: int | None = None, whole_bytes_max: int) -> tuple[ChatView, Outline | None]:
+        chat = await self.chat(chat_id, at=at)
+        messages = chat.messages
+        places = [
+            Place(one, messages.parent_of(one), len(msgspec.json.encode(message_for_wire(messages, one))))
+            for one in sorted(messages, key=chat.ordinals.__getitem__)
+        ]
+        if sum(place.bytes for place in places) <= whole_bytes_max:
+            return chat, None
+        chat.messages = Messages()
+        return chat, Outline(places, chat.current_id)
+
+    async def messages(self, chat_id: UUID, message_ids: Sequence[str], *, at: int) -> ChatView:
+        chat = await self.chat(chat_id, at=at)
+        chat.messages = chat.messages.only(message_ids)
+        return chat
 
     async def listed(self, user_id: UUID, chosen: ChatFilter = ALL, *, offset: int, limit: int) -> Sequence[ListedChat]:
         chats = await self._chosen(user_id, chosen)

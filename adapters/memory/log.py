@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand
+from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, QuotaGuard
 from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
 from domain.event import StoredEvent
@@ -32,6 +32,7 @@ class MemoryLog:
 
     def __init__(self, on_committed: Callable[[Sequence[StoredEvent]], None] = lambda _: None) -> None:
         self.on_committed = on_committed
+        self.quota_guard: QuotaGuard | None = None  # asked before what an account appends
         self.events: list[StoredEvent] = []
         self._streams: dict[Stream, list[StoredEvent]] = {}
         self._kinds: dict[UUID, Kind] = {}
@@ -60,6 +61,8 @@ class MemoryLog:
         """Nothing to close."""
 
     async def append(self, request: AppendRequest) -> Appended:
+        if self.quota_guard is not None and request.actor is not None:
+            await self.quota_guard.require(request)
         encoded = [[(event.message_id, *encode(event.data)) for event in append.events] for append in request.appends]
         for rows in encoded:
             for _, name, data in rows:
@@ -84,6 +87,10 @@ class MemoryLog:
             if (claim.kind, claim.key) in self._claims:
                 raise ClaimTaken(claim.kind, claim.key)
         return self._write(request, encoded)
+
+    async def require_account(self, user_id: UUID) -> None:
+        if self.quota_guard is not None:
+            await self.quota_guard.require_account(user_id)
 
     def _write(self, request: AppendRequest, encoded: Sequence[Sequence[tuple[UUID | None, str, bytes]]]) -> Appended:
         at = datetime.now(UTC)

@@ -9,6 +9,7 @@ from domain.stream import Stream
 
 PUT: Final = text("put_blob")
 GET: Final = text("get_blob")
+GET_PART: Final = text("get_blob_part")
 
 
 class PostgresBlobs:
@@ -23,5 +24,11 @@ class PostgresBlobs:
     async def get(self, stream: Stream, sha256: str) -> bytes | None:
         for row in await self._reader.fetch(GET, stream.id, bytes.fromhex(sha256)):
             content: bytes = row["content"]
+            return content
+        return None
+
+    async def part(self, stream: Stream, sha256: str, *, offset: int, bytes_max: int) -> bytes | None:
+        for row in await self._reader.fetch(GET_PART, stream.id, bytes.fromhex(sha256), offset, bytes_max):
+            content: bytes = row["part"]
             return content
         return None

@@ -21,10 +21,12 @@ from domain.codec import decode_event, today
 from domain.errors import MessageNotFound
 from domain.event import StoredEvent
 from domain.stream import chat_stream
-from projections.chat import ChatView, message_to_json
+from projections.chat import ChatView, message_for_wire, message_to_json
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree, again, load, load_children, view_of
+from projections.messages import Messages
+from projections.outline import Outline, Place
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase
 from projections.statistics import CountedChat, CountedMessage, counted_message, tags_of
@@ -40,6 +42,9 @@ SAID: Final = text("chat_said")
 NOTED: Final = text("chat_noted")
 CONFIGURED: Final = text("chat_configured")
 TAIL: Final = text("chat_tail")
+TAIL_OF_MESSAGES: Final = text("chat_tail_of_messages")
+OUTLINE: Final = text("chat_outline")
+ROWS_VERSION: Final = text("chat_rows_version")
 OWN: Final = text("own_chats")
 TAGS: Final = text("chat_tags")
 TIMES: Final = text("chat_times")
@@ -55,6 +60,7 @@ READ: Final = (ChatList.name, ChatSearch.name, ChatTree.name)  # the projections
 ADDITIONS: Final = frozenset({"message_added", "message_start"})
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others wait for their tokens meanwhile
+DELTA_BYTES: Final = 64  # of an answer that is being generated: about what each event since its beginning adds to it
 
 
 class PostgresChatQueries:
@@ -81,6 +87,23 @@ class PostgresChatQueries:
             await reading.begin(at)
             await reading.what_the_tail_touches()
             return reading.view, await reading.branch(leaf, above, limit)
+
+        return await self._reader.in_transaction_snapshot(read)
+
+    async def outline(self, chat_id: UUID, *, at: int | None = None, whole_bytes_max: int) -> tuple[ChatView, Outline | None]:
+        async def read(connection: Any) -> tuple[ChatView, Outline | None]:
+            reading = Reading(connection, chat_id)
+            await reading.begin(at)
+            outline = await reading.outline(whole_bytes_max)
+            return reading.view, outline
+
+        return await self._reader.in_transaction_snapshot(read)
+
+    async def messages(self, chat_id: UUID, message_ids: Sequence[str], *, at: int) -> ChatView:
+        async def read(connection: Any) -> ChatView:
+            reading = Reading(connection, chat_id)
+            await reading.page([UUID(one) for one in message_ids], at)
+            return reading.view
 
         return await self._reader.in_transaction_snapshot(read)
 
@@ -198,6 +221,49 @@ class Reading:
         rows = await self._connection.fetch(MESSAGES, self._chat_id, self._rows_version)
         await self._apply(await asyncio.to_thread(self._loaded, rows) if len(rows) >= THREAD_ROWS else self._loaded(rows))
         self.view.messages_count = len(self.view.messages)
+
+    async def outline(self, whole_bytes_max: int) -> Outline | None:
+        """Where all messages stand. None for a chat of at most ``whole_bytes_max``: the view holds them then."""
+        rows = await self._connection.fetch(OUTLINE, self._chat_id, self._rows_version)
+        tail_bytes = sum(len(event.data) for event in self._tail)
+        if tail_bytes + sum(self._bytes_of(row["body_bytes"], row["ordinal"], row["is_open"]) for row in rows) <= whole_bytes_max:
+            await self.everything()
+            return None
+        await self.what_the_tail_touches()
+        view = self.view
+        # What the tail touches stands where the view has it: moved, added or gone since its row was written.
+        places = {row["message_id"]: (row["ordinal"], row["parent_id"], row["body_bytes"], row["is_open"]) for row in rows}
+        for message_id in self._gone:
+            places.pop(message_id, None)
+        for message_id in view.messages:
+            size = len(msgspec.json.encode(message_for_wire(view.messages, message_id)))
+            places[message_id] = view.ordinals[message_id], view.messages.parent_of(message_id), size, message_id in view.open
+        view.messages = Messages()
+        view.messages_count = len(places)
+        in_order = sorted((ordinal, message_id) for message_id, (ordinal, *_) in places.items())
+        return Outline(
+            [
+                Place(message_id, places[message_id][1], self._bytes_of(places[message_id][2], ordinal, places[message_id][3]))
+                for ordinal, message_id in in_order
+            ],
+            view.current_id,
+        )
+
+    def _bytes_of(self, body_bytes: int, ordinal: int, is_open: bool) -> int:
+        """About what a message takes. An answer's tokens are in no row before its end."""
+        return body_bytes + (DELTA_BYTES * (self._until - ordinal) if is_open else 0)
+
+    async def page(self, message_ids: Sequence[UUID], at: int) -> None:
+        """These messages, which are there at version ``at``. Their children are not looked up."""
+        rows_version = await self._connection.fetchval(ROWS_VERSION, self._chat_id) or 0
+        self._until = at
+        self._rows_version = self.view.version = min(rows_version, at)
+        self._is_past = rows_version >= at
+        loaded = self._loaded(await self._connection.fetch(SOME_MESSAGES, self._chat_id, self._rows_version, message_ids, []))
+        if not self._is_past:
+            self.view.open = {row["message_id"]: row["ordinal"] for row in loaded if row["is_open"]}
+            self._tail = self._stored(await self._connection.fetch(TAIL_OF_MESSAGES, self._chat_id, self._rows_version, at, message_ids))
+        await self._apply(loaded)
 
     async def what_the_tail_touches(self) -> None:
         """The messages that the tail changes or refers to: the others are as their rows say."""

@@ -13,7 +13,7 @@ from adapters.postgres.appender import BATCH_BYTES_MAX, Appender
 from adapters.postgres.connection import FAILURES, connect
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
-from commands.ports import Appended, AppendRequest, KnownCommand
+from commands.ports import Appended, AppendRequest, KnownCommand, QuotaGuard
 from domain.codec import OUTLINE_END
 from domain.errors import StenographError
 from domain.event import StoredEvent
@@ -109,6 +109,7 @@ class PostgresLog(LogReads):
         super().__init__(reader)
         self.appender = appender
         self._probing: asyncio.Task[None] | None = None
+        self.quota_guard: QuotaGuard | None = None  # asked before what an account appends
 
     async def start(self) -> None:
         await self.reader.start()
@@ -155,7 +156,17 @@ class PostgresLog(LogReads):
         yield "counter", "stenograph_log_queries", "Queries asked of Postgres, but for appends.", self.reader.queries
 
     def append(self, request: AppendRequest) -> Coroutine[Any, Any, Appended]:
-        return self.appender.append(request)
+        if self.quota_guard is None or request.actor is None:  # tokens
+            return self.appender.append(request)
+        return self._append_within(self.quota_guard, request)
+
+    async def _append_within(self, guard: QuotaGuard, request: AppendRequest) -> Appended:
+        await guard.require(request)
+        return await self.appender.append(request)
+
+    async def require_account(self, user_id: UUID) -> None:
+        if self.quota_guard is not None:
+            await self.quota_guard.require_account(user_id)
 
 
 def postgres_log(

@@ -10,13 +10,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from api.accounts.auths import Picture, UserOut, picture_of, profile, user_of
+from api.accounts.usage import QuotasOut, UsageReport
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts import Accounts, require_admin
 from commands.ports import Activity, UserList
 from commands.security_log import about
 from domain.errors import BadRequest
-from domain.user import ChangeSettings, DeactivateUser, UserRole
+from domain.user import ChangeQuotas, ChangeSettings, DeactivateUser, UserRole
 
 PAGE_USERS = 30
 USERS_MAX = 10_000
@@ -132,6 +133,36 @@ class UsersController(Controller):
             fields=profile(profile_image_url=data.profile_image_url),
         )
         return user_of(user_id, account)
+
+    @get("/{user_id:uuid}/quotas")
+    async def quotas(
+        self,
+        user_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        accounts: NamedDependency[Accounts],
+        usage_report: NamedDependency[UsageReport],
+    ) -> QuotasOut:
+        """What an account has and may have (admin, or one's own)."""
+        if caller.user_id != user_id:
+            require_admin(caller.principal)
+        await accounts.existing(user_id)
+        return await usage_report.of(user_id)
+
+    @post("/{user_id:uuid}/quotas", status_code=200)
+    async def change_quotas(
+        self,
+        user_id: FromPath[UUID],
+        data: JSONBody[dict[str, int | None]],
+        caller: NamedDependency[Caller],
+        accounts: NamedDependency[Accounts],
+        usage_report: NamedDependency[UsageReport],
+    ) -> QuotasOut:
+        """Change what an account may have (admin); null: what every account may have. The quotas that are not named stay."""
+        require_admin(caller.principal)
+        await accounts.existing(user_id)
+        await accounts.change(caller.principal, ChangeQuotas(user_id=user_id, by=None, quotas=data))
+        usage_report.forget(user_id)
+        return await usage_report.of(user_id)
 
     @delete("/{user_id:uuid}", status_code=200)
     async def deactivate(self, user_id: FromPath[UUID], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]) -> bool:

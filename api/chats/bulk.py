@@ -3,20 +3,19 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from uuid import UUID
 
-import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from api.chats.chat_json import chat_to_json
+from api.chats.chat_json import chat_pieces
 from api.chats.list_items import ChatListOut, PageNumber, list_out, page_bounds
 from api.request.caller import Caller
 from commands.chat_lists import ChatLists
+from commands.chat_pages import ChatPages
 from commands.security_log import read_by_role
 from commands.whole_lists import WholeLists
 from domain.errors import Forbidden
-from projections.chat import ChatView
 from projections.ports import ALL, ChatFilter
 
 
@@ -62,11 +61,13 @@ def require_reader_of_everything(caller: Caller) -> None:
     read_by_role(caller.user_id, caller.principal.role, "other people's chats")
 
 
-def array(chats: AsyncIterator[tuple[UUID, ChatView]]) -> Stream:
+def array(chats: AsyncIterator[ChatPages]) -> Stream:
     async def pieces() -> AsyncGenerator[bytes, None]:
         before = b"["
-        async for chat_id, view in chats:
-            yield before + msgspec.json.encode(await chat_to_json(chat_id, view))
+        async for chat in chats:
+            yield before
+            async for piece in chat_pieces(chat):
+                yield piece
             before = b",\n"
         yield b"[]" if before == b"[" else b"]"
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import delete, get, post
+from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.chats.chat_json import chat_to_json
+from api.chats.chat_json import chat_response
 from api.chats.past import ChatPastController
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
@@ -113,7 +113,7 @@ class ChatsController(ChatPastController):
         chat_saver: NamedDependency[ChatSaver],
         chat_reader: NamedDependency[ChatReader],
         folders: NamedDependency[FolderTrees],
-    ) -> dict[str, Any]:
+    ) -> Response[dict[str, Any]]:
         """Make a chat. Everything in ``chat`` is kept: its tags, and its messages, given as ``history`` or as a list."""
         given = data.chat.get("id")
         chat_id, client_id = caller.new_id("chat", given if isinstance(given, str) else None)
@@ -128,8 +128,8 @@ class ChatsController(ChatPastController):
         await folders.require(caller.user_id, command.folder_id, caller.key)
         saved = brought_along(data.chat, caller.user_id)
         appended = await chat_saver.create(caller.actor, command, saved, tags_of(data.chat), caller.key)
-        view = await chat_reader.as_of(chat_id, appended.versions[0])
-        return {**await chat_to_json(chat_id, view), "position": appended.position}
+        pages = await chat_reader.pages_as_of(chat_id, appended.versions[0])
+        return await chat_response(pages, position=appended.position)
 
     @get("/{chat_id:str}")
     async def get_chat(
@@ -138,13 +138,13 @@ class ChatsController(ChatPastController):
         caller: NamedDependency[Caller],
         chat_reader: NamedDependency[ChatReader],
         at: FromQuery[str | None] = None,
-    ) -> dict[str, Any]:
+    ) -> Response[dict[str, Any]]:
         """The chat with its tree of messages, exact to the last token, and the ``version`` to subscribe from.
 
         ``at``, a cursor or a time: as it was then.
         """
         known_id = caller.bound(chat_id)
-        return await chat_to_json(known_id, await chat_reader.chat(caller.principal, known_id, at))
+        return await chat_response(await chat_reader.pages(caller.principal, known_id, at))
 
     @post("/{chat_id:str}", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def update_chat(
@@ -155,7 +155,7 @@ class ChatsController(ChatPastController):
         chats: NamedDependency[Chats],
         chat_saver: NamedDependency[ChatSaver],
         chat_reader: NamedDependency[ChatReader],
-    ) -> CommandOut | dict[str, Any]:
+    ) -> Response[CommandOut | dict[str, Any]]:
         """Rename the chat or change its own keys (models, params …), by shallow merge.
 
         With ``history`` a whole saved chat: merged by message, never in place of what is there, and answered with the whole chat.
@@ -168,15 +168,15 @@ class ChatsController(ChatPastController):
         if "history" in data.chat:
             saved_chat = parse_saved_chat(data.chat, caller.user_id, read_version(caller, data))
             saved = await chat_saver.save(caller.actor, known_id, saved_chat, caller.key)
-            view = await chat_reader.as_of(known_id, saved.appended.versions[0])
-            return {**await chat_to_json(known_id, view), "position": saved.appended.position, "kept": saved.kept}
+            pages = await chat_reader.pages_as_of(known_id, saved.appended.versions[0])
+            return await chat_response(pages, position=saved.appended.position, kept=saved.kept)
         fields = {name: value for name, value in data.chat.items() if name not in ("id", "title", "messages", "tags")}
         if fields:
             commands.append(ConfigureChat(chat_id=known_id, by=caller.user_id, fields=fields))
         if not commands:
             raise BadRequest("expected a chat with a title, other keys of its own, or a history")
         appended = await chats.handle_all(commands, actor=caller.actor, key=caller.key, expected_version=read_version(caller, data))
-        return command_out(known_id, appended)
+        return Response(command_out(known_id, appended))
 
     @delete("/{chat_id:str}", status_code=200)
     async def remove(self, chat_id: FromPath[str], caller: NamedDependency[Caller], own_chats: NamedDependency[OwnChats]) -> bool:

@@ -17,6 +17,7 @@ from api.formats import markdown as transcript_markdown
 from api.formats import open_webui
 from api.formats.transcript import Transcript
 from api.request.caller import Caller
+from commands.chat_pages import ChatPages
 from commands.chat_reader import ChatReader
 from commands.ports import Blobs, EventLog
 from commands.transfer.export import lines
@@ -67,23 +68,24 @@ class ExportsController(Controller):
             return export_response(body, head, known_id, format, "application/x-ndjson", f"{epoch}:{version}")
         if after is not None:
             raise BadRequest("after is for jsonl: a transcript begins at its beginning")
-        view = await chat_reader.version_with_references(caller.principal, known_id, head, version)
-        text = pieces(transcript_of(known_id, view, log, blobs, caller, branch, format), format)
+        pages = await chat_reader.version_pages(caller.principal, known_id, head, version)
+        text = pieces(transcript_of(pages, log, blobs, caller, branch, format), format)
         media = {"markdown": transcript_markdown.MEDIA_TYPE, "html": transcript_html.MEDIA_TYPE, "open-webui": open_webui.MEDIA_TYPE}
-        return export_response(flushed(text), view, known_id, format, media[format], f"{epoch}:{version}")
+        return export_response(flushed(text), pages.view, known_id, format, media[format], f"{epoch}:{version}")
 
 
-def transcript_of(chat_id: UUID, view: ChatView, log: EventLog, blobs: Blobs, caller: Caller, branch: str, chosen: Format) -> Transcript:
+def transcript_of(pages: ChatPages, log: EventLog, blobs: Blobs, caller: Caller, branch: str, chosen: Format) -> Transcript:
     if chosen == "open-webui":
         if branch not in ("current", "all"):
             raise BadRequest("open-webui holds the whole tree: it takes no branch")
-        return Transcript(chat_id, view, log, blobs, whole=True)
+        return Transcript(pages, log, blobs, whole=True)
     if branch in ("current", "all"):
-        return Transcript(chat_id, view, log, blobs, whole=branch == "all")
-    leaf = caller.bound(branch)
-    if str(leaf) not in view.messages:
-        raise MessageNotFound(leaf)
-    return Transcript(chat_id, view, log, blobs, leaf=str(leaf))
+        return Transcript(pages, log, blobs, whole=branch == "all")
+    leaf_id = caller.bound(branch)
+    leaf = pages.tree().index(str(leaf_id))
+    if leaf is None:
+        raise MessageNotFound(leaf_id)
+    return Transcript(pages, log, blobs, leaf=leaf)
 
 
 def pieces(transcript: Transcript, chosen: Format) -> AsyncIterator[str] | AsyncIterator[bytes]:

@@ -4,12 +4,12 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.chats.chat import CommandOut, command_out
-from api.chats.chat_json import chat_to_json
+from api.chats.chat_json import chat_response
 from api.chats.list_items import PageNumber, page_bounds
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
@@ -84,10 +84,10 @@ class SharingController(Controller):
     @get("/share/{share_id:str}")
     async def shared_chat(
         self, share_id: FromPath[str], caller: NamedDependency[Caller], share_links: NamedDependency[ShareLinks]
-    ) -> dict[str, Any]:
+    ) -> Response[dict[str, Any]]:
         """The chat as it was shared, without what was deleted since. A link that is not there, has ended or is for others: 401."""
-        link_id, view = await share_links.shared_version(caller.principal, share_id)
-        return {**await chat_to_json(link_id, view), "share_id": link_id}
+        link_id, pages = await share_links.shared_pages(caller.principal, share_id)
+        return await chat_response(pages, link_id, share_id=link_id)
 
     @get("/shared")
     async def shares(

@@ -20,6 +20,7 @@ from api.cli.login import (
     with_client,
     write_logins,
 )
+from api.cli.quotas import quota, show
 from stenograph_client import Account, Client, NotSignedIn
 
 ROLES = ("admin", "user", "auditor", "analyst", "pending")
@@ -185,3 +186,7 @@ def add(email: str, name: str | None, role: str, password_stdin: bool, url: str 
 
     account = run(with_client(Target(url=(url or default_url()).rstrip("/"), token=token), work))
     click.echo(f"{account.name} <{account.email}> is here now, as {account.role}.", err=True)
+
+
+user.add_command(show)
+user.add_command(quota)

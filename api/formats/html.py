@@ -51,9 +51,10 @@ _markdown: Final = renderer()
 
 
 async def html(transcript: Transcript) -> AsyncIterator[str]:
+    await transcript.read_models()
     view = transcript.view
     title = escape(transcript.title)
-    facts = [f"{len(transcript.ids):,} messages"]
+    facts = [f"{len(transcript.indexes):,} messages"]
     if transcript.left_out:
         facts.append(f"{transcript.left_out:,} more on other branches")
     if transcript.models:

@@ -12,6 +12,7 @@ FENCES: Final = re.compile(r"`{3,}")
 
 
 async def markdown(transcript: Transcript) -> AsyncIterator[str]:
+    await transcript.read_models()
     view = transcript.view
     yield f"# {line(transcript.title)}\n\n"
     facts = [f"- As of version {view.version}"]
@@ -21,7 +22,9 @@ async def markdown(transcript: Transcript) -> AsyncIterator[str]:
         facts.append(f"- Models: {', '.join(map(line, transcript.models))}")
     if view.tags:
         facts.append(f"- Tags: {', '.join(map(line, view.tags))}")
-    facts.append(f"- {len(transcript.ids)} messages" + (f"; {transcript.left_out} more on other branches" if transcript.left_out else ""))
+    facts.append(
+        f"- {len(transcript.indexes)} messages" + (f"; {transcript.left_out} more on other branches" if transcript.left_out else "")
+    )
     yield "\n".join(facts) + "\n"
     async for entry in transcript.entries():
         yield message(entry)

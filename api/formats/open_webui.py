@@ -17,7 +17,8 @@ _encode: Final = msgspec.json.encode
 
 
 async def open_webui(transcript: Transcript) -> AsyncIterator[bytes]:
-    """Of a whole chat: ``transcript.ids`` must name all messages. The active branch stands a second time in ``messages``, as there."""
+    """Of a whole chat: the transcript must name all messages. The active branch stands a second time in ``messages``, as there."""
+    await transcript.read_models()
     view = transcript.view
     chat_id = str(transcript.chat_id)
     outer = {key: value for key, value in view.head_to_json().items() if key not in ("access", "version")}
@@ -35,13 +36,13 @@ async def open_webui(transcript: Transcript) -> AsyncIterator[bytes]:
         inner.pop(key, None)
     yield b'[{"id":' + _encode(chat_id) + b"," + members(outer) + b',"chat":{' + members(inner) + b',"history":{"messages":{'
     is_first = True
-    for message_id in transcript.ids:
-        yield (b"" if is_first else b",") + _encode(message_id) + b":" + _encode(as_there(await transcript.message(message_id)))
+    async for message in transcript.messages(transcript.indexes):
+        yield (b"" if is_first else b",") + _encode(message["id"]) + b":" + _encode(as_there(message))
         is_first = False
     yield b'},"currentId":' + _encode(view.current_id) + b'},"messages":['
     is_first = True
-    for message_id in view.branch(view.current_id):
-        yield (b"" if is_first else b",") + _encode(as_there(await transcript.message(message_id)))
+    async for message in transcript.messages(transcript.tree.branch()):
+        yield (b"" if is_first else b",") + _encode(as_there(message))
         is_first = False
     yield b"]}}]\n"
 

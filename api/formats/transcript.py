@@ -4,17 +4,17 @@ Messages come one by one, each with the content that is kept beside the log, so 
 outline and its largest message.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import UUID
 
+from commands.chat_pages import ChatPages
 from commands.ports import Blobs, EventLog
 from domain.codec import decode_actor
 from domain.stream import chat_stream
 from domain.times import seconds_since_1970
-from projections.chat import ChatView, blob_of, message_to_json
+from projections.chat import blob_of
 from projections.messages import Message
 
 # What became of an answer that has no end of its own.
@@ -51,16 +51,20 @@ class Entry:
 
 
 class Transcript:
-    """One view, in an order to be read. ``whole``: all branches, each after the message that it begins below."""
+    """A chat in an order to be read: the current branch, the one that ends in ``leaf``, or ``whole``: all branches, each after the message
+    that it begins below. ``read_models`` is to be called before the first message is asked for.
+    """
 
-    def __init__(self, chat_id: UUID, view: ChatView, log: EventLog, blobs: Blobs, *, leaf: str | None = None, whole: bool = False) -> None:
-        self.chat_id = chat_id
-        self.view = view
+    def __init__(self, pages: ChatPages, log: EventLog, blobs: Blobs, *, leaf: int | None = None, whole: bool = False) -> None:
+        self.chat_id = pages.chat_id
+        self.view = pages.view  # the chat itself; it need not hold messages
         self.whole = whole
-        self.ids = self._all() if whole else view.branch(leaf if leaf is not None else view.current_id)
-        self._stream = chat_stream(chat_id)
+        self.tree = pages.tree()
+        self.indexes = self.tree.depth_first() if whole else self.tree.branch(leaf)
+        self.models: list[str] = []  # that answered, in order
+        self._pages = pages
+        self._stream = chat_stream(pages.chat_id)
         self._log, self._blobs = log, blobs
-        self._roots = sorted((one for one in view.messages if view.messages[one]["parentId"] is None), key=view.ordinals.__getitem__)
         self._names: dict[str, str] = {}
 
     @property
@@ -68,52 +72,45 @@ class Transcript:
         return self.view.title.strip() or UNTITLED
 
     @property
-    def models(self) -> list[str]:
-        """Those that answered, in order."""
-        named = (self.view.messages[one].get("model") for one in self.ids)
-        return list(dict.fromkeys(model for model in named if isinstance(model, str)))
-
-    @property
     def left_out(self) -> int:
         """How many messages stand on other branches."""
-        return len(self.view.messages) - len(self.ids)
+        return len(self.tree) - len(self.indexes)
 
-    def _all(self) -> list[str]:
-        """Each message before what stands below it, and a branch to its end before the next one. No recursion: chats are deep."""
-        messages, ids = self.view.messages, list[str]()
-        waiting = sorted((one for one in messages if messages[one]["parentId"] not in messages), key=self.view.ordinals.__getitem__)[::-1]
-        while waiting:
-            ids.append(waiting.pop())
-            waiting.extend(child for child in reversed(messages[ids[-1]]["childrenIds"]) if child in messages)
-        return ids
+    async def read_models(self) -> None:
+        async for _, _, message in self._pages.messages(self.tree, self.indexes):
+            model = message.get("model")
+            if isinstance(model, str) and model not in self.models:
+                self.models.append(model)
 
     async def entries(self) -> AsyncIterator[Entry]:
         before: str | None = None
-        for message_id in self.ids:
-            message = self.view.messages[message_id]
-            siblings = self._roots if message["parentId"] is None else self.view.messages[message["parentId"]]["childrenIds"]
-            version = (siblings.index(message_id) + 1, len(siblings)) if message_id in siblings and len(siblings) > 1 else (1, 1)
-            yield await self._entry(message_id, message["parentId"] if message["parentId"] != before else None, version)
-            before = message_id
+        async for index, ordinal, message in self._pages.messages(self.tree, self.indexes):
+            siblings = self.tree.siblings(index)
+            parent_id = self.tree.parent_id(index)
+            version = (siblings.index(index) + 1, len(siblings))
+            yield await self._entry(await self._resolved(message), ordinal, parent_id if parent_id != before else None, version)
+            before = message["id"]
 
-    async def message(self, message_id: str) -> Message:
-        """As it is shown, with its content."""
-        shown = message_to_json(self.view.messages[message_id])
-        blob = blob_of(shown.get("content"))
+    async def messages(self, indexes: Iterable[int]) -> AsyncIterator[Message]:
+        """As they are shown, with their content."""
+        async for _, _, message in self._pages.messages(self.tree, indexes):
+            yield await self._resolved(message)
+
+    async def _resolved(self, message: Message) -> Message:
+        blob = blob_of(message.get("content"))
         kept = await self._blobs.get(self._stream, blob) if blob is not None else None
-        return shown if kept is None else {**shown, "content": kept.decode(errors="replace")}
+        return message if kept is None else {**message, "content": kept.decode(errors="replace")}
 
-    async def _entry(self, message_id: str, answers: str | None, version: tuple[int, int]) -> Entry:
-        message = await self.message(message_id)
+    async def _entry(self, message: Message, ordinal: int, answers: str | None, version: tuple[int, int]) -> Entry:
         state = message.get("state", "done")
         annotation = message.get("annotation")
         failure = message.get("error")
         rated = annotation if isinstance(annotation, dict) else {}
         rating = rated.get("rating")
         return Entry(
-            message_id,
+            message["id"],
             str(message.get("role")),
-            await self._author(message),
+            await self._author(message, ordinal),
             time_of(message, "timestamp") or self.view.created_at or EPOCH,
             pieces_of(message),
             name_of(message.get("added_by")),
@@ -129,7 +126,7 @@ class Transcript:
             message,
         )
 
-    async def _author(self, message: Message) -> str:
+    async def _author(self, message: Message, ordinal: int) -> str:
         role = message.get("role")
         if role == "assistant":
             return str(message.get("modelName") or message.get("model") or "Assistant")
@@ -137,7 +134,6 @@ class Transcript:
         if role != "user" or not isinstance(user_id, str):
             return str(role).capitalize()
         if user_id not in self._names:
-            ordinal = self.view.ordinals[message["id"]]
             events = await self._log.read(self._stream, after=ordinal - 1, until=ordinal, limit=1)
             actor = decode_actor(events[0].actor) if events else None
             self._names[user_id] = actor.name if actor is not None and actor.name.strip() else "User"

@@ -32,6 +32,7 @@ from api.process.http_protocol import BoundedHttpProtocol
 from api.process.logging import configure
 from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish_parent_metrics
 from api.process.server import EPOCH_FILE, FAREWELL_S, System
+from api.process.stalled import ending_stalled
 from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
 from api.request.server_config import ServerConfig
 from api.settings import Settings
@@ -272,8 +273,8 @@ def config(settings: Settings, app: Any) -> ServerConfig:
         app,
         settings,
         loop="none",  # it runs on ours
-        http=BoundedHttpProtocol,
-        ws=FramedProtocol,
+        http=ending_stalled(BoundedHttpProtocol, settings.send_stall_s),
+        ws=ending_stalled(FramedProtocol, settings.send_stall_s),
         ws_max_size=settings.frame_in_bytes,
         ws_ping_interval=settings.ping_interval_s,
         ws_ping_timeout=settings.pong_timeout_s,

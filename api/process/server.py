@@ -21,6 +21,7 @@ from adapters.postgres.log import PostgresLog
 from adapters.projector.live import Projector
 from adapters.providers.router import Providers
 from api.accounts.last_active import LastActiveWriter
+from api.accounts.usage import UsageWriter
 from api.chats.read_receipts import ReadReceiptWriter
 from api.request.bodies import BodyMemory
 from api.settings import Settings
@@ -32,8 +33,9 @@ from commands.chats import Chats
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
-from commands.ports import Activity, Blobs, Credentials, Nodes, Tickets, UserList
+from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
+from commands.usage import UsageBook
 from domain.errors import LogUnavailable
 from domain.public_text import public_text
 from projections.ports import ChatQueries
@@ -54,6 +56,8 @@ class Stores:
     log: PostgresLog | MemoryLog
     blobs: Blobs
     nodes: Nodes
+    run_slots: RunSlots
+    usage: Usage
     activity: Activity
     user_list: UserList
     credentials: Credentials
@@ -82,6 +86,8 @@ class System:
     completions: Completions
     providers: Providers
     live: LiveConnections
+    usage_book: UsageBook
+    usage_writer: UsageWriter
     list_waits: ListWaits
     reads: ReadReceiptWriter
     seen: LastActiveWriter
@@ -99,6 +105,7 @@ class System:
         await self.keeper.start()
         await self.sockets.start()
         self.reads.start()
+        self.usage_writer.start()
         self.seen.start()
         for projector in self.projectors:
             projector.start()
@@ -147,6 +154,7 @@ class System:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 await self.reads.close()
+                await self.usage_writer.close()
                 await self.seen.close()
                 await self.keeper.close()
         projectors = [projector.close() for projector in self.projectors]

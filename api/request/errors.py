@@ -64,6 +64,9 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.GenerationOpen: ErrorStatus(409, 1008),
     errors.DeltaGap: ErrorStatus(409, 1008),
     errors.BlockGap: ErrorStatus(409, 1008),
+    errors.QuotaReached: ErrorStatus(403, 4403),
+    errors.RateReached: ErrorStatus(429, 4409),
+    errors.ChatFull: ErrorStatus(413, 1008),
     errors.ChatChanged: ErrorStatus(409, 1008),
     errors.EditConflict: ErrorStatus(409, 1008),
     errors.ClaimTaken: ErrorStatus(400, 1008),  # a known e-mail address: 400 in the reference
@@ -111,6 +114,10 @@ def members(error: errors.StenographError) -> dict[str, Any]:
             return {"expected_seq": expected, "received_seq": received}
         case errors.BlockGap(open_blocks=blocks, received_index=received):
             return {"open_blocks": blocks, "received_index": received}
+        case errors.QuotaReached(quota=quota, used=used, limit=limit):
+            return {"quota": quota, "used": used, "limit": limit}
+        case errors.ChatFull(used=used, limit=limit):
+            return {"used": used, "limit": limit}
         case errors.BadRequest(param=str(param)):
             return {"param": param}
         case errors.ProviderFailed(said=said) if said:
@@ -152,7 +159,7 @@ def problem(
 def known_error(request: Request[Any, Any, Any], error: errors.StenographError) -> Response[dict[str, Any]]:
     status = status_of(error)
     headers: dict[str, str] = {}
-    if isinstance(error, errors.TooManyAttempts):
+    if isinstance(error, errors.TooManyAttempts | errors.RateReached):
         headers["retry-after"] = str(error.retry_after_s)
     elif isinstance(error, errors.ProviderFailed):
         headers |= headers_of_provider(error.said)

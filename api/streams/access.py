@@ -79,6 +79,12 @@ class LiveConnections:
     def count(self, user_id: UUID) -> int:
         return sum(reader.counted for reader in self._readers.get(user_id, ()))
 
+    def connections_max(self, principal: Principal) -> int:
+        """How many live connections the account may have to this process."""
+        standing = principal.standing
+        own = standing.account.quotas.get("connections") if standing is not None else None
+        return self.connections_per_user_max if own is None else own
+
     def add(self, reader: ClientConnection) -> None:
         self._readers.setdefault(reader.principal.user_id, {})[reader] = None
 

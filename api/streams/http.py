@@ -22,7 +22,7 @@ from commands.event_pages import bounded
 from commands.ports import Blobs, EventLog
 from commands.security_log import read_by_role
 from domain.cursor import Cursor, resume_point
-from domain.errors import BadRequest, Forbidden, Overloaded, StreamNotFound
+from domain.errors import BadRequest, Forbidden, RateReached, StreamNotFound
 from domain.event import StoredEvent
 from domain.redaction import Redaction
 from domain.stream import Stream, parse_stream
@@ -30,6 +30,7 @@ from domain.stream import Stream, parse_stream
 PAGE_EVENTS: Final = 1000
 LONG_POLL_S: Final = 30.0
 LONG_POLL_MAX_S: Final = 120.0
+CONNECTIONS_RETRY_S: Final = 5
 
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_EVENTS, required=False)]
 
@@ -48,9 +49,10 @@ def chosen(events: Sequence[StoredEvent], types: frozenset[str] | None, redactio
 
 
 def require_free(live: LiveConnections, principal: Principal) -> None:
-    """Raises ``Overloaded`` where the account has as many live connections as it may."""
-    if live.count(principal.user_id) >= live.connections_per_user_max:
-        raise Overloaded("live connections of this account", live.connections_per_user_max)
+    """Raises ``RateReached`` where the account has as many live connections as it may."""
+    used, limit = live.count(principal.user_id), live.connections_max(principal)
+    if used >= limit:
+        raise RateReached("connections", used=used, limit=limit, retry_after_s=CONNECTIONS_RETRY_S)
 
 
 async def hung_up(request: Request[Any, Any, Any]) -> None:

@@ -6,7 +6,7 @@ client is only further behind. The reasons and the cost: docs/decisions/0020-fan
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -70,11 +70,12 @@ def caught_up_frame(stream: Stream, version: int) -> bytes:
 class SocketSubscription(Subscription):
     """One subscription of one socket, and what its client still has to get besides events."""
 
-    __slots__ = ("fetching", "gone", "pages", "queued", "redaction", "replaying")
+    __slots__ = ("fetching", "gone", "page", "pages", "queued", "redaction", "replaying")
 
     def __init__(self, stream: Stream, socket: "Socket") -> None:
         super().__init__(stream, 0, socket, wake)
-        self.pages: Iterator[bytes] | None = None  # of a snapshot, that is sent before any event
+        self.pages: AsyncIterator[bytes] | None = None  # of a snapshot, that is sent before any event
+        self.page: bytes | None = None  # the next one, that was made while its client could not take it
         self.fetching: asyncio.Task[None] | None = None
         self.redaction: Redaction | None = None  # until the cursor has come to where the access began
         self.replaying = True
@@ -106,6 +107,7 @@ class Socket:
         "_drained",
         "_joined",
         "_receive",
+        "_snapshots",
         "answers",
         "context",
         "principal",
@@ -129,6 +131,7 @@ class Socket:
         self.ready: list[SocketSubscription] = []
         self.queued = False  # whether it is in the writer's row
         self._joined: dict[Stream, SocketSubscription] = {}
+        self._snapshots: set[SocketSubscription] = set()  # whose snapshot is being sent
         self._drained: asyncio.Future[None] | None = None
         self._closing: Close | None = None
         wire.resumed = self._resumed
@@ -204,7 +207,7 @@ class Socket:
 
     async def _welcome(self, principal: Principal) -> bool:
         context = self.context
-        connections_max = context.live.connections_per_user_max
+        connections_max = context.live.connections_max(principal)
         if context.live.count(principal.user_id) >= connections_max:
             self.close(Close(4409, f"an account has at most {connections_max} connections"))
             return False
@@ -255,7 +258,7 @@ class Socket:
 
     def _owes_much(self) -> bool:
         """Whether the client has to read before it may ask for more: else its answers and snapshots would pile up."""
-        return len(self.answers) >= ANSWERS_WAITING_MAX or any(joined.pages is not None for joined in self.ready)
+        return len(self.answers) >= ANSWERS_WAITING_MAX or bool(self._snapshots)
 
     def _let_reader_go_on(self) -> None:
         if self._drained is not None and not self._drained.done():
@@ -324,8 +327,7 @@ class Socket:
                 raise StreamNotFound(stream)
             replay, after, reason = where(join, context.epoch, head)
             if replay == "snapshot":
-                after, pages = await context.snapshots.get(stream, self.principal)
-                joined.pages = iter(pages)
+                after, joined.pages = await context.snapshots.get(stream, self.principal)
             joined.redaction = await context.live.redaction(access, stream, after)
             if joined.ends_after is not None:  # access ended while we waited
                 raise StreamNotFound(stream)
@@ -337,6 +339,8 @@ class Socket:
             self._let_go(earlier)
         joined.cursor = after
         self._joined[stream] = joined
+        if joined.pages is not None:
+            self._snapshots.add(joined)
         said: dict[str, Any] = {
             "id": join.id,
             "stream": str(stream),
@@ -371,6 +375,8 @@ class Socket:
         self.context.hub.unsubscribe(joined)
         if joined.fetching is not None:
             joined.fetching.cancel()
+        joined.pages = joined.page = None
+        self._snapshots.discard(joined)
 
     # --------------------------------------------------------------------------------------------------------- writing
 
@@ -403,13 +409,12 @@ class Socket:
         """The next of what a subscription has for its client; once more if there is more."""
         if joined.gone or joined.fetching is not None:
             return
+        if joined.page is not None:
+            self.wire.write_frame(joined.page)
+            joined.page = None
         if joined.pages is not None:
-            snapshot_page = next(joined.pages, None)
-            if snapshot_page is not None:
-                self.wire.write_frame(snapshot_page)
-                wake(joined)
-                return
-            joined.pages = None
+            joined.fetching = asyncio.create_task(self._fetch_page(joined, joined.pages))
+            return
         hub = self.context.hub
         batch = hub.next_batch(joined, bytes_max=self.context.frame_bytes, segment=segment)
         if batch is not None:
@@ -428,6 +433,22 @@ class Socket:
         elif joined.replaying:
             joined.replaying = False
             self.answers.append(caught_up_frame(joined.stream, joined.cursor))
+
+    async def _fetch_page(self, joined: SocketSubscription, pages: AsyncIterator[bytes]) -> None:
+        """The next page of the snapshot: it waits until the client can take it, and no other is read before."""
+        try:
+            joined.page = await anext(pages, None)
+            if joined.page is None:
+                joined.pages = None
+                self._snapshots.discard(joined)
+        except StenographError as error:
+            self.close(Close(error_status(error).close, error.detail))  # its client comes back and asks anew
+        except Exception:
+            logger.exception("snapshot_not_read", stream=str(joined.stream), session=str(self.session_id))
+            self.close(Close(1011, "the server made a mistake"))
+        finally:
+            joined.fetching = None
+        wake(joined)
 
     async def _fetch(self, joined: SocketSubscription) -> None:
         """What is not in memory, from the log. It is sent at once: under a storm memory may have let it go by the next turn."""

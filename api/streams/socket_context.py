@@ -11,7 +11,8 @@ from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.frames import SendSignal, frame
 from api.streams.signals import SignalDelivery
-from api.streams.snapshot_frames import SnapshotFrames, SnapshotOf
+from api.streams.snapshot_frames import SnapshotFrames
+from api.streams.snapshots import StateOf
 from api.streams.socket_writer import SocketWriter
 from commands.accounts import Principal
 from commands.ports import EventLog
@@ -72,7 +73,7 @@ def socket_context(
     log: EventLog,
     hub: Hub,
     live: LiveConnections,
-    snapshot_of: SnapshotOf,
+    state_of: StateOf,
     signals: SignalDelivery,
     signal_others: Callable[[bytes], None],
     mark_read: Callable[[Principal, Stream, int, int], None],
@@ -88,7 +89,7 @@ def socket_context(
         hub=hub,
         live=live,
         writer=SocketWriter(live),
-        snapshots=SnapshotFrames(snapshot_of, size),
+        snapshots=SnapshotFrames(state_of, size),
         frame_bytes=size,
         signals=signals,
         signal_others=signal_others,

@@ -35,7 +35,7 @@ from stenograph_client.events import (
 
 EpochChange = Literal["raise", "snapshot"]
 GAPS_MAX: Final = 3  # in a row, without one good event between
-REFUSED_AGAIN: Final = frozenset({"unavailable", "log_unavailable", "overloaded"})  # not now, but soon
+REFUSED_AGAIN: Final = frozenset({"unavailable", "log_unavailable", "overloaded", "rate_reached"})  # not now, but soon
 
 # ------------------------------------------------------------------------------------------------------------- outputs
 

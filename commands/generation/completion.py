@@ -1,7 +1,7 @@
 """A question and its answers: the turn that a completion request begins, and the runs that answer it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
@@ -11,16 +11,17 @@ from commands.chats import Chats
 from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.large_values import large_values, with_references
-from commands.ports import Appended, Blobs, CommandKey, EventLog
+from commands.ports import Appended, Blobs, CommandKey, EventLog, RunSlots
 from commands.providers import Model, Provider, ProviderRequest
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
-from domain.errors import BadRequest, ChatNotFound, LogUnavailable
+from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, RateReached, Refusal
 from domain.event import Actor
 from domain.stream import chat_stream
 
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
+RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one has ended by then, or will soon
 
 
 class Route(Protocol):
@@ -82,24 +83,40 @@ class StartedTurn(msgspec.Struct, frozen=True):
 
 
 class Completions:
-    """``clock`` gives seconds that only go forward."""
+    """``runs_max`` says how many runs an account may have at once. ``clock`` gives seconds that only go forward.
+    ``spend`` as in ``Run``.
+    """
 
     def __init__(
-        self, log: EventLog, blobs: Blobs, chats: Chats, runs: Runs, models: Models, *, node_id: UUID, clock: Callable[[], float]
+        self,
+        log: EventLog,
+        blobs: Blobs,
+        chats: Chats,
+        runs: Runs,
+        models: Models,
+        slots: RunSlots,
+        runs_max: Callable[[UUID], Awaitable[int]],
+        *,
+        node_id: UUID,
+        clock: Callable[[], float],
+        spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
     ) -> None:
         self._log = log
         self._blobs = blobs
         self._chats = chats
         self._runs = runs
         self._models = models
+        self._slots = slots
+        self._runs_max = runs_max
         self._node_id = node_id
         self._clock = clock
+        self._spend = spend
         self._beginning: set[asyncio.Task[StartedTurn]] = set()
 
     async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> StartedTurn:
         """Append the turn and start its runs. Returns once the start is committed; the runs go on without the caller.
 
-        Raises ``ModelNotFound``, ``BadRequest``, and what ``decide`` refuses: nothing was written then.
+        Raises ``ModelNotFound``, ``BadRequest``, ``RateReached``, and what ``decide`` refuses: nothing was written then.
         """
         # In a task of its own: a caller that is cancelled between the commit and the start would leave a generation without a run.
         task = asyncio.create_task(self._begin(turn, actor, key))
@@ -147,9 +164,15 @@ class Completions:
         started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, len(commands))))
+        await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
         with self._runs.starting():
-            appended = await self._chats.handle_all(commands, actor=actor, key=key)
+            try:
+                appended = await self._chats.handle_all(commands, actor=actor, key=key)
+            except (Refusal, ConcurrencyConflict):  # otherwise it may have been written
+                await self._slots.give_back(tasks)
+                raise
             if appended.repeated:
+                await self._slots.give_back(tasks)
                 return stored_start(appended)
             for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
                 ask = ProviderRequest(model=route.upstream, messages=turn.messages, params=turn.params)
@@ -166,10 +189,19 @@ class Completions:
                         user_id=actor.id,
                         started_position=appended.position - len(turn.answerers) + 1,
                         clock=self._clock,
+                        spend=self._spend,
                     )
                 )
         before = appended.versions[0] - len(commands)
         return msgspec.structs.replace(started, version=before, position=appended.position)
+
+    async def _take_slots(self, user_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], key: CommandKey | None) -> None:
+        """Raises ``RateReached``; not for a request that is repeated, which begins nothing."""
+        runs_max = await self._runs_max(user_id)
+        held = await self._slots.take(user_id, self._node_id, chat_id, message_ids, runs_max=runs_max)
+        if held is None or (key is not None and await self._log.find_command(key.actor_id, key.key) is not None):
+            return
+        raise RateReached("runs", used=held, limit=runs_max, retry_after_s=RUNS_RETRY_S)
 
     async def _asked(self, chat_id: UUID, chat: Chat, turn: Turn, actor: Actor) -> tuple[UUID | None, list[ChatCommand]]:
         """The parent of the answers, and the command that adds the user's message unless the chat has it.
@@ -183,7 +215,7 @@ class Completions:
             return turn.parent_id if turn.parent_id is not None else chat.current_id, []
         if question.id is not None and question.id in chat.messages:
             return question.id, []
-        question = await self._kept(chat_id, question)
+        question = await self._kept(chat_id, question, actor)
         above_id = question.parent_id
         if above_id is None:
             above_id = turn.parent_id if parent is not None else chat.current_id
@@ -202,9 +234,12 @@ class Completions:
         )
         return message_id, [add]
 
-    async def _kept(self, chat_id: UUID, question: Question) -> Question:
+    async def _kept(self, chat_id: UUID, question: Question, actor: Actor) -> Question:
         """As it is stored: so that it is known again where its content is a reference."""
-        return await with_references(question, self._blobs, chat_stream(chat_id)) if large_values(question) else question
+        if not large_values(question):
+            return question
+        await self._log.require_account(actor.id)
+        return await with_references(question, self._blobs, chat_stream(chat_id))
 
     async def _is_asked(self, chat_id: UUID, chat: Chat, question: Question) -> bool:
         """Whether the current message is this question and has no answer."""

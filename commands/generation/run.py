@@ -19,7 +19,7 @@ from commands.chats import Chats
 from commands.ports import Blobs
 from commands.providers import Finish, Part, Provider, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
 from domain.chat.commands import AppendParts, EndGeneration
-from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, Refusal, Unavailable
+from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
 from domain.generation import (
     BlockOpened,
     BlockSum,
@@ -157,7 +157,11 @@ def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> Sequ
 
 
 class Run:
-    """One generation that this process runs. ``clock`` gives seconds that only go forward."""
+    """One generation that this process runs. ``clock`` gives seconds that only go forward.
+
+    ``spend`` counts for the account what was appended; it raises ``RateReached`` once the account has written as much as it may: then
+    the answer ends with that error.
+    """
 
     def __init__(
         self,
@@ -173,6 +177,7 @@ class Run:
         user_id: UUID,
         started_position: int,
         clock: Callable[[], float],
+        spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
     ) -> None:
         self.chat_id = chat_id
         self.message_id = message_id
@@ -185,6 +190,7 @@ class Run:
         self._provider = provider
         self._ask = ask
         self._clock = clock
+        self._spend = spend
         self._started_s = clock()
         self._first_token_s: float | None = None
         self._answer = AnswerBuilder()
@@ -255,7 +261,7 @@ class Run:
                 "provider_failed", chat_id=str(self.chat_id), message_id=str(self.message_id), code=error.code, detail=error.private
             )
             outcome = failed(error.code, str(error), error.said)
-        except Unavailable as error:
+        except (Unavailable, RateReached) as error:
             outcome = failed(error.code, str(error))
         except Exception as error:
             # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
@@ -307,13 +313,15 @@ class Run:
             try:
                 # Other people's events in the same chat are lost races, not defeats: while the generation is open it goes on.
                 await self._chats.handle(command, attempts_max=None)
-                return
+                break
             except Unavailable as error:
                 # It may have been written: ``seq`` sees to it that it is not written twice.
                 if self._asked_to_end or self._clock() > deadline_s:
                     raise
                 log.warning("append_waits", message_id=str(self.message_id), error=str(error))
                 await asyncio.sleep(APPEND_RETRY_S)
+        # In Python a character of a token is at least a byte of the log; what stands around it is not counted.
+        self._spend(self.user_id, sum([len(fact.text) for fact in facts if isinstance(fact, MessageDelta)]))
 
     def _whole(self) -> MessageEnded:
         now_s = self._clock()

@@ -134,6 +134,7 @@ class WholeChats:
 
     async def _with_references(self, chat: WholeChat, step: Step) -> tuple[str, bytes]:
         """The fact with its largest values stored as blobs, as few as needed."""
+        await self._log.require_account(chat.owner_id)
         try:
             fact = await with_references(step.event.data, self._blobs, chat_stream(chat.chat_id))
         except TooLarge as refusal:

@@ -115,3 +115,21 @@ SELECT wanted.parent_id::text, child.message_id::text, child.ordinal
                       WHERE m.chat_id = $1 AND m.parent_id = wanted.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
                      OFFSET 0) AS child
  ORDER BY child.ordinal;
+
+-- name: chat_outline
+-- $1 uuid, $2 int: a chat, a version. Where each of its messages stood then, in the order in which they were added, and the size of each.
+SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open, m.body_bytes
+  FROM stenograph_chat_tree.messages AS m
+ WHERE m.chat_id = $1 AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
+ ORDER BY m.ordinal;
+
+-- name: chat_rows_version
+-- $1 uuid: a chat. The version that its rows hold.
+SELECT version FROM stenograph_chat_tree.chat_heads WHERE chat_id = $1;
+
+-- name: chat_tail_of_messages
+-- $1 uuid: a chat. $2 int, $3 int: after which version, and until which. $4 uuid[]: messages. What happened to them, without tokens.
+SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
+  FROM events AS e LEFT JOIN originals AS o USING (stream_id, version)
+ WHERE e.stream_id = $1 AND e.version > $2 AND e.version <= $3 AND e.type <> 'message_delta' AND e.message_id = ANY ($4::uuid[])
+ ORDER BY e.version;

@@ -162,6 +162,10 @@ INSERT INTO blobs (stream_id, sha256, content) VALUES ($1, $2, $3) ON CONFLICT D
 -- name: get_blob
 SELECT content FROM blobs WHERE stream_id = $1 AND sha256 = $2;
 
+-- name: get_blob_part
+-- $3 int: so many bytes are passed over. $4 int: bytes at most.
+SELECT substring(content FROM $3 + 1 FOR $4) AS part FROM blobs WHERE stream_id = $1 AND sha256 = $2;
+
 -- name: append_batch!
 -- The arguments are explained in functions/append_batch.sql. Arrays come as their text, "{1,2,3}"; those of JSON as elements
 -- with a record separator between them, an empty one for NULL.

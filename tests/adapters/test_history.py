@@ -17,6 +17,8 @@ from adapters.postgres.chat_queries import THREAD_ROWS, PostgresChatQueries
 from adapters.postgres.log import postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector.writer import Writer, connect
+from api.chats.chat_json import chat_pieces
+from commands.chat_pages import ChatPages
 from commands.ports import AppendRequest, Origin, StreamAppend
 from domain.chat.facts import (
     BranchSelected,
@@ -60,6 +62,7 @@ def itself(chat: ChatView) -> Any:
     return sent | {"chat": chat_only, "current_id": chat.current_id}
 
 
+NO_WHOLE = -1  # bytes of a chat that is short enough to be read as a whole: none is
 # One database for all of them: each history is a chat of its own. Shrinking one takes minutes, and says little more.
 IN_ONE_WORLD = settings(
     UNHURRIED,
@@ -142,6 +145,8 @@ def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random,
     versions = range(len(history.events) + 1)
     stops = data.draw(strategies.lists(strategies.sampled_from(versions), max_size=3).map(sorted), "the projector stops after")
 
+    written: dict[int, bytes] = {}
+
     async def check() -> None:
         head = await world.log.head()
         await world.project(head, 200)
@@ -155,6 +160,18 @@ def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random,
                 assert shown(read) == shown(expected), f"version {version} after {stop}"
                 assert read.messages_count == len(expected.messages)
                 await check_branch(chat_id, expected, version)
+                await check_pages(chat_id, expected, version)
+
+    async def check_pages(chat_id: UUID, expected: ChatView, version: int) -> None:
+        """Page by page it is the same chat, in the same bytes wherever the projector stands."""
+        head, outline = await world.history.outline(chat_id, at=version, whole_bytes_max=NO_WHOLE)
+        assert outline is not None
+        assert itself(head) == itself(expected)
+        assert len(outline) == head.messages_count == len(expected.messages)
+        pages = ChatPages(world.history, MemoryBlobs(), chat_id, head, outline, page_messages=2)
+        text = b"".join([piece async for piece in chat_pieces(pages)])
+        assert msgspec.json.decode(text) == msgspec.json.decode(msgspec.json.encode({"id": chat_id, **expected.to_json()}))
+        assert written.setdefault(version, text) == text
 
     async def check_branch(chat_id: UUID, expected: ChatView, version: int) -> None:
         page, ids = await world.history.branch(chat_id, at=version, limit=3)

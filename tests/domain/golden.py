@@ -43,7 +43,7 @@ def sample(annotation: Any, name: str) -> Any:
     if origin is Sequence:
         return [sample(arguments[0], name)]
     if origin is Mapping:
-        return {f"a key of {name}": {"nested": True}}
+        return {f"a key of {name}": {"nested": True} if arguments[1] is Any else sample(arguments[1], name)}
     if hasattr(annotation, "__struct_fields__"):
         hints = typing.get_type_hints(annotation)
         return annotation(**{field: sample(hints[field], field) for field in annotation.__struct_fields__})

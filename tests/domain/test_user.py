@@ -29,6 +29,7 @@ from domain.user import (
     BlockUser,
     ChangePassword,
     ChangeProfile,
+    ChangeQuotas,
     ChangeRole,
     ChangeSettings,
     ChatHidden,
@@ -46,6 +47,7 @@ from domain.user import (
     MarkUnread,
     PasswordChanged,
     ProfileChanged,
+    QuotasChanged,
     RenameUser,
     RevokeApiKey,
     RevokeTokens,
@@ -268,6 +270,33 @@ def test_a_profile_is_bounded_as_a_whole() -> None:
     had = happened(ProfileChanged({"one": "x" * (PROFILE_BYTES_MAX // 2)}))
     fields = {"two": "x" * (PROFILE_BYTES_MAX // 2)}
     given(CREATED, had).when(ChangeProfile(user_id=ME, by=MYSELF, fields=fields)).then_raises(BadRequest)
+
+
+# ------------------------------------------------------------------------------------------------------------------ quotas
+
+
+def test_an_admin_changes_what_an_account_may_have_also_their_own() -> None:
+    given(CREATED).when(ChangeQuotas(user_id=ME, by=ADMIN, quotas={"runs": 2})).then(QuotasChanged({"runs": 2}))
+    given(CREATED_ADMIN).when(ChangeQuotas(user_id=ME, by=MYSELF_ADMIN, quotas={"chats": 0})).then(QuotasChanged({"chats": 0}))
+
+
+def test_a_person_who_is_no_admin_changes_no_quotas_not_even_to_what_they_are() -> None:
+    for by in (MYSELF, STRANGER):
+        for quotas in ({"runs": 2}, {}):
+            given(CREATED).when(ChangeQuotas(user_id=ME, by=by, quotas=quotas)).then_raises(Forbidden)
+
+
+def test_a_quota_that_is_none_is_refused() -> None:
+    for name, quota in (("walks", 1), ("runs", -1), ("runs", 2**53)):
+        given(CREATED).when(ChangeQuotas(user_id=ME, by=ADMIN, quotas={name: quota})).then_raises(BadRequest)
+
+
+def test_the_same_quotas_change_nothing_and_none_takes_one_back() -> None:
+    had = happened(QuotasChanged({"runs": 2, "chats": 3}))
+    given(CREATED, had).when(ChangeQuotas(user_id=ME, by=ADMIN, quotas={"runs": 2, "connections": None})).then()
+    given(CREATED, had).when(ChangeQuotas(user_id=ME, by=ADMIN, quotas={"runs": None, "chats": 3})).then(QuotasChanged({"runs": None}))
+    taken_back = happened(QuotasChanged({"runs": None}))
+    given(CREATED, had, taken_back).when(ChangeQuotas(user_id=ME, by=ADMIN, quotas={"runs": None})).then()
 
 
 # ----------------------------------------------------------------------------------------------------- role, the last admin

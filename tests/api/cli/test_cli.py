@@ -461,3 +461,23 @@ async def test_a_conversation_at_a_terminal(shell: Shell) -> None:
         "message_start",
         "cancelled",
     ]
+
+
+async def test_what_an_account_has_is_shown_and_an_admin_changes_what_it_may_have(shell: Shell, tmp_path: Path) -> None:
+    await shell.sign_in()
+    await shell.run("user", "add", "bob@example.org", "--password-stdin", stdin="battery staple\n")
+    bob = Shell(tmp_path / "bob", shell.url)
+    await bob.run("login", "--email", "bob@example.org", "--password", "battery staple")
+    await bob.answer("Hello")
+    shown = await bob.run("user", "show", "bob@example.org")
+    assert (shown.code, shown.out.splitlines()[0]) == (0, "bob <bob@example.org>, user")
+    assert re.search(r"^  chats +1 of 100,000$", shown.out, re.MULTILINE)
+    assert re.search(r"^  storage +\S+ \S*B of 20.0 GiB$", shown.out, re.MULTILINE)
+    assert (await shell.run("user", "show", "BOB@example.org")).out == shown.out
+    assert (await bob.run("user", "show", EMAIL)).code == 1
+    changed = await shell.run("user", "quota", "bob@example.org", "--runs", "3", "--chats", "default")
+    assert re.search(r"^  answers at once +0 of 3$", changed.out, re.MULTILINE), changed.err
+    assert (await bob.run("user", "quota", "bob@example.org", "--runs", "300")).code == 1
+    assert (await shell.run("user", "quota", "bob@example.org", "--runs", "many")).code == 2
+    assert (await shell.run("user", "quota", "bob@example.org")).code == 2
+    assert "Nobody here" in (await shell.run("user", "show", "eve@example.org")).err

@@ -192,7 +192,7 @@ async def test_an_account_has_a_bounded_number_of_live_requests(settings: Settin
         async with streaming(user, f"{path}?after=now") as answer:
             await EventStream(answer).until("event: caught_up")
             refused = await user.get(path, after="now", live="long-poll")
-            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert (refused.status_code, refused.json()["code"]) == (429, "rate_reached")
             assert (await user.get(path, after="start")).status_code == 200
 
 

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.memory.run_slots import MemoryRunSlots
 from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, StartedTurn, Turn
-from commands.ports import AppendRequest, CommandKey, StreamAppend
+from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
 from commands.providers import Model
 from domain.chat.commands import DeleteMessage, ShareChat
 from domain.chat.facts import ChatCreated, MessageAdded
@@ -21,6 +22,7 @@ from domain.errors import (
     MessageExists,
     ModelNotFound,
     ParentNotFound,
+    RateReached,
     StenographError,
 )
 from domain.event import Event
@@ -57,9 +59,22 @@ class Server:
     def __init__(self, world: World) -> None:
         self.world = world
         self.models = KnownModels(world.provider)
+        self.runs_max = ANSWERS_MAX
+        self.slots = MemoryRunSlots(world.log, world.log.nodes)
         self.completions = Completions(
-            world.log, world.log.blobs, world.chats, world.runs, self.models, node_id=world.node_id, clock=time.monotonic
+            world.log,
+            world.log.blobs,
+            world.chats,
+            world.runs,
+            self.models,
+            self.slots,
+            self._runs_max,
+            node_id=world.node_id,
+            clock=time.monotonic,
         )
+
+    async def _runs_max(self, _user_id: UUID) -> int:
+        return self.runs_max
 
     async def begin(self, turn: Turn, key: CommandKey | None = None, actor: Any = ME) -> StartedTurn:
         return await self.completions.begin(turn, actor, key)
@@ -408,3 +423,50 @@ async def test_two_turns_in_one_chat_at_once_are_two_turns(server: Server) -> No
     assert server.world.log.types(chat_id).count("message_end") == 5
     asked = [event.data.content for event in server.world.log.of(chat_id) if isinstance(event.data, MessageAdded)]
     assert sorted(asked) == [f"question {number}" for number in range(5)]
+
+
+@pytest.fixture
+async def bounded(server: Server) -> Server:
+    """Two runs at once."""
+    await server.world.log.nodes.beat(server.world.node_id, NodeBeat(1, 0))
+    server.runs_max = 2
+    return server
+
+
+async def test_a_run_above_the_quota_is_refused_and_nothing_is_written(bounded: Server) -> None:
+    await bounded.begin(turn())
+    head = await bounded.world.log.head()
+    with pytest.raises(RateReached) as refused:
+        await bounded.begin(turn(answerers=[Answerer("demo", uuid4()), Answerer("other", uuid4())]))
+    assert (refused.value.used, refused.value.limit) == (1, 2)
+    assert await bounded.world.log.head() == head
+    await bounded.begin(turn())  # the refused one holds nothing
+
+
+async def test_a_run_that_has_ended_makes_room_for_another(bounded: Server) -> None:
+    await bounded.begin(turn())
+    await bounded.begin(turn())
+    await bounded.finish()
+    await bounded.begin(turn())
+
+
+async def test_a_turn_that_is_refused_for_another_reason_holds_no_run(bounded: Server) -> None:
+    started = await bounded.begin(turn())
+    for _ in range(3):
+        with pytest.raises(MessageExists):
+            await bounded.begin(turn(chat_id=started.chat_id, answerers=[Answerer("demo", started.message_ids[0])]))
+    assert await bounded.slots.count(ME.id) == 1
+
+
+async def test_a_repeated_request_gets_its_first_answer_also_where_the_quota_is_reached(bounded: Server) -> None:
+    key = CommandKey(ME.id, "again", b"h")
+    answerers = [Answerer("demo", uuid4()), Answerer("other", uuid4())]
+    first = await bounded.begin(turn(answerers=answerers), key)
+    assert (await bounded.begin(turn(answerers=answerers), key)).message_ids == first.message_ids
+    assert await bounded.slots.count(ME.id) == 2
+
+
+async def test_one_accounts_runs_do_not_count_for_another(bounded: Server) -> None:
+    await bounded.begin(turn())
+    await bounded.begin(turn())
+    await bounded.begin(turn(), actor=SOMEBODY)
