@@ -114,7 +114,7 @@ class ChatsController(ChatPastController):
     ) -> dict[str, Any]:
         """Make a chat. Everything in ``chat`` is kept; messages are added by their own route or by a completion."""
         given = data.chat.get("id")
-        chat_id, client_id = caller.new_id("chat", given if isinstance(given, str) else None)
+        chat_id, client_id = caller.new_chat_id(given if isinstance(given, str) else None)
         command = CreateChat(
             chat_id=chat_id,
             by=caller.user_id,
