@@ -321,7 +321,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     """What the routes work with, by the names of their parameters."""
     log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
     blobs, chat_queries = stores.blobs, stores.chat_queries
-    share_links = ShareLinks(chats, log, chat_queries, reader)
+    share_links = ShareLinks(chats, log, chat_queries, reader, system.accounts)
     whole_chats = WholeChats(log, blobs, chats)
     return {
         "accounts": system.accounts,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID, uuid4
 
-from commands.accounts import Principal
+from commands.accounts import Accounts, Principal
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.ports import Appended, Claim, CommandKey, EventLog
@@ -24,8 +24,9 @@ SHARES_MAX: Final = 10_000  # of a list without pages
 class ShareLinks:
     """All share links. ``actor`` is the owner of the chat; others get ``ChatNotFound``."""
 
-    def __init__(self, chats: Chats, log: EventLog, chat_queries: ChatQueries, reader: ChatReader) -> None:
+    def __init__(self, chats: Chats, log: EventLog, chat_queries: ChatQueries, reader: ChatReader, accounts: Accounts) -> None:
         self._chats = chats
+        self._accounts = accounts
         self._log = log
         self._chat_queries = chat_queries
         self._reader = reader
@@ -71,7 +72,8 @@ class ShareLinks:
     async def shared_version(self, principal: Principal, share_id: str) -> tuple[UUID, ChatView]:
         """``(share id, chat)``: the chat as of the shared version, without what was deleted since, and without what is the owner's own.
 
-        Raises ``ChatNotFound`` for a link that is not there, has ended, or is not open to this person.
+        Raises ``ChatNotFound`` for a link that is not there, has ended, or is not open to this person. The links of an account end
+        with its deactivation.
         """
         link_id, chat_id, chat = await self._chat_behind_link(principal, share_id)
         assert chat.share is not None
@@ -91,5 +93,7 @@ class ShareLinks:
         _, chat = await self._chats.state(stream.id)
         reads_everything = principal.reads_everything and chat.share is not None and chat.share.share_id == link_id and not chat.deleted
         if not (reads_everything or chat.may_see_snapshot(link_id, principal.user_id)):
+            raise ChatNotFound(link_id)
+        if not reads_everything and (chat.owner_id is None or not (await self._accounts.account(chat.owner_id)).active):
             raise ChatNotFound(link_id)
         return link_id, stream.id, chat

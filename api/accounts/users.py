@@ -114,7 +114,8 @@ class UsersController(Controller):
 
     @delete("/{user_id:uuid}", status_code=200)
     async def deactivate(self, user_id: FromPath[UUID], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]) -> bool:
-        """Deactivate an account (admin, or one's own): its tokens, keys and open streams end at once. The log keeps what it said."""
+        """Deactivate an account (admin, or one's own): its tokens, keys, open streams and share links end at once, its running answers
+        stop. The log keeps what it said."""
         await accounts.change(caller.principal, DeactivateUser(user_id=user_id, by=None))
         return True
 
