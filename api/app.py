@@ -48,7 +48,9 @@ from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
+from api.accounts.keys import KeysController, UserKeysController
 from api.accounts.last_active import LastActiveWriter
+from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
 from api.chats.chat import ChatsController
@@ -83,6 +85,7 @@ from api.streams.snapshots import snapshots
 from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
 from commands.accounts import Accounts
+from commands.api_keys import ApiKeys
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -94,6 +97,7 @@ from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.read_receipts import ReadReceipts
 from commands.saving.saver import ChatSaver
+from commands.sessions import Sessions
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
 from commands.whole_lists import WholeLists
@@ -114,7 +118,11 @@ CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 1
 # Routes for signed-in users, and those for signing in.
 SIGNED_IN: Sequence[type[Controller]] = (
     AuthsController,
+    KeysController,
+    SessionsController,
     UsersController,
+    UserKeysController,
+    UserSessionsController,
     ChatListController,
     SearchController,
     ChatsController,
@@ -247,6 +255,7 @@ async def assemble(
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
+    used = LastActiveWriter(stores.credentials.note_used, "credentials")
     accounts = Accounts(
         log,
         stores.credentials,
@@ -257,11 +266,12 @@ async def assemble(
         signup_enabled=settings.signup_enabled,
         token_lifetime_s=settings.token_lifetime_s,
         processes=settings.workers,
+        note_used=used.note,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
     chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
-    seen = LastActiveWriter(stores.activity)
+    seen = LastActiveWriter(stores.activity.note_active, "activity")
     context = socket_context(
         settings,
         epoch.epoch,
@@ -298,6 +308,7 @@ async def assemble(
         live=live,
         reads=reads,
         seen=seen,
+        used=used,
         sockets=WebSockets(context),
         projectors=projectors,
     )
@@ -326,6 +337,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     return {
         "accounts": system.accounts,
         "activity": stores.activity,
+        "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
         "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts),
@@ -347,6 +359,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
         "runs": system.runs,
+        "sessions": Sessions(system.accounts, stores.credentials),
         "share_links": share_links,
         "user_list": stores.user_list,
         "whole_chats": whole_chats,

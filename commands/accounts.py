@@ -12,7 +12,8 @@ import secrets
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -28,11 +29,13 @@ from commands.ports import (
     Credentials,
     EventLog,
     PasswordHasher,
+    Session,
     StreamAppend,
     Tickets,
     TokenClaims,
     Tokens,
 )
+from domain.api_key import RAISED_ROLES, Scope
 from domain.codec import decode_event
 from domain.errors import (
     AccountInactive,
@@ -40,6 +43,7 @@ from domain.errors import (
     ClaimTaken,
     Forbidden,
     NotAuthenticated,
+    ScopeMissing,
     TooManyAttempts,
     TooManyLostRaces,
     UserNotFound,
@@ -53,11 +57,9 @@ from domain.user import (
     ChangePassword,
     ChangeProfile,
     ChangeRole,
-    CreateApiKey,
     CreateUser,
     GuardedCommand,
     RenameUser,
-    RevokeApiKey,
     RevokeTokens,
     UserCommand,
     UserRole,
@@ -70,7 +72,8 @@ PASSWORD_CHARACTERS: Final = (8, 1024)  # at most: what is hashed is work that a
 EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 CREDENTIAL_CHARACTERS_MAX: Final = 4096
 API_KEY_PREFIX: Final = "sk-"
-API_KEY_NAME_CHARACTERS_MAX: Final = 200
+CLIENT_CHARACTERS_MAX: Final = 200  # of what a client says of itself
+TIME_MAX: Final = 253_402_300_799  # the last second that a date can name; a lifetime of a token may be set beyond it
 TICKET_TTL_S: Final = 30.0
 KNOWN_ACCOUNTS_MAX: Final = 10_000
 KNOWN_KEYS_MAX: Final = 10_000
@@ -117,22 +120,35 @@ class KnownAccount:
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is calling, as they were when they were authenticated. ``token_id`` is None for an API key."""
+    """Who is calling, as they were when they were authenticated. ``token_id`` is None for an API key.
+
+    ``role`` is the account's, or ``user`` where a higher one is beyond the scopes of the key: see ``role_within``.
+    """
 
     user_id: UUID
     name: str
     role: UserRole
     email: str
     generation: int
-    expires_at: int | None  # seconds since 1970; None: an API key has no end
+    expires_at: int | None  # seconds since 1970; None: an API key without an end
     token_id: UUID | None
     api_key_id: UUID | None = None
     standing: KnownAccount | None = None  # what is known of them now
+    scopes: frozenset[str] | None = None  # what the API key is for; None: everything that the account may do
 
     @property
     def reads_everything(self) -> bool:
         """Whether they may read every chat, every stream and the whole log."""
         return self.role in READS_EVERYTHING
+
+    def may(self, scope: Scope) -> bool:
+        """Whether they may do what is of this scope: always, except with an API key that is not for it."""
+        return self.scopes is None or scope in self.scopes
+
+    def require_scope(self, scopes: Collection[str]) -> None:
+        """Raises ``ScopeMissing`` unless one of ``scopes`` is the API key's."""
+        if self.scopes is not None and self.scopes.isdisjoint(scopes):
+            raise ScopeMissing(scopes, self.scopes)
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -180,7 +196,7 @@ class Attempts:
 
 
 class Accounts:
-    """All accounts. ``now`` gives seconds since 1970."""
+    """All accounts. ``now`` gives seconds since 1970; ``note_used`` gets the id of each token and key that was found good."""
 
     def __init__(
         self,
@@ -195,6 +211,7 @@ class Accounts:
         token_lifetime_s: int = 7 * 86_400,
         known_max: int = KNOWN_ACCOUNTS_MAX,
         processes: int = 1,
+        note_used: Callable[[UUID], None] = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
@@ -206,6 +223,7 @@ class Accounts:
         self._signup_enabled = signup_enabled
         self._token_lifetime_s = token_lifetime_s
         self._known_max = known_max
+        self._note_used = note_used
         self._now = now
         self._aggregate = Aggregate(log, "user", NOBODY, evolve)
         self._standings: WeakValueDictionary[UUID, KnownAccount] = WeakValueDictionary()
@@ -286,12 +304,15 @@ class Accounts:
         principal = principal_of(user_id, account, session, standing)
         if not self._in_force(principal, account):
             raise NotAuthenticated("the token or the key has expired, or it was revoked")
+        credential_id = principal.api_key_id or principal.token_id
+        if credential_id is not None:
+            self._note_used(credential_id)
         return principal
 
     def _in_force(self, principal: Principal, account: Account) -> bool:
         """Whether the token or key itself still holds."""
         if principal.api_key_id is not None:
-            return principal.api_key_id in account.api_keys
+            return principal.api_key_id in account.api_keys and (principal.expires_at is None or principal.expires_at > self._now())
         if principal.generation != account.generation or principal.token_id in account.revoked_tokens:
             return False
         return principal.expires_at is None or principal.expires_at > self._now()
@@ -302,7 +323,7 @@ class Accounts:
         if standing is None or not standing.current:
             return False  # not known, or not for sure: authenticate again
         account = standing.account
-        if not account.active or account.role != principal.role or account.role == "pending":
+        if not account.active or account.role == "pending" or role_within(account.role, principal.scopes) != principal.role:
             return False
         return self._in_force(principal, account)
 
@@ -334,6 +355,7 @@ class Accounts:
         name: str | None = None,
         email: str | None = None,
         password: str | None = None,
+        revoke_keys: bool = True,
         fields: Mapping[str, Any] | None = None,
     ) -> Account:
         """Change another account, as an admin; what is None stays. Returns the account after it.
@@ -352,7 +374,7 @@ class Accounts:
         if fields:
             account = await self.change(principal, ChangeProfile(user_id=user_id, by=None, fields=fields))
         if password is not None:
-            await self.reset_password(principal, user_id, password)
+            await self.reset_password(principal, user_id, password, revoke_keys=revoke_keys)
         return account
 
     async def change_profile(self, principal: Principal, name: str, fields: Mapping[str, Any]) -> Account:
@@ -363,6 +385,7 @@ class Accounts:
         return account
 
     async def _guarded(self, principal: Principal, command: CreateUser | GuardedCommand) -> None:
+        principal.require_scope({"admin"})
         stream = user_stream(principal.user_id)
         for _ in range(GUARDED_ATTEMPTS_MAX):
             version, admin = await self._aggregate.state(principal.user_id)
@@ -390,7 +413,7 @@ class Accounts:
         raise TooManyLostRaces(stream, GUARDED_ATTEMPTS_MAX)
 
     async def sign_up(
-        self, name: str, email: str, password: str, *, fields: Mapping[str, Any] | None = None, address: str = ""
+        self, name: str, email: str, password: str, *, fields: Mapping[str, Any] | None = None, address: str = "", user_agent: str = ""
     ) -> SignedIn:
         """Make an account. The first one becomes admin, also if several sign up at the same moment on different processes.
 
@@ -416,7 +439,7 @@ class Accounts:
             self._require_signup(False)
             await self._create(msgspec.structs.replace(command, role=self._default_role), claims)
         standing = await self._standing(command.user_id, fresh=True)
-        return self._session(command.user_id, standing, standing.account)
+        return await self._session(command.user_id, standing, standing.account, address, user_agent)
 
     def _require_signup(self, first: bool) -> None:
         if not first and not self._signup_enabled:
@@ -426,6 +449,7 @@ class Accounts:
         self, principal: Principal, name: str, email: str, password: str, role: UserRole, *, fields: Mapping[str, Any] | None = None
     ) -> tuple[UUID, Account]:
         """Create an account for another person. Raises ``Forbidden`` unless the caller is an admin, otherwise like ``sign_up``."""
+        principal.require_scope({"admin"})
         require_admin(await self.account(principal.user_id, fresh=True))
         command = self._creation(name, email, password, role, fields or {})
         await self._keep_password(command, password)
@@ -447,7 +471,7 @@ class Accounts:
     async def _create(self, command: CreateUser, claims: list[Claim]) -> None:
         await self._aggregate.handle(command.user_id, partial(decide, command=command), claims=claims)
 
-    async def sign_in(self, email: str, password: str, *, address: str = "") -> SignedIn:
+    async def sign_in(self, email: str, password: str, *, address: str = "", user_agent: str = "") -> SignedIn:
         """Raises ``WrongCredentials`` for a wrong e-mail or password alike, ``AccountInactive`` for the right ones of an account
         that was deactivated, ``TooManyAttempts``, ``Overloaded``."""
         try:
@@ -474,10 +498,14 @@ class Accounts:
             raise WrongCredentials
         self._attempts.forget_one(*limits)
         require_active(account)
-        return self._session(holder.id, standing, account)
+        return await self._session(holder.id, standing, account, address, user_agent)
 
-    def _session(self, user_id: UUID, standing: KnownAccount, account: Account) -> SignedIn:
-        claims = TokenClaims(user_id, uuid4(), account.generation, int(self._now()) + self._token_lifetime_s)
+    async def _session(self, user_id: UUID, standing: KnownAccount, account: Account, address: str, user_agent: str) -> SignedIn:
+        now = int(self._now())
+        claims = TokenClaims(user_id, uuid4(), account.generation, now + self._token_lifetime_s)
+        since, until = (datetime.fromtimestamp(min(at, TIME_MAX), UTC) for at in (now, claims.expires_at))
+        place, agent = one_line(address), one_line(user_agent)
+        await self._credentials.add_session(Session(claims.token_id, user_id, claims.generation, place, agent, since, until))
         principal = principal_of(user_id, account, TokenSession.of(claims), standing)
         return SignedIn(self._tokens.issue(claims), claims.expires_at, self._token_lifetime_s, principal, account)
 
@@ -486,8 +514,9 @@ class Accounts:
         if principal.token_id is not None:
             await self.change(principal, RevokeTokens(user_id=principal.user_id, by=None, token_id=principal.token_id))
 
-    async def change_password(self, principal: Principal, old: str, new: str) -> None:
-        """Every token issued before ends, this one too. Raises ``BadRequest`` for a wrong old password."""
+    async def change_password(self, principal: Principal, old: str, new: str, *, revoke_keys: bool = True) -> None:
+        """Every token issued before ends, this one too, and every API key unless they are to stay. Raises ``BadRequest`` for a wrong old
+        password."""
         require_password(new)
         self._attempts.count((f"password of {principal.user_id}", GUESSES_OF_ONE_FROM_ONE_PLACE))
         known = await self._credentials.password(principal.user_id)
@@ -499,32 +528,20 @@ class Accounts:
             raise BadRequest("the old password is not right")
         if right:
             await self._credentials.add_password(principal.user_id, await self._hasher.hash(new))
-        await self.change(principal, ChangePassword(user_id=principal.user_id, by=None))
+        await self.change(principal, ChangePassword(user_id=principal.user_id, by=None, revoke_keys=revoke_keys))
 
-    async def reset_password(self, principal: Principal, user_id: UUID, new: str) -> None:
-        """Another person's, by an admin; every token of theirs ends. Raises ``Forbidden``, ``UserNotFound``, ``BadRequest``."""
+    async def reset_password(self, principal: Principal, user_id: UUID, new: str, *, revoke_keys: bool = True) -> None:
+        """Another person's, by an admin; every token of theirs ends, and every API key unless they are to stay.
+
+        Raises ``Forbidden``, ``UserNotFound``, ``BadRequest``.
+        """
+        principal.require_scope({"admin"})
         require_password(new)
         require_admin(await self.account(principal.user_id, fresh=True))
-        command = ChangePassword(user_id=user_id, by=None)
+        command = ChangePassword(user_id=user_id, by=None, revoke_keys=revoke_keys)
         decide(await self.account(user_id, fresh=True), command)  # refused before anything is kept
         await self._credentials.add_password(user_id, await self._hasher.hash(new))
         await self.change(principal, command)
-
-    async def create_api_key(self, principal: Principal, name: str = "") -> str:
-        """The key, shown this once: only its hash is kept."""
-        if len(name) > API_KEY_NAME_CHARACTERS_MAX:
-            raise BadRequest(f"expected a name of at most {API_KEY_NAME_CHARACTERS_MAX} characters, received {len(name)}")
-        key = API_KEY_PREFIX + secrets.token_urlsafe(32)
-        key_id = uuid4()
-        await self._credentials.add_api_key(key_id, principal.user_id, hashlib.sha256(key.encode()).digest())
-        await self.handle(CreateApiKey(user_id=principal.user_id, key_id=key_id, name=name), actor=actor_of(principal))
-        await self.account(principal.user_id, fresh=True)
-        return key
-
-    async def revoke_api_keys(self, principal: Principal) -> None:
-        for key_id in (await self.account(principal.user_id, fresh=True)).api_keys:
-            await self.handle(RevokeApiKey(user_id=principal.user_id, key_id=key_id), actor=actor_of(principal))
-        await self.account(principal.user_id, fresh=True)
 
     async def ticket(self, principal: Principal) -> str:
         """A one-use ticket for a connection that cannot send a header, good for 30 s."""
@@ -558,17 +575,25 @@ class TokenSession(msgspec.Struct, frozen=True):
 
 
 def principal_of(user_id: UUID, account: Account, session: TokenSession, standing: KnownAccount) -> Principal:
+    key = account.api_keys.get(session.api_key_id) if session.api_key_id is not None else None
+    scopes = key.scopes if key is not None else None
     return Principal(
         user_id,
         account.name,
-        account.role,
+        role_within(account.role, scopes),
         account.email,
         session.generation,
-        session.expires_at,
+        key.expires_at if key is not None else session.expires_at,
         session.token_id,
         session.api_key_id,
         standing,
+        scopes,
     )
+
+
+def role_within(role: UserRole, scopes: frozenset[str] | None) -> UserRole:
+    """The role in which a credential with these scopes acts: a higher one than a user's only with the scope ``admin``."""
+    return role if scopes is None or "admin" in scopes or role not in RAISED_ROLES else "user"
 
 
 def with_guard(guard: StreamAppend, _: Account) -> list[StreamAppend]:
@@ -595,6 +620,11 @@ def require_password(password: str) -> None:
     least, most = PASSWORD_CHARACTERS
     if not least <= len(password) <= most:
         raise BadRequest(f"expected a password of {least} to {most} characters, received {len(password)}")
+
+
+def one_line(text: str) -> str:
+    """What a client says of itself, as it may be stored and shown."""
+    return "".join(one if one.isprintable() else " " for one in text[:CLIENT_CHARACTERS_MAX])
 
 
 def normal_email(email: str) -> str:

@@ -38,5 +38,5 @@ def new_chat_id(user_id: UUID, key: CommandKey | None, given: str | None) -> tup
         return new_id(user_id, key, "chat"), None
     chat_id, client_id = bound_id(user_id, given)
     if client_id is None and chat_id.version == DERIVED_VERSION:
-        raise BadRequest("expected a new chat's id as a UUID of another version than 5, which is for ids that the server derives", param="id")
+        raise BadRequest("expected a new chat's id to be no UUID of version 5: the server derives those", param="id")
     return chat_id, client_id

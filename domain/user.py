@@ -4,12 +4,15 @@ Hashes of passwords and keys are not in events, since the log is replayed, expor
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, Final, Literal, assert_never, get_args
 from uuid import UUID
 
 import msgspec
 
+from domain import api_key
+from domain.api_key import API_KEY_TYPES, ApiKey, ApiKeyCreated, ApiKeyFact, ApiKeyRevoked, create_api_key, revoke_api_keys
 from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, UserNotFound
 from domain.event import Actor, Emitted, Event
 from domain.fields import differing
@@ -68,15 +71,6 @@ class PasswordChanged(msgspec.Struct, frozen=True):
     pass
 
 
-class ApiKeyCreated(msgspec.Struct, frozen=True):
-    key_id: UUID
-    name: str
-
-
-class ApiKeyRevoked(msgspec.Struct, frozen=True):
-    key_id: UUID
-
-
 class SettingsChanged(msgspec.Struct, frozen=True):
     """Changed keys only; shallow merge."""
 
@@ -112,8 +106,7 @@ UserFact = (
     | UserDeactivated
     | TokensRevoked
     | PasswordChanged
-    | ApiKeyCreated
-    | ApiKeyRevoked
+    | ApiKeyFact
     | SettingsChanged
     | ChatListed
     | ChatUnlisted
@@ -132,8 +125,7 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
     "user_deactivated": UserDeactivated,
     "tokens_revoked": TokensRevoked,
     "password_changed": PasswordChanged,
-    "api_key_created": ApiKeyCreated,
-    "api_key_revoked": ApiKeyRevoked,
+    **API_KEY_TYPES,
     "settings_changed": SettingsChanged,
     "chat_listed": ChatListed,
     "chat_unlisted": ChatUnlisted,
@@ -142,7 +134,6 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
 }
 
 NAME_CHARACTERS_MAX: Final = 200
-API_KEYS_MAX: Final = 100
 REVOKED_TOKENS_MAX: Final = 1000
 SETTINGS_BYTES_MAX: Final = 256 * 1024
 PROFILE_BYTES_MAX: Final = 64 * 1024
@@ -193,24 +184,33 @@ class RevokeTokens(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
     by: Actor | None
     token_id: UUID | None = None
+    revoke_keys: bool = False  # and every API key
 
 
 class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
-    """The new hash is in the credentials. Every token that was issued before is revoked."""
+    """The new hash is in the credentials. Every token that was issued before is revoked, and every API key unless it is to stay."""
 
     user_id: UUID
     by: Actor | None
+    revoke_keys: bool = True
 
 
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key without a name replaces the one that had none."""
+
     user_id: UUID
     key_id: UUID
     name: str
+    scopes: Collection[str] | None = None  # None: everything that its owner may do
+    expires_at: datetime | None = None
 
 
-class RevokeApiKey(msgspec.Struct, frozen=True, kw_only=True):
+class RevokeApiKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """Revoke all API keys, or with ``key_id`` that one."""
+
     user_id: UUID
-    key_id: UUID
+    by: Actor | None
+    key_id: UUID | None = None
 
 
 class ChangeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,8 +234,8 @@ class MarkUnread(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
 
 
-GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword
-UserCommand = CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | ChangeSettings | MarkRead | MarkManyRead | MarkUnread
+GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword | RevokeApiKeys
+UserCommand = CreateUser | GuardedCommand | CreateApiKey | ChangeSettings | MarkRead | MarkManyRead | MarkUnread
 
 # ---------------------------------------------------------------------------------------------------------------- state
 
@@ -249,7 +249,7 @@ class Account(msgspec.Struct, frozen=True):
     active: bool = False
     generation: int = 0  # counts revocations of all tokens; a token names its generation
     revoked_tokens: frozenset[UUID] = frozenset()  # one by one, since the generation began
-    api_keys: Mapping[UUID, str] = {}
+    api_keys: Mapping[UUID, ApiKey] = {}
     fields: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
     read_versions: IdMap[tuple[str, int]] = IdMap()  # by the stream's uuid: its name, and the version read; 0: marked unread
@@ -271,7 +271,7 @@ def account_to_json(account: Account) -> dict[str, Any]:
         "email": account.email,
         "role": account.role,
         "active": account.active,
-        "api_keys": account.api_keys,
+        "api_keys": {key_id: key.name for key_id, key in account.api_keys.items()},
         "settings": account.settings,
         "read_versions": read_versions,
         **{key: value for key, value in account.fields.items() if key not in Account.__struct_fields__},
@@ -311,18 +311,14 @@ def decide(account: Account, command: UserCommand) -> list[UserEvent]:
             if by is not None and by.id == user_id and account.role == "admin":
                 raise Forbidden("an admin cannot delete their own account: ask another admin")
             return [Event(None, UserDeactivated())]
-        case RevokeTokens(token_id=token_id):
-            return revoke_tokens(account, token_id)
-        case ChangePassword():
-            return [Event(None, PasswordChanged()), Event(None, TokensRevoked())]
-        case CreateApiKey(key_id=key_id, name=name):
-            if key_id in account.api_keys:
-                return []
-            if len(account.api_keys) >= API_KEYS_MAX:
-                raise Forbidden(f"an account holds at most {API_KEYS_MAX} keys: revoke one first")
-            return [Event(None, ApiKeyCreated(key_id, name))]
-        case RevokeApiKey(key_id=key_id):
-            return [Event(None, ApiKeyRevoked(key_id))] if key_id in account.api_keys else []
+        case RevokeTokens(token_id=token_id, revoke_keys=revoke_keys):
+            return [*revoke_tokens(account, token_id), *keys_revoked(account, revoke_keys)]
+        case ChangePassword(revoke_keys=revoke_keys):
+            return [Event(None, PasswordChanged()), Event(None, TokensRevoked()), *keys_revoked(account, revoke_keys)]
+        case CreateApiKey(key_id=key_id, name=name, scopes=scopes, expires_at=expires_at):
+            return [Event(None, fact) for fact in create_api_key(account.api_keys, key_id, name, scopes, expires_at)]
+        case RevokeApiKeys(key_id=key_id):
+            return [Event(None, fact) for fact in revoke_api_keys(account.api_keys, key_id)]
         case ChangeSettings(fields=fields):
             return change_settings(account, fields)
         case MarkRead(stream=stream, version=version):
@@ -371,6 +367,10 @@ def revoke_tokens(account: Account, token_id: UUID | None) -> list[UserEvent]:
     return [Event(None, TokensRevoked(token_id))]
 
 
+def keys_revoked(account: Account, revoke_keys: bool) -> list[UserEvent]:
+    return [Event(None, fact) for fact in revoke_api_keys(account.api_keys, None)] if revoke_keys else []
+
+
 def change_settings(account: Account, fields: Mapping[str, Any]) -> list[UserEvent]:
     changes = differing(account.settings, fields)
     size = len(msgspec.json.encode({**account.settings, **changes}))
@@ -399,7 +399,7 @@ def require_profile(fields: Mapping[str, Any]) -> None:
 # --------------------------------------------------------------------------------------------------------------- evolve
 
 
-def evolve(account: Account, event: UserEvent, _version: int) -> Account:
+def evolve(account: Account, event: UserEvent, version: int) -> Account:
     """The next state. Total: history cannot be refused, so this never raises."""
     match event.data:
         case UserCreated(name=name, email=email, role=role, fields=fields):
@@ -416,14 +416,12 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
             return changed(account, generation=account.generation + 1, revoked_tokens=frozenset[UUID]())
         case TokensRevoked(token_id=token_id):
             return changed(account, revoked_tokens=account.revoked_tokens | {token_id})
-        case ApiKeyCreated(key_id=key_id, name=name):
-            return changed(account, api_keys={**account.api_keys, key_id: name})
-        case ApiKeyRevoked(key_id=key_id):
-            return changed(account, api_keys={one: name for one, name in account.api_keys.items() if one != key_id})
+        case ApiKeyCreated() | ApiKeyRevoked():
+            return changed(account, api_keys=api_key.evolve(account.api_keys, event.data, version))
         case SettingsChanged(fields=fields):
             return changed(account, settings={**account.settings, **fields})
-        case LastReadAt(stream=stream, version=version):
-            return read_until(account, stream, version)
+        case LastReadAt(stream=stream, version=read_version):
+            return read_until(account, stream, read_version)
         case MarkedUnread(stream=stream):
             return read_until(account, stream, 0)
         case PasswordChanged() | ChatListed() | ChatUnlisted() | Emitted():

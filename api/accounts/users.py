@@ -27,6 +27,7 @@ class UserUpdateIn(msgspec.Struct):
     name: Text | None = None
     email: Text | None = None
     password: Text | None = None
+    revoke_keys: bool = True  # with a new password
     profile_image_url: Picture | None = None
 
 
@@ -108,6 +109,7 @@ class UsersController(Controller):
             name=data.name,
             email=data.email,
             password=data.password or None,  # the reference's page sends an empty one for "as it is"
+            revoke_keys=data.revoke_keys,
             fields=profile(profile_image_url=data.profile_image_url),
         )
         return user_of(user_id, account)

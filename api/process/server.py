@@ -79,6 +79,7 @@ class System:
     live: LiveConnections
     reads: ReadReceiptWriter
     seen: LastActiveWriter
+    used: LastActiveWriter
     sockets: WebSockets
     projectors: Sequence[Projector]
     worker: int | None = None  # which of several processes that share an address, from 1
@@ -93,6 +94,7 @@ class System:
         await self.sockets.start()
         self.reads.start()
         self.seen.start()
+        self.used.start()
         for projector in self.projectors:
             projector.start()
         self._memory = asyncio.create_task(self._remember(), name="epoch memory")
@@ -141,6 +143,7 @@ class System:
             async with asyncio.timeout(FAREWELL_S):
                 await self.reads.close()
                 await self.seen.close()
+                await self.used.close()
                 await self.keeper.close()
         projectors = [projector.close() for projector in self.projectors]
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())

@@ -15,6 +15,7 @@ from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 
 from api.request.cors import may_use_cookie
+from api.request.scopes import scopes_for
 from commands.accounts import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
 
@@ -58,7 +59,8 @@ def from_own_page(request: Request[Any, Any, Any]) -> bool:
 async def require_signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A guard: guards run before the body is read, so a caller who is not signed in cannot make the server read or parse one.
 
-    A route that carries ``PUBLIC`` needs no account. Raises ``NotAuthenticated``, ``AccountInactive``, ``Forbidden``.
+    A route that carries ``PUBLIC`` needs no account. Raises ``NotAuthenticated``, ``AccountInactive``, ``Forbidden``, and ``ScopeMissing``
+    for an API key that is not for the route.
     """
     if handler.opt.get(PUBLIC):
         return
@@ -67,7 +69,9 @@ async def require_signed_in(connection: ASGIConnection[Any, Any, Any, Any], hand
     if credential is None:
         raise NotAuthenticated
     accounts: Accounts = connection.app.state.accounts
-    connection.scope["state"][PRINCIPAL] = await accounts.authenticate(credential)
+    principal = await accounts.authenticate(credential)
+    principal.require_scope(scopes_for(request.method, connection.scope["path_template"]))
+    connection.scope["state"][PRINCIPAL] = principal
 
 
 async def provide_any_principal(request: Request[Any, Any, Any]) -> Principal:

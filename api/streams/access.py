@@ -101,7 +101,7 @@ class LiveConnections:
                     if version < at_least or not chat.may_read(principal.user_id):
                         _, chat = await self.chats.state(stream.id)
                 readable = chat.may_read(principal.user_id) or (reads_everything and chat.owner_id is not None)
-                return readable, chat.may_write(principal.user_id)
+                return readable, chat.may_write(principal.user_id) and principal.may("chat")
             case _:
                 return False, False
 

@@ -15,6 +15,7 @@ import structlog
 
 from adapters.delivery.hub import Batch, Segment, Subscription
 from api.request.errors import error_status
+from api.request.scopes import CHAT
 from api.streams.frames import (
     Authenticate,
     Close,
@@ -269,10 +270,12 @@ class Socket:
                 case EndSubscription():
                     self._leave(effect)
                 case SendSignal(stream=stream):
+                    self.principal.require_scope(CHAT)
                     joined = self._joined.get(stream)
                     if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
                         self.context.send_typing(self.principal, effect)
                 case MarkRead(stream=stream, version=version):
+                    self.principal.require_scope(CHAT)
                     self.context.mark_read(self.principal, stream, version)
                 case NoteActive():
                     self.context.note_active(self.principal.user_id)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from api.request.authentication import bearer_of, require_approved
+from api.request.authentication import bearer_of
 from api.request.errors import error_status
 from api.streams.frames import Close, frame
 from api.streams.socket import Receive, Socket
@@ -83,9 +83,7 @@ class WebSockets:
             return await self._context.authenticate(token)
         tickets = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
         if tickets:
-            principal = await self._context.live.accounts.redeem(tickets[0])
-            require_approved(principal)
-            return principal
+            return await self._context.redeem(tickets[0])
         return None
 
     def _origin_allowed(self, headers: dict[str, str]) -> bool:

@@ -1,6 +1,7 @@
 """Accounts on a log: who becomes admin, who is let in, and how soon a process knows that somebody no longer is."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -26,7 +27,9 @@ from commands.accounts import (
     network_of,
     normal_email,
 )
+from commands.api_keys import ApiKeys
 from commands.ports import Appended, AppendRequest
+from commands.sessions import Sessions
 from domain.errors import (
     AccountInactive,
     BadRequest,
@@ -71,7 +74,13 @@ class Process:
         self.credentials = credentials
         self.tickets = tickets
         self.accounts = Accounts(log, credentials, tickets, self.hasher, JwtTokens(SECRET), **options)
+        now = options.get("now", time.time)
+        self.api_keys = ApiKeys(self.accounts, credentials, log, now=now)
+        self.sessions = Sessions(self.accounts, credentials, now=now)
         self._heard = 0
+
+    async def key(self, principal: Principal, *given: Any) -> str:
+        return (await self.api_keys.create(principal, *given))[1]
 
     async def hear(self) -> None:
         """Everything that was committed so far, by whatever process, passes here."""
@@ -439,7 +448,7 @@ async def test_who_is_known_is_authenticated_without_a_query(one: Process) -> No
     process = Process(log, one.credentials, one.tickets)
     await one.sign_up("ada")
     session = await process.accounts.sign_in("ada@example.org", PASSWORD)
-    key = await process.accounts.create_api_key(session.principal)
+    key = await process.key(session.principal)
     await process.accounts.authenticate(key)
     asked = log.asked
     for _ in range(10):
@@ -512,13 +521,13 @@ async def test_a_credential_that_is_none_opens_nothing(one: Process, credential:
 
 async def test_a_key_works_on_every_process_until_it_is_revoked(one: Process, two: Process) -> None:
     ada = await one.sign_up("ada")
-    key = await one.accounts.create_api_key(ada, "laptop")
+    key = await one.key(ada, "laptop")
     caller = await two.accounts.authenticate(key)
     assert (caller.user_id, caller.token_id, caller.expires_at) == (ada.user_id, None, None)
     await one.accounts.change(ada, RevokeTokens(user_id=ada.user_id, by=None))
     await two.hear()
     assert two.accounts.still_valid(caller)  # a key is no token
-    await one.accounts.revoke_api_keys(ada)
+    await one.api_keys.revoke_all(ada, ada.user_id)
     await two.hear()
     assert not two.accounts.still_valid(caller)
     await refused(NotAuthenticated, two.accounts.authenticate(key))
@@ -542,19 +551,19 @@ async def test_a_ticket_opens_once_on_any_process(one: Process, two: Process) ->
 async def test_a_ticket_is_worth_no_more_than_the_session_it_was_made_in(one: Process) -> None:
     ada = await one.sign_up("ada")
     session = await one.accounts.sign_in("ada@example.org", PASSWORD)
-    key = await one.accounts.authenticate(await one.accounts.create_api_key(ada))
+    key = await one.accounts.authenticate(await one.key(ada))
     of_token, of_key = await one.accounts.ticket(session.principal), await one.accounts.ticket(key)
     await one.accounts.sign_out(session.principal)
     await refused(NotAuthenticated, one.accounts.redeem(of_token))
     assert (await one.accounts.redeem(of_key)).api_key_id == key.api_key_id
     of_key = await one.accounts.ticket(key)
-    await one.accounts.revoke_api_keys(ada)
+    await one.api_keys.revoke_all(ada, ada.user_id)
     await refused(NotAuthenticated, one.accounts.redeem(of_key))
 
 
 async def test_no_secret_stands_in_the_log(one: Process) -> None:
     ada = await one.sign_up("ada")
-    key = await one.accounts.create_api_key(ada)
+    key = await one.key(ada)
     ticket = await one.accounts.ticket(ada)
     await one.accounts.change_password(ada, PASSWORD, OTHER_PASSWORD)
     events: Sequence[StoredEvent] = await one.log.read_log(after=0, limit=100)
