@@ -68,6 +68,8 @@ from api.completions.completions import CompletionsController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
 from api.completions.tasks import TasksController
+from api.completions.turns import Turns
+from api.formats.event_json import encode_event
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
@@ -78,7 +80,6 @@ from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
 from api.settings import Settings
 from api.streams.access import LiveConnections
-from api.streams.event_json import encode_event
 from api.streams.http import StreamsController
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
@@ -95,6 +96,7 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
+from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from commands.saving.saver import ChatSaver
 from commands.sessions import Sessions
@@ -270,6 +272,7 @@ async def assemble(
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
     chat_reader = ChatReader(stores.chat_queries, log, blobs, folders, epoch.epoch)
+    list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity.note_active, "activity")
     context = socket_context(
@@ -286,7 +289,7 @@ async def assemble(
         time.monotonic,
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
-    for observer in (accounts.observe, live.observe, runs.observe, *(projector.observe for projector in projectors)):
+    for observer in (accounts.observe, live.observe, runs.observe, list_waits.observe, *(projector.observe for projector in projectors)):
         hub.add_observer(observer)
     return System(
         settings=settings,
@@ -306,6 +309,7 @@ async def assemble(
         completions=Completions(log, blobs, chats, runs, providers, node_id=node_id, clock=time.monotonic),
         providers=providers,
         live=live,
+        list_waits=list_waits,
         reads=reads,
         seen=seen,
         used=used,
@@ -332,7 +336,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     """What the routes work with, by the names of their parameters."""
     log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
     blobs, chat_queries = stores.blobs, stores.chat_queries
-    share_links = ShareLinks(chats, log, chat_queries, reader, system.accounts)
+    share_links = ShareLinks(chats, log, chat_queries, reader, system.list_waits, system.accounts)
     whole_chats = WholeChats(log, blobs, chats)
     return {
         "accounts": system.accounts,
@@ -340,16 +344,16 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
-        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts),
+        "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts, system.list_waits),
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
         "chats": chats,
-        "completions": system.completions,
         "epoch": system.epoch.epoch,
         "folders": system.folders,
         "chat_queries": chat_queries,
         "hub": system.hub,
+        "list_waits": system.list_waits,
         "live": system.live,
         "log": log,
         "models": system.providers,
@@ -361,6 +365,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "runs": system.runs,
         "sessions": Sessions(system.accounts, stores.credentials),
         "share_links": share_links,
+        "turns": Turns(system.completions, chats, chat_queries, blobs, log, system.hub, system.live, system.epoch.epoch),
         "user_list": stores.user_list,
         "whole_chats": whole_chats,
         "whole_lists": WholeLists(chat_queries, log, reader, stores.user_list),

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from commands.folders import FolderTrees
-from commands.positions import require_position
+from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from domain.folder import Folders, folder_ids_named
 from projections.ports import ChatFilter, ChatQueries, ListedChat
@@ -27,11 +27,13 @@ class ListItem(NamedTuple):
 class ChatLists:
     """The lists of all users, the chat that changed last first.
 
-    ``at_least``, a position: wait until the list holds what happened until then. Raises ``ProjectionBehind`` if it does not in time.
+    ``at_least``, a position: wait until the list holds what happened until then. It always waits for the reader's own events, within a
+    bound. Raises what ``ListWaits.wait`` raises.
     """
 
-    def __init__(self, chat_queries: ChatQueries, folders: FolderTrees, receipts: ReadReceipts) -> None:
+    def __init__(self, chat_queries: ChatQueries, folders: FolderTrees, receipts: ReadReceipts, waits: ListWaits) -> None:
         self._chat_queries = chat_queries
+        self._waits = waits
         self._folders = folders
         self._receipts = receipts
 
@@ -58,28 +60,28 @@ class ChatLists:
         chosen = filter_of(search, folders)
         if search.phrases is None:
             return await self._list_chats(user_id, chosen, folders, offset, limit, at_least)
-        await require_position(self._chat_queries, at_least)
+        has_waited = await self._waits.wait(user_id, at_least)
         hits = await self._chat_queries.search(user_id, search.phrases, chosen, offset=offset, limit=limit)
-        items = await self._list_items(user_id, [hit.chat for hit in hits], folders, fresh=at_least is not None)
+        items = await self._list_items(user_id, [hit.chat for hit in hits], folders, fresh=has_waited)
         return [item._replace(snippet=hit.snippet, message_id=hit.message_id) for item, hit in zip(items, hits, strict=True)]
 
     async def archived_count(self, user_id: UUID, at_least: int | None) -> int:
-        await require_position(self._chat_queries, at_least)
+        await self._waits.wait(user_id, at_least)
         return await self._chat_queries.archived_count(user_id)
 
     async def tags(self, user_id: UUID, at_least: int | None) -> Sequence[str]:
         """The names of all tags on this person's chats."""
-        await require_position(self._chat_queries, at_least)
+        await self._waits.wait(user_id, at_least)
         return await self._chat_queries.tags(user_id)
 
     async def _list_chats(
         self, user_id: UUID, chosen: ChatFilter, folders: Folders, offset: int, limit: int, at_least: int | None
     ) -> list[ListItem]:
-        await require_position(self._chat_queries, at_least)
+        has_waited = await self._waits.wait(user_id, at_least)
         if chosen.folder_ids is None:
             chosen = msgspec.structs.replace(chosen, folder_ids=frozenset(folders.by_id))
         chats = await self._chat_queries.listed(user_id, chosen, offset=offset, limit=limit)
-        return await self._list_items(user_id, chats, folders, fresh=at_least is not None)
+        return await self._list_items(user_id, chats, folders, fresh=has_waited)
 
     async def _list_items(self, user_id: UUID, chats: Sequence[ListedChat], folders: Folders, *, fresh: bool) -> list[ListItem]:
         read_at = await self._receipts.last_read_at(user_id, chats, fresh=fresh)

@@ -10,7 +10,7 @@ from commands.deleting import delete_chat
 from commands.folders import FolderTrees
 from commands.generation.runs import Runs
 from commands.ports import Appended, EventLog
-from commands.positions import require_position
+from commands.positions import require_projected
 from domain.chat.commands import ArchiveChat, MoveChat
 from domain.errors import ChatNotFound, ConcurrencyConflict
 from domain.event import Actor
@@ -76,7 +76,7 @@ class OwnChats:
 
     async def _for_each(self, actor: Actor, chosen: ChatFilter, act: Callable[[UUID], Awaitable[None]]) -> None:
         """``act`` on each chosen chat as of now or later, however many, the one that changed last last. A chat that is gone is left out."""
-        await require_position(self._chat_queries, await self._log.head())
+        await require_projected(self._chat_queries, await self._log.head())
         after = 0
         while True:
             page = await self._chat_queries.own(actor.id, chosen, after=after, limit=OWN_CHATS_PAGE)

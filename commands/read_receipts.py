@@ -10,7 +10,7 @@ import structlog
 from commands.accounts import Accounts, Principal, actor_of
 from commands.chat_reader import ChatReader
 from commands.ports import Appended, CommandKey, EventLog
-from commands.positions import require_position
+from commands.positions import require_projected
 from domain.errors import StenographError
 from domain.event import Actor
 from domain.stream import Stream, chat_stream
@@ -51,7 +51,7 @@ class ReadReceipts:
 
     async def mark_all_read(self, principal: Principal) -> None:
         """Mark every chat in the person's list as read, also archived chats and those that others share."""
-        await require_position(self._chat_queries, await self._log.head())
+        await require_projected(self._chat_queries, await self._log.head())
         account = await self._accounts.account(principal.user_id, fresh=True)
         offset = 0
         while True:

@@ -8,7 +8,7 @@ from commands.accounts import Accounts, Principal
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.ports import Appended, Claim, CommandKey, EventLog
-from commands.positions import require_position
+from commands.positions import ListWaits, require_projected
 from domain.chat.state import Chat
 from domain.errors import ChatNotFound
 from domain.event import Actor
@@ -24,11 +24,14 @@ SHARES_MAX: Final = 10_000  # of a list without pages
 class ShareLinks:
     """All share links. ``actor`` is the owner of the chat; others get ``ChatNotFound``."""
 
-    def __init__(self, chats: Chats, log: EventLog, chat_queries: ChatQueries, reader: ChatReader, accounts: Accounts) -> None:
+    def __init__(
+        self, chats: Chats, log: EventLog, chat_queries: ChatQueries, reader: ChatReader, waits: ListWaits, accounts: Accounts
+    ) -> None:
         self._chats = chats
         self._accounts = accounts
         self._log = log
         self._chat_queries = chat_queries
+        self._waits = waits
         self._reader = reader
 
     async def share(self, actor: Actor, chat_id: UUID, key: CommandKey | None) -> tuple[ShareLink, Appended]:
@@ -51,15 +54,16 @@ class ShareLinks:
 
     async def unshare_all(self, actor: Actor) -> None:
         """End all links to chats of this person."""
-        for one in await self.list_links(actor.id, offset=0, limit=SHARES_MAX, at_least=await self._log.head()):
+        await require_projected(self._chat_queries, await self._log.head())
+        for one in await self.list_links(actor.id, offset=0, limit=SHARES_MAX, at_least=None):
             try:
                 await self._chats.handle(RemoveShareLink(chat_id=one.chat_id, by=actor.id), actor=actor)
             except ChatNotFound:
                 continue  # deleted meanwhile, and its link with it
 
     async def list_links(self, user_id: UUID, *, offset: int, limit: int, at_least: int | None) -> Sequence[SharedChat]:
-        """The person's chats that have a link, the one shared last first. Raises ``ProjectionBehind``: see ``require_position``."""
-        await require_position(self._chat_queries, at_least)
+        """The person's chats that have a link, the one shared last first. Raises what ``ListWaits.wait`` raises."""
+        await self._waits.wait(user_id, at_least)
         return await self._chat_queries.shared(user_id, offset=offset, limit=limit)
 
     async def link_of(self, owner_id: UUID, chat_id: UUID) -> ShareLink | None:

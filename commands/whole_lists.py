@@ -6,7 +6,7 @@ from uuid import UUID
 
 from commands.chat_reader import ChatReader
 from commands.ports import EventLog, UserList
-from commands.positions import require_position
+from commands.positions import require_projected
 from projections.chat import ChatView
 from projections.ports import ALL, ChatFilter, ChatQueries
 
@@ -25,7 +25,7 @@ class WholeLists:
 
     async def require_current(self) -> None:
         """Wait until lists hold everything that is in the log now. Raises ``ProjectionBehind``."""
-        await require_position(self._chat_queries, await self._log.head())
+        await require_projected(self._chat_queries, await self._log.head())
 
     async def of_user(self, user_id: UUID, chosen: ChatFilter = ALL) -> AsyncIterator[tuple[UUID, ChatView]]:
         """The person's own chats, the one that changed last first."""

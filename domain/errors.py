@@ -345,7 +345,10 @@ class CursorGone(Refusal):
 
     def __init__(self, cursor: str, *, epoch: UUID, head: int) -> None:
         self.cursor, self.epoch, self.head = cursor, epoch, head
-        super().__init__(f"cursor {cursor[:100]!r} is not of this history, which is at {epoch}:{head}")
+        if cursor.startswith(f"{epoch}:"):
+            super().__init__(f"cursor {cursor[:100]!r} is above the head, {epoch}:{head}")
+        else:
+            super().__init__(f"cursor {cursor[:100]!r} is of another epoch than this log, which is at {epoch}:{head}")
 
 
 class ImportRefused(Refusal):

@@ -103,6 +103,22 @@ def test_no_two_modules_import_each_other() -> None:
     assert needs == {}
 
 
+@pytest.mark.parametrize("package", ["api", "commands", "adapters"])
+def test_no_two_rooms_import_each_other(package: str) -> None:
+    """A room is a folder below a package: what two of them share lies in a third, or beside them."""
+    needs: dict[str, set[str]] = {}
+    for module in MODULES:
+        match module.parts:
+            case (top, room, _, *_) if top == package:
+                others = {
+                    source.split(".")[1] for source, _ in imports_of(module) if source.startswith(f"{package}.") and source.count(".") > 1
+                }
+                needs.setdefault(room, set()).update(others - {room})
+    while ends := {room for room, needed in needs.items() if not needed & needs.keys()}:
+        needs = {room: needed for room, needed in needs.items() if room not in ends}
+    assert needs == {}
+
+
 @pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) != "adapters"], ids=str)
 def test_no_decision_hangs_on_the_name_or_the_text_of_an_exception(module: Path) -> None:
     """An error is told apart by its class, which an adapter raises: its name and its words are the driver's to change."""

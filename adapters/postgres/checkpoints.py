@@ -9,7 +9,6 @@ from adapters.postgres.query_reader import QueryReader
 from domain.errors import LogUnavailable
 
 REACHED: Final = text("projections_reached")
-LOG_HEAD: Final = text("log_head")
 LOOK_S: Final = 0.01  # between two looks at the checkpoints that somebody waits for
 
 
@@ -24,9 +23,6 @@ class Checkpoints:
 
     async def reached(self, position: int, timeout_s: float) -> bool:
         """Whether all of them hold everything up to ``position`` within ``timeout_s``. Raises ``LogUnavailable``."""
-        rows = await self._reader.fetch(LOG_HEAD)
-        if not rows or rows[0]["position"] < position:
-            return False  # there is no such position yet
         if await self._position() >= position:
             return True
         waiter = asyncio.get_running_loop().create_future()

@@ -31,8 +31,8 @@ PART = re.compile(r"_\d+_of_\d+$")  # of a replay
 MIGRATION_NAME = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 
 LOCK_TABLE: Final = text("lock_table_exclusively")
-DROP_SCHEMA: Final = text("drop_schema")
 CREATE_SCHEMA: Final = text("create_schema")
+DROP_SCHEMA: Final = text("drop_schema")
 GRANT_SCHEMA: Final = text("grant_schema")
 GRANT_TABLES: Final = text("grant_tables")
 DROP_ROUTINE: Final = text("drop_routine")
@@ -181,7 +181,7 @@ def drop_projection(connection: "psycopg.Connection[Any]", name: str) -> None:
     """The tables of a projection, or of a replay of one, that this version does not know."""
     _queries.hold_projection(connection, name=name)
     schema = sql.Identifier(schema_of(PART.sub("", name)))
-    connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+    connection.execute(sql.SQL(DROP_SCHEMA).format(schema=schema))
     _queries.forget_projection(connection, name=name)
 
 

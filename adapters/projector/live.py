@@ -215,7 +215,7 @@ class Projector:
         writer = self._writer = Writer(connection, self._projections, self._owner, self._lease_s, size=self._size)
         try:
             while True:
-                is_owner = await writer.take()
+                is_owner = await writer.acquire()
                 await self._look(writer, connection)
                 if not is_owner:
                     self.retry = None
@@ -232,7 +232,7 @@ class Projector:
                     self.standings[name].failure = str(poisoned)
         finally:
             with contextlib.suppress(Exception):  # a lease that is not given back runs out
-                await writer.leave()
+                await writer.release()
 
     async def _look(self, writer: Writer, connection: "psycopg.AsyncConnection[Any]") -> None:
         """Where all of them are, also those that this process may not write."""
@@ -268,7 +268,7 @@ class Projector:
             # Those that were paused, failed, or written by another process may be free now; those that are held may have been paused.
             if time.monotonic() > look_s or not self._news.is_set():
                 before = [one.name for one in writer.held]
-                if not await writer.take() or [one.name for one in writer.held] != before:
+                if not await writer.acquire() or [one.name for one in writer.held] != before:
                     raise CheckpointMoved
                 look_s = time.monotonic() + self._lease_s / 3
 

@@ -12,7 +12,7 @@ from psycopg import errors, sql
 
 from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
-from adapters.projector.replay import DATABASE_FAILURES, FORGET_REPLAYS, LEASE_S, Busy, Done, Replay, ReplayFailed, replay
+from adapters.projector.replay import DATABASE_FAILURES, DROP_SCHEMA, FORGET_REPLAYS, LEASE_S, Busy, Done, Replay, ReplayFailed, replay
 from adapters.projector.writer import described
 from projections.projection import Projection
 
@@ -21,6 +21,8 @@ SWAP_ATTEMPTS_MAX: Final = 5
 SUFFIX: Final = "_rebuild"
 
 LOCK_PROJECTION: Final = text("lock_projection")
+LOCK_TABLE: Final = text("lock_table_exclusively")
+RENAME_SCHEMA: Final = text("rename_schema")
 TABLES: Final = text("projection_tables")
 PUT_IN_PLACE: Final = text("put_projection_in_place")
 
@@ -85,12 +87,12 @@ async def swap(dsn: str, names: Sequence[str], built: Replay) -> Rebuilt:
         # In this order, as readers take them, so that neither holds what the other waits for.
         for name in names:
             for (table,) in await (await connection.execute(TABLES, (schema_of(name),))).fetchall():
-                lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema_of(name), table))
+                lock = sql.SQL(LOCK_TABLE).format(table=sql.Identifier(schema_of(name), table))
                 await connection.execute(lock.as_string())
         for name in names:
             old, new = sql.Identifier(schema_of(name)), sql.Identifier(schema_of(name + SUFFIX))
-            for statement in ("DROP SCHEMA {old} CASCADE", "ALTER SCHEMA {new} RENAME TO {old}"):
-                await connection.execute(sql.SQL(statement).format(old=old, new=new).as_string())
+            await connection.execute(sql.SQL(DROP_SCHEMA).format(schema=old).as_string())
+            await connection.execute(sql.SQL(RENAME_SCHEMA).format(schema=new, name=old).as_string())
             await connection.execute(PUT_IN_PLACE, (name, position, projection_sha256(name)))
             await connection.execute(FORGET_REPLAYS, (name + SUFFIX,))
     return Rebuilt(position, built.events, all(one == position for one in live.values()), differing)

@@ -24,7 +24,7 @@ from adapters.garbage_collection import collect_rarely
 from adapters.postgres.migrate import create_projection, projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projector.checkpoints import listed
-from adapters.projector.writer import PASSING, BatchSize, CheckpointMoved, Partition, Writer, connect, described
+from adapters.projector.writer import CONFIGURE_SESSION, PASSING, BatchSize, CheckpointMoved, Partition, Writer, connect, described
 from projections.projection import Projection
 
 BATCH_EVENTS: Final = 5_000
@@ -39,8 +39,9 @@ LOOK_S: Final = 0.1  # between two looks at the processes
 REPLAYS: Final = text("replays")
 BEGIN_REPLAY: Final = text("begin_replay")
 FORGET_REPLAYS: Final = text("forget_replays")
+DROP_SCHEMA: Final = text("drop_schema")
 FOR_READERS: Final = b"-- For readers:\n"  # in the file of a projection's tables: what follows is made last
-INDEX_MEMORY: Final = "SET maintenance_work_mem TO '128MB'"
+INDEX_MEMORY: Final = "128MB"
 
 
 class Busy(Exception):
@@ -103,7 +104,7 @@ class Replay:
             for partition in self._partitions:
                 partition.end_process()
         for partition in self._partitions:
-            if not await partition.writer.take():
+            if not await partition.writer.acquire():
                 raise CheckpointMoved
 
     async def _catch_up(self, partition: "Running", until: int | None) -> None:
@@ -135,7 +136,7 @@ class Replay:
             if not indexes:
                 continue
             async with await connect(self._dsn, [schema_of(projection.name + self._suffix)], role=None) as connection:
-                await connection.execute(INDEX_MEMORY, prepare=False)
+                await connection.execute(CONFIGURE_SESSION, (["maintenance_work_mem"], [INDEX_MEMORY]))
                 await connection.execute(indexes, prepare=False)
 
 
@@ -159,7 +160,7 @@ class Running:
         schemas = [schema_of(projection.name + self._suffix) for projection in self._projections]
         self._connection = await connect(self._dsn, schemas, role=None)
         self.writer = writer_of(self._connection, self._projections, self._suffix, self._owner, self._partition, self._size)
-        await self.writer.take()
+        await self.writer.acquire()
         return len(self.writer.held) == len(self._projections)
 
     async def reconnect(self) -> None:
@@ -173,7 +174,7 @@ class Running:
 
     async def close(self) -> None:
         with contextlib.suppress(*PASSING):  # one that was cut off: its lease runs out
-            await self.writer.leave()
+            await self.writer.release()
         await self._disconnect()
 
     async def _disconnect(self) -> None:
@@ -235,7 +236,7 @@ def run_partition(
         schemas = [schema_of(projection.name + suffix) for projection in projections]
         async with await connect(dsn, schemas, role=None) as connection:
             writer = writer_of(connection, projections, suffix, owner, partition)
-            await writer.take()
+            await writer.acquire()
             if len(writer.held) == len(projections):
                 while writer.position < until and os.getppid() == beginner:
                     await writer.advance(BATCH_EVENTS, until)
@@ -308,5 +309,5 @@ def drop(dsn: str, projections: Sequence[Projection], suffix: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction(), psycopg.RawCursor(connection) as cursor:
         for name in (projection.name + suffix for projection in projections):
             if cursor.execute(REPLAYS, (name,)).fetchone() is not None:
-                connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema_of(name))))
+                connection.execute(sql.SQL(DROP_SCHEMA).format(schema=sql.Identifier(schema_of(name))))
                 cursor.execute(FORGET_REPLAYS, (name,))

@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 from asyncpg.pgproto.pgproto import UUID as FastUUID
-from psycopg import errors, pq, sql
+from psycopg import errors, pq
 from psycopg.adapt import Dumper, Loader
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.string import ByteaBinaryLoader
@@ -34,6 +34,7 @@ TAKE: Final = text("take_projection")
 LEAVE: Final = text("leave_projection")
 READ: Final = text("read_for_projection")
 LOG_HEAD: Final = text("log_head")
+CONFIGURE_SESSION: Final = text("configure_session")
 
 PIPED_EVENTS_MAX: Final = 100  # of a batch: beyond it the rows are many, and COPY pays
 BATCH_EVENTS_MAX: Final = 5_000
@@ -120,12 +121,9 @@ async def connect(dsn: str, schemas: Sequence[str], *, role: str | None = APP_RO
         connection.adapters.register_loader("json", ByteaBinaryLoader)  # JSON is bytes: what is stored is not decoded here
         connection.adapters.register_loader("uuid", _UuidLoader)
         connection.adapters.register_dumper(FastUUID, _UuidDumper)
-        if role is not None:
-            await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)).as_string())
-        path = sql.SQL(", ").join(map(sql.Identifier, [*schemas, "public"]))
-        await connection.execute(sql.SQL("SET search_path TO {}").format(path).as_string())
-        for setting, value in SETTINGS.items():
-            await connection.execute(sql.SQL("SET {} TO {}").format(sql.Identifier(setting), sql.Literal(value)).as_string())
+        path = ", ".join(f'"{schema}"' for schema in [*schemas, "public"])
+        settings = {"role": role or "none", "search_path": path, **SETTINGS}
+        await connection.execute(CONFIGURE_SESSION, (list(settings), list(settings.values())))
     except BaseException:
         await connection.close()
         raise
@@ -222,7 +220,7 @@ class Writer:
         """Where the one is that is furthest behind of those that this process may write."""
         return min((one.position for one in self.held), default=0)
 
-    async def take(self) -> bool:
+    async def acquire(self) -> bool:
         """Whether this process may write some of them now: those are ``held``. Renews the leases of those that it may write already."""
         held = []
         for one in self.checkpoints:
@@ -233,7 +231,7 @@ class Writer:
         self.held = held
         return bool(held)
 
-    async def leave(self) -> None:
+    async def release(self) -> None:
         for one in self.checkpoints:
             await self._connection.execute(LEAVE, (one.name, self._owner))
 

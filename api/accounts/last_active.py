@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 
-from api.process.periodic import Periodic
+from api.periodic import Periodic
 from domain.errors import StenographError
 
 logger = structlog.get_logger("activity")

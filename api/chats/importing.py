@@ -46,6 +46,7 @@ class ImportedOut(msgspec.Struct):
     archived: bool
     folder_id: UUID | None
     meta: dict[str, Any]
+    notes: list[str]  # what could not be kept as it was
 
 
 class ImportController(Controller):
@@ -89,6 +90,16 @@ async def import_out(log: EventLog, one: Prepared, outcome: Added | ImportRefuse
     chat = one.chat
     version = len(one.events) if outcome.outcome == "imported" else await log.version(chat_stream(chat.chat_id))
     position = outcome.position or await log.head()
+    meta = {"tags": list(chat.tags)}
     return ImportedOut(
-        chat.chat_id, chat.title, version, position, outcome.outcome, chat.pinned, chat.archived, chat.folder_id, {"tags": list(chat.tags)}
+        chat.chat_id,
+        chat.title,
+        version,
+        position,
+        outcome.outcome,
+        chat.pinned,
+        chat.archived,
+        chat.folder_id,
+        meta,
+        list(chat.notes),
     )

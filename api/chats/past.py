@@ -8,8 +8,8 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from api.formats.event_json import encode_event
 from api.request.caller import Caller
-from api.streams.event_json import encode_event
 from commands.chat_reader import ChatReader
 from projections.chat import message_for_wire
 

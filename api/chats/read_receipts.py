@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.chats.chat import CommandOut
-from api.process.periodic import Periodic
+from api.periodic import Periodic
 from api.request.caller import Caller
 from commands.accounts import Principal
 from commands.read_receipts import ReadReceipts

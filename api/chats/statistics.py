@@ -13,7 +13,7 @@ from litestar.response import Stream
 
 from api.request.caller import Caller
 from commands.chat_reader import ChatReader
-from commands.positions import require_position
+from commands.positions import ListWaits
 from projections.ports import ChatQueries
 from projections.statistics import CountedChat, Statistics, counted_chat, statistics
 
@@ -98,12 +98,13 @@ class StatisticsController(Controller):
         self,
         caller: NamedDependency[Caller],
         chat_queries: NamedDependency[SkipValidation[ChatQueries]],
+        list_waits: NamedDependency[ListWaits],
         items_per_page: PageSize = PAGE_CHATS,
         page: PageNumber = 1,
         at_least: FromQuery[int | None] = None,
     ) -> UsageListOut:
         """Models, lengths and times of one's chats, newest first. One without messages counts in ``total`` only."""
-        await require_position(chat_queries, at_least)
+        await list_waits.wait(caller.user_id, at_least)
         found, total = await chat_queries.counted(caller.user_id, offset=(page - 1) * items_per_page, limit=items_per_page)
         return UsageListOut([usage_out(one, statistics(one)) for one in found if one.messages], total)
 
@@ -112,13 +113,14 @@ class StatisticsController(Controller):
         self,
         caller: NamedDependency[Caller],
         chat_queries: NamedDependency[SkipValidation[ChatQueries]],
+        list_waits: NamedDependency[ListWaits],
         updated_at: Seconds = None,
         page: PageNumber = 1,
         stream: FromQuery[bool] = False,
         at_least: FromQuery[int | None] = None,
     ) -> ExportOut | Stream:
         """The same by message, without a word of them. ``updated_at``: only what changed after it; ``stream``: all, a chat a line."""
-        await require_position(chat_queries, at_least)
+        await list_waits.wait(caller.user_id, at_least)
         since = datetime.fromtimestamp(updated_at, UTC) if updated_at is not None else None
         if stream:
             headers = {"content-disposition": f'attachment; filename="chat-stats-export-{caller.user_id}.jsonl"'}

@@ -215,6 +215,10 @@ def report(summary: Any, broken: list[str]) -> None:
         click.secho(str(refusal), fg="red", err=True)
     if summary.refused > REFUSALS_SHOWN:
         click.secho(f"… and {summary.refused - REFUSALS_SHOWN:,} more.", fg="red", err=True)
+    for note in summary.notes[:REFUSALS_SHOWN]:
+        click.secho(note, fg="yellow", err=True)
+    if len(summary.notes) > REFUSALS_SHOWN:
+        click.secho(f"… and {len(summary.notes) - REFUSALS_SHOWN:,} more such notes.", fg="yellow", err=True)
     chats = "chat" if summary.imported == 1 else "chats"
     click.echo(
         f"{summary.imported:,} {chats} imported ({summary.events:,} events), {summary.there:,} were there already, "

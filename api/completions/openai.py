@@ -5,27 +5,17 @@ Source: https://platform.openai.com/docs/api-reference. Refusals have OpenAI's s
 
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import UUID
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, SkipValidation
 
-from adapters.delivery.hub import Hub
-from api.completions.answering import answer
-from api.completions.completions import turn_of
+from api.completions.turns import Turns
 from api.request.caller import Caller
-from api.streams.access import LiveConnections
-from api.streams.sse import PING_S
-from api.streams.tailing import tail_stream
 from commands.accounts import Principal
-from commands.chats import Chats
-from commands.generation.completion import Completions, Models
-from commands.ports import Blobs, EventLog
+from commands.generation.completion import Models
 from commands.providers import Model
 from domain.errors import BadRequest, ModelNotFound
-from domain.stream import chat_stream
-from projections.ports import ChatQueries
 
 # What this server says to the provider itself. Everything else goes there as it is.
 OWN_KEYS: Final = frozenset({"model", "messages", "stream", "stream_options", "n"})
@@ -63,20 +53,10 @@ class OpenAIController(Controller):
         data: JSONBody[dict[str, Any]],
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
-        completions: NamedDependency[Completions],
-        chats: NamedDependency[Chats],
-        chat_queries: NamedDependency[SkipValidation[ChatQueries]],
-        log: NamedDependency[SkipValidation[EventLog]],
-        blobs: NamedDependency[SkipValidation[Blobs]],
-        hub: NamedDependency[Hub],
-        live: NamedDependency[SkipValidation[LiveConnections]],
-        epoch: NamedDependency[UUID],
+        turns: NamedDependency[Turns],
     ) -> Response[Any]:
         """As OpenAI answers. Logged like any other turn, in a chat of its own that is in nobody's list."""
         if not data.get("messages"):
             raise BadRequest("expected at least one message", param="messages")
         own = {name: value for name, value in data.items() if name not in CHAT_KEYS}
-        turn = await turn_of(own, caller.principal, chats, chat_queries, blobs, own_keys=OWN_KEYS)
-        started = await completions.begin(turn, caller.actor, caller.key)
-        events = tail_stream(hub, log, live, caller.principal, chat_stream(started.chat_id), started.version, idle_s=PING_S)
-        return await answer(request, started, own, events, epoch)
+        return await turns.answer(request, caller, await turns.begin(own, caller, own_keys=OWN_KEYS), own)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from adapters.shared_memory import SharedMemory
-from api.process.periodic import Periodic
+from api.periodic import Periodic
 from api.process.supervisor import Worker
 
 PUBLISH_EVERY_S: Final = 1.0

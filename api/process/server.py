@@ -31,6 +31,7 @@ from commands.folders import FolderTrees
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, Tickets, UserList
+from commands.positions import ListWaits
 from domain.errors import LogUnavailable
 from projections.ports import ChatQueries
 
@@ -77,6 +78,7 @@ class System:
     completions: Completions
     providers: Providers
     live: LiveConnections
+    list_waits: ListWaits
     reads: ReadReceiptWriter
     seen: LastActiveWriter
     used: LastActiveWriter

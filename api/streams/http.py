@@ -12,10 +12,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from adapters.delivery.hub import Hub
+from api.formats.event_json import encode_event
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
-from api.streams.event_json import encode_event
-from api.streams.sse import PING_S as PING_S  # where it was before; api/completions.py takes it from here
 from api.streams.sse import event_stream, sse_response
 from api.streams.tailing import StreamTail
 from commands.accounts import Principal

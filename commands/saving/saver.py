@@ -1,7 +1,7 @@
 """Saves a whole chat that a client has changed: merged by message with what the server has, never in its place (docs/decisions/0012)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,7 +12,18 @@ from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.references import THREAD_MESSAGES, resolve_blobs
 from commands.saving.saved_chat import SavedChat, changed_chat_settings, current_message, own_keys
-from domain.chat.commands import AddMessage, ChatCommand, ConfigureChat, EditMessage, ExpectUnchanged, RateMessage, RenameChat, SelectBranch
+from domain.chat.commands import (
+    AddMessage,
+    ChatCommand,
+    ConfigureChat,
+    CreateChat,
+    EditMessage,
+    ExpectUnchanged,
+    RateMessage,
+    RenameChat,
+    SelectBranch,
+    TagChat,
+)
 from domain.chat.state import Chat, MessageNode
 from domain.codec import decode_actor
 from domain.errors import (
@@ -79,6 +90,28 @@ class ChatSaver:
                 continue
             return SaveResult(appended, msgspec.json.decode(appended.answer, type=list[UUID]) if appended.repeated else list(merged.kept))
         raise AssertionError  # the last attempt returned or raised
+
+    async def create(
+        self, actor: Actor, chat: CreateChat, saved: SavedChat | None, tags: Sequence[str], key: CommandKey | None
+    ) -> Appended:
+        """Make a chat with the messages and tags that a client brings along, in one append.
+
+        Raises ``ChatExists``, and ``BadRequest`` where the messages are no tree.
+        """
+        by, chat_id = actor.id, chat.chat_id
+        commands: list[ChatCommand] = [chat, *(TagChat(chat_id=chat_id, by=by, name=name, present=True) for name in tags)]
+        if saved is not None:
+            merged = merge(saved.messages, {}, being_written=frozenset(), deleted={}, read={})
+            for one in merged.additions:
+                commands.append(await self._addition(by, chat_id, one))
+                if is_rating(rating := one.message.get("annotation", {})):
+                    commands.append(
+                        RateMessage(chat_id=chat_id, by=by, message_id=one.id, rating=rating["rating"], comment=rating.get("comment"))
+                    )
+            added = [one.id for one in merged.additions]
+            if saved.current_id in added and saved.current_id != added[-1]:
+                commands.append(SelectBranch(chat_id=chat_id, by=by, message_id=saved.current_id))
+        return await self._chats.handle_all(commands, actor=actor, key=key)
 
     async def _writable(self, actor: Actor, chat_id: UUID) -> Chat:
         _, chat = await self._chats.state(chat_id, generations=True)

@@ -79,6 +79,9 @@ LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
 -- name: drop_schema!
 DROP SCHEMA IF EXISTS {schema} CASCADE;
 
+-- name: rename_schema!
+ALTER SCHEMA {schema} RENAME TO {name};
+
 -- name: create_schema!
 CREATE SCHEMA {schema};
 

@@ -72,6 +72,10 @@ INSERT INTO projections (name, sha256) VALUES ($1, $2);
 -- Until the end of the transaction its checkpoint stands still: whoever would move it waits.
 SELECT position FROM projections WHERE name = $1 FOR UPDATE;
 
+-- name: configure_session
+-- Settings of the session, in this order: the role first.
+SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS setting (name, value);
+
 -- name: bound_lock_waits
 SELECT set_config('lock_timeout', $1, true);
 

@@ -87,7 +87,7 @@ class World:
         projections = (ChatList(), ChatSearch(), ChatTree())
         self.connection = await connect(self.dsn, [schema_of(one.name) for one in projections])
         self.build = Writer(self.connection, projections, uuid4(), 3600)
-        assert await self.build.take()
+        assert await self.build.acquire()
 
     async def append(self, events: Any) -> UUID:
         chat_id = uuid4()

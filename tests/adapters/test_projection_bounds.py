@@ -55,13 +55,13 @@ async def append(log: PostgresLog, events: Sequence[Event[Any]], chat_id: UUID |
 async def project(dsn: str, log: PostgresLog, events_max: int, projections: Sequence[Projection] = ALL) -> None:
     async with await connect(dsn, [schema_of(one.name) for one in projections]) as connection:
         made = Writer(connection, projections, uuid4(), 60)
-        assert await made.take()
+        assert await made.acquire()
         head = await log.head()
         try:
             while made.position < head:
                 await made.advance(events_max, head)
         finally:
-            await made.leave()
+            await made.release()
 
 
 def one(dsn: str, query: str) -> Any:
@@ -146,7 +146,7 @@ async def test_large_keys_of_a_chat_are_not_stored_again_with_each_change(databa
     stored: dict[int, int] = {}
     connection = await connect(database, [schema_of(name) for name in NAMES])
     made = Writer(connection, ALL, uuid4(), 60)
-    assert await made.take()
+    assert await made.acquire()
     while made.position < await log.head():
         await made.advance(1, await log.head())
         rows = await (await connection.execute("SELECT fields_version, fields_bytes FROM chat_heads")).fetchall()

@@ -166,16 +166,16 @@ async def test_an_owner_that_was_thought_dead_moves_nothing(database: str, log: 
     await talk(log)
     head = await log.head()
     async with build_of(database, lease_s=2) as late, build_of(database) as next_one:
-        assert await late.take()
-        assert not await next_one.take()
+        assert await late.acquire()
+        assert not await next_one.acquire()
         await asyncio.sleep(2.1)
-        assert await next_one.take()
+        assert await next_one.acquire()
         with pytest.raises(CheckpointMoved):
             await late.advance(100, head)
         await next_one.advance(100, head)
         with pytest.raises(CheckpointMoved):
             await late.advance(100, head)
-        assert not await late.take()
+        assert not await late.acquire()
     await assert_right(database)
 
 
@@ -187,7 +187,7 @@ async def test_an_owner_that_hangs_in_the_middle_of_a_batch_holds_nobody_up_for_
     await talk(log)
     connection = await connect(database, [schema_of(name) for name in NAMES])
     hung = Writer(connection, ALL, uuid4(), 0.1)
-    assert await hung.take()
+    assert await hung.acquire()
     await connection.execute("BEGIN")
     await connection.execute("UPDATE projections SET position = 3")
     projector = Projector(database, ALL, uuid4(), lease_s=0.3)
@@ -203,7 +203,7 @@ async def test_tables_of_another_version_are_not_written(database: str, log: Pos
     with psycopg.connect(database, autocommit=True) as newer:
         newer.execute("UPDATE projections SET sha256 = 'another'")
     async with build_of(database) as older:
-        assert not await older.take()
+        assert not await older.acquire()
 
 
 async def test_whoever_runs_the_server_is_told_that_it_is_far_behind(database: str) -> None:
@@ -254,7 +254,7 @@ async def test_a_row_that_postgres_refuses_is_named_by_its_event(database: str, 
     await talk(log)
     head = await log.head()
     async with build_of(database) as build:
-        assert await build.take()
+        assert await build.acquire()
         with pytest.raises(Poisoned, match="CheckViolation") as refused:
             await build.advance(events_max, head)
         assert (refused.value.projection, refused.value.position, build.position) == ("chat_list", before + 1, before)
@@ -347,7 +347,7 @@ async def test_one_that_was_interrupted_goes_on_where_it_was(database: str, log:
     for _ in range(10):
         await talk(log)
     async with build_of(database) as live:
-        assert await live.take()
+        assert await live.acquire()
         await live.advance(1000, await log.head())
     seen: list[Done] = []
 
@@ -372,7 +372,7 @@ async def test_one_that_was_interrupted_goes_on_where_it_was(database: str, log:
 async def test_a_rebuild_says_what_was_different_and_puts_it_right(database: str, log: PostgresLog) -> None:
     chat_id = await talk(log)
     async with build_of(database) as live:
-        assert await live.take()
+        assert await live.acquire()
         await live.advance(1000, await log.head())
     with psycopg.connect(database, autocommit=True) as tamperer:
         tamperer.execute("UPDATE stenograph_chat_list.chats SET title = 'forged'")
@@ -416,7 +416,7 @@ async def test_a_long_one_is_built_by_processes(database: str, log: PostgresLog,
     for _ in range(10):
         await talk(log)
     async with build_of(database) as live:
-        assert await live.take()
+        assert await live.acquire()
         await live.advance(1000, await log.head())
         events = live.events
     seen: list[Done] = []
@@ -451,11 +451,11 @@ async def test_each_can_be_rebuilt_alone(database: str, log: PostgresLog) -> Non
 async def test_one_that_is_behind_catches_up_alone_and_then_goes_with_the_others(database: str, log: PostgresLog) -> None:
     await talk(log)
     async with build_of(database, projections=[ChatTree()]) as alone:
-        assert await alone.take()
+        assert await alone.acquire()
         await alone.advance(3, await log.head())
-        await alone.leave()
+        await alone.release()
     async with build_of(database) as writer:
-        assert await writer.take()
+        assert await writer.acquire()
         assert {one.name: one.position for one in writer.held} == {"chat_list": 0, "chat_search": 0, "chat_tree": 3}
         await writer.advance(100, await log.head())
         assert {one.position for one in writer.held} == {3}
@@ -469,7 +469,7 @@ async def test_two_rebuilds_do_not_meet(database: str, log: PostgresLog) -> None
     partition = replaying.begin(database, ALL, "_rebuild")[-1]
     connection = await connect(database, [schema_of("chat_list_rebuild")], role=None)
     suffix = "_rebuild" + replaying.part_of(partition)
-    assert await Writer(connection, [ChatList()], uuid4(), 60, suffix=suffix, partition=partition).take()
+    assert await Writer(connection, [ChatList()], uuid4(), 60, suffix=suffix, partition=partition).acquire()
     with pytest.raises(RebuildFailed, match="another process is rebuilding"):
         await rebuild(database, ALL, lambda _: None)
     await connection.close()

@@ -139,14 +139,15 @@ class Running:
             await system.tail.wait_for(head)
             assert await system.chat_queries.reached(head, WAIT_S)
 
-    async def _settled_for_lists(self, request: httpx.Request) -> None:
-        """Lists are as old as their projection; everything else is what was written last, wherever."""
+    async def _known_for_lists(self, request: httpx.Request) -> None:
+        """Every server has heard of what was written: from then on lists hold what their reader has written."""
         if LISTS.match(request.url.path):
-            await self.settled()
+            for system in self.systems:
+                await system.tail.wait_for(await system.log.head())
 
     def client(self, **options: Any) -> httpx.AsyncClient:
         if len(self.systems) > 1:  # a connection for each request, or all of one person would go to one server
-            options |= {"limits": httpx.Limits(max_keepalive_connections=0), "event_hooks": {"request": [self._settled_for_lists]}}
+            options |= {"limits": httpx.Limits(max_keepalive_connections=0), "event_hooks": {"request": [self._known_for_lists]}}
         return httpx.AsyncClient(base_url=self.url, timeout=WAIT_S, **options)
 
     @property

@@ -26,7 +26,7 @@ PINGS = 4  # that pass before the first token, and again in the middle of the an
 async def silent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[User]:
     """Somebody whose only model is silent for some pings, says a word, is silent again, and says another."""
     monkeypatch.setattr("api.streams.sse.PING_S", PING_S)
-    monkeypatch.setattr("api.completions.openai.PING_S", PING_S)
+    monkeypatch.setattr("api.completions.turns.PING_S", PING_S)
 
     async def script(peer: Peer) -> None:
         while True:

@@ -267,7 +267,7 @@ async def test_the_first_row_and_the_newest_ones_that_somebody_saw_are_missed(da
     head = await log.head()
     async with await connect(database, [schema_of(one.name) for one in ALL]) as connection:
         live = Writer(connection, ALL, uuid4(), 60)
-        assert await live.take()
+        assert await live.acquire()
         await live.advance(1000, head)
     damage(database, "DELETE FROM events WHERE position = 1", f"DELETE FROM events WHERE position = {head}")
     report = await verified(database)
@@ -364,10 +364,10 @@ async def test_every_kind_of_damage_is_found_in_one_go(database: str, seeded: Se
 async def project(dsn: str, head: int) -> None:
     async with await connect(dsn, [schema_of(one.name) for one in ALL]) as connection:
         live = Writer(connection, ALL, uuid4(), 60)
-        assert await live.take()
+        assert await live.acquire()
         while live.position < head:
             await live.advance(1000, head)
-        await live.leave()
+        await live.release()
 
 
 async def compared(dsn: str) -> list[Compared]:

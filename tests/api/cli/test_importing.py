@@ -93,10 +93,10 @@ def test_an_export_is_imported_and_a_second_time_nothing_is(steno: Steno, databa
 
 def test_what_is_broken_is_named_and_the_rest_is_imported(steno: Steno, tmp_path: Path) -> None:
     bad = numbered(1)
-    bad["chat"]["history"]["messages"]["a"] = {"id": "a", "parentId": "nobody", "role": "user", "content": "x"}
+    bad["chat"]["history"]["messages"]["x"] = {"id": "x", "parentId": "nobody", "role": "user", "content": "x"}
     code, said = steno(exported(tmp_path, numbered(0), bad, 7, numbered(2), numbered(2)))
     assert code == 1
-    assert "chat 'Chat 1' (c1): history.messages.a.parentId: there is no such message in this chat\n" in said
+    assert "chat 'Chat 1' (c1): history.messages.x.parentId: there is no such message in this chat\n" in said
     assert "chat number 3, at byte " in said
     assert "another chat of this import has the same id" in said
     assert "2 chats imported" in said

@@ -1,0 +1,56 @@
+"""Turns as every dialect of completions begins and answers them."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, Response
+
+from adapters.delivery.hub import Hub
+from api.completions.answering import answer
+from api.completions.turn import turn_of
+from api.request.caller import Caller
+from api.streams.access import LiveConnections
+from api.streams.sse import PING_S
+from api.streams.tailing import tail_stream
+from commands.chats import Chats
+from commands.generation.completion import Completions, StartedTurn
+from commands.ports import Blobs, EventLog
+from domain.stream import chat_stream
+from projections.ports import ChatQueries
+
+
+class Turns:
+    def __init__(
+        self,
+        completions: Completions,
+        chats: Chats,
+        chat_queries: ChatQueries,
+        blobs: Blobs,
+        log: EventLog,
+        hub: Hub,
+        live: LiveConnections,
+        epoch: UUID,
+    ) -> None:
+        self._completions = completions
+        self._chats = chats
+        self._chat_queries = chat_queries
+        self._blobs = blobs
+        self._log = log
+        self._hub = hub
+        self._live = live
+        self._epoch = epoch
+
+    async def begin(self, data: Mapping[str, Any], caller: Caller, *, own_keys: frozenset[str]) -> StartedTurn:
+        """Ask what ``data`` asks. All of it but ``own_keys`` goes to the provider.
+
+        Raises ``BadRequest``, ``ChatNotFound``, and what ``Completions.begin`` raises. Nothing was written then.
+        """
+        turn = await turn_of(data, caller.principal, self._chats, self._chat_queries, self._blobs, own_keys=own_keys)
+        return await self._completions.begin(turn, caller.actor, caller.key)
+
+    async def answer(self, request: Request[Any, Any, Any], caller: Caller, started: StartedTurn, data: Mapping[str, Any]) -> Response[Any]:
+        """The answers of ``started`` in OpenAI's form, read from the log: as SSE with ``stream``, otherwise once they have ended."""
+        stream = chat_stream(started.chat_id)
+        events = tail_stream(self._hub, self._log, self._live, caller.principal, stream, started.version, idle_s=PING_S)
+        return await answer(request, started, data, events, self._epoch)
