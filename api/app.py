@@ -258,11 +258,13 @@ async def assemble(
     providers = Providers(connections(settings))
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
+    passwords = Argon2Hasher()
     accounts = Accounts(
         log,
         stores.credentials,
         stores.tickets,
-        Argon2Hasher(),
+        passwords,
+        passwords,
         JwtTokens(secret),
         default_role=settings.default_role,
         signup_enabled=settings.signup_enabled,

@@ -6,7 +6,6 @@ request of somebody who is known costs no query.
 
 import asyncio
 import hashlib
-import ipaddress
 import re
 import secrets
 import time
@@ -22,6 +21,14 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from commands.aggregate import Aggregate
+from commands.attempts import (
+    GUESSES_OF_ONE_FROM_ONE_PLACE,
+    SIGN_UPS_FROM_ONE_PLACE,
+    TAKEN_FROM_ONE_PLACE,
+    Attempts,
+    SignInBrake,
+    network_of,
+)
 from commands.ports import (
     Appended,
     Claim,
@@ -29,6 +36,7 @@ from commands.ports import (
     Credentials,
     EventLog,
     PasswordHasher,
+    PasswordStrength,
     Session,
     StreamAppend,
     Tickets,
@@ -44,13 +52,12 @@ from domain.errors import (
     Forbidden,
     NotAuthenticated,
     ScopeMissing,
-    TooManyAttempts,
     TooManyLostRaces,
     UserNotFound,
     WrongCredentials,
 )
 from domain.event import Actor, StoredEvent
-from domain.stream import user_stream
+from domain.stream import Stream, user_stream
 from domain.user import (
     NOBODY,
     Account,
@@ -78,15 +85,7 @@ TICKET_TTL_S: Final = 30.0
 KNOWN_ACCOUNTS_MAX: Final = 10_000
 KNOWN_KEYS_MAX: Final = 10_000
 GUARDED_ATTEMPTS_MAX: Final = 32
-
-ATTEMPTS_WINDOW_S: Final = 60.0
-ATTEMPTS_KEPT_MAX: Final = 50_000
-# Of one minute. From one place for one account it is a person who forgets; the others are whoever guesses at many, or from many.
-GUESSES_OF_ONE_FROM_ONE_PLACE: Final = 10
-GUESSES_FROM_ONE_PLACE: Final = 60
-GUESSES_OF_ONE: Final = 100
-SIGN_UPS_FROM_ONE_PLACE: Final = 100
-LEAST_OF_ONE_PROCESS: Final = 5  # a person's attempts may all reach one of many processes
+PLACES_MAX: Final = 200  # of the newest sign-ins, from which an account is known to be used
 
 
 class KnownAccount:
@@ -159,42 +158,6 @@ class SignedIn(msgspec.Struct, frozen=True):
     account: Account
 
 
-class Attempts:
-    """How often something was tried within a minute. In memory, bounded, and of this process alone: a brake on guessing, not a wall.
-
-    One of several ``processes`` on one address lets through its part of each limit, so that all together keep it.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, *, processes: int = 1) -> None:
-        self._clock = clock
-        self._processes = processes
-        self._tried: OrderedDict[str, tuple[float, int]] = OrderedDict()  # by when their minute began
-
-    def count(self, *limits: tuple[str, int]) -> None:
-        """One more of each ``(name, how often within a minute)``. Raises ``TooManyAttempts``, and counts nothing then."""
-        now_s = self._clock()
-        while self._tried:
-            name, (since_s, _) = next(iter(self._tried.items()))
-            if now_s - since_s < ATTEMPTS_WINDOW_S and len(self._tried) < ATTEMPTS_KEPT_MAX:
-                break
-            del self._tried[name]
-        for name, limit in limits:
-            since_s, tries = self._tried.get(name, (now_s, 0))
-            if tries >= min(limit, max(LEAST_OF_ONE_PROCESS, -(-limit // self._processes))):
-                raise TooManyAttempts(max(1, round(ATTEMPTS_WINDOW_S - (now_s - since_s))))
-        for name, _ in limits:
-            since_s, tries = self._tried.get(name, (now_s, 0))
-            self._tried[name] = (since_s, tries + 1)
-
-    def forget_one(self, *limits: tuple[str, int]) -> None:
-        """A successful sign-in does not count as a guess. Earlier attempts stay counted: else a guesser with an account could
-        reset the count by signing in to it between two guesses."""
-        for name, _ in limits:
-            since_s, tries = self._tried.get(name, (0.0, 0))
-            if tries > 0:
-                self._tried[name] = (since_s, tries - 1)
-
-
 class Accounts:
     """All accounts. ``now`` gives seconds since 1970; ``note_used`` gets the id of each token and key that was found good."""
 
@@ -204,6 +167,7 @@ class Accounts:
         credentials: Credentials,
         tickets: Tickets,
         hasher: PasswordHasher,
+        strength: PasswordStrength,
         tokens: Tokens,
         *,
         default_role: UserRole = "user",
@@ -211,6 +175,7 @@ class Accounts:
         token_lifetime_s: int = 7 * 86_400,
         known_max: int = KNOWN_ACCOUNTS_MAX,
         processes: int = 1,
+        brake: SignInBrake | None = None,
         note_used: Callable[[UUID], None] = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -218,6 +183,7 @@ class Accounts:
         self._credentials = credentials
         self._tickets = tickets
         self._hasher = hasher
+        self._strength = strength
         self._tokens = tokens
         self._default_role = default_role
         self._signup_enabled = signup_enabled
@@ -230,6 +196,7 @@ class Accounts:
         self._recent: OrderedDict[UUID, KnownAccount] = OrderedDict()  # keeps accounts that no connection refers to
         self._keys: OrderedDict[bytes, tuple[UUID, UUID]] = OrderedDict()
         self._attempts = Attempts(processes=processes)
+        self._brake = brake or SignInBrake(processes=processes)
 
     # ------------------------------------------------------------------------------------------------- who is calling
 
@@ -420,10 +387,20 @@ class Accounts:
         Raises ``ClaimTaken`` for a known e-mail, ``Forbidden`` where sign-up is off, ``BadRequest``, ``TooManyAttempts``,
         ``Overloaded``.
         """
-        self._attempts.count((f"sign-up {network_of(address)}", SIGN_UPS_FROM_ONE_PLACE))
+        place = network_of(address)
+        taken_here = (f"taken {place}", TAKEN_FROM_ONE_PLACE)
+        self._attempts.require(taken_here)
+        self._attempts.count((f"sign-up {place}", SIGN_UPS_FROM_ONE_PLACE))
+        try:
+            return await self._sign_up(name, email, password, fields or {}, address, user_agent)
+        except ClaimTaken:
+            self._attempts.count(taken_here)
+            raise
+
+    async def _sign_up(self, name: str, email: str, password: str, fields: Mapping[str, Any], address: str, user_agent: str) -> SignedIn:
         first = await self._log.find_claim("first_admin", "") is None
         self._require_signup(first)
-        command = self._creation(name, email, password, "admin" if first else self._default_role, fields or {})
+        command = await self._creation(name, email, password, "admin" if first else self._default_role, fields)
         await self._keep_password(command, password)
         stream = user_stream(command.user_id)
         claims = [Claim("email", command.email, stream)]
@@ -451,16 +428,25 @@ class Accounts:
         """Create an account for another person. Raises ``Forbidden`` unless the caller is an admin, otherwise like ``sign_up``."""
         principal.require_scope({"admin"})
         require_admin(await self.account(principal.user_id, fresh=True))
-        command = self._creation(name, email, password, role, fields or {})
+        command = await self._creation(name, email, password, role, fields or {})
         await self._keep_password(command, password)
         await self._guarded(principal, command)
         return command.user_id, await self.account(command.user_id, fresh=True)
 
-    def _creation(self, name: str, email: str, password: str, role: UserRole, fields: Mapping[str, Any]) -> CreateUser:
+    async def _creation(self, name: str, email: str, password: str, role: UserRole, fields: Mapping[str, Any]) -> CreateUser:
         command = CreateUser(user_id=uuid4(), name=name.strip(), email=normal_email(email), role=role, fields=fields)
-        require_password(password)
         decide(NOBODY, command)  # refused before anything is hashed
+        await self._require_password(password, command.name, command.email)
         return command
+
+    async def _require_password(self, password: str, name: str, email: str) -> None:
+        """Raises ``BadRequest`` for a password that is too short, too long or easy to guess, also by who knows the person."""
+        least, most = PASSWORD_CHARACTERS
+        if not least <= len(password) <= most:
+            raise BadRequest(f"expected a password of {least} to {most} characters, received {len(password)}")
+        weakness = await self._strength.weakness(password, [name, email, email.partition("@")[0]])
+        if weakness is not None:
+            raise BadRequest(f"this password is easy to guess ({weakness}): take a longer one, such as a few words")
 
     async def _keep_password(self, command: CreateUser, password: str) -> None:
         """The hash first: an account without a password could not be repaired, a hash without an account harms nobody."""
@@ -478,14 +464,19 @@ class Accounts:
             known_as = normal_email(email)
         except BadRequest:
             known_as = ""  # nobody's; it costs the same work
-        place = network_of(address)
-        limits = (
-            (f"from {place}", GUESSES_FROM_ONE_PLACE),
-            (f"as {known_as}", GUESSES_OF_ONE),
-            (f"as {known_as} from {place}", GUESSES_OF_ONE_FROM_ONE_PLACE),
-        )
-        self._attempts.count(*limits)
         holder = await self._log.find_claim("email", known_as) if known_as else None
+
+        async def is_known_place(place: str) -> bool:
+            sessions = await self._credentials.sessions(holder.id, limit=PLACES_MAX) if holder is not None else ()
+            return any(network_of(session.address) == place for session in sessions)
+
+        async with self._brake.attempt(known_as, network_of(address), is_known_place):
+            user_id, standing, account = await self._verified(holder, password)
+        require_active(account)
+        return await self._session(user_id, standing, account, address, user_agent)
+
+    async def _verified(self, holder: Stream | None, password: str) -> tuple[UUID, KnownAccount, Account]:
+        """Whose password it is. It costs the same work where there is no such account. Raises ``WrongCredentials``, ``Overloaded``."""
         standing, account, password_hash = KnownAccount(), NOBODY, None
         if holder is not None:
             # The account before the password: a token is of the generation that this very password belongs to, and ends with
@@ -496,9 +487,7 @@ class Accounts:
         fits = len(password) <= PASSWORD_CHARACTERS[1]
         if not await self._hasher.verify(password if fits else "", password_hash) or holder is None:
             raise WrongCredentials
-        self._attempts.forget_one(*limits)
-        require_active(account)
-        return await self._session(holder.id, standing, account, address, user_agent)
+        return holder.id, standing, account
 
     async def _session(self, user_id: UUID, standing: KnownAccount, account: Account, address: str, user_agent: str) -> SignedIn:
         now = int(self._now())
@@ -517,7 +506,8 @@ class Accounts:
     async def change_password(self, principal: Principal, old: str, new: str, *, revoke_keys: bool = True) -> None:
         """Every token issued before ends, this one too, and every API key unless they are to stay. Raises ``BadRequest`` for a wrong old
         password."""
-        require_password(new)
+        account = await self.account(principal.user_id)
+        await self._require_password(new, account.name, account.email)
         self._attempts.count((f"password of {principal.user_id}", GUESSES_OF_ONE_FROM_ONE_PLACE))
         known = await self._credentials.password(principal.user_id)
         fits = len(old) <= PASSWORD_CHARACTERS[1]
@@ -536,10 +526,11 @@ class Accounts:
         Raises ``Forbidden``, ``UserNotFound``, ``BadRequest``.
         """
         principal.require_scope({"admin"})
-        require_password(new)
         require_admin(await self.account(principal.user_id, fresh=True))
         command = ChangePassword(user_id=user_id, by=None, revoke_keys=revoke_keys)
-        decide(await self.account(user_id, fresh=True), command)  # refused before anything is kept
+        account = await self.account(user_id, fresh=True)
+        decide(account, command)  # refused before anything is kept
+        await self._require_password(new, account.name, account.email)
         await self._credentials.add_password(user_id, await self._hasher.hash(new))
         await self.change(principal, command)
 
@@ -616,12 +607,6 @@ def require_admin(principal: Principal | Account) -> None:
         raise Forbidden("only an admin may do this")
 
 
-def require_password(password: str) -> None:
-    least, most = PASSWORD_CHARACTERS
-    if not least <= len(password) <= most:
-        raise BadRequest(f"expected a password of {least} to {most} characters, received {len(password)}")
-
-
 def one_line(text: str) -> str:
     """What a client says of itself, as it may be stored and shown."""
     return "".join(one if one.isprintable() else " " for one in text[:CLIENT_CHARACTERS_MAX])
@@ -633,14 +618,3 @@ def normal_email(email: str) -> str:
     if not EMAIL.fullmatch(normal) or not normal.isprintable():
         raise BadRequest("expected an e-mail address such as name@example.org")
     return normal
-
-
-def network_of(address: str) -> str:
-    """Where somebody calls from: the address, of IPv6 the network that one customer has."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
-    return address

@@ -247,6 +247,12 @@ class Nodes(Protocol):
         ...
 
 
+class PasswordStrength(Protocol):
+    async def weakness(self, password: str, hints: Sequence[str]) -> str | None:
+        """Why a password is too easy to guess, in a few words; None if it is not. ``hints``: what a guesser knows of its owner."""
+        ...
+
+
 class PasswordHasher(Protocol):
     """Slow on purpose, so it runs off the event loop, a few at a time."""
 
