@@ -189,8 +189,9 @@ async def signed_out(request: Request[Any, Any, Any], accounts: Accounts) -> Res
 
 
 def cookie(request: Request[Any, Any, Any], token: str, max_age: int) -> Cookie:
-    """HttpOnly: no script reads it. Strict: no other site sends it."""
-    secure = request.url.scheme == "https"
+    """HttpOnly: no script reads it. Strict: no other site sends it. Secure where the browser came by TLS, which it says itself in
+    ``Origin``: a proxy that ends TLS may not say so, or not be one whose word counts."""
+    secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
     return Cookie(COOKIE, value=token, max_age=max_age, httponly=True, samesite="strict", secure=secure, path="/")
 
 

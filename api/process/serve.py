@@ -27,6 +27,7 @@ from api.process.logging import configure
 from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish_parent_metrics
 from api.process.server import EPOCH_FILE, FAREWELL_S, System
 from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
+from api.request.hosts import AllowedHosts
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
 
@@ -240,7 +241,9 @@ async def end_in_order(system: System, server: uvicorn.Server) -> None:
 
 def config(settings: Settings, app: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        AllowedHosts(app, settings.allowed_hosts) if settings.allowed_hosts else app,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),  # given: uvicorn's own variable does not count
         loop="none",  # it runs on ours
         http="httptools",
         ws=FramedProtocol,

@@ -85,6 +85,7 @@ CODES: Final[Mapping[int, str]] = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    421: "host_not_allowed",
 }
 
 
