@@ -10,8 +10,6 @@ from uuid import UUID, uuid4
 from litestar import Controller, Litestar, Router, asgi
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from swagger_ui_bundle import swagger_ui_path
@@ -64,6 +62,11 @@ from api.chats.read_receipts import ReadReceiptWriter, ReadsController
 from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
+from api.compatibility.absent import AbsentController
+from api.compatibility.instance import InstanceController
+from api.compatibility.model_tasks import ModelTasksController
+from api.compatibility.pictures import PicturesController
+from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.completions import CompletionsController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
@@ -78,6 +81,7 @@ from api.request.cors import cors_for
 from api.request.errors import HANDLERS
 from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
+from api.schema import openapi_config, public_routes
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
@@ -141,6 +145,12 @@ SIGNED_IN: Sequence[type[Controller]] = (
     TasksController,
     ModelsController,
     OpenAIController,
+    OpenAIAliasController,
+    CompletionsAliasController,
+    ModelTasksController,
+    InstanceController,
+    PicturesController,
+    AbsentController,
     StreamsController,
 )
 
@@ -252,7 +262,7 @@ async def assemble(
         """Whether Postgres answered within the lease. A process that it did not answer serves nothing from memory."""
         return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
 
-    chats = Chats(log, kept_max=settings.folds_kept_max)
+    chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))
@@ -389,7 +399,8 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         "caller": Provide(provide_caller),
         "principal": Provide(provide_principal),
     }
-    return Litestar(
+    described = openapi_config()
+    app = Litestar(
         route_handlers=[
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
@@ -401,23 +412,12 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],
-        openapi_config=OpenAPIConfig(
-            title="Stenograph",
-            version="1",
-            path="/docs",
-            # The page's own files are served from here: it works without a network.
-            render_plugins=[
-                SwaggerRenderPlugin(
-                    path="/",
-                    js_url="/docs/assets/swagger-ui-bundle.js",
-                    css_url="/docs/assets/swagger-ui.css",
-                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
-                )
-            ],
-        ),
+        openapi_config=described,
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # api/process/logging.py has set it up
     )
+    described.public = public_routes(app)
+    return app
 
 
 def connections(settings: Settings) -> list[ConfiguredProvider]:

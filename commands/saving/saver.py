@@ -8,7 +8,6 @@ from uuid import UUID
 import msgspec
 
 from commands.chats import Chats
-from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.references import THREAD_MESSAGES, resolve_blobs
 from commands.saving.saved_chat import SavedChat, changed_chat_settings, current_message, own_keys
@@ -103,7 +102,7 @@ class ChatSaver:
         if saved is not None:
             merged = merge(saved.messages, {}, being_written=frozenset(), deleted={}, read={})
             for one in merged.additions:
-                commands.append(await self._addition(by, chat_id, one))
+                commands.append(self._addition(by, chat_id, one))
                 if is_rating(rating := one.message.get("annotation", {})):
                     commands.append(
                         RateMessage(chat_id=chat_id, by=by, message_id=one.id, rating=rating["rating"], comment=rating.get("comment"))
@@ -207,34 +206,25 @@ class ChatSaver:
                 commands.append(
                     RateMessage(chat_id=chat_id, by=by, message_id=message_id, rating=rating["rating"], comment=rating.get("comment"))
                 )
-            if "content" in fields:
-                fields["content"] = await self._content(chat_id, fields["content"])
             if fields:
                 commands.append(EditMessage(chat_id=chat_id, by=by, message_id=message_id, fields=fields))
-        commands += [await self._addition(by, chat_id, one) for one in merged.additions]
+        commands += [self._addition(by, chat_id, one) for one in merged.additions]
         current_id = current_message(saved, now, base, {one.id for one in merged.additions})
         if current_id is not None and (merged.additions or str(current_id) != now.current_id):
             commands.append(SelectBranch(chat_id=chat_id, by=by, message_id=current_id))
         return commands
 
-    async def _addition(self, by: UUID, chat_id: UUID, new: SavedMessage) -> AddMessage:
+    def _addition(self, by: UUID, chat_id: UUID, new: SavedMessage) -> AddMessage:
         return AddMessage(
             chat_id=chat_id,
             by=by,
             message_id=new.id,
             parent_id=new.parent_id,
             role=new.role,  # type: ignore[arg-type]  # checked when it was read
-            content=await self._content(chat_id, new.message.get("content", "")),
+            content=new.message.get("content", ""),
             client_id=new.client_id,
             fields={key: value for key, value in new.message.items() if key == "timestamp" or key not in {*SERVERS_KEYS, "content"}},
         )
-
-    async def _content(self, chat_id: UUID, content: Any) -> Any:
-        """The content, or a reference to a blob where it is too large for an event."""
-        encoded = content.encode(errors="surrogatepass") if isinstance(content, str) and len(content) > CONTENT_BYTES_MAX // 4 else b""
-        if len(encoded) <= CONTENT_BYTES_MAX:
-            return content
-        return {"blob": await self._blobs.put(chat_stream(chat_id), encoded), "size_bytes": len(encoded)}
 
 
 def messages_by_id(view: ChatView) -> dict[UUID, Message]:

@@ -108,15 +108,16 @@ def name_of(row: Any, name: str) -> str:
     return f"{title[:80]!r} ({str(source_id)[:100]})" if isinstance(title, str) else str(source_id)[:100]
 
 
-def whole_chat(row: Any, owner_id: UUID, *, name: str, folder_id: UUID | None = None) -> WholeChat:
-    """Raises ``ImportRefused`` with the key that is wrong."""
-    return ExportedRowReader(row, owner_id, name).chat(folder_id)
+def whole_chat(row: Any, owner_id: UUID, *, name: str, folder_id: UUID | None = None, source: str = SOURCE) -> WholeChat:
+    """``source`` names the system that exported the chat. Raises ``ImportRefused`` with the key that is wrong."""
+    return ExportedRowReader(row, owner_id, name, source).chat(folder_id)
 
 
 class ExportedRowReader:
     """Converts one row into a whole chat."""
 
-    def __init__(self, row: Any, owner_id: UUID, name: str) -> None:
+    def __init__(self, row: Any, owner_id: UUID, name: str, source: str) -> None:
+        self._source = source
         self._owner_id = owner_id
         self._notes: Counter[str] = Counter()
         if not is_storable(row):
@@ -134,13 +135,13 @@ class ExportedRowReader:
     def chat(self, folder_id: UUID | None) -> WholeChat:
         row, chat = self._row, self._chat
         source_id = self._source_id()
-        chat_id = imported_id(self._owner_id, SOURCE, source_id)
+        chat_id = imported_id(self._owner_id, self._source, source_id)
         title = row.get("title") if row.get("title") is not None else chat.get("title")
         if title is not None and len(self._expect(title, str, "title", "expected text")) > TITLE_CHARACTERS_MAX:
             title = f"{title[: TITLE_CHARACTERS_MAX - 1]}…"
             self._notes[CUT] += 1
         origin = ImportSource(
-            SOURCE, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")
+            self._source, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")
         )
         messages, current = self._messages(chat_id)
         fields = {key: value for key, value in chat.items() if key not in CHAT_KEYS}

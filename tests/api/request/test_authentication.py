@@ -17,6 +17,8 @@ PUBLIC = {
     ("GET", "/health"),
     ("GET", "/ready"),
     ("GET", "/metrics"),
+    ("GET", "/api/config"),
+    ("GET", "/api/version"),
 }
 
 
