@@ -29,6 +29,7 @@ LONGEST_WAIT_S: Final = 900.0
 GUESSES_OF_ONE: Final = 20  # until they become slow
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 8.0
+PLACE_CHARACTERS_MAX: Final = 64
 PAUSING_MAX: Final = 16  # attempts for one account that are slowed down at the same time
 SIGN_UPS_FROM_ONE_PLACE: Final = 100  # within a minute
 TAKEN_FROM_ONE_PLACE: Final = 10  # sign-ups within a minute that met a known e-mail address: each of them tells that it is known
@@ -175,7 +176,7 @@ def network_of(address: str) -> str:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return address
+        return address[:PLACE_CHARACTERS_MAX]  # what a proxy passed on
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
     return address
