@@ -1,10 +1,10 @@
-"""Passwords and tokens, by libraries that do nothing else: argon2-cffi and PyJWT."""
+"""Passwords and tokens, by libraries that do nothing else: argon2-cffi, zxcvbn and PyJWT."""
 
 import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -25,14 +25,16 @@ LANES: Final = 1
 AT_ONCE_MAX: Final = 2
 WAITING_MAX: Final = 64  # beyond some two seconds of work it is better to come back later
 KNOWN_TOKENS_MAX: Final = 4096
+JUDGED_CHARACTERS: Final = 72  # as much as zxcvbn takes
+GUESSES_MIN: Final = 10**6  # below it, zxcvbn says, somebody who may try for months has it, although tries are slowed down
 NO_ONE: Final = "a password that nobody has"
 Answer = TypeVar("Answer")
 
 
 class Argon2Hasher:
-    """argon2id in threads of its own: a few passwords at a time, and a bounded number that wait.
+    """argon2id in threads of its own: a few passwords at a time, and a bounded number that wait. Their strength is told there, too.
 
-    Both methods raise ``Overloaded`` when too many wait already.
+    All methods raise ``Overloaded`` when too many wait already.
     """
 
     def __init__(self) -> None:
@@ -50,7 +52,11 @@ class Argon2Hasher:
         right = await self._run(self._verify, password, self._nobody if password_hash is None else password_hash)
         return right and password_hash is not None
 
-    async def _run(self, work: Callable[..., Answer], *arguments: str) -> Answer:
+    async def weakness(self, password: str, hints: Sequence[str]) -> str | None:
+        """By zxcvbn's guess of how many guesses it takes: of the beginning of a long one, since its work grows with the square."""
+        return await self._run(weakness_of, password[:JUDGED_CHARACTERS], [hint[:JUDGED_CHARACTERS] for hint in hints])
+
+    async def _run(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
         if self._waiting >= AT_ONCE_MAX + WAITING_MAX:
             raise Overloaded("the queue of passwords", WAITING_MAX)
         self._waiting += 1
@@ -64,6 +70,15 @@ class Argon2Hasher:
             return self._argon2.verify(password_hash, password)
         except (Argon2Error, InvalidHashError):
             return False
+
+
+def weakness_of(password: str, hints: Sequence[str]) -> str | None:
+    from zxcvbn import zxcvbn  # 15 MB of word lists: only where passwords are made
+
+    judged = zxcvbn(password, user_inputs=list(hints))
+    if judged["guesses"] >= GUESSES_MIN:
+        return None
+    return str(judged["feedback"]["warning"] or "it takes few guesses").rstrip(".")
 
 
 class JwtTokens:

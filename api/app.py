@@ -49,7 +49,9 @@ from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
+from api.accounts.keys import KeysController, UserKeysController
 from api.accounts.last_active import LastActiveWriter
+from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
@@ -96,6 +98,7 @@ from api.streams.snapshots import snapshots
 from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
 from commands.accounts import Accounts
+from commands.api_keys import ApiKeys
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -109,6 +112,7 @@ from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from commands.saving.saver import ChatSaver
+from commands.sessions import Sessions
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
 from commands.usage import Quotas, UsageBook
@@ -129,7 +133,11 @@ CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 1
 # Routes for signed-in users, and those for signing in.
 SIGNED_IN: Sequence[type[Controller]] = (
     AuthsController,
+    KeysController,
+    SessionsController,
     UsersController,
+    UserKeysController,
+    UserSessionsController,
     ChatListController,
     SearchController,
     ChatsController,
@@ -280,16 +288,20 @@ async def assemble(
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
+    used = LastActiveWriter(stores.credentials.note_used, "credentials")
+    passwords = Argon2Hasher()
     accounts = Accounts(
         log,
         stores.credentials,
         stores.tickets,
-        Argon2Hasher(),
+        passwords,
+        passwords,
         JwtTokens(secret),
         default_role=settings.default_role,
         signup_enabled=settings.signup_enabled,
         token_lifetime_s=settings.token_lifetime_s,
         processes=settings.workers,
+        note_used=used.note,
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
     default_quotas = quotas_of(settings)
@@ -313,7 +325,7 @@ async def assemble(
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
-    seen = LastActiveWriter(stores.activity)
+    seen = LastActiveWriter(stores.activity.note_active, "activity")
     context = socket_context(
         settings,
         epoch.epoch,
@@ -364,6 +376,7 @@ async def assemble(
         list_waits=list_waits,
         reads=reads,
         seen=seen,
+        used=used,
         sockets=WebSockets(context),
         body_memory=BodyMemory(settings.bodies_bytes_max),
         projectors=projectors,
@@ -399,11 +412,12 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     """What the routes work with, by the names of their parameters."""
     log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
     blobs, chat_queries = stores.blobs, stores.chat_queries
-    share_links = ShareLinks(chats, log, chat_queries, reader, system.list_waits)
+    share_links = ShareLinks(chats, log, chat_queries, reader, system.list_waits, system.accounts)
     whole_chats = WholeChats(log, blobs, chats)
     return {
         "accounts": system.accounts,
         "activity": stores.activity,
+        "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
         "body_memory": system.body_memory,
         "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
@@ -428,6 +442,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "registry": registry or registry_of(system),
         "runs": system.runs,
         "settings": system.settings,
+        "sessions": Sessions(system.accounts, stores.credentials),
         "share_links": share_links,
         "turns": Turns(system.completions, chats, chat_queries, blobs, log, system.hub, system.live, system.epoch.epoch),
         "usage_report": UsageReport(system.usage_book, stores.run_slots, system.live),

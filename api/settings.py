@@ -6,8 +6,10 @@
 """
 
 import difflib
+import ipaddress
 import math
 import os
+import re
 import sys
 import tomllib
 import types
@@ -24,6 +26,7 @@ FILE_VARIABLE = "STENO_CONFIG"
 OTHER_VARIABLES = {FILE_VARIABLE: "The settings' file, when it is not `./stenograph.toml`."}
 SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys"})
 
+HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:]+")  # a name, or an address; no port
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -108,6 +111,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
 
+    # Behind a proxy
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of proxies, such as `127.0.0.1` or `10.0.0.0/8`, whose `X-Forwarded-For` and "
+            "`X-Forwarded-Proto` are believed. None: nobody's; then all people behind a proxy share one limit on guesses."
+        ),
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Host names under which the server may be asked for, such as `chat.example.org` or `*.example.org`; "
+            "any other gets 421, except `/health` and `/ready`. None: every name."
+        ),
+    ] = ()
     # What is served without a sign-in
     metrics_public: Annotated[bool, Meta(description="Whether anyone may read `/metrics`; `false`: only admins, by token or API key.")] = (
         True
@@ -193,9 +211,24 @@ def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -
     urls, keys = values.get("openai_base_urls", ()), values.get("openai_api_keys", ())
     if len(keys) > len(urls):
         problems.append(f"STENO_OPENAI_API_KEYS: {len(keys)} keys for {len(urls)} servers in STENO_OPENAI_BASE_URLS")
+    for name, is_valid, form in (("trusted_proxies", is_network, "address and no network"), ("allowed_hosts", is_host, "host name")):
+        problems += [f"{variable_of(name)}: {one!r} is no {form}" for one in values.get(name, ()) if not is_valid(one)]
     if problems:
         raise SettingsError(problems)
     return Settings(**values)
+
+
+def is_host(text: str) -> bool:
+    return HOST.fullmatch(text) is not None
+
+
+def is_network(text: str) -> bool:
+    """Whether it is an address, or a network as address/bits."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[str, Any]:

@@ -6,13 +6,13 @@ request of somebody who is known costs no query.
 
 import asyncio
 import hashlib
-import ipaddress
 import re
 import secrets
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -22,6 +22,14 @@ import msgspec
 
 from commands import security_log
 from commands.aggregate import Aggregate
+from commands.attempts import (
+    GUESSES_OF_ONE_FROM_ONE_PLACE,
+    SIGN_UPS_FROM_ONE_PLACE,
+    TAKEN_FROM_ONE_PLACE,
+    Attempts,
+    SignInBrake,
+    network_of,
+)
 from commands.ports import (
     Appended,
     Claim,
@@ -29,11 +37,14 @@ from commands.ports import (
     Credentials,
     EventLog,
     PasswordHasher,
+    PasswordStrength,
+    Session,
     StreamAppend,
     Tickets,
     TokenClaims,
     Tokens,
 )
+from domain.api_key import RAISED_ROLES, Scope
 from domain.codec import decode_event
 from domain.errors import (
     AccountInactive,
@@ -41,24 +52,22 @@ from domain.errors import (
     ClaimTaken,
     Forbidden,
     NotAuthenticated,
-    TooManyAttempts,
+    ScopeMissing,
     TooManyLostRaces,
     UserNotFound,
     WrongCredentials,
 )
 from domain.event import Actor, StoredEvent
-from domain.stream import user_stream
+from domain.stream import Stream, user_stream
 from domain.user import (
     NOBODY,
     Account,
     ChangePassword,
     ChangeProfile,
     ChangeRole,
-    CreateApiKey,
     CreateUser,
     GuardedCommand,
     RenameUser,
-    RevokeApiKey,
     RevokeTokens,
     UserCommand,
     UserRole,
@@ -71,20 +80,13 @@ PASSWORD_CHARACTERS: Final = (8, 1024)  # at most: what is hashed is work that a
 EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 CREDENTIAL_CHARACTERS_MAX: Final = 4096
 API_KEY_PREFIX: Final = "sk-"
-API_KEY_NAME_CHARACTERS_MAX: Final = 200
+CLIENT_CHARACTERS_MAX: Final = 200  # of what a client says of itself
+TIME_MAX: Final = 253_402_300_799  # the last second that a date can name; a lifetime of a token may be set beyond it
 TICKET_TTL_S: Final = 30.0
 KNOWN_ACCOUNTS_MAX: Final = 10_000
 KNOWN_KEYS_MAX: Final = 10_000
 GUARDED_ATTEMPTS_MAX: Final = 32
-
-ATTEMPTS_WINDOW_S: Final = 60.0
-ATTEMPTS_KEPT_MAX: Final = 50_000
-# Of one minute. From one place for one account it is a person who forgets; the others are whoever guesses at many, or from many.
-GUESSES_OF_ONE_FROM_ONE_PLACE: Final = 10
-GUESSES_FROM_ONE_PLACE: Final = 60
-GUESSES_OF_ONE: Final = 100
-SIGN_UPS_FROM_ONE_PLACE: Final = 100
-LEAST_OF_ONE_PROCESS: Final = 5  # a person's attempts may all reach one of many processes
+PLACES_MAX: Final = 200  # of the newest sign-ins, from which an account is known to be used
 
 
 class KnownAccount:
@@ -118,22 +120,35 @@ class KnownAccount:
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who is calling, as they were when they were authenticated. ``token_id`` is None for an API key."""
+    """Who is calling, as they were when they were authenticated. ``token_id`` is None for an API key.
+
+    ``role`` is the account's, or ``user`` where a higher one is beyond the scopes of the key: see ``role_within``.
+    """
 
     user_id: UUID
     name: str
     role: UserRole
     email: str
     generation: int
-    expires_at: int | None  # seconds since 1970; None: an API key has no end
+    expires_at: int | None  # seconds since 1970; None: an API key without an end
     token_id: UUID | None
     api_key_id: UUID | None = None
     standing: KnownAccount | None = None  # what is known of them now
+    scopes: frozenset[str] | None = None  # what the API key is for; None: everything that the account may do
 
     @property
     def reads_everything(self) -> bool:
         """Whether they may read every chat, every stream and the whole log."""
         return self.role in READS_EVERYTHING
+
+    def may(self, scope: Scope) -> bool:
+        """Whether they may do what is of this scope: always, except with an API key that is not for it."""
+        return self.scopes is None or scope in self.scopes
+
+    def require_scope(self, scopes: Collection[str]) -> None:
+        """Raises ``ScopeMissing`` unless one of ``scopes`` is the API key's."""
+        if self.scopes is not None and self.scopes.isdisjoint(scopes):
+            raise ScopeMissing(scopes, self.scopes)
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -144,44 +159,8 @@ class SignedIn(msgspec.Struct, frozen=True):
     account: Account
 
 
-class Attempts:
-    """How often something was tried within a minute. In memory, bounded, and of this process alone: a brake on guessing, not a wall.
-
-    One of several ``processes`` on one address lets through its part of each limit, so that all together keep it.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, *, processes: int = 1) -> None:
-        self._clock = clock
-        self._processes = processes
-        self._tried: OrderedDict[str, tuple[float, int]] = OrderedDict()  # by when their minute began
-
-    def count(self, *limits: tuple[str, int]) -> None:
-        """One more of each ``(name, how often within a minute)``. Raises ``TooManyAttempts``, and counts nothing then."""
-        now_s = self._clock()
-        while self._tried:
-            name, (since_s, _) = next(iter(self._tried.items()))
-            if now_s - since_s < ATTEMPTS_WINDOW_S and len(self._tried) < ATTEMPTS_KEPT_MAX:
-                break
-            del self._tried[name]
-        for name, limit in limits:
-            since_s, tries = self._tried.get(name, (now_s, 0))
-            if tries >= min(limit, max(LEAST_OF_ONE_PROCESS, -(-limit // self._processes))):
-                raise TooManyAttempts(max(1, round(ATTEMPTS_WINDOW_S - (now_s - since_s))))
-        for name, _ in limits:
-            since_s, tries = self._tried.get(name, (now_s, 0))
-            self._tried[name] = (since_s, tries + 1)
-
-    def forget_one(self, *limits: tuple[str, int]) -> None:
-        """A successful sign-in does not count as a guess. Earlier attempts stay counted: else a guesser with an account could
-        reset the count by signing in to it between two guesses."""
-        for name, _ in limits:
-            since_s, tries = self._tried.get(name, (0.0, 0))
-            if tries > 0:
-                self._tried[name] = (since_s, tries - 1)
-
-
 class Accounts:
-    """All accounts. ``now`` gives seconds since 1970."""
+    """All accounts. ``now`` gives seconds since 1970; ``note_used`` gets the id of each token and key that was found good."""
 
     def __init__(
         self,
@@ -189,6 +168,7 @@ class Accounts:
         credentials: Credentials,
         tickets: Tickets,
         hasher: PasswordHasher,
+        strength: PasswordStrength,
         tokens: Tokens,
         *,
         default_role: UserRole = "user",
@@ -196,23 +176,28 @@ class Accounts:
         token_lifetime_s: int = 7 * 86_400,
         known_max: int = KNOWN_ACCOUNTS_MAX,
         processes: int = 1,
+        brake: SignInBrake | None = None,
+        note_used: Callable[[UUID], None] = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
         self._credentials = credentials
         self._tickets = tickets
         self._hasher = hasher
+        self._strength = strength
         self._tokens = tokens
         self._default_role = default_role
         self.signup_enabled = signup_enabled
         self._token_lifetime_s = token_lifetime_s
         self._known_max = known_max
+        self._note_used = note_used
         self._now = now
         self._aggregate = Aggregate(log, "user", NOBODY, evolve)
         self._standings: WeakValueDictionary[UUID, KnownAccount] = WeakValueDictionary()
         self._recent: OrderedDict[UUID, KnownAccount] = OrderedDict()  # keeps accounts that no connection refers to
         self._keys: OrderedDict[bytes, tuple[UUID, UUID]] = OrderedDict()
         self._attempts = Attempts(processes=processes)
+        self._brake = brake or SignInBrake(processes=processes)
 
     # ------------------------------------------------------------------------------------------------- who is calling
 
@@ -291,12 +276,15 @@ class Accounts:
         principal = principal_of(user_id, account, session, standing)
         if not self._in_force(principal, account):
             raise NotAuthenticated("the token or the key has expired, or it was revoked")
+        credential_id = principal.api_key_id or principal.token_id
+        if credential_id is not None:
+            self._note_used(credential_id)
         return principal
 
     def _in_force(self, principal: Principal, account: Account) -> bool:
         """Whether the token or key itself still holds."""
         if principal.api_key_id is not None:
-            return principal.api_key_id in account.api_keys
+            return principal.api_key_id in account.api_keys and (principal.expires_at is None or principal.expires_at > self._now())
         if principal.generation != account.generation or principal.token_id in account.revoked_tokens:
             return False
         return principal.expires_at is None or principal.expires_at > self._now()
@@ -307,7 +295,7 @@ class Accounts:
         if standing is None or not standing.current:
             return False  # not known, or not for sure: authenticate again
         account = standing.account
-        if not account.active or account.role != principal.role or account.role == "pending":
+        if not account.active or account.role == "pending" or role_within(account.role, principal.scopes) != principal.role:
             return False
         return self._in_force(principal, account)
 
@@ -339,6 +327,7 @@ class Accounts:
         name: str | None = None,
         email: str | None = None,
         password: str | None = None,
+        revoke_keys: bool = True,
         fields: Mapping[str, Any] | None = None,
     ) -> Account:
         """Change another account, as an admin; what is None stays. Returns the account after it.
@@ -357,7 +346,7 @@ class Accounts:
         if fields:
             account = await self.change(principal, ChangeProfile(user_id=user_id, by=None, fields=fields))
         if password is not None:
-            await self.reset_password(principal, user_id, password)
+            await self.reset_password(principal, user_id, password, revoke_keys=revoke_keys)
         return account
 
     async def change_profile(self, principal: Principal, name: str, fields: Mapping[str, Any]) -> Account:
@@ -368,6 +357,7 @@ class Accounts:
         return account
 
     async def _guarded(self, principal: Principal, command: CreateUser | GuardedCommand) -> None:
+        principal.require_scope({"admin"})
         stream = user_stream(principal.user_id)
         for _ in range(GUARDED_ATTEMPTS_MAX):
             version, admin = await self._aggregate.state(principal.user_id)
@@ -395,17 +385,27 @@ class Accounts:
         raise TooManyLostRaces(stream, GUARDED_ATTEMPTS_MAX)
 
     async def sign_up(
-        self, name: str, email: str, password: str, *, fields: Mapping[str, Any] | None = None, address: str = ""
+        self, name: str, email: str, password: str, *, fields: Mapping[str, Any] | None = None, address: str = "", user_agent: str = ""
     ) -> SignedIn:
         """Make an account. The first one becomes admin, also if several sign up at the same moment on different processes.
 
         Raises ``ClaimTaken`` for a known e-mail, ``Forbidden`` where sign-up is off, ``BadRequest``, ``TooManyAttempts``,
         ``Overloaded``.
         """
-        self._attempts.count((f"sign-up {network_of(address)}", SIGN_UPS_FROM_ONE_PLACE))
+        place = network_of(address)
+        taken_here = (f"taken {place}", TAKEN_FROM_ONE_PLACE)
+        self._attempts.require(taken_here)
+        self._attempts.count((f"sign-up {place}", SIGN_UPS_FROM_ONE_PLACE))
+        try:
+            return await self._sign_up(name, email, password, fields or {}, address, user_agent)
+        except ClaimTaken:
+            self._attempts.count(taken_here)
+            raise
+
+    async def _sign_up(self, name: str, email: str, password: str, fields: Mapping[str, Any], address: str, user_agent: str) -> SignedIn:
         first = await self._log.find_claim("first_admin", "") is None
         self._require_signup(first)
-        command = self._creation(name, email, password, "admin" if first else self._default_role, fields or {})
+        command = await self._creation(name, email, password, "admin" if first else self._default_role, fields)
         await self._keep_password(command, password)
         stream = user_stream(command.user_id)
         claims = [Claim("email", command.email, stream)]
@@ -421,7 +421,7 @@ class Accounts:
             self._require_signup(False)
             await self._create(msgspec.structs.replace(command, role=self._default_role), claims)
         standing = await self._standing(command.user_id, fresh=True)
-        return self._session(command.user_id, standing, standing.account)
+        return await self._session(command.user_id, standing, standing.account, address, user_agent)
 
     def _require_signup(self, first: bool) -> None:
         if not first and not self.signup_enabled:
@@ -431,17 +431,27 @@ class Accounts:
         self, principal: Principal, name: str, email: str, password: str, role: UserRole, *, fields: Mapping[str, Any] | None = None
     ) -> tuple[UUID, Account]:
         """Create an account for another person. Raises ``Forbidden`` unless the caller is an admin, otherwise like ``sign_up``."""
+        principal.require_scope({"admin"})
         require_admin(await self.account(principal.user_id, fresh=True))
-        command = self._creation(name, email, password, role, fields or {})
+        command = await self._creation(name, email, password, role, fields or {})
         await self._keep_password(command, password)
         await self._guarded(principal, command)
         return command.user_id, await self.account(command.user_id, fresh=True)
 
-    def _creation(self, name: str, email: str, password: str, role: UserRole, fields: Mapping[str, Any]) -> CreateUser:
+    async def _creation(self, name: str, email: str, password: str, role: UserRole, fields: Mapping[str, Any]) -> CreateUser:
         command = CreateUser(user_id=uuid4(), name=name.strip(), email=normal_email(email), role=role, fields=fields)
-        require_password(password)
         decide(NOBODY, command)  # refused before anything is hashed
+        await self._require_password(password, command.name, command.email)
         return command
+
+    async def _require_password(self, password: str, name: str, email: str) -> None:
+        """Raises ``BadRequest`` for a password that is too short, too long or easy to guess, also by who knows the person."""
+        least, most = PASSWORD_CHARACTERS
+        if not least <= len(password) <= most:
+            raise BadRequest(f"expected a password of {least} to {most} characters, received {len(password)}")
+        weakness = await self._strength.weakness(password, [name, email, email.partition("@")[0]])
+        if weakness is not None:
+            raise BadRequest(f"this password is easy to guess ({weakness}): take a longer one, such as a few words")
 
     async def _keep_password(self, command: CreateUser, password: str) -> None:
         """The hash first: an account without a password could not be repaired, a hash without an account harms nobody."""
@@ -452,21 +462,26 @@ class Accounts:
     async def _create(self, command: CreateUser, claims: list[Claim]) -> None:
         await self._aggregate.handle(command.user_id, partial(decide, command=command), claims=claims)
 
-    async def sign_in(self, email: str, password: str, *, address: str = "") -> SignedIn:
+    async def sign_in(self, email: str, password: str, *, address: str = "", user_agent: str = "") -> SignedIn:
         """Raises ``WrongCredentials`` for a wrong e-mail or password alike, ``AccountInactive`` for the right ones of an account
         that was deactivated, ``TooManyAttempts``, ``Overloaded``."""
         try:
             known_as = normal_email(email)
         except BadRequest:
             known_as = ""  # nobody's; it costs the same work
-        place = network_of(address)
-        limits = (
-            (f"from {place}", GUESSES_FROM_ONE_PLACE),
-            (f"as {known_as}", GUESSES_OF_ONE),
-            (f"as {known_as} from {place}", GUESSES_OF_ONE_FROM_ONE_PLACE),
-        )
-        self._attempts.count(*limits)
         holder = await self._log.find_claim("email", known_as) if known_as else None
+
+        async def is_known_place(place: str) -> bool:
+            sessions = await self._credentials.sessions(holder.id, limit=PLACES_MAX) if holder is not None else ()
+            return any(network_of(session.address) == place for session in sessions)
+
+        async with self._brake.attempt(known_as, network_of(address), is_known_place):
+            user_id, standing, account = await self._verified(holder, password)
+        require_active(account)
+        return await self._session(user_id, standing, account, address, user_agent)
+
+    async def _verified(self, holder: Stream | None, password: str) -> tuple[UUID, KnownAccount, Account]:
+        """Whose password it is. It costs the same work where there is no such account. Raises ``WrongCredentials``, ``Overloaded``."""
         standing, account, password_hash = KnownAccount(), NOBODY, None
         if holder is not None:
             # The account before the password: a token is of the generation that this very password belongs to, and ends with
@@ -479,12 +494,14 @@ class Accounts:
             security_log.about(target=holder.id if holder is not None else None)
             raise WrongCredentials
         security_log.about(target=holder.id)
-        self._attempts.forget_one(*limits)
-        require_active(account)
-        return self._session(holder.id, standing, account)
+        return holder.id, standing, account
 
-    def _session(self, user_id: UUID, standing: KnownAccount, account: Account) -> SignedIn:
-        claims = TokenClaims(user_id, uuid4(), account.generation, int(self._now()) + self._token_lifetime_s)
+    async def _session(self, user_id: UUID, standing: KnownAccount, account: Account, address: str, user_agent: str) -> SignedIn:
+        now = int(self._now())
+        claims = TokenClaims(user_id, uuid4(), account.generation, now + self._token_lifetime_s)
+        since, until = (datetime.fromtimestamp(min(at, TIME_MAX), UTC) for at in (now, claims.expires_at))
+        place, agent = one_line(address), one_line(user_agent)
+        await self._credentials.add_session(Session(claims.token_id, user_id, claims.generation, place, agent, since, until))
         principal = principal_of(user_id, account, TokenSession.of(claims), standing)
         return SignedIn(self._tokens.issue(claims), claims.expires_at, self._token_lifetime_s, principal, account)
 
@@ -493,9 +510,11 @@ class Accounts:
         if principal.token_id is not None:
             await self.change(principal, RevokeTokens(user_id=principal.user_id, by=None, token_id=principal.token_id))
 
-    async def change_password(self, principal: Principal, old: str, new: str) -> None:
-        """Every token issued before ends, this one too. Raises ``BadRequest`` for a wrong old password."""
-        require_password(new)
+    async def change_password(self, principal: Principal, old: str, new: str, *, revoke_keys: bool = True) -> None:
+        """Every token issued before ends, this one too, and every API key unless they are to stay. Raises ``BadRequest`` for a wrong old
+        password."""
+        account = await self.account(principal.user_id)
+        await self._require_password(new, account.name, account.email)
         self._attempts.count((f"password of {principal.user_id}", GUESSES_OF_ONE_FROM_ONE_PLACE))
         known = await self._credentials.password(principal.user_id)
         fits = len(old) <= PASSWORD_CHARACTERS[1]
@@ -506,32 +525,21 @@ class Accounts:
             raise BadRequest("the old password is not right")
         if right:
             await self._credentials.add_password(principal.user_id, await self._hasher.hash(new))
-        await self.change(principal, ChangePassword(user_id=principal.user_id, by=None))
+        await self.change(principal, ChangePassword(user_id=principal.user_id, by=None, revoke_keys=revoke_keys))
 
-    async def reset_password(self, principal: Principal, user_id: UUID, new: str) -> None:
-        """Another person's, by an admin; every token of theirs ends. Raises ``Forbidden``, ``UserNotFound``, ``BadRequest``."""
-        require_password(new)
+    async def reset_password(self, principal: Principal, user_id: UUID, new: str, *, revoke_keys: bool = True) -> None:
+        """Another person's, by an admin; every token of theirs ends, and every API key unless they are to stay.
+
+        Raises ``Forbidden``, ``UserNotFound``, ``BadRequest``.
+        """
+        principal.require_scope({"admin"})
         require_admin(await self.account(principal.user_id, fresh=True))
-        command = ChangePassword(user_id=user_id, by=None)
-        decide(await self.account(user_id, fresh=True), command)  # refused before anything is kept
+        command = ChangePassword(user_id=user_id, by=None, revoke_keys=revoke_keys)
+        account = await self.account(user_id, fresh=True)
+        decide(account, command)  # refused before anything is kept
+        await self._require_password(new, account.name, account.email)
         await self._credentials.add_password(user_id, await self._hasher.hash(new))
         await self.change(principal, command)
-
-    async def create_api_key(self, principal: Principal, name: str = "") -> str:
-        """The key, shown this once: only its hash is kept."""
-        if len(name) > API_KEY_NAME_CHARACTERS_MAX:
-            raise BadRequest(f"expected a name of at most {API_KEY_NAME_CHARACTERS_MAX} characters, received {len(name)}")
-        key = API_KEY_PREFIX + secrets.token_urlsafe(32)
-        key_id = uuid4()
-        await self._credentials.add_api_key(key_id, principal.user_id, hashlib.sha256(key.encode()).digest())
-        await self.handle(CreateApiKey(user_id=principal.user_id, key_id=key_id, name=name), actor=actor_of(principal))
-        await self.account(principal.user_id, fresh=True)
-        return key
-
-    async def revoke_api_keys(self, principal: Principal) -> None:
-        for key_id in (await self.account(principal.user_id, fresh=True)).api_keys:
-            await self.handle(RevokeApiKey(user_id=principal.user_id, key_id=key_id), actor=actor_of(principal))
-        await self.account(principal.user_id, fresh=True)
 
     async def ticket(self, principal: Principal) -> str:
         """A one-use ticket for a connection that cannot send a header, good for 30 s."""
@@ -565,17 +573,25 @@ class TokenSession(msgspec.Struct, frozen=True):
 
 
 def principal_of(user_id: UUID, account: Account, session: TokenSession, standing: KnownAccount) -> Principal:
+    key = account.api_keys.get(session.api_key_id) if session.api_key_id is not None else None
+    scopes = key.scopes if key is not None else None
     return Principal(
         user_id,
         account.name,
-        account.role,
+        role_within(account.role, scopes),
         account.email,
         session.generation,
-        session.expires_at,
+        key.expires_at if key is not None else session.expires_at,
         session.token_id,
         session.api_key_id,
         standing,
+        scopes,
     )
+
+
+def role_within(role: UserRole, scopes: frozenset[str] | None) -> UserRole:
+    """The role in which a credential with these scopes acts: a higher one than a user's only with the scope ``admin``."""
+    return role if scopes is None or "admin" in scopes or role not in RAISED_ROLES else "user"
 
 
 def with_guard(guard: StreamAppend, _: Account) -> list[StreamAppend]:
@@ -598,10 +614,9 @@ def require_admin(principal: Principal | Account) -> None:
         raise Forbidden("only an admin may do this")
 
 
-def require_password(password: str) -> None:
-    least, most = PASSWORD_CHARACTERS
-    if not least <= len(password) <= most:
-        raise BadRequest(f"expected a password of {least} to {most} characters, received {len(password)}")
+def one_line(text: str) -> str:
+    """What a client says of itself, as it may be stored and shown."""
+    return "".join(one if one.isprintable() else " " for one in text[:CLIENT_CHARACTERS_MAX])
 
 
 def normal_email(email: str) -> str:
@@ -610,14 +625,3 @@ def normal_email(email: str) -> str:
     if not EMAIL.fullmatch(normal) or not normal.isprintable():
         raise BadRequest("expected an e-mail address such as name@example.org")
     return normal
-
-
-def network_of(address: str) -> str:
-    """Where somebody calls from: the address, of IPv6 the network that one customer has."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
-    return address

@@ -182,8 +182,23 @@ class Blobs(Protocol):
         ...
 
 
+class Session(msgspec.Struct, frozen=True):
+    """One sign-in, as it was made. ``generation`` as in ``TokenClaims``: the account's own says whether it still holds."""
+
+    token_id: UUID
+    user_id: UUID
+    generation: int
+    address: str
+    user_agent: str
+    created_at: datetime
+    expires_at: datetime
+
+
 class Credentials(Protocol):
-    """Hashes of passwords and API keys. Rows are only ever added; the newest password counts."""
+    """Hashes of passwords and API keys, sign-ins, and when a credential was used last.
+
+    Passwords and keys are only ever added; the newest password counts. Sign-ins that have expired are swept out.
+    """
 
     async def add_password(self, user_id: UUID, password_hash: str) -> None: ...
 
@@ -195,6 +210,20 @@ class Credentials(Protocol):
 
     async def api_key_owner(self, key_hash: bytes) -> tuple[UUID, UUID] | None:
         """``(key_id, user_id)``; the user's stream says whether the key is still valid."""
+        ...
+
+    async def add_session(self, session: Session) -> None: ...
+
+    async def sessions(self, user_id: UUID, *, limit: int) -> Sequence[Session]:
+        """The newest first; also those that were revoked."""
+        ...
+
+    async def note_used(self, credential_ids: Sequence[UUID]) -> None:
+        """These tokens and keys were used just now."""
+        ...
+
+    async def last_used(self, credential_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+        """Those that were never used are left out."""
         ...
 
     async def secret(self, name: str, proposed: bytes) -> bytes:
@@ -238,6 +267,12 @@ class Nodes(Protocol):
 
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         """Every generation, of any node, that began above position ``since`` and has no end in the log."""
+        ...
+
+
+class PasswordStrength(Protocol):
+    async def weakness(self, password: str, hints: Sequence[str]) -> str | None:
+        """Why a password is too easy to guess, in a few words; None if it is not. ``hints``: what a guesser knows of its owner."""
         ...
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID, uuid4
 
-from commands.accounts import Principal
+from commands.accounts import Accounts, Principal
 from commands.chat_pages import ChatPages
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -26,8 +26,11 @@ SHARES_MAX: Final = 10_000  # of a list without pages
 class ShareLinks:
     """All share links. ``actor`` is the owner of the chat; others get ``ChatNotFound``."""
 
-    def __init__(self, chats: Chats, log: EventLog, chat_queries: ChatQueries, reader: ChatReader, waits: ListWaits) -> None:
+    def __init__(
+        self, chats: Chats, log: EventLog, chat_queries: ChatQueries, reader: ChatReader, waits: ListWaits, accounts: Accounts
+    ) -> None:
         self._chats = chats
+        self._accounts = accounts
         self._log = log
         self._chat_queries = chat_queries
         self._waits = waits
@@ -75,7 +78,8 @@ class ShareLinks:
     async def shared_version(self, principal: Principal, share_id: str) -> tuple[UUID, ChatView]:
         """``(share id, chat)``: the chat as of the shared version, without what was deleted since, and without what is the owner's own.
 
-        Raises ``ChatNotFound`` for a link that is not there, has ended, or is not open to this person.
+        Raises ``ChatNotFound`` for a link that is not there, has ended, or is not open to this person. The links of an account end
+        with its deactivation.
         """
         link_id, chat_id, version = await self._shared(principal, share_id)
         view = await self._reader.as_of(chat_id, version)
@@ -114,6 +118,8 @@ class ShareLinks:
             if not reads_everything:
                 raise ChatNotFound(link_id)
             read_by_role(principal.user_id, principal.role, str(stream))
+        if not reads_everything and (chat.owner_id is None or not (await self._accounts.account(chat.owner_id)).active):
+            raise ChatNotFound(link_id)
         return link_id, stream.id, chat
 
 

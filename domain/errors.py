@@ -3,8 +3,9 @@
     StenographError
     ├── Refusal                      the answer is no; asking again the same way gives the same no
     │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge, BodyTooLarge
-    │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
+    │   ├── NotAuthenticated, WrongCredentials, Forbidden, ScopeMissing, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
+    │   ├── ApiKeyNotFound, SessionNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen
     │   ├── DeltaGap, BlockGap       a part of an answer that came out of turn
@@ -33,7 +34,7 @@ A class is named for the fact, carries its numbers as attributes and puts both s
 and meant for programs; ``api/request/errors.py`` alone knows which HTTP status or close code goes with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -133,6 +134,16 @@ class Forbidden(Refusal):
         super().__init__(what)
 
 
+class ScopeMissing(Refusal):
+    """An API key that is not for this."""
+
+    code = "scope_missing"
+
+    def __init__(self, needed: Collection[str], held: Collection[str]) -> None:
+        self.needed, self.held = sorted(needed), sorted(held)
+        super().__init__(f"expected a key with the scope {' or '.join(self.needed)}, this one has {', '.join(self.held)}")
+
+
 class AccountInactive(Refusal):
     code = "account_inactive"
 
@@ -174,6 +185,22 @@ class MessageNotFound(Refusal):
     def __init__(self, message_id: UUID | str) -> None:
         self.message_id = message_id
         super().__init__(f"no message {message_id} in this chat")
+
+
+class ApiKeyNotFound(Refusal):
+    code = "key_not_found"
+
+    def __init__(self, key_id: UUID) -> None:
+        self.key_id = key_id
+        super().__init__(f"this account has no key {key_id}")
+
+
+class SessionNotFound(Refusal):
+    code = "session_not_found"
+
+    def __init__(self, token_id: UUID) -> None:
+        self.token_id = token_id
+        super().__init__(f"you have no sign-in {token_id}, or it has ended already")
 
 
 class ModelNotFound(Refusal):

@@ -4,12 +4,15 @@ Hashes of passwords and keys are not in events, since the log is replayed, expor
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, Final, Literal, assert_never, get_args
 from uuid import UUID
 
 import msgspec
 
+from domain import api_key
+from domain.api_key import API_KEY_TYPES, ApiKey, ApiKeyCreated, ApiKeyFact, ApiKeyRevoked, create_api_key, revoke_api_keys
 from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, ShareRefused, TooManyOffers, UserNotFound
 from domain.event import Actor, Emitted, Event
 from domain.fields import differing
@@ -66,15 +69,6 @@ class TokensRevoked(msgspec.Struct, frozen=True):
 
 class PasswordChanged(msgspec.Struct, frozen=True):
     pass
-
-
-class ApiKeyCreated(msgspec.Struct, frozen=True):
-    key_id: UUID
-    name: str
-
-
-class ApiKeyRevoked(msgspec.Struct, frozen=True):
-    key_id: UUID
 
 
 class SettingsChanged(msgspec.Struct, frozen=True):
@@ -139,8 +133,7 @@ UserFact = (
     | UserDeactivated
     | TokensRevoked
     | PasswordChanged
-    | ApiKeyCreated
-    | ApiKeyRevoked
+    | ApiKeyFact
     | SettingsChanged
     | QuotasChanged
     | ChatListed
@@ -164,8 +157,7 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
     "user_deactivated": UserDeactivated,
     "tokens_revoked": TokensRevoked,
     "password_changed": PasswordChanged,
-    "api_key_created": ApiKeyCreated,
-    "api_key_revoked": ApiKeyRevoked,
+    **API_KEY_TYPES,
     "settings_changed": SettingsChanged,
     "quotas_changed": QuotasChanged,
     "chat_listed": ChatListed,
@@ -181,7 +173,6 @@ USER_TYPES: Final[Mapping[str, type[Any]]] = {
 QUOTA_NAMES: Final = ("chats", "storage_bytes", "bytes_a_day", "runs", "connections")
 QUOTA_MAX: Final = 2**53 - 1  # the largest number that every JSON reader takes exactly
 NAME_CHARACTERS_MAX: Final = 200
-API_KEYS_MAX: Final = 100
 REVOKED_TOKENS_MAX: Final = 1000
 SETTINGS_BYTES_MAX: Final = 256 * 1024
 PROFILE_BYTES_MAX: Final = 64 * 1024
@@ -236,13 +227,15 @@ class RevokeTokens(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID
     by: Actor | None
     token_id: UUID | None = None
+    revoke_keys: bool = False  # and every API key
 
 
 class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
-    """The new hash is in the credentials. Every token that was issued before is revoked."""
+    """The new hash is in the credentials. Every token that was issued before is revoked, and every API key unless it is to stay."""
 
     user_id: UUID
     by: Actor | None
+    revoke_keys: bool = True
 
 
 class ChangeQuotas(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,14 +247,21 @@ class ChangeQuotas(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key without a name replaces the one that had none."""
+
     user_id: UUID
     key_id: UUID
     name: str
+    scopes: Collection[str] | None = None  # None: everything that its owner may do
+    expires_at: datetime | None = None
 
 
-class RevokeApiKey(msgspec.Struct, frozen=True, kw_only=True):
+class RevokeApiKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """Revoke all API keys, or with ``key_id`` that one."""
+
     user_id: UUID
-    key_id: UUID
+    by: Actor | None
+    key_id: UUID | None = None
 
 
 class ChangeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,10 +297,8 @@ class BlockUser(msgspec.Struct, frozen=True, kw_only=True):
     blocked: bool
 
 
-GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword | ChangeQuotas
-UserCommand = (
-    CreateUser | GuardedCommand | CreateApiKey | RevokeApiKey | ChangeSettings | MarkRead | MarkManyRead | MarkUnread | HideChat | BlockUser
-)
+GuardedCommand = RenameUser | ChangeProfile | ChangeRole | DeactivateUser | RevokeTokens | ChangePassword | ChangeQuotas | RevokeApiKeys
+UserCommand = CreateUser | GuardedCommand | CreateApiKey | ChangeSettings | MarkRead | MarkManyRead | MarkUnread | HideChat | BlockUser
 
 # ---------------------------------------------------------------------------------------------------------------- state
 
@@ -314,7 +312,7 @@ class Account(msgspec.Struct, frozen=True):
     active: bool = False
     generation: int = 0  # counts revocations of all tokens; a token names its generation
     revoked_tokens: frozenset[UUID] = frozenset()  # one by one, since the generation began
-    api_keys: Mapping[UUID, str] = {}
+    api_keys: Mapping[UUID, ApiKey] = {}
     fields: Mapping[str, Any] = {}
     settings: Mapping[str, Any] = {}
     quotas: Mapping[str, int] = {}  # where an admin has said something else than the server's settings
@@ -340,7 +338,7 @@ def account_to_json(account: Account) -> dict[str, Any]:
         "email": account.email,
         "role": account.role,
         "active": account.active,
-        "api_keys": account.api_keys,
+        "api_keys": {key_id: key.name for key_id, key in account.api_keys.items()},
         "settings": account.settings,
         "read_versions": read_versions,
         "offers": account.offers,
@@ -383,20 +381,16 @@ def decide(account: Account, command: UserCommand) -> list[UserEvent]:
             if by is not None and by.id == user_id and account.role == "admin":
                 raise Forbidden("an admin cannot delete their own account: ask another admin")
             return [Event(None, UserDeactivated())]
-        case RevokeTokens(token_id=token_id):
-            return revoke_tokens(account, token_id)
-        case ChangePassword():
-            return [Event(None, PasswordChanged()), Event(None, TokensRevoked())]
+        case RevokeTokens(token_id=token_id, revoke_keys=revoke_keys):
+            return [*revoke_tokens(account, token_id), *keys_revoked(account, revoke_keys)]
+        case ChangePassword(revoke_keys=revoke_keys):
+            return [Event(None, PasswordChanged()), Event(None, TokensRevoked()), *keys_revoked(account, revoke_keys)]
         case ChangeQuotas():
             return change_quotas(account, command)
-        case CreateApiKey(key_id=key_id, name=name):
-            if key_id in account.api_keys:
-                return []
-            if len(account.api_keys) >= API_KEYS_MAX:
-                raise Forbidden(f"an account holds at most {API_KEYS_MAX} keys: revoke one first")
-            return [Event(None, ApiKeyCreated(key_id, name))]
-        case RevokeApiKey(key_id=key_id):
-            return [Event(None, ApiKeyRevoked(key_id))] if key_id in account.api_keys else []
+        case CreateApiKey(key_id=key_id, name=name, scopes=scopes, expires_at=expires_at):
+            return [Event(None, fact) for fact in create_api_key(account.api_keys, key_id, name, scopes, expires_at)]
+        case RevokeApiKeys(key_id=key_id):
+            return [Event(None, fact) for fact in revoke_api_keys(account.api_keys, key_id)]
         case ChangeSettings(fields=fields):
             return change_settings(account, fields)
         case MarkRead(stream=stream, version=version):
@@ -495,6 +489,10 @@ def revoke_tokens(account: Account, token_id: UUID | None) -> list[UserEvent]:
     return [Event(None, TokensRevoked(token_id))]
 
 
+def keys_revoked(account: Account, revoke_keys: bool) -> list[UserEvent]:
+    return [Event(None, fact) for fact in revoke_api_keys(account.api_keys, None)] if revoke_keys else []
+
+
 def change_settings(account: Account, fields: Mapping[str, Any]) -> list[UserEvent]:
     changes = differing(account.settings, fields)
     size = len(msgspec.json.encode({**account.settings, **changes}))
@@ -523,7 +521,7 @@ def require_profile(fields: Mapping[str, Any]) -> None:
 # --------------------------------------------------------------------------------------------------------------- evolve
 
 
-def evolve(account: Account, event: UserEvent, _version: int) -> Account:
+def evolve(account: Account, event: UserEvent, version: int) -> Account:
     """The next state. Total: history cannot be refused, so this never raises."""
     match event.data:
         case UserCreated(name=name, email=email, role=role, fields=fields):
@@ -540,17 +538,15 @@ def evolve(account: Account, event: UserEvent, _version: int) -> Account:
             return changed(account, generation=account.generation + 1, revoked_tokens=frozenset[UUID]())
         case TokensRevoked(token_id=token_id):
             return changed(account, revoked_tokens=account.revoked_tokens | {token_id})
-        case ApiKeyCreated(key_id=key_id, name=name):
-            return changed(account, api_keys={**account.api_keys, key_id: name})
-        case ApiKeyRevoked(key_id=key_id):
-            return changed(account, api_keys={one: name for one, name in account.api_keys.items() if one != key_id})
+        case ApiKeyCreated() | ApiKeyRevoked():
+            return changed(account, api_keys=api_key.evolve(account.api_keys, event.data, version))
         case SettingsChanged(fields=fields):
             return changed(account, settings={**account.settings, **fields})
         case QuotasChanged(quotas=quotas):
             kept = {**account.quotas, **quotas}
             return changed(account, quotas={name: quota for name, quota in kept.items() if quota is not None})
-        case LastReadAt(stream=stream, version=version):
-            return read_until(account, stream, version)
+        case LastReadAt(stream=stream, version=read_version):
+            return read_until(account, stream, read_version)
         case ChatListed(chat_id=chat_id, offered_by=UUID() as sender_id):
             return changed(account, offers={**account.offers, chat_id: sender_id})
         case ChatHidden(chat_id=chat_id):

@@ -1,15 +1,22 @@
 """``Credentials`` on Postgres."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
+from commands.ports import Session
 
 ADD_PASSWORD: Final = text("add_password")
 NEWEST_PASSWORD: Final = text("newest_password")
 ADD_API_KEY: Final = text("add_api_key")
 API_KEY_OWNER: Final = text("api_key_owner")
+ADD_SESSION: Final = text("add_session")
+SESSIONS: Final = text("sessions")
+NOTE_USED: Final = text("note_used")
+LAST_USED: Final = text("last_used")
 PROPOSE_SECRET: Final = text("propose_secret")
 SECRET: Final = text("secret")
 
@@ -33,6 +40,21 @@ class PostgresCredentials:
         for row in await self._reader.fetch(API_KEY_OWNER, key_hash):
             return row["key_id"], row["user_id"]
         return None
+
+    async def add_session(self, session: Session) -> None:
+        one = session
+        await self._reader.execute(
+            ADD_SESSION, one.token_id, one.user_id, one.generation, one.address, one.user_agent, one.created_at, one.expires_at
+        )
+
+    async def sessions(self, user_id: UUID, *, limit: int) -> Sequence[Session]:
+        return [Session(user_id=user_id, **dict(row)) for row in await self._reader.fetch(SESSIONS, user_id, limit)]
+
+    async def note_used(self, credential_ids: Sequence[UUID]) -> None:
+        await self._reader.execute(NOTE_USED, credential_ids)
+
+    async def last_used(self, credential_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+        return {row["credential_id"]: row["last_used_at"] for row in await self._reader.fetch(LAST_USED, credential_ids)}
 
     async def secret(self, name: str, proposed: bytes) -> bytes:
         await self._reader.execute(PROPOSE_SECRET, name, proposed)

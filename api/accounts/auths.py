@@ -1,4 +1,4 @@
-"""``/api/v1/auths``: signing up, in and out, keys and tickets.
+"""``/api/v1/auths``: signing up, in and out, passwords and tickets.
 
 No route here takes a ``Caller``, whose idempotency key would keep a fast hash of a body that holds a password.
 ``any_principal`` is for the routes that are open to accounts which wait for their approval.
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
@@ -49,6 +49,7 @@ class AddIn(msgspec.Struct):
 class PasswordIn(msgspec.Struct):
     password: Text
     new_password: Text
+    revoke_keys: bool = True
 
 
 class ProfileIn(msgspec.Struct):
@@ -85,10 +86,6 @@ class TicketOut(msgspec.Struct):
     expires_in: int  # seconds
 
 
-class ApiKeyOut(msgspec.Struct):
-    api_key: str | None
-
-
 class DoneOut(msgspec.Struct):
     status: bool = True
 
@@ -103,7 +100,9 @@ class AuthsController(Controller):
     ) -> Response[SessionOut]:
         """Make an account and sign in. The first account becomes admin."""
         fields = profile(profile_image_url=data.profile_image_url)
-        made = await accounts.sign_up(data.name, data.email, data.password, fields=fields, address=address_of(request))
+        made = await accounts.sign_up(
+            data.name, data.email, data.password, fields=fields, address=address_of(request), user_agent=user_agent_of(request)
+        )
         return signed_in(made, request)
 
     @post("/signin", status_code=200, opt={PUBLIC: True})
@@ -111,7 +110,8 @@ class AuthsController(Controller):
         self, data: JSONBody[SignInIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
     ) -> Response[SessionOut]:
         """A token, and the same in the session cookie."""
-        return signed_in(await accounts.sign_in(data.email, data.password, address=address_of(request)), request)
+        address, user_agent = address_of(request), user_agent_of(request)
+        return signed_in(await accounts.sign_in(data.email, data.password, address=address, user_agent=user_agent), request)
 
     @get("/")
     async def session(
@@ -142,8 +142,8 @@ class AuthsController(Controller):
     async def change_password(
         self, data: JSONBody[PasswordIn], any_principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
     ) -> bool:
-        """Change the password. Every token issued before ends, this one too."""
-        await accounts.change_password(any_principal, data.password, data.new_password)
+        """Change the password. Every token issued before ends, this one too, and every API key unless ``revoke_keys`` is false."""
+        await accounts.change_password(any_principal, data.password, data.new_password, revoke_keys=data.revoke_keys)
         return True
 
     @post("/update/profile", status_code=200)
@@ -154,24 +154,6 @@ class AuthsController(Controller):
         fields = profile(profile_image_url=data.profile_image_url, bio=data.bio, gender=data.gender, date_of_birth=data.date_of_birth)
         account = await accounts.change_profile(any_principal, data.name, fields)
         return user_of(any_principal.user_id, account)
-
-    @get("/api_key")
-    async def api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> ApiKeyOut:
-        """Whether there is a key. It was shown once, when it was made: only its hash is kept."""
-        account = await accounts.account(principal.user_id)
-        return ApiKeyOut("sk-…" if account.api_keys else None)
-
-    @post("/api_key", status_code=200)
-    async def create_api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> ApiKeyOut:
-        """A new key, shown this once. One made before ends with it."""
-        await accounts.revoke_api_keys(principal)
-        return ApiKeyOut(await accounts.create_api_key(principal))
-
-    @delete("/api_key", status_code=200)
-    async def revoke_api_key(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> bool:
-        """End the keys, everywhere."""
-        await accounts.revoke_api_keys(principal)
-        return True
 
     @post("/add", status_code=200)
     async def add(self, data: JSONBody[AddIn], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:
@@ -184,6 +166,10 @@ class AuthsController(Controller):
 
 def address_of(request: Request[Any, Any, Any]) -> str:
     return request.client.host if request.client is not None else ""
+
+
+def user_agent_of(request: Request[Any, Any, Any]) -> str:
+    return request.headers.get("user-agent", "")
 
 
 def profile(**fields: str | None) -> dict[str, str]:
@@ -206,8 +192,9 @@ async def signed_out(request: Request[Any, Any, Any], accounts: Accounts) -> Res
 
 
 def cookie(request: Request[Any, Any, Any], token: str, max_age: int) -> Cookie:
-    """HttpOnly: no script reads it. Strict: no other site sends it."""
-    secure = request.url.scheme == "https"
+    """HttpOnly: no script reads it. Strict: no other site sends it. Secure where the browser came by TLS, which it says itself in
+    ``Origin``: a proxy that ends TLS may not say so, or not be one whose word counts."""
+    secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
     return Cookie(COOKIE, value=token, max_age=max_age, httponly=True, samesite="strict", secure=secure, path="/")
 
 

@@ -1,12 +1,12 @@
-"""When people were last seen: a client of theirs connected, or sent a heartbeat."""
+"""When accounts were last seen, and tokens and API keys last used."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 import structlog
 
 from api.periodic import Periodic
-from commands.ports import Activity
 from domain.errors import StenographError
 
 logger = structlog.get_logger("activity")
@@ -16,21 +16,21 @@ WAITING_MAX: Final = 50_000
 
 
 class LastActiveWriter(Periodic):
-    """``note`` never waits; the accounts that it noted are written within five seconds, all in one statement."""
+    """``note`` never waits; the ids that it noted are given to ``write`` within five seconds, all at once."""
 
-    def __init__(self, activity: Activity) -> None:
-        super().__init__(EVERY_S, "activity")
-        self._activity = activity
+    def __init__(self, write: Callable[[Sequence[UUID]], Awaitable[None]], name: str) -> None:
+        super().__init__(EVERY_S, name)
+        self._write_all = write
         self._waiting: set[UUID] = set()
 
-    def note(self, user_id: UUID) -> None:
+    def note(self, noted_id: UUID) -> None:
         if len(self._waiting) < WAITING_MAX:
-            self._waiting.add(user_id)
+            self._waiting.add(noted_id)
 
     async def _write(self) -> None:
         waiting, self._waiting = self._waiting, set()
         if waiting:
             try:
-                await self._activity.note_active(list(waiting))
+                await self._write_all(list(waiting))
             except StenographError as error:
-                logger.warning("activity_not_noted", people=len(waiting), error=str(error))
+                logger.warning("activity_not_noted", of=self._name, count=len(waiting), error=str(error))

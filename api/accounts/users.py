@@ -31,6 +31,7 @@ class UserUpdateIn(msgspec.Struct):
     name: Text | None = None
     email: Text | None = None
     password: Text | None = None
+    revoke_keys: bool = True  # with a new password
     profile_image_url: Picture | None = None
 
 
@@ -130,6 +131,7 @@ class UsersController(Controller):
             name=data.name,
             email=data.email,
             password=data.password or None,  # the reference's page sends an empty one for "as it is"
+            revoke_keys=data.revoke_keys,
             fields=profile(profile_image_url=data.profile_image_url),
         )
         return user_of(user_id, account)
@@ -166,7 +168,8 @@ class UsersController(Controller):
 
     @delete("/{user_id:uuid}", status_code=200)
     async def deactivate(self, user_id: FromPath[UUID], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]) -> bool:
-        """Deactivate an account (admin, or one's own): its tokens, keys and open streams end at once. The log keeps what it said."""
+        """Deactivate an account (admin, or one's own): its tokens, keys, open streams and share links end at once, its running answers
+        stop. The log keeps what it said."""
         await accounts.change(caller.principal, DeactivateUser(user_id=user_id, by=None))
         return True
 

@@ -116,7 +116,7 @@ class ChatsController(ChatPastController):
     ) -> Response[dict[str, Any]]:
         """Make a chat. Everything in ``chat`` is kept: its tags, and its messages, given as ``history`` or as a list."""
         given = data.chat.get("id")
-        chat_id, client_id = caller.new_id("chat", given if isinstance(given, str) else None)
+        chat_id, client_id = caller.new_chat_id(given if isinstance(given, str) else None)
         command = CreateChat(
             chat_id=chat_id,
             by=caller.user_id,

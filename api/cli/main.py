@@ -8,7 +8,7 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli import accounts, server
+from api.cli import accounts, keys, server
 from api.cli.chat import chat
 from api.cli.exporting import export
 from api.cli.importing import import_
@@ -23,7 +23,7 @@ click.rich_click.COMMAND_GROUPS = {
     "steno": [
         {"name": "Talk", "commands": ["chat", "chats", "models"]},
         {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
-        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "projections", "verify", "epoch"]},
+        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "key", "session", "projections", "verify", "epoch"]},
     ]
 }
 
@@ -72,6 +72,8 @@ for command in (
     accounts.logout,
     accounts.whoami,
     accounts.user,
+    keys.key,
+    keys.session,
     accounts.models,
     accounts.chats,
 ):

@@ -34,6 +34,7 @@ from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish
 from api.process.server import EPOCH_FILE, FAREWELL_S, System
 from api.process.stalled import ending_stalled
 from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
+from api.request.hosts import AllowedHosts
 from api.request.server_config import ServerConfig
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
@@ -270,8 +271,10 @@ async def end_in_order(system: System, server: uvicorn.Server) -> None:
 
 def config(settings: Settings, app: Any) -> ServerConfig:
     return ServerConfig(
-        app,
+        AllowedHosts(app, settings.allowed_hosts) if settings.allowed_hosts else app,
         settings,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),  # given: uvicorn's own variable does not count
         loop="none",  # it runs on ours
         http=ending_stalled(BoundedHttpProtocol, settings.send_stall_s),
         ws=ending_stalled(FramedProtocol, settings.send_stall_s),

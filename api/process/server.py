@@ -91,6 +91,7 @@ class System:
     list_waits: ListWaits
     reads: ReadReceiptWriter
     seen: LastActiveWriter
+    used: LastActiveWriter
     sockets: WebSockets
     body_memory: BodyMemory
     projectors: Sequence[Projector]
@@ -107,6 +108,7 @@ class System:
         self.reads.start()
         self.usage_writer.start()
         self.seen.start()
+        self.used.start()
         for projector in self.projectors:
             projector.start()
         self._memory = asyncio.create_task(self._remember(), name="epoch memory")
@@ -156,6 +158,7 @@ class System:
                 await self.reads.close()
                 await self.usage_writer.close()
                 await self.seen.close()
+                await self.used.close()
                 await self.keeper.close()
         projectors = [projector.close() for projector in self.projectors]
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())

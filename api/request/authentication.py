@@ -16,6 +16,7 @@ from litestar.handlers import BaseRouteHandler
 
 from api.request import security_log
 from api.request.cors import may_use_cookie
+from api.request.scopes import scopes_for
 from commands.accounts import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
 
@@ -59,7 +60,8 @@ def from_own_page(request: Request[Any, Any, Any]) -> bool:
 async def require_signed_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A guard: guards run before the body is read, so a caller who is not signed in cannot make the server read or parse one.
 
-    A route that carries ``PUBLIC`` needs no account. Raises ``NotAuthenticated``, ``AccountInactive``, ``Forbidden``.
+    A route that carries ``PUBLIC`` needs no account. Raises ``NotAuthenticated``, ``AccountInactive``, ``Forbidden``, and ``ScopeMissing``
+    for an API key that is not for the route.
     """
     security_log.begin(cast(MutableMapping[str, Any], connection.scope))
     if handler.opt.get(PUBLIC):
@@ -73,7 +75,9 @@ async def authenticated(request: Request[Any, Any, Any]) -> Principal:
     if credential is None:
         raise NotAuthenticated
     accounts: Accounts = request.app.state.accounts
-    return await accounts.authenticate(credential)
+    principal = await accounts.authenticate(credential)
+    principal.require_scope(scopes_for(request.method, request.scope["path_template"]))
+    return principal
 
 
 async def provide_any_principal(request: Request[Any, Any, Any]) -> Principal:

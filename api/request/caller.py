@@ -9,7 +9,7 @@ from litestar import Request
 from litestar.di import NamedDependency
 
 from commands.accounts import Principal, actor_of
-from commands.ids import bound_id, new_id
+from commands.ids import bound_id, new_chat_id, new_id
 from commands.ports import CommandKey
 from domain.errors import BadRequest
 from domain.event import Actor
@@ -68,6 +68,10 @@ class Caller:
     def new_id(self, what: str, given: str | None = None) -> tuple[UUID, str | None]:
         """``(id, client_id)`` of something new: the id which the client chose, else one that is the same when the request is repeated."""
         return bound_id(self.user_id, given) if given else (new_id(self.user_id, self.key, what), None)
+
+    def new_chat_id(self, given: str | None) -> tuple[UUID, str | None]:
+        """The same for a chat, whose id must be nobody else's. Raises ``BadRequest``."""
+        return new_chat_id(self.user_id, self.key, given)
 
 
 async def provide_caller(request: Request[Any, Any, Any], principal: NamedDependency[Principal]) -> Caller:

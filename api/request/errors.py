@@ -39,6 +39,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.NotAuthenticated: ErrorStatus(401, 4401),
     errors.WrongCredentials: ErrorStatus(400, 4401),  # at sign-in; 400 in the reference
     errors.Forbidden: ErrorStatus(403, 4403),
+    errors.ScopeMissing: ErrorStatus(403, 4403),
     errors.AccountInactive: ErrorStatus(403, 4403),
     errors.TooManyAttempts: ErrorStatus(429, 4429),
     errors.ChatNotFound: ErrorStatus(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
@@ -53,6 +54,8 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.TooLarge: ErrorStatus(413, 1008),
     errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference
     errors.TaskNotFound: ErrorStatus(404, 1008),
+    errors.ApiKeyNotFound: ErrorStatus(404, 1008),
+    errors.SessionNotFound: ErrorStatus(404, 1008),
     errors.FolderNotFound: ErrorStatus(404, 1008),
     errors.FolderExists: ErrorStatus(409, 1008),
     errors.FolderNameTaken: ErrorStatus(400, 1008),  # as in the reference
@@ -92,6 +95,7 @@ CODES: Final[Mapping[int, str]] = {
     413: "body_too_large",
     414: "uri_too_long",
     415: "unsupported_media_type",
+    421: "host_not_allowed",
     429: "too_many_connections",
     431: "headers_too_large",
 }

@@ -125,7 +125,7 @@ class LiveConnections:
                     read_by_role(principal.user_id, principal.role, str(stream))
                     readable = True
                 since = 0 if reads_everything else chat.access_since(principal.user_id)
-                return Access(readable, chat.may_write(principal.user_id), since)
+                return Access(readable, chat.may_write(principal.user_id) and principal.may("chat"), since)
             case _:
                 return NO_ACCESS
 

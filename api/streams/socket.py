@@ -16,6 +16,7 @@ import structlog
 from adapters.delivery.hub import Batch, Segment, Subscription
 from api.formats.event_json import encode_redacted
 from api.request.errors import error_status
+from api.request.scopes import CHAT
 from api.request.security_log import record_socket
 from api.streams.frames import (
     Authenticate,
@@ -279,10 +280,12 @@ class Socket:
                 case EndSubscription():
                     self._leave(effect)
                 case SendSignal(stream=stream):
+                    self.principal.require_scope(CHAT)
                     joined = self._joined.get(stream)
                     if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
                         self.context.send_typing(self.principal, effect)
                 case MarkRead(stream=stream, version=version):
+                    self.principal.require_scope(CHAT)
                     await self._mark_read(stream, version)
                 case NoteActive():
                     self.context.note_active(self.principal.user_id)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from adapters.delivery.hub import Hub
 from api.request.authentication import require_approved
+from api.request.scopes import READ
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.frames import SendSignal, frame
@@ -51,12 +52,14 @@ class SocketContext:
     still_valid: Callable[[Principal], bool]
 
     async def authenticate(self, token: str) -> Principal:
-        """Raises ``NotAuthenticated``, ``Forbidden`` for an account that waits for approval."""
+        """Raises ``NotAuthenticated``, ``Forbidden`` for an account that is pending, ``ScopeMissing`` for a key that may not read."""
         if not token:
             raise NotAuthenticated
-        principal = await self.live.accounts.authenticate(token)
-        require_approved(principal)
-        return principal
+        return require_reader(await self.live.accounts.authenticate(token))
+
+    async def redeem(self, ticket: str) -> Principal:
+        """As ``authenticate``, for a ticket."""
+        return require_reader(await self.live.accounts.redeem(ticket))
 
     def send_typing(self, principal: Principal, signal: SendSignal) -> None:
         """Tell the other subscribers of the stream, here and at the other processes, that this person types."""
@@ -65,6 +68,12 @@ class SocketContext:
         ephemeral = frame("ephemeral", stream=str(signal.stream), user=user, data=data)
         self.signals.deliver(ephemeral)
         self.signal_others(ephemeral)
+
+
+def require_reader(principal: Principal) -> Principal:
+    require_approved(principal)
+    principal.require_scope(READ)
+    return principal
 
 
 def socket_context(

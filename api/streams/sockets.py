@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from api.request import security_log
-from api.request.authentication import bearer_of, require_approved
+from api.request.authentication import bearer_of
 from api.request.errors import error_status
 from api.request.security_headers import HEADERS
 from api.streams.frames import Close, frame
@@ -93,9 +93,7 @@ class WebSockets:
             return await self._context.authenticate(token)
         tickets = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
         if tickets:
-            principal = await self._context.live.accounts.redeem(tickets[0])
-            require_approved(principal)
-            return principal
+            return await self._context.redeem(tickets[0])
         return None
 
     async def _by_hello(self, socket: Socket) -> Principal | None:

@@ -26,6 +26,7 @@ log = structlog.get_logger("runs")
 BEATS_PER_LEASE: Final = 5
 GAP_BEATS_MAX: Final = 2  # the longest time between two of our heartbeats that counts towards the lease
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
+DEACTIVATED: Final = "user_deactivated"
 CLOSE_ATTEMPTS_MAX: Final = 200
 
 
@@ -39,6 +40,7 @@ class Runs:
         self._starting: list[int] = []
         self._by_task: dict[UUID, Run] = {}
         self._by_message: dict[UUID, Run] = {}
+        self._deactivated: set[UUID] = set()  # accounts, since this process started: an account is never active again
         self.closing = False
 
     def __len__(self) -> int:
@@ -60,6 +62,8 @@ class Runs:
         run.start(self._done)
         if self.closing:
             run.interrupt()
+        elif run.user_id in self._deactivated:
+            run.stop(None)  # it ended between the request's authentication and here
 
     def _done(self, run: Run) -> None:
         self._by_task.pop(run.task_id, None)
@@ -83,8 +87,14 @@ class Runs:
         return self._floor
 
     def observe(self, stored: StoredEvent) -> None:
-        """Stop the run of a generation that was ended by another process, also while the run waits for its provider."""
-        if stored.type in ENDS and stored.message_id is not None:
+        """Stop the run of a generation that was ended by another process, also while the run waits for its provider; and all runs of
+        an account that was deactivated."""
+        if stored.type == DEACTIVATED:
+            self._deactivated.add(stored.stream.id)
+            for one in self.all():
+                if one.user_id == stored.stream.id:
+                    one.stop(None)
+        elif stored.type in ENDS and stored.message_id is not None:
             run = self._by_message.get(stored.message_id)
             if run is not None:
                 run.ended_elsewhere()

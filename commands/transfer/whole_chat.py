@@ -1,7 +1,7 @@
 """Appends whole chats to the log, each as a new stream: in one request if it fits, otherwise unlisted until it is complete.
 
 Idempotent: ids are derived from the source's ids, so a chat that was imported before is found, and an interrupted import continues
-where it stopped.
+where it stopped. A chat of another owner under the same id is never taken for it: that import is refused.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from uuid import UUID
 from commands.chats import Chats
 from commands.large_values import VALUES_BYTES_MAX, values_of, with_references
 from commands.ports import EXISTS, Appended, AppendRequest, Blobs, CommandKey, EventLog, StreamAppend
-from domain.chat.facts import ChatConfigured
-from domain.codec import EVENT_BYTES_MAX, encode
+from domain.chat.facts import ChatConfigured, ChatCreated
+from domain.codec import EVENT_BYTES_MAX, decode_event, encode
 from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, TooLarge, UserNotFound
 from domain.event import Actor, Event, Verbatim
 from domain.generation import MessageEnded
@@ -159,9 +159,11 @@ class WholeChats:
     async def _add_one(self, one: Prepared, actor: Actor | None, command: CommandKey | None = None) -> Added:
         is_there = await self._is_there(one)
         for _ in range(ATTEMPTS_MAX):
+            version = 0 if is_there else await self._log.version(one.stream)
+            if is_there or version:
+                await self._require_own(one)
             if is_there:
                 return Added("there", 0, 0)
-            version = await self._log.version(one.stream)
             if version:
                 state_version, state = await self._chats.state(one.chat.chat_id)
                 if state.listed or state.deleted:
@@ -181,6 +183,13 @@ class WholeChats:
         """Whether the chat's last event is in the log at its version."""
         found = await self._log.read(one.stream, after=len(one.events) - 1, limit=1)
         return bool(found) and found[0].type == one.events[-1].data.name
+
+    async def _require_own(self, one: Prepared) -> None:
+        """Raises ``ImportRefused`` if the chat that has this id is another person's. Whose it is, is not said."""
+        first = await self._log.read(one.stream, limit=1)
+        created = decode_event(first[0]).data if first else None
+        if not isinstance(created, ChatCreated) or created.owner_id != one.chat.owner_id:
+            raise ImportRefused(one.chat.name, "id", "its id is taken")
 
     async def _require_same(self, one: Prepared, until: int) -> None:
         """Raises ``ImportRefused`` unless the events of an interrupted import are the beginning of this chat."""

@@ -32,3 +32,27 @@ INSERT INTO tickets (ticket_hash, user_id, session, expires_at) VALUES ($1, $2, 
 -- Once, by one caller in the cluster.
 WITH taken AS (DELETE FROM tickets WHERE ticket_hash = $1 RETURNING user_id, session, expires_at)
 SELECT user_id, session FROM taken WHERE expires_at >= clock_timestamp();
+
+-- name: add_session!
+-- Those of the same person that are over are swept out with it.
+WITH swept AS (
+    DELETE FROM sessions WHERE user_id = $2 AND expires_at < clock_timestamp() RETURNING token_id
+), unused AS (
+    DELETE FROM credential_uses WHERE credential_id IN (SELECT token_id FROM swept)
+)
+INSERT INTO sessions (token_id, user_id, generation, address, user_agent, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT DO NOTHING;
+
+-- name: sessions
+-- $2 int: at most, the newest first.
+SELECT token_id, generation, address, user_agent, created_at, expires_at FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, token_id LIMIT $2;
+
+-- name: note_used!
+-- $1 uuid[]: tokens and keys that were used just now. By the database's clock.
+INSERT INTO credential_uses (credential_id, last_used_at) SELECT credential_id, now() FROM unnest($1::uuid[]) AS used(credential_id)
+ ORDER BY credential_id
+ON CONFLICT (credential_id) DO UPDATE SET last_used_at = excluded.last_used_at;
+
+-- name: last_used
+-- $1 uuid[]: tokens and keys.
+SELECT credential_id, last_used_at FROM credential_uses WHERE credential_id = ANY ($1::uuid[]);

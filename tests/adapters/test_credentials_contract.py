@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +13,7 @@ from adapters.memory.tickets import MemoryTickets
 from adapters.postgres.credentials import PostgresCredentials
 from adapters.postgres.query_reader import QueryReader
 from adapters.postgres.tickets import PostgresTickets
+from commands.ports import Session
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +80,44 @@ async def test_a_key_that_is_added_again_stays_what_it_was(credentials: Both) ->
     await credentials.add_api_key(key_id, user_id, a_hash(1))
     await credentials.add_api_key(uuid4(), uuid4(), a_hash(1))
     assert await credentials.api_key_owner(a_hash(1)) == (key_id, user_id)
+
+
+def a_session(user_id: UUID, number: int, *, expires_in_s: int = 3600, **changes: Any) -> Session:
+    now = datetime.now(UTC).replace(microsecond=0)
+    times = {"created_at": now + timedelta(seconds=number), "expires_at": now + timedelta(seconds=expires_in_s)}
+    given = {"token_id": uuid4(), "generation": 2, "address": "192.0.2.1", "user_agent": "a browser", **times, **changes}
+    return Session(user_id=user_id, **given)
+
+
+async def test_the_sign_ins_of_a_person_are_listed_newest_first(credentials: Both) -> None:
+    user_id = uuid4()
+    made = [a_session(user_id, number) for number in range(3)]
+    for session in (made[1], made[2], made[0], a_session(uuid4(), 9)):
+        await credentials.add_session(session)
+    assert list(await credentials.sessions(user_id, limit=10)) == made[::-1]
+    assert list(await credentials.sessions(user_id, limit=1)) == made[2:]
+
+
+async def test_a_sign_in_that_is_over_is_swept_out_by_the_next_one_of_its_person(credentials: Both) -> None:
+    user_id, other_id = uuid4(), uuid4()
+    over, theirs, now = a_session(user_id, 0, expires_in_s=-5), a_session(other_id, 0, expires_in_s=-5), a_session(user_id, 1)
+    for session in (over, theirs):
+        await credentials.add_session(session)
+        await credentials.note_used([session.token_id])
+    await credentials.add_session(now)
+    assert list(await credentials.sessions(user_id, limit=10)) == [now]
+    assert list(await credentials.sessions(other_id, limit=10)) == [theirs]
+    assert list(await credentials.last_used([over.token_id, theirs.token_id])) == [theirs.token_id]
+
+
+async def test_when_a_credential_was_used_last_only_moves_forward(credentials: Both) -> None:
+    used, unused = uuid4(), uuid4()
+    assert await credentials.last_used([used]) == {}
+    await credentials.note_used([used])
+    first = (await credentials.last_used([used, unused]))[used]
+    await credentials.note_used([used])
+    seen = await credentials.last_used([used, unused])
+    assert list(seen) == [used] and seen[used] >= first
 
 
 async def test_the_first_secret_that_is_proposed_is_everybody_s(credentials: Both) -> None:

@@ -126,3 +126,20 @@ def test_a_secret_that_does_not_fit_is_not_shown_either(tmp_path: Path) -> None:
 def test_the_docs_list_exactly_what_there_is() -> None:
     page = Path(__file__).parents[2] / "docs" / "configuration.md"
     assert settings.markdown_table() in page.read_text(), "replace the page's table with what `python -m api.settings` prints"
+
+
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "10.0.0.0/8;::1", "2001:db8::/32"])
+def test_proxies_are_addresses_or_networks(proxies: str, tmp_path: Path) -> None:
+    assert load({"STENO_TRUSTED_PROXIES": proxies}, tmp_path).trusted_proxies == tuple(proxies.split(";"))
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example.org", "127.0.0.1,10.0.0.1", "10.0.0.1/8", "*"])
+def test_a_proxy_that_would_never_be_known_is_told(proxies: str, tmp_path: Path) -> None:
+    (problem,) = problems_of({"STENO_TRUSTED_PROXIES": proxies}, tmp_path)
+    assert problem == f"STENO_TRUSTED_PROXIES: {proxies!r} is no address and no network"
+
+
+@pytest.mark.parametrize("host", ["https://chat.example.org", "chat.example.org:443", "*", "chat.*.org", "a b"])
+def test_a_host_that_would_never_be_asked_for_is_told(host: str, tmp_path: Path) -> None:
+    (problem,) = problems_of({"STENO_ALLOWED_HOSTS": host}, tmp_path)
+    assert problem == f"STENO_ALLOWED_HOSTS: {host!r} is no host name"

@@ -1,6 +1,7 @@
 """Accounts on a log: who becomes admin, who is let in, and how soon a process knows that somebody no longer is."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -8,25 +9,24 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from adapters.identity import JwtTokens
+from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.log import MemoryLog
 from adapters.memory.tickets import MemoryTickets
 from adapters.postgres.credentials import PostgresCredentials
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.tickets import PostgresTickets
-from commands.accounts import (
-    ATTEMPTS_KEPT_MAX,
+from commands.accounts import PASSWORD_CHARACTERS, Accounts, Principal, normal_email
+from commands.api_keys import ApiKeys
+from commands.attempts import (
+    GUESSES_OF_ONE,
     GUESSES_OF_ONE_FROM_ONE_PLACE,
-    LEAST_OF_ONE_PROCESS,
-    PASSWORD_CHARACTERS,
-    Accounts,
-    Attempts,
-    Principal,
-    network_of,
-    normal_email,
+    LONGEST_PAUSE_S,
+    TAKEN_FROM_ONE_PLACE,
+    SignInBrake,
 )
 from commands.ports import Appended, AppendRequest
+from commands.sessions import Sessions
 from domain.errors import (
     AccountInactive,
     BadRequest,
@@ -44,6 +44,7 @@ pytestmark = pytest.mark.anyio
 
 PASSWORD, OTHER_PASSWORD = "correct horse", "battery staple"
 SECRET = b"s" * 32
+STRENGTH = Argon2Hasher()
 
 
 class PlainHasher:
@@ -70,8 +71,14 @@ class Process:
         self.hasher = PlainHasher()
         self.credentials = credentials
         self.tickets = tickets
-        self.accounts = Accounts(log, credentials, tickets, self.hasher, JwtTokens(SECRET), **options)
+        self.accounts = Accounts(log, credentials, tickets, self.hasher, STRENGTH, JwtTokens(SECRET), **options)
+        now = options.get("now", time.time)
+        self.api_keys = ApiKeys(self.accounts, credentials, log, now=now)
+        self.sessions = Sessions(self.accounts, credentials, now=now)
         self._heard = 0
+
+    async def key(self, principal: Principal, *given: Any) -> str:
+        return (await self.api_keys.create(principal, *given))[1]
 
     async def hear(self) -> None:
         """Everything that was committed so far, by whatever process, passes here."""
@@ -174,6 +181,10 @@ async def test_where_sign_up_is_off_only_one_of_many_first_accounts_is_made(star
         ("Ada", f"{'a' * 65}@example.org", PASSWORD),
         ("Ada", "ada@example.org", "x" * (PASSWORD_CHARACTERS[0] - 1)),
         ("Ada", "ada@example.org", "x" * (PASSWORD_CHARACTERS[1] + 1)),
+        ("Ada", "ada@example.org", "x" * PASSWORD_CHARACTERS[1]),
+        ("Ada", "ada@example.org", "Passw0rd!"),
+        ("Ada", "ada@example.org", "ada@example.org"),
+        ("Zweifelstein", "ada@example.org", "zweifelstein1"),
         ("\u0007", "ada@example.org", PASSWORD),
     ],
 )
@@ -242,6 +253,73 @@ async def test_who_guesses_is_slowed_down_and_the_right_password_does_not_reset_
         await one.accounts.sign_in("eve@example.org", PASSWORD, address="192.0.2.1")
     await refused(TooManyAttempts, one.accounts.sign_in("ada@example.org", PASSWORD, address="192.0.2.1"))
     await one.accounts.sign_in("ada@example.org", PASSWORD, address="192.0.2.2")
+
+
+async def test_the_owner_is_let_in_without_a_wait_while_a_thousand_places_guess(start: Start) -> None:
+    pauses: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+
+    one = await start(brake=SignInBrake(clock=lambda: 0.0, sleep=sleep))
+    await one.sign_up("ada")
+    await one.accounts.sign_in("ada@example.org", PASSWORD, address="2001:db8::1")
+    for number in range(GUESSES_OF_ONE + 10):
+        await refused(WrongCredentials, one.accounts.sign_in("ada@example.org", "a guess", address=f"192.0.2.{number}"))
+    assert len(pauses) == 10 and pauses == sorted(pauses) and pauses[0] < pauses[-1] == LONGEST_PAUSE_S
+    await one.accounts.sign_in("ada@example.org", PASSWORD, address="2001:db8::2")
+    assert len(pauses) == 10, "they have signed in from this network before"
+    await one.accounts.sign_in("ada@example.org", PASSWORD, address="198.51.100.1")
+    assert len(pauses) == 11, "from elsewhere they are slowed down, and let in"
+
+
+async def test_guesses_at_an_account_that_is_not_there_are_slowed_down_the_same(start: Start) -> None:
+    pauses: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+
+    one = await start(brake=SignInBrake(clock=lambda: 0.0, sleep=sleep))
+    await one.sign_up("ada")
+    seen = []
+    for email in ("ada@example.org", "nobody@example.org"):
+        for number in range(GUESSES_OF_ONE + 3):
+            await refused(WrongCredentials, one.accounts.sign_in(email, "a guess", address=f"192.0.2.{number}"))
+        seen.append(list(pauses))
+        pauses.clear()
+    assert seen[0] == seen[1] and len(seen[0]) == 3
+
+
+async def test_sign_ups_that_meet_known_addresses_are_few(one: Process) -> None:
+    await one.sign_up("ada")
+    for _ in range(TAKEN_FROM_ONE_PLACE):
+        await refused(ClaimTaken, one.accounts.sign_up("Eve", "ada@example.org", PASSWORD, address="192.0.2.1"))
+    for email in ("ada@example.org", "unknown@example.org"):
+        await refused(TooManyAttempts, one.accounts.sign_up("Eve", email, PASSWORD, address="192.0.2.1"))
+    await one.accounts.sign_up("Bob", "bob@example.org", PASSWORD, address="192.0.2.2")
+
+
+async def test_where_sign_up_is_off_a_known_address_is_told_from_an_unknown_one_by_nothing(start: Start) -> None:
+    one = await start(signup_enabled=False)
+    await one.sign_up("ada", "admin")
+    asked = one.hasher.asked
+    said = []
+    for email in ("ada@example.org", "unknown@example.org"):
+        with pytest.raises(Forbidden) as raised:
+            await one.accounts.sign_up("Eve", email, PASSWORD)
+        said.append(str(raised.value))
+    assert said[0] == said[1]
+    assert one.hasher.asked == asked
+
+
+async def test_a_new_password_is_as_hard_to_guess_as_a_first_one(one: Process) -> None:
+    root, bob = await one.sign_up("root"), await one.sign_up("bob")
+    for weak in ("password1234", "bob@example.org", "qwertyuiop"):
+        await refused(BadRequest, one.accounts.change_password(bob, PASSWORD, weak))
+        await refused(BadRequest, one.accounts.reset_password(root, bob.user_id, weak))
+        await refused(BadRequest, one.accounts.add(root, "Bob", "bob@example.org", weak, "user"))
+    assert one.accounts.still_valid(bob)
+    await one.accounts.sign_in("bob@example.org", PASSWORD)
 
 
 async def test_a_new_password_ends_every_token_everywhere(one: Process, two: Process) -> None:
@@ -439,7 +517,7 @@ async def test_who_is_known_is_authenticated_without_a_query(one: Process) -> No
     process = Process(log, one.credentials, one.tickets)
     await one.sign_up("ada")
     session = await process.accounts.sign_in("ada@example.org", PASSWORD)
-    key = await process.accounts.create_api_key(session.principal)
+    key = await process.key(session.principal)
     await process.accounts.authenticate(key)
     asked = log.asked
     for _ in range(10):
@@ -512,13 +590,13 @@ async def test_a_credential_that_is_none_opens_nothing(one: Process, credential:
 
 async def test_a_key_works_on_every_process_until_it_is_revoked(one: Process, two: Process) -> None:
     ada = await one.sign_up("ada")
-    key = await one.accounts.create_api_key(ada, "laptop")
+    key = await one.key(ada, "laptop")
     caller = await two.accounts.authenticate(key)
     assert (caller.user_id, caller.token_id, caller.expires_at) == (ada.user_id, None, None)
     await one.accounts.change(ada, RevokeTokens(user_id=ada.user_id, by=None))
     await two.hear()
     assert two.accounts.still_valid(caller)  # a key is no token
-    await one.accounts.revoke_api_keys(ada)
+    await one.api_keys.revoke_all(ada, ada.user_id)
     await two.hear()
     assert not two.accounts.still_valid(caller)
     await refused(NotAuthenticated, two.accounts.authenticate(key))
@@ -542,101 +620,22 @@ async def test_a_ticket_opens_once_on_any_process(one: Process, two: Process) ->
 async def test_a_ticket_is_worth_no_more_than_the_session_it_was_made_in(one: Process) -> None:
     ada = await one.sign_up("ada")
     session = await one.accounts.sign_in("ada@example.org", PASSWORD)
-    key = await one.accounts.authenticate(await one.accounts.create_api_key(ada))
+    key = await one.accounts.authenticate(await one.key(ada))
     of_token, of_key = await one.accounts.ticket(session.principal), await one.accounts.ticket(key)
     await one.accounts.sign_out(session.principal)
     await refused(NotAuthenticated, one.accounts.redeem(of_token))
     assert (await one.accounts.redeem(of_key)).api_key_id == key.api_key_id
     of_key = await one.accounts.ticket(key)
-    await one.accounts.revoke_api_keys(ada)
+    await one.api_keys.revoke_all(ada, ada.user_id)
     await refused(NotAuthenticated, one.accounts.redeem(of_key))
 
 
 async def test_no_secret_stands_in_the_log(one: Process) -> None:
     ada = await one.sign_up("ada")
-    key = await one.accounts.create_api_key(ada)
+    key = await one.key(ada)
     ticket = await one.accounts.ticket(ada)
     await one.accounts.change_password(ada, PASSWORD, OTHER_PASSWORD)
     events: Sequence[StoredEvent] = await one.log.read_log(after=0, limit=100)
     said = b"".join(stored.data + (stored.actor or b"") for stored in events).decode()
     for secret in (PASSWORD, OTHER_PASSWORD, "plain", key, ticket):
         assert secret not in said
-
-
-# -------------------------------------------------------------------------------------------------------------- attempts
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-async def test_attempts_are_counted_within_a_minute() -> None:
-    clock = Clock()
-    attempts = Attempts(clock)
-    for _ in range(3):
-        attempts.count(("ada", 3))
-    clock.now_s = 59
-    with pytest.raises(TooManyAttempts) as raised:
-        attempts.count(("ada", 3))
-    assert raised.value.retry_after_s == 1
-    attempts.count(("bob", 3))
-    clock.now_s = 60
-    attempts.count(("ada", 3))
-
-
-@pytest.mark.parametrize(
-    ("limit", "processes", "of_one"), [(100, 1, 100), (100, 4, 25), (10, 3, 5), (10, 64, LEAST_OF_ONE_PROCESS), (3, 64, 3)]
-)
-async def test_one_of_several_processes_lets_its_part_through_and_a_person_a_few(limit: int, processes: int, of_one: int) -> None:
-    attempts = Attempts(Clock(), processes=processes)
-    for _ in range(of_one):
-        attempts.count(("ada", limit))
-    with pytest.raises(TooManyAttempts):
-        attempts.count(("ada", limit))
-
-
-async def test_an_attempt_that_is_refused_counts_for_nothing_else() -> None:
-    attempts = Attempts(Clock())
-    attempts.count(("ada", 1))
-    for _ in range(5):
-        with pytest.raises(TooManyAttempts):
-            attempts.count(("place", 2), ("ada", 1))
-    attempts.count(("place", 2))
-
-
-async def test_an_attempt_that_succeeded_is_taken_back_alone() -> None:
-    attempts = Attempts(Clock())
-    for _ in range(2):
-        attempts.count(("place", 3))
-    for _ in range(10):
-        attempts.count(("place", 3))
-        attempts.forget_one(("place", 3))
-    attempts.count(("place", 3))
-    with pytest.raises(TooManyAttempts):
-        attempts.count(("place", 3))
-
-
-async def test_attempts_of_many_names_are_bounded_in_memory() -> None:
-    attempts = Attempts(Clock())
-    for number in range(ATTEMPTS_KEPT_MAX + 1000):
-        attempts.count((str(number), 3))
-    assert len(attempts._tried) <= ATTEMPTS_KEPT_MAX
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8::1", "2001:db8::/64"),
-        ("2001:db8::ffff:1", "2001:db8::/64"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("", ""),
-        ("testclient", "testclient"),
-    ],
-)
-async def test_a_customer_of_ipv6_is_one_place(address: str, network: str) -> None:
-    assert network_of(address) == network

@@ -3,6 +3,7 @@ it happens, it is refused, it is already so."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +12,10 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies
 
+from domain.api_key import API_KEYS_MAX, ApiKeyCreated, ApiKeyRevoked
 from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, Refusal, ShareRefused, TooManyOffers, UserNotFound
 from domain.event import Actor, Emitted, Event
 from domain.user import (
-    API_KEYS_MAX,
     MANY_READ_MAX,
     NOBODY,
     OFFERS_MAX,
@@ -24,8 +25,6 @@ from domain.user import (
     SETTINGS_BYTES_MAX,
     VERSION_MAX,
     Account,
-    ApiKeyCreated,
-    ApiKeyRevoked,
     BlockUser,
     ChangePassword,
     ChangeProfile,
@@ -49,7 +48,7 @@ from domain.user import (
     ProfileChanged,
     QuotasChanged,
     RenameUser,
-    RevokeApiKey,
+    RevokeApiKeys,
     RevokeTokens,
     RoleChanged,
     SettingsChanged,
@@ -193,7 +192,7 @@ def every_command(by: Actor | None) -> list[UserCommand]:
         RevokeTokens(user_id=ME, by=by),
         ChangePassword(user_id=ME, by=by),
         CreateApiKey(user_id=ME, key_id=K, name=""),
-        RevokeApiKey(user_id=ME, key_id=K),
+        RevokeApiKeys(user_id=ME, by=by, key_id=K),
         ChangeSettings(user_id=ME, fields={"a": 1}),
         MarkRead(user_id=ME, stream=CHAT, version=1),
         MarkManyRead(user_id=ME, versions={CHAT: 2, f"chat/{UUID(int=98)}": 1}),
@@ -373,15 +372,68 @@ def test_a_key_is_made_once_and_ends_once() -> None:
     made = happened(ApiKeyCreated(K, "laptop"))
     given(CREATED).when(CreateApiKey(user_id=ME, key_id=K, name="laptop")).then(ApiKeyCreated(K, "laptop"))
     given(CREATED, made).when(CreateApiKey(user_id=ME, key_id=K, name="laptop")).then()
-    given(CREATED, made).when(RevokeApiKey(user_id=ME, key_id=K)).then(ApiKeyRevoked(K))
-    given(CREATED, made, happened(ApiKeyRevoked(K))).when(RevokeApiKey(user_id=ME, key_id=K)).then()
-    given(CREATED, made).when(RevokeApiKey(user_id=ME, key_id=K2)).then()
+    given(CREATED, made).when(RevokeApiKeys(user_id=ME, by=None, key_id=K)).then(ApiKeyRevoked(K))
+    given(CREATED, made, happened(ApiKeyRevoked(K))).when(RevokeApiKeys(user_id=ME, by=None, key_id=K)).then()
+    given(CREATED, made).when(RevokeApiKeys(user_id=ME, by=None, key_id=K2)).then()
 
 
 def test_an_account_holds_a_bounded_number_of_keys() -> None:
-    made = [happened(ApiKeyCreated(UUID(int=1000 + number), "")) for number in range(API_KEYS_MAX)]
+    made = [happened(ApiKeyCreated(UUID(int=1000 + number), f"number {number}")) for number in range(API_KEYS_MAX)]
     given(CREATED, *made).when(CreateApiKey(user_id=ME, key_id=K, name="")).then_raises(Forbidden)
-    given(CREATED, *made).when(CreateApiKey(user_id=ME, key_id=UUID(int=1000), name="")).then()
+    given(CREATED, *made).when(CreateApiKey(user_id=ME, key_id=UUID(int=1000), name="number 0")).then()
+
+
+def test_a_second_key_leaves_the_first_and_has_another_name() -> None:
+    made = happened(ApiKeyCreated(K, "laptop"))
+    given(CREATED, made).when(CreateApiKey(user_id=ME, key_id=K2, name="phone")).then(ApiKeyCreated(K2, "phone"))
+    given(CREATED, made).when(CreateApiKey(user_id=ME, key_id=K2, name="laptop")).then_raises(BadRequest)
+    given(CREATED, made, happened(ApiKeyRevoked(K))).when(CreateApiKey(user_id=ME, key_id=K2, name="laptop")).then(
+        ApiKeyCreated(K2, "laptop")
+    )
+
+
+def test_a_key_without_a_name_replaces_the_one_without_and_no_other() -> None:
+    made = happened(ApiKeyCreated(K, "laptop")), happened(ApiKeyCreated(K2, ""))
+    third = UUID(int=77)
+    given(CREATED, *made).when(CreateApiKey(user_id=ME, key_id=third, name="")).then(ApiKeyRevoked(K2), ApiKeyCreated(third, ""))
+    full = [happened(ApiKeyCreated(UUID(int=1000 + number), f"number {number}" if number else "")) for number in range(API_KEYS_MAX)]
+    replaced = ApiKeyRevoked(UUID(int=1000)), ApiKeyCreated(K, "")
+    given(CREATED, *full).when(CreateApiKey(user_id=ME, key_id=K, name="")).then(*replaced)
+
+
+def test_a_key_has_scopes_that_there_are() -> None:
+    ends_at = datetime(2026, 7, 1, tzinfo=UTC)
+    command = CreateApiKey(user_id=ME, key_id=K, name="laptop", scopes=["read", "chat", "read"], expires_at=ends_at)
+    given(CREATED).when(command).then(ApiKeyCreated(K, "laptop", ["chat", "read"], ends_at))
+    for scopes in ([], ["everything"], ["read", "everything"]):
+        given(CREATED).when(msgspec.structs.replace(command, scopes=scopes)).then_raises(BadRequest)
+
+
+def test_a_new_password_and_a_sign_out_everywhere_end_the_keys_unless_they_are_to_stay() -> None:
+    made = happened(ApiKeyCreated(K, "laptop")), happened(ApiKeyCreated(K2, ""))
+    ended = ApiKeyRevoked(K), ApiKeyRevoked(K2)
+    for by in (MYSELF, ADMIN):
+        given(CREATED, *made).when(ChangePassword(user_id=ME, by=by)).then(PasswordChanged(), TokensRevoked(), *ended)
+        kept = ChangePassword(user_id=ME, by=by, revoke_keys=False)
+        given(CREATED, *made).when(kept).then(PasswordChanged(), TokensRevoked())
+        given(CREATED, *made).when(RevokeTokens(user_id=ME, by=by)).then(TokensRevoked())
+        given(CREATED, *made).when(RevokeTokens(user_id=ME, by=by, revoke_keys=True)).then(TokensRevoked(), *ended)
+
+
+def test_keys_end_one_by_one_or_all_by_their_owner_or_an_admin() -> None:
+    made = happened(ApiKeyCreated(K, "laptop")), happened(ApiKeyCreated(K2, ""))
+    for by in (MYSELF, ADMIN):
+        given(CREATED, *made).when(RevokeApiKeys(user_id=ME, by=by, key_id=K2)).then(ApiKeyRevoked(K2))
+        given(CREATED, *made).when(RevokeApiKeys(user_id=ME, by=by)).then(ApiKeyRevoked(K), ApiKeyRevoked(K2))
+        given(CREATED).when(RevokeApiKeys(user_id=ME, by=by)).then()
+    given(CREATED, *made).when(RevokeApiKeys(user_id=ME, by=STRANGER)).then_raises(Forbidden)
+
+
+def test_a_key_of_before_scopes_may_do_what_its_owner_may() -> None:
+    old = msgspec.json.decode(b'{"key_id":"01900000-0000-7000-8000-00000000000a","name":"old"}', type=ApiKeyCreated)
+    account = evolve(NOBODY, happened(old), 3)
+    (key,) = account.api_keys.values()
+    assert (key.name, key.scopes, key.expires_at, key.version) == ("old", None, None, 3)
 
 
 # ---------------------------------------------------------------------------------------------------- settings and reading

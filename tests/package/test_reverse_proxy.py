@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from api.settings import Settings
-from commands.accounts import GUESSES_OF_ONE_FROM_ONE_PLACE
+from commands.attempts import GUESSES_OF_ONE_FROM_ONE_PLACE
 from stenograph_client import ApiError, Client, Event, State
 from tests.api.conftest import Running, running
 from tests.client.world import WAIT_S, one, soon
@@ -84,7 +84,7 @@ class Nginx:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20)) as made:
+    async with running(Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20, trusted_proxies=("127.0.0.1",))) as made:
         yield made
 
 

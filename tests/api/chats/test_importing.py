@@ -1,6 +1,7 @@
 """``POST /api/v1/chats/import``: for the caller alone, all or none, and the same again when repeated."""
 
 from typing import Any
+from uuid import UUID, uuid5
 
 import pytest
 
@@ -43,6 +44,18 @@ async def test_to_repeat_it_changes_nothing(server: Running) -> None:
     assert again[0]["outcome"] == "there"
     assert (again[0]["id"], again[0]["version"]) == (first[0]["id"], first[0]["version"])
     assert await server.system.log.head() == head
+
+
+async def test_nobody_else_can_take_an_imported_chats_id_first_or_learn_that_it_is_there(server: Running) -> None:
+    ada, eve = await server.sign_up("Ada"), await server.sign_up("Eve")
+    derived = str(uuid5(UUID(ada.id), "open-webui:c1"))
+    before = await eve.post("/api/v1/chats/new", {"chat": {"id": derived, "title": "mine"}})
+    imported = (await ada.post(IMPORT, {"chats": [numbered(1)]})).json()[0]
+    assert (imported["id"], imported["outcome"]) == (derived, "imported")
+    after = await eve.post("/api/v1/chats/new", {"chat": {"id": derived, "title": "mine"}})
+    assert (before.status_code, before.json()) == (after.status_code, after.json())
+    assert before.status_code == 400
+    assert (await ada.get(f"/api/v1/chats/{derived}")).status_code == 200
 
 
 async def test_one_chat_alone_is_taken_too(server: Running) -> None:

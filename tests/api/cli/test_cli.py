@@ -105,6 +105,39 @@ async def test_the_first_account_of_a_new_server(shell: Shell) -> None:
     assert (await shell.run("whoami", at="")).code == 0  # the server that was used last
 
 
+async def test_keys_are_made_listed_and_ended_by_their_names(shell: Shell) -> None:
+    await shell.sign_in()
+    assert "steno key create" in (await shell.run("key", "list")).err
+    made = await shell.run("key", "create", "laptop", "--scope", "chat", "--expires", "90d")
+    other = await shell.run("key", "create", "phone")
+    assert (made.code, other.code) == (0, 0), made.err + other.err
+    key = made.out.strip()
+    assert key.startswith("sk-")
+    assert "there is a key of this name" in (await shell.run("key", "create", "laptop")).err.lower()
+    assert (await shell.run("key", "create", "tablet", "--expires", "soon")).code == 2
+    listed = (await shell.run("key", "list")).out
+    assert [line.split("  ")[1:3] for line in listed.splitlines()] == [["laptop", "chat,read"], ["phone", "everything"]]
+    assert key not in listed
+    assert (await shell.run("whoami", "--token", key)).code == 0
+    assert "scope account" in (await shell.run("key", "list", "--token", key)).err
+    assert (await shell.run("key", "revoke", "laptop")).code == 0
+    assert (await shell.run("whoami", "--token", key)).code == 1
+    assert (await shell.run("whoami", "--token", other.out.strip())).code == 0
+    assert "no key laptop" in (await shell.run("key", "revoke", "laptop")).err
+
+
+async def test_sign_ins_are_listed_and_ended(shell: Shell) -> None:
+    await shell.sign_in()
+    elsewhere = await Shell(shell.folder / "elsewhere", shell.url).sign_in()
+    lines = (await shell.run("session", "list")).out.splitlines()
+    other = next(line.split()[0] for line in lines if "(this one)" not in line and "httpx" in line)
+    assert sum("(this one)" in line for line in lines) == 1
+    assert (await shell.run("session", "end")).code == 2
+    assert (await shell.run("session", "end", other)).code == 0
+    assert (await shell.run("session", "end", "--all")).code == 0
+    assert [(await one.run("whoami")).code for one in (shell, elsewhere)] == [1, 1]
+
+
 async def test_a_wrong_password(shell: Shell) -> None:
     await shell.sign_in()
     done = await shell.run("login", "--email", EMAIL, "--password", "not the one it is")

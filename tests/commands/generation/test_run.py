@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -11,13 +12,15 @@ from hypothesis import given, strategies
 
 from commands.generation import run as runs
 from commands.generation.run import CONTENT_BYTES_MAX, DELTA_CHARACTERS_MAX, DELTAS_PER_APPEND_MAX, AnswerBuilder, joined
-from commands.ports import AppendRequest
+from commands.ports import ANY, AppendRequest, StreamAppend
 from commands.providers import Finish, Part, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
 from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
 from domain.codec import encode
 from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
+from domain.event import Event, StoredEvent
 from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
-from domain.stream import chat_stream
+from domain.stream import chat_stream, user_stream
+from domain.user import UserDeactivated
 from tests.commands.world import ME, NODE, SOMEBODY, ToldProvider, World, until
 from tests.domain.histories import UNHURRIED
 
@@ -407,6 +410,33 @@ async def test_a_run_that_hears_of_its_end_does_not_wait_for_its_provider() -> N
     await run.wait()
     assert world.log.types(run.chat_id).count("cancelled") == 1
     assert world.provider.left == 1
+
+
+async def deactivated(world: World, user_id: UUID) -> StoredEvent:
+    """The account's last event, in the log."""
+    await world.log.append(AppendRequest([StreamAppend(user_stream(user_id), [Event(None, UserDeactivated())], ANY)]))
+    return world.log.events[-1]
+
+
+async def test_the_runs_of_a_deactivated_account_stop_and_no_other() -> None:
+    world = World()
+    run = await world.going()
+    await until(lambda: world.provider.reading)
+    world.runs.observe(await deactivated(world, SOMEBODY.id))
+    assert world.runs.all() == [run]
+    world.runs.observe(await deactivated(world, ME.id))
+    await run.wait()
+    assert end_of(world, run.chat_id) == GenerationCancelled(None, "")
+
+
+async def test_a_run_that_begins_after_its_account_was_deactivated_says_nothing() -> None:
+    world = World()
+    run = await world.started(await world.chat())
+    world.runs.observe(await deactivated(world, ME.id))
+    world.runs.start(run)
+    await run.wait()
+    assert end_of(world, run.chat_id) == GenerationCancelled(None, "")
+    assert not world.provider.asked
 
 
 async def test_a_stop_that_crosses_an_end_from_elsewhere_changes_nothing() -> None:

@@ -16,7 +16,7 @@ from domain.event import Event
 from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
 from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
-from tests.commands.world import ME, FailingLog
+from tests.commands.world import ME, SOMEBODY, FailingLog
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +64,22 @@ async def test_a_chat_is_added_and_listed_in_one_commit(world: World) -> None:
     assert world.log.types(chat.chat_id) == ["chat_created", *["message_added"] * 3, "chat_imported"]
     assert world.listed() == [str(chat.chat_id)]
     assert world.log.view(chat.chat_id).is_listed_for(ME.id)
+
+
+@pytest.mark.parametrize("messages", [3, 0])
+async def test_a_chat_of_another_owner_under_the_same_id_is_not_taken_for_it(world: World, messages: int) -> None:
+    chat = whole()
+    theirs = msgspec.structs.replace(whole(messages=messages), chat_id=chat.chat_id, owner_id=SOMEBODY.id)
+    created = Event(None, UserCreated("Somebody", "somebody@example.org", "user"))
+    await world.log.append(AppendRequest([StreamAppend(user_stream(SOMEBODY.id), [created], 0)]))
+    await world.whole_chats.add(theirs, actor=SOMEBODY)
+    with pytest.raises(ImportRefused, match="its id is taken") as refused:
+        await world.add(chat)
+    assert SOMEBODY.name not in str(refused.value) and str(SOMEBODY.id) not in str(refused.value)
+    (outcome,) = await world.add_all([chat])
+    assert isinstance(outcome, ImportRefused)
+    assert world.log.types(chat.chat_id)[0] == "chat_created"
+    assert world.log.view(chat.chat_id).owner_id == SOMEBODY.id
 
 
 async def test_to_add_it_again_changes_nothing(world: World) -> None:
