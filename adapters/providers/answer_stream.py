@@ -20,6 +20,10 @@ class Reader(Protocol):
         """What these bytes complete."""
         ...
 
+    def flush(self) -> list[Part]:
+        """What was held until more of it was known, when nothing more comes."""
+        ...
+
     def finish(self) -> list[Part]:
         """The connection has ended: what was still open. Ends in ``Finish`` unless ``failure`` is set now."""
         ...
@@ -34,6 +38,8 @@ async def answered(endpoint: Endpoint, path: str, body: Mapping[str, Any], reade
             try:
                 data = await read()
             except FAILURES as error:
+                if parts := reader.flush():
+                    yield parts
                 raise endpoint.translated(error) from None
             if not data:
                 break
