@@ -26,6 +26,7 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     messages: Sequence[Mapping[str, Any]]
     params: Mapping[str, Any] = {}  # temperature, max_tokens, tools, stop, response_format, seed, …
+    options: Mapping[str, Any] = {}  # settings under the reference's names: an adapter takes those that its provider knows
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +38,7 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
 
 
 class RefusalText(msgspec.Struct, frozen=True, gc=False):
-    """The next piece of what a model says instead of an answer."""
+    """What the model says where it refuses to answer, if the provider tells that apart from text."""
 
     text: str
 

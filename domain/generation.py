@@ -12,7 +12,8 @@ import msgspec
 from domain.errors import BlockGap, DeltaGap, GenerationNotOpen
 from domain.event import Event
 
-BlockType = Literal["text", "reasoning", "tool_call", "refusal", "audio"]
+BlockType = Literal["text", "reasoning", "tool_call", "audio"]
+REFUSAL: Final = "refusal"  # the name of a text block in which the model says why it does not answer
 
 
 class MessageStarted(msgspec.Struct, frozen=True):
@@ -29,7 +30,7 @@ class MessageStarted(msgspec.Struct, frozen=True):
 class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int  # from 0
     type: BlockType
-    name: str | None = None  # of the tool
+    name: str | None = None  # of the tool; of a text block that is a refusal: ``REFUSAL``
     id: str | None = None  # of the tool call, or of the audio, as the provider named it
 
 

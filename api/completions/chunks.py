@@ -11,6 +11,7 @@ from commands.generation.run import with_all
 from domain.codec import decode_event
 from domain.event import Emitted, StoredEvent
 from domain.generation import (
+    REFUSAL,
     BlockOpened,
     GenerationCancelled,
     GenerationFailed,
@@ -130,15 +131,15 @@ class Frames:
     def _delta(self, choice: Choice, index: int, text: str) -> dict[str, Any]:
         block = choice.blocks[index]
         match block.type:
+            case "text" if block.name == REFUSAL:
+                choice.refusal.append(text)
+                return {"refusal": text}
             case "text":
                 choice.text.append(text)
                 return {"content": text}
             case "reasoning":
                 choice.reasoning.append(text)
                 return {"reasoning_content": text}
-            case "refusal":
-                choice.refusal.append(text)
-                return {"refusal": text}
             case "audio":
                 choice.audio.append(text)
                 return {"audio": {"data": text}}

@@ -178,8 +178,6 @@ def pieces_of(message: Message) -> list[tuple[str, str, str]]:
 
 def piece_of(block: Message) -> tuple[str, str, str]:
     match block["type"]:
-        case "refusal":
-            return "text", str(block["text"]), ""
         case "audio":
             return "other", "audio", ""  # its transcript is text beside it
         case kind:

@@ -39,6 +39,7 @@ from domain.chat.commands import AppendParts, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, Refusal, Unavailable
 from domain.event import Emitted
 from domain.generation import (
+    REFUSAL,
     BlockOpened,
     BlockSum,
     BlockType,
@@ -69,11 +70,12 @@ PROVIDER_CLOSE_S: Final = 10.0
 class Block:
     """One block of the answer, as it grows."""
 
-    __slots__ = ("index", "text", "type")
+    __slots__ = ("index", "name", "text", "type")
 
-    def __init__(self, index: int, type_: BlockType) -> None:
+    def __init__(self, index: int, type_: BlockType, name: str | None) -> None:
         self.index = index
         self.type = type_
+        self.name = name
         self.text: list[str] = []
 
     def sum(self) -> BlockSum:
@@ -110,9 +112,9 @@ class AnswerBuilder:
                     if part.arguments:
                         self._say(facts, block, part.arguments)
                 case RefusalText(text):
-                    self._say(facts, self._flowing("refusal", facts), text)
+                    self._say(facts, self._flowing("text", facts, REFUSAL), text)
                 case Audio(data, audio_id):
-                    self._say(facts, self._flowing("audio", facts, audio_id), data)
+                    self._say(facts, self._flowing("audio", facts, call_id=audio_id), data)
                 case Logprobs(logprobs):
                     self._add_logprobs(facts, logprobs)
                 case File(file):
@@ -129,11 +131,13 @@ class AnswerBuilder:
                     logger.info("provider_chunk_skipped", reason=reason)
         return facts
 
-    def _flowing(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], block_id: str | None = None) -> Block:
-        """The block that text of this type goes on in: the last one, if it is of this type."""
-        if self.blocks and self.blocks[-1].type == type_:
+    def _flowing(
+        self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None = None, call_id: str | None = None
+    ) -> Block:
+        """The block that text of this type goes on in: the last one, if it is of this type and name."""
+        if self.blocks and self.blocks[-1].type == type_ and self.blocks[-1].name == name:
             return self.blocks[-1]
-        return self._open(type_, facts, None, block_id)
+        return self._open(type_, facts, name, call_id)
 
     def _add_logprobs(self, facts: list[BlockOpened | MessageDelta], logprobs: Mapping[str, Any]) -> None:
         last = facts[-1] if facts else None
@@ -144,7 +148,7 @@ class AnswerBuilder:
             logger.info("logprobs_left_out", reason="no text stands before them" if last is None else f"{size_bytes} bytes of one piece")
 
     def _open(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None, call_id: str | None) -> Block:
-        block = Block(len(self.blocks), type_)
+        block = Block(len(self.blocks), type_, name)
         self.blocks.append(block)
         facts.append(BlockOpened(block.index, type_, name, call_id))
         return block

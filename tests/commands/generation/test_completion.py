@@ -8,7 +8,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.memory.chat_queries import MemoryChatQueries
 from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, StartedTurn, Turn
+from commands.generation.model_settings import NO_SETTINGS, ModelSettings
 from commands.ports import AppendRequest, CommandKey, StreamAppend
 from commands.providers import Model
 from domain.chat.commands import DeleteMessage, ShareChat
@@ -54,11 +56,19 @@ class KnownModels:
 
 
 class Server:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, model_settings: ModelSettings = NO_SETTINGS) -> None:
         self.world = world
         self.models = KnownModels(world.provider)
         self.completions = Completions(
-            world.log, world.log.blobs, world.chats, world.runs, self.models, node_id=world.node_id, clock=time.monotonic
+            world.log,
+            world.log.blobs,
+            world.chats,
+            MemoryChatQueries(world.log, world.log.blobs),
+            world.runs,
+            self.models,
+            node_id=world.node_id,
+            clock=time.monotonic,
+            model_settings=model_settings,
         )
 
     async def begin(self, turn: Turn, key: CommandKey | None = None, actor: Any = ME) -> StartedTurn:

@@ -32,9 +32,8 @@ from commands.references import resolve_blobs
 from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
 from domain.codec import encode
 from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
-from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
+from domain.generation import REFUSAL, BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
 from domain.stream import chat_stream
-from projections.chat import message_to_json
 from tests.commands.world import ME, NODE, SOMEBODY, ToldProvider, World, until
 from tests.domain.histories import UNHURRIED
 
@@ -609,18 +608,15 @@ async def test_a_file_that_no_event_can_hold_is_read_from_its_blob_whatever_the_
     assert view.messages[str(run.message_id)]["files"] == [{"type": "image", "url": url}]
 
 
-async def test_a_refusal_is_a_block_and_no_content() -> None:
+async def test_a_refusal_is_a_block_of_its_own() -> None:
     world = World()
     chat_id = await world.chat()
     run = await world.going(chat_id)
-    world.provider.say(RefusalText("I would "), RefusalText("rather not."))
+    world.provider.say("Well. ", RefusalText("I would "), RefusalText("rather not."))
     world.provider.end()
     await run.wait()
-    message = message_to_json(world.log.view(chat_id).messages[str(run.message_id)])
-    assert (message["content"], [(block["type"], block["text"]) for block in message["blocks"]]) == (
-        "",
-        [("refusal", "I would rather not.")],
-    )
+    opened = [event.data for event in world.log.of(chat_id) if isinstance(event.data, BlockOpened)]
+    assert opened == [BlockOpened(0, "text"), BlockOpened(1, "text", REFUSAL)]
 
 
 async def test_log_probabilities_stand_beside_their_text_and_extras_in_the_end() -> None:
