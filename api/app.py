@@ -63,6 +63,11 @@ from api.chats.read_receipts import ReadReceiptWriter, ReadsController
 from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
+from api.compatibility.absent import AbsentController
+from api.compatibility.instance import InstanceController
+from api.compatibility.model_tasks import ModelTasksController
+from api.compatibility.pictures import PicturesController
+from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.completions import CompletionsController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
@@ -135,6 +140,12 @@ SIGNED_IN: Sequence[type[Controller]] = (
     TasksController,
     ModelsController,
     OpenAIController,
+    OpenAIAliasController,
+    CompletionsAliasController,
+    ModelTasksController,
+    InstanceController,
+    PicturesController,
+    AbsentController,
     StreamsController,
 )
 
@@ -246,7 +257,7 @@ async def assemble(
         """Whether Postgres answered within the lease. A process that it did not answer serves nothing from memory."""
         return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
 
-    chats = Chats(log, kept_max=settings.folds_kept_max)
+    chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))

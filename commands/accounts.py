@@ -203,7 +203,7 @@ class Accounts:
         self._hasher = hasher
         self._tokens = tokens
         self._default_role = default_role
-        self._signup_enabled = signup_enabled
+        self.signup_enabled = signup_enabled
         self._token_lifetime_s = token_lifetime_s
         self._known_max = known_max
         self._now = now
@@ -419,7 +419,7 @@ class Accounts:
         return self._session(command.user_id, standing, standing.account)
 
     def _require_signup(self, first: bool) -> None:
-        if not first and not self._signup_enabled:
+        if not first and not self.signup_enabled:
             raise Forbidden("sign-up is switched off here: ask an admin for an account")
 
     async def add(

@@ -6,10 +6,20 @@ from typing import Any, Final
 from uuid import UUID
 
 from commands.aggregate import OUTLINE_EVENTS, Aggregate
+from commands.large_values import large_values, with_references
 from commands.partial_chat import PartialChatReader
-from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
-from domain.chat.commands import ChatCommand, CreateChat, DeleteChat, ShareChat
-from domain.chat.decide import decide, decide_all
+from commands.ports import ANY, EXISTS, Appended, Blobs, Claim, CommandKey, EventLog, StreamAppend
+from domain.chat.commands import (
+    AddMessage,
+    ChatCommand,
+    ConfigureChat,
+    CreateChat,
+    DeleteChat,
+    EditMessage,
+    ShareChat,
+    StartGeneration,
+)
+from domain.chat.decide import decide, decide_all, require_access
 from domain.chat.evolve import evolve, fold
 from domain.chat.state import EMPTY, Chat, MessageNode
 from domain.codec import decode_event
@@ -26,8 +36,12 @@ def open_messages(chat: Chat) -> list[tuple[UUID, int]]:
 class Chats:
     """All chats. ``handle`` takes one command, ``handle_all`` several as one, all or nothing."""
 
-    def __init__(self, log: EventLog, *, kept_max: int = 2048, partial_reader: PartialChatReader | None = None) -> None:
+    def __init__(
+        self, log: EventLog, blobs: Blobs | None = None, *, kept_max: int = 2048, partial_reader: PartialChatReader | None = None
+    ) -> None:
+        """``blobs`` takes the values that are too large for an event; without it such commands are refused."""
         self._log = log
+        self._blobs = blobs
         self._aggregate = Aggregate(
             log,
             "chat",
@@ -87,6 +101,10 @@ class Chats:
         attempts_max: int | None = 32,
     ) -> Coroutine[Any, Any, Appended]:
         """Raises what ``decide`` and ``Aggregate.handle`` raise."""
+        if type(command) in MAY_BE_LARGE and large_values(command):
+            return self.handle_all(
+                [command], actor=actor, key=key, claims=claims, expected_version=expected_version, attempts_max=attempts_max
+            )
         return self._aggregate.handle(
             command.chat_id,
             lambda chat: decide(chat, command),
@@ -104,9 +122,16 @@ class Chats:
         *,
         actor: Actor | None,
         key: CommandKey | None = None,
+        claims: Sequence[Claim] = (),
         expected_version: int | None = None,
+        attempts_max: int | None = 32,
     ) -> Appended:
-        """Several commands of one chat, decided one upon the other and appended as one request."""
+        """Several commands of one chat, decided one upon the other and appended as one request.
+
+        Values that are too large for an event are stored as blobs first. Raises what ``handle`` raises, and ``TooLarge``.
+        """
+        if self._blobs is not None and any(type(command) in MAY_BE_LARGE and large_values(command) for command in commands):
+            commands = await self._with_references(commands, self._blobs)
 
         def decided(chat: Chat) -> Sequence[Event[Any]]:
             return decide_all(chat, commands, 0)
@@ -115,8 +140,25 @@ class Chats:
             return [append for command in commands for append in list_appends(chat, command)]
 
         return await self._aggregate.handle(
-            commands[0].chat_id, decided, actor=actor, command=key, also=also, expected_version=expected_version
+            commands[0].chat_id,
+            decided,
+            actor=actor,
+            command=key,
+            claims=claims,
+            also=also,
+            expected_version=expected_version,
+            attempts_max=attempts_max,
         )
+
+    async def _with_references(self, commands: Sequence[ChatCommand], blobs: Blobs) -> list[ChatCommand]:
+        chat_id = commands[0].chat_id
+        _, chat = await self.state(chat_id, fresh=False)
+        if not isinstance(commands[0], CreateChat):
+            require_access(chat, commands[0])  # before anything is stored
+        elif chat.owner_id is not None:
+            return list(commands)  # it is refused, or repeated
+        stream = chat_stream(chat_id)
+        return [await with_references(command, blobs, stream) if type(command) in MAY_BE_LARGE else command for command in commands]
 
     async def text_so_far(self, chat_id: UUID, message_id: UUID, generation: Generation) -> str:
         """What a generation has said in its text blocks, from the log."""
@@ -139,6 +181,7 @@ def text_of_blocks(events: Iterable[Event[Any]]) -> str:
 
 
 CHANGES_LISTS: Final = (CreateChat, ShareChat, DeleteChat)
+MAY_BE_LARGE: Final = frozenset({CreateChat, ConfigureChat, AddMessage, EditMessage, StartGeneration})
 
 
 def list_appends(chat: Chat, command: ChatCommand) -> Sequence[StreamAppend]:

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import msgspec
 
+from commands.large_values import JSON
 from commands.ports import Blobs
-from commands.transfer.whole_chat import JSON
 from domain.stream import Stream, chat_stream
 from projections.chat import ChatView, blob_of
 

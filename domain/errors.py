@@ -2,7 +2,7 @@
 
     StenographError
     ├── Refusal                      the answer is no; asking again the same way gives the same no
-    │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused
+    │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
@@ -71,6 +71,16 @@ class BadRequest(Refusal):
     def __init__(self, detail: str, *, param: str | None = None) -> None:
         self.param = param
         super().__init__(detail)
+
+
+class TooLarge(Refusal):
+    """One value of a request is larger than anything that is stored. ``key`` names it; sizes in bytes."""
+
+    code = "too_large"
+
+    def __init__(self, key: str, size: int, size_max: int) -> None:
+        self.key = key
+        super().__init__(f"expected {key} of at most {size_max} bytes, received {size}")
 
 
 class BadSearch(Refusal):

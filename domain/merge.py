@@ -35,7 +35,7 @@ class SavedMessage(msgspec.Struct, frozen=True):
 
     id: UUID
     parent_id: UUID | None
-    role: str
+    role: str | None  # None: the client sent only what it has changed
     message: Message
     client_id: str | None = None
 
@@ -92,6 +92,8 @@ def merge(
     for one in copy.values():
         message = now.get(one.id)
         if message is None and one.id not in deleted:
+            if one.role is None:
+                raise BadRequest(f"message {one.client_id or one.id}: it is not in this chat yet; expected its role to add it")
             if one.id in has_children or not one.is_announced_only:
                 new[one.id] = one
             continue

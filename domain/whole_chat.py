@@ -79,6 +79,7 @@ class WholeChat(msgspec.Struct, frozen=True):
     tags: Sequence[str] = ()
     pinned: bool = False
     archived: bool = False
+    notes: Sequence[str] = ()  # what of the source could not be kept as it was, for people
 
     @property
     def name(self) -> str:

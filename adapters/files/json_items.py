@@ -17,6 +17,11 @@ SPACE: Final = b" \t\r\n"
 TRAILING: Final = re.compile(r"trailing characters \(byte (\d+)\)")
 AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 TRUNCATED: Final = "truncated"
+# An object that holds the chats beside a few plain members, as some systems export them. Looked for in its first bytes.
+WRAPPED: Final = re.compile(
+    rb'\{(?:\s*"[^"\\]*"\s*:\s*(?:"[^"\\]*"|true|false|null|[-+.\deE]+)\s*,)*\s*"(?:chats|data|conversations)"\s*:\s*(?=\[)'
+)
+WRAPPING_BYTES_MAX: Final = 4096
 SCALAR_END: Final = re.compile(rb"[,\]}\s]")
 TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["{}\[\]]', re.DOTALL)  # a quote alone: the string goes on
 
@@ -148,7 +153,8 @@ def end_of(data: memoryview) -> tuple[int, str | None]:
 
 
 def items(read: Callable[[int], bytes], *, members: bool = False) -> Iterator[Item]:
-    """The elements of an array; of an object its members, or with ``members`` False the object itself, and those that follow it.
+    """The elements of an array, also of ``{"chats": […]}``; of another object its members, or with ``members`` False the object itself, and
+    those that follow it.
 
     ``read(n)`` gives some of the next bytes of the file, empty at its end. Raises ``NotJson`` where the file is cut off or no
     JSON: what came before is whole.
@@ -162,7 +168,12 @@ def items(read: Callable[[int], bytes], *, members: bool = False) -> Iterator[It
         first = window.peek()
     if first == b"":
         raise NotJson(0, 0, "the file is empty")
-    if first == b"{" and not members:
+    wrapped = wrapping(window) if first == b"{" and not members else None
+    if wrapped is not None:
+        window.at = wrapped.end()
+        yield from inside(window, is_object=False)
+        skip_members(window)
+    elif first == b"{" and not members:
         while window.peek():  # newer servers write a chat a line
             yield whole(window)
     elif first in (b"[", b"{"):
@@ -171,6 +182,22 @@ def items(read: Callable[[int], bytes], *, members: bool = False) -> Iterator[It
         raise NotJson(window.offset, window.offset, f"expected an array or an object, found {first!r}")
     if window.peek():
         raise NotJson(window.offset, window.offset, "there is something after the end")
+
+
+def wrapping(window: Window) -> re.Match[bytes] | None:
+    while len(window.data) - window.at < WRAPPING_BYTES_MAX and window.more():
+        pass
+    return WRAPPED.match(window.data, window.at)
+
+
+def skip_members(window: Window) -> None:
+    """To the end of the object that the items stood in."""
+    while window.expect(b",}") == b",":
+        window.peek()
+        window.value()
+        window.expect(b":")
+        window.peek()
+        window.value()
 
 
 def whole(window: Window) -> Item:

@@ -5,7 +5,7 @@ No route here takes a ``Caller``, whose idempotency key would keep a fast hash o
 """
 
 import contextlib
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -18,8 +18,6 @@ from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
 from commands.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
 from domain.errors import AccountInactive, NotAuthenticated
 from domain.user import Account, UserRole
-
-PICTURE: Final = "/user.png"
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 Picture = Annotated[str, msgspec.Meta(max_length=64 * 1024)]
@@ -209,12 +207,13 @@ def cookie(request: Request[Any, Any, Any], token: str, max_age: int) -> Cookie:
 
 
 def session_of(token: str, expires_at: int | None, user_id: UUID, account: Account) -> SessionOut:
-    return SessionOut(token, "Bearer", expires_at, user_id, account.name, account.email, account.role, picture_of(account))
+    return SessionOut(token, "Bearer", expires_at, user_id, account.name, account.email, account.role, picture_of(user_id, account))
 
 
 def user_of(user_id: UUID, account: Account) -> UserOut:
-    return UserOut(user_id, account.name, account.email, account.role, picture_of(account), not account.active)
+    return UserOut(user_id, account.name, account.email, account.role, picture_of(user_id, account), not account.active)
 
 
-def picture_of(account: Account) -> str:
-    return str(account.fields.get("profile_image_url") or PICTURE)
+def picture_of(user_id: UUID, account: Account) -> str:
+    """Where the picture of an account is: the one that it was given, or its initials."""
+    return str(account.fields.get("profile_image_url") or f"/api/v1/users/{user_id}/profile/image")

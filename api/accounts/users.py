@@ -17,6 +17,7 @@ from domain.errors import BadRequest
 from domain.user import ChangeSettings, DeactivateUser, UserRole
 
 PAGE_USERS = 30
+USERS_MAX = 10_000
 PAGE_MAX = 1_000_000
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -36,6 +37,11 @@ class SeenUserOut(UserOut, kw_only=True):
 
 class UsersOut(msgspec.Struct):
     users: list[SeenUserOut]
+    total: int
+
+
+class AllUsersOut(msgspec.Struct):
+    users: list[UserOut]
     total: int
 
 
@@ -69,6 +75,18 @@ class UsersController(Controller):
         seen = await activity.last_active(ids)
         return UsersOut([seen_user(user_of(user_id, await accounts.existing(user_id)), seen.get(user_id)) for user_id in ids], total)
 
+    @get("/all")
+    async def every_user(
+        self,
+        caller: NamedDependency[Caller],
+        accounts: NamedDependency[Accounts],
+        user_list: NamedDependency[SkipValidation[UserList]],
+    ) -> AllUsersOut:
+        """All accounts at once, 10,000 at most, in the order of their making (admin)."""
+        require_admin(caller.principal)
+        ids, total = await user_list.users(offset=0, limit=USERS_MAX)
+        return AllUsersOut([user_of(user_id, await accounts.existing(user_id)) for user_id in ids], total)
+
     @get("/user/settings")
     async def settings(self, caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]) -> dict[str, Any]:
         """The caller's own settings."""
@@ -90,7 +108,7 @@ class UsersController(Controller):
         account = await accounts.existing(user_id)
         if caller.user_id == user_id or caller.principal.role == "admin":
             return user_of(user_id, account)
-        return PersonOut(user_id, account.name, picture_of(account), not account.active)
+        return PersonOut(user_id, account.name, picture_of(user_id, account), not account.active)
 
     @post("/{user_id:uuid}/update", status_code=200)
     async def update(

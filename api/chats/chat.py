@@ -22,7 +22,7 @@ from commands.copying import TITLE_CHARACTERS_MAX
 from commands.folders import FolderTrees
 from commands.own_chats import OwnChats
 from commands.ports import Appended
-from commands.saving.saved_chat import parse_saved_chat
+from commands.saving.saved_chat import brought_along, parse_saved_chat, tags_of
 from commands.saving.saver import ChatSaver
 from domain.chat.commands import (
     AddMessage,
@@ -108,11 +108,11 @@ class ChatsController(ChatPastController):
         self,
         data: JSONBody[NewChatIn],
         caller: NamedDependency[Caller],
-        chats: NamedDependency[Chats],
+        chat_saver: NamedDependency[ChatSaver],
         chat_reader: NamedDependency[ChatReader],
         folders: NamedDependency[FolderTrees],
     ) -> dict[str, Any]:
-        """Make a chat. Everything in ``chat`` is kept; messages are added by their own route or by a completion."""
+        """Make a chat. Everything in ``chat`` is kept: its tags, and its messages, given as ``history`` or as a list."""
         given = data.chat.get("id")
         chat_id, client_id = caller.new_id("chat", given if isinstance(given, str) else None)
         command = CreateChat(
@@ -121,10 +121,11 @@ class ChatsController(ChatPastController):
             title=title_of(data.chat),
             folder_id=caller.bound_or_none(data.folder_id),
             client_id=client_id,
-            fields={name: value for name, value in data.chat.items() if name not in ("id", "title", "history", "messages")},
+            fields={name: value for name, value in data.chat.items() if name not in ("id", "title", "history", "messages", "tags")},
         )
         await folders.require(caller.user_id, command.folder_id, caller.key)
-        appended = await chats.handle(command, actor=caller.actor, key=caller.key)
+        saved = brought_along(data.chat, caller.user_id)
+        appended = await chat_saver.create(caller.actor, command, saved, tags_of(data.chat), caller.key)
         view = await chat_reader.as_of(chat_id, appended.versions[0])
         return {**await chat_to_json(chat_id, view), "position": appended.position}
 

@@ -12,6 +12,7 @@ from api.request.caller import Caller
 from commands.folders import FolderTrees
 from commands.ports import EventLog
 from commands.transfer import open_webui
+from commands.transfer.foreign import recognised
 from commands.transfer.whole_chat import Added, Outcome, Prepared, WholeChats
 from domain.errors import BadRequest, ImportRefused
 from domain.folder import Folders
@@ -46,6 +47,7 @@ class ImportedOut(msgspec.Struct):
     archived: bool
     folder_id: UUID | None
     meta: dict[str, Any]
+    notes: list[str]  # what could not be kept as it was
 
 
 class ImportController(Controller):
@@ -80,7 +82,8 @@ def whole_chat(row: Any, caller: Caller, number: int, folders: Folders) -> Any:
     given = row.get("folder_id") if isinstance(row, dict) else None
     folder_id = caller.bound_or_none(given) if isinstance(given, str) else None
     folder_id = folder_id if folder_id in folders.by_id else None
-    return open_webui.whole_chat(row, caller.user_id, name=f"number {number}", folder_id=folder_id)
+    source, known = recognised(row)
+    return open_webui.whole_chat(known, caller.user_id, name=f"number {number}", folder_id=folder_id, source=source)
 
 
 async def import_out(log: EventLog, one: Prepared, outcome: Added | ImportRefused) -> ImportedOut:
@@ -89,6 +92,16 @@ async def import_out(log: EventLog, one: Prepared, outcome: Added | ImportRefuse
     chat = one.chat
     version = len(one.events) if outcome.outcome == "imported" else await log.version(chat_stream(chat.chat_id))
     position = outcome.position or await log.head()
+    meta = {"tags": list(chat.tags)}
     return ImportedOut(
-        chat.chat_id, chat.title, version, position, outcome.outcome, chat.pinned, chat.archived, chat.folder_id, {"tags": list(chat.tags)}
+        chat.chat_id,
+        chat.title,
+        version,
+        position,
+        outcome.outcome,
+        chat.pinned,
+        chat.archived,
+        chat.folder_id,
+        meta,
+        list(chat.notes),
     )

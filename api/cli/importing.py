@@ -11,6 +11,7 @@ from uuid import UUID
 import rich_click as click
 
 from adapters.garbage_collection import collect_rarely
+from api.cli.import_files import DAMAGED, ImportFiles
 from api.cli.login import Failed
 from api.cli.priority import lower_priority
 from api.cli.progress import Progress
@@ -21,13 +22,12 @@ from api.cli.server import data_option
 if TYPE_CHECKING:
     from adapters.postgres.bulk_log import BulkLog
 
-FORMATS: Final = ("auto", "open-webui", "chitchat", "jsonl")
-SNIFFED_BYTES: Final = 64 * 1024
+FORMATS: Final = ("auto", "export", "open-webui", "chitchat", "jsonl")
 REFUSALS_SHOWN: Final = 20
 LINE: Final = re.compile(rb'\s*\{[^\n]*"stream"\s*:\s*"[a-z]+/[^\n]*"version"\s*:')
 CHITCHAT: Final = re.compile(rb'\s*\{\s*"[^"]+"\s*:\s*\{\s*"(?:messages|ratings|start|prompt)"\s*:')
 EXIT_REFUSED: Final = 1
-Format = Literal["open-webui", "chitchat", "jsonl"]
+Format = Literal["export", "chitchat", "jsonl"]
 
 
 class ImportFile(NamedTuple):
@@ -50,52 +50,28 @@ class ImportFile(NamedTuple):
 def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: bool, data: Path | None) -> None:
     """Import the chats in FILE (`-`: standard input) into the database; a server may run on it meanwhile.
 
-    `open-webui`: what Open WebUI exports, one chat or an array of any length. `chitchat`: the `dataset.json` of the package
-    chitchat-dataset. A chat that cannot be taken is named, with its key; the others are.
+    `export`: what Open WebUI, ChatGPT, Claude, LibreChat or Qwen export, one chat or any number; FILE may be their ZIP file, or packed
+    with gzip. `chitchat`: the `dataset.json` of the package chitchat-dataset. A chat that cannot be imported is named, with its key; the
+    others are imported.
 
     `jsonl`: what `steno export` wrote. Its chats are restored exactly as they were, times included.
 
     To import the same again changes nothing, and what was interrupted goes on.
     """
-    reading = looked_into(file)
-    found = format_of(reading.head) if format_ == "auto" else format_
+    files = ImportFiles(file)
+    found = format_of(files.first.head) if format_ == "auto" else format_
     if stream_answers and found != "chitchat":
         raise Failed("--stream-answers is only for chitchat: other formats do not say how their answers were streamed.")
-    total = size_of(file)
     if found == "jsonl":
-        restore_file(io.BufferedReader(reading), email=user, data=data, read_bytes=lambda: reading.done, size_bytes=total)
+        restore_file(io.BufferedReader(files.first), email=user, data=data, read_bytes=lambda: files.done, size_bytes=files.total)
         return
-    source = chitchat_source(reading, streams=stream_answers) if found == "chitchat" else open_webui_source(reading)
+    source = chitchat_source(files, streams=stream_answers) if found == "chitchat" else export_source(files)
     import uvloop  # only here, as with all that reaches the database: most commands need none of it
 
     with database(data) as dsn:
         lower_priority()
-        summary = uvloop.run(into(dsn, source, user, reading, total))
+        summary = uvloop.run(into(dsn, source, user, files))
     report(summary, source.broken)
-
-
-class CountingFile(io.RawIOBase):
-    """A file whose beginning was looked at already, and how far it is read."""
-
-    def __init__(self, head: bytes, file: IO[bytes]) -> None:
-        self.head = head
-        self._ahead = head
-        self._file = file
-        self.done = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self._ahead[: len(buffer)] or self._file.read(len(buffer))
-        self._ahead = self._ahead[len(piece) :]
-        self.done += len(piece)
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-
-def looked_into(file: IO[bytes]) -> CountingFile:
-    return CountingFile(file.read(SNIFFED_BYTES), file)
 
 
 def format_of(head: bytes) -> Format:
@@ -106,43 +82,41 @@ def format_of(head: bytes) -> Format:
     if LINE.match(text):
         return "jsonl"
     if text.lstrip()[:1] not in (b"[", b"{"):
-        raise Failed("This is neither a chat export of Open WebUI, nor of `steno export`, nor the chitchat data set.")
-    return "chitchat" if CHITCHAT.match(text) else "open-webui"
+        raise Failed(
+            "This is no chat export that is known here (Open WebUI, ChatGPT, Claude, LibreChat, Qwen, `steno export`), "
+            "nor the chitchat data set."
+        )
+    return "chitchat" if CHITCHAT.match(text) else "export"
 
 
-def size_of(file: IO[bytes]) -> int:
-    """The size in bytes; 0 if unknown, as of a pipe."""
-    try:
-        here = file.tell()
-        size = file.seek(0, 2)
-        file.seek(here)
-    except (OSError, ValueError):
-        return 0
-    return size
-
-
-def open_webui_source(reading: CountingFile) -> ImportFile:
+def export_source(files: ImportFiles) -> ImportFile:
+    """The chats of any system whose exports are known: each row tells by its content."""
     from adapters.files.json_items import NotJson, items
     from commands.transfer import open_webui
+    from commands.transfer.foreign import recognised
     from domain.errors import ImportRefused
 
     broken: list[str] = []
 
     def chats(owner_id: UUID) -> Iterator[Any]:
         try:
-            for number, item in enumerate(items(reading.read), 1):
+            every = (item for file in files for item in items(file.read))
+            for number, item in enumerate(every, 1):
                 name = f"number {number}, at byte {item.offset:,}"
                 try:
-                    yield open_webui.whole_chat(open_webui.decoded(item.raw, name), owner_id, name=name)
+                    system, row = recognised(open_webui.decoded(item.raw, name))
+                    yield open_webui.whole_chat(row, owner_id, name=name, source=system)
                 except ImportRefused as refusal:
                     yield refusal
         except NotJson as error:
             broken.append(broken_off(error))
+        except DAMAGED as error:
+            broken.append(f"the archive is damaged, {error}")
 
     return ImportFile(chats, broken)
 
 
-def chitchat_source(reading: CountingFile, *, streams: bool) -> ImportFile:
+def chitchat_source(files: ImportFiles, *, streams: bool) -> ImportFile:
     from adapters.files.json_items import NotJson, items
     from commands.transfer import chitchat
     from domain.errors import ImportRefused
@@ -151,7 +125,7 @@ def chitchat_source(reading: CountingFile, *, streams: bool) -> ImportFile:
 
     def chats(owner_id: UUID) -> Iterator[Any]:
         try:
-            for item in items(reading.read, members=True):
+            for item in items(files.first.read, members=True):
                 try:
                     yield chitchat.whole_chat(item.key or f"at byte {item.offset:,}", item.raw, owner_id, streams=streams)
                 except ImportRefused as refusal:
@@ -167,7 +141,7 @@ def broken_off(error: Any) -> str:
     return f"{error}{where}"
 
 
-async def into(dsn: str, source: ImportFile, email: str | None, reading: CountingFile, total: int) -> Any:
+async def into(dsn: str, source: ImportFile, email: str | None, files: ImportFiles) -> Any:
     """Import everything for one person. Returns the summary."""
     from adapters.postgres.bulk_log import bulk_log
     from commands.chats import Chats
@@ -177,10 +151,10 @@ async def into(dsn: str, source: ImportFile, email: str | None, reading: Countin
     collect_rarely()
     async with bulk_log(dsn, batch_events_max=REQUEST_EVENTS_MAX, batch_bytes_max=REQUEST_BYTES_MAX) as bulk:
         owner = await owner_of(bulk, email)
-        with Progress("Importer", total or 1, unit="bytes") as bar:
+        with Progress("Importer", files.total or 1, unit="bytes") as bar:
 
             def counted(_: Summary) -> None:
-                bar.reached(reading.done, total or reading.done)
+                bar.reached(files.done, files.total or files.done)
 
             importing = Importer(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log)), lambda _: owner, counted)
             return await importing.import_all(source.chats(owner.id))
@@ -215,6 +189,10 @@ def report(summary: Any, broken: list[str]) -> None:
         click.secho(str(refusal), fg="red", err=True)
     if summary.refused > REFUSALS_SHOWN:
         click.secho(f"… and {summary.refused - REFUSALS_SHOWN:,} more.", fg="red", err=True)
+    for note in summary.notes[:REFUSALS_SHOWN]:
+        click.secho(note, fg="yellow", err=True)
+    if len(summary.notes) > REFUSALS_SHOWN:
+        click.secho(f"… and {len(summary.notes) - REFUSALS_SHOWN:,} more such notes.", fg="yellow", err=True)
     chats = "chat" if summary.imported == 1 else "chats"
     click.echo(
         f"{summary.imported:,} {chats} imported ({summary.events:,} events), {summary.there:,} were there already, "

@@ -1,6 +1,6 @@
 """``/api/chat/completions``: begin a turn, and be told where its stream begins or be streamed it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,8 +48,12 @@ class CompletionsController(Controller):
         turns: NamedDependency[Turns],
     ) -> Response[Any]:
         """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
-        started = await turns.begin(data, caller, own_keys=OWN_KEYS)
-        return Response(begun_out(started)) if data.get("session_id") else await turns.answer(request, caller, started, data)
+        return await complete(data, request, caller, turns)
+
+
+async def complete(data: Mapping[str, Any], request: Request[Any, Any, Any], caller: Caller, turns: Turns) -> Response[Any]:
+    started = await turns.begin(data, caller, own_keys=OWN_KEYS)
+    return Response(begun_out(started)) if data.get("session_id") else await turns.answer(request, caller, started, data)
 
 
 def begun_out(started: StartedTurn) -> BegunOut:

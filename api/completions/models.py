@@ -22,6 +22,10 @@ def model_out(model: Model) -> dict[str, Any]:
     }
 
 
+async def models_out(models: Models) -> dict[str, Any]:
+    return {"data": [model_out(model) for model in await models.models()]}
+
+
 class ModelsController(Controller):
     path = "/api"
     tags = ("models",)
@@ -29,4 +33,4 @@ class ModelsController(Controller):
     @get("/models")
     async def models(self, principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]) -> dict[str, Any]:
         """The models that can be asked now. A provider that is down hides only its own."""
-        return {"data": [model_out(model) for model in await models.models()]}
+        return await models_out(models)

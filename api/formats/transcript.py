@@ -13,6 +13,7 @@ from uuid import UUID
 from commands.ports import Blobs, EventLog
 from domain.codec import decode_actor
 from domain.stream import chat_stream
+from domain.times import seconds_since_1970
 from projections.chat import ChatView, blob_of, message_to_json
 from projections.messages import Message
 
@@ -24,6 +25,7 @@ UNFINISHED: Final[Mapping[str, str]] = {
     "error": "failed",
 }
 UNTITLED: Final = "Untitled chat"
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ class Transcript:
             message_id,
             str(message.get("role")),
             await self._author(message),
-            datetime.fromtimestamp(message["timestamp"], UTC),
+            time_of(message, "timestamp") or self.view.created_at or EPOCH,
             pieces_of(message),
-            datetime.fromtimestamp(message["edited_at"], UTC) if isinstance(message.get("edited_at"), int) else None,
+            time_of(message, "edited_at"),
             UNFINISHED.get(state, "") if isinstance(state, str) and "task_id" in message else "",
             str(failure.get("content", "")) if isinstance(failure, dict) else str(failure) if isinstance(failure, str) else "",
             names_of(message.get("files")),
@@ -136,6 +138,12 @@ class Transcript:
             actor = decode_actor(events[0].actor) if events else None
             self._names[user_id] = actor.name if actor is not None and actor.name.strip() else "User"
         return self._names[user_id]
+
+
+def time_of(message: Message, key: str) -> datetime | None:
+    """A time as the message says it. None where it says none that is one: an old log holds whatever clients once sent."""
+    seconds = seconds_since_1970(message.get(key))
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
 
 
 def names_of(files: Any) -> list[str]:

@@ -47,6 +47,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ImportRefused: ErrorStatus(400, 1008),
     errors.BadLine: ErrorStatus(400, 1008),
     errors.ModelNotFound: ErrorStatus(400, 1008),  # as in the reference; 404 below /v1
+    errors.TooLarge: ErrorStatus(413, 1008),
     errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference
     errors.TaskNotFound: ErrorStatus(404, 1008),
     errors.FolderNotFound: ErrorStatus(404, 1008),
@@ -132,7 +133,7 @@ def problem(
     request: Request[Any, Any, Any], status: int, code: str, detail: str, more: Mapping[str, Any], headers: dict[str, str]
 ) -> Response[dict[str, Any]]:
     """The answer that says ``code`` and ``detail``, in the shape that the clients of this route read."""
-    if request.url.path.startswith(openai_errors.PATH):
+    if request.url.path.startswith(openai_errors.PATHS):
         status = openai_errors.STATUSES.get(code, status)
         return Response(openai_errors.shaped(status, code, detail, more), status_code=status, headers=headers)
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code, **more}

@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/guides/error-codes. SDKs choose their e
 from collections.abc import Mapping
 from typing import Any, Final
 
-PATH: Final = "/v1/"
+PATHS: Final = ("/v1/", "/openai/")
 
 TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",

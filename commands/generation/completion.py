@@ -20,6 +20,7 @@ from commands.generation.context import (
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems
 from commands.generation.run import Run
 from commands.generation.runs import Runs
+from commands.large_values import large_values, with_references
 from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.providers import Model, Provider, ProviderRequest
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
@@ -250,6 +251,7 @@ class Completions:
             return turn.parent_id if turn.parent_id is not None else chat.current_id, []
         if question.id is not None and question.id in chat.messages:
             return question.id, []
+        question = await self._kept(chat_id, question)
         above_id = question.parent_id
         if above_id is None:
             above_id = turn.parent_id if parent is not None else chat.current_id
@@ -267,6 +269,10 @@ class Completions:
             fields=question.fields,
         )
         return message_id, [add]
+
+    async def _kept(self, chat_id: UUID, question: Question) -> Question:
+        """As it is stored: so that it is known again where its content is a reference."""
+        return await with_references(question, self._blobs, chat_stream(chat_id)) if large_values(question) else question
 
     async def _is_asked(self, chat_id: UUID, chat: Chat, question: Question) -> bool:
         """Whether the current message is this question and has no answer."""

@@ -51,6 +51,7 @@ from domain.generation import (
     MessageEnded,
     Timings,
 )
+from domain.storable import storable_text
 from domain.stream import chat_stream
 
 logger = structlog.get_logger("run")
@@ -154,7 +155,7 @@ class AnswerBuilder:
         return block
 
     def _say(self, facts: list[BlockOpened | MessageDelta], block: Block, text: str) -> None:
-        text = storable(text)
+        text = storable_text(text)
         block.text.append(text)
         if 0 < len(text) <= DELTA_CHARACTERS_MAX:
             facts.append(MessageDelta(block.index, text))
@@ -168,13 +169,6 @@ class AnswerBuilder:
 
     def sums(self) -> list[BlockSum]:
         return [block.sum() for block in self.blocks]
-
-
-def storable(text: str) -> str:
-    """``text`` without what the log refuses: U+0000 and lone surrogates. A provider may be anybody's code."""
-    if "\0" in text:
-        text = text.replace("\0", "")
-    return text if text.isascii() else text.encode(errors="ignore").decode()
 
 
 def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> Sequence[BlockOpened | MessageDelta]:
@@ -431,7 +425,7 @@ class Run:
 
 
 def failed(code: str, detail: str, provider: Mapping[str, Any] | None = None) -> GenerationFailed:
-    return GenerationFailed(code, storable(detail)[:DETAIL_CHARACTERS_MAX], provider=provider or UNSET)
+    return GenerationFailed(code, storable_text(detail)[:DETAIL_CHARACTERS_MAX], provider=provider or UNSET)
 
 
 async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat_id: UUID) -> GenerationOver:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 
 from commands.ids import bound_id
+from domain.chat.state import tag_id
 from domain.errors import BadRequest
 from domain.merge import Conflict, SavedMessage, same_json
 from projections.chat import ChatView
@@ -26,7 +27,7 @@ class SavedChat(msgspec.Struct, frozen=True):
 
 
 def parse_saved_chat(chat: Mapping[str, Any], user_id: UUID, read_version: int | None) -> SavedChat:
-    """Raises ``BadRequest`` that names the message and the key."""
+    """A message need name only what it changes, if it is in the chat already. Raises ``BadRequest`` that names the message and the key."""
     history = chat["history"]
     messages = history.get("messages") if isinstance(history, dict) else None
     if not isinstance(messages, dict):
@@ -36,7 +37,7 @@ def parse_saved_chat(chat: Mapping[str, Any], user_id: UUID, read_version: int |
         if not isinstance(message, dict):
             raise BadRequest(f"message {given[:80]}: expected an object")
         role, parent = message.get("role"), message.get("parentId")
-        if role not in ROLES:
+        if role is not None and role not in ROLES:
             raise BadRequest(f"message {given[:80]}: expected a role of {', '.join(ROLES)}, received {str(role)[:80]!r}")
         if parent is not None and not isinstance(parent, str):
             raise BadRequest(f"message {given[:80]}: expected parentId to be an id or null")
@@ -46,6 +47,41 @@ def parse_saved_chat(chat: Mapping[str, Any], user_id: UUID, read_version: int |
     current = history.get("currentId")
     current_id = bound_id(user_id, current)[0] if isinstance(current, str) and current else None
     return SavedChat(sent, current_id, {key: value for key, value in chat.items() if key not in NOT_SETTINGS}, read_version)
+
+
+def tags_of(chat: Mapping[str, Any]) -> list[str]:
+    """The tags of a chat, given as texts or as objects with a name. Raises ``BadRequest``."""
+    names: list[str] = []
+    given = chat.get("tags") or []
+    for tag in given if isinstance(given, list) else [given]:
+        name = tag.get("name") if isinstance(tag, dict) else tag
+        if not isinstance(name, str):
+            raise BadRequest("expected chat.tags as a list of names", param="tags")
+        if tag_id(name) not in ("", "none"):  # the reference system's word for having none
+            names.append(name)
+    return names
+
+
+def brought_along(chat: Mapping[str, Any], user_id: UUID) -> SavedChat | None:
+    """The messages that a new chat comes with: those of ``history``, else those of the list ``messages``, each below the one before it.
+
+    None if it comes without. Raises ``BadRequest``.
+    """
+    history, listed = chat.get("history") or {}, chat.get("messages") or []
+    if not isinstance(history, dict) or not isinstance(listed, list):
+        raise BadRequest("expected chat.history as an object and chat.messages as a list")
+    if history.get("messages") or not listed:
+        return parse_saved_chat(chat, user_id, None) if history else None
+    messages: dict[str, Any] = {}
+    parent: str | None = None
+    for number, message in enumerate(listed):
+        if not isinstance(message, dict):
+            raise BadRequest(f"chat.messages.{number}: expected an object")
+        given = message.get("id")
+        message_id = given if isinstance(given, str) and given else f"{chat.get('id') or uuid4()}:{number}"
+        messages[message_id] = {"parentId": parent, **message}
+        parent = message_id
+    return parse_saved_chat({**chat, "history": {"messages": messages, "currentId": history.get("currentId")}}, user_id, None)
 
 
 class ChatSettings(msgspec.Struct, frozen=True):

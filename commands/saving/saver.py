@@ -1,18 +1,28 @@
 """Saves a whole chat that a client has changed: merged by message with what the server has, never in its place (docs/decisions/0012)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from commands.chats import Chats
-from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.references import THREAD_MESSAGES, resolve_blobs
 from commands.saving.saved_chat import SavedChat, changed_chat_settings, current_message, own_keys
-from domain.chat.commands import AddMessage, ChatCommand, ConfigureChat, EditMessage, ExpectUnchanged, RateMessage, RenameChat, SelectBranch
+from domain.chat.commands import (
+    AddMessage,
+    ChatCommand,
+    ConfigureChat,
+    CreateChat,
+    EditMessage,
+    ExpectUnchanged,
+    RateMessage,
+    RenameChat,
+    SelectBranch,
+    TagChat,
+)
 from domain.chat.state import Chat, MessageNode
 from domain.codec import decode_actor
 from domain.errors import (
@@ -79,6 +89,28 @@ class ChatSaver:
                 continue
             return SaveResult(appended, msgspec.json.decode(appended.answer, type=list[UUID]) if appended.repeated else list(merged.kept))
         raise AssertionError  # the last attempt returned or raised
+
+    async def create(
+        self, actor: Actor, chat: CreateChat, saved: SavedChat | None, tags: Sequence[str], key: CommandKey | None
+    ) -> Appended:
+        """Make a chat with the messages and tags that a client brings along, in one append.
+
+        Raises ``ChatExists``, and ``BadRequest`` where the messages are no tree.
+        """
+        by, chat_id = actor.id, chat.chat_id
+        commands: list[ChatCommand] = [chat, *(TagChat(chat_id=chat_id, by=by, name=name, present=True) for name in tags)]
+        if saved is not None:
+            merged = merge(saved.messages, {}, being_written=frozenset(), deleted={}, read={})
+            for one in merged.additions:
+                commands.append(self._addition(by, chat_id, one))
+                if is_rating(rating := one.message.get("annotation", {})):
+                    commands.append(
+                        RateMessage(chat_id=chat_id, by=by, message_id=one.id, rating=rating["rating"], comment=rating.get("comment"))
+                    )
+            added = [one.id for one in merged.additions]
+            if saved.current_id in added and saved.current_id != added[-1]:
+                commands.append(SelectBranch(chat_id=chat_id, by=by, message_id=saved.current_id))
+        return await self._chats.handle_all(commands, actor=actor, key=key)
 
     async def _writable(self, actor: Actor, chat_id: UUID) -> Chat:
         _, chat = await self._chats.state(chat_id, generations=True)
@@ -174,34 +206,25 @@ class ChatSaver:
                 commands.append(
                     RateMessage(chat_id=chat_id, by=by, message_id=message_id, rating=rating["rating"], comment=rating.get("comment"))
                 )
-            if "content" in fields:
-                fields["content"] = await self._content(chat_id, fields["content"])
             if fields:
                 commands.append(EditMessage(chat_id=chat_id, by=by, message_id=message_id, fields=fields))
-        commands += [await self._addition(by, chat_id, one) for one in merged.additions]
+        commands += [self._addition(by, chat_id, one) for one in merged.additions]
         current_id = current_message(saved, now, base, {one.id for one in merged.additions})
         if current_id is not None and (merged.additions or str(current_id) != now.current_id):
             commands.append(SelectBranch(chat_id=chat_id, by=by, message_id=current_id))
         return commands
 
-    async def _addition(self, by: UUID, chat_id: UUID, new: SavedMessage) -> AddMessage:
+    def _addition(self, by: UUID, chat_id: UUID, new: SavedMessage) -> AddMessage:
         return AddMessage(
             chat_id=chat_id,
             by=by,
             message_id=new.id,
             parent_id=new.parent_id,
             role=new.role,  # type: ignore[arg-type]  # checked when it was read
-            content=await self._content(chat_id, new.message.get("content", "")),
+            content=new.message.get("content", ""),
             client_id=new.client_id,
             fields={key: value for key, value in new.message.items() if key == "timestamp" or key not in {*SERVERS_KEYS, "content"}},
         )
-
-    async def _content(self, chat_id: UUID, content: Any) -> Any:
-        """The content, or a reference to a blob where it is too large for an event."""
-        encoded = content.encode(errors="surrogatepass") if isinstance(content, str) and len(content) > CONTENT_BYTES_MAX // 4 else b""
-        if len(encoded) <= CONTENT_BYTES_MAX:
-            return content
-        return {"blob": await self._blobs.put(chat_stream(chat_id), encoded), "size_bytes": len(encoded)}
 
 
 def messages_by_id(view: ChatView) -> dict[UUID, Message]:

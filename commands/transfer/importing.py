@@ -26,6 +26,7 @@ class Summary(msgspec.Struct):
     events: int = 0  # written by this import
     position: int = 0  # of the newest of them
     refusals: list[ImportRefused] = []  # the first ones
+    notes: list[str] = []  # what of the first chats could not be kept as it was
 
     def count(self, outcome: Added | ImportRefused) -> None:
         if isinstance(outcome, ImportRefused):
@@ -93,6 +94,8 @@ class Importer:
             self._start_request()
             while len(self._in_flight) >= IN_FLIGHT:
                 await self._finish_request()
+        if len(self.summary.notes) < REFUSALS_KEPT_MAX:
+            self.summary.notes += [f"{chat.name}: {note}" for note in chat.notes]
         self._waiting.append(prepared)
         self._events += len(prepared.events)
         self._bytes += prepared.bytes

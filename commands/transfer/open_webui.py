@@ -7,6 +7,7 @@ A row is ``{id, title, chat: {history: {messages: {id: message}, currentId}, mod
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,7 +17,9 @@ import msgspec
 
 from domain.chat.facts import Role
 from domain.errors import ImportRefused
-from domain.whole_chat import ImportSource, WholeChat, WholeMessage, imported_id
+from domain.storable import is_storable, storable_json
+from domain.times import seconds_since_1970
+from domain.whole_chat import TITLE_CHARACTERS_MAX, ImportSource, WholeChat, WholeMessage, imported_id
 
 SOURCE: Final = "open-webui"
 DEFAULT_TITLE: Final = "New Chat"
@@ -26,10 +29,14 @@ ROLES: Final[Mapping[str, Role]] = {"user": "user", "assistant": "assistant", "s
 ROW_KEYS: Final = frozenset({"id", "title", "chat", "created_at", "updated_at", "archived", "pinned"})
 CHAT_KEYS: Final = frozenset({"id", "title", "history", "messages", "tags"})
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content", "client_id"})
+FOREIGN_TEXT_KEYS: Final = ("text", "parts", "body", "message", "mapping", "chat_messages")  # where other systems keep what was said
 NO_CHAT: Final = "expected a chat as Open WebUI exports it, with its history or messages"
-# A time is in seconds, milliseconds or nanoseconds, which its size tells until the year 5138.
-MILLISECONDS_MIN: Final = 10**11
-NANOSECONDS_MIN: Final = 10**16
+# What is kept otherwise than the source has it, as it is told to people.
+CLEANED: Final = "U+0000 or half of a surrogate pair left out"
+SCALED: Final = "time kept in seconds"
+NO_TIME: Final = "time left out, which is none"
+JOINED: Final = "message joined to the parent that names it among its children"
+CUT: Final = f"title cut to {TITLE_CHARACTERS_MAX:,} characters"
 
 
 class ExportedTree(msgspec.Struct):
@@ -101,16 +108,21 @@ def name_of(row: Any, name: str) -> str:
     return f"{title[:80]!r} ({str(source_id)[:100]})" if isinstance(title, str) else str(source_id)[:100]
 
 
-def whole_chat(row: Any, owner_id: UUID, *, name: str, folder_id: UUID | None = None) -> WholeChat:
-    """Raises ``ImportRefused`` with the key that is wrong."""
-    return ExportedRowReader(row, owner_id, name).chat(folder_id)
+def whole_chat(row: Any, owner_id: UUID, *, name: str, folder_id: UUID | None = None, source: str = SOURCE) -> WholeChat:
+    """``source`` names the system that exported the chat. Raises ``ImportRefused`` with the key that is wrong."""
+    return ExportedRowReader(row, owner_id, name, source).chat(folder_id)
 
 
 class ExportedRowReader:
     """Converts one row into a whole chat."""
 
-    def __init__(self, row: Any, owner_id: UUID, name: str) -> None:
+    def __init__(self, row: Any, owner_id: UUID, name: str, source: str) -> None:
+        self._source = source
         self._owner_id = owner_id
+        self._notes: Counter[str] = Counter()
+        if not is_storable(row):
+            row = storable_json(row)
+            self._notes[CLEANED] += 1
         self._name = name_of(row, name)
         self._row: dict[str, Any] = self._expect(row, dict, "chat", NO_CHAT)
         if "chat" in self._row:
@@ -123,18 +135,22 @@ class ExportedRowReader:
     def chat(self, folder_id: UUID | None) -> WholeChat:
         row, chat = self._row, self._chat
         source_id = self._source_id()
-        chat_id = imported_id(self._owner_id, SOURCE, source_id)
+        chat_id = imported_id(self._owner_id, self._source, source_id)
         title = row.get("title") if row.get("title") is not None else chat.get("title")
+        if title is not None and len(self._expect(title, str, "title", "expected text")) > TITLE_CHARACTERS_MAX:
+            title = f"{title[: TITLE_CHARACTERS_MAX - 1]}…"
+            self._notes[CUT] += 1
+        origin = ImportSource(
+            self._source, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")
+        )
         messages, current = self._messages(chat_id)
         fields = {key: value for key, value in chat.items() if key not in CHAT_KEYS}
         original = {key: value for key, value in row.items() if key not in ROW_KEYS and value is not None and value != {}}
         return WholeChat(
             chat_id=chat_id,
             owner_id=self._owner_id,
-            title=self._expect(title, str, "title", "expected text") if title is not None else DEFAULT_TITLE,
-            origin=ImportSource(
-                SOURCE, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")
-            ),
+            title=title if title is not None else DEFAULT_TITLE,
+            origin=origin,
             messages=messages,
             current_id=current,
             folder_id=folder_id,
@@ -142,6 +158,7 @@ class ExportedRowReader:
             tags=self._tags(),
             pinned=self._flag("pinned"),
             archived=self._flag("archived"),
+            notes=[note if count == 1 else f"{note} ({count:,} times)" for note, count in self._notes.items()],
         )
 
     def _source_id(self) -> str:
@@ -158,7 +175,8 @@ class ExportedRowReader:
     def _messages(self, chat_id: UUID) -> tuple[list[WholeMessage], UUID | None]:
         """All messages, siblings in order, and the id of the current one."""
         history = self._chat.get("history")
-        if history is None:
+        is_list_alone = isinstance(history, dict) and not history.get("messages") and self._chat.get("messages")
+        if history is None or is_list_alone:
             found = dict(self._messages_from_list())
             current = None
         else:
@@ -198,12 +216,9 @@ class ExportedRowReader:
             children = message.get("childrenIds")
             for place, child in enumerate(self._expect(children, list, f"{key}.childrenIds", "expected a list") if children else ()):
                 named[self._id(child, f"{key}.childrenIds")] = (known, place)
+        parents = self._parents(found, {child: parent for child, (parent, _) in named.items()})
         siblings: dict[str | None, list[str]] = {}
-        for known, message in found.items():
-            parent = named[known][0] if known in named else None
-            parent = message.get("parentId", parent) or None  # some exports hold an empty text
-            if parent is not None:
-                self._id(parent, f"history.messages.{known}.parentId")
+        for known, parent in parents.items():
             siblings.setdefault(parent, []).append(known)
         last = len(found)
         ordered: list[tuple[str, str | None]] = []
@@ -211,6 +226,25 @@ class ExportedRowReader:
             places = {child: at[1] if (at := named.get(child)) is not None and at[0] == parent else last for child in children}
             ordered += [(child, parent) for child in sorted(children, key=places.__getitem__)]
         return ordered
+
+    def _parents(self, found: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str | None]:
+        """Each message's parent: the one that it names, else the one that names it among its children."""
+        parents: dict[str, str | None] = {}
+        for known, message in found.items():
+            parent = message.get("parentId") or None  # some exports hold an empty text
+            parents[known] = self._id(parent, f"history.messages.{known}.parentId") if parent is not None else None
+        for known, parent in parents.items():
+            above = named.get(known)
+            if above is None or (parent is not None and parent in parents):
+                continue
+            upwards: str | None = above
+            while upwards is not None and upwards != known:
+                upwards = parents.get(upwards)
+            if upwards is None:  # it leads to no circle
+                parents[known] = above
+                if "parentId" in found[known]:
+                    self._notes[JOINED] += 1
+        return parents
 
     def _message(self, ids: Mapping[str, UUID], chat_id: UUID, known: str, parent: str | None, message: Mapping[str, Any]) -> WholeMessage:
         key = f"history.messages.{known}"
@@ -224,9 +258,8 @@ class ExportedRowReader:
             content = output_text(message["output"])
         if not isinstance(content, str | list | None):
             raise self._refused(f"{key}.content", f"expected text or a list of parts, found {type_of(content)}")
-        timestamp = message.get("timestamp")
-        if isinstance(timestamp, bool) or not isinstance(timestamp, int | float | None):
-            raise self._refused(f"{key}.timestamp", f"expected a number of seconds, found {type_of(timestamp)}")
+        if content is None and (others := [name for name in FOREIGN_TEXT_KEYS if message.get(name)]):
+            raise self._refused(key, f"expected content, found {', '.join(others)}: this is no message as Open WebUI exports it")
         rating, comment = self._rating(key, message.get("annotation"))
         return WholeMessage(
             message_id=ids[known],
@@ -234,11 +267,25 @@ class ExportedRowReader:
             role=ROLES[role],
             content=content if content is not None else "",
             client_id=known,
-            fields={name: value for name, value in message.items() if name not in MESSAGE_KEYS},
+            fields=self._fields(message),
             rating=rating,
             comment=comment,
             key=key,
         )
+
+    def _fields(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """The keys without a meaning here, and the time in seconds."""
+        fields = {name: value for name, value in message.items() if name not in MESSAGE_KEYS}
+        given = fields.get("timestamp")
+        if given is not None:
+            seconds = seconds_since_1970(given)
+            if seconds is None:
+                del fields["timestamp"]
+                self._notes[NO_TIME] += 1
+            elif seconds is not given:
+                fields["timestamp"] = seconds
+                self._notes[SCALED] += 1
+        return fields
 
     def _rating(self, key: str, annotation: Any) -> tuple[int | None, str | None]:
         if not isinstance(annotation, dict) or annotation.get("rating") is None:
@@ -271,16 +318,11 @@ class ExportedRowReader:
         value = of.get(key)
         if value is None:
             return None
-        try:
-            if isinstance(value, str):
-                known = datetime.fromisoformat(value)
-                return known if known.tzinfo is not None else known.replace(tzinfo=UTC)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                scale = 1e9 if value >= NANOSECONDS_MIN else 1e3 if value >= MILLISECONDS_MIN else 1
-                return datetime.fromtimestamp(value / scale, UTC)
-        except (ValueError, OverflowError, OSError):
-            pass
-        raise self._refused(key, f"expected a time, found {str(value)[:40]!r}")
+        seconds = seconds_since_1970(value)
+        if seconds is None:
+            self._notes[NO_TIME] += 1
+            return None
+        return datetime.fromtimestamp(seconds, UTC)
 
     def _id(self, value: Any, key: str) -> str:
         if not isinstance(value, str) or not 0 < len(value) <= ID_CHARACTERS_MAX:

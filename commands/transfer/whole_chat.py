@@ -6,16 +6,15 @@ where it stopped.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-import msgspec
-
 from commands.chats import Chats
+from commands.large_values import VALUES_BYTES_MAX, values_of, with_references
 from commands.ports import EXISTS, Appended, AppendRequest, Blobs, CommandKey, EventLog, StreamAppend
-from domain.chat.facts import ChatConfigured, ChatFact
+from domain.chat.facts import ChatConfigured
 from domain.codec import EVENT_BYTES_MAX, encode
-from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, UserNotFound
+from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, TooLarge, UserNotFound
 from domain.event import Actor, Event, Verbatim
 from domain.generation import MessageEnded
 from domain.stream import Stream, chat_stream, user_stream
@@ -25,13 +24,9 @@ from domain.whole_chat import Step, WholeChat, steps_of
 # Bounds of one request. It takes Postgres some milliseconds, which is how long another stream's token may wait for it.
 REQUEST_EVENTS_MAX: Final = 400
 REQUEST_BYTES_MAX: Final = 128 * 1024
-FACT_BYTES_MAX: Final = 128 * 1024  # above it the largest values are stored as blobs and referred to
-REFERRED_BYTES_MIN: Final = 1024  # a reference itself takes a tenth of that
-BLOB_BYTES_MAX: Final = 64 * 1024 * 1024
 ATTEMPTS_MAX: Final = 5
 PAGE_EVENTS: Final = 2_000
 TURN_EVENTS: Final = 200
-JSON: Final = "application/json"
 
 Outcome = Literal["imported", "there"]
 
@@ -109,7 +104,7 @@ class WholeChats:
                 raise ImportRefused(chat.name, refused_key(step), f"text must be Unicode without {refusal.what}") from None
             except BadRequest as refusal:
                 raise ImportRefused(chat.name, refused_key(step), str(refusal)) from None
-            if len(data) > FACT_BYTES_MAX:
+            if len(data) > VALUES_BYTES_MAX:
                 name, data = await self._with_references(chat, step)
             events.append(Event(message_id, Verbatim(name, data)))
             size += len(data)
@@ -124,26 +119,14 @@ class WholeChats:
 
     async def _with_references(self, chat: WholeChat, step: Step) -> tuple[str, bytes]:
         """The fact with its largest values stored as blobs, as few as needed."""
-        fact = step.event.data
-        values = large_values(fact)
+        try:
+            fact = await with_references(step.event.data, self._blobs, chat_stream(chat.chat_id))
+        except TooLarge as refusal:
+            raise ImportRefused(chat.name, f"{step.key}.{refusal.key}", str(refusal)) from None
         name, data = encode(fact)
-        for key, size in sorted(values.items(), key=lambda item: -item[1]):
-            if len(data) <= FACT_BYTES_MAX:
-                break
-            if size > BLOB_BYTES_MAX:
-                raise ImportRefused(chat.name, f"{step.key}.{key}", f"expected at most {BLOB_BYTES_MAX} bytes, found {size}")
-            fact = with_value(fact, key, await self._reference(chat, values_of(fact)[key]))
-            name, data = encode(fact)
         if len(data) > EVENT_BYTES_MAX:
             raise ImportRefused(chat.name, step.key, f"expected at most {EVENT_BYTES_MAX} bytes in small values, found {len(data)}")
         return name, data
-
-    async def _reference(self, chat: WholeChat, value: Any) -> dict[str, Any]:
-        """Store a text unchanged and any other value as JSON, which the reference notes."""
-        is_text = isinstance(value, str)
-        content = value.encode() if is_text else msgspec.json.encode(value)
-        sha256 = await self._blobs.put(chat_stream(chat.chat_id), content)
-        return {"blob": sha256, "size_bytes": len(content), **({} if is_text else {"media_type": JSON})}
 
     async def _add_bundle(self, bundle: Sequence[Prepared], actor: Actor | None) -> list[Added] | None:
         """Append all chats in one request. None if one of them is refused or exists already, complete or in part."""
@@ -263,21 +246,3 @@ def refused_key(step: Step) -> str:
         except (ContentRefused, BadRequest):
             return f"{step.key}.{key}"
     return step.key
-
-
-def values_of(fact: ChatFact) -> dict[str, Any]:
-    """A fact's keys as they are stored, with the unknown ones."""
-    return {name: getattr(fact, name) for name in fact.__struct_fields__ if name != "fields"} | dict(getattr(fact, "fields", {}))
-
-
-def large_values(fact: ChatFact) -> dict[str, int]:
-    """The values that may be stored as blobs (content, and unknown keys), with their sizes in bytes."""
-    keys = {*getattr(fact, "fields", ()), *(("content",) if hasattr(fact, "content") else ())}
-    sizes = {key: len(msgspec.json.encode(value)) for key, value in values_of(fact).items() if key in keys}
-    return {key: size for key, size in sizes.items() if size >= REFERRED_BYTES_MIN}
-
-
-def with_value(fact: Any, key: str, value: Any) -> Any:
-    if key in getattr(fact, "fields", ()):
-        return msgspec.structs.replace(fact, fields={**fact.fields, key: value})
-    return msgspec.structs.replace(fact, **{key: value})

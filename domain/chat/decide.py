@@ -1,7 +1,7 @@
 """The events that a command leads to, or the refusal: one function a command."""
 
-from collections.abc import Sequence
-from typing import Final, assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, assert_never
 from uuid import UUID
 
 from domain import sharing
@@ -65,6 +65,7 @@ from domain.errors import (
 from domain.event import Emitted, Event
 from domain.generation import MessageStarted, append_parts
 from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion, SharingCommand
+from domain.times import seconds_since_1970
 
 TAG_CHARACTERS_MAX: Final = 100
 
@@ -257,7 +258,7 @@ def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
 
 def add_message(chat: Chat, command: AddMessage) -> list[ChatEvent]:
     require_place(chat, command.message_id, command.parent_id)
-    fact = MessageAdded(command.parent_id, command.role, command.content, command.client_id, command.fields)
+    fact = MessageAdded(command.parent_id, command.role, command.content, command.client_id, timed(command.fields))
     return [Event(command.message_id, fact)]
 
 
@@ -265,7 +266,18 @@ def edit_message(chat: Chat, command: EditMessage) -> list[ChatEvent]:
     existing(chat, command.message_id)
     if command.message_id in chat.open_generations:
         raise GenerationOpen(command.message_id)
-    return [Event(command.message_id, MessageEdited(command.fields))] if command.fields else []
+    return [Event(command.message_id, MessageEdited(timed(command.fields)))] if command.fields else []
+
+
+def timed(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``fields`` with a ``timestamp`` in seconds, whatever unit it came in. Raises ``BadRequest`` where it is no time."""
+    given = fields.get("timestamp")
+    if given is None:
+        return fields
+    seconds = seconds_since_1970(given)
+    if seconds is None:
+        raise BadRequest(f"expected timestamp as a time in seconds since 1970, received {str(given)[:80]!r}", param="timestamp")
+    return fields if seconds is given else {**fields, "timestamp": seconds}
 
 
 def delete_message(chat: Chat, message_id: UUID) -> list[ChatEvent]:

@@ -5,6 +5,7 @@ Pages that need root or services of the machine have their own tests; what canno
 
 import json
 import signal
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from tests.docs.shell import commands_of, environment, run
 
 HOW_TO = ROOT / "docs" / "how-to"
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-conversation.md"
-RUN_HERE = {"postgres", "several-processes", "backup-and-restore", "upgrade", "verify", "import-from-open-webui"}
+RUN_HERE = {"postgres", "several-processes", "backup-and-restore", "upgrade", "verify", "import-chats"}
 RUN_ELSEWHERE = {"README", "reverse-proxy", "systemd"}  # no commands; they need nginx; they need systemd
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -147,7 +148,8 @@ async def test_verify(reader: Reader, tutorial: str) -> None:
     assert "\nTrue " in output
 
 
-async def test_import_from_open_webui(reader: Reader, tutorial: str) -> None:
-    (reader.folder / "all-chats-export.json").write_text(json.dumps(EXPORT))
-    output = run(commands_of(HOW_TO / "import-from-open-webui.md"), reader.folder, reader.environ, {})
+async def test_import_chats(reader: Reader, tutorial: str) -> None:
+    with zipfile.ZipFile(reader.folder / "export.zip", "w") as archive:
+        archive.writestr("conversations.json", json.dumps(EXPORT))
+    output = run(commands_of(HOW_TO / "import-chats.md"), reader.folder, reader.environ, {})
     assert "Imported" in output

@@ -101,3 +101,22 @@ def test_no_more_is_held_than_the_largest_item(monkeypatch: pytest.MonkeyPatch) 
 def test_objects_one_after_the_other_are_an_item_each() -> None:
     assert [item.raw for item in read(b'{"a":1}\n{"b":2}\n', 2)] == [b'{"a":1}', b'{"b":2}']
     assert broken(b'{"a":1}\n{"b":')[0] == [b'{"a":1}']
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+@pytest.mark.parametrize("before", ["", '"success": true, "request_id": "x", "n": 1.5, "z": null,'])
+@pytest.mark.parametrize("after", ["", ', "more": {"a": [1]}, "x": 2'])
+@pytest.mark.parametrize("name", ["chats", "data", "conversations"])
+def test_an_array_in_an_object_gives_its_elements(name: str, before: str, after: str, piece: int) -> None:
+    data = f'{{ {before} "{name}" : [ {{"a": 1}}, {{"b": 2}} ]{after} }} '.encode()
+    assert [json.loads(item.raw) for item in read(data, piece)] == [{"a": 1}, {"b": 2}]
+
+
+def test_an_object_that_only_has_such_a_member_further_down_is_one_item() -> None:
+    data = b'{"chat": {"history": {}}, "data": [1, 2]}'
+    assert [item.raw for item in read(data)] == [data]
+
+
+def test_an_array_in_an_object_that_is_cut_off_is_told_so() -> None:
+    whole, error = broken(b'{"chats": [{"a": 1}, {"b": 2}]')
+    assert (whole, "ends before it is complete" in str(error)) == ([b'{"a": 1}', b'{"b": 2}'], True)

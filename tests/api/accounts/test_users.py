@@ -104,7 +104,7 @@ async def test_a_session_has_the_reference_s_shape(server: Running) -> None:
         "name": "Ada",
         "email": user.email,
         "role": "admin",
-        "profile_image_url": "/user.png",
+        "profile_image_url": f"/api/v1/users/{user.id}/profile/image",
         "permissions": {},
     }
 
@@ -130,7 +130,7 @@ async def test_a_profile_that_cannot_be_shown_is_refused(server: Running, body: 
 async def test_others_see_a_name_and_a_picture_and_no_more(server: Running) -> None:
     admin, bob, carl = await server.sign_up(), await server.sign_up("Bob"), await server.sign_up("Carl")
     seen = (await bob.get(f"/api/v1/users/{carl.id}")).json()
-    assert seen == {"id": carl.id, "name": "Carl", "profile_image_url": "/user.png", "deactivated": False}
+    assert seen == {"id": carl.id, "name": "Carl", "profile_image_url": f"/api/v1/users/{carl.id}/profile/image", "deactivated": False}
     for reader in (admin, carl):
         assert (await reader.get(f"/api/v1/users/{carl.id}")).json()["email"] == carl.email
     await refused(await bob.get(f"/api/v1/users/{uuid4()}"), 400, "user_not_found")

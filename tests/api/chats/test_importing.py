@@ -56,7 +56,7 @@ async def test_one_chat_alone_is_taken_too(server: Running) -> None:
 async def test_where_one_is_refused_none_is_written(server: Running) -> None:
     ada = await server.sign_up()
     head = await server.system.log.head()
-    bad = numbered(2, chat={"history": history(QUESTION, {**ANSWER, "parentId": "nobody"}, OTHER)})
+    bad = numbered(2, chat={"history": history({**QUESTION, "childrenIds": []}, {**ANSWER, "parentId": "nobody"}, OTHER)})
     answer = await ada.post(IMPORT, {"chats": [numbered(1), bad]})
     assert (answer.status_code, answer.json()["code"]) == (400, "import_refused")
     assert "'Chat 2' (c2): history.messages.a.parentId" in answer.json()["detail"]

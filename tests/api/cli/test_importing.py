@@ -1,10 +1,13 @@
 """``steno import``: as a process of its own, on a real database."""
 
 import asyncio
+import gzip
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from domain.event import Event
 from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
 from domain.whole_chat import imported_id
+from tests.commands.transfer.test_foreign import CHATGPT, CLAUDE, LIBRECHAT
 from tests.commands.transfer.test_open_webui import row
 from tests.domain.histories import OWNER, READER
 from tests.stores import blobs_of
@@ -75,6 +79,15 @@ def numbered(number: int) -> dict[str, Any]:
     return {**row(), "id": f"c{number}", "title": f"Chat {number}"}
 
 
+def zipped(**files: Any) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("export/chat.html", "<html>")
+        for name, rows in files.items():
+            made.writestr(f"export/{name}.json", json.dumps(rows))
+    return archive.getvalue()
+
+
 def head(database: str) -> Any:
     return ask(database, lambda log: log.head())
 
@@ -93,10 +106,10 @@ def test_an_export_is_imported_and_a_second_time_nothing_is(steno: Steno, databa
 
 def test_what_is_broken_is_named_and_the_rest_is_imported(steno: Steno, tmp_path: Path) -> None:
     bad = numbered(1)
-    bad["chat"]["history"]["messages"]["a"] = {"id": "a", "parentId": "nobody", "role": "user", "content": "x"}
+    bad["chat"]["history"]["messages"]["x"] = {"id": "x", "parentId": "nobody", "role": "user", "content": "x"}
     code, said = steno(exported(tmp_path, numbered(0), bad, 7, numbered(2), numbered(2)))
     assert code == 1
-    assert "chat 'Chat 1' (c1): history.messages.a.parentId: there is no such message in this chat\n" in said
+    assert "chat 'Chat 1' (c1): history.messages.x.parentId: there is no such message in this chat\n" in said
     assert "chat number 3, at byte " in said
     assert "another chat of this import has the same id" in said
     assert "2 chats imported" in said
@@ -146,9 +159,36 @@ def test_a_message_of_thirty_megabytes_is_kept_whole(steno: Steno, database: str
     assert len(ask(database, lambda log: blobs_of(log).get(chat_stream(chat_id), content["blob"]))) == 30_000_000
 
 
-@pytest.mark.parametrize(("text", "reason"), [("", "empty"), ("hello", "neither"), ("[", "ends before it is complete")])
+@pytest.mark.parametrize(("text", "reason"), [("", "empty"), ("hello", "no chat export"), ("[", "ends before it is complete")])
 def test_a_file_of_something_else_is_refused(steno: Steno, tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "file"
     file.write_text(text)
     code, said = steno(str(file))
     assert (code, reason in said) == (1, True), said
+
+
+def test_an_archive_is_read_for_the_conversations_in_it(steno: Steno, database: str, tmp_path: Path) -> None:
+    """Files, several of them, beside others that are no chats; from a file and from a pipe."""
+    archive = zipped(**{"conversations-000": [CHATGPT], "conversations-001": [CLAUDE], "users": [{"uuid": "u"}]})
+    file = tmp_path / "export.zip"
+    file.write_bytes(archive)
+    assert steno(str(file))[1].startswith("2 chats imported")
+    before = head(database)
+    assert steno("-", stdin=archive)[1].startswith("0 chats imported (0 events), 2 were there already")
+    assert steno("-", stdin=gzip.compress(json.dumps({"chats": [row(), LIBRECHAT]}).encode()))[1].startswith("2 chats imported")
+    assert head(database) > before
+
+
+@pytest.mark.parametrize(
+    ("archive", "said"),
+    [
+        (zipped(conversations=[CHATGPT])[:-30], "archive is damaged"),
+        (zipped(), "no JSON file"),
+        (gzip.compress(json.dumps([row()] * 50).encode())[:-20], "archive is damaged"),
+        (b"\x1f\x8bx", "archive is damaged"),
+    ],
+    ids=["zip cut short", "zip without", "gzip cut short", "no gzip"],
+)
+def test_a_broken_archive_is_told_so_in_a_line(steno: Steno, archive: bytes, said: str) -> None:
+    code, output = steno("-", stdin=archive)
+    assert (code != 0, said in output, "Traceback" in output) == (True, True, False), output

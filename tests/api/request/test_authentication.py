@@ -16,6 +16,8 @@ PUBLIC = {
     ("GET", "/health"),
     ("GET", "/ready"),
     ("GET", "/metrics"),
+    ("GET", "/api/config"),
+    ("GET", "/api/version"),
 }
 
 

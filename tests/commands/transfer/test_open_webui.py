@@ -153,19 +153,15 @@ def with_answer(**changes: Any) -> dict[str, Any]:
         (row(history={"messages": {"x": QUESTION}}), "history.messages.x.id"),
         (row(history=history(QUESTION, ANSWER, OTHER, current="z")), "history.currentId"),
         (row(history=history(QUESTION, ANSWER, OTHER, current=7)), "history.currentId"),
-        (with_answer(parentId="z"), "history.messages.a.parentId"),
+        (row(history=history({**QUESTION, "childrenIds": []}, {**ANSWER, "parentId": "z"})), "history.messages.a.parentId"),
         (with_answer(parentId=7), "history.messages.a.parentId"),
         (with_answer(parentId="a"), "history.messages.a.parentId"),
         (with_answer(role="tool"), "history.messages.a.role"),
         (with_answer(content=7), "history.messages.a.content"),
         (with_answer(childrenIds={"x": 1}), "history.messages.a.childrenIds"),
-        (with_answer(timestamp="now"), "history.messages.a.timestamp"),
         (with_answer(annotation={"rating": "1"}), "history.messages.a.annotation.rating"),
         (with_answer(annotation={"rating": 5}), "history.messages.a.annotation.rating"),
         ({**row(), "title": 7}, "title"),
-        ({**row(), "title": "x" * 1001}, "title"),
-        ({**row(), "created_at": "yesterday"}, "created_at"),
-        ({**row(), "updated_at": 10**40}, "updated_at"),
         ({**row(), "pinned": "yes"}, "pinned"),
         ({**row(), "meta": {"tags": [7]}}, "tags"),
         ({**row(), "id": "x" * 300}, "id"),
@@ -178,6 +174,63 @@ def test_what_is_broken_is_refused_by_its_key(given: Any, key: str) -> None:
         steps_of(read(given))
     assert refused.value.key == key
     assert ("c1" in refused.value.chat or "number 1" in refused.value.chat) or key == "id"
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        (with_answer(timestamp="now"), "time left out, which is none"),
+        (with_answer(timestamp=1_700_000_000_000), "time kept in seconds"),
+        (with_answer(timestamp="2023-11-14T22:13:20Z"), "time kept in seconds"),
+        (with_answer(parentId=None), "message joined to the parent that names it among its children"),
+        (with_answer(parentId="z"), "message joined to the parent that names it among its children"),
+        (with_answer(content="a\0b"), "U+0000 or half of a surrogate pair left out"),
+        (with_answer(content="a\ud800b"), "U+0000 or half of a surrogate pair left out"),
+        ({**row(), "title": "x" * 1001}, "title cut to 1,000 characters"),
+        ({**row(), "created_at": "yesterday"}, "time left out, which is none"),
+        ({**row(), "updated_at": 10**40}, "time left out, which is none"),
+    ],
+)
+def test_what_is_no_more_than_odd_is_put_right_and_said(given: Any, note: str) -> None:
+    """A value that costs nobody a word refuses no chat."""
+    chat = read(given)
+    assert chat.notes == [note]
+    answer = next(one for one in chat.messages if one.client_id == "a")
+    assert answer.parent_id == next(one.message_id for one in chat.messages if one.client_id == "q")
+    assert (answer.content, answer.fields.get("timestamp")) in [("so", None), ("so", 1_700_000_000), ("ab", None)]
+    assert len(chat.title) <= 1000
+    steps_of(chat)
+
+
+def test_a_tree_that_only_its_children_lists_describe_is_read() -> None:
+    messages = [{key: value for key, value in one.items() if key != "parentId"} for one in (QUESTION, ANSWER, OTHER)]
+    chat = read(row(history=history(*messages)))
+    assert [one.parent_id is None for one in chat.messages] == [True, False, False]
+    assert chat.notes == []
+
+
+def test_children_that_name_their_parents_as_their_children_lead_to_no_circle() -> None:
+    chat = read(row(history=history({**QUESTION, "childrenIds": ["a"]}, {**ANSWER, "parentId": "q", "childrenIds": ["q"]})))
+    assert [(one.client_id, one.parent_id is None) for one in chat.messages] == [("q", True), ("a", False)]
+    steps_of(chat)
+
+
+def test_an_empty_history_beside_a_full_list_is_read_from_the_list() -> None:
+    chat = read(row(history={"messages": {}, "currentId": None}, messages=[{"role": "user", "content": "Hello"}]))
+    assert [one.content for one in chat.messages] == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"messageId": "1", "sender": "User", "text": "Hello", "isCreatedByUser": True},  # LibreChat
+        {"uuid": "1", "sender": "human", "text": "Hello"},  # Claude
+        {"author": {"role": "user"}, "parts": ["Hello"]},
+    ],
+)
+def test_a_message_of_another_system_is_refused_and_not_emptied(message: Any) -> None:
+    with pytest.raises(ImportRefused, match="expected content"):
+        read({"title": "t", "messages": [message]})
 
 
 def test_a_circle_is_refused() -> None:

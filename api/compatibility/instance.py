@@ -1,0 +1,47 @@
+"""``/api/config`` and ``/api/version``: what this server is and which features it has, before anybody signs in."""
+
+from importlib.metadata import version
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, get
+from litestar.di import NamedDependency
+
+from api.request.authentication import PUBLIC
+from commands.accounts import Accounts
+
+NAME: Final = "Stenograph"
+VERSION: Final = version("stenograph")
+
+
+class VersionOut(msgspec.Struct):
+    version: str
+    deployment_id: str  # changes when clients have to load everything again
+
+
+class InstanceController(Controller):
+    path = "/api"
+    tags = ("operation",)
+
+    @get("/config", opt={PUBLIC: True})
+    async def config(self, accounts: NamedDependency[Accounts]) -> dict[str, Any]:
+        """The name, the version, and which features there are."""
+        features = {
+            "auth": True,
+            "enable_signup": accounts.signup_enabled,
+            "enable_login_form": True,
+            "enable_websocket": True,
+            "enable_api_keys": True,
+            "enable_folders": True,
+            "enable_message_rating": True,
+            **dict.fromkeys(
+                ("enable_channels", "enable_notes", "enable_web_search", "enable_code_execution", "enable_image_generation"), False
+            ),
+        }
+        return {"status": True, "name": NAME, "version": VERSION, "default_locale": "", "features": features}
+
+    @get("/version", opt={PUBLIC: True})
+    async def version(self, epoch: NamedDependency[UUID]) -> VersionOut:
+        """The version. ``deployment_id`` is another one after an upgrade, and after a restore from a backup."""
+        return VersionOut(VERSION, f"{VERSION}+{epoch}")
