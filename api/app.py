@@ -43,8 +43,9 @@ from adapters.postgres.tickets import PostgresTickets
 from adapters.postgres.usage import PostgresUsage
 from adapters.postgres.user_list import PostgresUserList
 from adapters.projector.live import Projector
-from adapters.providers.client import provider_client
+from adapters.providers.client import ProviderClients
 from adapters.providers.demo import DemoProvider
+from adapters.providers.http import Patience
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider, Providers
@@ -105,6 +106,7 @@ from commands.chats import Chats
 from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
+from commands.generation.model_settings import ModelSettings
 from commands.generation.runs import NodeWatch, Runs
 from commands.offers import Offers
 from commands.own_chats import OwnChats
@@ -361,6 +363,7 @@ async def assemble(
             log,
             blobs,
             chats,
+            stores.chat_queries,
             runs,
             providers,
             stores.run_slots,
@@ -368,6 +371,7 @@ async def assemble(
             node_id=node_id,
             clock=time.monotonic,
             spend=usage_book.spend,
+            model_settings=ModelSettings(settings.default_params, settings.model_params),
         ),
         providers=providers,
         live=live,
@@ -444,8 +448,8 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "settings": system.settings,
         "sessions": Sessions(system.accounts, stores.credentials),
         "share_links": share_links,
-        "turns": Turns(system.completions, chats, chat_queries, blobs, log, system.hub, system.live, system.epoch.epoch),
         "usage_report": UsageReport(system.usage_book, stores.run_slots, system.live),
+        "turns": Turns(system.completions, log, system.hub, system.live, system.epoch.epoch),
         "user_list": stores.user_list,
         "whole_chats": whole_chats,
         "whole_lists": WholeLists(chat_queries, log, reader, stores.user_list),
@@ -497,14 +501,18 @@ def routes_on(
 
 def connections(settings: Settings) -> list[ConfiguredProvider]:
     """Every configured provider, in the order of the settings, the demo last."""
-    client = provider_client()
-    connect_s, idle_s = settings.provider_connect_timeout_s, settings.provider_idle_timeout_s
+    client = ProviderClients().client
+    patience = Patience(
+        connect_s=settings.provider_connect_timeout_s,
+        first_token_s=settings.provider_first_token_timeout_s,
+        idle_s=settings.provider_idle_timeout_s,
+    )
     made: list[ConfiguredProvider] = []
     for number, one in enumerate(settings.openai_connections, 1):
-        openai = OpenAIProvider(client, one.base_url, one.api_key or "", connect_timeout_s=connect_s, idle_timeout_s=idle_s)
-        made.append(ConfiguredProvider(f"openai {number}", openai))
-    for number, url in enumerate(settings.ollama_base_urls, 1):
-        made.append(ConfiguredProvider(f"ollama {number}", OllamaProvider(client, url, connect_timeout_s=connect_s, idle_timeout_s=idle_s)))
+        openai = OpenAIProvider(client(one.proxy), one.base_url, one.api_key or "", patience=patience)
+        made.append(ConfiguredProvider(f"openai {number}", openai, models=one.models))
+    for number, ollama in enumerate(settings.ollama_connections, 1):
+        made.append(ConfiguredProvider(f"ollama {number}", OllamaProvider(client(ollama.proxy), ollama.base_url, patience=patience)))
     if settings.demo_model:
         made.append(ConfiguredProvider("demo", DemoProvider(), last=True))
     return made

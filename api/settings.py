@@ -13,7 +13,7 @@ import re
 import sys
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -24,7 +24,15 @@ FILE_NAME = "stenograph.toml"
 FILE_VARIABLE = "STENO_CONFIG"
 # Variables of ours that are no setting of the server.
 OTHER_VARIABLES = {FILE_VARIABLE: "The settings' file, when it is not `./stenograph.toml`."}
-SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys"})
+SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys", "openai_proxies", "ollama_proxies"})  # a proxy's password
+
+# Lists that say something of each server in another list, and what.
+OF_SERVERS = {
+    "openai_api_keys": ("openai_base_urls", "keys"),
+    "openai_models": ("openai_base_urls", "lists of models"),
+    "openai_proxies": ("openai_base_urls", "proxies"),
+    "ollama_proxies": ("ollama_base_urls", "proxies"),
+}
 
 HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:]+")  # a name, or an address; no port
 KIB = 1024
@@ -42,10 +50,17 @@ class SettingsError(ValueError):
 
 
 class OpenAIEndpoint(NamedTuple):
-    """One OpenAI-compatible server."""
+    """One OpenAI-compatible server. Without ``models`` it is asked for them."""
 
     base_url: str
     api_key: str | None
+    models: Sequence[str] = ()
+    proxy: str | None = None
+
+
+class OllamaEndpoint(NamedTuple):
+    base_url: str
+    proxy: str | None = None
 
 
 def default_data_folder() -> Path:
@@ -57,6 +72,7 @@ def default_data_folder() -> Path:
 
 
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s;]+$")]
+ProxyUrl = Annotated[str, Meta(pattern=r"^(https?://[^\s;]+)?$")]
 Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -88,10 +104,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     openai_api_keys: Annotated[
         tuple[str, ...], Meta(description="Their keys, in the same order; an empty one for a server that needs none.")
     ] = ()
+    openai_models: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Their models, in the same order, with commas between those of one server; an empty one for a server that is "
+            "asked for its list. A server whose models stand here is never asked."
+        ),
+    ] = ()
+    openai_proxies: Annotated[
+        tuple[ProxyUrl, ...], Meta(description="HTTP proxies to them, in the same order; an empty one for a direct connection.")
+    ] = ()
     ollama_base_urls: Annotated[tuple[Url, ...], Meta(description="Ollama servers, such as `http://localhost:11434`.")] = ()
+    ollama_proxies: Annotated[tuple[ProxyUrl, ...], Meta(description="HTTP proxies to them, in the same order.")] = ()
     demo_model: Annotated[bool, Meta(description="Whether the built-in model `demo` is offered.")] = True
     provider_connect_timeout_s: Annotated[Seconds, Meta(description="How long a provider may take to accept a connection.")] = 10.0
-    provider_idle_timeout_s: Annotated[Seconds, Meta(description="How long a provider may say nothing in mid-answer.")] = 120.0
+    provider_first_token_timeout_s: Annotated[
+        Seconds, Meta(description="How long a provider may take from the request to the first token of its answer.")
+    ] = 300.0
+    provider_idle_timeout_s: Annotated[Seconds, Meta(description="How long a provider may say nothing after its first token.")] = 120.0
+
+    default_params: Annotated[
+        dict[str, Any],
+        Meta(
+            description="Settings of all models, such as `temperature` and `system`. What the model, the chat or the request says "
+            "counts above them."
+        ),
+    ] = {}
+    model_params: Annotated[dict[str, dict[str, Any]], Meta(description="The same for single models, below their ids.")] = {}
 
     # Accounts
     secret: Annotated[
@@ -181,8 +220,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def openai_connections(self) -> tuple[OpenAIEndpoint, ...]:
-        keys = (*self.openai_api_keys, *[""] * len(self.openai_base_urls))
-        return tuple(OpenAIEndpoint(url, key or None) for url, key in zip(self.openai_base_urls, keys, strict=False))
+        urls = self.openai_base_urls
+        beside = (_beside(urls, given) for given in (self.openai_api_keys, self.openai_models, self.openai_proxies))
+        return tuple(
+            OpenAIEndpoint(url, key or None, tuple(filter(None, map(str.strip, models.split(",")))), proxy or None)
+            for url, key, models, proxy in zip(urls, *beside, strict=True)
+        )
+
+    @property
+    def ollama_connections(self) -> tuple[OllamaEndpoint, ...]:
+        urls = self.ollama_base_urls
+        return tuple(OllamaEndpoint(url, proxy or None) for url, proxy in zip(urls, _beside(urls, self.ollama_proxies), strict=True))
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = [(name, getattr(self, name)) for name in self.__struct_fields__]
@@ -190,6 +238,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+def _beside(urls: Sequence[str], given: Sequence[str]) -> Sequence[str]:
+    """One value for each server; what is missing at the end is empty."""
+    return (*given, *[""] * len(urls))[: len(urls)]
 
 
 def variable_of(name: str) -> str:
@@ -208,9 +261,10 @@ def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -
     variables = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
     problems: list[str] = []
     values = _from_file(variables, folder or Path.cwd(), problems) | _from_environment(variables, problems)
-    urls, keys = values.get("openai_base_urls", ()), values.get("openai_api_keys", ())
-    if len(keys) > len(urls):
-        problems.append(f"STENO_OPENAI_API_KEYS: {len(keys)} keys for {len(urls)} servers in STENO_OPENAI_BASE_URLS")
+    for name, (urls_name, what) in OF_SERVERS.items():
+        count, servers = len(values.get(name, ())), len(values.get(urls_name, ()))
+        if count > servers:
+            problems.append(f"{variable_of(name)}: {count} {what} for {servers} servers in {variable_of(urls_name)}")
     for name, is_valid, form in (("trusted_proxies", is_network, "address and no network"), ("allowed_hosts", is_host, "host name")):
         problems += [f"{variable_of(name)}: {one!r} is no {form}" for one in values.get(name, ()) if not is_valid(one)]
     if problems:
@@ -270,10 +324,12 @@ def _from_file(variables: Mapping[str, str], folder: Path, problems: list[str]) 
 def _take(values: dict[str, Any], name: str, written: object, where: str, problems: list[str]) -> None:
     expected = _TYPES[name]
     try:
+        if isinstance(written, str) and get_origin(_unwrapped(expected)[0]) is dict:
+            written = msgspec.json.decode(written)
         value = msgspec.convert(written, expected, strict=not isinstance(written, str), dec_hook=_path)
         if isinstance(value, float) and not math.isfinite(value):
             raise msgspec.ValidationError
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         shown = "" if name in SECRET_NAMES else f", not {written!r}"
         problems.append(f"{where}: expected {_form(expected)}{shown}")
     else:
@@ -325,8 +381,10 @@ def _form(annotation: Any) -> str:
         inner, inner_metas = _unwrapped(next(part for part in get_args(inner) if part is not type(None)))
         metas += inner_metas
     if get_origin(inner) is tuple:
-        item = "URLs that start with http:// or https://" if get_args(inner)[0] is Url else "texts"
+        item = "URLs that start with http:// or https://" if get_args(inner)[0] in (Url, ProxyUrl) else "texts"
         return f"a list of {item} (in a variable with ; between them)"
+    if get_origin(inner) is dict:
+        return "an object (in a variable as JSON, in the file as a table)"
     if get_origin(inner) is Literal:
         *most, last = map(str, get_args(inner))
         return f"{', '.join(most)} or {last}"
@@ -350,7 +408,7 @@ def markdown_table() -> str:
     for name, annotation in _TYPES.items():
         meaning = next(meta.description for meta in _unwrapped(annotation)[1] if meta.description)
         value = None if name == "data" else getattr(defaults, name)  # the data folder's depends on who asks: its text says it
-        default = "" if value in (None, ()) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        default = "" if value in (None, (), {}) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
         lines.append(f"| `{variable_of(name)}` | `{name}` | {_form(annotation)} | {default} | {meaning} |")
     lines += [f"| `{variable}` | | a path | | {meaning} |" for variable, meaning in OTHER_VARIABLES.items()]
     return "\n".join(lines) + "\n"

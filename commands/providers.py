@@ -26,6 +26,7 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     messages: Sequence[Mapping[str, Any]]
     params: Mapping[str, Any] = {}  # temperature, max_tokens, tools, stop, response_format, seed, …
+    options: Mapping[str, Any] = {}  # settings under the reference's names: an adapter takes those that its provider knows
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -36,8 +37,44 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class RefusalText(msgspec.Struct, frozen=True, gc=False):
+    """What the model says where it refuses to answer, if the provider tells that apart from text."""
+
+    text: str
+
+
+class Audio(msgspec.Struct, frozen=True, gc=False):
+    data: str  # the next piece, base64
+    id: str | None = None  # as the provider named it
+
+
+class Logprobs(msgspec.Struct, frozen=True):
+    """The log probabilities of the text just before it, in OpenAI's form."""
+
+    logprobs: Mapping[str, Any]
+
+
+class File(msgspec.Struct, frozen=True):
+    """Something the model made, as messages hold it: ``{"type": "image", "url"}``."""
+
+    file: Mapping[str, Any]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What the answer refers to, as messages hold it: ``{"source": {"name", "url"}, …}``."""
+
+    source: Mapping[str, Any]
+
+
+class Extras(msgspec.Struct, frozen=True):
+    """What else the provider said, by its own names: ``chunk``, ``choice`` and ``message`` for where it stood. Once, before the end."""
+
+    fields: Mapping[str, Mapping[str, Any]]
+    unknown: Sequence[str]  # the parts of the answer that are not understood, such as ``delta.foo``
+
+
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """The next piece of one tool call. Only its first piece has ``id`` and ``name``."""
+    """The next piece of one tool call. Only its first piece has ``id`` and ``name``: it waits until the name is known."""
 
     index: int  # of the call in the answer, from 0
     arguments: str = ""  # the next piece of a JSON text
@@ -46,7 +83,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    reason: str  # "stop", "length", "tool_calls", "content_filter", …
+    reason: str  # "stop", "length", "tool_calls", "content_filter", or a provider's own
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -60,14 +97,15 @@ class Skipped(msgspec.Struct, frozen=True, gc=False):
 
 
 # gc=False above: these are made for every token and hold no containers, so the garbage collector can ignore them.
-Part = Text | Reasoning | ToolCall | Finish | Usage | Skipped
+Part = Text | Reasoning | RefusalText | Audio | Logprobs | ToolCall | File | Source | Extras | Finish | Usage | Skipped
 
 
 class Provider(Protocol):
     """Raises ``ProviderFailed`` with one of the codes
     ``provider_unreachable`` (no connection in time), ``provider_status`` (refused, with its status and detail),
-    ``provider_error`` (an error frame in mid-stream), ``provider_idle`` (silent for longer than the bound),
-    ``provider_broke_off`` (the stream ended without an end), ``provider_garbage`` (nothing of it could be understood).
+    ``provider_error`` (an error frame in mid-stream, or an end that says so), ``provider_idle`` (silent for longer than the bound),
+    ``provider_broke_off`` (the stream ended without an end), ``provider_garbage`` (nothing of it could be understood),
+    ``provider_filtered`` (all of it was withheld), ``provider_empty`` (its limit was reached before the first word).
     """
 
     async def models(self) -> Sequence[Model]:

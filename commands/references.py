@@ -27,7 +27,16 @@ async def resolve_blobs(blobs: Blobs, chat_id: UUID, chat: ChatView) -> None:
 
 
 async def resolve(blobs: Blobs, stream: Stream, keys: dict[str, Any]) -> None:
+    """Replace the references among the values, and those in lists of objects: a file of a message may be kept as a blob."""
     for key, value in keys.items():
+        if isinstance(value, list):
+            if any(isinstance(entry, dict) and any(map(blob_of, entry.values())) for entry in value):
+                entries = [dict(entry) if isinstance(entry, dict) else entry for entry in value]  # the list may be others' too
+                for entry in entries:
+                    if isinstance(entry, dict):
+                        await resolve(blobs, stream, entry)
+                keys[key] = entries
+            continue
         blob = blob_of(value)
         if blob is not None:
             kept = await blobs.get(stream, blob)

@@ -12,7 +12,8 @@ import msgspec
 from domain.errors import BlockGap, DeltaGap, GenerationNotOpen
 from domain.event import Event
 
-BlockType = Literal["text", "reasoning", "tool_call"]
+BlockType = Literal["text", "reasoning", "tool_call", "audio"]
+REFUSAL: Final = "refusal"  # the name of a text block in which the model says why it does not answer
 
 
 class MessageStarted(msgspec.Struct, frozen=True):
@@ -29,8 +30,8 @@ class MessageStarted(msgspec.Struct, frozen=True):
 class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int  # from 0
     type: BlockType
-    name: str | None = None  # of the tool
-    id: str | None = None  # of the tool call, as the provider named it
+    name: str | None = None  # of the tool; of a text block that is a refusal: ``REFUSAL``
+    id: str | None = None  # of the tool call, or of the audio, as the provider named it
 
 
 class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,6 +40,7 @@ class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int  # of the block, from 0
     text: str  # never empty; the provider's chunk as it came
     chunks: int = 1  # how many chunks were joined, under back-pressure only
+    logprobs: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET  # of this text, in OpenAI's form, where they were asked for
 
 
 class BlockSum(msgspec.Struct, frozen=True):
@@ -60,6 +62,8 @@ class MessageEnded(msgspec.Struct, frozen=True):
     usage: Mapping[str, Any] | None
     timings: Timings
     deltas: int  # how many ``MessageDelta`` there are
+    # What else the provider said, by its own names, below ``chunk``, ``choice`` and ``message`` for where it stood in its answer.
+    extras: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GenerationFailed(msgspec.Struct, frozen=True):

@@ -1,11 +1,14 @@
 """How any streamed answer is read: the part that the providers' protocols share."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
+import httpx
+
 from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, FAILURES, Endpoint, Reads
-from commands.providers import Part
+from commands.providers import Part, Skipped
 from domain.errors import ProviderFailed
 
 
@@ -20,20 +23,48 @@ class Reader(Protocol):
         """What these bytes complete."""
         ...
 
+    def flush(self) -> list[Part]:
+        """What was held until more of it was known, when nothing more comes."""
+        ...
+
     def finish(self) -> list[Part]:
         """The connection has ended: what was still open. Ends in ``Finish`` unless ``failure`` is set now."""
         ...
 
 
-async def answered(endpoint: Endpoint, path: str, body: Mapping[str, Any], reader: Reader) -> AsyncGenerator[list[Part], None]:
-    """The answer to a POST, read by read. Raises ``ProviderFailed`` after everything that came before the failure was yielded."""
-    async with endpoint.posted(path, body) as response:
+async def answered(
+    endpoint: Endpoint,
+    path: str,
+    body: Mapping[str, Any],
+    reader: Reader,
+    instead: Callable[[ProviderFailed], Mapping[str, Any] | None] = lambda _: None,
+) -> AsyncGenerator[list[Part], None]:
+    """The answer to a POST, read by read. Raises ``ProviderFailed`` after everything that came before the failure was yielded.
+
+    A refused request is sent once more with the body that ``instead`` returns for the refusal, if it returns one.
+    """
+    deadline = asyncio.get_running_loop().time() + endpoint.patience.first_token_s
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await _posted(stack, endpoint, path, body, instead)
+        except TimeoutError:
+            raise endpoint.no_first_token() from None
         reads = Reads(endpoint, response)
         read = reads.read  # not ``next``: its coroutine and ``_fed`` are two calls more for every token
+        has_begun = False
         while True:
             try:
-                data = await read()
+                if has_begun:
+                    data = await read()
+                else:
+                    async with asyncio.timeout_at(deadline):
+                        data = await reads.first()
+            except TimeoutError:
+                raise endpoint.no_first_token() from None
             except FAILURES as error:
+                if parts := reader.flush():
+                    yield parts
                 raise endpoint.translated(error) from None
             if not data:
                 break
@@ -42,6 +73,7 @@ async def answered(endpoint: Endpoint, path: str, body: Mapping[str, Any], reade
             except ProviderFailed as failure:  # an event too large to be kept
                 reader.failure, parts = failure, []
             if parts:
+                has_begun = has_begun or any(type(part) is not Skipped for part in parts)
                 yield parts
             if reader.finishing or reader.failure is not None:
                 break
@@ -53,6 +85,22 @@ async def answered(endpoint: Endpoint, path: str, body: Mapping[str, Any], reade
         if reader.failure is not None:
             raise endpoint.failed(reader.failure.code, str(reader.failure), reader.failure.said)
         await _drain(reads)
+
+
+async def _posted(
+    stack: AsyncExitStack,
+    endpoint: Endpoint,
+    path: str,
+    body: Mapping[str, Any],
+    instead: Callable[[ProviderFailed], Mapping[str, Any] | None],
+) -> httpx.Response:
+    try:
+        return await stack.enter_async_context(endpoint.posted(path, body))
+    except ProviderFailed as refused:
+        other = instead(refused)
+        if other is None:
+            raise
+    return await stack.enter_async_context(endpoint.posted(path, other))
 
 
 async def _tail(reader: Reader, reads: Reads) -> AsyncGenerator[list[Part], None]:

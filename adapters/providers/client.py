@@ -1,4 +1,4 @@
-"""The one HTTP client for all providers."""
+"""The HTTP clients for all providers."""
 
 from typing import Final
 
@@ -23,6 +23,19 @@ def provider_client(*, proxy: str | None = None, connections_max: int = CONNECTI
         )
     limits = httpx.Limits(max_connections=connections_max, max_keepalive_connections=KEEPALIVE_MAX, keepalive_expiry=30.0)
     return httpx.AsyncClient(proxy=proxy, limits=limits, http1=True, http2=False, trust_env=False, headers=_HEADERS)
+
+
+class ProviderClients:
+    """One client for all providers without a proxy, and one for each proxy."""
+
+    def __init__(self) -> None:
+        self._by_proxy: dict[str | None, httpx.AsyncClient] = {}
+
+    def client(self, proxy: str | None) -> httpx.AsyncClient:
+        known = self._by_proxy.get(proxy)
+        if known is None:
+            known = self._by_proxy[proxy] = provider_client(proxy=proxy)
+        return known
 
 
 # Compression would make a server gather tokens before it sends them.

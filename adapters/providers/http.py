@@ -27,14 +27,20 @@ DRAIN_S: Final = 0.25  # how long the end of the body may take after the end mar
 # What a request can fail with besides a bad status.
 FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, ValueError)
 
-# Keys of a caller's body that are ours, or that the adapters say themselves. A strict server refuses what it does not know.
-LOCAL_KEYS: Final = frozenset(
-    {
-        *("model", "messages", "stream", "n", "chat_id", "session_id", "id", "parent_id", "user_message", "parent_message"),
-        *("message_ids", "assistant_message_id", "regeneration_message_id", "files", "filter_ids", "tool_ids", "skill_ids"),
-        *("tool_servers", "features", "variables", "model_item", "background_tasks", "params"),
-    }
-)
+# Keys of a request that the adapters say themselves.
+ADAPTERS_KEYS: Final = frozenset({"model", "messages", "stream", "n"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a provider may take, in seconds."""
+
+    connect_s: float = 10.0  # to accept a connection
+    first_token_s: float = 300.0  # from the request to the first token: a long prompt on a small machine is slow
+    idle_s: float = 120.0  # between any two reads after it, a comment being no silence; there is no bound on a whole answer
+
+
+PATIENCE: Final = Patience()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,10 @@ class Endpoint:
     base_url: str
     headers: Mapping[str, str]
     secret: str  # cut out of every text that is handed on
-    connect_timeout_s: float
-    idle_timeout_s: float
+    patience: Patience
 
-    @property
-    def timeout(self) -> httpx.Timeout:
-        return httpx.Timeout(self.idle_timeout_s, connect=self.connect_timeout_s, pool=self.connect_timeout_s)
+    def timeout(self, read_s: float | None) -> httpx.Timeout:
+        return httpx.Timeout(read_s, connect=self.patience.connect_s, pool=self.patience.connect_s)
 
     @property
     def shown(self) -> str:
@@ -84,13 +88,22 @@ class Endpoint:
         except httpx.InvalidURL:
             return ()
 
+    def silent(self) -> ProviderFailed:
+        patience_s = self.patience.idle_s
+        return self.failed("provider_idle", f"silent for more than {patience_s:g} s (STENO_PROVIDER_IDLE_TIMEOUT_S)")
+
+    def no_first_token(self) -> ProviderFailed:
+        patience_s = self.patience.first_token_s
+        detail = f"no first token within {patience_s:g} s (STENO_PROVIDER_FIRST_TOKEN_TIMEOUT_S)"
+        return self.failed("provider_idle", detail)
+
     def translated(self, error: Exception) -> ProviderFailed:
         """One of httpx's exceptions (``FAILURES``) under our name."""
         match error:
             case httpx.ConnectTimeout() | httpx.PoolTimeout():
-                return self.failed("provider_unreachable", f"no connection within {self.connect_timeout_s:g} s", cause=error)
+                return self.failed("provider_unreachable", f"no connection within {self.patience.connect_s:g} s", cause=error)
             case httpx.TimeoutException():
-                return self.failed("provider_idle", f"silent for more than {self.idle_timeout_s:g} s")
+                return self.silent()
             case httpx.ConnectError() | httpx.ProxyError():
                 return self.failed("provider_unreachable", "no connection", cause=error)
             case httpx.DecodingError():
@@ -110,8 +123,10 @@ class Endpoint:
             "accept": "text/event-stream, application/x-ndjson, application/json",
             **self.headers,
         }
+        # The wait for the head is bounded by whoever waits for the first token, that for the rest by ``Reads``.
+        timeout = self.timeout(None)
         try:
-            request = self.client.build_request("POST", self.base_url + path, content=content, headers=headers, timeout=self.timeout)
+            request = self.client.build_request("POST", self.base_url + path, content=content, headers=headers, timeout=timeout)
             response = await self.client.send(request, stream=True)
         except FAILURES as error:
             raise self.translated(error) from None
@@ -125,8 +140,9 @@ class Endpoint:
     async def fetched(self, path: str) -> bytes:
         """The body of a GET, bounded in size and, as a whole, in time."""
         try:
-            async with asyncio.timeout(self.connect_timeout_s + self.idle_timeout_s):
-                request = self.client.build_request("GET", self.base_url + path, headers=self.headers, timeout=self.timeout)
+            async with asyncio.timeout(self.patience.connect_s + self.patience.idle_s):
+                timeout = self.timeout(self.patience.idle_s)
+                request = self.client.build_request("GET", self.base_url + path, headers=self.headers, timeout=timeout)
                 response = await self.client.send(request, stream=True)
                 try:
                     if not 200 <= response.status_code < 300:
@@ -137,7 +153,7 @@ class Endpoint:
         except FAILURES as error:
             raise self.translated(error) from None
         except TimeoutError:
-            raise self.failed("provider_idle", f"no whole answer within {self.idle_timeout_s:g} s") from None
+            raise self.failed("provider_idle", f"no whole answer within {self.patience.idle_s:g} s") from None
         if not whole:
             raise self.failed("provider_garbage", f"expected at most {ANSWER_BYTES_MAX} bytes, received more")
         return body
@@ -145,11 +161,13 @@ class Endpoint:
     async def _status(self, response: httpx.Response) -> ProviderFailed:
         body = b""
         try:
-            async with asyncio.timeout(self.idle_timeout_s):
+            async with asyncio.timeout(self.patience.idle_s):
                 body, _ = await bounded_body(response, ERROR_BODY_BYTES_MAX)
         except (httpx.HTTPError, TimeoutError):
             pass  # the status alone says enough
         text = error_text(body)
+        if target := response.headers.get("location"):  # not followed: another server must not be sent the key
+            text = f"redirects to {named(response.url, target)}: set that as the provider's address{'; ' if text else ''}{text}"
         said = {"status": response.status_code, **error_members(body)}
         if retry_after := response.headers.get("retry-after"):
             said["retry_after"] = retry_after
@@ -180,8 +198,11 @@ class Reads:
         self._endpoint = endpoint
         plain = response.headers.get("content-encoding", "identity") == "identity"
         read = response.extensions.get(READ) if plain else None
-        # The next bytes; empty at the end. Raises one of ``FAILURES``.
-        self.read: Callable[[], Awaitable[bytes]] = read or partial(anext, response.aiter_bytes(), b"")
+        pieces = response.aiter_bytes()
+        # The next bytes; empty at the end. Raises one of ``FAILURES``. ``first`` waits for as long as its caller does.
+        self.first: Callable[[], Awaitable[bytes]] = partial(read, None) if read else partial(anext, pieces, b"")
+        idle_s = endpoint.patience.idle_s
+        self.read: Callable[[], Awaitable[bytes]] = partial(read, idle_s) if read else partial(_bounded, pieces, idle_s)
 
     async def next(self) -> bytes:
         """As ``read``, but raises ``ProviderFailed``."""
@@ -189,6 +210,22 @@ class Reads:
             return await self.read()
         except FAILURES as error:
             raise self._endpoint.translated(error) from None
+
+
+async def _bounded(pieces: AsyncIterator[bytes], idle_s: float) -> bytes:
+    try:
+        async with asyncio.timeout(idle_s):
+            return await anext(pieces, b"")
+    except TimeoutError:
+        raise httpx.ReadTimeout("the server was silent for too long") from None
+
+
+def named(asked: httpx.URL, target: str) -> str:
+    """The target of a redirect, without user, password and query."""
+    try:
+        return str(asked.join(target).copy_with(username=None, password=None, query=None, fragment=None))
+    except httpx.InvalidURL:
+        return "an address that is none"
 
 
 def error_text(body: bytes) -> str:

@@ -14,9 +14,8 @@ import httpx
 import msgspec
 
 from adapters.providers.answer_stream import answered
-from adapters.providers.http import Endpoint
+from adapters.providers.http import PATIENCE, Endpoint, Patience
 from adapters.providers.ollama_answer import OllamaReader
-from adapters.providers.openai import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S
 from adapters.providers.text import storable
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
@@ -37,12 +36,11 @@ class OllamaProvider:
         base_url: str,
         api_key: str = "",
         *,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        idle_timeout_s: float = IDLE_TIMEOUT_S,
+        patience: Patience = PATIENCE,
         headers: Mapping[str, str] = {},
     ) -> None:
         authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, connect_timeout_s, idle_timeout_s)
+        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, patience)
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without a name are left out."""
@@ -62,7 +60,7 @@ class OllamaProvider:
 
 def request_of(ask: ProviderRequest) -> dict[str, Any]:
     """The body for ``/api/chat``."""
-    params = ask.params
+    params = {**ask.options, **ask.params}
     given = params.get("options")
     options: dict[str, Any] = {key: params[key] for key in _OPTION_KEYS if params.get(key) is not None}
     options |= given if isinstance(given, Mapping) else {}

@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import msgspec
 
+from adapters.providers.beside import Collector
+from adapters.providers.ends import classified, failure_of
 from adapters.providers.http import error_message
 from adapters.providers.lines import EVENT_BYTES_MAX, LineSplitter
 from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
@@ -29,10 +31,16 @@ class _Call(msgspec.Struct, gc=False):
     function: _Function | None = None
 
 
-class _Message(msgspec.Struct, gc=False):
+class _Message(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    role: str | None = None
     content: str | None = None
     thinking: str | None = None
     tool_calls: list[_Call] | None = None
+    images: list[str] | None = None  # base64
+
+
+class _LooseMessage(_Message, gc=False):
+    others: dict[str, Any] = {}  # under names that are not known
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -42,6 +50,7 @@ class _Line(msgspec.Struct, gc=False):
 
 
 _decode: Final = msgspec.json.Decoder(_Line).decode
+_MESSAGE_KEYS: Final = frozenset(_Message.__struct_fields__) | {"tool_name"}
 
 
 def _new_call_id() -> str:
@@ -59,12 +68,17 @@ class OllamaReader:
         self._new_call_id = new_call_id
         self._cleaner = Cleaner()
         self._calls = 0
+        self._beside = Collector()
+        self._has_text = False
         self._understood = False
         self._skipped_in_a_row = 0
         self._first_unreadable = ""
 
     def feed(self, data: bytes) -> list[Part]:
         return self._parts(self._lines.feed(data))
+
+    def flush(self) -> list[Part]:
+        return []  # a line is whole, and so is what it says
 
     def finish(self) -> list[Part]:
         parts = self._parts([self._lines.finish()])
@@ -107,17 +121,36 @@ class OllamaReader:
                 self._say(Text, message.content, parts, careful)
             for call in message.tool_calls or ():
                 self._call(call, parts)
+            for image in message.images or ():
+                self._beside.add_files([{"type": "image", "url": f"data:image/png;base64,{image}"}], parts)
+            if isinstance(message, _LooseMessage):
+                self._beside.add_fields("message", message.others)
+                self._beside.add_unknown([f"message.{name}" for name in message.others])
         if said.error:
             self.failure = ProviderFailed("provider_error", error_message(said.error))
         elif said.done:
             counts = _json(line)
             counts = counts if isinstance(counts, dict) else {}
-            reason = counts.get("done_reason")
-            parts.append(Usage(normalized(_usage(counts))))
-            parts.append(Finish("tool_calls" if self._calls else reason if isinstance(reason, str) and reason else "stop"))
-            self.finishing = self.done = True
+            self._end(counts, parts)
+
+    def _end(self, counts: Mapping[str, Any], parts: list[Part]) -> None:
+        said = counts.get("done_reason")
+        said = said if isinstance(said, str) and said else "stop"
+        reason = "tool_calls" if self._calls else classified(said)
+        is_empty = not (self._has_text or self._calls or self._beside.files)
+        self.failure = failure_of(reason, said, is_empty=is_empty)
+        if self.failure is None and is_empty:
+            self.failure = self._beside.nothing_understood()
+        if (extras := self._beside.extras()) is not None:
+            parts.append(extras)
+        parts.append(Usage(normalized(_usage(counts))))
+        if self.failure is None:
+            parts.append(Finish(reason))
+            self.done = True
+        self.finishing = True
 
     def _say(self, kind: type[Text] | type[Reasoning], text: str, parts: list[Part], careful: bool) -> None:
+        self._has_text = True
         if careful or "\0" in text or self._cleaner.high:
             text = self._cleaner.clean(kind, text)
         if 0 < len(text) <= PIECE_CHARS_MAX:
@@ -196,14 +229,17 @@ def _patiently(line: bytes) -> _Line | None:
             return _Line(error=error)
         case {"message": dict() as message, **rest}:
             content, thinking, calls = message.get("content"), message.get("thinking"), message.get("tool_calls")
-            return _Line(
-                _Message(
-                    content if isinstance(content, str) else None,
-                    thinking if isinstance(thinking, str) else None,
-                    [_tool_call(call) for call in calls if isinstance(call, dict)] if isinstance(calls, list) else None,
-                ),
-                rest.get("done") is True,
+            images = message.get("images")
+            others = {name: value for name, value in message.items() if name not in _MESSAGE_KEYS and value not in (None, "", [], {})}
+            loose = _LooseMessage(
+                None,
+                content if isinstance(content, str) else None,
+                thinking if isinstance(thinking, str) else None,
+                [_tool_call(call) for call in calls if isinstance(call, dict)] if isinstance(calls, list) else None,
+                [image for image in images if isinstance(image, str)] if isinstance(images, list) else None,
+                others,
             )
+            return _Line(loose, rest.get("done") is True)
         case {"done": True}:
             return _Line(done=True)
         case _:

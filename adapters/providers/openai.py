@@ -1,27 +1,30 @@
 """Any server that speaks OpenAI's chat completions: OpenAI itself, vLLM, llama.cpp, LM Studio, OpenRouter and many more."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import httpx
 import msgspec
 
 from adapters.providers.answer_stream import answered
-from adapters.providers.http import LOCAL_KEYS, Endpoint
+from adapters.providers.http import ADAPTERS_KEYS, PATIENCE, Endpoint, Patience
 from adapters.providers.openai_answer import OpenAIReader
 from adapters.providers.text import storable
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
+from domain.errors import ProviderFailed
 
-CONNECT_TIMEOUT_S: Final = 10.0
-IDLE_TIMEOUT_S: Final = 300.0  # also the wait for the first token, which a long prompt on a small machine makes long
+# Settings that chat completions have; what a server knows beyond them goes to it by ``custom_params``.
+OPTION_KEYS: Final = (
+    *("temperature", "top_p", "min_p", "max_tokens", "max_completion_tokens", "frequency_penalty", "presence_penalty", "seed", "stop"),
+    *("logit_bias", "logprobs", "top_logprobs", "response_format", "reasoning_effort", "verbosity", "service_tier", "tools", "tool_choice"),
+    "parallel_tool_calls",
+)
 
 
 class OpenAIProvider:
-    """``base_url`` includes the version, as in ``https://api.openai.com/v1``. Without an ``api_key`` no key is sent.
-
-    ``idle_timeout_s`` bounds the silence between any two reads, a comment being no silence; there is no bound on a whole answer.
-    """
+    """``base_url`` includes the version, as in ``https://api.openai.com/v1``. Without an ``api_key`` no key is sent."""
 
     def __init__(
         self,
@@ -29,12 +32,12 @@ class OpenAIProvider:
         base_url: str,
         api_key: str = "",
         *,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        idle_timeout_s: float = IDLE_TIMEOUT_S,
+        patience: Patience = PATIENCE,
         headers: Mapping[str, str] = {},
     ) -> None:
         authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, connect_timeout_s, idle_timeout_s)
+        self._takes_usage = True
+        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, patience)
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without an id are left out."""
@@ -49,14 +52,30 @@ class OpenAIProvider:
                 raise self._endpoint.failed("provider_garbage", "expected a list of models, received something else")
 
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
-        return answered(self._endpoint, "/chat/completions", _body(ask), OpenAIReader())
+        return answered(
+            self._endpoint, "/chat/completions", _body(ask, include_usage=self._takes_usage), OpenAIReader(), partial(self._instead, ask)
+        )
+
+    def _instead(self, ask: ProviderRequest, failure: ProviderFailed) -> Mapping[str, Any] | None:
+        """Usage is asked for until this server has refused the request for that."""
+        if not self._takes_usage or not _refuses_usage(failure):
+            return None
+        self._takes_usage = False
+        return _body(ask, include_usage=False)
 
 
-def _body(ask: ProviderRequest) -> dict[str, Any]:
-    params = {key: value for key, value in ask.params.items() if key not in LOCAL_KEYS}
-    options = params.pop("stream_options", None)
-    stream_options = {"include_usage": True, **(options if isinstance(options, Mapping) else {})}
-    return {**params, "model": ask.model, "messages": ask.messages, "stream": True, "stream_options": stream_options}
+def _refuses_usage(failure: ProviderFailed) -> bool:
+    """Whether a server has refused the request for the key that asks for usage. It has said nothing yet then."""
+    return failure.said.get("status") in (400, 422) and any(name in str(failure) for name in ("stream_options", "include_usage"))
+
+
+def _body(ask: ProviderRequest, *, include_usage: bool) -> dict[str, Any]:
+    params = {key: ask.options[key] for key in OPTION_KEYS if key in ask.options}
+    params |= {key: value for key, value in ask.params.items() if key not in ADAPTERS_KEYS}
+    given = params.pop("stream_options", None)
+    stream_options = {**({"include_usage": True} if include_usage else {}), **(given if isinstance(given, Mapping) else {})}
+    body = {**params, "model": ask.model, "messages": ask.messages, "stream": True}
+    return {**body, "stream_options": stream_options} if stream_options else body
 
 
 def _model(entry: object) -> Model | None:

@@ -1,69 +1,50 @@
 """An OpenAI-compatible answer from its bytes.
 
-The usual chunk is decoded into typed structs, which skips everything that nobody reads. What does not fit them (content in
-parts, lone surrogates, broken UTF-8, arguments as objects) is taken apart once more with patience, and what even then means
-nothing becomes ``Skipped``.
+The usual chunk is decoded into typed structs. What does not fit them is taken apart once more with patience
+(``openai_chunk.py``), and what even then means nothing becomes ``Skipped``.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
 
+from adapters.providers.beside import Collector
+from adapters.providers.ends import classified, failure_of
+from adapters.providers.flow import Flow
 from adapters.providers.http import error_message, members_of
 from adapters.providers.lines import EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, too_large
+from adapters.providers.openai_chunk import (
+    Call,
+    Chunk,
+    Delta,
+    Function,
+    LooseChoice,
+    LooseChunk,
+    decode,
+    decoded_json,
+    patiently,
+)
 from adapters.providers.sse import ErrorEvent, SseSplitter, Stray
-from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
+from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces, storable
 from adapters.providers.usage import normalized
-from commands.providers import Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Audio, Finish, Logprobs, Part, Reasoning, RefusalText, Skipped, Text, ToolCall, Usage
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
 
 SKIPPED_IN_A_ROW_MAX: Final = 1_000  # chunks without meaning after which nothing better is expected
+FUNCTION_INDEX: Final = -1  # of the one call of providers from before there were tools
 _SHOWN_BYTES: Final = 100  # of a chunk that was not understood
 
-
-class _Function(msgspec.Struct, gc=False):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct, gc=False):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Delta(msgspec.Struct, gc=False):
-    content: str | None = None
-    reasoning_content: str | None = None  # DeepSeek, vLLM, llama.cpp
-    reasoning: str | None = None  # OpenRouter, newer vLLM
-    refusal: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: _Delta | None = None
-    message: _Delta | None = None  # of an answer that did not stream
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
-    usage: dict[str, Any] | None = None
-    timings: dict[str, Any] | None = None  # llama.cpp
-    error: Any = None
+Said = type[Text] | type[Reasoning] | type[RefusalText]
 
 
 class _KnownCall(msgspec.Struct):
-    id: str
-    named: bool
-
-
-_decode: Final = msgspec.json.Decoder(_Chunk).decode
+    id: str = ""
+    name: str = ""
+    told: bool = False  # its first piece was returned
+    arguments: list[str] = []
 
 
 def _new_call_id() -> str:
@@ -81,10 +62,18 @@ class OpenAIReader:
         self._event_bytes_max = event_bytes_max
         self._new_call_id = new_call_id
         self._cleaner = Cleaner()
+        self._flows: dict[Said, Flow] = {Text: Flow(), Reasoning: Flow(), RefusalText: Flow()}
+        self._beside = Collector()
+        self._fingerprint: str | None = None
+        self._tier: str | None = None
+        self._audio_id = ""
+        self._has_audio = False
+        self._was_whole = False  # a whole message came: its answer needs no other end
         self._choice: int | None = None
         self._calls: list[_KnownCall] = []
         self._call_at: dict[int, int] = {}  # the provider's index → ours
         self._finish_reason: str | None = None
+        self._native_reason: str | None = None
         self._usage: dict[str, Any] = {}
         self._understood = False
         self._skipped_in_a_row = 0
@@ -97,7 +86,7 @@ class OpenAIReader:
         for event in self._sse.feed(data):
             if type(event) is bytes:
                 try:
-                    chunk = _decode(event)
+                    chunk = decode(event)
                 except UNREADABLE:
                     self._unusual(event, parts)
                 else:
@@ -118,19 +107,20 @@ class OpenAIReader:
             else:
                 self._odd(event, parts)
         if not self._understood and self._strays and self.failure is None and not self.done:
-            whole = _patiently(b"\n".join(self._strays))
+            whole = patiently(b"\n".join(self._strays))
             if whole is not None:
                 self._take(whole, b"", parts, careful=True)
         if self.failure is None and not self.done:
-            if self._finish_reason is not None:
+            if self._finish_reason is not None or self._was_whole:
                 self._end(parts)
             elif not self._understood and self._first_unreadable:
                 self._garbage()
             else:
+                parts += self.flush()
                 self.failure = ProviderFailed("provider_broke_off", "the answer ended without a finish reason and without an end mark")
         return parts
 
-    def _take(self, chunk: _Chunk, event: bytes, parts: list[Part], *, careful: bool = False) -> None:
+    def _take(self, chunk: Chunk, event: bytes, parts: list[Part], *, careful: bool = False) -> None:
         """``careful``: the chunk may hold lone surrogates, which the typed decoder never lets through."""
         choices = chunk.choices
         if choices:
@@ -141,25 +131,24 @@ class OpenAIReader:
                         continue
                     self._choice = choice.index
                 delta = choice.delta
-                if delta is None:
-                    delta = choice.message
-                    if delta is not None and not choice.finish_reason:
-                        choice.finish_reason = "tool_calls" if delta.tool_calls else "stop"  # a whole answer is whole
                 if delta is not None:
-                    if text := (delta.reasoning_content or delta.reasoning):
-                        self._say(Reasoning, text, parts, careful)
-                    if text := delta.content:
-                        self._say(Text, text, parts, careful)
-                    if delta.refusal:
-                        self._say(Text, delta.refusal, parts, careful)
-                    if delta.tool_calls:
-                        for call in delta.tool_calls:
-                            self._call(call, parts, careful)
+                    if choice.finish_reason and delta.content and self._flows[Text].repeats(delta.content):
+                        delta.content = None  # the whole text once more, as a last piece
+                    self._say_delta(delta, parts, careful)
+                if choice.text:
+                    self._say(Text, choice.text, parts, careful)
+                if (message := choice.message) is not None and (delta is None or choice.finish_reason):
+                    self._say_rest(message, parts, careful)
+                    self._was_whole = True
+                if choice.logprobs:
+                    parts.append(Logprobs(choice.logprobs))
+                if isinstance(choice, LooseChoice):
+                    self._take_beside(choice, parts)
                 if choice.finish_reason:
-                    self._finish_reason = choice.finish_reason
+                    self._finish_reason, self._native_reason = choice.finish_reason, choice.native_finish_reason
                     self.finishing = True
         elif choices is None and chunk.usage is None and chunk.timings is None and not chunk.error:
-            patient = None if careful else _patiently(event)
+            patient = None if careful else patiently(event)
             if patient is None:
                 self._skip(event, parts)
             else:
@@ -167,14 +156,96 @@ class OpenAIReader:
             return
         self._understood = True
         self._skipped_in_a_row = 0
+        if chunk.system_fingerprint is not None:
+            self._fingerprint = chunk.system_fingerprint
+        if chunk.service_tier is not None:
+            self._tier = chunk.service_tier
+        if isinstance(chunk, LooseChunk):
+            self._beside.add_fields("chunk", chunk.beside.fields.get("chunk", {}))
+            self._beside.add_sources(chunk.beside.sources, parts)
         if chunk.usage:
             self._usage.update(chunk.usage)
         if chunk.timings:
             self._usage.update(chunk.timings)
         if chunk.error:
+            parts += self.flush()
             self._fail(chunk.error)
 
-    def _say(self, kind: type[Text] | type[Reasoning], text: str, parts: list[Part], careful: bool) -> None:
+    def _take_beside(self, choice: LooseChoice, parts: list[Part]) -> None:
+        beside = choice.beside
+        for where, fields in beside.fields.items():
+            self._beside.add_fields(where, fields)
+        self._beside.add_unknown(beside.unknown)
+        self._beside.add_files(beside.files, parts)
+        self._beside.add_sources(beside.sources, parts)
+        if not self._audio_id and isinstance(given := beside.audio.get("id"), str):
+            self._audio_id = storable(given)
+        if isinstance(data := beside.audio.get("data"), str) and data.isascii():
+            parts.extend(Audio(piece, self._audio_id or None) for piece in pieces(data))
+            self._has_audio = True
+        if expires_at := beside.audio.get("expires_at"):
+            self._beside.add_fields("message", {"audio": {"expires_at": expires_at}})
+
+    def _say_delta(self, delta: Delta, parts: list[Part], careful: bool) -> None:
+        if text := (delta.reasoning_content or delta.reasoning):
+            self._say(Reasoning, text, parts, careful)
+        if text := delta.content:
+            self._say(Text, text, parts, careful)
+        if delta.refusal:
+            self._say(RefusalText, delta.refusal, parts, careful)
+        for call in delta.tool_calls or ():
+            self._call(call, parts, careful)
+        if delta.function_call is not None:
+            self._call(Call(FUNCTION_INDEX, function=delta.function_call), parts, careful)
+
+    def _say_rest(self, message: Delta, parts: list[Part], careful: bool) -> None:
+        """What a whole message says beyond its pieces, which have been said."""
+        whole: tuple[tuple[Said, str | None], ...] = (
+            (Reasoning, message.reasoning_content or message.reasoning),
+            (Text, message.content),
+            (RefusalText, message.refusal),
+        )
+        for kind, text in whole:
+            if not text:
+                continue
+            rest = self._flows[kind].rest(text)
+            if rest is None:
+                parts.append(Skipped("a whole message that is another text than its pieces"))
+            for piece in rest or ():
+                self._tell(kind, piece, parts, careful)
+        calls = [*(message.tool_calls or ())]
+        if message.function_call is not None:
+            calls.append(Call(FUNCTION_INDEX, function=message.function_call))
+        for place, call in enumerate(calls):
+            self._call_rest(place, call, parts, careful)
+
+    def _call_rest(self, place: int, call: Call, parts: list[Part], careful: bool) -> None:
+        """A whole call: the one with its id, or in its place among those whose pieces came."""
+        by_id = next((ours for ours, known in enumerate(self._calls) if call.id and known.id == call.id), None)
+        ours = by_id if by_id is not None else place if place < len(self._calls) else None
+        if ours is None:
+            self._call(call, parts, careful)
+            return
+        known, function = self._calls[ours], call.function or Function()
+        said = "".join(known.arguments)
+        arguments = function.arguments or ""
+        rest = arguments[len(said) :] if arguments.startswith(said) else ""
+        self._call_piece(ours, call.id or "", function.name or "", rest, parts, careful)
+
+    def _say(self, kind: Said, text: str, parts: list[Part], careful: bool) -> None:
+        flow = self._flows[kind]
+        if flow.settled:  # nearly every piece
+            flow.said.append(text)
+            self._tell(kind, text, parts, careful)
+            return
+        for other_kind, other in self._flows.items():
+            if other_kind is not kind:
+                for piece in other.flush():
+                    self._tell(other_kind, piece, parts, careful)
+        for piece in flow.new(text):
+            self._tell(kind, piece, parts, careful)
+
+    def _tell(self, kind: Said, text: str, parts: list[Part], careful: bool) -> None:
         if careful or "\0" in text or self._cleaner.high:
             text = self._cleaner.clean(kind, text)
         if 0 < len(text) <= PIECE_CHARS_MAX:
@@ -182,24 +253,44 @@ class OpenAIReader:
         else:
             parts.extend(map(kind, pieces(text)))
 
-    def _call(self, call: _Call, parts: list[Part], careful: bool) -> None:
-        function = call.function or _Function()
-        arguments, name = function.arguments or "", function.name or ""
-        index = self._call_index(call.index, call.id or "", name)
+    def _call(self, call: Call, parts: list[Part], careful: bool) -> None:
+        function = call.function or Function()
+        index = self._call_index(call.index, call.id or "", function.name or "")
+        if index == len(self._calls):
+            self._calls.append(_KnownCall())
+        self._call_piece(index, call.id or "", function.name or "", function.arguments or "", parts, careful)
+
+    def _call_piece(self, index: int, call_id: str, name: str, arguments: str, parts: list[Part], careful: bool) -> None:
+        """The next piece of a call. What comes before its name is held: the log cannot name it later."""
+        known = self._calls[index]
+        known.id = known.id or Cleaner().clean(None, call_id)
+        known.name = known.name or Cleaner().clean(None, name)
         if careful or "\0" in arguments or self._cleaner.high:
             arguments = self._cleaner.clean(index, arguments)
-            name = Cleaner().clean(None, name)
-        new = index == len(self._calls)
-        if new:
-            given = Cleaner().clean(None, call.id or "") if careful else (call.id or "").replace("\0", "")
-            self._calls.append(_KnownCall(given or self._new_call_id(), False))
+        if arguments:
+            known.arguments.append(arguments)
+        if known.told:
+            parts.extend(ToolCall(index, piece) for piece in pieces(arguments))
+        elif known.name and (known.id or known.arguments):
+            self._tell_call(index, parts)
+
+    def _tell_call(self, index: int, parts: list[Part]) -> None:
         known = self._calls[index]
-        tell_name = name if name and not known.named else None
-        known.named = known.named or bool(name)
-        first, *others = pieces(arguments) if arguments else ("",)
-        if new or first or tell_name:
-            parts.append(ToolCall(index, first, known.id if new else None, tell_name))
+        known.told, known.id = True, known.id or self._new_call_id()
+        first, *others = [piece for held in known.arguments for piece in pieces(held)] or [""]
+        parts.append(ToolCall(index, first, known.id, known.name or None))
         parts.extend(ToolCall(index, piece) for piece in others)
+
+    def flush(self) -> list[Part]:
+        """Nothing follows: what was held is said as it is."""
+        parts: list[Part] = []
+        for kind, flow in self._flows.items():
+            for piece in flow.flush():
+                self._tell(kind, piece, parts, careful=True)
+        for index, known in enumerate(self._calls):
+            if not known.told:
+                self._tell_call(index, parts)
+        return parts
 
     def _call_index(self, theirs: int | None, call_id: str, name: str) -> int:
         """Which call a piece belongs to. Servers leave out the index, or give every call the index 0."""
@@ -219,11 +310,12 @@ class OpenAIReader:
         match event:
             case ErrorEvent(data):
                 self._understood = True
-                error = _json(data)
+                error = decoded_json(data)
+                parts += self.flush()
                 self._fail(data.decode("utf-8", "replace") if error is None else error)
             case Stray(line):
                 looks_whole = line.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}"
-                chunk = _patiently(line) if looks_whole else None
+                chunk = patiently(line) if looks_whole else None
                 if chunk is not None and (chunk.error or chunk.choices):
                     self._take(chunk, line, parts, careful=True)
                 elif self._understood:
@@ -245,7 +337,7 @@ class OpenAIReader:
             else:
                 self._end(parts)
             return
-        chunk = _patiently(event)
+        chunk = patiently(event)
         if chunk is not None:
             self._take(chunk, event, parts, careful=True)
         elif b"\n" in event:  # a server that forgets the blank lines between its events
@@ -273,110 +365,33 @@ class OpenAIReader:
         said = error_message(error) or "the provider reported an error without saying which"
         self.failure = ProviderFailed("provider_error", said, members_of(error))
 
+    @property
+    def _is_empty(self) -> bool:
+        return not (self._calls or self._has_audio or self._beside.files or any(flow.said for flow in self._flows.values()))
+
     def _end(self, parts: list[Part]) -> None:
+        parts += self.flush()
+        reason = classified(self._finish_reason or ("tool_calls" if self._calls else "stop"))
+        native = classified(self._native_reason or "")
+        if native == "error" and self._is_empty:
+            reason = native
+        said = (self._native_reason if reason == native else None) or self._finish_reason or reason
+        self.failure = failure_of(reason, said, is_empty=self._is_empty)
+        if self.failure is None and self._is_empty:
+            self.failure = self._beside.nothing_understood()
+        if self._fingerprint is not None:
+            self._beside.add_fields("chunk", {"system_fingerprint": self._fingerprint})
+        if self._tier is not None:
+            self._beside.add_fields("chunk", {"service_tier": self._tier})
+        if (extras := self._beside.extras()) is not None:
+            parts.append(extras)
         if self._usage:
             parts.append(Usage(normalized(self._usage)))
-        parts.append(Finish(self._finish_reason or ("tool_calls" if self._calls else "stop")))
-        self.finishing = self.done = True
+        if self.failure is None:
+            parts.append(Finish(reason))
+            self.done = True
+        self.finishing = True
 
 
 def _shown(event: bytes) -> str:
     return repr(event[:_SHOWN_BYTES].decode("utf-8", "replace"))
-
-
-def _json(data: bytes) -> object:
-    """JSON as the standard library reads it: with lone surrogates, and after broken UTF-8 was replaced. ``None`` if it is none."""
-    try:
-        return json.loads(data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _patiently(data: bytes) -> _Chunk | None:
-    """A chunk from JSON of nearly any shape, or ``None`` if it is none."""
-    try:
-        return _chunk(_json(data))
-    except RecursionError:  # nested deeper than any answer is
-        return None
-
-
-def _chunk(decoded: object) -> _Chunk | None:
-    match decoded:
-        case {"object": "error", "message": str() as message}:  # older vLLM
-            return _Chunk(error=message)
-        case {"choices": list() as choices, **rest}:
-            usable = [_choice(choice) for choice in choices if isinstance(choice, dict)]
-            if choices and not usable:
-                return None
-            return _Chunk(usable, _object(rest.get("usage")), _object(rest.get("timings")), rest.get("error"))
-        case {"error": failure} if failure:
-            return _Chunk(error=failure)
-        case {"usage": dict() as usage}:
-            return _Chunk(usage=usage)
-        case _:
-            return None
-
-
-def _choice(choice: Mapping[str, Any]) -> _Choice:
-    index, reason = choice.get("index"), choice.get("finish_reason")
-    return _Choice(
-        index if isinstance(index, int) else 0,
-        _delta(choice.get("delta")),
-        _delta(choice.get("message")),
-        reason if isinstance(reason, str) else None,
-    )
-
-
-def _delta(delta: object) -> _Delta | None:
-    if not isinstance(delta, dict):
-        return None
-    text, thought = _content(delta.get("content"))
-    calls = delta.get("tool_calls")
-    return _Delta(
-        text,
-        thought or _string(delta.get("reasoning_content")) or _string(delta.get("reasoning")),
-        refusal=_string(delta.get("refusal")),
-        tool_calls=[_tool_call(call) for call in calls if isinstance(call, dict)] if isinstance(calls, list) else None,
-    )
-
-
-def _content(content: object) -> tuple[str, str]:
-    """Text and reasoning of a content that is a string or a list of typed parts, as Mistral and others send it."""
-    match content:
-        case str():
-            return content, ""
-        case {"text": str() as text}:
-            return text, ""
-        case list():
-            texts: list[str] = []
-            thoughts: list[str] = []
-            for part in content:
-                match part:
-                    case {"type": "thinking" | "reasoning" as kind, **rest}:
-                        inner = rest.get(kind, rest.get("text"))
-                        thoughts += _content(inner)
-                    case _:
-                        text, thought = _content(part)
-                        texts.append(text)
-                        thoughts.append(thought)
-            return "".join(texts), "".join(thoughts)
-        case _:
-            return "", ""
-
-
-def _tool_call(call: Mapping[str, Any]) -> _Call:
-    index, call_id, function = call.get("index"), call.get("id"), call.get("function")
-    if not isinstance(function, dict):
-        return _Call(index if isinstance(index, int) else None, _string(call_id))
-    arguments = function.get("arguments")
-    if arguments is not None and not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    return _Call(index if isinstance(index, int) else None, _string(call_id), _Function(_string(function.get("name")), arguments))
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _object(value: object) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None

@@ -1,7 +1,7 @@
 """All configured connections as one: which models there are, and who answers for which."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -13,7 +13,8 @@ from commands.providers import Model, Provider
 from domain.errors import ModelNotFound, ProviderFailed
 
 LISTED_S: Final = 10.0  # how long a connection's list of models is believed
-LIST_TIMEOUT_S: Final = 10.0  # how long one connection may keep all the others waiting
+LIST_TIMEOUT_S: Final = 10.0  # how long one connection may take for its list
+WAIT_S: Final = 1.0  # how long a list of all models waits for one of them, once: then it shows what is known until that one has answered
 _log: Final = structlog.get_logger(__name__)
 
 
@@ -25,6 +26,7 @@ class ConfiguredProvider:
     provider: Provider
     prefix: str = ""
     last: bool = False  # listed and asked after all the others: the built-in demo
+    models: Sequence[str] = ()  # upstream ids; where there are some, the provider is not asked for its list
 
     def public_id(self, upstream: str) -> str:
         return f"{self.prefix}.{upstream}" if self.prefix else upstream
@@ -45,26 +47,44 @@ class _Listing:
     known: Sequence[Model] = ()  # of the last list that came: a server that is away for a moment still owns its models
     at_s: float = float("-inf")
     failure: ProviderFailed | None = None
+    keeps_waiting: bool = False  # it has taken longer than ``WAIT_S``, and has not answered since
+
+
+def listing_of(connection: ConfiguredProvider) -> _Listing:
+    """Of a connection whose models are configured, the list for ever; of any other none yet."""
+    if not connection.models:
+        return _Listing()
+    models = [Model(id=one, name=one, owned_by="openai") for one in connection.models]
+    return _Listing(models, models, float("inf"))
 
 
 class Providers:
     """The set of all connections, in the order of the settings; of two models with one id the first counts."""
 
     def __init__(
-        self, connections: Sequence[ConfiguredProvider], *, listed_s: float = LISTED_S, clock: Callable[[], float] = monotonic
+        self,
+        connections: Sequence[ConfiguredProvider],
+        *,
+        listed_s: float = LISTED_S,
+        wait_s: float = WAIT_S,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         names = [connection.name for connection in connections]
         if len(set(names)) != len(names):
             raise ValueError(f"expected every connection to have a name of its own, received {names}")
         self._connections = sorted(connections, key=lambda connection: connection.last)  # stable: the settings' order otherwise
         self._listed_s = listed_s
+        self._wait_s = wait_s
         self._clock = clock
-        self._listings: Mapping[str, _Listing] = {connection.name: _Listing() for connection in connections}
+        self._listings: Mapping[str, _Listing] = {connection.name: listing_of(connection) for connection in connections}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def models(self) -> list[Model]:
-        """Every model that can be asked now, under the id to ask for. Never fails: a dead server's last list is left out."""
-        await self._all_listed()
+        """Every model that can be asked now, under the id to ask for. Never fails: a dead server's last list is left out.
+
+        What is known of a server that keeps others waiting is shown as it is.
+        """
+        await self._all_listed(self._wait_s)
         seen: dict[str, Model] = {}
         for connection in self._connections:
             for model in self._listings[connection.name].models:
@@ -81,7 +101,7 @@ class Providers:
         names is offered to connections that say they accept it unlisted (``demo:N``).
         """
         if (route := self._known(model)) is None:
-            await self._all_listed()
+            await self._all_listed(LIST_TIMEOUT_S)
             route = self._known(model)
         if route is None:
             route = self._route_for_unlisted_model(model)
@@ -115,29 +135,38 @@ class Providers:
                 return Route(connection.name, connection.provider, model[len(prefix) :])
         return None
 
-    async def _all_listed(self) -> None:
+    async def _all_listed(self, wait_s: float) -> None:
+        """Ask those whose lists are old, and wait for them: at most ``wait_s``, and not for those that keep others waiting."""
         now_s = self._clock()
-        waiting: list[Awaitable[None]] = []
+        asked: dict[str, asyncio.Task[None]] = {}
         for connection in self._connections:
-            if now_s - self._listings[connection.name].at_s >= self._listed_s:
+            listing = self._listings[connection.name]
+            if now_s - listing.at_s >= self._listed_s:
                 task = self._asking.get(connection.name)
                 if task is None:  # one question at a time, however many wait for its answer
                     task = asyncio.create_task(self._ask(connection), name=f"models of {connection.name}")
                     self._asking[connection.name] = task
-                # Shielded: a caller that leaves does not take the answer from the others.
-                waiting.append(asyncio.shield(task))
-        if waiting:
-            await asyncio.gather(*waiting)
+                if not listing.keeps_waiting:
+                    asked[connection.name] = task
+        if asked:
+            await asyncio.wait(asked.values(), timeout=wait_s)  # a caller that leaves does not take the answer from the others
+            for name, task in asked.items():
+                if task.done():
+                    task.result()  # a failure of the provider is in its listing: whatever is raised here is another one
+                else:
+                    self._listings[name].keeps_waiting = True
 
     async def _ask(self, connection: ConfiguredProvider) -> None:
         listing = self._listings[connection.name]
         try:
             async with asyncio.timeout(LIST_TIMEOUT_S):
                 listing.models = listing.known = await connection.provider.models()
-            listing.failure = None
+            listing.failure, listing.keeps_waiting = None, False
         except TimeoutError:
+            listing.keeps_waiting = True
             self._failed(connection, ProviderFailed("provider_idle", f"no list of models within {LIST_TIMEOUT_S:g} s"))
         except ProviderFailed as failure:
+            listing.keeps_waiting = listing.keeps_waiting and failure.code in ("provider_idle", "provider_unreachable")
             self._failed(connection, failure)
         finally:
             listing.at_s = self._clock()

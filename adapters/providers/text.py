@@ -1,8 +1,10 @@
 """Model output as it may be stored: without U+0000 and lone surrogates, in pieces that fit into an event."""
 
 from collections.abc import Iterator
-from typing import Final
+from math import isfinite
+from typing import Any, Final
 
+_DEPTH_MAX: Final = 20  # of what a provider nests in what it says beside its text
 PIECE_CHARS_MAX: Final = 32 * 1024  # escaped as JSON at most 192 KiB; an event holds 256 KiB
 
 
@@ -44,3 +46,20 @@ def pieces(text: str) -> Iterator[str]:
     """``text`` in pieces of at most ``PIECE_CHARS_MAX``; none if it is empty."""
     for start in range(0, len(text), PIECE_CHARS_MAX):
         yield text[start : start + PIECE_CHARS_MAX]
+
+
+def storable_json(value: Any, depth: int = 0) -> Any:
+    """Decoded JSON as it may be stored; what is nested deeper than ``_DEPTH_MAX`` becomes null."""
+    match value:
+        case str():
+            return storable(value)
+        case dict() | list() if depth == _DEPTH_MAX:
+            return None
+        case dict():
+            return {storable(key): storable_json(inner, depth + 1) for key, inner in value.items()}
+        case list():
+            return [storable_json(inner, depth + 1) for inner in value]
+        case float() if not isfinite(value):
+            return None  # JSON has no such number
+        case _:
+            return value

@@ -12,7 +12,6 @@ on top of it, with its requests, headers, timeouts and exceptions; ``client.py``
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Final, NamedTuple, cast
 
 import httptools
@@ -269,7 +268,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
             connection.status,
             headers=connection.headers,
             stream=body,
-            extensions={"http_version": b"HTTP/1.1", READ: partial(connection.read, read_timeout_s)},
+            extensions={"http_version": b"HTTP/1.1", READ: connection.read},
         )
 
     def release(self, origin: _Origin, connection: _Connection) -> None:

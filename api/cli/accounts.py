@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import unicodedata
 from datetime import datetime
 
 import rich_click as click
@@ -21,6 +20,7 @@ from api.cli.login import (
     write_logins,
 )
 from api.cli.quotas import quota, show
+from api.cli.safe_text import safe_line
 from stenograph_client import Account, Client, NotSignedIn
 
 ROLES = ("admin", "user", "auditor", "analyst", "pending")
@@ -51,7 +51,7 @@ def login(target: Target, new: bool, name: str | None, password_stdin: bool) -> 
             return account
 
     account = run(work())
-    click.echo(f"Signed in at {target.url} as {account.name} <{account.email}>, {account.role}.", err=True)
+    click.echo(f"Signed in at {target.url} as {safe_line(account.name)} <{safe_line(account.email)}>, {account.role}.", err=True)
     if account.role == "pending":
         click.secho("An admin has to approve this account before it can be used.", fg="yellow", err=True)
 
@@ -88,7 +88,7 @@ def whoami(target: Target) -> None:
         return await client.me()
 
     account = run(with_client(target, work, may_ask=False))
-    click.echo(f"{account.name} <{account.email}>, {account.role}, at {target.url}")
+    click.echo(f"{safe_line(account.name)} <{safe_line(account.email)}>, {account.role}, at {target.url}")
     if account.expires_at is not None:
         click.secho(f"until {datetime.fromtimestamp(account.expires_at).astimezone():%Y-%m-%d %H:%M}", dim=True, err=True)
 
@@ -101,7 +101,7 @@ def models(target: Target) -> None:
     async def work(client: Client) -> None:
         found = await client.models()
         for model in found:
-            click.echo(f"{model['id']:<24} {model.get('name', '')}")
+            click.echo(safe_line(f"{model['id']:<24} {model.get('name', '')}"))
         if not found:
             click.secho("No model is configured on this server.", err=True)
 
@@ -128,10 +128,10 @@ def chats(target: Target, page: int, folder: str | None, text: str | None) -> No
             found = await client.search(text if folder_id is None else f"{text} folder:{folder_id} ", page)
         for chat in found:
             changed = datetime.fromtimestamp(chat["updated_at"]).astimezone()
-            title = printable(chat["title"])
+            title = safe_line(chat["title"])
             click.echo(f"{chat['id']}  {click.style(f'{changed:%Y-%m-%d %H:%M}', dim=True)}  {title}")
             if chat.get("message_id") is not None:  # else it is the title that was found
-                click.echo(f"    {printable(chat['snippet'])}")
+                click.echo(f"    {safe_line(chat['snippet'])}")
         if not found:
             click.secho("No more chats." if page > 1 else "No chat yet." if text is None else "Nothing is found.", dim=True, err=True)
 
@@ -149,11 +149,6 @@ async def folder_named(client: Client, name: str) -> str:
     if found:
         raise Failed("\n".join([f"Several folders are named {name}. Give the id of one:", *lines]))
     raise Failed("\n".join([f"You have no folder {name}. You have:", *lines]) if folders else f"You have no folder {name}, and no other.")
-
-
-def printable(text: str) -> str:
-    """On one line, and without what would steer the terminal: others may have written it."""
-    return "".join(" " if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character for character in text)
 
 
 @click.group()
@@ -185,7 +180,7 @@ def add(email: str, name: str | None, role: str, password_stdin: bool, url: str 
         return await client.add_user(name or email.partition("@")[0], email, password, role)
 
     account = run(with_client(Target(url=(url or default_url()).rstrip("/"), token=token), work))
-    click.echo(f"{account.name} <{account.email}> is here now, as {account.role}.", err=True)
+    click.echo(f"{safe_line(account.name)} <{safe_line(account.email)}> is here now, as {account.role}.", err=True)
 
 
 user.add_command(show)

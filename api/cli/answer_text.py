@@ -12,6 +12,10 @@ END_WORDS = {
 }
 
 
+# What an answer that is whole all the same may lack, by its finish reason.
+CUT_OFF = {"length": "the model reached its length limit", "content_filter": "the provider withheld the rest"}
+
+
 class StyledPiece(NamedTuple):
     style: Style
     text: str
@@ -43,9 +47,14 @@ class AnswerText:
                 if data["type"] == "tool_call":
                     yield from self._turn_to(block)
                     yield StyledPiece("tool", f"→ {data.get('name') or 'tool'} ")
+                elif data["type"] == "audio":
+                    yield from self._turn_to(block)
+                    yield StyledPiece("note", "[audio]")
             case "message_delta":
                 block = (event.message_id, data["index"])
                 kind = self._blocks.get(block, "text")
+                if kind == "audio":
+                    return  # for ears: its transcript is text
                 yield from self._turn_to(block)
                 match kind:
                     case "reasoning":
@@ -64,8 +73,8 @@ class AnswerText:
                 yield StyledPiece("note", f"\n[{END_WORDS[event.type]}]")
             case "message_end":
                 self.usage = data.get("usage")
-                if data.get("finish_reason") == "length":
-                    yield StyledPiece("note", "\n[cut off: the model reached its length limit]")
+                if data.get("finish_reason") in CUT_OFF:
+                    yield StyledPiece("note", f"\n[cut off: {CUT_OFF[data['finish_reason']]}]")
             case _:
                 pass
         if event.type in ENDS:

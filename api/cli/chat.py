@@ -24,6 +24,7 @@ from api.cli.login import (
     run,
     token_for,
 )
+from api.cli.safe_text import safe, safe_line
 from api.cli.terminal import Terminal
 from stenograph_client import ApiError, Begun, Client, ClientError
 
@@ -198,7 +199,7 @@ def converse(conversation: Conversation) -> None:
     """Questions from the terminal until the person leaves."""
     import readline  # noqa: F401  # gives input() a history and line editing
 
-    click.secho(f"{conversation.model} at {conversation.target.url} · /help", dim=True)
+    click.secho(f"{safe_line(conversation.model)} at {conversation.target.url} · /help", dim=True)
     while True:
         try:
             line = typed()
@@ -217,7 +218,7 @@ def converse(conversation: Conversation) -> None:
             goodbye(conversation)
             raise Exit(130) from None
         except ClientError as error:
-            click.secho(error_text(error), fg="red", err=True)
+            click.secho(safe(error_text(error)), fg="red", err=True)
         except Failed as failed:
             failed.show()
     goodbye(conversation)
@@ -262,11 +263,11 @@ async def choose(conversation: Conversation, model: str) -> None:
         known = [str(one["id"]) for one in await client.models()]
     if not model:
         for one in known:
-            click.echo(("* " if one == conversation.model else "  ") + one)
+            click.echo(("* " if one == conversation.model else "  ") + safe_line(one))
         return
     conversation.model = model
     remember_model(conversation.target.url, model)
-    click.secho(f"{model} answers from now on." + ("" if model in known else " (The server does not list it.)"), dim=True)
+    click.secho(f"{safe_line(model)} answers from now on." + ("" if model in known else " (The server does not list it.)"), dim=True)
 
 
 def goodbye(conversation: Conversation) -> None:

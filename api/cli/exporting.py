@@ -1,5 +1,6 @@
 """``steno export``: a chat as a file, or as an operator every chat of the database."""
 
+import codecs
 import contextlib
 import os
 import sys
@@ -13,6 +14,7 @@ import rich_click as click
 from api.cli.login import Failed, Target, chat_stream, options, run, with_client
 from api.cli.progress import Progress
 from api.cli.projections import database
+from api.cli.safe_text import safe
 from api.cli.server import data_option
 from stenograph_client import Client
 from stenograph_client.export import export_bytes, export_lines
@@ -98,7 +100,7 @@ def destination(output: Path | None) -> Iterator[Write]:
     """Where to write: a file that is whole or not there, or standard output."""
     try:
         if output is None:
-            yield sys.stdout.buffer.write
+            yield to_terminal() if sys.stdout.isatty() else sys.stdout.buffer.write
             sys.stdout.buffer.flush()
         else:
             with whole_file(output) as file:
@@ -109,6 +111,12 @@ def destination(output: Path | None) -> Iterator[Write]:
         raise SystemExit(1) from None
     except OSError as error:
         raise Failed(f"{output or 'The output'} cannot be written: {error.strerror or error}") from None
+
+
+def to_terminal() -> Write:
+    """A terminal gets the text made safe, whatever the pieces of it are; a file or a pipe gets the bytes."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    return lambda piece: sys.stdout.write(safe(decode(piece)))
 
 
 def write_chat(target: Target, write: Write, chat: str, kind: str, at: str | None, branch: str | None) -> str:

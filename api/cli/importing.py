@@ -17,6 +17,7 @@ from api.cli.priority import lower_priority
 from api.cli.progress import Progress
 from api.cli.projections import database
 from api.cli.restoring import restore_file
+from api.cli.safe_text import safe
 from api.cli.server import data_option
 
 if TYPE_CHECKING:
@@ -189,11 +190,11 @@ async def owner_of(bulk: "BulkLog", email: str | None) -> Any:
 def report(summary: Any, broken: list[str]) -> None:
     """What became of the chats. Exits with 1 where not all of them are there."""
     for refusal in summary.refusals[:REFUSALS_SHOWN]:
-        click.secho(str(refusal), fg="red", err=True)
+        click.secho(safe(str(refusal)), fg="red", err=True)
     if summary.refused > REFUSALS_SHOWN:
         click.secho(f"… and {summary.refused - REFUSALS_SHOWN:,} more.", fg="red", err=True)
     for note in summary.notes[:REFUSALS_SHOWN]:
-        click.secho(note, fg="yellow", err=True)
+        click.secho(safe(note), fg="yellow", err=True)
     if len(summary.notes) > REFUSALS_SHOWN:
         click.secho(f"… and {len(summary.notes) - REFUSALS_SHOWN:,} more such notes.", fg="yellow", err=True)
     chats = "chat" if summary.imported == 1 else "chats"
@@ -203,6 +204,6 @@ def report(summary: Any, broken: list[str]) -> None:
         err=True,
     )
     for where in broken:
-        click.secho(f"The file is broken: {where}. What comes before it is imported.", fg="red", err=True)
+        click.secho(f"The file is broken: {safe(where)}. What comes before it is imported.", fg="red", err=True)
     if summary.refused or broken:
         sys.exit(EXIT_REFUSED)

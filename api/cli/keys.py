@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import rich_click as click
 
-from api.cli.accounts import printable
 from api.cli.login import Failed, Target, options, run, with_client
+from api.cli.safe_text import safe_line
 from stenograph_client import Client
 
 SCOPES: Final = ("read", "chat", "account", "admin")
@@ -70,7 +70,7 @@ def list_keys(target: Target) -> None:
     for one in found:
         scopes = "everything" if one["scopes"] is None else ",".join(one["scopes"])
         until, used = day(one["expires_at"], "no end"), day(one["last_used_at"], "never")
-        click.echo(f"{one['id']}  {printable(one['name']) or '(no name)'}  {scopes}  until {until}  last used {used}")
+        click.echo(f"{one['id']}  {safe_line(one['name']) or '(no name)'}  {scopes}  until {until}  last used {used}")
     if not found:
         click.secho("No key yet. Make one:  steno key create NAME", dim=True, err=True)
 
@@ -108,7 +108,7 @@ def list_sessions(target: Target) -> None:
     for one in run(with_client(target, work)):
         here = "  (this one)" if one["current"] else ""
         last = day(one["last_used_at"], "just now" if one["current"] else "never")
-        client = f"{printable(one['address'])}  {printable(one['user_agent'])}"
+        client = f"{safe_line(one['address'])}  {safe_line(one['user_agent'])}"
         click.echo(f"{one['id']}  since {day(one['created_at'], '')}  last used {last}  {client}{here}")
 
 

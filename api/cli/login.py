@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import rich_click as click
 
+from api.cli.safe_text import safe
 from stenograph_client import Account, ApiError, Client, ClientError, NotSignedIn, State
 
 FILE_NAME: Final = "login.json"
@@ -22,7 +23,7 @@ class Failed(click.ClickException):
     """A failure in words for the person who typed the command. Exit code 1."""
 
     def show(self, file: Any = None) -> None:
-        click.secho(self.message, fg="red", err=True)
+        click.secho(safe(self.message), fg="red", err=True)
 
 
 class Login(msgspec.Struct):
@@ -256,7 +257,7 @@ async def sign_in_or_up(client: Client, target: Target, known_email: str | None 
     except ApiError as refused:
         if refused.code != "wrong_credentials":
             raise
-        click.secho(sentence(refused.detail), fg="red", err=True)
+        click.secho(safe(sentence(refused.detail)), fg="red", err=True)
         if not click.confirm("Is this a new account? Make it", default=False, err=True):
             raise Failed("Not signed in. Try again:  steno login") from None
         return await sign_up(client, Target(url=target.url, email=email, password=password))
@@ -284,7 +285,7 @@ async def sign_up(client: Client, target: Target, name: str | None = None) -> Ac
             # What can be put right by typing again is asked again.
             if refused.status != 400 or "password" not in refused.detail:
                 raise
-            click.secho(sentence(refused.detail), fg="red", err=True)
+            click.secho(safe(sentence(refused.detail)), fg="red", err=True)
             password = None
     return await client.sign_up(name, email, password)
 

@@ -66,8 +66,12 @@ class ParallelAnswers:
                 answer.kinds[data["index"]] = data["type"]
                 if data["type"] == "tool_call":
                     yield from self._write(message_id, f"→ {data.get('name') or 'tool'} ", dim=True)
+                elif data["type"] == "audio":
+                    yield from self._write(message_id, "[audio]", dim=True)
             case "message_delta" if message_id in self._open:
                 kind = self._open[message_id].kinds.get(data["index"], "text")
+                if kind == "audio":
+                    return  # for ears: its transcript is text
                 if kind == "text":
                     self._tree.add_text(message_id, data["text"])
                 yield from self._write(message_id, data["text"], dim=kind != "text")

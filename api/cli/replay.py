@@ -12,6 +12,7 @@ import rich_click as click
 
 from api.cli.login import Failed, Target, chat_stream, options, run, with_client
 from api.cli.parallel_answers import COLOURS, OutputPart, ParallelAnswers
+from api.cli.safe_text import safe
 from api.cli.terminal import LineWrapper
 from domain.errors import BadLine
 from domain.jsonlines import BlobLine, parse_line
@@ -64,7 +65,8 @@ def is_before(event: Event, point: Point) -> bool:
 
 def write(part: OutputPart, wrap: LineWrapper | None) -> None:
     colour = COLOURS[part.answer % len(COLOURS)] if part.answer is not None else None
-    text = part.text if wrap is None else wrap.of(part.text)
+    text = safe(part.text)
+    text = text if wrap is None else wrap.of(text)
     click.echo(click.style(text, fg=colour, dim=part.dim or None), nl=False)
 
 

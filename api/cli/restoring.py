@@ -11,6 +11,7 @@ from api.cli.login import Failed
 from api.cli.priority import lower_priority
 from api.cli.progress import Progress
 from api.cli.projections import database
+from api.cli.safe_text import safe
 from commands.transfer.restore import Restored
 from domain.errors import LogUnavailable, UserNotFound
 
@@ -40,7 +41,7 @@ def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_
         except KeyboardInterrupt:
             ended = f"It was interrupted at line {done.lines}."
     for line in format_result(done):
-        click.echo(line, err=True)
+        click.echo(safe(line), err=True)
     if ended:
         done.refuse(f"{ended}\nWhat was restored is kept: import the file again, and it goes on from there.")
     if done.problems:

@@ -8,6 +8,7 @@ import msgspec
 import rich_click as click
 
 from api.cli.login import Target, chat_stream, options, run, with_client
+from api.cli.safe_text import safe_json, safe_line
 from stenograph_client import CaughtUp, Client, Event, State, parse_cursor
 
 SUMMARY_CHARACTERS: Final = 100
@@ -35,14 +36,14 @@ def format_value(value: object) -> str:
 def line_of(event: Event) -> str:
     """``version  time  who  type  message  facts``; the time is local."""
     at = event.at.replace(tzinfo=event.at.tzinfo or UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-    who = event.user.name if event.user is not None else "·"
+    who = safe_line(event.user.name) if event.user is not None else "·"
     message = event.message_id[-6:] if event.message_id is not None else ""
-    version, kind = click.style(f"{event.version:>6}", dim=True), click.style(f"{event.type:<16}", fg="cyan")
-    return f"{version} {at} {who[:12]:<12} {kind} {click.style(f'{message:<6}', dim=True)} {summary(event)}"
+    version, kind = click.style(f"{event.version:>6}", dim=True), click.style(f"{safe_line(event.type):<16}", fg="cyan")
+    return f"{version} {at} {who[:12]:<12} {kind} {click.style(f'{message:<6}', dim=True)} {safe_line(summary(event))}"
 
 
 def json_of(event: Event) -> str:
-    return msgspec.json.encode({**msgspec.to_builtins(event), "cursor": event.cursor}).decode()
+    return safe_json(msgspec.json.encode({**msgspec.to_builtins(event), "cursor": event.cursor}).decode())
 
 
 def cursor(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -71,7 +72,7 @@ def tail(target: Target, stream: str, after: str, as_json: bool) -> None:
         if state.connected and lost:
             click.secho("[back]", dim=True, err=True)
         elif not state.connected and not lost:
-            click.secho(f"[connection lost ({state.reason}); reconnecting …]", dim=True, err=True)
+            click.secho(f"[connection lost ({safe_line(str(state.reason))}); reconnecting …]", dim=True, err=True)
         lost = not state.connected
 
     async def follow(client: Client) -> None:

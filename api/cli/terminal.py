@@ -9,6 +9,7 @@ import rich_click as click
 from rich.cells import cell_len
 
 from api.cli.answer_text import Style, StyledPiece
+from api.cli.safe_text import safe, safe_line
 from stenograph_client import State
 
 RECONNECTING: Final = " [reconnecting …]"
@@ -56,13 +57,14 @@ class Terminal:
 
     def show(self, piece: StyledPiece) -> None:
         self.clear_note()
+        text = safe(piece.text)
         if self.quiet:
             if piece.style == "text":
-                click.echo(piece.text, nl=False)
-            elif piece.style in ("error", "note") and piece.text.strip():
-                click.echo(piece.text.strip(), err=True)
+                click.echo(text, nl=False)
+            elif piece.style in ("error", "note") and text.strip():
+                click.echo(text.strip(), err=True)
             return
-        click.echo(click.style(self._wrap.of(piece.text), **LOOKS[piece.style]), nl=False)
+        click.echo(click.style(self._wrap.of(text), **LOOKS[piece.style]), nl=False)
 
     def end_line(self) -> None:
         """Whatever comes next begins a line."""
@@ -79,7 +81,7 @@ class Terminal:
         elif not self._noted:
             self._noted = True
             if self.quiet:
-                click.echo(f"[connection lost ({state.reason}); reconnecting …]", err=True)
+                click.echo(f"[connection lost ({safe_line(str(state.reason))}); reconnecting …]", err=True)
             else:
                 self._note = RECONNECTING
                 click.echo(click.style(self._note, dim=True), nl=False)

@@ -12,6 +12,7 @@ import rich_click as click
 from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
+from api.cli.safe_text import safe
 from api.cli.server import data_option, settings_with
 from domain.errors import BadStreamName
 from domain.stream import Stream, parse_stream
@@ -134,7 +135,7 @@ def show_words(report: "Report", took_s: float, compared: "list[Compared]", note
     for finding in report.findings:
         where = f"position {finding.position:,}" if finding.position is not None else "the database"
         stream = f", {finding.stream} version {finding.version}" if finding.stream is not None else ""
-        click.secho(f"{finding.check}: {where}{stream}: {finding.text}", fg="red")
+        click.secho(f"{finding.check}: {where}{stream}: {safe(finding.text)}", fg="red")
     for check, count in report.counts.items():
         listed = sum(finding.check == check for finding in report.findings)
         if count > listed:
@@ -143,7 +144,7 @@ def show_words(report: "Report", took_s: float, compared: "list[Compared]", note
         if not one.count:
             click.echo(f"The projection {one.name} is what a replay up to position {one.position:,} makes.")
         for finding in one.findings:
-            click.secho(f"{finding.check}: {finding.text}", fg="red")
+            click.secho(f"{finding.check}: {safe(finding.text)}", fg="red")
         if one.count > len(one.findings):
             click.secho(f"projections: and {one.count - len(one.findings):,} more in {one.name}.", fg="red")
         if one.count:

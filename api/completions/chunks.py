@@ -7,9 +7,11 @@ from uuid import UUID
 import msgspec
 
 from api.request import openai_errors
+from commands.generation.run import with_all
 from domain.codec import decode_event
-from domain.event import StoredEvent
+from domain.event import Emitted, StoredEvent
 from domain.generation import (
+    REFUSAL,
     BlockOpened,
     GenerationCancelled,
     GenerationFailed,
@@ -18,6 +20,8 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
+from domain.stream import Stream
+from projections.chat import blob_of
 
 OBJECT: Final = "chat.completion.chunk"
 
@@ -35,6 +39,12 @@ class Choice:
         self.reasoning: list[str] = []
         self.finish_reason: str | None = None
         self.usage: Mapping[str, Any] | None = None
+        self.refusal: list[str] = []
+        self.audio: list[str] = []
+        self.audio_id: str | None = None
+        self.logprobs: list[Mapping[str, Any]] = []
+        self.message: dict[str, Any] = {}  # what else the message holds: images, annotations, what only the provider knows
+        self.extras: Mapping[str, Any] = {}
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -77,6 +87,9 @@ class Frames:
                 return cursor + self._chunk(choice, {"role": "assistant", "content": ""})
             case BlockOpened() as block:
                 choice.blocks.append(block)
+                if block.type == "audio":
+                    choice.audio_id = block.id
+                    return cursor + self._chunk(choice, {"audio": {"id": block.id}})
                 if block.type != "tool_call":
                     return b""
                 call = {
@@ -87,12 +100,21 @@ class Frames:
                 }
                 choice.tool_calls.append({**call, "block": block.index})
                 return cursor + self._chunk(choice, {"tool_calls": [call]})
-            case MessageDelta(index=index, text=text):
-                return cursor + self._chunk(choice, self._delta(choice, index, text))
+            case MessageDelta(index=index, text=text, logprobs=logprobs):
+                beside = {} if logprobs is msgspec.UNSET else {"logprobs": logprobs}
+                choice.logprobs += beside.values()
+                return cursor + self._chunk(choice, self._delta(choice, index, text), beside=beside)
+            case Emitted(name="files" | "source") as emitted:
+                return cursor + self._chunk(choice, self._emitted(choice, stored, emitted))
             case MessageEnded() as end:
                 self._open.discard(stored.message_id)
                 choice.finish_reason, choice.usage = end.finish_reason, end.usage
-                last = self._chunk(choice, {}, end.finish_reason)
+                choice.extras = end.extras or {}
+                choice.message |= choice.extras.get("message", {})
+                beside = choice.extras.get("choice", {})
+                last = self._chunk(
+                    choice, choice.extras.get("message", {}), end.finish_reason, beside=beside, more=choice.extras.get("chunk", {})
+                )
                 return cursor + last + (self._usage(choice) if self._include_usage else b"")
             case GenerationFailed(code=code, detail=detail, provider=provider):
                 return cursor + self._failed(stored.message_id, Failure(code, detail, provider or {}))
@@ -109,12 +131,18 @@ class Frames:
     def _delta(self, choice: Choice, index: int, text: str) -> dict[str, Any]:
         block = choice.blocks[index]
         match block.type:
+            case "text" if block.name == REFUSAL:
+                choice.refusal.append(text)
+                return {"refusal": text}
             case "text":
                 choice.text.append(text)
                 return {"content": text}
             case "reasoning":
                 choice.reasoning.append(text)
                 return {"reasoning_content": text}
+            case "audio":
+                choice.audio.append(text)
+                return {"audio": {"data": text}}
             case "tool_call":
                 call = next(one for one in choice.tool_calls if one["block"] == index)
                 call["function"]["arguments"] += text
@@ -127,13 +155,33 @@ class Frames:
         more = {"provider": failure.provider}
         return b"data: %b\n\n" % msgspec.json.encode(openai_errors.shaped(502, failure.code, failure.detail, more))
 
-    def _chunk(self, choice: Choice, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
+    def _emitted(self, choice: Choice, stored: StoredEvent, emitted: Emitted) -> dict[str, Any]:
+        """The files and sources of an answer, as OpenAI and OpenRouter name them."""
+        if emitted.name == "files":
+            entries = [image_of(file, stored.stream) for file in emitted.data["files"]]
+            key = "images"
+        else:
+            entries, key = [annotation_of(emitted.data)], "annotations"
+        choice.message[key] = [*choice.message.get(key, ()), *entries]
+        return {key: entries}
+
+    def _chunk(
+        self,
+        choice: Choice,
+        delta: Mapping[str, Any],
+        finish_reason: str | None = None,
+        *,
+        beside: Mapping[str, Any] = {},
+        more: Mapping[str, Any] = {},
+    ) -> bytes:
+        """``beside`` stands beside the delta, ``more`` beside the choices."""
         chunk = {
+            **more,
             "id": self.id,
             "object": OBJECT,
             "created": choice.created,
             "model": choice.model,
-            "choices": [{"index": choice.index, "delta": delta, "finish_reason": finish_reason}],
+            "choices": [{**beside, "index": choice.index, "delta": delta, "finish_reason": finish_reason}],
         }
         return b"data: %b\n\n" % msgspec.json.encode(chunk)
 
@@ -147,13 +195,22 @@ def completion_of(frames: Frames, chat_id: UUID) -> dict[str, Any]:
     choices = list(frames.choices.values())
     made = []
     for choice in choices:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(choice.text)}
+        message: dict[str, Any] = {**choice.message, "role": "assistant", "content": "".join(choice.text)}
+        if choice.refusal:
+            message["refusal"] = "".join(choice.refusal)
+            message["content"] = message["content"] or None
+        if choice.audio:
+            audio = {**choice.message.get("audio", {}), "id": choice.audio_id, "data": "".join(choice.audio)}
+            message["audio"] = {**audio, "transcript": "".join(choice.text)}
         if choice.reasoning:
             message["reasoning_content"] = "".join(choice.reasoning)
         if choice.tool_calls:
             message["tool_calls"] = [{name: value for name, value in call.items() if name != "block"} for call in choice.tool_calls]
-        made.append({"index": choice.index, "message": message, "finish_reason": choice.finish_reason})
+        beside = {"logprobs": with_all(choice.logprobs)} if choice.logprobs else {}
+        own = {"index": choice.index, "message": message, "finish_reason": choice.finish_reason}
+        made.append({**choice.extras.get("choice", {}), **beside, **own})
     return {
+        **choices[0].extras.get("chunk", {}),
         "id": frames.id,
         "object": "chat.completion",
         "created": choices[0].created,
@@ -162,3 +219,19 @@ def completion_of(frames: Frames, chat_id: UUID) -> dict[str, Any]:
         "usage": choices[0].usage,
         "chat_id": chat_id,
     }
+
+
+def image_of(file: Mapping[str, Any], stream: Stream) -> dict[str, Any]:
+    """A file that is kept as a blob is named by the route that returns it."""
+    url = file.get("url")
+    if blob := blob_of(url):
+        url = f"/api/v1/streams/{stream}/blobs/{blob}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def annotation_of(source: Mapping[str, Any]) -> dict[str, Any]:
+    named = source.get("source") or {}
+    [places, *_] = source.get("metadata") or [{}]
+    cited = {"url": named.get("url"), "title": named.get("name")}
+    cited |= {name: places[name] for name in ("start_index", "end_index") if name in places}
+    return {"type": "url_citation", "url_citation": cited}

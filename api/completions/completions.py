@@ -16,7 +16,7 @@ from commands.generation.completion import StartedTurn
 
 # Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
 OWN_KEYS: Final = (
-    frozenset({"model", "messages", "stream", "stream_options", "n", "params", "files", "features", "variables", "metadata"})
+    frozenset({"model", "messages", "stream", "stream_options", "n", "params", "files", "features", "variables"})
     | {"chat_id", "session_id", "id", "parent_id", "user_message", "parent_message", "message_ids"}
     | {"filter_ids", "tool_ids", "skill_ids", "tool_servers", "model_item", "background_tasks"}
     | {"assistant_message_id", "regeneration_message_id"}

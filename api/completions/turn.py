@@ -6,60 +6,35 @@ from uuid import UUID, uuid4
 
 from api.completions.parameters import require_messages, require_parameters
 from commands.accounts import Principal
-from commands.chats import Chats
 from commands.generation.completion import Answerer, Question, Turn
 from commands.ids import bound_id
-from commands.ports import Blobs
-from commands.references import resolve_blobs
-from domain.errors import BadRequest, ChatNotFound, MessageNotFound
-from projections.chat import text_of
-from projections.ports import ChatQueries
+from domain.errors import BadRequest
 
-CONTEXT_MESSAGES_MAX: Final = 100_000  # the provider limits what its model accepts
+# Keys that say where in its chat a turn is stored, or who follows it there. A client that names the chat alone stores the turn itself.
+PLACE_KEYS: Final = ("session_id", "id", "parent_id", "user_message", "parent_message", "message_ids")
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 
 
-async def turn_of(
-    data: Mapping[str, Any], principal: Principal, chats: Chats, chat_queries: ChatQueries, blobs: Blobs, *, own_keys: frozenset[str]
-) -> Turn:
-    """What the request asks for; all but ``own_keys`` of it goes to the provider. Raises ``BadRequest`` that says what was expected,
-    ``ChatNotFound``.
-    """
+def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozenset[str]) -> Turn:
+    """What the request asks for; all but ``own_keys`` of it goes to the provider. Raises ``BadRequest`` that says what was expected."""
     require_parameters(data)
     user_id = principal.user_id
     chat_id = chat_of(data, user_id)
-    messages: Sequence[Mapping[str, Any]] = require_messages(data.get("messages") or [])
-    parent_id = optional_id(data, "parent_id", user_id)
-    question = question_of(data, user_id, messages)
-    if not messages:
-        if chat_id is None:
-            raise BadRequest("expected messages, or the chat_id of a chat that holds them")
-        _, chat = await chats.state(chat_id)
-        if not chat.may_write(user_id):
-            raise ChatNotFound(chat_id)
-        messages = await context(chat_queries, blobs, chat_id, question.parent_id if question is not None else parent_id)
-        if question is not None:
-            messages = [*messages, {"role": "user", "content": question.content}]
-        if not messages:
-            raise BadRequest("expected messages, or a chat that holds some")
-    given_params = data.get("params")
-    params = {
-        **{name: value for name, value in data.items() if name not in own_keys},
-        **(given_params if isinstance(given_params, Mapping) else {}),
-    }
+    messages = require_messages(data.get("messages") or [])
+    if not messages and chat_id is None:
+        raise BadRequest("expected messages, or the chat_id of a chat that holds them")
+    is_stored = chat_id is not None and (not messages or any(data.get(name) for name in PLACE_KEYS))
+    settings = data.get("params")
     return Turn(
-        chat_id=chat_id, question=question, parent_id=parent_id, answerers=answerers_of(data, user_id), messages=messages, params=params
+        chat_id=chat_id if is_stored else None,
+        context_chat_id=None if is_stored else chat_id,
+        question=question_of(data, user_id, messages),
+        parent_id=optional_id(data, "parent_id", user_id),
+        answerers=answerers_of(data, user_id),
+        messages=messages,
+        params={name: value for name, value in data.items() if name not in own_keys},
+        settings=settings if isinstance(settings, Mapping) and "params" in own_keys else {},
     )
-
-
-async def context(chat_queries: ChatQueries, blobs: Blobs, chat_id: UUID, leaf_id: UUID | None) -> list[dict[str, Any]]:
-    """The branch down to ``leaf_id`` (the current one if None), as providers take it."""
-    try:
-        view, ids = await chat_queries.branch(chat_id, leaf=leaf_id, limit=CONTEXT_MESSAGES_MAX)
-    except MessageNotFound:
-        view, ids = await chat_queries.branch(chat_id, limit=CONTEXT_MESSAGES_MAX)
-    await resolve_blobs(blobs, chat_id, view)
-    return [{"role": view.messages[one]["role"], "content": text_of(view.messages[one])} for one in ids]
 
 
 def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:
@@ -74,7 +49,7 @@ def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:
 
 
 def question_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mapping[str, Any]]) -> Question | None:
-    given = data.get("user_message") or data.get("parent_message")
+    given = data.get("user_message") or data.get("parent_message") or None  # an empty object is none
     if given is not None:
         if not isinstance(given, dict) or "content" not in given:
             raise BadRequest("expected user_message as an object with content")

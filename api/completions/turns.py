@@ -13,29 +13,21 @@ from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
 from api.streams.tailing import tail_stream
-from commands.chats import Chats
 from commands.generation.completion import Completions, StartedTurn
-from commands.ports import Blobs, EventLog
+from commands.ports import EventLog
 from domain.stream import chat_stream
-from projections.ports import ChatQueries
 
 
 class Turns:
     def __init__(
         self,
         completions: Completions,
-        chats: Chats,
-        chat_queries: ChatQueries,
-        blobs: Blobs,
         log: EventLog,
         hub: Hub,
         live: LiveConnections,
         epoch: UUID,
     ) -> None:
         self._completions = completions
-        self._chats = chats
-        self._chat_queries = chat_queries
-        self._blobs = blobs
         self._log = log
         self._hub = hub
         self._live = live
@@ -46,8 +38,7 @@ class Turns:
 
         Raises ``BadRequest``, ``ChatNotFound``, and what ``Completions.begin`` raises. Nothing was written then.
         """
-        turn = await turn_of(data, caller.principal, self._chats, self._chat_queries, self._blobs, own_keys=own_keys)
-        return await self._completions.begin(turn, caller.actor, caller.key)
+        return await self._completions.begin(turn_of(data, caller.principal, own_keys=own_keys), caller.actor, caller.key)
 
     async def answer(self, request: Request[Any, Any, Any], caller: Caller, started: StartedTurn, data: Mapping[str, Any]) -> Response[Any]:
         """The answers of ``started`` in OpenAI's form, read from the log: as SSE with ``stream``, otherwise once they have ended."""

@@ -181,13 +181,19 @@ def pieces_of(message: Message) -> list[tuple[str, str, str]]:
     said = "".join(block["text"] for block in blocks if block["type"] == "text")
     is_same = content == said  # or else somebody has edited it since: then its text is no longer what the blocks say
     pieces = [
-        (str(block["type"]), str(block["text"]), str(block.get("name") or ""))
-        for block in blocks
-        if (block["type"] != "text" or is_same) and (block["text"] or block["type"] == "tool_call")
+        piece_of(block) for block in blocks if (block["type"] != "text" or is_same) and (block["text"] or block["type"] == "tool_call")
     ]
     if not (blocks and is_same):
         pieces += [(kind, text, "") for kind, text in words(content)]
     return pieces
+
+
+def piece_of(block: Message) -> tuple[str, str, str]:
+    match block["type"]:
+        case "audio":
+            return "other", "audio", ""  # its transcript is text beside it
+        case kind:
+            return str(kind), str(block["text"]), str(block.get("name") or "")
 
 
 def words(content: Any) -> list[tuple[str, str]]:

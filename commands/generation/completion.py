@@ -8,6 +8,16 @@ from uuid import UUID, uuid4
 import msgspec
 
 from commands.chats import Chats
+from commands.generation.context import (
+    MESSAGES_MAX,
+    SYSTEM_ROLES,
+    branch_of,
+    is_only_a_question,
+    sendable,
+    with_branch,
+    without_stored_keys,
+)
+from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems
 from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.large_values import large_values, with_references
@@ -19,6 +29,7 @@ from domain.codec import decode_event
 from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, RateReached, Refusal
 from domain.event import Actor
 from domain.stream import chat_stream
+from projections.ports import ChatQueries
 
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one has ended by then, or will soon
@@ -68,8 +79,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     question: Question | None  # None: a regeneration; the answers are children of ``parent_id``
     parent_id: UUID | None
     answerers: Sequence[Answerer]
-    messages: Sequence[Mapping[str, Any]]  # the context that the model is sent
-    params: Mapping[str, Any]
+    messages: Sequence[Mapping[str, Any]]  # as the caller sent them: the whole context, or the question alone
+    params: Mapping[str, Any]  # keys that go to the provider as they are
+    settings: Mapping[str, Any] = {}  # the request's ``params``, as in ``model_settings.py``
+    context_chat_id: UUID | None = None  # the chat that the context is from, where the turn is not stored in it
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -92,6 +105,7 @@ class Completions:
         log: EventLog,
         blobs: Blobs,
         chats: Chats,
+        chat_queries: ChatQueries,
         runs: Runs,
         models: Models,
         slots: RunSlots,
@@ -100,10 +114,13 @@ class Completions:
         node_id: UUID,
         clock: Callable[[], float],
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
+        model_settings: ModelSettings = NO_SETTINGS,
     ) -> None:
         self._log = log
         self._blobs = blobs
         self._chats = chats
+        self._chat_queries = chat_queries
+        self._model_settings = model_settings
         self._runs = runs
         self._models = models
         self._slots = slots
@@ -133,6 +150,10 @@ class Completions:
         made = turn.chat_id is None
         chat_id = turn.chat_id or uuid4()
         chat = Chat()
+        if turn.context_chat_id is not None:
+            _, source = await self._chats.state(turn.context_chat_id)
+            if not source.may_write(actor.id):
+                raise ChatNotFound(turn.context_chat_id)
         if not made:
             # Fresh: the version check detects a stale fold, but not that the turn's parent is no longer the newest message.
             _, chat = await self._chats.state(chat_id)
@@ -143,8 +164,9 @@ class Completions:
         commands: list[ChatCommand] = []
         if made:
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
-        parent_id, asked = await self._asked(chat_id, chat, turn, actor)
-        commands.extend(asked)
+        parent_id, added = await self._asked(chat_id, chat, turn, actor)
+        commands.extend(added)
+        messages, chat_params = await self._context(chat, turn, parent_id, added)
         tasks = [uuid4() for _ in turn.answerers]
         commands.extend(
             StartGeneration(
@@ -175,7 +197,13 @@ class Completions:
                 await self._slots.give_back(tasks)
                 return stored_start(appended)
             for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
-                ask = ProviderRequest(model=route.upstream, messages=turn.messages, params=turn.params)
+                settings = asked(self._model_settings, answerer.model, chat_params, turn.settings)
+                ask = ProviderRequest(
+                    model=route.upstream,
+                    messages=with_systems(settings.systems, messages),
+                    params={**settings.custom, **turn.params},
+                    options=settings.options,
+                )
                 self._runs.start(
                     Run(
                         self._chats,
@@ -203,7 +231,39 @@ class Completions:
             return
         raise RateReached("runs", used=held, limit=runs_max, retry_after_s=RUNS_RETRY_S)
 
-    async def _asked(self, chat_id: UUID, chat: Chat, turn: Turn, actor: Actor) -> tuple[UUID | None, list[ChatCommand]]:
+    async def _context(
+        self, chat: Chat, turn: Turn, parent_id: UUID | None, added: Sequence[AddMessage]
+    ) -> tuple[list[Mapping[str, Any]], Mapping[str, Any]]:
+        """What the model is sent, and the params of the chat that it is from. ``parent_id`` is the parent of the answers.
+
+        A caller that sends only the question, or nothing, gets the stored branch above it; one that sends a history is believed.
+        """
+        chat_id = turn.chat_id or turn.context_chat_id
+        if chat_id is None:
+            return sendable(turn.messages), {}
+        sent, question = without_stored_keys(turn.messages), turn.question
+        if not is_only_a_question(sent):
+            _, params = await branch_of(self._chat_queries, self._blobs, chat_id, None, messages_max=1)
+            return sendable(sent), params
+        if question is not None and all(message["role"] in SYSTEM_ROLES for message in sent):
+            sent.append({"role": "user", "content": question.content})
+        if turn.chat_id is None:
+            leaf_id, is_first = None, False  # the branch that is looked at
+        elif question is None:
+            leaf_id, is_first = parent_id, False
+        else:  # the question may be stored: the branch ends above it
+            node = chat.messages.get(parent_id) if parent_id is not None else None
+            leaf_id = added[0].parent_id if added else node.parent_id if node is not None else None
+            is_first = leaf_id is None
+        branch, params = await branch_of(self._chat_queries, self._blobs, chat_id, leaf_id, messages_max=1 if is_first else MESSAGES_MAX)
+        if turn.chat_id is None and branch[-1:] == sent[-1:]:
+            del branch[-1:]  # the caller has stored the question itself
+        messages = sendable(with_branch(sent, [] if is_first else branch))
+        if all(message["role"] in SYSTEM_ROLES for message in messages):
+            raise BadRequest("expected messages, or a chat that holds some")
+        return messages, params
+
+    async def _asked(self, chat_id: UUID, chat: Chat, turn: Turn, actor: Actor) -> tuple[UUID | None, list[AddMessage]]:
         """The parent of the answers, and the command that adds the user's message unless the chat has it.
 
         ``parent_id`` of a request is the message that is answered, or the parent of the new message, whichever exists. If no such

@@ -11,16 +11,35 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from commands.chats import Chats
 from commands.ports import Blobs
-from commands.providers import Finish, Part, Provider, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import (
+    Audio,
+    Extras,
+    File,
+    Finish,
+    Logprobs,
+    Part,
+    Provider,
+    ProviderRequest,
+    Reasoning,
+    RefusalText,
+    Skipped,
+    Source,
+    Text,
+    ToolCall,
+    Usage,
+)
 from domain.chat.commands import AppendParts, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
+from domain.event import Emitted
 from domain.generation import (
+    REFUSAL,
     BlockOpened,
     BlockSum,
     BlockType,
@@ -35,12 +54,14 @@ from domain.generation import (
 from domain.storable import storable_text
 from domain.stream import chat_stream
 
-log = structlog.get_logger("run")
+logger = structlog.get_logger("run")
 
 DELTAS_PER_APPEND_MAX: Final = 16
 DELTA_CHARACTERS_MAX: Final = 32 * 1024  # at most 6 bytes each in JSON: below what an event may hold
 CONTENT_BYTES_MAX: Final = 128 * 1024  # above it the content is a blob, and the event refers to it
 DETAIL_CHARACTERS_MAX: Final = 4000
+LOGPROBS_BYTES_MAX: Final = 32 * 1024  # of one piece of text; with it, the text still fits into an event
+FILE_BYTES_MAX: Final = 8 * 1024  # of the address of a file; above it is a blob: it holds the file itself
 APPEND_RETRY_S: Final = 0.25
 APPEND_HOLD_S: Final = 40.0  # how long a run waits for the log before it ends with an error
 CLOSE_RETRY_S: Final = 1.0
@@ -50,11 +71,12 @@ PROVIDER_CLOSE_S: Final = 10.0
 class Block:
     """One block of the answer, as it grows."""
 
-    __slots__ = ("index", "text", "type")
+    __slots__ = ("index", "name", "text", "type")
 
-    def __init__(self, index: int, type_: BlockType) -> None:
+    def __init__(self, index: int, type_: BlockType, name: str | None) -> None:
         self.index = index
         self.type = type_
+        self.name = name
         self.text: list[str] = []
 
     def sum(self) -> BlockSum:
@@ -69,6 +91,10 @@ class AnswerBuilder:
         self.deltas = 0
         self.finish_reason: str | None = None
         self.usage: Mapping[str, Any] | None = None
+        self.files: list[Mapping[str, Any]] = []
+        self.sources: list[Mapping[str, Any]] = []
+        self.extras: Mapping[str, Any] = {}
+        self.unknown: Sequence[str] = ()
         self._tool_calls: dict[int, Block] = {}
 
     def add(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
@@ -86,22 +112,44 @@ class AnswerBuilder:
                         block = self._tool_calls[part.index] = self._open("tool_call", facts, part.name, part.id)
                     if part.arguments:
                         self._say(facts, block, part.arguments)
+                case RefusalText(text):
+                    self._say(facts, self._flowing("text", facts, REFUSAL), text)
+                case Audio(data, audio_id):
+                    self._say(facts, self._flowing("audio", facts, call_id=audio_id), data)
+                case Logprobs(logprobs):
+                    self._add_logprobs(facts, logprobs)
+                case File(file):
+                    self.files.append(file)
+                case Source(source):
+                    self.sources.append(source)
+                case Extras(fields, unknown):
+                    self.extras, self.unknown = {**fields, **self.extras}, unknown
                 case Finish(reason):
                     self.finish_reason = reason
                 case Usage(usage):
                     self.usage = usage
                 case Skipped(reason):
-                    log.info("provider_chunk_skipped", reason=reason)
+                    logger.info("provider_chunk_skipped", reason=reason)
         return facts
 
-    def _flowing(self, type_: BlockType, facts: list[BlockOpened | MessageDelta]) -> Block:
-        """The block that text of this type goes on in: the last one, if it is of this type."""
-        if self.blocks and self.blocks[-1].type == type_:
+    def _flowing(
+        self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None = None, call_id: str | None = None
+    ) -> Block:
+        """The block that text of this type goes on in: the last one, if it is of this type and name."""
+        if self.blocks and self.blocks[-1].type == type_ and self.blocks[-1].name == name:
             return self.blocks[-1]
-        return self._open(type_, facts, None, None)
+        return self._open(type_, facts, name, call_id)
+
+    def _add_logprobs(self, facts: list[BlockOpened | MessageDelta], logprobs: Mapping[str, Any]) -> None:
+        last = facts[-1] if facts else None
+        size_bytes = len(msgspec.json.encode(logprobs))
+        if isinstance(last, MessageDelta) and last.logprobs is UNSET and size_bytes <= LOGPROBS_BYTES_MAX:
+            facts[-1] = replace(last, logprobs=logprobs)
+        else:
+            logger.info("logprobs_left_out", reason="no text stands before them" if last is None else f"{size_bytes} bytes of one piece")
 
     def _open(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None, call_id: str | None) -> Block:
-        block = Block(len(self.blocks), type_)
+        block = Block(len(self.blocks), type_, name)
         self.blocks.append(block)
         facts.append(BlockOpened(block.index, type_, name, call_id))
         return block
@@ -133,13 +181,15 @@ def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> Sequ
     each = -(-count // deltas_max)
     made: list[BlockOpened | MessageDelta] = []
     waiting: list[str] = []
+    logprobs: list[Mapping[str, Any]] = []
     index = size = 0
 
     def flush() -> None:
         nonlocal size
         if waiting:
-            made.append(MessageDelta(index, "".join(waiting), len(waiting)))
+            made.append(MessageDelta(index, "".join(waiting), len(waiting), with_all(logprobs) if logprobs else UNSET))
             waiting.clear()
+            logprobs.clear()
             size = 0
 
     for fact in facts:
@@ -152,7 +202,19 @@ def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> Sequ
         index = fact.index
         size += len(fact.text)
         waiting.append(fact.text)
+        if fact.logprobs is not UNSET:
+            logprobs.append(fact.logprobs)
     flush()
+    return made
+
+
+def with_all(logprobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The log probabilities of several pieces as those of one: their lists joined."""
+    made: dict[str, Any] = {}
+    for one in logprobs:
+        for name, value in one.items():
+            known = made.get(name)
+            made[name] = [*known, *value] if isinstance(known, list) and isinstance(value, list) else value if value is not None else known
     return made
 
 
@@ -241,9 +303,9 @@ class Run:
             if not self._over_elsewhere:
                 await self._close(outcome)
         except GenerationNotOpen:
-            log.info("generation_ended_elsewhere", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.info("generation_ended_elsewhere", chat_id=str(self.chat_id), message_id=str(self.message_id))
         except ChatNotFound:
-            log.info("chat_gone", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.info("chat_gone", chat_id=str(self.chat_id), message_id=str(self.message_id))
 
     async def _generate(self) -> GenerationOver:
         stream = self._provider.stream(self._ask)
@@ -257,7 +319,7 @@ class Run:
         except (GenerationNotOpen, ChatNotFound):
             raise
         except ProviderFailed as error:
-            log.warning(
+            logger.warning(
                 "provider_failed", chat_id=str(self.chat_id), message_id=str(self.message_id), code=error.code, detail=error.private
             )
             outcome = failed(error.code, str(error), error.said)
@@ -265,7 +327,7 @@ class Run:
             outcome = failed(error.code, str(error))
         except Exception as error:
             # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
-            log.exception("provider_raised", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.exception("provider_raised", chat_id=str(self.chat_id), message_id=str(self.message_id))
             outcome = failed("provider_failed", f"{type(error).__name__}: the server's log says more")
         finally:
             await self._leave(stream)
@@ -278,7 +340,7 @@ class Run:
             async with asyncio.timeout(PROVIDER_CLOSE_S):
                 await stream.aclose()
         except Exception:
-            log.exception("provider_not_left", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.exception("provider_not_left", chat_id=str(self.chat_id), message_id=str(self.message_id))
 
     async def _read(self, stream: AsyncGenerator[list[Part], None]) -> list[Part] | None:
         """The next parts, or None at the end of the answer or when this run was asked to end."""
@@ -318,7 +380,7 @@ class Run:
                 # It may have been written: ``seq`` sees to it that it is not written twice.
                 if self._asked_to_end or self._clock() > deadline_s:
                     raise
-                log.warning("append_waits", message_id=str(self.message_id), error=str(error))
+                logger.warning("append_waits", message_id=str(self.message_id), error=str(error))
                 await asyncio.sleep(APPEND_RETRY_S)
         # In Python a character of a token is at least a byte of the log; what stands around it is not counted.
         self._spend(self.user_id, sum([len(fact.text) for fact in facts if isinstance(fact, MessageDelta)]))
@@ -335,18 +397,23 @@ class Run:
             self._answer.usage,
             Timings(first_ms, round((now_s - self._started_s) * 1000, 3)),
             self._answer.deltas,
+            self._answer.extras or UNSET,
         )
 
     async def _close(self, outcome: GenerationOver) -> None:
         """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first."""
         is_refused = False
+        if self._answer.unknown:
+            logger.info("answer_not_wholly_understood", message_id=str(self.message_id), parts=list(self._answer.unknown))
         while True:
             try:
                 ended = await with_content(outcome, self._answer.content, self._blobs, self.chat_id)
-                await self._chats.handle(EndGeneration(chat_id=self.chat_id, message_id=self.message_id, outcome=ended), attempts_max=None)
+                emitted = () if is_refused else await self._emitted()
+                end = EndGeneration(chat_id=self.chat_id, message_id=self.message_id, outcome=ended, emitted=emitted)
+                await self._chats.handle(end, attempts_max=None)
                 return
             except Unavailable as error:
-                log.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
+                logger.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
                 await asyncio.sleep(CLOSE_RETRY_S)
             except (GenerationNotOpen, ChatNotFound):
                 raise
@@ -355,6 +422,17 @@ class Run:
                 if is_refused:
                     raise
                 is_refused, outcome = True, failed(error.code, f"the answer's end could not be stored: {error}")
+
+    async def _emitted(self) -> list[Emitted]:
+        """The answer's files and sources. What a file itself stands in is kept as a blob, and its address refers to it."""
+        files = [await self._with_blob(file) for file in self._answer.files]
+        return [*([Emitted("files", {"files": files})] if files else []), *(Emitted("source", source) for source in self._answer.sources)]
+
+    async def _with_blob(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
+        encoded = str(file.get("url", "")).encode()
+        if len(encoded) <= FILE_BYTES_MAX:
+            return file
+        return {**file, "url": {"blob": await self._blobs.put(chat_stream(self.chat_id), encoded), "size_bytes": len(encoded)}}
 
 
 def failed(code: str, detail: str, provider: Mapping[str, Any] | None = None) -> GenerationFailed:
@@ -369,7 +447,7 @@ async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat
         kept = {"blob": await blobs.put(chat_stream(chat_id), encoded), "size_bytes": len(encoded)}
     match outcome:
         case MessageEnded():
-            return MessageEnded(kept, outcome.blocks, outcome.sha256, outcome.finish_reason, outcome.usage, outcome.timings, outcome.deltas)
+            return replace(outcome, content=kept)
         case GenerationFailed():
             return replace(outcome, content=kept)
         case GenerationCancelled(by):

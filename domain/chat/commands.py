@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from domain.chat.facts import Permission, Role
+from domain.event import Emitted
 from domain.generation import BlockOpened, GenerationOver, MessageDelta
 from domain.sharing import SharingCommand
 
@@ -167,6 +168,7 @@ class EndGeneration(msgspec.Struct, frozen=True, kw_only=True):
     message_id: UUID
     outcome: GenerationOver
     by: UUID | None = None  # the user who stops it; None: the run itself, or the server that found the run's server dead
+    emitted: Sequence[Emitted] = ()  # what the answer is made of beside its blocks: files and sources
 
 
 ChatCommand = (

@@ -140,10 +140,10 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return []
         case StartGeneration():
             return start_generation(chat, command)
-        case EndGeneration(message_id=message_id, outcome=outcome):
+        case EndGeneration(message_id=message_id, outcome=outcome, emitted=emitted):
             if message_id not in chat.open_generations:
                 raise GenerationNotOpen(message_id)
-            return [Event(message_id, outcome)]
+            return [*(Event(message_id, fact) for fact in emitted), Event(message_id, outcome)]
         case _:
             assert_never(command)
 

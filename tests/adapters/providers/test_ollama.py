@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.providers.http import Patience
 from adapters.providers.ollama import OllamaProvider, request_of
 from adapters.providers.ollama_answer import OllamaReader
-from commands.providers import Finish, Part, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Extras, File, Finish, Part, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
 from domain.errors import ProviderFailed
 from tests.adapters.providers.asking import STOP, ask, closed_port, heard, heard_until_failure, text
 from tests.adapters.providers.scripted import NDJSON_HEAD, Peer, answering, chunk, serving, whole
@@ -18,7 +19,7 @@ from tests.adapters.providers.scripted import NDJSON_HEAD, Peer, answering, chun
 
 def line(content: str = "", *, done: bool = False, **more: Any) -> bytes:
     message: dict[str, Any] = {"role": "assistant", "content": content}
-    message |= {key: more.pop(key) for key in ("thinking", "tool_calls") if key in more}
+    message |= {key: more.pop(key) for key in ("thinking", "tool_calls", "images", "mood", "smell") if key in more}
     return json.dumps({"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": done, **more}).encode() + b"\n"
 
 
@@ -116,7 +117,7 @@ async def test_silence_is_idle_and_a_closed_port_is_unreachable(client: httpx.As
         await peer.left()
 
     async with serving(script) as server:
-        parts, failure = await heard_until_failure(OllamaProvider(client, server.url, idle_timeout_s=0.2))
+        parts, failure = await heard_until_failure(OllamaProvider(client, server.url, patience=Patience(first_token_s=0.2, idle_s=0.2)))
         assert (parts, failure.code) == ([Text("a")], "provider_idle")
         await asyncio.wait_for(server.left.wait(), 10)
     _, failure = await heard_until_failure(OllamaProvider(client, closed_port()))
@@ -171,7 +172,7 @@ async def test_the_request_goes_to_the_chat_route(client: httpx.AsyncClient) -> 
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"a": 1}}}}, {"format": {"a": 1}}),
         ({"response_format": {"type": "json_object"}}, {"format": "json"}),
         ({"temperature": 0.5, "seed": 1, "options": {"seed": 2}}, {"options": {"temperature": 0.5, "seed": 2}}),
-        ({"chat_id": "c", "session_id": "s", "stream": False}, {}),
+        ({"never_heard_of": 1, "stream": False}, {}),
     ],
 )
 def test_parameters_are_converted(params: dict[str, Any], request_part: dict[str, Any]) -> None:
@@ -209,6 +210,31 @@ def test_parameters_are_converted(params: dict[str, Any], request_part: dict[str
 )
 def test_messages_are_converted(message: dict[str, Any], converted: dict[str, Any]) -> None:
     assert request_of(ProviderRequest(model="m", messages=[message]))["messages"] == [converted]
+
+
+def test_settings_are_options_and_the_requests_own_count_above_them() -> None:
+    options = {"temperature": 0.5, "num_ctx": 4096, "keep_alive": "5m", "max_tokens": 5}
+    converted = request_of(ProviderRequest(model="m", messages=[], params={"temperature": 1.0}, options=options))
+    expected = {"temperature": 1.0, "num_ctx": 4096, "num_predict": 5}
+    assert converted == {"model": "m", "messages": [], "stream": True, "keep_alive": "5m", "options": expected}
+
+
+def test_an_image_is_a_file_and_what_is_not_known_is_kept() -> None:
+    parts, failure = read(line("see", images=["QUJD"], mood="glad"), END)
+    assert failure is None
+    assert File({"type": "image", "url": "data:image/png;base64,QUJD"}) in parts
+    assert Extras({"message": {"mood": "glad"}}, ["message.mood"]) in parts
+
+
+def test_an_answer_of_which_nothing_is_understood_fails() -> None:
+    assert read(line("", smell="rose"), END)[1] == "provider_garbage"
+
+
+@pytest.mark.parametrize(("content", "failure"), [("half", None), ("", "provider_empty")])
+def test_an_answer_that_reached_its_limit_is_one_as_far_as_it_goes(content: str, failure: str | None) -> None:
+    parts, failed = read(line(content), END.replace(b'"stop"', b'"length"'))
+    assert failed == failure
+    assert (Finish("length") in parts) == (failure is None)
 
 
 FRAGMENTS = st.sampled_from(

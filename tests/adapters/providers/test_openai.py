@@ -3,9 +3,11 @@ import json
 from contextlib import aclosing
 
 import httpx
+import msgspec
 import pytest
 
-from adapters.providers.client import provider_client
+from adapters.providers.client import ProviderClients, provider_client
+from adapters.providers.http import Patience
 from adapters.providers.lines import EVENT_BYTES_MAX
 from adapters.providers.openai import OpenAIProvider
 from commands.providers import Finish, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
@@ -24,7 +26,7 @@ async def test_an_answer_streams_in_the_pieces_of_the_provider(client: httpx.Asy
 
 async def test_the_request_is_openais_and_carries_the_callers_parameters_but_not_our_own(client: httpx.AsyncClient) -> None:
     async with serving(answering(END)) as server:
-        asked = ask("gpt", "Hi", temperature=0.5, stream=False, n=3, chat_id="c", session_id="s", stream_options={"x": 1})
+        asked = ask("gpt", "Hi", temperature=0.5, stream=False, n=3, stream_options={"x": 1})
         await heard(OpenAIProvider(client, f"{server.url}/v1/", KEY, headers={"x-org": "me"}), asked)
     [request] = server.asked
     assert (request.method, request.path) == ("POST", "/v1/chat/completions")
@@ -37,6 +39,63 @@ async def test_the_request_is_openais_and_carries_the_callers_parameters_but_not
         "stream": True,
         "stream_options": {"include_usage": True, "x": 1},
     }
+
+
+async def test_settings_that_openai_does_not_have_are_not_sent(client: httpx.AsyncClient) -> None:
+    options = {"temperature": 0.5, "num_ctx": 4096, "mirostat": 1, "keep_alive": "5m", "max_tokens": 5}
+    async with serving(answering(END)) as server:
+        await heard(OpenAIProvider(client, server.url), msgspec.structs.replace(ask(max_tokens=7, num_ctx=8), options=options))
+    sent = server.asked[0].json
+    assert {name: sent.get(name) for name in options} == {
+        "temperature": 0.5,
+        "num_ctx": 8,
+        "mirostat": None,
+        "keep_alive": None,
+        "max_tokens": 7,
+    }
+
+
+@pytest.mark.parametrize("refusal", [b'{"detail": [{"loc": ["body", "stream_options"], "msg": "extra"}]}', b"unknown key include_usage"])
+async def test_a_server_that_refuses_to_be_asked_for_usage_is_not_asked_again(client: httpx.AsyncClient, refusal: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            asked = await peer.asked()
+            if "stream_options" in asked.json:
+                await peer.send(whole(refusal, "422 Unprocessable"))
+            else:
+                await peer.send(SSE_HEAD, chunk(said("a") + END), LAST)
+
+    async with serving(script) as server:
+        provider = OpenAIProvider(client, server.url)
+        assert [await heard(provider), await heard(provider)] == [[Text("a"), STOP]] * 2
+    assert ["stream_options" in asked.json for asked in server.asked] == [True, False, False]
+
+
+async def test_any_other_refusal_is_not_asked_again(client: httpx.AsyncClient) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.asked()
+            await peer.send(whole(b"no such model", "400 Bad Request"))
+
+    async with serving(script) as server:
+        _, failure = await heard_until_failure(OpenAIProvider(client, server.url))
+    assert (failure.code, len(server.asked)) == ("provider_status", 1)
+
+
+@pytest.mark.parametrize("path", ["models", "chat"])
+async def test_a_redirect_is_not_followed_but_its_target_is_named(client: httpx.AsyncClient, path: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(
+            b"HTTP/1.1 308 Permanent Redirect\r\nlocation: https://u:secret@other.example/v1?key=1\r\ncontent-length: 0\r\n\r\n"
+        )
+
+    async with serving(script) as server:
+        provider = OpenAIProvider(client, server.url, KEY)
+        with pytest.raises(ProviderFailed) as failed:
+            await (provider.models() if path == "models" else heard(provider))
+    assert str(failed.value) == "HTTP 308: redirects to https://other.example/v1: set that as the provider's address"
+    assert len(server.asked) == 1
 
 
 async def test_without_a_key_no_key_is_sent(client: httpx.AsyncClient) -> None:
@@ -272,7 +331,7 @@ async def test_a_provider_that_nobody_listens_for_is_unreachable(client: httpx.A
 
 async def test_a_connection_that_takes_too_long_is_unreachable(client: httpx.AsyncClient) -> None:
     with nobody_accepts() as url:
-        _, failure = await heard_until_failure(OpenAIProvider(client, url, connect_timeout_s=0.2))
+        _, failure = await heard_until_failure(OpenAIProvider(client, url, patience=Patience(connect_s=0.2)))
     assert failure.code == "provider_unreachable"
     assert "0.2 s" in str(failure)
 
@@ -298,8 +357,9 @@ async def test_silence_before_the_first_byte_is_idle(client: httpx.AsyncClient) 
         await peer.left()
 
     async with serving(script) as server:
-        _, failure = await heard_until_failure(OpenAIProvider(client, server.url, idle_timeout_s=0.2))
+        _, failure = await heard_until_failure(OpenAIProvider(client, server.url, patience=Patience(first_token_s=0.2)))
         assert failure.code == "provider_idle"
+        assert "STENO_PROVIDER_FIRST_TOKEN_TIMEOUT_S" in str(failure)
         await asyncio.wait_for(server.left.wait(), 10)
 
 
@@ -310,9 +370,44 @@ async def test_silence_in_mid_answer_is_idle_and_keeps_what_came(client: httpx.A
         await peer.left()
 
     async with serving(script) as server:
-        parts, failure = await heard_until_failure(OpenAIProvider(client, server.url, idle_timeout_s=0.2))
+        parts, failure = await heard_until_failure(OpenAIProvider(client, server.url, patience=Patience(idle_s=0.2)))
         assert (parts, failure.code) == ([Text("a")], "provider_idle")
+        assert "STENO_PROVIDER_IDLE_TIMEOUT_S" in str(failure)
         await asyncio.wait_for(server.left.wait(), 10)
+
+
+async def test_comments_are_no_first_token(client: httpx.AsyncClient) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(SSE_HEAD)
+        while True:
+            await peer.send(chunk(b": still thinking\n\n"))
+            await asyncio.sleep(0.01)
+
+    async with serving(script) as server:
+        parts, failure = await heard_until_failure(OpenAIProvider(client, server.url, patience=Patience(first_token_s=0.3, idle_s=60)))
+    assert (parts, failure.code) == ([], "provider_idle")
+
+
+async def test_a_first_token_may_take_longer_than_the_ones_after_it(client: httpx.AsyncClient) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await asyncio.sleep(0.5)
+        await peer.send(SSE_HEAD)
+        await asyncio.sleep(0.5)
+        await peer.send(chunk(said("a") + END), LAST)
+
+    async with serving(script) as server:
+        assert await heard(OpenAIProvider(client, server.url, patience=Patience(first_token_s=60, idle_s=0.3))) == [Text("a"), STOP]
+
+
+async def test_a_provider_behind_a_proxy_is_asked_through_it() -> None:
+    async with serving(answering(said("a") + END)) as proxy:
+        clients = ProviderClients()
+        async with clients.client(proxy.url) as client:
+            assert await heard(OpenAIProvider(client, "http://nowhere.example/v1")) == [Text("a"), STOP]
+        assert clients.client(proxy.url) is client
+    assert proxy.asked[0].path == "http://nowhere.example/v1/chat/completions"
 
 
 async def test_a_slow_but_steady_answer_is_not_idle(client: httpx.AsyncClient) -> None:
@@ -325,7 +420,7 @@ async def test_a_slow_but_steady_answer_is_not_idle(client: httpx.AsyncClient) -
         await peer.send(chunk(said("a") + END), LAST)
 
     async with serving(script) as server:
-        assert await heard(OpenAIProvider(client, server.url, idle_timeout_s=0.6)) == [Text("a"), STOP]
+        assert await heard(OpenAIProvider(client, server.url, patience=Patience(idle_s=0.6))) == [Text("a"), STOP]
 
 
 async def test_closing_the_answer_closes_the_connection(client: httpx.AsyncClient) -> None:

@@ -141,6 +141,47 @@ async def test_closing_ends_the_listings_that_still_run() -> None:
         await waiting
 
 
+async def test_a_server_that_stays_silent_is_waited_for_once() -> None:
+    silent, quick = Listed("x"), Listed("y")
+    silent.open.clear()
+    clock = Clock()
+    providers = Providers([ConfiguredProvider("a", silent), ConfiguredProvider("b", quick)], wait_s=0.05, clock=clock)
+    assert ids(await providers.models()) == ["y"]
+    again = providers.models()
+    with pytest.raises(StopIteration) as returned:
+        again.send(None)  # it ends without having waited for anything
+    assert ids(returned.value.value) == ["y"]
+    await providers.aclose()
+
+
+async def test_a_server_that_turns_silent_is_shown_with_what_is_known_of_it() -> None:
+    server, clock = Listed("x"), Clock()
+    providers = Providers([ConfiguredProvider("a", server)], wait_s=0.05, clock=clock)
+    await providers.models()
+    server.open.clear()
+    clock.now_s = 100.0
+    assert ids(await providers.models()) == ["x"]
+    server.ids = ("z",)
+    server.open.set()
+    async with asyncio.timeout(30):
+        while ids(await providers.models()) != ["z"]:  # noqa: ASYNC110  # a listing in the background has no event
+            await asyncio.sleep(0)
+    clock.now_s = 200.0
+    server.ids = ("w",)
+    assert ids(await providers.models()) == ["w"]  # it has answered, so it is waited for again
+
+
+async def test_models_that_are_configured_are_known_without_asking() -> None:
+    server = Listed("x")
+    server.broken = True
+    providers = Providers([ConfiguredProvider("a", server, "p", models=("m", "n"))])
+    assert ids(await providers.models()) == ["p.m", "p.n"]
+    assert (await providers.resolve("p.n")).upstream == "n"
+    with pytest.raises(ModelNotFound):
+        await providers.resolve("p.x")
+    assert server.asked == 0
+
+
 def test_two_connections_need_two_names() -> None:
     with pytest.raises(ValueError, match="name of its own"):
         Providers([ConfiguredProvider("a", Listed()), ConfiguredProvider("a", Listed())])

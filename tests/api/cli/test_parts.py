@@ -1,16 +1,22 @@
 """What the command line shows, from events to text: pure."""
 
+import json
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
+import rich_click as click
+from hypothesis import given, strategies
 
-from api.cli.answer_text import AnswerText
+from api.cli.answer_text import AnswerText, StyledPiece
 from api.cli.login import Failed
 from api.cli.parallel_answers import ParallelAnswers
 from api.cli.replay import Pace, Point, play
+from api.cli.safe_text import safe, safe_json, safe_line
+from api.cli.tail import json_of
 from api.cli.tail import line_of as tail_line
 from api.cli.terminal import RECONNECTING, LineWrapper, Terminal
 from stenograph_client import Event, State, User
@@ -232,3 +238,52 @@ def test_a_line_of_tail_says_who_and_what() -> None:
     assert "Ann" in line
     assert "message_added" in line
     assert 'role="user"  content="Hello"' in line
+
+
+# ------------------------------------------------------------------------------------------------------------ terminals
+
+STEERING = "\x1b[2J\x1b]0;title\x07a\rb\x08c\x9b2Jd\x7fe\u202ef"
+SHOWN = "␛[2J␛]0;title␇ab␈c<009b>2Jd␡e<202e>f"
+
+
+def test_text_that_would_steer_a_terminal_shows_what_it_says() -> None:
+    assert safe(STEERING) == SHOWN
+    assert safe("a\tb\r\nc 👩\u200d🔬 é") == "a\tb\nc 👩\u200d🔬 é"
+    assert safe_line("a\tb\r\nc\u2028d") == "a b c d"
+    assert json.loads(safe_json(json.dumps(STEERING, ensure_ascii=False))) == STEERING
+
+
+@given(strategies.text(), strategies.integers(0, 100))
+def test_nothing_that_is_made_safe_steers(text: str, at: int) -> None:
+    whole = safe(text)
+    assert safe(whole) == whole
+    assert safe(text[:at]) + safe(text[at:]) == whole
+    assert all(character in "\n\t" or unicodedata.category(character) != "Cc" for character in whole)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize("style", ["text", "reasoning", "tool", "note", "error"])
+def test_an_answer_cannot_steer_the_terminal_that_it_is_shown_on(capsys: pytest.CaptureFixture[str], style: Any, quiet: bool) -> None:
+    terminal = Terminal(quiet=quiet)
+    for character in STEERING:
+        terminal.show(StyledPiece(style, character))
+    out, err = capsys.readouterr()
+    assert not any(bad in out + err for bad in ("\x1b[2J", "\x1b]", "\x07", "\x08", "\x9b", "\u202e"))
+
+
+@pytest.mark.anyio
+async def test_a_replay_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    steering = {"role": "user", "content": STEERING, "parent_id": None}
+    events = happened(
+        ("chat_renamed", None, {"title": STEERING}), ("message_added", Q, steering), start(A, STEERING), block(A), delta(A, STEERING)
+    )
+    _, out = await played(events, capsys)
+    assert SHOWN in out
+    assert not any(bad in out for bad in ("\x1b[2J", "\x1b]", "\x07", "\x08", "\x9b", "\u202e"))
+
+
+@pytest.mark.parametrize("line_of", [tail_line, json_of])
+def test_a_line_of_tail_cannot_steer_the_terminal(line_of: Any) -> None:
+    [event] = happened(("message_added", Q, {"role": "user", "content": STEERING}))
+    line = click.unstyle(line_of(msgspec.structs.replace(event, user=User(ANN.id, STEERING, "user"))))
+    assert not any(unicodedata.category(character) == "Cc" or character == "\u202e" for character in line)

@@ -171,5 +171,51 @@ async def test_a_request_keeps_the_keys_that_only_the_provider_knows(settings: S
         assert {name: sent[name] for name in own} == own
 
 
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+PROBABILITIES = {"content": [{"token": "x", "logprob": -0.5, "bytes": [120], "top_logprobs": []}]}
+SAYS_MORE = (
+    event({"system_fingerprint": "fp", "service_tier": "flex", "provider": "P", "choices": [{"delta": {"role": "assistant"}}]}),
+    event({"choices": [{"delta": {"content": "x"}, "logprobs": PROBABILITIES}]}),
+    said(refusal="No."),
+    said(mood="glad", images=[{"type": "image_url", "image_url": {"url": PIXEL}}]),
+    said(annotations=[{"type": "url_citation", "url_citation": {"url": "https://a", "title": "A"}}]),
+    said(audio={"id": "a1", "data": "AAAA", "expires_at": 7}),
+    event({"choices": [{"delta": {}, "finish_reason": "stop", "stop_reason": 9}]}) + event("[DONE]"),
+)
+
+
+async def test_an_answer_keeps_what_only_the_provider_knows(settings: Settings) -> None:
+    async with serving(provider(*SAYS_MORE)) as upstream, running(with_provider(settings, upstream.url)) as server:
+        user = await server.sign_up()
+        answer = (await user.post("/v1/chat/completions", {"model": "big/model:7b", "messages": HELLO, "logprobs": True})).json()
+    assert (answer["system_fingerprint"], answer["service_tier"], answer["provider"]) == ("fp", "flex", "P")
+    [choice] = answer["choices"]
+    assert (choice["finish_reason"], choice["stop_reason"], choice["logprobs"]) == ("stop", 9, PROBABILITIES)
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": "x",
+        "refusal": "No.",
+        "mood": "glad",
+        "images": [{"type": "image_url", "image_url": {"url": PIXEL}}],
+        "annotations": [{"type": "url_citation", "url_citation": {"url": "https://a", "title": "A"}}],
+        "audio": {"id": "a1", "data": "AAAA", "expires_at": 7, "transcript": "x"},
+    }
+
+
+async def test_a_stream_keeps_what_only_the_provider_knows(settings: Settings) -> None:
+    async with serving(provider(*SAYS_MORE)) as upstream, running(with_provider(settings, upstream.url)) as server:
+        user = await server.sign_up()
+        answer = await user.post("/v1/chat/completions", {"model": "big/model:7b", "messages": HELLO, "logprobs": True, "stream": True})
+    frames = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+    choices = [frame["choices"][0] for frame in frames]
+    assert [choice.get("logprobs") for choice in choices if choice["delta"].get("content")] == [PROBABILITIES]
+    deltas = [choice["delta"] for choice in choices]
+    assert [delta["refusal"] for delta in deltas if "refusal" in delta] == ["No."]
+    assert [delta["audio"] for delta in deltas if "audio" in delta] == [{"id": "a1"}, {"data": "AAAA"}, {"expires_at": 7}]
+    assert [delta["images"][0]["image_url"]["url"] for delta in deltas if "images" in delta] == [PIXEL]
+    assert (choices[-1]["finish_reason"], choices[-1]["stop_reason"], deltas[-1]["mood"]) == ("stop", 9, "glad")
+    assert (frames[-1]["system_fingerprint"], frames[-1]["service_tier"]) == ("fp", "flex")
+
+
 def with_provider(settings: Settings, url: str) -> Settings:
     return msgspec.structs.replace(settings, openai_base_urls=(f"{url}/v1",))

@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.run_slots import MemoryRunSlots
 from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, StartedTurn, Turn
+from commands.generation.model_settings import NO_SETTINGS, ModelSettings
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
 from commands.providers import Model
 from domain.chat.commands import DeleteMessage, ShareChat
@@ -56,7 +58,7 @@ class KnownModels:
 
 
 class Server:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, model_settings: ModelSettings = NO_SETTINGS) -> None:
         self.world = world
         self.models = KnownModels(world.provider)
         self.runs_max = ANSWERS_MAX
@@ -65,12 +67,14 @@ class Server:
             world.log,
             world.log.blobs,
             world.chats,
+            MemoryChatQueries(world.log, world.log.blobs),
             world.runs,
             self.models,
             self.slots,
             self._runs_max,
             node_id=world.node_id,
             clock=time.monotonic,
+            model_settings=model_settings,
         )
 
     async def _runs_max(self, _user_id: UUID) -> int:

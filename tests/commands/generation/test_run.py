@@ -9,16 +9,32 @@ from uuid import UUID
 import msgspec
 import pytest
 from hypothesis import given, strategies
+from structlog.testing import capture_logs
 
 from commands.generation import run as runs
 from commands.generation.run import CONTENT_BYTES_MAX, DELTA_CHARACTERS_MAX, DELTAS_PER_APPEND_MAX, AnswerBuilder, joined
 from commands.ports import ANY, AppendRequest, StreamAppend
-from commands.providers import Finish, Part, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import (
+    Extras,
+    File,
+    Finish,
+    Logprobs,
+    Part,
+    ProviderRequest,
+    Reasoning,
+    RefusalText,
+    Skipped,
+    Source,
+    Text,
+    ToolCall,
+    Usage,
+)
+from commands.references import resolve_blobs
 from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
 from domain.codec import encode
 from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
 from domain.event import Event, StoredEvent
-from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
+from domain.generation import REFUSAL, BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
 from domain.stream import chat_stream, user_stream
 from domain.user import UserDeactivated
 from tests.commands.world import ME, NODE, SOMEBODY, ToldProvider, World, until
@@ -587,3 +603,76 @@ async def test_the_events_of_a_run_are_the_servers_own() -> None:
     assert [one.actor is None for one in stored] == [False, False, True, True, True]
     assert all(one.message_id == run.message_id for one in stored[1:])
     assert msgspec.json.decode(stored[-1].data)["content"] == "x"
+
+
+# ---------------------------------------------------------------------------------------------- what stands beside the text
+
+
+async def test_files_and_sources_of_an_answer_are_told_just_before_its_end() -> None:
+    world = World()
+    chat_id = await world.chat()
+    run = await world.going(chat_id)
+    source = {"source": {"name": "A", "url": "https://a"}}
+    world.provider.say("see", File({"type": "image", "url": "https://i"}), Source(source))
+    world.provider.end()
+    await run.wait()
+    assert world.log.types(chat_id)[-3:] == ["files", "source", "message_end"]
+    message = world.log.view(chat_id).messages[str(run.message_id)]
+    assert (message["files"], message["sources"]) == ([{"type": "image", "url": "https://i"}], [source])
+
+
+@pytest.mark.parametrize("failure", [ProviderFailed("provider_error", "boom"), None])
+async def test_a_file_that_no_event_can_hold_is_read_from_its_blob_whatever_the_end(failure: ProviderFailed | None) -> None:
+    world = World()
+    chat_id = await world.chat()
+    run = await world.going(chat_id)
+    url = "data:image/png;base64," + "A" * 300_000
+    world.provider.say(File({"type": "image", "url": url}))
+    if failure is None:
+        world.provider.end()
+    else:
+        world.provider.fail(failure)
+    await run.wait()
+    view = world.log.view(chat_id)
+    await resolve_blobs(world.log.blobs, chat_id, view)
+    assert view.messages[str(run.message_id)]["files"] == [{"type": "image", "url": url}]
+
+
+async def test_a_refusal_is_a_block_of_its_own() -> None:
+    world = World()
+    chat_id = await world.chat()
+    run = await world.going(chat_id)
+    world.provider.say("Well. ", RefusalText("I would "), RefusalText("rather not."))
+    world.provider.end()
+    await run.wait()
+    opened = [event.data for event in world.log.of(chat_id) if isinstance(event.data, BlockOpened)]
+    assert opened == [BlockOpened(0, "text"), BlockOpened(1, "text", REFUSAL)]
+
+
+async def test_log_probabilities_stand_beside_their_text_and_extras_in_the_end() -> None:
+    world = World()
+    chat_id = await world.chat()
+    run = await world.going(chat_id)
+    world.provider.say("a", Logprobs({"content": [1]}), "b", Extras({"chunk": {"service_tier": "flex"}}, []))
+    world.provider.end()
+    await run.wait()
+    events = [event.data for event in world.log.of(chat_id)]
+    assert [event.logprobs for event in events if isinstance(event, MessageDelta)] == [{"content": [1]}, msgspec.UNSET]
+    assert isinstance(events[-1], MessageEnded)
+    assert events[-1].extras == {"chunk": {"service_tier": "flex"}}
+
+
+def test_joined_text_has_the_log_probabilities_of_all_its_pieces() -> None:
+    pieces = [MessageDelta(0, str(number), logprobs={"content": [number], "refusal": None}) for number in range(DELTAS_PER_APPEND_MAX * 2)]
+    merged = [fact.logprobs for fact in joined(pieces, DELTAS_PER_APPEND_MAX) if isinstance(fact, MessageDelta)]
+    assert merged == [{"content": [2 * at, 2 * at + 1], "refusal": None} for at in range(DELTAS_PER_APPEND_MAX)]
+
+
+async def test_what_was_not_understood_is_named_once_in_the_log() -> None:
+    world = World()
+    with capture_logs() as lines:
+        run = await world.going()
+        world.provider.say("x", Extras({"message": {"mood": "glad"}}, ["delta.mood"]))
+        world.provider.end()
+        await run.wait()
+    assert [entry["parts"] for entry in lines if entry["event"] == "answer_not_wholly_understood"] == [["delta.mood"]]

@@ -1,0 +1,96 @@
+"""The settings that a model is asked with, from every place where they stand: the server's, the model's, the chat's, the request's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from commands.generation.context import SYSTEM_ROLES, Message
+
+Layer = Mapping[str, Any]
+
+
+class ModelSettings(msgspec.Struct, frozen=True):
+    """What the operator has set: for all models, and for single ones by their public id. Both hold ``params``."""
+
+    default: Layer = {}
+    by_model: Mapping[str, Layer] = {}
+
+
+NO_SETTINGS: Final = ModelSettings()
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """``options`` have the reference's names: an adapter takes those that its provider knows. ``custom`` go to any provider."""
+
+    systems: Sequence[str]  # the model's system prompt, then the chat's
+    options: Mapping[str, Any]
+    custom: Mapping[str, Any]
+
+
+# Settings of the page, and those that are applied here.
+OWN_NAMES: Final = frozenset(
+    {"system", "custom_params", "stream_response", "stream_delta_chunk_size", "function_calling", "reasoning_tags", "tool_approval_mode"}
+)
+
+
+def asked(settings: ModelSettings, model: str, chat: Layer, request: Layer) -> Asked:
+    """Of one name the later place counts: default, model, chat, request. ``custom_params`` are merged key by key.
+
+    A model's system prompt and a chat's both hold; the model's comes first.
+    """
+    of_model = (settings.default, settings.by_model.get(model, {}))
+    of_chat = (as_typed(chat), request)
+    options: dict[str, Any] = {}
+    custom: dict[str, Any] = {}
+    for layer in (*of_model, *of_chat):
+        options |= {name: value for name, value in layer.items() if name not in OWN_NAMES and value is not None}
+        more = layer.get("custom_params")
+        custom |= {name: parsed(value) for name, value in more.items()} if isinstance(more, Mapping) else {}
+    systems = [prompt for layers in (of_model, of_chat) if (prompt := last_system(layers))]
+    return Asked(list(dict.fromkeys(systems)), options, custom)
+
+
+def last_system(layers: Sequence[Layer]) -> str:
+    prompts = [layer["system"] for layer in layers if isinstance(layer.get("system"), str) and layer["system"].strip()]
+    return prompts[-1] if prompts else ""
+
+
+def parsed(value: Any) -> Any:
+    """A text that is JSON as what it says; any other value as it is."""
+    if isinstance(value, str):
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError):
+            return value
+    return value
+
+
+def as_typed(chat: Layer) -> Layer:
+    """A chat keeps what its user typed: stop sequences with commas between them, biases as ``token:bias``."""
+    typed = dict(chat)
+    if isinstance(stop := typed.get("stop"), str):
+        typed["stop"] = [one.strip() for one in stop.split(",") if one.strip()] or None
+    if isinstance(biases := typed.get("logit_bias"), str):
+        pairs = [one.rpartition(":") for one in biases.split(",")]
+        typed["logit_bias"] = {token.strip(): int(bias) for token, _, bias in pairs if bias.strip().lstrip("+-").isdecimal()} or None
+    return typed
+
+
+def with_systems(systems: Sequence[str], messages: Sequence[Message]) -> list[Message]:
+    """One system message at the top, with these prompts before its own words; a prompt that it holds already is not repeated."""
+    own = messages[0] if messages and messages[0]["role"] in SYSTEM_ROLES else None
+    content = own.get("content") if own is not None else None
+    known = content if isinstance(content, str) else "".join(text_parts(content))
+    new = [prompt for prompt in systems if prompt not in known]
+    if not new:
+        return [*messages]
+    said: Any = "\n\n".join([*new, content] if isinstance(content, str) and content else new)
+    if isinstance(content, list):
+        said = [{"type": "text", "text": f"{said}\n\n"}, *content]
+    return [{**(own or {"role": "system"}), "content": said}, *(messages if own is None else messages[1:])]
+
+
+def text_parts(content: Any) -> list[str]:
+    parts = content if isinstance(content, list) else []
+    return [part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
