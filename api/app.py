@@ -70,6 +70,8 @@ from api.completions.aliases import CompletionsAliasController, OpenAIAliasContr
 from api.completions.completions import CompletionsController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
+from api.completions.responses.routes import ResponsesController
+from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.formats.event_json import encode_event
@@ -138,6 +140,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     TasksController,
     ModelsController,
     OpenAIController,
+    ResponsesController,
     OpenAIAliasController,
     CompletionsAliasController,
     ModelTasksController,
@@ -361,6 +364,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
+        "responses": Responses(system.completions, chats, system.runs, chat_queries, blobs, log, system.hub, system.live),
         "runs": system.runs,
         "share_links": share_links,
         "turns": Turns(system.completions, chats, chat_queries, blobs, log, system.hub, system.live, system.epoch.epoch),

@@ -36,6 +36,12 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class RefusalText(msgspec.Struct, frozen=True, gc=False):
+    """What the model says where it refuses to answer, if the provider tells that apart from text."""
+
+    text: str
+
+
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """The next piece of one tool call. Only its first piece has ``id`` and ``name``."""
 
@@ -60,7 +66,7 @@ class Skipped(msgspec.Struct, frozen=True, gc=False):
 
 
 # gc=False above: these are made for every token and hold no containers, so the garbage collector can ignore them.
-Part = Text | Reasoning | ToolCall | Finish | Usage | Skipped
+Part = Text | Reasoning | RefusalText | ToolCall | Finish | Usage | Skipped
 
 
 class Provider(Protocol):

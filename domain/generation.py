@@ -13,6 +13,7 @@ from domain.errors import BlockGap, DeltaGap, GenerationNotOpen
 from domain.event import Event
 
 BlockType = Literal["text", "reasoning", "tool_call"]
+REFUSAL: Final = "refusal"  # the name of a text block in which the model says why it does not answer
 
 
 class MessageStarted(msgspec.Struct, frozen=True):
@@ -29,7 +30,7 @@ class MessageStarted(msgspec.Struct, frozen=True):
 class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int  # from 0
     type: BlockType
-    name: str | None = None  # of the tool
+    name: str | None = None  # of the tool; of a text block that is a refusal: ``REFUSAL``
     id: str | None = None  # of the tool call, as the provider named it
 
 

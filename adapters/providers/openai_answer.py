@@ -17,7 +17,7 @@ from adapters.providers.lines import EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, too_l
 from adapters.providers.sse import ErrorEvent, SseSplitter, Stray
 from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
 from adapters.providers.usage import normalized
-from commands.providers import Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Finish, Part, Reasoning, RefusalText, Skipped, Text, ToolCall, Usage
 from domain.errors import ProviderFailed
 
 SKIPPED_IN_A_ROW_MAX: Final = 1_000  # chunks without meaning after which nothing better is expected
@@ -151,7 +151,7 @@ class OpenAIReader:
                     if text := delta.content:
                         self._say(Text, text, parts, careful)
                     if delta.refusal:
-                        self._say(Text, delta.refusal, parts, careful)
+                        self._say(RefusalText, delta.refusal, parts, careful)
                     if delta.tool_calls:
                         for call in delta.tool_calls:
                             self._call(call, parts, careful)
@@ -174,7 +174,7 @@ class OpenAIReader:
         if chunk.error:
             self._fail(chunk.error)
 
-    def _say(self, kind: type[Text] | type[Reasoning], text: str, parts: list[Part], careful: bool) -> None:
+    def _say(self, kind: type[Text] | type[Reasoning] | type[RefusalText], text: str, parts: list[Part], careful: bool) -> None:
         if careful or "\0" in text or self._cleaner.high:
             text = self._cleaner.clean(kind, text)
         if 0 < len(text) <= PIECE_CHARS_MAX:

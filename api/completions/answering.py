@@ -8,7 +8,7 @@ from litestar import Request, Response
 from litestar.response import Stream as StreamResponse
 
 from adapters.delivery.hub import Batch
-from api.completions.chunks import Frames, completion_of
+from api.completions.chunks import Failure, Frames, completion_of
 from api.request.errors import headers_of_provider, problem, status_of_provider
 from api.streams.sse import PING, SSE_HEADERS
 from commands.generation.completion import StartedTurn
@@ -44,8 +44,12 @@ async def answer(
 
 
 def refusal(request: Request[Any, Any, Any], frames: Frames) -> Response[Any]:
-    failure = frames.failure
-    assert failure is not None
+    assert frames.failure is not None
+    return refused(request, frames.failure)
+
+
+def refused(request: Request[Any, Any, Any], failure: Failure) -> Response[Any]:
+    """A provider's refusal as the answer, in the shape of the request's dialect."""
     said = failure.provider
     more = {"provider": said} if said else {}
     return problem(request, status_of_provider(said), failure.code, failure.detail, more, headers_of_provider(said))
@@ -64,11 +68,11 @@ async def chunks(frames: Frames, events: AsyncGenerator[Batch, None]) -> AsyncGe
         await events.aclose()
 
 
-async def streamed(first: bytes, frames_to_come: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def streamed(first: bytes, frames_to_come: AsyncGenerator[bytes, None], *, end: bytes = DONE) -> AsyncGenerator[bytes, None]:
     try:
         yield first
         async for chunk in frames_to_come:
             yield chunk
     finally:
         await frames_to_come.aclose()
-    yield DONE
+    yield end

@@ -47,6 +47,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ImportRefused: ErrorStatus(400, 1008),
     errors.BadLine: ErrorStatus(400, 1008),
     errors.ModelNotFound: ErrorStatus(400, 1008),  # as in the reference; 404 below /v1
+    errors.ResponseNotFound: ErrorStatus(404, 1008),
     errors.TooLarge: ErrorStatus(413, 1008),
     errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference
     errors.TaskNotFound: ErrorStatus(404, 1008),
@@ -103,7 +104,7 @@ def members(error: errors.StenographError) -> dict[str, Any]:
             return {"expected_seq": expected, "received_seq": received}
         case errors.BlockGap(open_blocks=blocks, received_index=received):
             return {"open_blocks": blocks, "received_index": received}
-        case errors.BadRequest(param=str(param)):
+        case errors.BadRequest(param=str(param)) | errors.ResponseNotFound(param=str(param)):
             return {"param": param}
         case errors.ProviderFailed(said=said) if said:
             return {"provider": dict(said)}

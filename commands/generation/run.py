@@ -17,10 +17,11 @@ from msgspec.structs import replace
 
 from commands.chats import Chats
 from commands.ports import Blobs
-from commands.providers import Finish, Part, Provider, ProviderRequest, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Finish, Part, Provider, ProviderRequest, Reasoning, RefusalText, Skipped, Text, ToolCall, Usage
 from domain.chat.commands import AppendParts, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, Refusal, Unavailable
 from domain.generation import (
+    REFUSAL,
     BlockOpened,
     BlockSum,
     BlockType,
@@ -50,11 +51,12 @@ PROVIDER_CLOSE_S: Final = 10.0
 class Block:
     """One block of the answer, as it grows."""
 
-    __slots__ = ("index", "text", "type")
+    __slots__ = ("index", "name", "text", "type")
 
-    def __init__(self, index: int, type_: BlockType) -> None:
+    def __init__(self, index: int, type_: BlockType, name: str | None) -> None:
         self.index = index
         self.type = type_
+        self.name = name
         self.text: list[str] = []
 
     def sum(self) -> BlockSum:
@@ -80,6 +82,8 @@ class AnswerBuilder:
             match part:
                 case Reasoning(text):
                     self._say(facts, self._flowing("reasoning", facts), text)
+                case RefusalText(text):
+                    self._say(facts, self._flowing("text", facts, REFUSAL), text)
                 case ToolCall():
                     block = self._tool_calls.get(part.index)
                     if block is None:
@@ -94,14 +98,14 @@ class AnswerBuilder:
                     log.info("provider_chunk_skipped", reason=reason)
         return facts
 
-    def _flowing(self, type_: BlockType, facts: list[BlockOpened | MessageDelta]) -> Block:
-        """The block that text of this type goes on in: the last one, if it is of this type."""
-        if self.blocks and self.blocks[-1].type == type_:
+    def _flowing(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None = None) -> Block:
+        """The block that text of this type goes on in: the last one, if it is of this type and name."""
+        if self.blocks and self.blocks[-1].type == type_ and self.blocks[-1].name == name:
             return self.blocks[-1]
-        return self._open(type_, facts, None, None)
+        return self._open(type_, facts, name, None)
 
     def _open(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None, call_id: str | None) -> Block:
-        block = Block(len(self.blocks), type_)
+        block = Block(len(self.blocks), type_, name)
         self.blocks.append(block)
         facts.append(BlockOpened(block.index, type_, name, call_id))
         return block

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.providers.openai_answer import OpenAIReader
 from adapters.providers.text import PIECE_CHARS_MAX
-from commands.providers import Part, Reasoning, Skipped, Text, ToolCall, Usage
+from commands.providers import Finish, Part, Reasoning, RefusalText, Skipped, Text, ToolCall, Usage
 from domain.errors import ProviderFailed
 from tests.adapters.providers.asking import STOP, text
 from tests.adapters.providers.scripted import DONE, END, event, said
@@ -150,8 +150,10 @@ def test_content_in_parts_is_text_and_reasoning() -> None:
     assert read(said(content), END)[0] == [Reasoning("hm"), Text("so!"), STOP]
 
 
-def test_a_refusal_is_text() -> None:
-    assert text(read(said(refusal="I would rather not."), END)[0]) == "I would rather not."
+def test_a_refusal_is_told_apart_from_text() -> None:
+    parts, failure = read(said("Well, "), said(refusal="I would "), said(refusal="rather not."), END)
+    assert [part for part in parts if not isinstance(part, Finish)] == [Text("Well, "), RefusalText("I would "), RefusalText("rather not.")]
+    assert failure is None
 
 
 def test_of_several_choices_one_is_read() -> None:
