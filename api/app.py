@@ -67,6 +67,7 @@ from api.compatibility.instance import InstanceController
 from api.compatibility.model_tasks import ModelTasksController
 from api.compatibility.pictures import PicturesController
 from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
+from api.completions.anthropic.routes import MessagesController
 from api.completions.completions import CompletionsController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
@@ -141,6 +142,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ModelsController,
     OpenAIController,
     ResponsesController,
+    MessagesController,
     OpenAIAliasController,
     CompletionsAliasController,
     ModelTasksController,

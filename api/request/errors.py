@@ -12,7 +12,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from api.request import openai_errors
+from api.request import anthropic_errors, openai_errors
 from api.request.request_id import request_id
 from domain import errors
 
@@ -134,6 +134,9 @@ def problem(
     request: Request[Any, Any, Any], status: int, code: str, detail: str, more: Mapping[str, Any], headers: dict[str, str]
 ) -> Response[dict[str, Any]]:
     """The answer that says ``code`` and ``detail``, in the shape that the clients of this route read."""
+    if anthropic_errors.is_spoken(request.url.path, request.headers):
+        status = openai_errors.STATUSES.get(code, status)
+        return Response(anthropic_errors.shaped(status, detail, more), status_code=status, headers=headers)
     if request.url.path.startswith(openai_errors.PATHS):
         status = openai_errors.STATUSES.get(code, status)
         return Response(openai_errors.shaped(status, code, detail, more), status_code=status, headers=headers)
