@@ -69,6 +69,7 @@ from api.compatibility.pictures import PicturesController
 from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.anthropic.routes import MessagesController
 from api.completions.completions import CompletionsController
+from api.completions.forwarding import ForwardingController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
 from api.completions.responses.routes import ResponsesController
@@ -141,6 +142,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     TasksController,
     ModelsController,
     OpenAIController,
+    ForwardingController,
     ResponsesController,
     MessagesController,
     OpenAIAliasController,

@@ -52,6 +52,9 @@ class OpenAIProvider:
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(self._endpoint, "/chat/completions", _body(ask), OpenAIReader())
 
+    def forward(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        return self._endpoint.forwarded(path, body)
+
 
 def _body(ask: ProviderRequest) -> dict[str, Any]:
     params = {key: value for key, value in ask.params.items() if key not in LOCAL_KEYS}
