@@ -10,8 +10,6 @@ from uuid import UUID, uuid4
 from litestar import Controller, Litestar, Router, asgi
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.static_files import create_static_files_router
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from swagger_ui_bundle import swagger_ui_path
@@ -85,6 +83,7 @@ from api.request.cors import cors_for
 from api.request.errors import HANDLERS
 from api.request.file_names import require_file_name
 from api.request.request_id import send_request_id
+from api.schema import openapi_config, public_routes
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.http import StreamsController
@@ -393,7 +392,8 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         "caller": Provide(provide_caller),
         "principal": Provide(provide_principal),
     }
-    return Litestar(
+    described = openapi_config()
+    app = Litestar(
         route_handlers=[
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in]),
             OpsController,
@@ -405,23 +405,12 @@ def routes_on(parts: Mapping[str, object], sockets: Callable[..., Awaitable[None
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
         before_send=[send_request_id],
-        openapi_config=OpenAPIConfig(
-            title="Stenograph",
-            version="1",
-            path="/docs",
-            # The page's own files are served from here: it works without a network.
-            render_plugins=[
-                SwaggerRenderPlugin(
-                    path="/",
-                    js_url="/docs/assets/swagger-ui-bundle.js",
-                    css_url="/docs/assets/swagger-ui.css",
-                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
-                )
-            ],
-        ),
+        openapi_config=described,
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # api/process/logging.py has set it up
     )
+    described.public = public_routes(app)
+    return app
 
 
 def connections(settings: Settings) -> list[ConfiguredProvider]:
