@@ -326,6 +326,45 @@ async def test_a_deleted_response_is_gone_and_what_followed_stays(client: openai
         await client.responses.retrieve(running.id)
 
 
+async def test_a_deleted_response_takes_its_question_with_it(client: openai.AsyncOpenAI, server: Running) -> None:
+    first = await client.responses.create(model="demo:3", input="One")
+    second = await client.responses.create(model="demo:3", input="Two", previous_response_id=first.id)
+    other = await client.responses.create(model="demo:3", input="Or two", previous_response_id=first.id)
+    await client.responses.delete(first.id)
+    assert first.conversation is not None
+    chat = await server.system.chat_queries.chat(UUID(first.conversation.id.removeprefix("conv_")))
+    assert sorted(str(message["content"]) for message in chat.messages.values() if message["role"] == "user") == ["Or two", "Two"]
+    assert await client.responses.retrieve(second.id) == second
+    assert await client.responses.retrieve(other.id) == other
+
+
+async def test_two_hundred_responses_at_once_in_one_process_are_not_mixed(settings: Settings) -> None:
+    async def answer(peer: Peer, asked: Asked) -> None:
+        """Says the question again, letter by letter."""
+        question = asked.json["messages"][-1]["content"]
+        await streaming(*(said(letter) for letter in question), END)(peer, asked)
+
+    async with server_asking(settings, answer) as (server, _), client_of(await server.sign_up(), server) as client:
+
+        async def ask(question: str) -> str:
+            """Half of them are cut once, and resumed."""
+            stream = await client.responses.create(model=MODEL, input=question, stream=True)
+            seen: list[ResponseStreamEvent] = []
+            async for one in stream:
+                seen.append(one)
+                if len(seen) == 7 and question.endswith(("1", "3", "5", "7", "9")):
+                    break
+            if seen[-1].type != "response.completed":
+                await stream.close()
+                assert seen[0].type == "response.created"
+                rest = await client.responses.retrieve(seen[0].response.id, stream=True, starting_after=seen[-1].sequence_number)
+                seen += [one async for one in rest]
+            return assert_whole(seen).output_text
+
+        questions = [f"question {number}" for number in range(200)]
+        assert await asyncio.gather(*map(ask, questions)) == questions
+
+
 async def test_a_response_is_for_those_who_may_read_its_chat(server: Running) -> None:
     await server.sign_up("admin")
     ada, bob = await server.sign_up("ada"), await server.sign_up("bob")
