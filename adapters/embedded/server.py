@@ -93,6 +93,11 @@ class _Postmaster(NamedTuple):
     is_ready: bool
 
 
+def has_cluster(data: Path) -> bool:
+    """Whether a server has ever kept its database in this data folder."""
+    return (data / "postgres" / "PG_VERSION").exists()
+
+
 class EmbeddedPostgres:
     """A Postgres in ``<data_folder>/postgres``, created if missing, started unless it runs already.
 

@@ -60,7 +60,7 @@ def login(target: Target, new: bool, name: str | None, password_stdin: bool) -> 
 def logout(target: Target) -> None:
     """End the login, here and on the server."""
     logins = read_logins()
-    known = logins.at.pop(target.url, None)
+    known = logins.drop(target.url)
     if known is None:
         click.echo(f"You are not signed in at {target.url}.", err=True)
         return
@@ -86,7 +86,7 @@ def whoami(target: Target) -> None:
     async def work(client: Client) -> Account:
         return await client.me()
 
-    account = run(with_client(target, work))
+    account = run(with_client(target, work, may_ask=False))
     click.echo(f"{account.name} <{account.email}>, {account.role}, at {target.url}")
     if account.expires_at is not None:
         click.secho(f"until {datetime.fromtimestamp(account.expires_at).astimezone():%Y-%m-%d %H:%M}", dim=True, err=True)

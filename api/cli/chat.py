@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import select
 import signal
 import sys
 from typing import Final
@@ -14,6 +15,7 @@ from api.cli.answer_text import AnswerText
 from api.cli.login import (
     Failed,
     Target,
+    chat_named,
     client_for,
     error_text,
     options,
@@ -27,13 +29,15 @@ from stenograph_client import ApiError, Begun, Client, ClientError
 
 RETRY_S: Final = 120.0  # a question that is asked while the server restarts waits for it as long
 STOP_WAIT_S: Final = 2.0
+PASTED_WITHIN_S: Final = 0.03
 TITLE_CHARACTERS: Final = 60
 HELP: Final = """\
 /retry         ask the last question again
 /model NAME    let another model answer; alone: list them
 /help          this
 /quit          leave (so does Ctrl-D)
-Ctrl-C         stop the answer; twice: leave
+Ctrl-C         stop the answer; twice, or while no answer comes: leave
+A text of several lines that is pasted is one question.
 """
 
 
@@ -135,11 +139,13 @@ def title_of(question: str) -> str:
     return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1] + "…"
 
 
-async def open_conversation(target: Target, model: str | None, chat_id: str | None, screen: Terminal) -> Conversation:
+async def open_conversation(target: Target, model: str | None, named: str | None, screen: Terminal, *, remembers: bool) -> Conversation:
+    """``named``: the chat to go on with, as it was typed. ``remembers``: this model answers in the next conversation too."""
+    chat_id = None
     token = await token_for(target)
     async with client_for(target, token) as client:
-        if chat_id is not None:
-            await client.chat(chat_id)
+        if named is not None:
+            chat_id = await chat_named(client, named)
         known = [str(one["id"]) for one in await client.models()]
         wanted = model or remembered_model(target.url)
         if model is None and wanted not in known:
@@ -150,15 +156,15 @@ async def open_conversation(target: Target, model: str | None, chat_id: str | No
                 "Start it with one:  STENO_OPENAI_BASE_URLS=https://…/v1 STENO_OPENAI_API_KEYS=… steno serve\n"
                 "or with Ollama:     STENO_OLLAMA_BASE_URLS=http://localhost:11434 steno serve"
             )
-    if model is not None:
+    if model is not None and remembers:
         remember_model(target.url, model)
     return Conversation(target, token, wanted, chat_id, screen)
 
 
 @click.command()
 @click.argument("question", required=False)
-@click.option("--model", help="Who answers. Default: the model asked last, else `demo`.")
-@click.option("--chat", "chat_id", metavar="ID", help="Go on with this chat.")
+@click.option("--model", help="Who answers. Default: the model of the last conversation, else `demo`. With a QUESTION: to that one alone.")
+@click.option("--chat", "chat_id", metavar="ID", help="Go on with this chat: its id, or `last`.")
 @options
 def chat(target: Target, question: str | None, model: str | None, chat_id: str | None) -> None:
     """Talk with a model. With a QUESTION (or a pipe): one answer, and the end.
@@ -168,9 +174,9 @@ def chat(target: Target, question: str | None, model: str | None, chat_id: str |
     screen = Terminal()
     if question is None and not sys.stdin.isatty():
         question = sys.stdin.read()
-        if not question.strip():
-            raise click.UsageError("the question is empty")
-    conversation = run(open_conversation(target, model, chat_id, screen))
+    if question is not None and not question.strip():
+        raise click.UsageError("the question is empty")
+    conversation = run(open_conversation(target, model, chat_id, screen, remembers=question is None))
     if question is not None:
         answer_once(conversation, question)
     else:
@@ -193,22 +199,16 @@ def converse(conversation: Conversation) -> None:
     import readline  # noqa: F401  # gives input() a history and line editing
 
     click.secho(f"{conversation.model} at {conversation.target.url} · /help", dim=True)
-    asked_to_leave = False
     while True:
         try:
-            line = input("\001\033[1m\002> \001\033[0m\002").strip()  # \001 and \002 tell readline what takes no room
+            line = typed()
         except EOFError:
             click.echo()
             break
         except KeyboardInterrupt:
             click.echo()
-            if asked_to_leave:
-                goodbye(conversation)
-                raise Exit(130) from None
-            asked_to_leave = True
-            click.secho("Ctrl-C once more leaves.", dim=True)
-            continue
-        asked_to_leave = False
+            goodbye(conversation)
+            raise Exit(130) from None
         if line in ("/quit", "/exit"):
             break
         try:
@@ -221,6 +221,17 @@ def converse(conversation: Conversation) -> None:
         except Failed as failed:
             failed.show()
     goodbye(conversation)
+
+
+def typed() -> str:
+    """What was typed, or all lines of what was pasted at once."""
+    lines = [input("\001\033[1m\002> \001\033[0m\002")]  # \001 and \002 tell readline what takes no room
+    while select.select([sys.stdin], [], [], PASTED_WITHIN_S)[0]:  # nobody types the next line so soon
+        try:
+            lines.append(input())
+        except EOFError:
+            break
+    return "\n".join(lines).strip()
 
 
 def obey(conversation: Conversation, line: str) -> None:

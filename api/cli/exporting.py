@@ -86,7 +86,7 @@ def export(
 
 def by_ending(output: Path | None) -> str:
     """What a file of that name holds, as far as its ending says so."""
-    endings = {".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html"}
+    endings = {".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html", ".json": "open-webui"}
     return endings.get(output.suffix.lower() if output is not None else "", "jsonl")
 
 

@@ -1,7 +1,6 @@
 """Which server is meant, and who one is there: options, the file of logins, and the way in for a newcomer."""
 
 import asyncio
-import contextlib
 import os
 import sys
 import tempfile
@@ -35,6 +34,23 @@ class Login(msgspec.Struct):
 class Logins(msgspec.Struct):
     last: str | None = None  # the URL that was used last
     at: dict[str, Login] = {}
+
+    def of(self, url: str) -> Login | None:
+        """The login at this server. ``localhost`` and ``127.0.0.1`` are one."""
+        return next((login for known, login in self.at.items() if same_server(known, url)), None)
+
+    def put(self, url: str, login: Login) -> None:
+        self.drop(url)
+        self.at[url] = login
+
+    def drop(self, url: str) -> Login | None:
+        known = self.of(url)
+        self.at = {one: login for one, login in self.at.items() if not same_server(one, url)}
+        return known
+
+
+def same_server(one: str, other: str) -> bool:
+    return one.replace("://localhost", "://127.0.0.1", 1) == other.replace("://localhost", "://127.0.0.1", 1)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,20 +91,20 @@ def write_logins(logins: Logins) -> None:
 
 def remember(url: str, token: str, email: str) -> None:
     logins = read_logins()
-    known = logins.at.get(url)
-    logins.at[url] = Login(token, email, known.model if known is not None else None)
+    known = logins.of(url)
+    logins.put(url, Login(token, email, known.model if known is not None else None))
     logins.last = url
     write_logins(logins)
 
 
 def remembered_model(url: str) -> str | None:
-    known = read_logins().at.get(url)
+    known = read_logins().of(url)
     return known.model if known is not None else None
 
 
 def remember_model(url: str, model: str) -> None:
     logins = read_logins()
-    known = logins.at.get(url)
+    known = logins.of(url)
     if known is not None and known.model != model:
         known.model = model
         write_logins(logins)
@@ -180,14 +196,16 @@ def client_for(target: Target, token: str | None, *, retry_s: float = 10.0, on_s
     return Client(target.url, token=token, retry_s=retry_s, on_state=on_state)
 
 
-async def with_client(target: Target, work: Callable[[Client], Awaitable[T]], *, on_state: Callable[[State], None] | None = None) -> T:
-    """Enter, do ``work``, close."""
-    token = await token_for(target)
+async def with_client(
+    target: Target, work: Callable[[Client], Awaitable[T]], *, on_state: Callable[[State], None] | None = None, may_ask: bool = True
+) -> T:
+    """Enter, do ``work``, close. Without ``may_ask`` nobody is asked for a password: who is not signed in is told so."""
+    token = await token_for(target, may_ask=may_ask)
     async with client_for(target, token, on_state=on_state) as client:
         return await work(client)
 
 
-async def token_for(target: Target) -> str:
+async def token_for(target: Target, *, may_ask: bool = True) -> str:
     """A token that works: the one given, the one kept, or that of a new sign-in or sign-up, which is then kept.
 
     Raises ``Failed``, ``ClientError``.
@@ -197,7 +215,7 @@ async def token_for(target: Target) -> str:
             client.credentials.token = target.token
             await client.me()
             return target.token
-        kept = read_logins().at.get(target.url)
+        kept = read_logins().of(target.url)
         if kept is not None and target.email in (None, kept.email):
             client.credentials.token = kept.token
             try:
@@ -205,12 +223,14 @@ async def token_for(target: Target) -> str:
             except NotSignedIn:
                 client.credentials.token = None
                 if target.password is None:
-                    if not interactive():
+                    if not (may_ask and interactive()):
                         raise Failed(f"Your login at {target.url} has ended. Sign in again:  steno login") from None
                     click.echo(f"Your login at {target.url} has ended.", err=True)
             else:
                 remember(target.url, kept.token, kept.email)
                 return kept.token
+        if not may_ask and (target.email is None or target.password is None):
+            raise Failed(f"You are not signed in at {target.url}.\nSign in:  steno login")
         account = await sign_in_or_up(client, target, kept.email if kept is not None else None)
         remember(target.url, account.token, account.email)
         return account.token
@@ -229,7 +249,7 @@ async def sign_in_or_up(client: Client, target: Target, known_email: str | None 
     if not interactive():
         raise Failed(f"You are not signed in at {target.url}.\nSign in once:  steno login\nOr pass --token, or --email and --password.")
     click.echo(f"Sign in at {target.url}:", err=True)
-    email = target.email or click.prompt("E-mail", default=known_email, err=True)
+    email = target.email or click.prompt("E-mail", default=known_email, value_proc=an_email, err=True)
     password = target.password or click.prompt("Password", hide_input=True, err=True)
     try:
         return await client.sign_in(email, password)
@@ -242,8 +262,16 @@ async def sign_in_or_up(client: Client, target: Target, known_email: str | None 
         return await sign_up(client, Target(url=target.url, email=email, password=password))
 
 
+def an_email(typed: str) -> str:
+    """What was typed, if it can be an address: it is asked for again at once, not after the password."""
+    name, _, host = typed.strip().rpartition("@")
+    if not name or not host or any(character.isspace() for character in typed.strip()):
+        raise click.UsageError(f"{typed.strip()!r} is no e-mail address")
+    return typed.strip()
+
+
 async def sign_up(client: Client, target: Target, name: str | None = None) -> Account:
-    email = target.email or click.prompt("E-mail", err=True)
+    email = target.email or click.prompt("E-mail", value_proc=an_email, err=True)
     if name is None:
         guess = email.partition("@")[0]
         name = click.prompt("Your name", default=guess, err=True) if interactive() else guess
@@ -263,10 +291,29 @@ async def sign_up(client: Client, target: Target, name: str | None = None) -> Ac
 
 async def is_fresh(client: Client) -> bool:
     """Whether nothing was ever written to this server's log, and so nobody has an account."""
-    with contextlib.suppress(ApiError):
+    stranger = Failed(f"What answers at {client.http.base_url} is no Stenograph server. Name another one:  --url http://HOST:PORT")
+    try:
         state = await client.http.request("GET", "/ready", signed=False)
-        return isinstance(state, dict) and state.get("head") == 0
-    return False
+    except ApiError as refused:
+        if refused.status < 500 and not refused.code:
+            raise stranger from None
+        return False
+    if not isinstance(state, dict) or "head" not in state:
+        raise stranger
+    return bool(state["head"] == 0)
+
+
+async def chat_named(client: Client, named: str) -> str:
+    """The id of a chat that this account may read, as a person typed it: an id, or ``last``. Raises ``Failed``."""
+    stream = await chat_stream(client, named)
+    chat_id = stream.removeprefix("chat/")
+    try:
+        await client.chat(chat_id)
+    except ApiError as refused:
+        if refused.code != "chat_not_found":
+            raise
+        raise Failed(f"You have no chat {named!r}.\nYour chats:  steno chats") from None
+    return chat_id
 
 
 async def chat_stream(client: Client, named: str) -> str:

@@ -11,7 +11,7 @@ import rich_click as click
 from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
-from api.cli.server import data_option, settings_with
+from api.cli.server import data_option, require_data, settings_with
 
 
 @contextmanager
@@ -21,7 +21,9 @@ def database(data: Path | None) -> Iterator[str]:
     from api.process.logging import configure
 
     configure("warning", "console")
-    with serve.database(settings_with({"data": data})) as (dsn, _):
+    settings = settings_with({"data": data})
+    require_data(settings)
+    with serve.database(settings) as (dsn, _):
         yield dsn
 
 

@@ -20,6 +20,17 @@ def settings_with(given: Mapping[str, object]) -> Settings:
         raise Failed(f"The settings cannot be used:\n{error}\nWhat there is: docs/configuration.md") from None
 
 
+def require_data(settings: Settings) -> None:
+    """For what makes sense only where there is a database already: it never makes one. Raises ``Failed`` that names the folder."""
+    from adapters.embedded.server import has_cluster  # only here: most commands touch no database
+
+    if settings.database_url is None and not has_cluster(settings.data):
+        raise Failed(
+            f"There is no database in {settings.data.absolute()}.\n"
+            "Name the data folder of the server:  --data FOLDER  (or STENO_DATA; DATABASE_URL for a Postgres of your own)"
+        )
+
+
 data_option = click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="The data folder (STENO_DATA).")
 
 
@@ -71,6 +82,7 @@ def new(data: Path | None) -> None:
     Cursors from before it are then refused, and clients read a snapshot, instead of missing events in silence.
     """
     settings = settings_with({"data": data})
+    require_data(settings)
     from api.process.serve import new_epoch  # only here and above: no other command touches a database
 
     click.echo(f"The epoch is now {new_epoch(settings)}.")

@@ -134,7 +134,10 @@ class Http:
                 raise ServerUnreachable(self.base_url, reason_of(error)) from error
             else:
                 if answer.is_success:
-                    return msgspec.json.decode(answer.content) if answer.content else None
+                    try:
+                        return msgspec.json.decode(answer.content) if answer.content else None
+                    except msgspec.DecodeError:
+                        raise ApiError(answer.status_code, "", f"what answers at {self.base_url} is no Stenograph server") from None
                 refusal = error_of(answer.status_code, answer.content)
                 # A chat that is not ours is a 401 too: only a refused token is worth another one.
                 stale = answer.status_code == 401 and signed and refusal.code in ("", "not_authenticated") and self.credentials.renewable

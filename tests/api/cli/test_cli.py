@@ -188,6 +188,54 @@ async def test_a_model_that_is_not_there_leaves_no_chat_behind(shell: Shell) -> 
     assert (await shell.run("chats")).out == ""
 
 
+async def test_the_model_of_one_question_holds_for_that_one_alone(shell: Shell) -> None:
+    await shell.sign_in()
+    await shell.answer("Hello")
+    assert (await shell.run("chat", "--chat", "last", "Again")).code == 0
+    models = [event["data"]["model"] for event in await shell.exported() if event["type"] == "message_start"]
+    assert models == ["demo:30", "demo"]
+
+
+@pytest.mark.parametrize(("words", "said"), [(("--chat", "nobody's", "Hello"), 'no chat "nobody\'s"'), (("  ",), "the question is empty")])
+async def test_what_cannot_be_asked(shell: Shell, words: tuple[str, ...], said: str) -> None:
+    await shell.sign_in()
+    done = await shell.run("chat", *words)
+    assert (done.code in (1, 2), said in done.err) == (True, True), done.err
+    assert (await shell.run("chats")).out == ""
+
+
+async def test_one_who_is_not_signed_in_is_told_so_and_not_asked(shell: Shell) -> None:
+    master, slave = pty.openpty()
+    process = await shell.start("whoami", "--url", shell.url, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    await Terminal(master).until("steno login")
+    assert await process.wait() == 1
+    os.close(master)
+
+
+async def test_localhost_is_the_same_server_by_its_number(shell: Shell) -> None:
+    await shell.sign_in()
+    assert (await shell.run("whoami", at=shell.url.replace("127.0.0.1", "localhost"))).code == 0
+
+
+async def test_a_server_that_is_no_stenograph(shell: Shell) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        done = await shell.run("chats", at=f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}")
+    assert (done.code, "is no Stenograph server" in done.err, "Traceback" in done.err) == (1, True, False), done.err
+
+
+@pytest.mark.parametrize("words", [("import", "-"), ("export", "--all"), ("verify",), ("projections", "list"), ("epoch", "new")])
+async def test_a_command_that_needs_data_makes_none(shell: Shell, tmp_path: Path, words: tuple[str, ...]) -> None:
+    folder = tmp_path / "nothing"
+    done = await shell.run(*words, "--data", str(folder), at="", stdin="[]")
+    assert (done.code != 0, str(folder) in done.err, folder.exists()) == (True, True, False), done.err
+
+
 async def test_an_answer_that_fails(shell: Shell) -> None:
     await shell.sign_in()
     done = await shell.run("chat", "--model", "demo:fail", "Hello")
@@ -341,6 +389,33 @@ class Terminal:
                 self.shown += (await asyncio.to_thread(os.read, self._descriptor, 65536)).decode(errors="replace")
         before, self.shown = self.shown[: found.end()], self.shown[found.end() :]
         return before
+
+
+async def test_what_is_typed_is_checked_at_once_and_a_paste_is_one_question(shell: Shell) -> None:
+    master, slave = pty.openpty()
+    process = await shell.start(
+        "chat", "--model", "demo:3", "--url", shell.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    terminal = Terminal(master)
+    await terminal.until("E-mail: ")
+    terminal.type("ann at example\n")
+    await terminal.until("is no e-mail address")
+    await terminal.until("E-mail: ")
+    terminal.type(f"{EMAIL}\n")
+    for asked, answer in (("Your name", "Ann"), ("Password: ", PASSWORD), ("Once more: ", PASSWORD)):
+        await terminal.until(asked)
+        terminal.type(f"{answer}\n")
+    await terminal.until("/help")
+    await terminal.until("> ")
+    terminal.type("One\nTwo\n\nThree\n")
+    await terminal.until(r"> \S*$")
+    process.send_signal(signal.SIGINT)
+    await terminal.until(r"steno chat --chat [0-9a-f-]{36}")
+    async with asyncio.timeout(WAIT_S):
+        assert await process.wait() == 130
+    os.close(master)
+    assert [event["data"]["content"] for event in await shell.exported() if event["type"] == "message_added"] == ["One\nTwo\n\nThree"]
 
 
 async def test_a_conversation_at_a_terminal(shell: Shell) -> None:
