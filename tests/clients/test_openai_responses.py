@@ -472,3 +472,32 @@ async def test_an_input_that_no_event_can_hold_is_stored_beside_the_log(client: 
     assert (await client.responses.retrieve(second.id)).instructions == long
     assert len((await client.responses.input_items.list(second.id)).data) == 2
     assert second.usage is not None and second.usage.input_tokens > 3 * 80_000
+
+
+async def test_the_clients_own_stream_takes_up_a_response_by_its_id(client: openai.AsyncOpenAI) -> None:
+    begun = await client.responses.create(model="demo:20", input="Tell me", background=True)
+    async with client.responses.stream(response_id=begun.id, starting_after=4) as stream:
+        numbers = [one.sequence_number async for one in stream]
+        final = await stream.get_final_response()
+    assert numbers == list(range(5, 5 + len(numbers)))
+    assert len(final.output_text.split()) == 20
+
+
+async def test_every_refusal_of_a_response_has_openais_shape(server: Running) -> None:
+    user = await server.sign_up()
+    made = (await user.post("/v1/responses", {"model": "demo:3", "input": "Hello"})).json()["id"]
+    async with server.client() as stranger:
+        refused = {
+            "no key": (await stranger.get(f"/v1/responses/{made}"), 401),
+            "no such response": (await user.get("/v1/responses/resp_1"), 404),
+            "no number": (await user.get(f"/v1/responses/{made}", stream=True, starting_after="x"), 400),
+            "below any number": (await user.get(f"/v1/responses/{made}", stream=True, starting_after=-5), 400),
+            "no order": (await user.get(f"/v1/responses/{made}/input_items", order="random"), 400),
+            "no item": (await user.get(f"/v1/responses/{made}/input_items", after="msg_1"), 400),
+            "no such route": (await user.post(f"/v1/responses/{made}/compact", {}), 404),
+            "no object": (await user.post("/v1/responses", ["x"]), 400),
+            "no method": (await user.http.put(f"/v1/responses/{made}"), 405),
+        }
+    for what, (answer, status) in refused.items():
+        assert answer.status_code == status, what
+        assert answer.json()["error"].keys() == {"message", "type", "param", "code"}, what
