@@ -222,6 +222,28 @@ async def test_a_tools_result_continues_the_conversation_by_previous_response_id
         assert first.conversation is not None and second.conversation == third.conversation == first.conversation
 
 
+async def test_an_answer_that_is_being_written_is_not_continued(client: openai.AsyncOpenAI) -> None:
+    running = await client.responses.create(model="demo:1000", input="Tell me", background=True)
+    assert running.conversation is not None
+    further: list[dict[str, Any]] = [{"previous_response_id": running.id}, {"conversation": running.conversation.id}]
+    for more in further:
+        with pytest.raises(openai.ConflictError) as raised:
+            await client.responses.create(model="demo:3", input="And?", **more)
+        assert raised.value.code == "generation_open"
+    await client.responses.cancel(running.id)
+    for more in further:
+        assert (await client.responses.create(model="demo:3", input="And?", **more)).status == "completed"
+
+
+async def test_a_request_that_is_repeated_with_its_key_gets_the_same_response(client: openai.AsyncOpenAI) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = await client.responses.create(model="demo:10", input="Tell me", background=True, extra_headers=key)
+    again = await client.responses.create(model="demo:10", input="Tell me", background=True, extra_headers=key)
+    assert again.id == first.id
+    with pytest.raises(openai.UnprocessableEntityError):
+        await client.responses.create(model="demo:10", input="Something else", background=True, extra_headers=key)
+
+
 async def test_a_conversation_is_a_chat(client: openai.AsyncOpenAI, server: Running) -> None:
     first = await client.responses.create(model="demo:3", input="One")
     assert first.conversation is not None

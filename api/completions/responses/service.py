@@ -23,7 +23,7 @@ from commands.ports import Blobs, EventLog
 from commands.references import resolve, resolve_blobs
 from domain.chat.commands import DeleteMessage
 from domain.codec import decode_event
-from domain.errors import MessageNotFound, ResponseNotFound
+from domain.errors import GenerationOpen, MessageNotFound, ResponseNotFound
 from domain.event import StoredEvent
 from domain.generation import MessageStarted
 from domain.stream import chat_stream
@@ -71,7 +71,10 @@ class Responses:
         self._live = live
 
     async def begin(self, data: Mapping[str, Any], caller: Caller) -> FoundResponse:
-        """Ask what ``data`` asks. Raises ``BadRequest``, ``ResponseNotFound``, and what ``Completions.begin`` raises."""
+        """Ask what ``data`` asks.
+
+        Raises ``BadRequest``, ``ResponseNotFound``, ``GenerationOpen``, and what ``Completions.begin`` raises. Nothing was written then.
+        """
         require_body(data)
         items = items_of(data.get("input") or [])
         asked = messages_of(items)
@@ -185,7 +188,10 @@ class Responses:
         return [listed_item(item, item.get("id") or f"{prefix_of(item)}_{parent_id.hex}_{at}") for at, item in enumerate(items)]
 
     async def _goes_on_from(self, data: Mapping[str, Any], principal: Principal) -> tuple[UUID | None, UUID | None, list[Message]]:
-        """``(chat_id, message_id, messages)``: what the new question stands below, and what was said until there."""
+        """``(chat_id, message_id, messages)``: what the new question stands below, and what was said until there.
+
+        Raises ``ResponseNotFound``, and ``GenerationOpen`` while that is being written: half an answer would be taken for a whole one.
+        """
         if given := data.get("previous_response_id"):
             found = await self.find(principal, given, to_write=True, param="previous_response_id")
             chat_id, leaf_id = found.chat_id, found.message_id
@@ -202,6 +208,8 @@ class Responses:
             view, ids = await self._chat_queries.branch(chat_id, leaf=leaf_id, limit=CONTEXT_MESSAGES_MAX)
         except MessageNotFound:
             raise ResponseNotFound(given, param="previous_response_id") from None
+        if ids and ids[-1] in view.open:
+            raise GenerationOpen(UUID(ids[-1]))
         await resolve_blobs(self._blobs, chat_id, view)
         messages = [message for one in ids for message in messages_of_view(view.messages[one])]
         return chat_id, leaf_id or (UUID(ids[-1]) if ids else None), messages
