@@ -33,6 +33,23 @@ STOP_REASONS: Final[Mapping[str, str]] = {
 LOST: Final = Failure("interrupted", "the server that answered was lost; what it said is kept")
 
 
+class BlockForm(msgspec.Struct, frozen=True):
+    """How a block is named."""
+
+    key: str  # what it says, whole
+    delta_type: str
+    delta_key: str
+    start: Mapping[str, Any]
+
+
+# By the type of the block. Of another type nothing is shown.
+FORMS: Final[Mapping[str, BlockForm]] = {
+    "text": BlockForm("text", "text_delta", "text", {"type": "text", "text": ""}),
+    "reasoning": BlockForm("thinking", "thinking_delta", "thinking", {"type": "thinking", "thinking": "", "signature": ""}),
+    "tool_call": BlockForm("input", "input_json_delta", "partial_json", {"type": "tool_use", "input": {}}),
+}
+
+
 class ContentBlock:
     """One block of the answer. ``index`` is its place among those that are shown, once it has begun."""
 
@@ -53,32 +70,17 @@ class ContentBlock:
 
     def start(self) -> dict[str, Any]:
         """As it begins, without what it says."""
-        match self.opened.type:
-            case "text":
-                return {"type": "text", "text": ""}
-            case "reasoning":
-                return {"type": "thinking", "thinking": "", "signature": ""}
-            case "tool_call":
-                return {"type": "tool_use", "id": self.opened.id or "", "name": self.opened.name or "", "input": {}}
+        of_call = {"id": self.opened.id or "", "name": self.opened.name or ""} if self.opened.type == "tool_call" else {}
+        return {**FORMS[self.opened.type].start, **of_call}
 
     def delta(self, text: str) -> dict[str, Any]:
-        match self.opened.type:
-            case "text":
-                return {"type": "text_delta", "text": text}
-            case "reasoning":
-                return {"type": "thinking_delta", "thinking": text}
-            case "tool_call":
-                return {"type": "input_json_delta", "partial_json": text}
+        form = FORMS[self.opened.type]
+        return {"type": form.delta_type, form.delta_key: text}
 
     def to_json(self) -> dict[str, Any]:
         """Whole. A call whose arguments are no JSON object, such as one that was cut, has them as text: ``{"arguments": …}``."""
-        match self.opened.type:
-            case "text":
-                return {**self.start(), "text": self.text}
-            case "reasoning":
-                return {**self.start(), "thinking": self.text}
-            case "tool_call":
-                return {**self.start(), "input": input_of(self.text)}
+        form = FORMS[self.opened.type]
+        return {**self.start(), form.key: input_of(self.text) if self.opened.type == "tool_call" else self.text}
 
 
 class MessageFrames:
@@ -111,7 +113,7 @@ class MessageFrames:
             case BlockOpened() as opened:
                 block = ContentBlock(opened)
                 self._blocks.append(block)
-                if opened.type != "reasoning" or self._with_thinking:
+                if opened.type in FORMS and (opened.type != "reasoning" or self._with_thinking):
                     self._shown.append(block)
                 return self._advance()
             case MessageDelta(index=index, text=text):

@@ -17,7 +17,6 @@ from domain.event import StoredEvent
 from domain.generation import (
     REFUSAL,
     BlockOpened,
-    BlockType,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -67,33 +66,40 @@ class PartForm(msgspec.Struct, frozen=True):
     event_more: Mapping[str, Any] = {}
 
 
+class ItemForm(msgspec.Struct, frozen=True):
+    """How a block is named. ``part`` None: a function call, whose text is its arguments."""
+
+    prefix: str  # of its id
+    own: Mapping[str, Any]
+    part: PartForm | None = None
+
+
+MESSAGE: Final[Mapping[str, Any]] = {"type": "message", "role": "assistant"}
 TEXT: Final = PartForm("output_text", "text", "response.output_text", {"annotations": [], "logprobs": []}, {"logprobs": []})
-REFUSED: Final = PartForm("refusal", "refusal", "response.refusal")
-REASONING: Final = PartForm("reasoning_text", "text", "response.reasoning_text")
+REFUSED: Final = ItemForm("msg", MESSAGE, PartForm("refusal", "refusal", "response.refusal"))
+# By the type of the block. Of another type nothing is shown.
+ITEM_FORMS: Final[Mapping[str, ItemForm]] = {
+    "text": ItemForm("msg", MESSAGE, TEXT),
+    "reasoning": ItemForm("rs", {"type": "reasoning", "summary": []}, PartForm("reasoning_text", "text", "response.reasoning_text")),
+    "tool_call": ItemForm("fc", {"type": "function_call"}),
+}
 
 
-ID_PREFIXES: Final[Mapping[BlockType, str]] = {"text": "msg", "reasoning": "rs", "tool_call": "fc"}
+def form_of(block: BlockOpened) -> ItemForm | None:
+    return REFUSED if block.type == "text" and block.name == REFUSAL else ITEM_FORMS.get(block.type)
 
 
 class OutputItem:
-    """One block of the answer."""
+    """One block of the answer. ``index`` counts the items of the response."""
 
-    def __init__(self, message_id: UUID, block: BlockOpened) -> None:
-        self.index = block.index
+    def __init__(self, message_id: UUID, index: int, block: BlockOpened, form: ItemForm) -> None:
+        self.index = index
         self.status = "in_progress"
         self.pieces: list[str] = []
-        self.form: PartForm | None = None  # of a function call
-        self._own: dict[str, Any]
-        match block.type:
-            case "text":
-                self.form = REFUSED if block.name == REFUSAL else TEXT
-                self._own = {"type": "message", "role": "assistant"}
-            case "reasoning":
-                self.form = REASONING
-                self._own = {"type": "reasoning", "summary": []}
-            case "tool_call":
-                self._own = {"type": "function_call", "call_id": block.id or "", "name": block.name or ""}
-        self.id = f"{ID_PREFIXES[block.type]}_{message_id.hex}_{block.index}"
+        self.form = form.part
+        self.name = block.name or ""
+        self.id = f"{form.prefix}_{message_id.hex}_{index}"
+        self._own = dict(form.own) if form.part is not None else {**form.own, "call_id": block.id or "", "name": self.name}
 
     @property
     def is_open(self) -> bool:
@@ -124,6 +130,7 @@ class ResponseEvents:
         self._said_again = said_again
         self._number = 0
         self._items: list[OutputItem] = []
+        self._item_of: dict[int, OutputItem] = {}  # by the number of the block
         self._state: dict[str, Any] = {
             "id": response_id(chat_id, message_id),
             "object": "response",
@@ -155,9 +162,13 @@ class ResponseEvents:
                 # Text goes on in the newest block alone, calls may go on side by side until the answer ends.
                 ended = [item for item in self._items if item.is_open and item.form is not None]
                 closed = [event for item in ended for event in self._close(item, "completed")]
-                return closed + self._open(OutputItem(self._message_id, block))
+                form = form_of(block)
+                if form is None:
+                    return closed
+                item = self._item_of[block.index] = OutputItem(self._message_id, len(self._items), block, form)
+                return closed + self._open(item)
             case MessageDelta(index=index, text=text):
-                return [self._say(self._items[index], text)]
+                return [self._say(self._item_of[index], text)] if index in self._item_of else []
             case MessageEnded() as end:
                 self._state["usage"] = usage_of(end.usage) if end.usage is not None else None
                 reason = INCOMPLETE.get(end.finish_reason)
@@ -196,7 +207,7 @@ class ResponseEvents:
     def _close(self, item: OutputItem, status: str) -> list[Event]:
         item.status = status
         if item.form is None:
-            of_call = {"item_id": item.id, "output_index": item.index, "name": item.to_json()["name"], "arguments": item.text}
+            of_call = {"item_id": item.id, "output_index": item.index, "name": item.name, "arguments": item.text}
             events = [self._event("response.function_call_arguments.done", **of_call)]
         else:
             done = {**place(item), item.form.key: item.text, **item.form.event_more}

@@ -11,7 +11,6 @@ from api.completions.responses.events import ResponseEvents
 from api.completions.responses.ids import CONVERSATION, ids_of_response
 from api.completions.responses.items import Message, add_call, items_of, items_of_message, listed_item, messages_of, shown_text
 from api.completions.responses.request import params_of, require_body, said_again
-from api.completions.turn import CONTEXT_MESSAGES_MAX
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.tailing import tail_stream
@@ -34,6 +33,7 @@ from projections.ports import ChatQueries
 INPUT: Final = "response_input"
 REQUEST: Final = "response"
 READ_EVENTS: Final = 1000
+CONTEXT_MESSAGES_MAX: Final = 100_000  # the provider limits what its model accepts
 
 
 class FoundResponse(msgspec.Struct, frozen=True):
