@@ -73,9 +73,13 @@ from api.compatibility.instance import InstanceController
 from api.compatibility.model_tasks import ModelTasksController
 from api.compatibility.pictures import PicturesController
 from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
+from api.completions.anthropic.routes import MessagesController
 from api.completions.completions import CompletionsController
+from api.completions.forwarding import ForwardingController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
+from api.completions.responses.routes import ResponsesController
+from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.formats.event_json import encode_event
@@ -158,6 +162,9 @@ SIGNED_IN: Sequence[type[Controller]] = (
     TasksController,
     ModelsController,
     OpenAIController,
+    ForwardingController,
+    ResponsesController,
+    MessagesController,
     OpenAIAliasController,
     CompletionsAliasController,
     ModelTasksController,
@@ -444,6 +451,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
+        "responses": Responses(system.completions, chats, system.runs, chat_queries, blobs, log, system.hub, system.live),
         "runs": system.runs,
         "settings": system.settings,
         "sessions": Sessions(system.accounts, stores.credentials),

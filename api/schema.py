@@ -11,8 +11,8 @@ from litestar.routes import HTTPRoute
 
 from api.compatibility.instance import VERSION
 from api.process.docs_page import PATH, DocsPage
-from api.request import openai_errors
-from api.request.authentication import COOKIE, PUBLIC
+from api.request import anthropic_errors, openai_errors
+from api.request.authentication import COOKIE, KEY_HEADER, PUBLIC
 
 METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 TEXT: Final = {"type": "string"}
@@ -33,14 +33,23 @@ OPENAI_ERROR: Final = {
     },
     "required": ["error"],
 }
+ANTHROPIC_ERROR: Final = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "error"},
+        "error": {"type": "object", "properties": {"type": TEXT, "message": TEXT}, "required": ["type", "message"]},
+    },
+    "required": ["type", "error"],
+}
 SECURITY: Final = {
     "token": {"type": "http", "scheme": "bearer", "description": "A session token, or an API key (`sk-…`)."},
+    "key": {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "The same, as Anthropic's clients send it."},
     "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "The session of a browser, from this server's own pages."},
 }
 DESCRIPTION: Final = (
     "An event-sourced chat backend. Every response to a command carries the `version` of its stream, to subscribe from, and a `position` "
     "of the log, which lists take as `at_least`. Errors are problems (RFC 9457) with a stable `code`; below `/v1` and `/openai` they have "
-    "OpenAI's shape."
+    "OpenAI's shape, below `/v1/messages` Anthropic's."
 )
 # What Litestar cannot see: routes that answer in other media types than JSON, and bodies whose unknown keys count.
 EVENT_STREAM: Final = "text/event-stream"
@@ -53,6 +62,10 @@ ALSO_SENT: Final[Mapping[str, Sequence[str]]] = {
     "/api/v1/streams/{kind}/{stream_id}/events": (EVENT_STREAM,),
     "/api/v1/users/{user_id}/profile/image": PICTURES,
     "/metrics": ("text/plain",),
+    "/v1/completions": (EVENT_STREAM,),
+    "/v1/messages": (EVENT_STREAM,),
+    "/v1/responses": (EVENT_STREAM,),
+    "/v1/responses/{response_id}": (EVENT_STREAM,),
 }
 COMPLETIONS: Final = ("/api/chat/completions", "/api/v1/chat/completions", "/v1/chat/completions", "/openai/chat/completions")
 MESSAGE: Final = {
@@ -89,6 +102,7 @@ def refusal(description: str, media_type: str, schema: str) -> dict[str, Any]:
 
 REFUSALS: Final = {
     "Refused": refusal("Refused, or not possible now: `code` says why.", "application/problem+json", "Problem"),
+    "RefusedByAnthropic": refusal("Refused, or not possible now, in Anthropic's shape.", "application/json", "AnthropicError"),
     "RefusedByOpenAI": refusal("Refused, or not possible now, in OpenAI's shape.", "application/json", "OpenAIError"),
 }
 
@@ -107,7 +121,7 @@ class Description(OpenAPI):
             for method in METHODS & item.keys():
                 complete(item[method], path, is_public=(method, path) in self.public)
         components = schema.setdefault("components", {})
-        components.setdefault("schemas", {}).update({"Problem": PROBLEM, "OpenAIError": OPENAI_ERROR})
+        components.setdefault("schemas", {}).update({"Problem": PROBLEM, "OpenAIError": OPENAI_ERROR, "AnthropicError": ANTHROPIC_ERROR})
         components.update({"responses": REFUSALS, "securitySchemes": SECURITY})
         schema["security"] = [{name: []} for name in SECURITY]
         return schema
@@ -115,7 +129,7 @@ class Description(OpenAPI):
 
 def complete(operation: dict[str, Any], path: str, *, is_public: bool) -> None:
     """Name the refusals of a route, and whether it needs a sign-in."""
-    name = "RefusedByOpenAI" if path.startswith(openai_errors.PATHS) else "Refused"
+    name = refusal_of(path)
     named: dict[str, Any] = {status: operation["responses"][status] for status in operation["responses"] if status < "400"}
     refused = {"$ref": f"#/components/responses/{name}"}
     has_input = operation.get("parameters") or operation.get("requestBody")
@@ -129,6 +143,13 @@ def complete(operation: dict[str, Any], path: str, *, is_public: bool) -> None:
         sent[EVENT_STREAM] = {"schema": TEXT}
     for media_type in ALSO_SENT.get(path, ()):
         sent[media_type] = {"schema": TEXT}
+
+
+def refusal_of(path: str) -> str:
+    """The name of the refusals of a route, in the shape of its dialect."""
+    if anthropic_errors.is_spoken(path, {}):
+        return "RefusedByAnthropic"
+    return "RefusedByOpenAI" if path.startswith(openai_errors.PATHS) else "Refused"
 
 
 def with_any_of(schema: Any) -> Any:

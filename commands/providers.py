@@ -5,7 +5,7 @@ arrived together, and a provider that is faster than the log is slowed by its ow
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -117,5 +117,17 @@ class Provider(Protocol):
 
         Closing the generator aborts the request to the provider, also after ``Finish``. Reading on to the generator's end instead
         allows the connection to be reused.
+        """
+        ...
+
+
+@runtime_checkable
+class Forwarder(Protocol):
+    """A provider that also answers requests which are no turns of a chat, in OpenAI's own form."""
+
+    def forward(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """The body of the provider's answer to a POST of ``body`` to ``path`` (``/embeddings``, ``/completions``), as it comes.
+
+        Raises ``ProviderFailed``, before the first bytes where the provider refuses.
         """
         ...

@@ -4,7 +4,7 @@
     ├── Refusal                      the answer is no; asking again the same way gives the same no
     │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge, BodyTooLarge
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, ScopeMissing, AccountInactive, TooManyAttempts
-    │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, UserNotFound, TaskNotFound
+    │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
     │   ├── ApiKeyNotFound, SessionNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen
@@ -209,6 +209,16 @@ class ModelNotFound(Refusal):
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(f"Model not found: {model[:200]}")
+
+
+class ResponseNotFound(Refusal):
+    """No such response or conversation, or not for this user. ``param`` names the parameter that asks for it, if one does."""
+
+    code = "response_not_found"
+
+    def __init__(self, given: str, *, param: str | None = None) -> None:
+        self.given, self.param = given, param
+        super().__init__(f"no response or conversation {given[:100]!r} that you may use")
 
 
 class UserNotFound(Refusal):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -136,6 +136,13 @@ class Endpoint:
             yield response
         finally:
             await response.aclose()
+
+    async def forwarded(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """The body of the answer to a POST, as it comes. Closing the generator ends the request."""
+        async with self.posted(path, body) as response:
+            reads = Reads(self, response)
+            while data := await reads.next():
+                yield data
 
     async def fetched(self, path: str) -> bytes:
         """The body of a GET, bounded in size and, as a whole, in time."""

@@ -57,6 +57,10 @@ class OllamaProvider:
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(self._endpoint, "/api/chat", request_of(ask), OllamaReader())
 
+    def forward(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """By Ollama's own OpenAI API."""
+        return self._endpoint.forwarded(f"/v1{path}", body)
+
 
 def request_of(ask: ProviderRequest) -> dict[str, Any]:
     """The body for ``/api/chat``."""

@@ -63,6 +63,9 @@ class OpenAIProvider:
         self._takes_usage = False
         return _body(ask, include_usage=False)
 
+    def forward(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        return self._endpoint.forwarded(path, body)
+
 
 def _refuses_usage(failure: ProviderFailed) -> bool:
     """Whether a server has refused the request for the key that asks for usage. It has said nothing yet then."""

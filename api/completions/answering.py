@@ -1,35 +1,68 @@
-"""A turn's answer to the one who asked over HTTP, in OpenAI's form: streamed, or whole once it has ended. Both read the log."""
+"""A turn's answer to the one who asked over HTTP: streamed, or whole once it has ended. Both read the log."""
 
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from litestar import Request, Response
 from litestar.response import Stream as StreamResponse
 
 from adapters.delivery.hub import Batch
-from api.completions.chunks import Frames, completion_of
+from api.completions.chunks import Failure, Frames, completion_of
 from api.request.errors import headers_of_provider, problem, status_of_provider
 from api.streams.sse import PING, SSE_HEADERS
 from commands.generation.completion import StartedTurn
+from domain.event import StoredEvent
 
 DONE: Final = b"data: [DONE]\n\n"
+
+
+class AnswerFrames(Protocol):
+    """A dialect's form of an answer: feed it the chat's events in order, and it gives frames."""
+
+    @property
+    def has_content(self) -> bool:
+        """Whether any model has said something yet."""
+        ...
+
+    @property
+    def over(self) -> bool: ...
+
+    @property
+    def failure(self) -> Failure | None: ...
+
+    def of(self, stored: StoredEvent) -> bytes: ...
 
 
 async def answer(
     request: Request[Any, Any, Any], started: StartedTurn, data: Mapping[str, Any], events: AsyncGenerator[Batch, None], epoch: UUID
 ) -> Response[Any]:
-    """The answer of every model that was asked. ``events`` are those of the chat from ``started.version`` on; they are closed here.
+    """The answer of every model that was asked, in OpenAI's form. See ``answer_with``."""
+    include_usage = bool((data.get("stream_options") or {}).get("include_usage"))
+    frames = Frames(epoch, started.message_ids, include_usage=include_usage)
+    stream = bool(data.get("stream"))
+    return await answer_with(request, started, frames, lambda: completion_of(frames, started.chat_id), events, stream=stream, end=DONE)
+
+
+async def answer_with(
+    request: Request[Any, Any, Any],
+    started: StartedTurn,
+    frames: AnswerFrames,
+    whole: Callable[[], Mapping[str, Any]],
+    events: AsyncGenerator[Batch, None],
+    *,
+    stream: bool,
+    end: bytes = b"",
+) -> Response[Any]:
+    """The answer as ``frames``, or ``whole`` once it has ended. ``events``: the chat's from ``started.version`` on; they are closed here.
 
     The status waits for the first thing that a model says, or ``PING_S``: where the provider refuses instead, the refusal is the answer.
     """
-    include_usage = bool((data.get("stream_options") or {}).get("include_usage"))
-    frames = Frames(epoch, started.message_ids, include_usage=include_usage)
     frames_to_come = chunks(frames, events)
-    if not data.get("stream"):
+    if not stream:
         async for _ in frames_to_come:
             pass
-        return refusal(request, frames) if frames.failure is not None else Response(completion_of(frames, started.chat_id))
+        return refused(request, frames.failure) if frames.failure is not None else Response(whole())
     first = b""
     async for chunk in frames_to_come:
         first += chunk
@@ -37,21 +70,19 @@ async def answer(
             break
     if frames.failure is not None and not frames.has_content:
         await frames_to_come.aclose()
-        return refusal(request, frames)
-    return StreamResponse(
-        streamed(first, frames_to_come), media_type="text/event-stream", headers={**SSE_HEADERS, "x-chat-id": str(started.chat_id)}
-    )
+        return refused(request, frames.failure)
+    headers = {**SSE_HEADERS, "x-chat-id": str(started.chat_id)}
+    return StreamResponse(streamed(first, frames_to_come, end=end), media_type="text/event-stream", headers=headers)
 
 
-def refusal(request: Request[Any, Any, Any], frames: Frames) -> Response[Any]:
-    failure = frames.failure
-    assert failure is not None
+def refused(request: Request[Any, Any, Any], failure: Failure) -> Response[Any]:
+    """A provider's refusal as the answer, in the shape of the request's dialect."""
     said = failure.provider
     more = {"provider": said} if said else {}
     return problem(request, status_of_provider(said), failure.code, failure.detail, more, headers_of_provider(said))
 
 
-async def chunks(frames: Frames, events: AsyncGenerator[Batch, None]) -> AsyncGenerator[bytes, None]:
+async def chunks(frames: AnswerFrames, events: AsyncGenerator[Batch, None]) -> AsyncGenerator[bytes, None]:
     """The frames of each batch of events, and ``PING`` where nothing happens. Ends when all answers are over."""
     try:
         async for batch in events:
@@ -64,11 +95,11 @@ async def chunks(frames: Frames, events: AsyncGenerator[Batch, None]) -> AsyncGe
         await events.aclose()
 
 
-async def streamed(first: bytes, frames_to_come: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def streamed(first: bytes, frames_to_come: AsyncGenerator[bytes, None], *, end: bytes = DONE) -> AsyncGenerator[bytes, None]:
     try:
         yield first
         async for chunk in frames_to_come:
             yield chunk
     finally:
         await frames_to_come.aclose()
-    yield DONE
+    yield end

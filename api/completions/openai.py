@@ -10,7 +10,9 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, SkipValidation
 
+from api.completions.anthropic.models import anthropic_list, anthropic_listed
 from api.completions.turns import Turns
+from api.request.anthropic_errors import VERSION_HEADER
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.accounts import Principal
@@ -33,19 +35,31 @@ class OpenAIController(Controller):
     tags = ("openai",)
 
     @get("/models")
-    async def models(self, principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]) -> dict[str, Any]:
-        """As OpenAI lists them."""
-        return {"object": "list", "data": [listed(model) for model in await models.models()]}
+    async def models(
+        self,
+        request: Request[Any, Any, Any],
+        principal: NamedDependency[Principal],
+        models: NamedDependency[SkipValidation[Models]],
+    ) -> dict[str, Any]:
+        """As OpenAI lists them; as Anthropic does for a client that sends ``anthropic-version``."""
+        known = await models.models()
+        if VERSION_HEADER in request.headers:
+            return anthropic_list(known)
+        return {"object": "list", "data": [listed(model) for model in known]}
 
     @get("/models/{model_id:path}")
     async def model(
-        self, model_id: FromPath[str], principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]
+        self,
+        model_id: FromPath[str],
+        request: Request[Any, Any, Any],
+        principal: NamedDependency[Principal],
+        models: NamedDependency[SkipValidation[Models]],
     ) -> Mapping[str, Any]:
-        """One model. Its id may hold ``/`` and ``:``."""
+        """One model, in the same form. Its id may hold ``/`` and ``:``."""
         wanted = model_id.removeprefix("/")
         for model in await models.models():
             if model.id == wanted:
-                return listed(model)
+                return anthropic_listed(model) if VERSION_HEADER in request.headers else listed(model)
         raise ModelNotFound(wanted)
 
     @post("/chat/completions", status_code=200, request_max_body_size=CONTENT_BYTES)

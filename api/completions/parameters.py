@@ -57,9 +57,9 @@ CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
 }
 
 
-def require_parameters(data: Mapping[str, Any]) -> None:
+def require_parameters(data: Mapping[str, Any], checks: Mapping[str, tuple[Check, str]] = CHECKS) -> None:
     """Raises ``BadRequest`` that names the first parameter whose value does not fit."""
-    for name, (fits, expected) in CHECKS.items():
+    for name, (fits, expected) in checks.items():
         value = data.get(name)
         if value is not None and not fits(value):
             raise BadRequest(f"expected {name} as {expected}, received {shortened(value)}", param=name)

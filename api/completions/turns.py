@@ -1,13 +1,13 @@
 """Turns as every dialect of completions begins and answers them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from litestar import Request, Response
 
-from adapters.delivery.hub import Hub
-from api.completions.answering import answer
+from adapters.delivery.hub import Batch, Hub
+from api.completions.answering import AnswerFrames, answer, answer_with
 from api.completions.turn import turn_of
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
@@ -42,6 +42,21 @@ class Turns:
 
     async def answer(self, request: Request[Any, Any, Any], caller: Caller, started: StartedTurn, data: Mapping[str, Any]) -> Response[Any]:
         """The answers of ``started`` in OpenAI's form, read from the log: as SSE with ``stream``, otherwise once they have ended."""
+        return await answer(request, started, data, self._events(caller, started), self._epoch)
+
+    async def answer_with(
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        started: StartedTurn,
+        frames: AnswerFrames,
+        whole: Callable[[], Mapping[str, Any]],
+        *,
+        stream: bool,
+    ) -> Response[Any]:
+        """The same in the form of another dialect: ``frames`` as SSE, or ``whole`` once the answer has ended."""
+        return await answer_with(request, started, frames, whole, self._events(caller, started), stream=stream)
+
+    def _events(self, caller: Caller, started: StartedTurn) -> AsyncGenerator[Batch, None]:
         stream = chat_stream(started.chat_id)
-        events = tail_stream(self._hub, self._log, self._live, caller.principal, stream, started.version, idle_s=PING_S)
-        return await answer(request, started, data, events, self._epoch)
+        return tail_stream(self._hub, self._log, self._live, caller.principal, stream, started.version, idle_s=PING_S)

@@ -1,4 +1,4 @@
-"""Who is calling: a bearer token or API key in the header, else the session cookie.
+"""Who is calling: a bearer token or API key in the header (``authorization``, or Anthropic's ``x-api-key``), else the session cookie.
 
 A browser sends a cookie with requests of any page, so alone it authorises a change only for a request that says it comes from
 our own origin, or from one that the settings name. Connections that are no requests use ``bearer_of``, ``Accounts.authenticate`` or
@@ -21,6 +21,7 @@ from commands.accounts import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
 
 COOKIE: Final = "token"
+KEY_HEADER: Final = "x-api-key"
 PUBLIC: Final = "public"  # the key in a route's ``opt``
 PRINCIPAL: Final = "principal"  # the key in a request's state
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -43,8 +44,8 @@ def same_origin(headers: Mapping[str, str]) -> bool:
 
 def credential_of(request: Request[Any, Any, Any]) -> str | None:
     """Raises ``Forbidden`` for a change that only a cookie authorises, from elsewhere."""
-    credential = bearer_of(request.headers)
-    if credential is not None:
+    credential = bearer_of(request.headers) or request.headers.get(KEY_HEADER, "").strip()
+    if credential:
         return credential
     cookie = request.cookies.get(COOKIE)
     if cookie and request.method not in SAFE_METHODS and not from_own_page(request):

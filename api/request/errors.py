@@ -12,7 +12,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from api.request import openai_errors, security_log
+from api.request import anthropic_errors, openai_errors, security_log
 from api.request.request_id import request_id
 from domain import errors
 
@@ -51,6 +51,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ImportRefused: ErrorStatus(400, 1008),
     errors.BadLine: ErrorStatus(400, 1008),
     errors.ModelNotFound: ErrorStatus(400, 1008),  # as in the reference; 404 below /v1
+    errors.ResponseNotFound: ErrorStatus(404, 1008),
     errors.TooLarge: ErrorStatus(413, 1008),
     errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference
     errors.TaskNotFound: ErrorStatus(404, 1008),
@@ -122,7 +123,7 @@ def members(error: errors.StenographError) -> dict[str, Any]:
             return {"quota": quota, "used": used, "limit": limit}
         case errors.ChatFull(used=used, limit=limit):
             return {"used": used, "limit": limit}
-        case errors.BadRequest(param=str(param)):
+        case errors.BadRequest(param=str(param)) | errors.ResponseNotFound(param=str(param)):
             return {"param": param}
         case errors.ProviderFailed(said=said) if said:
             return {"provider": dict(said)}
@@ -153,6 +154,9 @@ def problem(
 ) -> Response[dict[str, Any]]:
     """The answer that says ``code`` and ``detail``, in the shape that the clients of this route read."""
     security_log.note_code(request.scope, code)
+    if anthropic_errors.is_spoken(request.url.path, request.headers):
+        status = openai_errors.STATUSES.get(code, status)
+        return Response(anthropic_errors.shaped(status, detail, more), status_code=status, headers=headers)
     if request.url.path.startswith(openai_errors.PATHS):
         status = openai_errors.STATUSES.get(code, status)
         return Response(openai_errors.shaped(status, code, detail, more), status_code=status, headers=headers)

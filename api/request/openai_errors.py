@@ -15,7 +15,8 @@ TYPES: Final[Mapping[int, str]] = {
     409: "conflict_error",
     429: "rate_limit_error",
 }
-STATUSES: Final[Mapping[str, int]] = {"model_not_found": 404}  # where OpenAI's status for a code is another than ours
+# Where OpenAI's status for a code is another than ours.
+STATUSES: Final[Mapping[str, int]] = {"model_not_found": 404, "chat_not_found": 404}
 CODES: Final[Mapping[str, str]] = {"not_authenticated": "invalid_api_key"}  # ours → OpenAI's, where it has a name for the same
 
 

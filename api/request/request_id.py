@@ -10,6 +10,7 @@ from uuid import uuid4
 from litestar.types import HTTPResponseStartEvent, Message, Scope
 
 HEADER: Final = b"x-request-id"
+ANTHROPIC_HEADER: Final = b"request-id"  # the same, by the name that Anthropic's clients read
 STATE: Final = "request_id"
 PLAIN: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -28,4 +29,5 @@ async def send_request_id(message: Message, scope: Scope) -> None:
     """Litestar's ``before_send``: puts the id into the head of every answer."""
     if message["type"] == "http.response.start":
         start: HTTPResponseStartEvent = message
-        start["headers"] = [*start["headers"], (HEADER, request_id(scope).encode())]
+        names = (HEADER, ANTHROPIC_HEADER) if scope["path"].startswith("/v1/") else (HEADER,)
+        start["headers"] = [*start["headers"], *((name, request_id(scope).encode()) for name in names)]

@@ -106,6 +106,8 @@ class AnswerBuilder:
             match part:
                 case Reasoning(text):
                     self._say(facts, self._flowing("reasoning", facts), text)
+                case RefusalText(text):
+                    self._say(facts, self._flowing("text", facts, REFUSAL), text)
                 case ToolCall():
                     block = self._tool_calls.get(part.index)
                     if block is None:

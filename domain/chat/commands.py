@@ -107,11 +107,15 @@ class EditMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeleteMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """The message and its direct children go; what stood below those is read as standing below the message's parent."""
+    """The message and its direct children go; what stood below those is read as standing below the message's parent.
+
+    Without ``with_children`` the message alone goes, and its children are read as standing below its parent.
+    """
 
     chat_id: UUID
     by: UUID
     message_id: UUID
+    with_children: bool = True
 
 
 class RateMessage(msgspec.Struct, frozen=True, kw_only=True):

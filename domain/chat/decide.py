@@ -123,8 +123,8 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return add_message(chat, command)
         case EditMessage():
             return edit_message(chat, command)
-        case DeleteMessage(message_id=message_id):
-            return delete_message(chat, message_id)
+        case DeleteMessage(message_id=message_id, with_children=with_children):
+            return delete_message(chat, message_id, with_children=with_children)
         case RateMessage(message_id=message_id, rating=rating, comment=comment):
             existing(chat, message_id)
             if rating not in (-1, 0, 1):
@@ -297,13 +297,13 @@ def timed(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return fields if seconds is given else {**fields, "timestamp": seconds}
 
 
-def delete_message(chat: Chat, message_id: UUID) -> list[ChatEvent]:
+def delete_message(chat: Chat, message_id: UUID, *, with_children: bool) -> list[ChatEvent]:
     node = chat.messages.get(message_id)
     if node is None:
         raise MessageNotFound(message_id)
     if node.deleted:
         return []
-    going = [message_id, *node.children]
+    going = [message_id, *(node.children if with_children else ())]
     chat.messages.require(going)
     for one in going:
         if one in chat.open_generations:

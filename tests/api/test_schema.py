@@ -25,6 +25,7 @@ async def test_every_route_is_described_and_says_how_it_refuses() -> None:
     for method, path, operation in operations(schema):
         assert operation["description"], f"{method} {path}"
         name = "RefusedByOpenAI" if path.startswith(("/v1/", "/openai/")) else "Refused"
+        name = "RefusedByAnthropic" if path.startswith("/v1/messages") else name
         refusals = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
         assert set(map(json.dumps, refusals.values())) == {json.dumps({"$ref": f"#/components/responses/{name}"})}, f"{method} {path}"
         assert "default" in refusals
@@ -32,7 +33,7 @@ async def test_every_route_is_described_and_says_how_it_refuses() -> None:
 
 async def test_a_route_needs_a_sign_in_where_the_server_asks_for_one(server: Running) -> None:
     schema = await description()
-    assert schema["security"] == [{"token": []}, {"cookie": []}]
+    assert schema["security"] == [{"token": []}, {"key": []}, {"cookie": []}]
     assert schema["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
     public = {(method, path) for method, path, operation in operations(schema) if operation.get("security") == []}
     assert {("get", "/health"), ("post", "/api/v1/auths/signin"), ("get", "/api/config")} <= public
@@ -54,6 +55,17 @@ async def test_completions_have_a_typed_body_and_may_be_streamed() -> None:
         body = operation["requestBody"]["content"]["application/json"]["schema"]
         assert (body["properties"]["messages"]["type"], body["additionalProperties"]) == ("array", True)
         assert "text/event-stream" in operation["responses"]["200"]["content"]
+
+
+async def test_what_the_other_dialects_stream_is_named() -> None:
+    schema = await description()
+    for method, path in (
+        ("post", "/v1/responses"),
+        ("get", "/v1/responses/{response_id}"),
+        ("post", "/v1/messages"),
+        ("post", "/v1/completions"),
+    ):
+        assert "text/event-stream" in schema["paths"][path][method]["responses"]["200"]["content"]
 
 
 async def test_the_media_type_that_is_sent_is_the_one_that_is_named(server: Running) -> None:

@@ -532,6 +532,12 @@ def test_what_stood_below_them_stands_below_what_the_message_answered_in_its_pla
     assert children(chat, Q) == (A2, B)
 
 
+def test_a_message_goes_alone_where_that_is_asked() -> None:
+    alone = DeleteMessage(chat_id=CHAT, by=OWNER, message_id=A, with_children=False)
+    given(*TREE).when(alone).then(*gone(A)).when(alone).then()
+    given(*STREAMING).when(DeleteMessage(chat_id=CHAT, by=OWNER, message_id=Q, with_children=False)).then(*gone(Q))
+
+
 def test_what_was_hung_up_again_is_a_child_like_any_other() -> None:
     given(*TREE, *gone(A, Q2)).when(delete(Q)).then(*gone(Q, A2, B))
 

@@ -62,3 +62,17 @@ async def test_a_file_name_with_a_zero_byte_is_not_found(server: Running) -> Non
     async with server.client() as stranger:
         assert (await stranger.get("/docs/assets/%00")).status_code == 404
         assert (await stranger.get("/docs/assets/swagger-ui.css")).status_code == 200
+
+
+async def test_a_key_in_anthropics_header_authenticates_like_a_bearer_token(server: Running) -> None:
+    ada = await server.sign_up()
+    made = (await ada.post("/api/v1/auths/api_key")).json()["api_key"]
+    async with server.client() as http:
+        for path in ("/v1/models", "/api/models"):
+            for credential in (ada.token, made):
+                assert (await http.get(path, headers={"x-api-key": credential})).status_code == 200
+            assert (await http.get(path, headers={"x-api-key": "sk-wrong"})).status_code == 401
+            assert (await http.get(path, headers={"x-api-key": ""})).status_code == 401
+            # Where both are given the bearer token counts.
+            wrong = {"x-api-key": ada.token, "authorization": "Bearer sk-wrong"}
+            assert (await http.get(path, headers=wrong)).status_code == 401

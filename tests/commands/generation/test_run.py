@@ -47,6 +47,7 @@ PARTS: strategies.SearchStrategy[Part] = strategies.one_of(
     strategies.builds(Text, TEXTS),
     strategies.builds(Text, TEXTS),
     strategies.builds(Reasoning, TEXTS),
+    strategies.builds(RefusalText, TEXTS),
     strategies.builds(ToolCall, index=strategies.integers(0, 2), arguments=TEXTS, id=strategies.just("id"), name=strategies.just("f")),
     strategies.builds(Finish, strategies.just("length")),
     strategies.builds(Usage, strategies.just({"total_tokens": 1})),
@@ -87,7 +88,7 @@ def test_an_answer_is_what_its_parts_said(reads: Sequence[Sequence[Part]]) -> No
     parts = [part for read in reads for part in read]
     said, types = texts(facts), [fact.type for fact in facts if isinstance(fact, BlockOpened)]
     assert "".join(said[index] for index, type_ in enumerate(types) if type_ == "text") == answer.content
-    assert answer.content == cleaned("".join(part.text for part in parts if isinstance(part, Text)))
+    assert answer.content == cleaned("".join(part.text for part in parts if isinstance(part, Text | RefusalText)))
     reasoned = "".join(said[index] for index, type_ in enumerate(types) if type_ == "reasoning")
     assert reasoned == cleaned("".join(part.text for part in parts if isinstance(part, Reasoning)))
     calls = {part.index for part in parts if isinstance(part, ToolCall)}
@@ -97,6 +98,13 @@ def test_an_answer_is_what_its_parts_said(reads: Sequence[Sequence[Part]]) -> No
     assert [(one.index, one.type, one.sha256) for one in answer.sums()] == [(i, types[i], sha256(said[i])) for i in said]
     for fact in facts:
         encode(fact)  # whatever a provider says can be stored
+
+
+def test_a_refusal_is_a_text_block_of_its_own() -> None:
+    facts = AnswerBuilder().add([Text("Well, "), RefusalText("I would "), RefusalText("rather not."), Text("Sorry.")])
+    blocks = [(fact.type, fact.name) for fact in facts if isinstance(fact, BlockOpened)]
+    assert blocks == [("text", None), ("text", "refusal"), ("text", None)]
+    assert texts(facts) == {0: "Well, ", 1: "I would rather not.", 2: "Sorry."}
 
 
 @UNHURRIED

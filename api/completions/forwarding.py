@@ -1,0 +1,59 @@
+"""``/v1/completions`` and ``/v1/embeddings``: passed to the provider that has the model."""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+from litestar import Controller, Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, SkipValidation
+from litestar.response import Stream as StreamResponse
+
+from api.request import openai_errors
+from api.request.errors import status_of_provider
+from api.streams.sse import SSE_HEADERS
+from commands.accounts import Principal
+from commands.forwarding import forward, whole
+from commands.generation.completion import Models
+from domain.errors import ProviderFailed
+
+
+class ForwardingController(Controller):
+    path = "/v1"
+    tags = ("openai",)
+
+    @post("/completions", status_code=200)
+    async def complete(
+        self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]
+    ) -> Response[Any]:
+        """The provider's completion of a prompt. It is no turn of a chat: nothing is logged, and it ends when the caller leaves."""
+        pieces = await forward(models, "/completions", data)
+        if not data.get("stream"):
+            return json_response(await whole(pieces))
+        first = await anext(pieces, b"")  # the status waits for it: where the provider refuses instead, that is the answer
+        return StreamResponse(streamed(first, pieces), media_type="text/event-stream", headers=SSE_HEADERS)
+
+    @post("/embeddings", status_code=200)
+    async def embed(
+        self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]
+    ) -> Response[Any]:
+        """The provider's embeddings. Nothing is logged."""
+        return json_response(await whole(await forward(models, "/embeddings", data)))
+
+
+def json_response(body: bytes) -> Response[bytes]:
+    return Response(body, media_type="application/json")
+
+
+async def streamed(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The provider's own frames; one of ours for a failure in their midst."""
+    try:
+        yield first
+        async for piece in pieces:
+            yield piece
+    except ProviderFailed as failure:
+        more = {"provider": failure.said}
+        error = openai_errors.shaped(status_of_provider(failure.said), failure.code, failure.detail, more)
+        yield b"\n\ndata: %b\n\n" % msgspec.json.encode(error)
+    finally:
+        await pieces.aclose()
