@@ -1,7 +1,7 @@
 """Ids that clients choose, and ids that are derived. A derived one is ``uuid5(user, …)``: the ids of two people never meet.
 
 Anybody can compute a derived id, since the ids of users are public. So no client may claim one: a new chat is never given an id of UUID
-version 5, except by the server, for the user that it is derived from (``docs/decisions/0030-identity.md``).
+version 5, except by the server, for the user that it is derived from (``docs/decisions/0033-identity.md``).
 """
 
 from typing import Final
