@@ -18,7 +18,7 @@ class EndsStalled:
     stall_s: float = 60.0
     transport: Any
     loop: asyncio.AbstractEventLoop
-    _watch: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
     _waiting_bytes = 0
 
     def pause_writing(self) -> None:
@@ -35,12 +35,12 @@ class EndsStalled:
 
     def _look_later(self) -> None:
         self._waiting_bytes = self.transport.get_write_buffer_size()
-        self._watch = self.loop.call_later(self.stall_s, self._look)
+        self._stall_timer = self.loop.call_later(self.stall_s, self._look)
 
     def _look_no_more(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def _look(self) -> None:
         waiting_bytes = self.transport.get_write_buffer_size()
