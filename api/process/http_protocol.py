@@ -12,6 +12,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.request.errors import CODES, MEDIA_TYPE
+from api.request.security_headers import HEADERS
 from api.request.server_config import ServerConfig
 
 LINGER_S: Final = 2.0  # for a client that still sends to read why it is refused: a close at once may take the response from it
@@ -195,6 +196,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             f"content-type: {MEDIA_TYPE}",
             f"content-length: {len(body)}",
             "connection: close",
+            *(f"{name.decode()}: {value.decode()}" for name, value in HEADERS.items()),
         ]
         self.transport.write("\r\n".join((*lines, *headers, "", "")).encode() + body)
 

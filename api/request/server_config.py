@@ -1,12 +1,14 @@
 """What the HTTP and the WebSocket protocol of one process share: the settings, and the connections of each address."""
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.middleware.proxy_headers import _TrustedHosts  # the rule that decides whose X-Forwarded-For is believed
 
 from api.settings import Settings
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
 class AddressCounts:
@@ -19,7 +21,7 @@ class AddressCounts:
 
     def add(self, client: tuple[str, int] | None) -> bool:
         """Count a connection. Returns whether its address has no more than it may have; it is counted either way."""
-        if client is None or client[0] in self._trusted:
+        if client is None or client[0] in LOOPBACK or client[0] in self._trusted:
             return True
         self._counts[client[0]] += 1
         return self._counts[client[0]] <= self._connections_max

@@ -291,7 +291,7 @@ class Client:
 
         >>> chat = await client.new_chat("Notes", tags=["later"])
         >>> chat["title"], chat["version"]
-        ('Notes', 1)
+        ('Notes', 2)
         """
         return dict(await self.http.post("/api/v1/chats/new", {"chat": {**({} if title is None else {"title": title}), **keys}}))
 

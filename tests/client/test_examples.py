@@ -21,6 +21,7 @@ import pytest
 
 import stenograph_client
 from api.settings import Settings
+from commands import security_log
 from stenograph_client import Client
 from tests.api.conftest import Running, running
 from tests.client.world import WAIT_S
@@ -63,6 +64,12 @@ def examples() -> Iterator[doctest.DocTest]:
 
 
 EXAMPLES = list(examples())
+
+
+@pytest.fixture(autouse=True)
+def _no_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server runs in this process, and what it prints is no output of an example."""
+    monkeypatch.setattr(security_log, "_write_line", lambda _: None)
 
 
 async def run_example(source: str, names: dict[str, Any]) -> None:

@@ -144,6 +144,6 @@ def test_a_file_of_something_else(filled: str, steno: Steno, tmp_path: Path) -> 
     file = tmp_path / "notes.txt"
     file.write_text("hello\n")
     code, said = steno(filled, "import", str(file))
-    assert (code, "neither a chat export" in said) == (1, True), said
+    assert (code, "no chat export that is known here" in said) == (1, True), said
     code, said = steno(filled, "import", str(file), "--format", "jsonl")
     assert (code, "Line 1: it is not JSON" in said) == (1, True), said

@@ -380,6 +380,7 @@ async def test_the_whole_log_is_read_in_commit_order_by_those_who_may(server: Ru
         after = page["next"]
     assert positions == list(range(1, page["head"] + 1))
     await admin.post(f"/api/v1/users/{user.id}/update", {"role": "auditor"})
+    await server.settled()  # the other server knows of the new role, too
     assert (await user.get("/api/v1/log")).status_code == 200
 
 
