@@ -76,7 +76,8 @@ def stored_bytes(event: StoredEvent) -> int:
     if event.type == "message_delta" or b'"blob"' not in event.data:
         return len(event.data)
     keys = msgspec.json.decode(event.data)
-    referred = [value["size_bytes"] for value in keys.values() if blob_of(value)] if isinstance(keys, dict) else []
+    # By ``get``: a client may write what only looks like a reference.
+    referred = [value.get("size_bytes") for value in keys.values() if blob_of(value)] if isinstance(keys, dict) else []
     return len(event.data) + sum(size for size in referred if isinstance(size, int) and 0 < size <= BLOB_BYTES_MAX)
 
 

@@ -174,7 +174,7 @@ class Endpoint:
             pass  # the status alone says enough
         text = error_text(body)
         if target := response.headers.get("location"):  # not followed: another server must not be sent the key
-            text = f"redirects to {named(response.url, target)}: set that as the provider's address{'; ' if text else ''}{text}"
+            text = f"redirects to {named(response.url, target)} (set that as the provider's address){'; ' if text else ''}{text}"
         said = {"status": response.status_code, **error_members(body)}
         if retry_after := response.headers.get("retry-after"):
             said["retry_after"] = retry_after

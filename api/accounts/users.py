@@ -123,7 +123,7 @@ class UsersController(Controller):
         accounts: NamedDependency[Accounts],
     ) -> UserOut:
         """Change an account's role, name, picture or password (admin). What the role no longer allows ends at once, on every process."""
-        about(changed=[name for name, value in msgspec.structs.asdict(data).items() if value], new_role=data.role)
+        about(changed=[name for name, value in msgspec.structs.asdict(data).items() if value and name != "revoke_keys"], new_role=data.role)
         account = await accounts.update(
             caller.principal,
             user_id,

@@ -10,6 +10,7 @@ from litestar.params import JSONBody, SkipValidation
 from litestar.response import Stream as StreamResponse
 
 from api.request import openai_errors
+from api.request.bodies import CONTENT_BYTES
 from api.request.errors import status_of_provider
 from api.streams.sse import SSE_HEADERS
 from commands.accounts import Principal
@@ -22,7 +23,7 @@ class ForwardingController(Controller):
     path = "/v1"
     tags = ("openai",)
 
-    @post("/completions", status_code=200)
+    @post("/completions", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def complete(
         self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]
     ) -> Response[Any]:
@@ -33,7 +34,7 @@ class ForwardingController(Controller):
         first = await anext(pieces, b"")  # the status waits for it: where the provider refuses instead, that is the answer
         return StreamResponse(streamed(first, pieces), media_type="text/event-stream", headers=SSE_HEADERS)
 
-    @post("/embeddings", status_code=200)
+    @post("/embeddings", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def embed(
         self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]
     ) -> Response[Any]:

@@ -44,11 +44,21 @@ class Http:
         self._writer.write(head.encode() + b"\r\n" + body)
         async with asyncio.timeout(TIMEOUT_S):
             answered = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
-            length = int(answered.partition("content-length:")[2].partition("\r\n")[0])
-            content = await self._reader.readexactly(length)
+            content = await self._content(answered)
         if answered.split(" ", 2)[1] != "200":
             raise RuntimeError(f"{method} {path}: {answered.splitlines()[0]} {content.decode()[:500]}")
         return content
+
+    async def _content(self, head: str) -> bytes:
+        """The body, in one piece or in chunks: a whole chat is written page by page."""
+        if "transfer-encoding: chunked" not in head:
+            return await self._reader.readexactly(int(head.partition("content-length:")[2].partition("\r\n")[0]))
+        pieces: list[bytes] = []
+        while size := int(await self._reader.readuntil(b"\r\n"), 16):
+            pieces.append(await self._reader.readexactly(size))
+            await self._reader.readexactly(2)
+        await self._reader.readexactly(2)
+        return b"".join(pieces)
 
     def close(self) -> None:
         self._writer.close()

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import pytest
 
@@ -81,7 +82,8 @@ async def play(peer: Peer) -> None:
 @asynccontextmanager
 async def with_provider(new_server: StartServer, dsn: str) -> AsyncIterator[tuple[ServerProcess, Server]]:
     async with serving(play) as provider:
-        settings = {"openai_base_urls": f"{provider.url}/v1", "provider_idle_timeout_s": IDLE_S, "provider_connect_timeout_s": 1}
+        patience = {"provider_connect_timeout_s": 1, "provider_first_token_timeout_s": IDLE_S, "provider_idle_timeout_s": IDLE_S}
+        settings = {"openai_base_urls": f"{provider.url}/v1", **patience}
         yield await new_server(dsn, **settings).start(), provider
 
 
@@ -141,7 +143,8 @@ async def test_leaving_is_not_stopping(new_server: StartServer, database: str) -
     async with with_provider(new_server, database) as (server, provider), people(server.url, "ada") as (ada,):
         chat = await ada.chat()
         stream = f"chat/{chat}"
-        body = {"model": "endless", "chat_id": chat, "messages": [{"role": "user", "content": "Go."}], "stream": True}
+        asked = [{"role": "user", "content": "Go."}]
+        body = {"model": "endless", "chat_id": chat, "id": str(uuid4()), "messages": asked, "stream": True}
         async with ada.http.stream("POST", "/api/chat/completions", json=body) as answer:
             async for line in answer.aiter_lines():
                 if "One" in line:

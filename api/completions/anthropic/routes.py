@@ -10,6 +10,7 @@ from api.completions.anthropic.events import MessageFrames
 from api.completions.anthropic.request import completion_of
 from api.completions.openai import OWN_KEYS
 from api.completions.turns import Turns
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 
 
@@ -17,7 +18,7 @@ class MessagesController(Controller):
     path = "/v1/messages"
     tags = ("anthropic",)
 
-    @post("/", status_code=200)
+    @post("/", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def create(
         self,
         data: JSONBody[dict[str, Any]],

@@ -12,6 +12,7 @@ from adapters.delivery.hub import Batch
 from api.completions.answering import refused, streamed
 from api.completions.responses.events import ResponseEvents, frame
 from api.completions.responses.service import FoundResponse, Responses
+from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from api.streams import sse
 from commands.accounts import Principal
@@ -26,7 +27,7 @@ class ResponsesController(Controller):
     path = "/v1/responses"
     tags = ("openai",)
 
-    @post("/", status_code=200)
+    @post("/", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def create(
         self,
         data: JSONBody[dict[str, Any]],

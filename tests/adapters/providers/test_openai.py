@@ -94,7 +94,9 @@ async def test_a_redirect_is_not_followed_but_its_target_is_named(client: httpx.
         provider = OpenAIProvider(client, server.url, KEY)
         with pytest.raises(ProviderFailed) as failed:
             await (provider.models() if path == "models" else heard(provider))
-    assert str(failed.value) == "HTTP 308: redirects to https://other.example/v1: set that as the provider's address"
+    assert str(failed.value) == "HTTP 308: redirects to [address] (set that as the provider's address)"
+    assert "https://other.example/v1" in failed.value.private, "for the operator alone"
+    assert "secret" not in failed.value.private
     assert len(server.asked) == 1
 
 

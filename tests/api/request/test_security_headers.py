@@ -6,12 +6,14 @@ from pathlib import Path
 
 import anyio.to_thread
 import httpx
+import msgspec
 import pytest
 from swagger_ui_bundle import swagger_ui_path
 
 from api.formats import html
 from api.process.docs_page import START_SHA256
-from tests.api.conftest import WAIT_S, Running
+from api.settings import Settings
+from tests.api.conftest import WAIT_S, Running, running
 from tests.package.debian import program
 
 pytestmark = pytest.mark.anyio
@@ -74,8 +76,9 @@ async def test_an_export_as_a_page_may_do_nothing(server: Running) -> None:
     assert answer.headers["content-disposition"].startswith("attachment")
 
 
-async def test_transport_security_is_promised_over_tls_only(server: Running) -> None:
-    async with server.client() as http:
+async def test_transport_security_is_promised_over_tls_only(settings: Settings) -> None:
+    trusting = msgspec.structs.replace(settings, trusted_proxies=("127.0.0.1",))
+    async with running(trusting) as server, server.client() as http:
         assert "strict-transport-security" not in (await http.get("/health")).headers
         behind_tls = await http.get("/health", headers={"x-forwarded-proto": "https"})
         assert behind_tls.headers["strict-transport-security"] == "max-age=31536000"

@@ -183,11 +183,15 @@ async def test_cve_2026_45675_of_many_who_sign_up_first_at_once_one_becomes_admi
     assert sorted(roles) == ["admin", *["user"] * 7]
 
 
-async def test_cve_2026_45339_a_key_counts_in_one_header_only(server: Running) -> None:
+async def test_cve_2026_45339_a_key_has_the_same_limits_in_every_header_that_counts(server: Running) -> None:
     user = await server.sign_up()
     key = (await user.post("/api/v1/auths/api_key")).json()["api_key"]
     async with server.client() as http:
-        for headers in ({"x-api-key": key}, {"api-key": key}, {"authorization": f"Basic {key}"}, {"authorization": key}):
+        limited = (await user.post("/api/v1/auths/keys", {"name": "reader", "scopes": ["read"]})).json()["api_key"]
+        for headers in ({"x-api-key": limited}, {"authorization": f"Bearer {limited}"}):
+            assert (await http.get("/v1/models", headers=headers)).status_code == 200
+            assert (await http.post("/api/v1/chats/new", json={}, headers=headers)).json()["code"] == "scope_missing"
+        for headers in ({"api-key": key}, {"authorization": f"Basic {key}"}, {"authorization": key}):
             assert (await http.get("/v1/models", headers=headers)).status_code == 401
         assert (await http.get(f"/v1/models?api_key={key}")).status_code == 401
         assert (await http.get("/v1/models", headers={"authorization": f"Bearer {key}"})).status_code == 200

@@ -60,7 +60,7 @@ class Stalled:
 
     @property
     def count(self) -> int:
-        return sum(one._watch is not None for one in self.all)
+        return sum(one._stall_timer is not None for one in self.all)
 
 
 async def until(true: Callable[[], object]) -> None:
