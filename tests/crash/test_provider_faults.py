@@ -32,7 +32,7 @@ FAULTS = {
     "cut-in-chunk": ("provider_broke_off", SAID, ""),
     "no-end": ("provider_broke_off", SAID, "without"),
     "stall": ("provider_idle", SAID, "silent"),
-    "silent": ("provider_idle", "", "silent"),
+    "silent": ("provider_idle", "", "no first token"),
 }
 LISTED = {"object": "list", "data": [{"id": model} for model in (*FAULTS, "good", "endless", "mixed")]}
 
