@@ -70,7 +70,7 @@ async def lists(http: Http, data: Dataset, calls: int) -> list[Line]:
     connection = await connect(data.dsn, application="bench")
     try:
         statement = text("listed_chats")
-        wanted = (None, False, None, None, None, None, None, None, [], [])
+        wanted: tuple[Any, ...] = (None, False, None, None, None, None, None, None, [], [])
         raw = await took_ms(calls, lambda call: connection.fetch(statement, person.id, (pages[call] - 1) * PAGE, PAGE, *wanted))
     finally:
         await connection.close()
