@@ -102,7 +102,9 @@ async def in_turns(log: PostgresLog, raw: Any, writers: Sequence[Writer], slice_
     await ours(log, writers, min(0.5, slice_s), Side())  # warm: statements prepared, pages in memory
     for _ in range(rounds):
         await ours(log, writers, slice_s, mine)
-        await theirs(raw, writers, slice_s, bare, batch=round(mine.events / mine.batches))
+        await theirs(
+            raw, writers, slice_s, bare, batch=max(1, round(mine.events / max(1, mine.batches)))
+        )  # a busy machine may end no batch in a slice
     return mine, bare
 
 

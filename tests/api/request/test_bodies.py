@@ -118,6 +118,10 @@ async def test_each_route_takes_a_body_of_its_own_size_and_refuses_a_larger_one_
         ("POST", "/api/v1/chat/completions"),
         ("POST", "/v1/chat/completions"),
         ("POST", "/openai/chat/completions"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/embeddings"),
+        ("POST", "/v1/messages"),
+        ("POST", "/v1/responses"),
         ("POST", "/api/v1/tasks/{task}/completions"),
     }
     fields = {
