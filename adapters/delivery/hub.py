@@ -1,7 +1,7 @@
 """Committed events to whoever is subscribed, in this process.
 
 A subscription owns no queue: it is a cursor into its stream, and the stream's newest events stand in memory once for all.
-Memory is segments of ``SEGMENT_VERSIONS`` aligned versions. A live event lands in its segment; whoever asks for a segment that is not
+Memory is segments of ``SEGMENT_VERSIONS`` aligned versions. A live event is added to its segment; a caller who asks for one that is not
 there, or not whole, has it read from the log, once for all who ask (single flight). A segment of large events holds only some of
 them. The least used segments go when all of them together pass their bound. So a slow reader costs nothing: its segments go, and it
 is served from the log again.

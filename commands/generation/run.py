@@ -17,6 +17,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from commands.chats import Chats
+from commands.large_values import reference
 from commands.ports import Blobs
 from commands.providers import (
     Audio,
@@ -446,7 +447,7 @@ async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat
     encoded = content.encode()
     kept: Any = content
     if len(encoded) > CONTENT_BYTES_MAX:
-        kept = {"blob": await blobs.put(chat_stream(chat_id), encoded), "size_bytes": len(encoded)}
+        kept = await reference(blobs, chat_stream(chat_id), content)
     match outcome:
         case MessageEnded():
             return replace(outcome, content=kept)

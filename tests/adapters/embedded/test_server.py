@@ -21,6 +21,7 @@ from adapters.embedded.host import account_for, binaries_for
 from adapters.embedded.server import EmbeddedPostgres, EmbeddedPostgresError
 
 ROOT = Path(__file__).parents[3]
+# Postgres refuses to run as root, so only root needs the other user that these tests are about.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
 
 # Starts or joins the server, says so, and holds it until its input ends.
