@@ -4,7 +4,7 @@ ephemeral signals (typing, presence).
 A commit announces itself in its own transaction (``sql/functions/append_batch.sql``), so the announcements come in the order of the log,
 and what they hold of its events is what was committed. What a lost one costs is one poll; a lost signal is lost, as it may be.
 
-A commit whose announcement nobody hears would be dearer for nothing, so a process announces only while others listen. They say so: each
+A commit whose announcement nobody hears would cost more without a use, so a process announces only while others listen. They say so: each
 greets the others when it begins to listen, answers a greeting that it hears for the first time, and repeats its own.
 """
 
@@ -78,7 +78,7 @@ class Bell:
         interval_s: float = 0.01,
     ) -> None:
         self._node_id = node_id
-        self._own = f'"{node_id}"'  # how what we say ourselves begins, whoever encoded it
+        self._own = f'"{node_id}"'  # how our own notifications begin
         self._connect = connect
         self._rung = rung
         self._committed = committed

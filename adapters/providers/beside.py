@@ -1,4 +1,4 @@
-"""What a provider says beside text and calls, collected over one answer: files, sources, and what nobody here knows."""
+"""What a provider says beside text and calls, collected over one answer: files, sources, and parts that this server does not know."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,7 +9,7 @@ from adapters.providers.text import storable_json
 from commands.providers import Extras, File, Part, Source
 from domain.errors import ProviderFailed
 
-EXTRAS_BYTES_MAX: Final = 32 * 1024  # of what is kept; the rest is only named
+EXTRAS_BYTES_MAX: Final = 32 * 1024  # of JSON that is stored; of the rest only the names are logged
 SOURCES_MAX: Final = 1_000  # of one answer
 SOURCE_BYTES_MAX: Final = 64 * 1024
 FILES_MAX: Final = 64

@@ -10,7 +10,7 @@ class Flow:
     """One kind of text of one answer.
 
     Most providers send what is new, some all of it every time. The two differ only in whether each piece begins with everything
-    before it, so a piece that does is held until the next one has shown which it is. Whoever repeats nothing waits for nothing.
+    before it, so a piece that does is held until the next one has shown which it is. A provider that repeats nothing is never held.
     """
 
     __slots__ = ("_held", "_is_cumulative", "said", "settled")

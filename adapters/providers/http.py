@@ -123,7 +123,7 @@ class Endpoint:
             "accept": "text/event-stream, application/x-ndjson, application/json",
             **self.headers,
         }
-        # The wait for the head is bounded by whoever waits for the first token, that for the rest by ``Reads``.
+        # The caller that waits for the first token bounds the wait for the head, that for the rest by ``Reads``.
         timeout = self.timeout(None)
         try:
             request = self.client.build_request("POST", self.base_url + path, content=content, headers=headers, timeout=timeout)
