@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from domain.event import Actor, Event, StoredEvent
-from domain.stream import Stream
+from domain.stream import Kind, Stream
 
 ANY: Final = -1  # expected version: whatever the stream is at
 EXISTS: Final = -2  # expected version: the stream has at least one event
@@ -157,6 +157,10 @@ class EventLog(Protocol):
         ...
 
     async def find_command(self, actor_id: UUID, key: str) -> "KnownCommand | None": ...
+
+    async def streams(self, kind: Kind) -> Sequence[Stream]:
+        """All streams of a kind of which there are few (not chats, channels, accounts), in any order."""
+        ...
 
     async def find_claim(self, kind: str, key: str) -> Stream | None:
         """The stream that holds the claim; None if it is free."""

@@ -20,7 +20,15 @@ from domain.stream import Kind
 from domain.upcasting import UPCASTS, Upcasts, chain
 from domain.user import USER_TYPES
 
-TYPES: Final[Mapping[str, Mapping[str, type[Any]]]] = {"chat": CHAT_TYPES, "user": {**USER_TYPES, **FOLDER_TYPES}, "channel": {}}
+TYPES: Final[Mapping[Kind, Mapping[str, type[Any]]]] = {
+    "chat": CHAT_TYPES,
+    "user": {**USER_TYPES, **FOLDER_TYPES},
+    "channel": {},
+    "model": {},
+    "group": {},
+    "function": {},
+    "provider": {},
+}
 NAMES: Final[Mapping[type[Any], str]] = {fact: name for table in TYPES.values() for name, fact in table.items()}
 EVENT_BYTES_MAX: Final = 256 * 1024
 NESTING_MAX: Final = 100  # deeper JSON can overflow the stack of a decoder, and a stored event must stay readable for ever

@@ -58,7 +58,7 @@ class BadStreamName(Refusal):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"expected a stream as kind/uuid with kind chat, channel or user, received {name[:100]!r}")
+        super().__init__(f"expected a stream as kind/uuid, received {name[:100]!r}")
 
 
 class BadCursor(Refusal):

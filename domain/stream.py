@@ -5,7 +5,7 @@ from uuid import UUID
 
 from domain.errors import BadStreamName
 
-Kind = Literal["chat", "channel", "user"]
+Kind = Literal["chat", "channel", "user", "model", "group", "function", "provider"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
@@ -26,6 +26,22 @@ def chat_stream(chat_id: UUID) -> Stream:
 def user_stream(user_id: UUID) -> Stream:
     """A person's own stream: their account, folders, lists and what concerns them."""
     return Stream("user", user_id)
+
+
+def model_stream(model_id: UUID) -> Stream:
+    return Stream("model", model_id)
+
+
+def group_stream(group_id: UUID) -> Stream:
+    return Stream("group", group_id)
+
+
+def function_stream(function_id: UUID) -> Stream:
+    return Stream("function", function_id)
+
+
+def provider_stream(provider_id: UUID) -> Stream:
+    return Stream("provider", provider_id)
 
 
 def parse_stream(name: str) -> Stream:

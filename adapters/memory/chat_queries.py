@@ -76,7 +76,7 @@ class MemoryChatQueries:
         return len(await self._chosen(user_id, ChatFilter(archived=True)))
 
     async def shared(self, user_id: UUID, *, offset: int, limit: int) -> Sequence[SharedChat]:
-        chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
+        chats = [(stream.id, await self.chat(stream.id)) for stream in await self._log.streams("chat")]
         found = [
             SharedChat(chat_id, chat.title, UUID(share["share_id"]), share["version"], share["created_at"], share["updated_at"])
             for chat_id, chat in chats
@@ -111,7 +111,7 @@ class MemoryChatQueries:
         return (kept.decode() if kept is not None else plain_text(content))[:TEXT_CHARACTERS_MAX]
 
     async def _chosen(self, user_id: UUID, chosen: ChatFilter) -> list[tuple[UUID, ChatView]]:
-        chats = [(stream.id, await self.chat(stream.id)) for stream in self._log.streams("chat")]
+        chats = [(stream.id, await self.chat(stream.id)) for stream in await self._log.streams("chat")]
         mine = [(chat_id, chat) for chat_id, chat in chats if chat.is_listed_for(user_id) and chosen.includes(chat_id, chat, user_id)]
         return sorted(mine, reverse=True, key=changed_last)
 
@@ -125,7 +125,7 @@ class MemoryChatQueries:
         return found
 
     async def tags(self, user_id: UUID) -> Sequence[str]:
-        chats = [await self.chat(stream.id) for stream in self._log.streams("chat")]
+        chats = [await self.chat(stream.id) for stream in await self._log.streams("chat")]
         names = {name for chat in chats if chat.owner_id == user_id and chat.is_listed_for(user_id) for name in chat.tags}
         first: dict[str, str] = {}
         for name in sorted(names):

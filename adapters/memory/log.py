@@ -191,7 +191,7 @@ class MemoryLog:
     async def find_claim(self, kind: str, key: str) -> Stream | None:
         return self._claims.get((kind, key))
 
-    def streams(self, kind: Kind) -> list[Stream]:
+    async def streams(self, kind: Kind) -> Sequence[Stream]:
         return [stream for stream in self._streams if stream.kind == kind]
 
     def claimed(self, kind: str) -> list[Stream]:

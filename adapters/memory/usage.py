@@ -22,7 +22,7 @@ class MemoryUsage:
         return {user_id: self._days[user_id, day] for user_id in written}
 
     async def of_account(self, user_id: UUID, day: date) -> AccountUsage:
-        chats = [(stream, view(await self._log.read(stream, limit=len(self._log.events)))) for stream in self._log.streams("chat")]
+        chats = [(stream, view(await self._log.read(stream, limit=len(self._log.events)))) for stream in await self._log.streams("chat")]
         own = [(stream, chat) for stream, chat in chats if chat.owner_id == user_id and not chat.deleted]
         stored = sum([(await self.of_chat(stream.id)).bytes for stream, _ in own])
         return AccountUsage(self._days[user_id, day], sum(chat.listed for _, chat in own), stored)

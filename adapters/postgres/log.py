@@ -17,7 +17,7 @@ from commands.ports import Appended, AppendRequest, KnownCommand, QuotaGuard
 from domain.codec import OUTLINE_END
 from domain.errors import StenographError
 from domain.event import StoredEvent
-from domain.stream import Stream
+from domain.stream import Kind, Stream
 
 logger = structlog.get_logger("log")
 
@@ -34,6 +34,7 @@ VERSION_AT: Final = text("version_at")
 VERSION_TIMES: Final = text("version_times")
 ORIGINAL_TIMES: Final = text("original_times")
 LOG_HEAD: Final = text("log_head")
+STREAMS_OF_KIND: Final = text("streams_of_kind")
 FIND_COMMAND: Final = text("find_command")
 FIND_CLAIM: Final = text("find_claim")
 PROBE_APPEND: Final = text("probe_append")
@@ -95,6 +96,9 @@ class LogReads:
             first = Appended(row["position"], row["versions"], row["recorded_at"], True, row["answer"])
             return KnownCommand(row["request_hash"], first)
         return None
+
+    async def streams(self, kind: Kind) -> Sequence[Stream]:
+        return [Stream(kind, row["stream_id"]) for row in await self.reader.fetch(STREAMS_OF_KIND, kind)]
 
     async def find_claim(self, kind: str, key: str) -> Stream | None:
         for row in await self.reader.fetch(FIND_CLAIM, kind, key):

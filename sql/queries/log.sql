@@ -150,6 +150,10 @@ SELECT version, recorded_at FROM originals WHERE stream_id = $1 AND version > $2
 -- name: log_head
 SELECT position FROM events ORDER BY position DESC LIMIT 1;
 
+-- name: streams_of_kind
+-- $1 text: the kind, of which there are few. The second condition is that of their index.
+SELECT stream_id FROM streams WHERE kind = $1 AND kind NOT IN ('chat', 'channel', 'user');
+
 -- name: find_command
 SELECT request_hash, position, versions, answer, recorded_at FROM commands WHERE actor_id = $1 AND key = $2;
 

@@ -105,6 +105,14 @@ async def test_at_another_version_nothing_is_written(log: Log, expected: int) ->
     assert await titles(log, stream) == ["a", "b"]
 
 
+async def test_the_streams_of_a_kind_are_known(log: Log) -> None:
+    models = [a_stream("model"), a_stream("model")]
+    for stream in (*models, a_stream("group"), a_stream("chat")):
+        await append(log, to(stream, "a", at=0))
+    assert set(await log.streams("model")) == set(models)
+    assert list(await log.streams("provider")) == []
+
+
 async def test_a_new_stream_is_at_zero(log: Log) -> None:
     with pytest.raises(ConcurrencyConflict):
         await append(log, to(a_stream(), "a", at=1))
