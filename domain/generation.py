@@ -1,4 +1,4 @@
-"""One answer of a model while it is generated: its facts, its open state, and what may be appended to it.
+"""One answer of a model while it is generated: its facts, its open state, and what may be appended to it. Also what plugins did to it.
 
 A chat has generations and so may any other kind of stream. A token is one ``MessageDelta``; what it costs does not grow with the stream.
 """
@@ -86,9 +86,50 @@ class GenerationInterrupted(msgspec.Struct, frozen=True):
     content: Any = ""
 
 
+class FilterApplied(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A filter has run for one answer, at one stage of it: the request to the model, its answer chunk by chunk, or the whole answer.
+
+    The sums are those of the JSON that the filter got and returned: of a request's or an answer's body without ``metadata``, its keys
+    sorted; of a stream, of the blocks ``[{type, name?, id?, text}]`` that all chunks together say.
+    """
+
+    filter_id: str
+    stage: Literal["inlet", "stream", "outlet"]
+    by: Literal["function", "pipeline"]
+    chunks: int  # that it was given; 1 for a body
+    changed: int  # how many of them it changed
+    sha256_before: str
+    sha256_after: str
+    # By reference: what it changed, as it was before. Of a body the changed keys, and of ``messages`` those that were replaced, with
+    # ``messages_from`` for the place of the first. Of a stream the blocks, so that the reference has the name ``sha256_before``.
+    original: Any = None
+    source_sha256: str | None = None  # of the function's code
+    model: str | None = None  # that it chose in place of the model that was asked
+    failed: str | None = None  # why it did not run, or not to its end: the answer went on without it
+
+    def without_sums(self) -> "FilterApplied":
+        """That it ran, and nothing by which one could find out what was said."""
+        return msgspec.structs.replace(self, sha256_before="", sha256_after="", original=None, failed=None)
+
+
+class ActionRan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A person has run an action. What it emitted stands before it, as events of its message."""
+
+    action_id: str  # with the part after the dot, where one was chosen: ``id.sub``
+    source_sha256: str  # of its code
+    emitted: int  # how many events
+    result: Any = None  # by reference: what it returned, as JSON
+    failed: str | None = None  # what it raised
+
+    def without_sums(self) -> "ActionRan":
+        """As of ``FilterApplied``."""
+        return msgspec.structs.replace(self, result=None, failed=None)
+
+
 GenerationOver = MessageEnded | GenerationFailed | GenerationCancelled | GenerationInterrupted
 GenerationPart = BlockOpened | MessageDelta
 GenerationFact = MessageStarted | GenerationPart | GenerationOver
+PluginTrace = FilterApplied | ActionRan
 
 GENERATION_TYPES: Final[Mapping[str, type[Any]]] = {
     "message_start": MessageStarted,
@@ -99,6 +140,7 @@ GENERATION_TYPES: Final[Mapping[str, type[Any]]] = {
     "cancelled": GenerationCancelled,
     "interrupted": GenerationInterrupted,
 }
+TRACE_TYPES: Final[Mapping[str, type[Any]]] = {"filter_applied": FilterApplied, "action_ran": ActionRan}
 
 
 class Generation(msgspec.Struct, frozen=True):

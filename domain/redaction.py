@@ -26,7 +26,10 @@ from domain.chat.facts import (
 from domain.codec import decode_event, encode
 from domain.event import Emitted, StoredEvent, emitters_name
 from domain.generation import (
+    TRACE_TYPES,
+    ActionRan,
     BlockOpened,
+    FilterApplied,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -53,6 +56,7 @@ EMITTED_KEYS: Final[Mapping[str, str]] = {
 }
 REPLACING: Final = frozenset({"replace", "chat:message", "follow_ups"})  # what they say takes the place of what was there
 TAKING_NOTHING_AWAY: Final = frozenset({"message_added", "message_start", "chat_branch_selected"})  # most of an outline: not decoded
+TRACES: Final = frozenset(TRACE_TYPES)  # what plugins did: their sums and originals hold words of any message of the chat
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 EMITTED_CONTENT: Final = "content, as emitters changed it"  # the end of an answer replaces it by what the model said
 SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
@@ -136,6 +140,9 @@ class Redaction:
     def of(self, stored: StoredEvent) -> StoredEvent:
         """The event as the reader gets it: the same object where nothing of it is hidden, else one without what is, under today's type."""
         message_id = stored.message_id
+        if stored.version <= self.since and stored.type in TRACES:
+            name, data = encode(decode_event(stored).data.without_sums())
+            return msgspec.structs.replace(stored, type=name, data=data)
         if stored.version > self.since or (message_id is not None and message_id not in self._deleted and message_id not in self._replaced):
             return stored
         fact = decode_event(stored).data
@@ -217,6 +224,8 @@ def without_content(fact: Any) -> Any:
             return msgspec.structs.replace(fact, content="", blocks=blocks, sha256=SHA256_OF_NOTHING)
         case GenerationFailed() | GenerationCancelled() | GenerationInterrupted():
             return msgspec.structs.replace(fact, content="")
+        case FilterApplied() | ActionRan():
+            return fact.without_sums()
         case Emitted() if EMITTED_KEYS.get(emitters_name(fact)) == CONTENT:
             return Emitted(fact.name, {})
         case _:

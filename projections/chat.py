@@ -41,7 +41,9 @@ from domain.chat.facts import (
 from domain.codec import decode_actor, decode_event
 from domain.event import Actor, Emitted, StoredEvent, emitters_name
 from domain.generation import (
+    ActionRan,
     BlockOpened,
+    FilterApplied,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -155,6 +157,8 @@ class ChatView:
                 self._remove(message_id)
             case BranchSelected():
                 self.current_id = message_id
+            case FilterApplied() | ActionRan():
+                pass  # the log alone tells of them
             case _:
                 self._apply_to_chat(known, stored.at)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from domain.chat.facts import Permission, Role
 from domain.event import Emitted
-from domain.generation import BlockOpened, GenerationOver, MessageDelta
+from domain.generation import BlockOpened, FilterApplied, GenerationOver, MessageDelta, PluginTrace
 from domain.sharing import SharingCommand
 
 
@@ -101,7 +101,7 @@ class AddMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 class EditMessage(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
-    by: UUID
+    by: UUID | None
     message_id: UUID
     fields: Mapping[str, Any]
 
@@ -132,6 +132,15 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
     message_id: UUID
     name: str
     data: Any
+
+
+class NotePlugin(msgspec.Struct, frozen=True, kw_only=True):
+    """What a filter or an action has done. The server notes it; ``message_id`` None: it concerns no message of the chat."""
+
+    chat_id: UUID
+    message_id: UUID | None
+    trace: PluginTrace
+    by: UUID | None = None
 
 
 class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +181,8 @@ class EndGeneration(msgspec.Struct, frozen=True, kw_only=True):
     message_id: UUID
     outcome: GenerationOver
     by: UUID | None = None  # the user who stops it; None: the run itself, or the server that found the run's server dead
-    emitted: Sequence[Emitted] = ()  # what the answer is made of beside its blocks: files and sources
+    # What the answer is made of beside its blocks, files and sources; and which filters have changed it.
+    emitted: Sequence[Emitted | FilterApplied] = ()
 
 
 ChatCommand = (
@@ -193,6 +203,7 @@ ChatCommand = (
     | DeleteMessage
     | RateMessage
     | Emit
+    | NotePlugin
     | ExpectUnchanged
     | StartGeneration
     | AppendParts

@@ -20,6 +20,7 @@ from domain.chat.commands import (
     ExpectUnchanged,
     LeaveChat,
     MoveChat,
+    NotePlugin,
     PinChat,
     RateMessage,
     RenameChat,
@@ -135,6 +136,10 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             if name in RESERVED:
                 raise BadRequest(f"expected an emitted type that is not one of the log's own, received {name!r}")
             return [Event(message_id, Emitted(name, data))]
+        case NotePlugin(message_id=message_id, trace=trace):
+            if message_id is not None:
+                existing(chat, message_id)
+            return [Event(message_id, trace)]
         case ExpectUnchanged():
             require_unchanged(chat, command)
             return []
@@ -194,6 +199,8 @@ def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
             return (message_id,) if parent_id is None else (message_id, parent_id)
         case ExpectUnchanged(message_ids=message_ids):
             return tuple(message_ids)
+        case NotePlugin(message_id=message_id):
+            return () if message_id is None else (message_id,)
         case (
             SelectBranch(message_id=message_id)
             | EditMessage(message_id=message_id)

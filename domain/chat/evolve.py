@@ -36,7 +36,9 @@ from domain.chat.facts import (
 from domain.chat.state import Chat, Grant, MessageNode
 from domain.event import Emitted
 from domain.generation import (
+    ActionRan,
     BlockOpened,
+    FilterApplied,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -104,6 +106,8 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
             return said(chat, event.message_id, version)
         case ChatConfigured():
             return changed(chat, settings_version=version)
+        case FilterApplied() | ActionRan():
+            return chat
         case _:
             assert_never(event.data)
 

@@ -13,7 +13,10 @@ import msgspec
 from domain.event import Emitted, Event
 from domain.generation import (
     GENERATION_TYPES,
+    TRACE_TYPES,
+    FilterApplied,
     GenerationFact,
+    PluginTrace,
 )
 from domain.sharing import SHARING_TYPES, SharingFact
 
@@ -139,6 +142,7 @@ ChatFact = (
     | MessageDeleted
     | MessageRated
     | GenerationFact
+    | PluginTrace
     | Emitted
 )
 
@@ -169,6 +173,7 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "message_deleted": MessageDeleted,
     "message_rated": MessageRated,
     **GENERATION_TYPES,
+    **TRACE_TYPES,
 }
 
 
@@ -178,8 +183,10 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
 PROVENANCE: Final = frozenset({"added_by", "edited_by"})
 
 # Facts about a message: their event names one.
-OF_A_MESSAGE: Final = frozenset({BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, *GENERATION_TYPES.values()})
+OF_A_MESSAGE: Final = frozenset(
+    {BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, FilterApplied, *GENERATION_TYPES.values()}
+)
 
 
 # Types that an emitter may not use: the protocol's own, including those that no class writes yet.
-RESERVED: Final = frozenset(CHAT_TYPES) | {"call", "call_answered", "call_expired", "filter_applied", "action_ran"}
+RESERVED: Final = frozenset(CHAT_TYPES) | {"call", "call_answered", "call_expired"}

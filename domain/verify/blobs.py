@@ -1,14 +1,17 @@
 """Content by reference: each blob that an event refers to exists and has the sha256 of its name."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from domain.chat.facts import MessageAdded, MessageEdited
+from domain.generation import ActionRan, FilterApplied
 from domain.verify.answers import ENDS, BlobRef, blob_ref
 from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 
-REFERRING: Final = frozenset({MessageAdded, MessageEdited, *ENDS})
+TRACES: Final = (FilterApplied, ActionRan)
+OURS: Final = (*ENDS, *TRACES)  # the server alone writes what they refer to
+REFERRING: Final = frozenset({MessageAdded, MessageEdited, *OURS})
 
 
 class StoredBlob(NamedTuple):
@@ -39,9 +42,8 @@ class BlobCheck:
             if type(facts[0]) not in REFERRING:
                 continue
             for at, fact in enumerate(facts, begin):
-                reference = blob_ref(fact.fields.get("content") if isinstance(fact, MessageEdited) else fact.content)
-                if reference is not None:
-                    yield from self._refer(batch.rows.entry(head, at), reference, is_ours=isinstance(fact, ENDS))
+                for reference in filter(None, map(blob_ref, referred(fact))):
+                    yield from self._refer(batch.rows.entry(head, at), reference, is_ours=isinstance(fact, OURS))
 
     def _refer(self, entry: LogRow, reference: BlobRef, *, is_ours: bool) -> Iterator[Finding]:
         try:
@@ -72,3 +74,14 @@ class BlobCheck:
         for (_, sha256), reference in self._references.items():
             if reference.is_ours:
                 yield found(self, reference.entry, f"expected a blob {sha256.hex()}, found none")
+
+
+def referred(fact: Any) -> tuple[Any, ...]:
+    """What may be a reference in it."""
+    match fact:
+        case MessageEdited(fields=fields):
+            return fields.get("content"), fields.get("originalContent")
+        case FilterApplied(original=kept) | ActionRan(result=kept):
+            return (kept,)
+        case _:
+            return (fact.content,)
