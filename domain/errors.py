@@ -7,6 +7,9 @@
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
     │   ├── ApiKeyNotFound, SessionNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
+    │   ├── FunctionNotFound, FunctionExists, FunctionInactive, FunctionReadOnly
+    │   ├── FunctionNotLoaded        a function's source that cannot be run: names the line and the exception
+    │   ├── ValvesRefused            settings of a function that are not as it declares them
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen
     │   ├── DeltaGap, BlockGap       a part of an answer that came out of turn
     │   ├── QuotaReached             an account has as much as it may have
@@ -28,7 +31,8 @@
         ├── LogUnavailable           Postgres was silent: it may have been written, repeat with the same command id
         ├── Overloaded               a bounded queue is full
         ├── ProjectionBehind         lists and searches do not hold yet what the caller wants to see in them
-        └── ProviderFailed           the model's server refused, broke off, or went silent
+        ├── ProviderFailed           the model's server refused, broke off, or went silent
+        └── FunctionFailed           a function raised an exception, or took too long
 
 A class is named for the fact, carries its numbers as attributes and puts both sides into its text. ``code`` is stable
 and meant for programs; ``api/request/errors.py`` alone knows which HTTP status or close code goes with it.
@@ -331,6 +335,68 @@ class FolderCycle(Refusal):
         super().__init__(f"folder {folder_id} cannot be moved into {parent_id}, which is itself or below it")
 
 
+class FunctionNotFound(Refusal):
+    """No such function, or it lacks the method that was asked for."""
+
+    code = "function_not_found"
+
+    def __init__(self, function_id: str, method: str | None = None) -> None:
+        self.function_id, self.method = function_id, method
+        super().__init__(f"no function {function_id[:200]!r}" + (f" that has a method {method}" if method else ""))
+
+
+class FunctionExists(Refusal):
+    code = "function_exists"
+
+    def __init__(self, function_id: str) -> None:
+        self.function_id = function_id
+        super().__init__(f"a function {function_id[:200]!r} exists already: choose another id, or update that one")
+
+
+class FunctionInactive(Refusal):
+    code = "function_inactive"
+
+    def __init__(self, function_id: str) -> None:
+        self.function_id = function_id
+        super().__init__(f"function {function_id[:200]!r} is not active")
+
+
+class FunctionReadOnly(Refusal):
+    """Its source is a file of the server's folder of functions."""
+
+    code = "function_read_only"
+
+    def __init__(self, function_id: str) -> None:
+        self.function_id = function_id
+        super().__init__(
+            f"function {function_id[:200]!r} is a file in the folder of functions (STENO_FUNCTIONS): change or remove it there"
+        )
+
+
+class FunctionNotLoaded(Refusal):
+    """``reason`` says which of ``syntax``, ``import``, ``no_class``, ``exception``, ``valves``, ``too_slow``, ``no_pydantic`` it was;
+    ``line`` where in the source, if that is known.
+    """
+
+    code = "function_not_loaded"
+
+    def __init__(self, function_id: str, reason: str, detail: str, line: int | None = None) -> None:
+        self.function_id, self.reason, self.line = function_id, reason, line
+        where = f"{function_id[:200]}.py" + (f", line {line}" if line is not None else "")
+        super().__init__(f"{where}: {detail}")
+
+
+class ValvesRefused(Refusal):
+    """``problems``: of each value that is refused its name and why. Never the value: it may be a secret."""
+
+    code = "valves_refused"
+
+    def __init__(self, function_id: str, problems: Sequence[tuple[str, str]]) -> None:
+        self.function_id, self.problems = function_id, problems
+        said = "; ".join(f"{name}: {why}" if name else why for name, why in problems[:20])
+        super().__init__(f"valves of {function_id[:200]!r}: {said}")
+
+
 class ChatChanged(Refusal):
     code = "chat_changed"
 
@@ -518,3 +584,15 @@ class ProviderFailed(Unavailable):
         self.code = code  # type: ignore[misc]  # the one class whose fact has several names
         self.said = said or {}
         super().__init__(detail)
+
+
+class FunctionFailed(Unavailable):
+    """``reason`` is ``raised``, ``too_slow`` or ``stopped``. Its text is for everybody who reads the chat: the function's name, and the
+    exception as the function words it. The traceback is in the server's log.
+    """
+
+    code = "function_failed"
+
+    def __init__(self, function_id: str, detail: str, *, reason: str = "raised") -> None:
+        self.function_id, self.reason = function_id, reason
+        super().__init__(f"function {function_id[:200]}: {detail}")

@@ -61,6 +61,12 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.FolderExists: ErrorStatus(409, 1008),
     errors.FolderNameTaken: ErrorStatus(400, 1008),  # as in the reference
     errors.FolderCycle: ErrorStatus(400, 1008),
+    errors.FunctionNotFound: ErrorStatus(401, 1008),  # as in the reference
+    errors.FunctionExists: ErrorStatus(400, 1008),  # as in the reference
+    errors.FunctionInactive: ErrorStatus(400, 1008),
+    errors.FunctionReadOnly: ErrorStatus(400, 1008),
+    errors.FunctionNotLoaded: ErrorStatus(400, 1008),
+    errors.ValvesRefused: ErrorStatus(400, 1008),
     errors.ChatExists: ErrorStatus(409, 1008),
     errors.MessageExists: ErrorStatus(409, 1008),
     errors.ParentNotFound: ErrorStatus(400, 1008),
@@ -83,6 +89,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ProjectionBehind: ErrorStatus(503, 1013),
     errors.Overloaded: ErrorStatus(503, 1013),
     errors.ProviderFailed: ErrorStatus(502, 1011),
+    errors.FunctionFailed: ErrorStatus(400, 1011),  # as in the reference: a function is no part of the server
 }
 
 # Of what Litestar and the HTTP protocol below it refuse by themselves.
@@ -127,6 +134,12 @@ def members(error: errors.StenographError) -> dict[str, Any]:
             return {"param": param}
         case errors.ProviderFailed(said=said) if said:
             return {"provider": dict(said)}
+        case errors.FunctionNotLoaded(function_id=function_id, reason=reason, line=line):
+            return {"function_id": function_id, "reason": reason, "line": line}
+        case errors.FunctionFailed(function_id=function_id, reason=reason):
+            return {"function_id": function_id, "reason": reason}
+        case errors.ValvesRefused(function_id=function_id, problems=problems):
+            return {"function_id": function_id, "problems": [{"name": name, "reason": why} for name, why in problems]}
         case _:
             return {}
 
