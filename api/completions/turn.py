@@ -12,6 +12,8 @@ from domain.errors import BadRequest
 
 # Keys that say where in its chat a turn is stored, or who follows it there. A client that names the chat alone stores the turn itself.
 PLACE_KEYS: Final = ("session_id", "id", "parent_id", "user_message", "parent_message", "message_ids")
+# Keys that no provider is sent, and that functions may see.
+FUNCTIONS_KEYS: Final = frozenset({"stream", "session_id", "filter_ids", "files", "features", "variables", "tool_ids"})
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 
 
@@ -34,6 +36,7 @@ def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozense
         messages=messages,
         params={name: value for name, value in data.items() if name not in own_keys},
         settings=settings if isinstance(settings, Mapping) and "params" in own_keys else {},
+        beside={name: value for name, value in data.items() if name in FUNCTIONS_KEYS and name in own_keys},
     )
 
 

@@ -17,6 +17,7 @@ from commands.generation.context import (
     with_branch,
     without_stored_keys,
 )
+from commands.generation.filtering import AnswerFilters, Filtering
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems
 from commands.generation.run import Run
 from commands.generation.runs import Runs
@@ -83,6 +84,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any]  # keys that go to the provider as they are
     settings: Mapping[str, Any] = {}  # the request's ``params``, as in ``model_settings.py``
     context_chat_id: UUID | None = None  # the chat that the context is from, where the turn is not stored in it
+    beside: Mapping[str, Any] = {}  # keys of the request that go to no provider, such as ``filter_ids``: functions may see them
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -115,12 +117,14 @@ class Completions:
         clock: Callable[[], float],
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
         model_settings: ModelSettings = NO_SETTINGS,
+        filters: AnswerFilters | None = None,
     ) -> None:
         self._log = log
         self._blobs = blobs
         self._chats = chats
         self._chat_queries = chat_queries
         self._model_settings = model_settings
+        self._filters = filters
         self._runs = runs
         self._models = models
         self._slots = slots
@@ -183,6 +187,7 @@ class Completions:
             )
             for answerer, task_id in zip(turn.answerers, tasks, strict=True)
         )
+        filterings = [await self._filtering(turn, answerer, chat_id, actor) for answerer in turn.answerers]
         started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, len(commands))))
@@ -196,7 +201,7 @@ class Completions:
             if appended.repeated:
                 await self._slots.give_back(tasks)
                 return stored_start(appended)
-            for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
+            for answerer, task_id, route, filtering in zip(turn.answerers, tasks, routes, filterings, strict=True):
                 settings = asked(self._model_settings, answerer.model, chat_params, turn.settings)
                 ask = ProviderRequest(
                     model=route.upstream,
@@ -204,11 +209,14 @@ class Completions:
                     params={**settings.custom, **turn.params},
                     options=settings.options,
                 )
+                provider = route.provider
+                if filtering is not None:
+                    provider = filtering.behind(provider, ask, created=int(appended.at.timestamp()) if appended.at is not None else 0)
                 self._runs.start(
                     Run(
                         self._chats,
                         self._blobs,
-                        route.provider,
+                        provider,
                         ask,
                         chat_id=chat_id,
                         message_id=answerer.message_id,
@@ -218,10 +226,24 @@ class Completions:
                         started_position=appended.position - len(turn.answerers) + 1,
                         clock=self._clock,
                         spend=self._spend,
+                        filtering=filtering,
                     )
                 )
         before = appended.versions[0] - len(commands)
         return msgspec.structs.replace(started, version=before, position=appended.position)
+
+    async def _filtering(self, turn: Turn, answerer: Answerer, chat_id: UUID, actor: Actor) -> Filtering | None:
+        if self._filters is None or self._filters.is_empty:
+            return None
+        return await self._filters.of(
+            actor=actor,
+            chat_id=chat_id,
+            message_id=answerer.message_id,
+            model=answerer.model,
+            meta={},
+            beside=turn.beside,
+            is_saved=turn.chat_id is not None,
+        )
 
     async def _take_slots(self, user_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], key: CommandKey | None) -> None:
         """Raises ``RateReached``; not for a request that is repeated, which begins nothing."""

@@ -17,6 +17,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from commands.chats import Chats
+from commands.generation.filtering import Filtering
 from commands.large_values import reference
 from commands.ports import Blobs
 from commands.providers import (
@@ -44,6 +45,7 @@ from domain.generation import (
     BlockOpened,
     BlockSum,
     BlockType,
+    FilterApplied,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -225,7 +227,7 @@ class Run:
     """One generation that this process runs. ``clock`` gives seconds that only go forward.
 
     ``spend`` counts for the account what was appended; it raises ``RateReached`` once the account has written as much as it may: then
-    the answer ends with that error.
+    the answer ends with that error. ``filtering``: the filters of this answer, if it has any; ``provider`` is then behind them.
     """
 
     def __init__(
@@ -243,6 +245,7 @@ class Run:
         started_position: int,
         clock: Callable[[], float],
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
+        filtering: Filtering | None = None,
     ) -> None:
         self.chat_id = chat_id
         self.message_id = message_id
@@ -256,6 +259,8 @@ class Run:
         self._ask = ask
         self._clock = clock
         self._spend = spend
+        self._filtering = filtering
+        self._outlet: asyncio.Task[None] | None = None
         self._started_s = clock()
         self._first_token_s: float | None = None
         self._answer = AnswerBuilder()
@@ -290,6 +295,8 @@ class Run:
         if self._ending is None:
             self._ending = ending
             self._break_off_reading()
+        if self._outlet is not None:
+            self._outlet.cancel()
 
     def _break_off_reading(self) -> None:
         # Only the wait for the provider is broken off. An append on its way is let through: its outcome must be known.
@@ -305,6 +312,8 @@ class Run:
             outcome = await self._generate()
             if not self._over_elsewhere:
                 await self._close(outcome)
+                if self._filtering is not None and isinstance(outcome, MessageEnded):
+                    await self._filter_whole(self._filtering, outcome)
         except GenerationNotOpen:
             logger.info("generation_ended_elsewhere", chat_id=str(self.chat_id), message_id=str(self.message_id))
         except ChatNotFound:
@@ -426,10 +435,23 @@ class Run:
                     raise
                 is_refused, outcome = True, failed(error.code, f"the answer's end could not be stored: {error}")
 
-    async def _emitted(self) -> list[Emitted]:
-        """The answer's files and sources. What a file itself stands in is kept as a blob, and its address refers to it."""
+    async def _emitted(self) -> list[Emitted | FilterApplied]:
+        """The answer's files and sources, and what its filters did. What a file itself stands in is kept as a blob, and its address
+        refers to it.
+        """
         files = [await self._with_blob(file) for file in self._answer.files]
-        return [*([Emitted("files", {"files": files})] if files else []), *(Emitted("source", source) for source in self._answer.sources)]
+        made: list[Emitted | FilterApplied] = [Emitted("files", {"files": files})] if files else []
+        made += [Emitted("source", source) for source in self._answer.sources]
+        return made if self._filtering is None else [*made, *await self._filtering.traces()]
+
+    async def _filter_whole(self, filtering: Filtering, ended: MessageEnded) -> None:
+        """The outlet, in a task of its own: whoever stops this run breaks it off. The answer is done, whatever happens there."""
+        self._outlet = asyncio.create_task(filtering.outlet(ended), name=f"outlet {self.task_id}")
+        await asyncio.wait([self._outlet])
+        if self._outlet.cancelled():
+            logger.info("outlet_stopped", chat_id=str(self.chat_id), message_id=str(self.message_id))
+        elif (error := self._outlet.exception()) is not None:
+            logger.error("outlet_failed", chat_id=str(self.chat_id), message_id=str(self.message_id), exc_info=error)
 
     async def _with_blob(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
         encoded = str(file.get("url", "")).encode()

@@ -1,0 +1,280 @@
+"""The filters of one answer, as its run meets them: a provider behind them, what they did for the log, and the outlet once it has ended.
+
+The outlet runs after ``message_end``: what the model said stays there. What a filter makes of it follows as ``message_edited`` by the
+server, with the text before it as ``originalContent``.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from commands.chats import Chats
+from commands.generation.context import MESSAGES_MAX
+from commands.large_values import reference
+from commands.ports import Blobs
+from commands.providers import Provider, ProviderRequest
+from commands.references import resolve_blobs
+from commands.routing.filtered_body import Body, copied
+from commands.routing.filtered_provider import Choose, Chosen, FilteredProvider
+from commands.routing.filters import Chain, Filters, Scene
+from commands.routing.functions import Ask, CallContext
+from domain.chat.commands import ChatCommand, EditMessage, Emit, ExpectUnchanged, NotePlugin
+from domain.errors import ChatChanged
+from domain.event import Actor
+from domain.generation import FilterApplied, MessageEnded
+from domain.storable import storable_json
+from domain.stream import chat_stream
+from projections.chat import text_of
+from projections.messages import Message
+from projections.ports import ChatQueries
+
+logger = structlog.get_logger("filters")
+
+# Keys of a stored message that an outlet sees, besides its id, role and content.
+SHOWN_KEYS: Final = ("timestamp", "info", "usage", "sources", "files")
+# Keys of a request that functions see in a body, beside those that a provider is sent.
+BODY_KEYS: Final = frozenset({"stream", "files", "features", "variables", "tool_ids"})
+
+EmailOf = Callable[[UUID], Awaitable[str]]
+
+
+async def no_email(_: UUID) -> str:
+    return ""
+
+
+class Filtering:
+    """The filters of one answer."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        chats: Chats,
+        blobs: Blobs,
+        chat_queries: ChatQueries,
+        choose: Choose,
+        *,
+        chat_id: UUID,
+        message_id: UUID,
+        is_saved: bool,
+    ) -> None:
+        """``is_saved``: the chat holds what was said before. Otherwise an outlet sees what the model was asked."""
+        self._chain = chain
+        self._chats = chats
+        self._blobs = blobs
+        self._chat_queries = chat_queries
+        self._choose = choose
+        self._chat_id = chat_id
+        self._message_id = message_id
+        self._is_saved = is_saved
+        self._asked: Sequence[Mapping[str, Any]] = ()
+
+    def behind(self, provider: Provider, ask: ProviderRequest, created: int) -> Provider:
+        """The provider behind the filters. ``created``: now, in seconds since 1970."""
+        self._asked = ask.messages
+        message_id = str(self._message_id)
+        return FilteredProvider(
+            provider, self._chain, keep=self._keep, note=self._note, choose=self._choose, message_id=message_id, created=created
+        )
+
+    async def traces(self) -> list[FilterApplied]:
+        """What the filters did that is not in the log yet: to be written with the end of the answer."""
+        return await self._chain.traces(self._keep)
+
+    async def outlet(self, ended: MessageEnded) -> None:
+        """Show the whole answer to the filters that have an outlet, and write what they make of it. To be called once it has ended.
+
+        Raises ``Unavailable`` and ``ChatNotFound``; the answer is done all the same.
+        """
+        if not self._chain.has_outlet:
+            return
+        version, messages = await self._messages(ended)
+        _, seen, traces = await self._chain.run("outlet", self._body(messages), self._keep)
+        edits = [] if all(trace.changed == 0 for trace in traces) else changed_contents(messages, seen.body()["messages"])
+        notes: list[ChatCommand] = [NotePlugin(chat_id=self._chat_id, message_id=self._message_id, trace=trace) for trace in traces]
+        if not notes:
+            return
+        commands: list[ChatCommand] = []
+        if edits:
+            ids = [message_id for message_id, _ in edits]
+            commands.append(ExpectUnchanged(chat_id=self._chat_id, by=None, since=version, message_ids=ids))
+        commands += notes
+        commands += [EditMessage(chat_id=self._chat_id, by=None, message_id=one, fields=fields) for one, fields in edits]
+        try:
+            await self._chats.handle_all(commands, actor=None)
+        except ChatChanged as changed:
+            # Somebody has edited the answer meanwhile: their words stand.
+            logger.warning("outlet_dropped", chat_id=str(self._chat_id), message_id=str(self._message_id), reason=str(changed))
+            await self._chats.handle_all(notes, actor=None)
+
+    def _body(self, messages: Sequence[Body]) -> Body:
+        scene = self._chain.scene
+        return copied(
+            {
+                "model": scene.model,
+                "messages": [*messages],
+                "chat_id": scene.context.chat_id,
+                "session_id": scene.context.session_id,
+                "id": str(self._message_id),
+                "filter_ids": sorted(scene.filter_ids),
+                "metadata": dict(scene.context.metadata),
+            }
+        )
+
+    async def _messages(self, ended: MessageEnded) -> tuple[int, list[Body]]:
+        """The chat's version, and the messages as an outlet sees them: the branch down to the answer, or what was asked and the answer."""
+        limit = MESSAGES_MAX if self._is_saved else 1
+        view, ids = await self._chat_queries.branch(self._chat_id, leaf=self._message_id, limit=limit)
+        await resolve_blobs(self._blobs, self._chat_id, view)
+        made = [shown(view.messages[one]) for one in ids]
+        if not self._is_saved:
+            made = [*({"role": one["role"], "content": one.get("content")} for one in self._asked), *made]
+        made[-1] |= {"finish_reason": ended.finish_reason, "output": output_of(view.messages[ids[-1]])}
+        return view.version, made
+
+    async def _keep(self, original: bytes) -> Any:
+        return await reference(self._blobs, chat_stream(self._chat_id), original.decode())
+
+    async def _note(self, trace: FilterApplied) -> None:
+        await self._chats.handle(NotePlugin(chat_id=self._chat_id, message_id=self._message_id, trace=trace), attempts_max=None)
+
+
+class AnswerFilters:
+    """Makes the ``Filtering`` of an answer. ``choose`` finds the provider of a model that a filter has chosen; it raises ``Refusal``."""
+
+    def __init__(
+        self,
+        filters: Filters,
+        chats: Chats,
+        blobs: Blobs,
+        chat_queries: ChatQueries,
+        choose: Callable[[str, Actor], Awaitable[Chosen]],
+        *,
+        email_of: EmailOf = no_email,
+        ask: Ask | None = None,
+    ) -> None:
+        self._filters = filters
+        self._chats = chats
+        self._blobs = blobs
+        self._chat_queries = chat_queries
+        self._choose = choose
+        self._email_of = email_of
+        self._ask = ask
+
+    @property
+    def is_empty(self) -> bool:
+        return self._filters.is_empty
+
+    async def of(
+        self,
+        *,
+        actor: Actor,
+        chat_id: UUID,
+        message_id: UUID,
+        model: str,
+        meta: Mapping[str, Any],
+        beside: Mapping[str, Any],
+        is_saved: bool,
+    ) -> Filtering | None:
+        """``beside``: the keys of the request that go to no provider; ``meta``: the model's. None where no filter is for this answer."""
+        filter_ids = beside.get("filter_ids")
+        session_id = beside.get("session_id")
+        files = beside.get("files")
+        metadata = {
+            "user_id": str(actor.id),
+            "chat_id": str(chat_id),
+            "message_id": str(message_id),
+            "session_id": session_id,
+            "filter_ids": filter_ids or [],
+            **{name: beside.get(name) for name in ("tool_ids", "files", "features", "variables")},
+        }
+        scene = Scene(
+            model=model,
+            context=CallContext(
+                actor=actor,
+                chat_id=str(chat_id),
+                message_id=str(message_id),
+                session_id=session_id if isinstance(session_id, str) else None,
+                emit=self._emit(chat_id, message_id),
+                ask=self._ask,
+                model={"id": model, "name": model, "info": {"id": model, "meta": dict(meta)}},
+                files=[one for one in files if isinstance(one, dict)] if isinstance(files, list) else [],
+                metadata=metadata,
+            ),
+            meta=meta,
+            filter_ids=frozenset(one for one in filter_ids if isinstance(one, str)) if isinstance(filter_ids, list) else frozenset(),
+            beside={name: value for name, value in beside.items() if name in BODY_KEYS},
+            email=await self._email_of(actor.id) if self._filters.has_pipelines else "",
+        )
+        chain = self._filters.chain(scene)
+        if chain is None:
+            return None
+
+        async def choose(chosen: str) -> Chosen:
+            return await self._choose(chosen, actor)
+
+        return Filtering(
+            chain, self._chats, self._blobs, self._chat_queries, choose, chat_id=chat_id, message_id=message_id, is_saved=is_saved
+        )
+
+    def _emit(self, chat_id: UUID, message_id: UUID) -> Callable[[str, Any], Awaitable[None]]:
+        async def emit(name: str, data: Any) -> None:
+            await self._chats.handle(Emit(chat_id=chat_id, by=None, message_id=message_id, name=name, data=data), attempts_max=None)
+
+        return emit
+
+
+def shown(message: Message) -> Body:
+    return {
+        "id": message["id"],
+        "role": message["role"],
+        "content": text_of(message),
+        **{name: message[name] for name in SHOWN_KEYS if name in message},
+    }
+
+
+def output_of(message: Message) -> list[Body]:
+    """What an answer is made of, as items of OpenAI's Responses: some filters read and change these and not ``content``."""
+    blocks = message.get("blocks") or [{"index": 0, "type": "text", "text": [text_of(message)]}]
+    made: list[Body] = []
+    for block in blocks:
+        text = "".join(block["text"])
+        item: Body = {"id": f"{message['id']}-{block['index']}", "status": "completed"}
+        match block["type"]:
+            case "text":
+                made.append({**item, "type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]})
+            case "reasoning":
+                made.append({**item, "type": "reasoning", "summary": [], "content": [{"type": "output_text", "text": text}]})
+            case "tool_call":
+                made.append({**item, "type": "function_call", "call_id": block["id"], "name": block["name"], "arguments": text})
+            case _:
+                pass
+    return made
+
+
+def changed_contents(before: Sequence[Body], after: Sequence[Any]) -> list[tuple[UUID, dict[str, Any]]]:
+    """The messages whose content an outlet has replaced, with the fields of the edit. Of one whose ``output`` alone was changed, what that
+    says is the content. Messages are known by their ids: what a filter adds or removes changes nothing of the chat.
+    """
+    known = {one["id"]: one for one in before if "id" in one}
+    made: list[tuple[UUID, dict[str, Any]]] = []
+    for one in after:
+        was = known.pop(one.get("id"), None) if isinstance(one.get("id"), str) else None
+        if was is None:
+            continue
+        content = one.get("content")
+        if content == was["content"] and "output" in was and one.get("output") != was["output"]:
+            content = output_text(one.get("output"))
+        if content == was["content"] or not isinstance(content, str | list):
+            continue
+        made.append((UUID(was["id"]), {"content": storable_json(content), "originalContent": was["content"]}))
+    return made
+
+
+def output_text(output: Any) -> str:
+    """The text of all messages in it."""
+    items = output if isinstance(output, list) else []
+    messages = [one for one in items if isinstance(one, dict) and one.get("type") == "message"]
+    parts = [part for one in messages for part in (one.get("content") or ()) if isinstance(part, dict)]
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))

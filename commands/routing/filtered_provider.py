@@ -1,0 +1,63 @@
+"""A provider behind the filters of one answer."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from commands.providers import Model, Part, Provider, ProviderRequest
+from commands.routing.filter_steps import Keep
+from commands.routing.filters import Chain, Note
+from domain.errors import ProviderFailed, Refusal
+
+
+class Chosen(Protocol):
+    """The provider of a model, and the model's name there."""
+
+    @property
+    def provider(self) -> Provider: ...
+
+    @property
+    def upstream(self) -> str: ...
+
+
+Choose = Callable[[str], Awaitable[Chosen]]  # the provider of a model that a filter has chosen. Raises ``Refusal``
+
+
+class FilteredProvider:
+    """A provider as a run meets it behind the filters of its answer: asking it runs the inlet, and each read passes the stream filters."""
+
+    def __init__(self, provider: Provider, chain: Chain, *, keep: Keep, note: Note, choose: Choose, message_id: str, created: int) -> None:
+        self._provider = provider
+        self._chain = chain
+        self._keep = keep
+        self._note = note
+        self._choose = choose
+        self._message_id = message_id
+        self._created = created
+
+    async def models(self) -> Sequence[Model]:
+        return await self._provider.models()
+
+    async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
+        chain, provider = self._chain, self._provider
+        ask, model = await chain.inlet(ask, self._keep, self._note)
+        if model is not None:
+            try:
+                chosen_one = await self._choose(model)
+            except Refusal as refusal:
+                raise ProviderFailed("filter_refused", f"a filter chose the model {model[:200]!r}: {refusal}") from None
+            provider, ask = chosen_one.provider, replace(ask, model=chosen_one.upstream)
+        await chain.begin_stream(self._message_id, self._created)
+        reads = provider.stream(ask)
+        try:
+            if not chain.sees_chunks:
+                async for parts in reads:
+                    yield parts
+            else:
+                async for parts in reads:
+                    left = await chain.stream(parts)
+                    if left:
+                        yield left
+        finally:
+            await reads.aclose()
