@@ -21,7 +21,7 @@ from commands.routing.filtered_provider import Choose, Chosen, FilteredProvider
 from commands.routing.filters import Chain, Filters, Scene
 from commands.routing.functions import Ask, CallContext
 from domain.chat.commands import ChatCommand, EditMessage, Emit, ExpectUnchanged, NotePlugin
-from domain.errors import ChatChanged
+from domain.errors import ChatChanged, ChatNotFound, MessageNotFound
 from domain.event import Actor
 from domain.generation import FilterApplied, MessageEnded
 from domain.storable import storable_json
@@ -85,7 +85,7 @@ class Filtering:
     async def outlet(self, ended: MessageEnded) -> None:
         """Show the whole answer to the filters that have an outlet, and write what they make of it. To be called once it has ended.
 
-        Raises ``Unavailable`` and ``ChatNotFound``; the answer is done all the same.
+        Raises ``Unavailable``; the answer is done all the same.
         """
         if not self._chain.has_outlet:
             return
@@ -102,11 +102,14 @@ class Filtering:
         commands += notes
         commands += [EditMessage(chat_id=self._chat_id, by=None, message_id=one, fields=fields) for one, fields in edits]
         try:
-            await self._chats.handle_all(commands, actor=None)
-        except ChatChanged as changed:
-            # Somebody has edited the answer meanwhile: their words stand.
-            logger.warning("outlet_dropped", chat_id=str(self._chat_id), message_id=str(self._message_id), reason=str(changed))
-            await self._chats.handle_all(notes, actor=None)
+            try:
+                await self._chats.handle_all(commands, actor=None)
+            except ChatChanged as changed:
+                # Somebody has edited the answer meanwhile: their words stand.
+                logger.warning("outlet_dropped", chat_id=str(self._chat_id), message_id=str(self._message_id), reason=str(changed))
+                await self._chats.handle_all(notes, actor=None)
+        except (MessageNotFound, ChatNotFound) as gone:
+            logger.info("outlet_dropped", chat_id=str(self._chat_id), message_id=str(self._message_id), reason=str(gone))
 
     def _body(self, messages: Sequence[Body]) -> Body:
         scene = self._chain.scene

@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 from domain.chat.facts import OF_A_MESSAGE, MessageAdded, MessageEdited, MessageRated
 from domain.codec import decode_event, encode
 from domain.event import Emitted, Event, StoredEvent
-from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
+from domain.generation import ActionRan, BlockOpened, BlockSum, FilterApplied, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.redaction import EMITTED_KEYS, Redaction, without_words
 from projections.chat import FOLDED_NAMES, ChatView, view
 from projections.redaction import STRUCTURE, redact_view
@@ -97,6 +97,7 @@ def test_nothing_that_was_said_is_left_of_a_deleted_message(fact: type[Any]) -> 
     _, data = encode(without_words(full))
     said = data.decode().replace('"content":""', "").replace('"text":""', "").replace('"detail":""', "").replace('"comment":null', "")
     said = said.replace('"sha256":"e3b0c442', "").replace('"type":"text"', "")
+    said = said.replace('"sha256_before":""', "").replace('"sha256_after":""', "").replace("source_sha256", "")  # of code, not of words
     assert [word for word in WORDS if word in said] == []
 
 
@@ -125,6 +126,15 @@ def test_an_edited_answer_tells_nothing_of_what_the_model_said() -> None:
     )
     assert "secret" not in str(facts)
     assert total not in str(facts), "a short text is found by its sum"
+
+
+def test_of_filters_and_actions_from_before_the_access_no_sums_and_originals_are_shown() -> None:
+    """They hold words of any message of the chat, also of deleted ones."""
+    kept = {"blob": "0" * 64, "size_bytes": 3}
+    applied = FilterApplied("f", "inlet", "function", 1, 1, "1" * 64, "2" * 64, kept, "3" * 64, failed="secret")
+    ran = ActionRan("a", "4" * 64, 1, kept, failed="secret")
+    facts = shown(Event(Q, MessageAdded(None, "user", "kept")), Event(Q, applied), Event(None, ran))
+    assert facts[1:] == [FilterApplied("f", "inlet", "function", 1, 1, "", "", None, "3" * 64), ActionRan("a", "4" * 64, 1)]
 
 
 def test_what_an_emitter_said_in_an_answer_is_gone_where_the_answers_end_replaced_it() -> None:
