@@ -24,7 +24,7 @@ FILE_NAME = "stenograph.toml"
 FILE_VARIABLE = "STENO_CONFIG"
 # Variables of ours that are no setting of the server.
 OTHER_VARIABLES = {FILE_VARIABLE: "The settings' file, when it is not `./stenograph.toml`."}
-SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys", "openai_proxies", "ollama_proxies"})  # a proxy's password
+SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys", "openai_proxies", "ollama_proxies", "pipelines_keys"})  # a proxy's password
 
 # Lists that say something of each server in another list, and what.
 OF_SERVERS = {
@@ -32,6 +32,7 @@ OF_SERVERS = {
     "openai_models": ("openai_base_urls", "lists of models"),
     "openai_proxies": ("openai_base_urls", "proxies"),
     "ollama_proxies": ("ollama_base_urls", "proxies"),
+    "pipelines_keys": ("pipelines_urls", "keys"),
 }
 
 HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:]+")  # a name, or an address; no port
@@ -61,6 +62,13 @@ class OpenAIEndpoint(NamedTuple):
 class OllamaEndpoint(NamedTuple):
     base_url: str
     proxy: str | None = None
+
+
+class PipelinesEndpoint(NamedTuple):
+    """One server of pipelines."""
+
+    url: str
+    api_key: str | None
 
 
 def default_data_folder() -> Path:
@@ -116,6 +124,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     ollama_base_urls: Annotated[tuple[Url, ...], Meta(description="Ollama servers, such as `http://localhost:11434`.")] = ()
     ollama_proxies: Annotated[tuple[ProxyUrl, ...], Meta(description="HTTP proxies to them, in the same order.")] = ()
+    pipelines_urls: Annotated[
+        tuple[Url, ...],
+        Meta(
+            description="Servers of `open-webui/pipelines` whose filters change questions and answers, such as `http://localhost:9099`. "
+            "Their pipes are asked as models where a server stands among the OpenAI-compatible ones, too."
+        ),
+    ] = ()
+    pipelines_keys: Annotated[tuple[str, ...], Meta(description="Their keys, in the same order; an empty one for a server without.")] = ()
     demo_model: Annotated[bool, Meta(description="Whether the built-in model `demo` is offered.")] = True
     provider_connect_timeout_s: Annotated[Seconds, Meta(description="How long a provider may take to accept a connection.")] = 10.0
     provider_first_token_timeout_s: Annotated[
@@ -231,6 +247,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def ollama_connections(self) -> tuple[OllamaEndpoint, ...]:
         urls = self.ollama_base_urls
         return tuple(OllamaEndpoint(url, proxy or None) for url, proxy in zip(urls, _beside(urls, self.ollama_proxies), strict=True))
+
+    @property
+    def pipelines_connections(self) -> tuple[PipelinesEndpoint, ...]:
+        urls = self.pipelines_urls
+        return tuple(PipelinesEndpoint(url, key or None) for url, key in zip(urls, _beside(urls, self.pipelines_keys), strict=True))
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         shown = [(name, getattr(self, name)) for name in self.__struct_fields__]
