@@ -15,6 +15,7 @@ from domain.chat.facts import CHAT_TYPES
 from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, StoredEvent, Verbatim
 from domain.folder import FOLDER_TYPES
+from domain.function import FUNCTION_TYPES, USER_VALVES_TYPES
 from domain.generation import MessageEnded, Timings
 from domain.stream import Kind
 from domain.upcasting import UPCASTS, Upcasts, chain
@@ -22,11 +23,11 @@ from domain.user import USER_TYPES
 
 TYPES: Final[Mapping[Kind, Mapping[str, type[Any]]]] = {
     "chat": CHAT_TYPES,
-    "user": {**USER_TYPES, **FOLDER_TYPES},
+    "user": {**USER_TYPES, **FOLDER_TYPES, **USER_VALVES_TYPES},
     "channel": {},
     "model": {},
     "group": {},
-    "function": {},
+    "function": FUNCTION_TYPES,
     "provider": {},
 }
 NAMES: Final[Mapping[type[Any], str]] = {fact: name for table in TYPES.values() for name, fact in table.items()}

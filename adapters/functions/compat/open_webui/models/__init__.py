@@ -1,0 +1,1 @@
+"""Of Open WebUI: what functions import."""

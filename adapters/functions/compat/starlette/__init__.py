@@ -1,0 +1,1 @@
+"""Of Starlette: the classes that functions return or are given."""
