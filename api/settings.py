@@ -24,7 +24,8 @@ FILE_NAME = "stenograph.toml"
 FILE_VARIABLE = "STENO_CONFIG"
 # Variables of ours that are no setting of the server.
 OTHER_VARIABLES = {FILE_VARIABLE: "The settings' file, when it is not `./stenograph.toml`."}
-SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys", "openai_proxies", "ollama_proxies", "pipelines_keys"})  # a proxy's password
+# A proxy's address may hold a password.
+SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys", "openai_proxies", "ollama_proxies", "pipelines_keys"})
 
 # Lists that say something of each server in another list, and what.
 OF_SERVERS = {

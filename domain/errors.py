@@ -7,6 +7,7 @@
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
     │   ├── ApiKeyNotFound, SessionNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
+    │   ├── ActionNotFound, ActionNotAvailable
     │   ├── FunctionNotFound, FunctionExists, FunctionInactive, FunctionReadOnly
     │   ├── FunctionNotLoaded        a function's source that cannot be run: names the line and the exception
     │   ├── ValvesRefused            settings of a function that are not as it declares them
@@ -343,6 +344,24 @@ class FunctionNotFound(Refusal):
     def __init__(self, function_id: str, method: str | None = None) -> None:
         self.function_id, self.method = function_id, method
         super().__init__(f"no function {function_id[:200]!r}" + (f" that has a method {method}" if method else ""))
+
+
+class ActionNotFound(Refusal):
+    code = "action_not_found"
+
+    def __init__(self, action_id: str) -> None:
+        self.action_id = action_id
+        super().__init__(f"Action not found: {action_id[:200]}")
+
+
+class ActionNotAvailable(Refusal):
+    """A function that is no action, or an action that the model does not offer."""
+
+    code = "action_not_available"
+
+    def __init__(self, action_id: str) -> None:
+        self.action_id = action_id
+        super().__init__(f"Action not available: {action_id[:200]}")
 
 
 class FunctionExists(Refusal):

@@ -9,10 +9,12 @@ from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from api.completions.actions import action_of, run_action
 from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.generation.completion import StartedTurn
+from commands.routing.actions import Actions
 
 # Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
 OWN_KEYS: Final = (
@@ -47,8 +49,12 @@ class CompletionsController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         turns: NamedDependency[Turns],
+        actions: NamedDependency[Actions],
     ) -> Response[Any]:
-        """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
+        """Ask one model or several. A body with ``actionId`` runs that action instead. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
+        action_id = action_of(data)
+        if action_id is not None:
+            return await run_action(action_id, data, request, caller, actions)
         return await complete(data, request, caller, turns)
 
 

@@ -62,6 +62,8 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.FolderNameTaken: ErrorStatus(400, 1008),  # as in the reference
     errors.FolderCycle: ErrorStatus(400, 1008),
     errors.FunctionNotFound: ErrorStatus(401, 1008),  # as in the reference
+    errors.ActionNotFound: ErrorStatus(400, 1008),  # as in the reference
+    errors.ActionNotAvailable: ErrorStatus(400, 1008),
     errors.FunctionExists: ErrorStatus(400, 1008),  # as in the reference
     errors.FunctionInactive: ErrorStatus(400, 1008),
     errors.FunctionReadOnly: ErrorStatus(400, 1008),

@@ -18,7 +18,7 @@ from commands.providers import Provider, ProviderRequest
 from commands.references import resolve_blobs
 from commands.routing.filtered_body import Body, copied
 from commands.routing.filtered_provider import Choose, Chosen, FilteredProvider
-from commands.routing.filters import Chain, Filters, Scene
+from commands.routing.filters import Chain, EmailOf, Filters, Scene
 from commands.routing.functions import Ask, CallContext
 from domain.chat.commands import ChatCommand, EditMessage, Emit, ExpectUnchanged, NotePlugin
 from domain.errors import ChatChanged, ChatNotFound, MessageNotFound
@@ -36,8 +36,6 @@ logger = structlog.get_logger("filters")
 SHOWN_KEYS: Final = ("timestamp", "info", "usage", "sources", "files")
 # Keys of a request that functions see in a body, beside those that a provider is sent.
 BODY_KEYS: Final = frozenset({"stream", "files", "features", "variables", "tool_ids"})
-
-EmailOf = Callable[[UUID], Awaitable[str]]
 
 
 async def no_email(_: UUID) -> str:

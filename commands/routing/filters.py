@@ -9,6 +9,7 @@ reader of the log sees which filters ran.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -25,6 +26,7 @@ from domain.generation import FilterApplied
 logger = structlog.get_logger("filters")
 
 Note = Callable[[FilterApplied], Awaitable[None]]
+EmailOf = Callable[[UUID], Awaitable[str]]  # of an account: servers of pipelines are told it
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,8 +112,10 @@ class Chain:
         asked = asked_by(last.body(), ask, self.scene.beside)
         return asked, body["model"] if body["model"] != self.scene.model else None
 
-    async def run(self, stage: WholeStage, body: Body, keep: Keep) -> tuple[Body, Seen, list[FilterApplied]]:
-        """The body after all filters of the stage, and what each of them did to it. An inlet's failure is raised; an outlet's is noted."""
+    async def run(self, stage: WholeStage, body: Body, keep: Keep, *, raising: bool = False) -> tuple[Body, Seen, list[FilterApplied]]:
+        """The body after all filters of the stage, and what each of them did to it. An inlet's failure is raised, an outlet's too with
+        ``raising``; otherwise it is noted.
+        """
         traces: list[FilterApplied] = []
         seen, model = Seen(body), body["model"]
         for step in await self._whole_steps(stage, traces, seen):
@@ -130,7 +134,7 @@ class Chain:
                 traces.append(step.trace(seen, seen, failed=str(skipped)))
                 continue
             except (FunctionFailed, ProviderFailed) as error:
-                if stage == "inlet":
+                if stage == "inlet" or raising:
                     raise
                 logger.warning("filter_failed", filter=step.id, stage=stage, error=str(error))
                 traces.append(step.trace(seen, seen, failed=str(error)))
