@@ -541,7 +541,7 @@ def describe(state: FunctionState, loaded: Any) -> Function:
         name=state.name,
         sha256=state.source.blob,
         is_global=state.everywhere,
-        has_toggle=loaded.kind == "filter" and bool(getattr(instance, "toggle", False)),
+        has_toggle=loaded.has_toggle,
         priority=priority_of(loaded.declared, loaded.declared.current),
         icon=icon or loaded.manifest.get("icon_url"),
         methods=frozenset(name for name in METHODS[loaded.kind] if name == "pipes" or callable(getattr(instance, name, None))) - absent,
