@@ -235,6 +235,16 @@ class Credentials(Protocol):
         ...
 
 
+class KeptSecrets(Protocol):
+    """Secrets that events refer to and do not hold, each under a name that is used once."""
+
+    async def keep_secret(self, name: str, value: bytes) -> None:
+        """Safe to repeat."""
+        ...
+
+    async def kept_secret(self, name: str) -> bytes | None: ...
+
+
 class Tickets(Protocol):
     """Tickets that are short-lived and redeemed once. ``ticket_hash`` is a sha256: the ticket itself is not stored."""
 

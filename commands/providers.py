@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
+from commands.call_context import CallContext
+
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """One model that can be asked for by ``id``."""
@@ -27,6 +29,7 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: Sequence[Mapping[str, Any]]
     params: Mapping[str, Any] = {}  # temperature, max_tokens, tools, stop, response_format, seed, …
     options: Mapping[str, Any] = {}  # settings under the reference's names: an adapter takes those that its provider knows
+    context: CallContext | None = None  # where the answer is for whom: for what runs here, and never sent to a server
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):

@@ -23,6 +23,7 @@ NAME_CHARACTERS_MAX: Final = 200
 META_BYTES_MAX: Final = 64 * 1024  # as JSON
 SOURCE_BYTES_MAX: Final = 4 * 1024 * 1024
 VALVES_BYTES_MAX: Final = 64 * 1024  # of the values that are no secrets, as JSON
+MASK: Final = "**********"  # in the place of a secret, where valves are shown: sent back, it stands for what is kept
 
 # ---------------------------------------------------------------------------------------------------------------- facts
 
@@ -164,8 +165,9 @@ class ChangeValves(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeleteFunction(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the folder is put in again when it changes, or when a server starts."""
+
     function_id: str
-    origin: Origin = "api"
 
 
 FunctionCommand = CreateFunction | ChangeFunction | EnableFunction | MakeFunctionGlobal | ChangeValves | DeleteFunction
@@ -225,8 +227,8 @@ def decide(function: FunctionState, command: FunctionCommand) -> list[FunctionEv
             known = existing(function, function_id)
             require_room(valves)
             return [] if valves == known.valves else [Event(None, FunctionValvesChanged(valves.values, valves.secrets, valves.kept))]
-        case DeleteFunction(function_id=function_id, origin=origin):
-            require_origin(existing(function, function_id), origin)
+        case DeleteFunction(function_id=function_id):
+            existing(function, function_id)
             return [Event(None, FunctionDeleted())]
         case _:
             assert_never(command)

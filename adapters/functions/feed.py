@@ -49,6 +49,10 @@ class Feed:
         self._ended = True
         self._wake()
 
+    def reopen(self) -> None:
+        """What ended was the first part: more follows."""
+        self._ended = False
+
     async def next_items(self) -> list[Any] | None:
         """All that there are, at least one; None at the end."""
         while not self._items:

@@ -30,17 +30,15 @@ DETAIL_CHARACTERS_MAX: Final = 500
 class Loaded:
     """A function in memory. ``instance`` is used in functions' threads alone."""
 
-    __slots__ = ("declared", "file", "instance", "kind", "manifest", "module_name")
+    __slots__ = ("declared", "function_id", "has_toggle", "instance", "kind", "manifest")
 
-    def __init__(
-        self, kind: FunctionKind, instance: Any, manifest: Mapping[str, str], declared: Declared, file: str, module_name: str
-    ) -> None:
+    def __init__(self, function_id: str, kind: FunctionKind, instance: Any, manifest: Mapping[str, str], declared: Declared) -> None:
+        self.function_id = function_id
         self.kind = kind
         self.instance = instance
         self.manifest = manifest
         self.declared = declared
-        self.file = file
-        self.module_name = module_name
+        self.has_toggle = kind == "filter" and bool(getattr(instance, "toggle", False))
 
 
 def load(function_id: str, source: str, stored: Mapping[str, Any]) -> Loaded:
@@ -71,7 +69,7 @@ def load(function_id: str, source: str, stored: Mapping[str, Any]) -> Loaded:
         exec(code, module.__dict__)  # noqa: S102 - an admin has put this code in, to be run
         kind, made_of = _class_of(module)
         instance = with_stored_valves(made_of, stored)
-        return Loaded(kind, instance, manifest, declared(instance), file, module_name)
+        return Loaded(function_id, kind, instance, manifest, declared(instance))
     except BaseException as error:
         if before is not None:
             sys.modules[module_name] = before
@@ -92,10 +90,6 @@ def _class_of(module: types.ModuleType) -> tuple[FunctionKind, type]:
 
 class _NoClass(Exception):
     pass
-
-
-class BadValves(Exception):
-    """What a function declares as its valves cannot be any."""
 
 
 def _translated(

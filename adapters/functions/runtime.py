@@ -5,7 +5,7 @@ A change of a function's stream loads it again, on every process. One that canno
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from adapters.functions.feed import Feed
-from adapters.functions.jobs import Stopped, TooSlow
+from adapters.functions.jobs import Job, Stopped, TooSlow, never
 from adapters.functions.loops import FunctionLoops, LoopCounts
 from adapters.functions.parameters import Signature, arguments_of, injected
 from adapters.functions.side import Side
@@ -156,7 +156,7 @@ class FunctionRuntime:
 
         Raises ``FunctionFailed``, after what came before it. Closing this closes the generator.
         """
-        may_wait = (lambda: side.is_asking) if side is not None else (lambda: False)
+        may_wait = side.is_asking if side is not None else never
         body, background = streamed(result)
         name = entry.state.function_id
         if hasattr(body, "__aiter__"):
@@ -508,22 +508,34 @@ class BoundCall:
             raise FunctionFailed(function_id, self._loaded.declared.problem)
         taken = {**self._fixed, **arguments_of(self._signature, arguments)}
         method = self._method
-        may_wait: Callable[[], bool] = lambda: side.is_asking  # noqa: E731 - a closure costs less than a property, for every chunk
         with self._runtime.translated(entry):
             try:
                 if self._signature.is_async:
-                    result = await self._runtime.loops(entry).run(lambda: _awaited(method, taken), self._limit_s, may_wait=may_wait)
+                    result = await self._on_loop(lambda: _awaited(method, taken))
                 else:
                     threads = self._runtime.pipe_threads() if method.__name__ == "pipe" else self._runtime.call_threads()
-                    result = await threads.run(lambda: _called(method, taken), self._limit_s, name=function_id, may_wait=may_wait)
+                    job = threads.submit(lambda: _called(method, taken), self._limit_s, name=function_id, may_wait=side.is_asking)
+                    result = await self._outcome(job, threads)
                     if isinstance(result, Awaitable):
-                        result = await self._runtime.loops(entry).run(lambda: _resumed(result), self._limit_s, may_wait=may_wait)
+                        result = await self._on_loop(lambda: _resumed(result))
             except BaseException:
                 side.end()
                 raise
         if side.handed_over != side.written:
             await side.settled()
         return result
+
+    async def _on_loop(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        loops = self._runtime.loops(self._entry)
+        return await self._outcome(loops.submit(work, self._limit_s, may_wait=self.side.is_asking), loops)
+
+    async def _outcome(self, job: Job, where: Threads | FunctionLoops) -> Any:
+        self.side.touched = job.touch
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            where.stop(job)
+            raise
 
 
 def describe(state: FunctionState, loaded: Any) -> Function:
@@ -541,7 +553,7 @@ def describe(state: FunctionState, loaded: Any) -> Function:
         name=state.name,
         sha256=state.source.blob,
         is_global=state.everywhere,
-        has_toggle=loaded.kind == "filter" and bool(getattr(instance, "toggle", False)),
+        has_toggle=loaded.has_toggle,
         priority=priority_of(loaded.declared, loaded.declared.current),
         icon=icon or loaded.manifest.get("icon_url"),
         methods=frozenset(name for name in METHODS[loaded.kind] if name == "pipes" or callable(getattr(instance, name, None))) - absent,

@@ -96,7 +96,6 @@ class Side:
         self._loop.call_soon_threadsafe(self._begin_question, kind, plain(data), future)
         return Answer(future)
 
-    @property
     def is_asking(self) -> bool:
         return bool(self._questions)
 

@@ -11,7 +11,8 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-MASK: Final = "**********"  # in the place of a secret, as pydantic shows one
+from domain.function import MASK
+
 PROBLEMS_MAX: Final = 20
 # A name that says that its text is a secret, where the class does not say so itself. "max_tokens" is none.
 _SECRET_NAME: Final = re.compile(r"(api_?key|secret|password|passwd|private_?key|access_?key|credential|token$|_key$|^key$)", re.IGNORECASE)

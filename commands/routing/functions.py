@@ -5,21 +5,16 @@ A function runs in threads of its own, never on the server's event loop: what bl
 filter that sees every chunk pays for the call alone.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
-from domain.event import Actor
+from commands.call_context import Ask, CallContext, Emit
+
+__all__ = ["Ask", "Bound", "CallContext", "Emit", "Function", "FunctionKind", "Functions", "Sub"]
 
 FunctionKind = Literal["pipe", "filter", "action"]
-Emit = Callable[[str, Any], Awaitable[None]]  # (type, data) of an event for the message
-
-
-class Ask(Protocol):
-    """Puts a question to the user, and returns the answer. Raises a ``Refusal`` where nobody can be asked."""
-
-    async def __call__(self, kind: str, data: Any, session_id: str | None = None, timeout_s: float | None = None) -> Any: ...
 
 
 class Sub(msgspec.Struct, frozen=True):
@@ -45,25 +40,6 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     subs: Sequence[Sub] = ()  # of an action, in its order; of a pipe they may change with time: ask the pipe
     handles_files: bool = False  # an inlet that has taken the request's files on itself: they are not used again
     meta: Mapping[str, Any] = {}  # ``description`` and ``manifest`` (the lines at the top of the source)
-
-
-class CallContext(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and for whom a function is called: what its parameters beside the arguments are made of. What is absent is None or empty."""
-
-    actor: Actor  # who asks
-    chat_id: str | None = None
-    message_id: str | None = None
-    session_id: str | None = None
-    emit: Emit | None = None
-    ask: Ask | None = None
-    sub_id: str | None = None  # of an action ``id.sub``: what ``__id__`` is then
-    model: Mapping[str, Any] = {}  # as ``/api/models`` lists it
-    task: str | None = None  # "title_generation", …: the call is no answer for a person
-    task_body: Mapping[str, Any] | None = None
-    files: Sequence[Mapping[str, Any]] = ()
-    tools: Mapping[str, Any] = {}
-    metadata: Mapping[str, Any] = {}  # more for ``__metadata__``, over what is in here
-    headers: Mapping[str, str] = {}  # of the caller's request, without those that hold secrets
 
 
 class Bound(Protocol):

@@ -60,3 +60,11 @@ class PostgresCredentials:
         await self._reader.execute(PROPOSE_SECRET, name, proposed)
         (row,) = await self._reader.fetch(SECRET, name)
         return bytes(row["value"])
+
+    async def keep_secret(self, name: str, value: bytes) -> None:
+        await self._reader.execute(PROPOSE_SECRET, name, value)
+
+    async def kept_secret(self, name: str) -> bytes | None:
+        for row in await self._reader.fetch(SECRET, name):
+            return bytes(row["value"])
+        return None

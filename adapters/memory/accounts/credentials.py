@@ -47,3 +47,9 @@ class MemoryCredentials:
 
     async def secret(self, name: str, proposed: bytes) -> bytes:
         return self._secrets.setdefault(name, proposed)
+
+    async def keep_secret(self, name: str, value: bytes) -> None:
+        self._secrets.setdefault(name, value)
+
+    async def kept_secret(self, name: str) -> bytes | None:
+        return self._secrets.get(name)
