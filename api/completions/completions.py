@@ -51,7 +51,10 @@ class CompletionsController(Controller):
         turns: NamedDependency[Turns],
         actions: NamedDependency[Actions],
     ) -> Response[Any]:
-        """Ask one model or several. A body with ``actionId`` runs that action instead. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log."""
+        """Ask one model or several. With ``session_id`` the answer is at once; with ``stream`` it is SSE that tails the log.
+
+        A body with ``actionId`` runs that action instead.
+        """
         action_id = action_of(data)
         if action_id is not None:
             return await run_action(action_id, data, request, caller, actions)

@@ -7,7 +7,9 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from commands.call_context import Ask, CallContext
 from commands.chats import Chats
+from commands.generation.answer_context import answer_context
 from commands.generation.context import (
     MESSAGES_MAX,
     SYSTEM_ROLES,
@@ -118,6 +120,7 @@ class Completions:
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
         model_settings: ModelSettings = NO_SETTINGS,
         filters: AnswerFilters | None = None,
+        ask_user: Ask | None = None,
     ) -> None:
         self._log = log
         self._blobs = blobs
@@ -125,6 +128,7 @@ class Completions:
         self._chat_queries = chat_queries
         self._model_settings = model_settings
         self._filters = filters
+        self._ask_user = ask_user
         self._runs = runs
         self._models = models
         self._slots = slots
@@ -187,7 +191,10 @@ class Completions:
             )
             for answerer, task_id in zip(turn.answerers, tasks, strict=True)
         )
-        filterings = [await self._filtering(turn, answerer, chat_id, actor) for answerer in turn.answerers]
+        contexts = [self._call_context(turn, answerer, chat_id, actor) for answerer in turn.answerers]
+        filterings = [
+            await self._filtering(turn, answerer, chat_id, context) for answerer, context in zip(turn.answerers, contexts, strict=True)
+        ]
         started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, len(commands))))
@@ -201,13 +208,14 @@ class Completions:
             if appended.repeated:
                 await self._slots.give_back(tasks)
                 return stored_start(appended)
-            for answerer, task_id, route, filtering in zip(turn.answerers, tasks, routes, filterings, strict=True):
+            for answerer, task_id, route, context, filtering in zip(turn.answerers, tasks, routes, contexts, filterings, strict=True):
                 settings = asked(self._model_settings, answerer.model, chat_params, turn.settings)
                 ask = ProviderRequest(
                     model=route.upstream,
                     messages=with_systems(settings.systems, messages),
                     params={**settings.custom, **turn.params},
                     options=settings.options,
+                    context=context,
                 )
                 provider = route.provider
                 if filtering is not None:
@@ -232,11 +240,23 @@ class Completions:
         before = appended.versions[0] - len(commands)
         return msgspec.structs.replace(started, version=before, position=appended.position)
 
-    async def _filtering(self, turn: Turn, answerer: Answerer, chat_id: UUID, actor: Actor) -> Filtering | None:
+    def _call_context(self, turn: Turn, answerer: Answerer, chat_id: UUID, actor: Actor) -> CallContext:
+        return answer_context(
+            self._chats,
+            actor=actor,
+            chat_id=chat_id,
+            message_id=answerer.message_id,
+            model=answerer.model,
+            meta={},
+            beside=turn.beside,
+            ask=self._ask_user,
+        )
+
+    async def _filtering(self, turn: Turn, answerer: Answerer, chat_id: UUID, context: CallContext) -> Filtering | None:
         if self._filters is None or self._filters.is_empty:
             return None
         return await self._filters.of(
-            actor=actor,
+            context=context,
             chat_id=chat_id,
             message_id=answerer.message_id,
             model=answerer.model,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from commands.call_context import CallContext
 from commands.chats import Chats
 from commands.generation.context import MESSAGES_MAX
 from commands.large_values import reference
@@ -19,8 +20,7 @@ from commands.references import resolve_blobs
 from commands.routing.filtered_body import Body, copied
 from commands.routing.filtered_provider import Choose, Chosen, FilteredProvider
 from commands.routing.filters import Chain, EmailOf, Filters, Scene
-from commands.routing.functions import Ask, CallContext
-from domain.chat.commands import ChatCommand, EditMessage, Emit, ExpectUnchanged, NotePlugin
+from domain.chat.commands import ChatCommand, EditMessage, ExpectUnchanged, NotePlugin
 from domain.errors import ChatChanged, ChatNotFound, MessageNotFound
 from domain.event import Actor
 from domain.generation import FilterApplied, MessageEnded
@@ -153,7 +153,6 @@ class AnswerFilters:
         choose: Callable[[str, Actor], Awaitable[Chosen]],
         *,
         email_of: EmailOf = no_email,
-        ask: Ask | None = None,
     ) -> None:
         self._filters = filters
         self._chats = chats
@@ -161,7 +160,6 @@ class AnswerFilters:
         self._chat_queries = chat_queries
         self._choose = choose
         self._email_of = email_of
-        self._ask = ask
 
     @property
     def is_empty(self) -> bool:
@@ -170,7 +168,7 @@ class AnswerFilters:
     async def of(
         self,
         *,
-        actor: Actor,
+        context: CallContext,
         chat_id: UUID,
         message_id: UUID,
         model: str,
@@ -180,50 +178,24 @@ class AnswerFilters:
     ) -> Filtering | None:
         """``beside``: the keys of the request that go to no provider; ``meta``: the model's. None where no filter is for this answer."""
         filter_ids = beside.get("filter_ids")
-        session_id = beside.get("session_id")
-        files = beside.get("files")
-        metadata = {
-            "user_id": str(actor.id),
-            "chat_id": str(chat_id),
-            "message_id": str(message_id),
-            "session_id": session_id,
-            "filter_ids": filter_ids or [],
-            **{name: beside.get(name) for name in ("tool_ids", "files", "features", "variables")},
-        }
         scene = Scene(
             model=model,
-            context=CallContext(
-                actor=actor,
-                chat_id=str(chat_id),
-                message_id=str(message_id),
-                session_id=session_id if isinstance(session_id, str) else None,
-                emit=self._emit(chat_id, message_id),
-                ask=self._ask,
-                model={"id": model, "name": model, "info": {"id": model, "meta": dict(meta)}},
-                files=[one for one in files if isinstance(one, dict)] if isinstance(files, list) else [],
-                metadata=metadata,
-            ),
+            context=context,
             meta=meta,
             filter_ids=frozenset(one for one in filter_ids if isinstance(one, str)) if isinstance(filter_ids, list) else frozenset(),
             beside={name: value for name, value in beside.items() if name in BODY_KEYS},
-            email=await self._email_of(actor.id) if self._filters.has_pipelines else "",
+            email=await self._email_of(context.actor.id) if self._filters.has_pipelines else "",
         )
         chain = self._filters.chain(scene)
         if chain is None:
             return None
 
         async def choose(chosen: str) -> Chosen:
-            return await self._choose(chosen, actor)
+            return await self._choose(chosen, context.actor)
 
         return Filtering(
             chain, self._chats, self._blobs, self._chat_queries, choose, chat_id=chat_id, message_id=message_id, is_saved=is_saved
         )
-
-    def _emit(self, chat_id: UUID, message_id: UUID) -> Callable[[str, Any], Awaitable[None]]:
-        async def emit(name: str, data: Any) -> None:
-            await self._chats.handle(Emit(chat_id=chat_id, by=None, message_id=message_id, name=name, data=data), attempts_max=None)
-
-        return emit
 
 
 def shown(message: Message) -> Body:
