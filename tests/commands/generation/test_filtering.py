@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.accounts.run_slots import MemoryRunSlots
+from adapters.memory.chat_queries import MemoryChatQueries
 from commands.generation.completion import Completions, StartedTurn
 from commands.generation.filtering import AnswerFilters
 from commands.providers import Finish, Logprobs, Reasoning, Text, ToolCall, Usage
