@@ -15,7 +15,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
 from api.request.caller import Caller
-from commands.accounts import Accounts
+from commands.accounts.accounts import Accounts
 from commands.routing.editing import ModelEditor
 from domain.errors import ModelEntryNotFound
 

@@ -7,7 +7,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 
 from api.models.entry_json import entry_json
-from commands.accounts import Principal, actor_of
+from commands.accounts.accounts import Principal, actor_of
 from commands.providers import Model
 from commands.routing.access import PIPE
 from commands.routing.router import AvailableModel, Router

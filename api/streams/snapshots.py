@@ -10,7 +10,7 @@ from api.chats.chat_json import chat_pieces
 from api.chats.folders import folder_out
 from api.models.entry_json import entry_json
 from api.models.groups import group_json
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.aggregate import decoded
 from commands.chat_reader import ChatReader, leave_gone_folder
 from commands.folders import FolderTrees
