@@ -18,8 +18,9 @@ from commands.ports import Blobs
 from commands.providers import Provider, ProviderRequest
 from commands.references import resolve_blobs
 from commands.routing.filtered_body import Body, copied
-from commands.routing.filtered_provider import Choose, Chosen, FilteredProvider
+from commands.routing.filtered_provider import Choose, FilteredProvider
 from commands.routing.filters import Chain, EmailOf, Filters, Scene
+from commands.routing.route import Routed
 from domain.chat.commands import ChatCommand, EditMessage, ExpectUnchanged, NotePlugin
 from domain.errors import ChatChanged, ChatNotFound, MessageNotFound
 from domain.event import Actor
@@ -150,7 +151,7 @@ class AnswerFilters:
         chats: Chats,
         blobs: Blobs,
         chat_queries: ChatQueries,
-        choose: Callable[[str, Actor], Awaitable[Chosen]],
+        choose: Callable[[str, Actor], Awaitable[Routed]],
         *,
         email_of: EmailOf = no_email,
     ) -> None:
@@ -190,7 +191,7 @@ class AnswerFilters:
         if chain is None:
             return None
 
-        async def choose(chosen: str) -> Chosen:
+        async def choose(chosen: str) -> Routed:
             return await self._choose(chosen, context.actor)
 
         return Filtering(

@@ -1,27 +1,16 @@
 """A provider behind the filters of one answer."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Protocol
 
 from msgspec.structs import replace
 
 from commands.providers import Model, Part, Provider, ProviderRequest
 from commands.routing.filter_steps import Keep
 from commands.routing.filters import Chain, Note
+from commands.routing.route import Routed
 from domain.errors import ProviderFailed, Refusal
 
-
-class Chosen(Protocol):
-    """The provider of a model, and the model's name there."""
-
-    @property
-    def provider(self) -> Provider: ...
-
-    @property
-    def upstream(self) -> str: ...
-
-
-Choose = Callable[[str], Awaitable[Chosen]]  # the provider of a model that a filter has chosen. Raises ``Refusal``
+Choose = Callable[[str], Awaitable[Routed]]  # who answers for a model that a filter has chosen. Raises ``Refusal``
 
 
 class FilteredProvider:
@@ -44,10 +33,10 @@ class FilteredProvider:
         ask, model = await chain.inlet(ask, self._keep, self._note)
         if model is not None:
             try:
-                chosen_one = await self._choose(model)
+                routed = await self._choose(model)
             except Refusal as refusal:
                 raise ProviderFailed("filter_refused", f"a filter chose the model {model[:200]!r}: {refusal}") from None
-            provider, ask = chosen_one.provider, replace(ask, model=chosen_one.upstream)
+            provider, ask = routed.provider, replace(ask, model=routed.upstream)
         await chain.begin_stream(self._message_id, self._created)
         reads = provider.stream(ask)
         try:

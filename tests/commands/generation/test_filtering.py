@@ -72,9 +72,6 @@ class There:
         queries = MemoryChatQueries(self.world.log, self.world.log.blobs)
         filters = Filters(self.functions, self.pipelines)
 
-        async def choose(model: str, _: Any) -> Any:
-            return await self.models.resolve(model)
-
         async def runs_max(_: UUID) -> int:
             return 8
 
@@ -89,7 +86,7 @@ class There:
             runs_max,
             node_id=self.world.node_id,
             clock=time.monotonic,
-            filters=AnswerFilters(filters, self.world.chats, self.world.log.blobs, queries, choose),
+            filters=AnswerFilters(filters, self.world.chats, self.world.log.blobs, queries, self.models.route),
         )
 
     @property
@@ -585,6 +582,14 @@ async def test_what_a_person_has_written_meanwhile_is_not_replaced(there: There,
     else:
         assert there.message(started)["content"] == "mine"
         assert [trace.filter_id for trace in there.traces(started)] == ["f"]
+
+
+async def test_a_filter_of_the_model_runs_for_it(there: There) -> None:
+    there.functions.add("of-a-model", is_global=False, inlet=add_system("for this model"))
+    there.models.routed = {"meta": {"filterIds": ["of-a-model", "gone"]}}
+    await there.answer("ok")
+    assert there.asked.messages[0]["content"] == "for this model"
+    assert there.functions.contexts[-1].model["info"]["meta"] == {"filterIds": ["of-a-model", "gone"]}
 
 
 # -------------------------------------------------------------------------------------------------------- pipelines, rest
