@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -27,6 +28,7 @@ from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.pipelines.http import HttpPipelines, PipelinesServer
 from adapters.postgres.accounts.activity import PostgresActivity
 from adapters.postgres.accounts.credentials import PostgresCredentials
 from adapters.postgres.accounts.run_slots import PostgresRunSlots
@@ -72,11 +74,12 @@ from api.compatibility.absent import AbsentController
 from api.compatibility.instance import InstanceController
 from api.compatibility.model_tasks import ModelTasksController
 from api.compatibility.pictures import PicturesController
+from api.completions.actions import ActionsController
 from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.anthropic.routes import MessagesController
 from api.completions.completions import CompletionsController
 from api.completions.forwarding import ForwardingController
-from api.completions.models import ModelsController
+from api.completions.models import ModelsController, model_card
 from api.completions.openai import OpenAIController
 from api.completions.responses.routes import ResponsesController
 from api.completions.responses.service import Responses
@@ -114,6 +117,7 @@ from commands.chats import Chats
 from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.completion import Completions
+from commands.generation.filtering import AnswerFilters
 from commands.generation.model_settings import ModelSettings
 from commands.generation.runs import NodeWatch, Runs
 from commands.offers import Offers
@@ -122,7 +126,11 @@ from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from commands.routing.access import ModelAccess
+from commands.routing.actions import Actions
+from commands.routing.completed import CompletedFilters
 from commands.routing.editing import ModelEditor
+from commands.routing.filters import Filters
+from commands.routing.functions import Functions, NoFunctions
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router as ModelRouter
@@ -165,6 +173,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ImportController,
     StatisticsController,
     AllChatsController,
+    ActionsController,
     CompletionsController,
     TasksController,
     ModelsController,
@@ -313,6 +322,8 @@ async def assemble(
 
     access = ModelAccess(model_entries, groups, settings.model_access)
     router = ModelRouter([providers], model_entries, groups, access, catalogues_current)
+    functions: Functions = NoFunctions()
+    filters = Filters(functions, pipelines(settings))
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
     passwords = Argon2Hasher()
@@ -331,6 +342,9 @@ async def assemble(
     )
     live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
     default_quotas = quotas_of(settings)
+
+    async def email_of(user_id: UUID) -> str:
+        return (await accounts.account(user_id)).email
 
     async def quotas(user_id: UUID) -> Quotas:
         return default_quotas.of(await accounts.account(user_id))
@@ -404,7 +418,11 @@ async def assemble(
             clock=time.monotonic,
             spend=usage_book.spend,
             model_settings=ModelSettings(settings.default_params, settings.model_params),
+            filters=AnswerFilters(filters, chats, blobs, stores.chat_queries, router.route, email_of=email_of),
         ),
+        functions=functions,
+        filters=filters,
+        email_of=email_of,
         providers=providers,
         groups=groups,
         model_entries=model_entries,
@@ -454,8 +472,10 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     blobs, chat_queries = stores.blobs, stores.chat_queries
     share_links = ShareLinks(chats, log, chat_queries, reader, system.list_waits, system.accounts)
     whole_chats = WholeChats(log, blobs, chats)
+    model_of = partial(model_card, system.router, system.functions)
     return {
         "accounts": system.accounts,
+        "actions": Actions(system.functions, log, chats, blobs, model_of),
         "activity": stores.activity,
         "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
@@ -466,9 +486,11 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
         "chats": chats,
+        "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),
         "epoch": system.epoch.epoch,
         "folders": system.folders,
         "chat_queries": chat_queries,
+        "functions": system.functions,
         "groups": system.groups,
         "hub": system.hub,
         "list_waits": system.list_waits,
@@ -536,6 +558,20 @@ def routes_on(
     )
     described.public = public_routes(app)
     return app
+
+
+def pipelines(settings: Settings) -> HttpPipelines:
+    """Every configured server of pipelines, in the order of the settings."""
+    if not settings.pipelines_connections:
+        return HttpPipelines([])
+    client = ProviderClients().client(None)
+    patience = Patience(connect_s=settings.provider_connect_timeout_s, idle_s=settings.provider_idle_timeout_s)
+    return HttpPipelines(
+        [
+            PipelinesServer(client, one.url, one.api_key or "", number, patience, time.monotonic)
+            for number, one in enumerate(settings.pipelines_connections)
+        ]
+    )
 
 
 def connections(settings: Settings) -> list[ConfiguredProvider]:

@@ -83,6 +83,8 @@ def _body(ask: ProviderRequest, *, include_usage: bool) -> dict[str, Any]:
 
 def _model(entry: object) -> Model | None:
     match entry:
+        case {"pipeline": {"type": "filter"}}:
+            return None  # of a server of pipelines: it changes questions and answers, and answers none
         case {"id": str() as model_id, **rest} | {"model": str() as model_id, **rest} | {"name": str() as model_id, **rest} if model_id:
             created, name = rest.get("created"), rest.get("name")
             return Model(

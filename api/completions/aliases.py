@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import JSONBody, SkipValidation
 
 from api.completions.completions import CompletionsController, complete
 from api.completions.models import base_models_out, models_out
@@ -13,6 +13,7 @@ from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import Principal, actor_of, require_admin
+from commands.routing.functions import Functions
 from commands.routing.router import Router
 
 
@@ -38,9 +39,14 @@ class CompletionsAliasController(Controller):
         return await complete(data, request, caller, turns)
 
     @get("/v1/models")
-    async def models(self, principal: NamedDependency[Principal], router: NamedDependency[Router]) -> dict[str, Any]:
+    async def models(
+        self,
+        principal: NamedDependency[Principal],
+        router: NamedDependency[Router],
+        functions: NamedDependency[SkipValidation[Functions]],
+    ) -> dict[str, Any]:
         """As ``/api/models``, in the same order."""
-        return await models_out(router, actor_of(principal))
+        return await models_out(router, functions, actor_of(principal))
 
     @get("/models/base")
     async def base_models(self, principal: NamedDependency[Principal], router: NamedDependency[Router]) -> dict[str, Any]:

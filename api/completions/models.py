@@ -5,11 +5,14 @@ from typing import Any, Final
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from api.models.entry_json import entry_json
 from commands.accounts.accounts import Principal, actor_of
 from commands.providers import Model
 from commands.routing.access import PIPE
+from commands.routing.actions import action_items, filter_items
+from commands.routing.functions import Functions
 from commands.routing.router import AvailableModel, Router
 from domain.event import Actor
 
@@ -17,8 +20,23 @@ OPENAI: Final = "openai"
 PICTURE: Final = "profile_image_url"  # it has a route of its own: a list would be megabytes of pictures
 
 
-async def models_out(router: Router, actor: Actor) -> dict[str, Any]:
-    return {"data": [available_out(model) for model in await router.available(actor)]}
+async def models_out(router: Router, functions: Functions, actor: Actor) -> dict[str, Any]:
+    return {"data": [with_functions(available_out(model), functions) for model in await router.available(actor)]}
+
+
+async def model_card(router: Router, functions: Functions, model: str, actor: Actor) -> dict[str, Any]:
+    """What ``models_out`` says of one model, and little of one that no list shows. Raises ``ModelNotFound``, ``ArenaEmpty``."""
+    for known in await router.available(actor):
+        if known.id == model:
+            return with_functions(available_out(known), functions)
+    routed = await router.route(model, actor)
+    return with_functions({"id": model, "name": model, "owned_by": routed.owned_by, "info": {"meta": dict(routed.meta)}}, functions)
+
+
+def with_functions(shown: dict[str, Any], functions: Functions) -> dict[str, Any]:
+    """With the buttons below an answer of the model, and the filters that can be switched on for a question to it."""
+    meta = shown["info"]["meta"]
+    return {**shown, "actions": action_items(functions, meta), "filters": filter_items(functions, meta)}
 
 
 async def base_models_out(router: Router) -> dict[str, Any]:
@@ -68,6 +86,11 @@ class ModelsController(Controller):
     tags = ("models",)
 
     @get("/models")
-    async def models(self, principal: NamedDependency[Principal], router: NamedDependency[Router]) -> dict[str, Any]:
+    async def models(
+        self,
+        principal: NamedDependency[Principal],
+        router: NamedDependency[Router],
+        functions: NamedDependency[SkipValidation[Functions]],
+    ) -> dict[str, Any]:
         """The models that the caller can ask now. A provider that is down hides only its own."""
-        return await models_out(router, actor_of(principal))
+        return await models_out(router, functions, actor_of(principal))

@@ -37,6 +37,8 @@ from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
 from commands.routing.editing import ModelEditor
+from commands.routing.filters import EmailOf, Filters
+from commands.routing.functions import Functions
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router
@@ -92,6 +94,9 @@ class System:
     groups: Groups
     model_entries: ModelEntries
     router: Router
+    functions: Functions
+    filters: Filters
+    email_of: EmailOf
     model_editor: ModelEditor
     live: LiveConnections
     usage_book: UsageBook
