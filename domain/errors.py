@@ -4,7 +4,7 @@
     ├── Refusal                      the answer is no; asking again the same way gives the same no
     │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge, BodyTooLarge
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, ScopeMissing, AccountInactive, TooManyAttempts
-    │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
+    │   ├── ChatNotFound (ChatToActInNotFound), StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
     │   ├── ApiKeyNotFound, SessionNotFound
     │   ├── ModelEntryNotFound, ModelExists, GroupNotFound
     │   ├── ArenaEmpty               an arena has nothing to pick for this caller
@@ -174,6 +174,10 @@ class ChatNotFound(Refusal):
     def __init__(self, chat_id: UUID | str) -> None:
         self.chat_id = chat_id
         super().__init__(f"no chat {chat_id} that you may use")
+
+
+class ChatToActInNotFound(ChatNotFound):
+    """The same where an action or an outlet is asked for in a chat: those routes of the reference have another status for it."""
 
 
 class StreamNotFound(Refusal):

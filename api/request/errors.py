@@ -42,6 +42,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ScopeMissing: ErrorStatus(403, 4403),
     errors.AccountInactive: ErrorStatus(403, 4403),
     errors.TooManyAttempts: ErrorStatus(429, 4429),
+    errors.ChatToActInNotFound: ErrorStatus(404, 4403),  # as in the reference
     errors.ChatNotFound: ErrorStatus(401, 4403),  # the reference says 401 for a chat that is not yours, and its clients expect it
     errors.StreamNotFound: ErrorStatus(404, 4403),
     errors.MessageNotFound: ErrorStatus(404, 1008),

@@ -7,7 +7,7 @@ import msgspec
 
 from commands.chats import Chats
 from commands.ids import bound_id
-from domain.errors import BadRequest, ChatNotFound
+from domain.errors import BadRequest, ChatToActInNotFound
 from domain.event import Actor
 
 NOT_STORED: Final = ("local:", "temporary:")  # chats that the reference keeps in the tab alone
@@ -22,7 +22,7 @@ class ChatPlace(msgspec.Struct, frozen=True):
 async def place_of(chats: Chats, chat_id: object, message_id: object, actor: Actor) -> ChatPlace | None:
     """None for a chat that is not stored: no id, an empty one, ``local:…``, ``temporary:…``.
 
-    Raises ``BadRequest`` for a channel and for what is no text, ``ChatNotFound`` for a chat that this account may not write.
+    Raises ``BadRequest`` for a channel and for what is no text, ``ChatToActInNotFound`` for a chat that this account may not write.
     """
     if chat_id is None or chat_id == "" or (isinstance(chat_id, str) and chat_id.startswith(NOT_STORED)):
         return None
@@ -33,7 +33,7 @@ async def place_of(chats: Chats, chat_id: object, message_id: object, actor: Act
     known_id, _ = bound_id(actor.id, chat_id)
     _, chat = await chats.state(known_id)
     if chat.owner_id is None or chat.deleted or not (chat.may_write(actor.id) or actor.role == "admin"):
-        raise ChatNotFound(chat_id)
+        raise ChatToActInNotFound(chat_id)
     by = actor.id if chat.may_write(actor.id) else None
     if not isinstance(message_id, str) or not message_id:
         return ChatPlace(known_id, None, by)
