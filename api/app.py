@@ -510,7 +510,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "sessions": Sessions(system.accounts, stores.credentials),
         "share_links": share_links,
         "usage_report": UsageReport(system.usage_book, stores.run_slots, system.live),
-        "turns": Turns(system.completions, log, system.hub, system.live, system.epoch.epoch),
+        "turns": Turns(system.completions, log, system.hub, system.live, system.epoch.epoch, system.runs, blobs, system.filters),
         "user_list": stores.user_list,
         "whole_chats": whole_chats,
         "whole_lists": WholeLists(chat_queries, log, reader, stores.user_list),

@@ -37,11 +37,17 @@ async def resolve(blobs: Blobs, stream: Stream, keys: dict[str, Any]) -> None:
                         await resolve(blobs, stream, entry)
                 keys[key] = entries
             continue
-        blob = blob_of(value)
-        if blob is not None:
-            kept = await blobs.get(stream, blob)
-            if kept is not None:
-                keys[key] = msgspec.json.decode(kept) if value.get("media_type") == JSON else kept.decode()
+        if blob_of(value) is not None:
+            keys[key] = await value_of(blobs, stream, value)
+
+
+async def value_of(blobs: Blobs, stream: Stream, value: Any) -> Any:
+    """What a reference refers to; the value itself where it is none, or where its blob is missing."""
+    blob = blob_of(value)
+    kept = await blobs.get(stream, blob) if blob is not None else None
+    if kept is None:
+        return value
+    return msgspec.json.decode(kept) if value.get("media_type") == JSON else kept.decode()
 
 
 async def in_thread_if_long(chat: ChatView, work: Callable[[], T]) -> T:

@@ -1,6 +1,6 @@
 """A turn's answer to the one who asked over HTTP: streamed, or whole once it has ended. Both read the log."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -34,16 +34,30 @@ class AnswerFrames(Protocol):
 
     def of(self, stored: StoredEvent) -> bytes: ...
 
+    def replace_text(self, message_id: UUID, text: str) -> None:
+        """A filter has replaced the text of the whole answer."""
+        ...
+
+
+Replaced = Callable[[], Awaitable[Mapping[UUID, str]]]  # once outlets are over: the texts that they have made, by the answer's message
+
 
 async def answer(
-    request: Request[Any, Any, Any], started: StartedTurn, data: Mapping[str, Any], events: AsyncGenerator[Batch, None], epoch: UUID
+    request: Request[Any, Any, Any],
+    started: StartedTurn,
+    data: Mapping[str, Any],
+    events: AsyncGenerator[Batch, None],
+    epoch: UUID,
+    replaced: Replaced,
 ) -> Response[Any]:
     """The answer of every model that was asked, in OpenAI's form. See ``answer_with``."""
     include_usage = bool((data.get("stream_options") or {}).get("include_usage"))
     pick_first = request.url.path.startswith(REFERENCE_PATHS)
     frames = Frames(epoch, started.message_ids, include_usage=include_usage, pick_first=pick_first)
     stream = bool(data.get("stream"))
-    return await answer_with(request, started, frames, lambda: completion_of(frames, started.chat_id), events, stream=stream, end=DONE)
+    return await answer_with(
+        request, started, frames, lambda: completion_of(frames, started.chat_id), events, replaced, stream=stream, end=DONE
+    )
 
 
 async def answer_with(
@@ -52,19 +66,25 @@ async def answer_with(
     frames: AnswerFrames,
     whole: Callable[[], Mapping[str, Any]],
     events: AsyncGenerator[Batch, None],
+    replaced: Replaced,
     *,
     stream: bool,
     end: bytes = b"",
 ) -> Response[Any]:
     """The answer as ``frames``, or ``whole`` once it has ended. ``events``: the chat's from ``started.version`` on; they are closed here.
 
+    A whole answer has the text that outlets have made of it; frames have the model's.
     The status waits for the first thing that a model says, or ``PING_S``: where the provider refuses instead, the refusal is the answer.
     """
     frames_to_come = chunks(frames, events)
     if not stream:
         async for _ in frames_to_come:
             pass
-        return refused(request, frames.failure) if frames.failure is not None else Response(whole())
+        if frames.failure is not None:
+            return refused(request, frames.failure)
+        for message_id, text in (await replaced()).items():
+            frames.replace_text(message_id, text)
+        return Response(whole())
     first = b""
     async for chunk in frames_to_come:
         first += chunk

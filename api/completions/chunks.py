@@ -141,6 +141,11 @@ class Frames:
         which = {"index": choice.index} if len(self.choices) > 1 and self._pick_first else {}
         return {"selected_model_id": choice.selected_model_id, **which}
 
+    def replace_text(self, message_id: UUID, text: str) -> None:
+        choice = self.choices.get(message_id)
+        if choice is not None:
+            choice.text = [text]
+
     def _delta(self, choice: Choice, index: int, text: str) -> dict[str, Any]:
         block = choice.blocks[index]
         match block.type:

@@ -1,21 +1,28 @@
 """Turns as every dialect of completions begins and answers them."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from litestar import Request, Response
 
 from adapters.delivery.hub import Batch, Hub
-from api.completions.answering import AnswerFrames, answer, answer_with
+from api.completions.answering import AnswerFrames, Replaced, answer, answer_with
 from api.completions.turn import turn_of
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
 from api.streams.tailing import tail_stream
 from commands.generation.completion import Completions, StartedTurn
-from commands.ports import EventLog
+from commands.generation.runs import Runs
+from commands.ports import Blobs, EventLog
+from commands.references import value_of
+from commands.routing.filters import Filters
+from domain.chat.facts import MessageEdited
+from domain.codec import NAMES, decode_event
 from domain.stream import chat_stream
+
+EDITED: Final = NAMES[MessageEdited]
 
 
 class Turns:
@@ -26,12 +33,18 @@ class Turns:
         hub: Hub,
         live: LiveConnections,
         epoch: UUID,
+        runs: Runs,
+        blobs: Blobs,
+        filters: Filters,
     ) -> None:
         self._completions = completions
         self._log = log
         self._hub = hub
         self._live = live
         self._epoch = epoch
+        self._runs = runs
+        self._blobs = blobs
+        self._filters = filters
 
     async def begin(self, data: Mapping[str, Any], caller: Caller, *, own_keys: frozenset[str]) -> StartedTurn:
         """Ask what ``data`` asks. All of it but ``own_keys`` goes to the provider.
@@ -42,7 +55,7 @@ class Turns:
 
     async def answer(self, request: Request[Any, Any, Any], caller: Caller, started: StartedTurn, data: Mapping[str, Any]) -> Response[Any]:
         """The answers of ``started`` in OpenAI's form, read from the log: as SSE with ``stream``, otherwise once they have ended."""
-        return await answer(request, started, data, self._events(caller, started), self._epoch)
+        return await answer(request, started, data, self._events(caller, started), self._epoch, self._replaced(started))
 
     async def answer_with(
         self,
@@ -55,7 +68,28 @@ class Turns:
         stream: bool,
     ) -> Response[Any]:
         """The same in the form of another dialect: ``frames`` as SSE, or ``whole`` once the answer has ended."""
-        return await answer_with(request, started, frames, whole, self._events(caller, started), stream=stream)
+        return await answer_with(request, started, frames, whole, self._events(caller, started), self._replaced(started), stream=stream)
+
+    def _replaced(self, started: StartedTurn) -> Replaced:
+        """Of runs of this process it waits for the outlets; a run that is over, or goes on elsewhere, is known from the log alone."""
+        runs = [run for task_id in started.task_ids if (run := self._runs.get(task_id)) is not None]
+
+        async def replaced() -> Mapping[UUID, str]:
+            if self._filters.is_empty:
+                return {}
+            for run in runs:
+                await run.wait()
+            stream, made = chat_stream(started.chat_id), dict[UUID, str]()
+            until = await self._log.version(stream)
+            for stored in await self._log.read_outline(stream, after=started.version, until=until, limit=until):
+                if stored.type != EDITED or stored.message_id is None or stored.message_id not in started.message_ids:
+                    continue
+                content = await value_of(self._blobs, stream, decode_event(stored).data.fields.get("content"))
+                if isinstance(content, str):
+                    made[stored.message_id] = content
+            return made
+
+        return replaced
 
     def _events(self, caller: Caller, started: StartedTurn) -> AsyncGenerator[Batch, None]:
         stream = chat_stream(started.chat_id)

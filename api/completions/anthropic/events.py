@@ -132,6 +132,13 @@ class MessageFrames:
             case _:
                 return b""
 
+    def replace_text(self, message_id: UUID, text: str) -> None:
+        """All of it in the first block of text; an answer without one has nothing to be replaced."""
+        texts = [block for block in self._shown if block.opened.type == "text"]
+        if message_id == self._message_id and texts:
+            texts[0].pieces = [text]
+            self._shown = [block for block in self._shown if block not in texts[1:]]
+
     def message(self) -> dict[str, Any]:
         """The message as of the last event."""
         return {

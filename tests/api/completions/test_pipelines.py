@@ -71,6 +71,22 @@ async def test_an_inlet_and_an_outlet_of_a_server_change_the_question_and_the_an
         assert before.json()["chat"]["history"]["messages"][begun["message_id"]]["content"] == "42"
 
 
+async def test_a_whole_answer_has_the_text_that_the_outlets_have_made_of_it(settings: Settings) -> None:
+    def outlet(body: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+        body["messages"][-1]["content"] += "!"
+        return body
+
+    async with there(settings, f=Pipe(outlet=outlet)) as it:
+        asked = {"model": MODEL, "messages": [QUESTION], "max_tokens": 9}
+        for path in ("/api/chat/completions", "/v1/chat/completions"):
+            answer = (await it.user.post(path, asked)).json()
+            assert (answer["choices"][0]["message"]["content"], answer["choices"][0]["finish_reason"]) == ("42!", "stop")
+        assert (await it.user.post("/v1/messages", asked)).json()["content"] == [{"type": "text", "text": "42!"}]
+        streamed = await it.user.post("/v1/chat/completions", {**asked, "stream": True})
+        assert "42" in streamed.text
+        assert "42!" not in streamed.text
+
+
 async def test_what_a_pipeline_refuses_is_told_with_its_own_status(settings: Settings) -> None:
     def inlet(_: dict[str, Any], __: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("You have had enough")
