@@ -15,6 +15,10 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import LogTail
+from adapters.functions.folder import FunctionFolder
+from adapters.functions.pipes import PipeModels
+from adapters.functions.runtime import FunctionRuntime, Limits
+from adapters.functions.workshop import FunctionWorkshop
 from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.accounts.activity import MemoryActivity
 from adapters.memory.accounts.credentials import MemoryCredentials
@@ -83,9 +87,11 @@ from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.formats.event_json import encode_event
+from api.functions.functions import FunctionsController
+from api.functions.valves import FunctionValvesController
 from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
-from api.process.server import Stores, System
+from api.process.server import Functions, Stores, System
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
 from api.request.bodies import SMALL_BYTES, BodyMemory, bounded_bodies
 from api.request.caller import provide_caller
@@ -106,6 +112,7 @@ from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
+from commands.catalogue import Catalogue
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -119,11 +126,14 @@ from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
+from commands.routing.function_library import FunctionLibrary, FunctionStore
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
 from commands.whole_lists import WholeLists
 from domain.event import StoredEvent
+from domain.function import NO_FUNCTION
+from domain.function import evolve as evolve_function
 from domain.stream import Stream
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
@@ -170,6 +180,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ModelTasksController,
     InstanceController,
     PicturesController,
+    FunctionsController,
+    FunctionValvesController,
     AbsentController,
     StreamsController,
 )
@@ -331,6 +343,13 @@ async def assemble(
     )
     log.quota_guard = usage_book
     delivery.own_observers.append(usage_book.count)
+    function_store = FunctionStore(log, blobs, stores.credentials, accounts)
+    function_runtime = FunctionRuntime(
+        function_store,
+        Limits(call_s=settings.function_timeout_s, silence_s=settings.function_pipe_timeout_s, threads_max=settings.function_threads),
+    )
+    known_functions = Catalogue(log, "function", NO_FUNCTION, evolve_function, function_runtime.on_changed)
+    function_library = FunctionLibrary(log, blobs, function_store, known_functions, FunctionWorkshop(function_runtime), tail.wait_for)
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
@@ -349,7 +368,14 @@ async def assemble(
         time.monotonic,
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
-    for observer in (accounts.observe, live.observe, runs.observe, list_waits.observe, *(projector.observe for projector in projectors)):
+    for observer in (
+        accounts.observe,
+        live.observe,
+        runs.observe,
+        list_waits.observe,
+        known_functions.observe,
+        *(projector.observe for projector in projectors),
+    ):
         hub.add_observer(observer)
     return System(
         settings=settings,
@@ -381,6 +407,13 @@ async def assemble(
             model_settings=ModelSettings(settings.default_params, settings.model_params),
         ),
         providers=providers,
+        functions=Functions(
+            known_functions,
+            function_runtime,
+            function_library,
+            PipeModels(function_runtime),
+            None if settings.functions is None else FunctionFolder(settings.functions, function_library),
+        ),
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
@@ -439,6 +472,8 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "chats": chats,
         "epoch": system.epoch.epoch,
         "folders": system.folders,
+        "function_folder": system.functions.folder,
+        "function_library": system.functions.library,
         "chat_queries": chat_queries,
         "hub": system.hub,
         "list_waits": system.list_waits,

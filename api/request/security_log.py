@@ -30,6 +30,12 @@ ACTS: Final[Mapping[str, str]] = {
     "GET /api/v1/users": "accounts_listed",
     "POST /api/v1/users/{user_id}/update": "account_changed",
     "DELETE /api/v1/users/{user_id}": "account_deactivated",
+    "POST /api/v1/functions/create": "function_made",
+    "POST /api/v1/functions/id/{function_id}/update": "function_changed",
+    "POST /api/v1/functions/id/{function_id}/toggle": "function_switched",
+    "POST /api/v1/functions/id/{function_id}/toggle/global": "function_switched",
+    "POST /api/v1/functions/id/{function_id}/valves/update": "function_valves_changed",
+    "DELETE /api/v1/functions/id/{function_id}/delete": "function_deleted",
 }
 
 

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from commands.call_context import CallContext
 from commands.chats import Chats
 from commands.generation.context import (
     MESSAGES_MAX,
@@ -17,6 +18,7 @@ from commands.generation.context import (
     with_branch,
     without_stored_keys,
 )
+from commands.generation.emitting import emitter
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems
 from commands.generation.run import Run
 from commands.generation.runs import Runs
@@ -203,6 +205,12 @@ class Completions:
                     messages=with_systems(settings.systems, messages),
                     params={**settings.custom, **turn.params},
                     options=settings.options,
+                    context=CallContext(
+                        actor=actor,
+                        chat_id=str(chat_id),
+                        message_id=str(answerer.message_id),
+                        emit=emitter(self._chats, chat_id, answerer.message_id),
+                    ),
                 )
                 self._runs.start(
                     Run(
