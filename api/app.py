@@ -16,6 +16,10 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import LogTail
+from adapters.functions.folder import FunctionFolder
+from adapters.functions.pipes import PipeModels
+from adapters.functions.runtime import FunctionRuntime, Limits
+from adapters.functions.workshop import FunctionWorkshop
 from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.accounts.activity import MemoryActivity
 from adapters.memory.accounts.credentials import MemoryCredentials
@@ -88,9 +92,11 @@ from api.completions.turns import Turns
 from api.formats.event_json import encode_event
 from api.models.entries import ModelEntriesController
 from api.models.groups import GroupsController
+from api.functions.functions import FunctionsController
+from api.functions.valves import FunctionValvesController
 from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
-from api.process.server import Stores, System
+from api.process.server import Functions, Stores, System
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
 from api.request.bodies import SMALL_BYTES, BodyMemory, bounded_bodies
 from api.request.caller import provide_caller
@@ -111,6 +117,7 @@ from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
+from commands.catalogue import Catalogue
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -130,15 +137,17 @@ from commands.routing.actions import Actions
 from commands.routing.completed import CompletedFilters
 from commands.routing.editing import ModelEditor
 from commands.routing.filters import Filters
-from commands.routing.functions import Functions, NoFunctions
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router as ModelRouter
+from commands.routing.function_library import FunctionLibrary, FunctionStore
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
 from commands.whole_lists import WholeLists
 from domain.event import StoredEvent
+from domain.function import NO_FUNCTION
+from domain.function import evolve as evolve_function
 from domain.stream import Stream
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
@@ -188,6 +197,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ModelTasksController,
     InstanceController,
     PicturesController,
+    FunctionsController,
+    FunctionValvesController,
     AbsentController,
     StreamsController,
 )
@@ -321,9 +332,6 @@ async def assemble(
         await tail.wait_for(await log.head())
 
     access = ModelAccess(model_entries, groups, settings.model_access)
-    router = ModelRouter([providers], model_entries, groups, access, catalogues_current)
-    functions: Functions = NoFunctions()
-    filters = Filters(functions, pipelines(settings))
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
     passwords = Argon2Hasher()
@@ -362,6 +370,16 @@ async def assemble(
     )
     log.quota_guard = usage_book
     delivery.own_observers.append(usage_book.count)
+    function_store = FunctionStore(log, blobs, stores.credentials, accounts)
+    function_runtime = FunctionRuntime(
+        function_store,
+        Limits(call_s=settings.function_timeout_s, silence_s=settings.function_pipe_timeout_s, threads_max=settings.function_threads),
+    )
+    known_functions = Catalogue(log, "function", NO_FUNCTION, evolve_function, function_runtime.on_changed)
+    function_library = FunctionLibrary(log, blobs, function_store, known_functions, FunctionWorkshop(function_runtime), tail.wait_for)
+    pipe_models = PipeModels(function_runtime)
+    router = ModelRouter([pipe_models, providers], model_entries, groups, access, catalogues_current)
+    filters = Filters(function_runtime, pipelines(settings))
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
@@ -387,6 +405,7 @@ async def assemble(
         live.observe,
         runs.observe,
         list_waits.observe,
+        known_functions.observe,
         *(projector.observe for projector in projectors),
     ):
         hub.add_observer(observer)
@@ -420,7 +439,6 @@ async def assemble(
             model_settings=ModelSettings(settings.default_params, settings.model_params),
             filters=AnswerFilters(filters, chats, blobs, stores.chat_queries, router.route, email_of=email_of),
         ),
-        functions=functions,
         filters=filters,
         email_of=email_of,
         providers=providers,
@@ -428,6 +446,13 @@ async def assemble(
         model_entries=model_entries,
         router=router,
         model_editor=ModelEditor(model_entries, groups, access, router),
+        functions=Functions(
+            known_functions,
+            function_runtime,
+            function_library,
+            pipe_models,
+            None if settings.functions is None else FunctionFolder(settings.functions, function_library),
+        ),
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
@@ -472,10 +497,11 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     blobs, chat_queries = stores.blobs, stores.chat_queries
     share_links = ShareLinks(chats, log, chat_queries, reader, system.list_waits, system.accounts)
     whole_chats = WholeChats(log, blobs, chats)
-    model_of = partial(model_card, system.router, system.functions)
+    functions = system.functions.runtime
+    model_of = partial(model_card, system.router, functions)
     return {
         "accounts": system.accounts,
-        "actions": Actions(system.functions, log, chats, blobs, model_of),
+        "actions": Actions(functions, log, chats, blobs, model_of),
         "activity": stores.activity,
         "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
@@ -489,8 +515,10 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),
         "epoch": system.epoch.epoch,
         "folders": system.folders,
+        "function_folder": system.functions.folder,
+        "function_library": system.functions.library,
         "chat_queries": chat_queries,
-        "functions": system.functions,
+        "functions": functions,
         "groups": system.groups,
         "hub": system.hub,
         "list_waits": system.list_waits,

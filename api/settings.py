@@ -174,6 +174,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
 
+    # Functions
+    functions: Annotated[
+        Path | None,
+        Meta(description="A folder of functions (pipes, filters, actions): each `.py` file in it is one. It is looked at every 2 s."),
+    ] = None
+    function_timeout_s: Annotated[
+        Seconds,
+        Meta(
+            description="How long one call of a filter or an action may take, not counting what it asks a person; also how long one loads."
+        ),
+    ] = 60.0
+    function_pipe_timeout_s: Annotated[Seconds, Meta(description="How long a pipe may be silent.")] = 300.0
+    function_threads: Annotated[
+        int, Meta(ge=1, le=1024, description="Threads for functions that are not asynchronous; as many again for pipes.")
+    ] = 32
+
     # Behind a proxy
     trusted_proxies: Annotated[
         tuple[str, ...],

@@ -198,7 +198,17 @@ class Session(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-class Credentials(Protocol):
+class KeptSecrets(Protocol):
+    """Secrets that events refer to and do not hold, each under a name that is used once."""
+
+    async def keep_secret(self, name: str, value: bytes) -> None:
+        """Safe to repeat."""
+        ...
+
+    async def kept_secret(self, name: str) -> bytes | None: ...
+
+
+class Credentials(KeptSecrets, Protocol):
     """Hashes of passwords and API keys, sign-ins, and when a credential was used last.
 
     Passwords and keys are only ever added; the newest password counts. Sign-ins that have expired are swept out.
@@ -233,16 +243,6 @@ class Credentials(Protocol):
     async def secret(self, name: str, proposed: bytes) -> bytes:
         """The secret of that name, the same for every process. If there is none yet, ``proposed`` becomes it."""
         ...
-
-
-class KeptSecrets(Protocol):
-    """Secrets that events refer to and do not hold, each under a name that is used once."""
-
-    async def keep_secret(self, name: str, value: bytes) -> None:
-        """Safe to repeat."""
-        ...
-
-    async def kept_secret(self, name: str) -> bytes | None: ...
 
 
 class Tickets(Protocol):

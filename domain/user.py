@@ -26,6 +26,7 @@ from domain.folder import (
     FolderMoved,
     FolderRenamed,
 )
+from domain.function import UserValvesChanged
 from domain.idmap import IdMap
 from domain.name import require_name
 from domain.stream import parse_stream
@@ -145,6 +146,7 @@ UserFact = (
     | LastReadAt
     | MarkedUnread
     | FolderFact
+    | UserValvesChanged
     | Emitted
 )
 UserEvent = Event[UserFact]
@@ -567,6 +569,8 @@ def evolve(account: Account, event: UserEvent, version: int) -> Account:
             return account  # folded by domain/folder.py
         case FolderExpanded() | FolderCollapsed() | FolderDeleted():
             return account
+        case UserValvesChanged():
+            return account  # folded by domain/function.py
         case _:
             assert_never(event.data)
 

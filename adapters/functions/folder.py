@@ -124,13 +124,13 @@ class FunctionFolder:
         name = manifest.get("title", function_id)[:NAME_CHARACTERS_MAX] or function_id
         meta = {"description": manifest.get("description", "")}
         try:
-            _, known = self._library.find(function_id)
+            _, known = await self._library.find(function_id)
         except FunctionNotFound:
             try:
                 await self._library.create(None, function_id, name, source, meta, origin="folder", active=True, everywhere=True)
                 return
             except FunctionExists:  # another process has just put in the same file
-                _, known = self._library.find(function_id)
+                _, known = await self._library.find(function_id)
         if known.origin != "folder":
             raise FunctionExists(function_id)
         await self._library.update(None, function_id, name, source, meta, origin="folder")

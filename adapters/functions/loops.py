@@ -47,7 +47,7 @@ class _Loop:
             try:
                 self.asyncio_loop.run_forever()
                 break
-            except Stopped:  # it came between two tasks
+            except (Stopped, SystemExit, KeyboardInterrupt):  # between two tasks, or out of one that a function has made itself
                 continue
         self.asyncio_loop.close()
 
@@ -73,7 +73,7 @@ class FunctionLoops:
                 over(None)
                 return
             job.begun = True
-            task = at.open[job] = at.asyncio_loop.create_task(work(), name=f"function {self._function_id}")
+            task = at.open[job] = at.asyncio_loop.create_task(contained(work), name=f"function {self._function_id}")
             task.add_done_callback(over)
 
         def over(task: asyncio.Task[Any] | None) -> None:
@@ -176,15 +176,15 @@ class FunctionLoops:
         asyncio.get_running_loop().call_later(GRACE_S, self._insist, at, job)
 
     def _insist(self, at: _Loop, job: Job) -> None:
-        """It did not end when it was cancelled: the loop does not turn, or the function has caught that."""
-        if job.over or at.given_up:
+        """It did not end when it was cancelled: it blocks the loop, or it has caught that."""
+        if job.over or at.given_up or self._is_held_up(at, job):
             return
         if at.blocked or at.pinged_s:
             raise_in(at.thread_id, Stopped)
         asyncio.get_running_loop().call_later(GRACE_S, self._give_up, at, job)
 
     def _give_up(self, at: _Loop, job: Job) -> None:
-        if job.over or at.given_up:
+        if job.over or at.given_up or self._is_held_up(at, job):
             return
         at.given_up = True
         self._counts.given_up += 1
@@ -192,12 +192,25 @@ class FunctionLoops:
             self._loops.remove(at)
         logger.error("function_loop_given_up", function=self._function_id, given_up=self._counts.given_up, calls=len(at.open))
 
+    def _is_held_up(self, at: _Loop, job: Job) -> bool:
+        """Whether another call, which may go on, blocks the loop: this one ends when that does."""
+        running = asyncio.current_task(at.asyncio_loop)
+        return running is not None and any(task is running for other, task in at.open.items() if other is not job and not other.stopped)
+
     def _finish(self, at: _Loop, job: Job, result: Any, error: BaseException | None) -> None:
         at.open.pop(job, None)
         job.finish(result, error)
         if at.given_up and not at.open:
             self._counts.given_up -= 1
             at.asyncio_loop.call_soon_threadsafe(at.asyncio_loop.stop)
+
+
+async def contained(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """``work`` without the exceptions that would end its loop."""
+    try:
+        return await work()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 class LoopCounts:

@@ -11,7 +11,7 @@ class AbsentController(Controller):
 
     @get(
         [
-            *("/configs/banners", "/functions", "/knowledge", "/memories", "/notes", "/notes/pinned"),
+            *("/configs/banners", "/knowledge", "/memories", "/notes", "/notes/pinned"),
             *("/prompts", "/skills", "/terminals", "/tools", "/folders/shared"),
         ]
     )

@@ -13,6 +13,9 @@ import structlog
 
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import LogTail
+from adapters.functions.folder import FunctionFolder
+from adapters.functions.pipes import PipeModels
+from adapters.functions.runtime import FunctionRuntime
 from adapters.memory.bell import MemoryBell
 from adapters.memory.log import MemoryLog
 from adapters.postgres.bell import Bell
@@ -29,6 +32,7 @@ from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
 from commands.accounts.accounts import Accounts
 from commands.accounts.usage import UsageBook
+from commands.catalogue import Catalogue
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
@@ -38,11 +42,12 @@ from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Ticket
 from commands.positions import ListWaits
 from commands.routing.editing import ModelEditor
 from commands.routing.filters import EmailOf, Filters
-from commands.routing.functions import Functions
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router
+from commands.routing.function_library import FunctionLibrary
 from domain.errors import LogUnavailable
+from domain.function import FunctionState
 from domain.public_text import public_text
 from projections.ports import ChatQueries
 
@@ -69,6 +74,31 @@ class Stores:
     credentials: Credentials
     tickets: Tickets
     chat_queries: ChatQueries
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """The functions of one process. ``folder``: the server's own, if there is one."""
+
+    known: Catalogue[FunctionState]
+    runtime: FunctionRuntime
+    library: FunctionLibrary
+    pipes: PipeModels
+    folder: FunctionFolder | None
+
+    async def start(self) -> None:
+        """To be called once the tail of the log is followed. Without functions this is one query."""
+        await self.known.start()
+        await self.runtime.start(self.known)
+        if self.folder is not None:
+            await self.folder.start()
+
+    async def close(self) -> None:
+        if self.folder is not None:
+            await self.folder.close()
+        await self.known.close()
+        await self.pipes.close()
+        await self.runtime.close()
 
 
 @dataclass
@@ -118,6 +148,7 @@ class System:
         await self.groups.start()
         await self.model_entries.start()
         await self.bell.start()
+        await self.functions.start()
         await self.keeper.start()
         await self.sockets.start()
         self.reads.start()
@@ -175,6 +206,7 @@ class System:
                 await self.seen.close()
                 await self.used.close()
                 await self.keeper.close()
+        await self.functions.close()
         projectors = [projector.close() for projector in self.projectors]
         await asyncio.gather(self.groups.close(), self.model_entries.close())
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
@@ -228,5 +260,6 @@ class System:
         yield "gauge", "stenograph_sockets", "Open WebSockets.", len(self.sockets)
         held = self.body_memory.held_bytes
         yield "gauge", "stenograph_bodies_bytes", "Memory of the bodies that are read or decoded.", held
+        yield from self.functions.runtime.figures()
         yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
         yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted

@@ -42,6 +42,12 @@ ACTS: Final[Mapping[str, str]] = {
     "POST /api/v1/groups/id/{group_id}/users/add": "group_members_added",
     "POST /api/v1/groups/id/{group_id}/users/remove": "group_members_removed",
     "DELETE /api/v1/groups/id/{group_id}/delete": "group_deleted",
+    "POST /api/v1/functions/create": "function_made",
+    "POST /api/v1/functions/id/{function_id}/update": "function_changed",
+    "POST /api/v1/functions/id/{function_id}/toggle": "function_switched",
+    "POST /api/v1/functions/id/{function_id}/toggle/global": "function_switched",
+    "POST /api/v1/functions/id/{function_id}/valves/update": "function_valves_changed",
+    "DELETE /api/v1/functions/id/{function_id}/delete": "function_deleted",
 }
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from commands.call_context import Ask, CallContext
 from commands.chats import Chats
-from domain.chat.commands import Emit
+from commands.generation.emitting import emitter
 from domain.event import Actor
 
 # Keys of a request that ``__metadata__`` repeats.
@@ -26,16 +26,13 @@ def answer_context(
 ) -> CallContext:
     """``beside``: the keys of the request that go to no provider. What is emitted becomes events of the answer, by the server."""
 
-    async def emit(name: str, data: Any) -> None:
-        await chats.handle(Emit(chat_id=chat_id, by=None, message_id=message_id, name=name, data=data), attempts_max=None)
-
     session_id, files = beside.get("session_id"), beside.get("files")
     return CallContext(
         actor=actor,
         chat_id=str(chat_id),
         message_id=str(message_id),
         session_id=session_id if isinstance(session_id, str) else None,
-        emit=emit,
+        emit=emitter(chats, chat_id, message_id),
         ask=ask,
         model={"id": model, "name": model, "info": {"id": model, "meta": dict(meta)}},
         files=[one for one in files if isinstance(one, dict)] if isinstance(files, list) else [],

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from commands.accounts import Accounts
+from commands.accounts.accounts import Accounts
 from commands.aggregate import Aggregate
 from commands.catalogue import Catalogue
 from commands.ports import Blobs, Claim, EventLog, KeptSecrets
@@ -177,16 +177,22 @@ class FunctionLibrary:
         """Those that exist."""
         return ((stream_id, state) for stream_id, state in self._catalogue if state.exists)
 
-    def find(self, function_id: str) -> tuple[UUID, FunctionState]:
+    async def find(self, function_id: str) -> tuple[UUID, FunctionState]:
         """Raises ``FunctionNotFound``."""
-        for stream_id, state in self.states():
-            if state.function_id == function_id:
-                return stream_id, state
-        raise FunctionNotFound(function_id)
+        found = self._find(function_id)
+        if found is None:
+            await self._seen(await self._log.head())  # another process may have put it in a moment ago
+            found = self._find(function_id)
+        if found is None:
+            raise FunctionNotFound(function_id)
+        return found
+
+    def _find(self, function_id: str) -> tuple[UUID, FunctionState] | None:
+        return next(((stream_id, state) for stream_id, state in self.states() if state.function_id == function_id), None)
 
     async def known(self, function_id: str) -> KnownFunction:
         """Raises ``FunctionNotFound``."""
-        return await self._known(*self.find(function_id))
+        return await self._known(*await self.find(function_id))
 
     async def list_known(self) -> Sequence[KnownFunction]:
         """All, the one that was changed last first."""
@@ -249,7 +255,7 @@ class FunctionLibrary:
         self, actor: Actor | None, function_id: str, name: str, source: str, meta: Mapping[str, Any], *, origin: Origin = "api"
     ) -> KnownFunction:
         """An equal function is no change. Raises as ``create``, ``FunctionNotFound`` and ``FunctionReadOnly``."""
-        stream_id, state = self.find(function_id)
+        stream_id, state = await self.find(function_id)
         values = await self._store.values(state.valves)
         kind, described, kept = await self._examined(actor, stream_id, function_id, source, meta, values)
         command = ChangeFunction(function_id=function_id, kind=kind, name=name, source=kept, meta=described, origin=origin)
@@ -258,15 +264,15 @@ class FunctionLibrary:
 
     async def toggle(self, actor: Actor, function_id: str, active: bool | None = None) -> KnownFunction:
         """On or off; None: the other way round."""
-        await self._handle(self.find(function_id)[0], EnableFunction(function_id=function_id, active=active), actor)
+        await self._handle((await self.find(function_id))[0], EnableFunction(function_id=function_id, active=active), actor)
         return await self.known(function_id)
 
     async def toggle_global(self, actor: Actor, function_id: str, everywhere: bool | None = None) -> KnownFunction:
-        await self._handle(self.find(function_id)[0], MakeFunctionGlobal(function_id=function_id, everywhere=everywhere), actor)
+        await self._handle((await self.find(function_id))[0], MakeFunctionGlobal(function_id=function_id, everywhere=everywhere), actor)
         return await self.known(function_id)
 
     async def delete(self, actor: Actor | None, function_id: str) -> None:
-        await self._handle(self.find(function_id)[0], DeleteFunction(function_id=function_id), actor)
+        await self._handle((await self.find(function_id))[0], DeleteFunction(function_id=function_id), actor)
 
     async def _examined(
         self, actor: Actor | None, stream_id: UUID, function_id: str, source: str, meta: Mapping[str, Any], values: Mapping[str, Any]
@@ -298,11 +304,11 @@ class FunctionLibrary:
 
     async def valves(self, function_id: str) -> Mapping[str, Any]:
         """What an admin has set, secrets masked. Raises ``FunctionNotFound``."""
-        return masked(self.find(function_id)[1].valves)
+        return masked((await self.find(function_id))[1].valves)
 
     async def spec(self, function_id: str, whose: Whose, actor: Actor) -> Mapping[str, Any] | None:
         """None where there are none; a person's own of a function that is off are none, too."""
-        stream_id, state = self.find(function_id)
+        stream_id, state = await self.find(function_id)
         if whose == "user_valves" and not state.active:
             return None
         return await self._workshop.spec(stream_id, whose, await self._store.person(actor.id))
@@ -312,18 +318,18 @@ class FunctionLibrary:
 
         Returns what is set, secrets masked. Raises ``FunctionNotFound`` also where it has none, ``ValvesRefused``.
         """
-        stream_id, state = self.find(function_id)
+        stream_id, state = await self.find(function_id)
         valves = await self._checked(stream_id, "valves", function_id, state.valves, given)
         await self._handle(stream_id, ChangeValves(function_id=function_id, valves=valves), actor)
         return masked(valves)
 
     async def user_valves(self, actor: Actor, function_id: str) -> Mapping[str, Any]:
-        self.find(function_id)
+        await self.find(function_id)
         return masked(await self._store.user_valves(actor.id, function_id))
 
     async def change_user_valves(self, actor: Actor, function_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """As ``change_valves``, of the actor alone. Raises ``FunctionInactive``, too."""
-        stream_id, state = self.find(function_id)
+        stream_id, state = await self.find(function_id)
         require_active(state, function_id)
         known = await self._store.user_valves(actor.id, function_id)
         valves = await self._checked(stream_id, "user_valves", function_id, known, given)

@@ -11,7 +11,6 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from commands.call_context import Ask, CallContext, Emit
-from domain.errors import FunctionNotFound
 
 __all__ = ["Ask", "Bound", "CallContext", "Emit", "Function", "FunctionKind", "Functions", "Sub"]
 
@@ -85,24 +84,3 @@ class Functions(Protocol):
         function's own threads, and within its time. Anything else is the one item. Closing the iterator closes the generator.
         """
         ...
-
-
-class NoFunctions:
-    """Satisfies ``Functions``: there are none."""
-
-    def get(self, function_id: str) -> Function | None:
-        return None
-
-    def pipes(self) -> Sequence[Function]:
-        return ()
-
-    filters = actions = pipes
-
-    async def bind(self, function: Function, method: str, context: CallContext) -> Bound:
-        raise FunctionNotFound(function.id, method)
-
-    async def call(self, function: Function, method: str, arguments: Mapping[str, Any], context: CallContext) -> Any:
-        raise FunctionNotFound(function.id, method)
-
-    async def iterate(self, result: Any, function: Function) -> AsyncIterator[Any]:
-        yield result
