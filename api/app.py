@@ -90,10 +90,10 @@ from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.formats.event_json import encode_event
-from api.models.entries import ModelEntriesController
-from api.models.groups import GroupsController
 from api.functions.functions import FunctionsController
 from api.functions.valves import FunctionValvesController
+from api.models.entries import ModelEntriesController
+from api.models.groups import GroupsController
 from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
 from api.process.server import Functions, Stores, System
@@ -137,10 +137,10 @@ from commands.routing.actions import Actions
 from commands.routing.completed import CompletedFilters
 from commands.routing.editing import ModelEditor
 from commands.routing.filters import Filters
+from commands.routing.function_library import FunctionLibrary, FunctionStore
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router as ModelRouter
-from commands.routing.function_library import FunctionLibrary, FunctionStore
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats

@@ -42,10 +42,10 @@ from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Ticket
 from commands.positions import ListWaits
 from commands.routing.editing import ModelEditor
 from commands.routing.filters import EmailOf, Filters
+from commands.routing.function_library import FunctionLibrary
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router
-from commands.routing.function_library import FunctionLibrary
 from domain.errors import LogUnavailable
 from domain.function import FunctionState
 from domain.public_text import public_text

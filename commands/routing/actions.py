@@ -94,12 +94,11 @@ class Actions:
         known_id, dot, sub_id = action_id.partition(".")
         if "." in sub_id or not known_id or (dot and not sub_id):
             raise BadRequest(f"expected an action as id or id.sub, received {action_id[:80]!r}", param="action_id")
-        function = self._functions.get(known_id)
-        if function is None:
-            raise ActionNotFound(known_id)
-        if function.kind != "action":
-            raise ActionNotAvailable(known_id)
-        return function, sub_id or None
+        for function in self._functions.actions():
+            if function.id == known_id:
+                return function, sub_id or None
+        # Switched off, or no action.
+        raise ActionNotFound(known_id) if self._functions.get(known_id) is None else ActionNotAvailable(known_id)
 
     async def _model(self, body: Mapping[str, Any], actor: Actor) -> Mapping[str, Any]:
         """A model that the user's tab asks itself comes with the request."""
