@@ -15,9 +15,11 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import LogTail
+from adapters.functions.compat.host import set_host
 from adapters.functions.folder import FunctionFolder
 from adapters.functions.pipes import PipeModels
 from adapters.functions.runtime import FunctionRuntime, Limits
+from adapters.functions.server_host import ServerHost
 from adapters.functions.workshop import FunctionWorkshop
 from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.accounts.activity import MemoryActivity
@@ -43,7 +45,7 @@ from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
-from adapters.postgres.log import LogReads, postgres_log
+from adapters.postgres.log import LogReads, PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.projector.live import Projector
@@ -89,6 +91,8 @@ from api.completions.turns import Turns
 from api.formats.event_json import encode_event
 from api.functions.functions import FunctionsController
 from api.functions.valves import FunctionValvesController
+from api.models.entries import ModelEntriesController
+from api.models.groups import GroupsController
 from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
 from api.process.server import Functions, Stores, System
@@ -118,15 +122,22 @@ from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.copying import ChatCopier
 from commands.folders import FolderTrees
+from commands.generation.asking import ModelQuestions
 from commands.generation.completion import Completions
 from commands.generation.model_settings import ModelSettings
 from commands.generation.runs import NodeWatch, Runs
 from commands.offers import Offers
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
+from commands.ports import Blobs
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
+from commands.routing.access import ModelAccess
+from commands.routing.editing import ModelEditor
 from commands.routing.function_library import FunctionLibrary, FunctionStore
+from commands.routing.groups import Groups
+from commands.routing.models import ModelEntries
+from commands.routing.router import Router as ModelRouter
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
@@ -171,6 +182,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     CompletionsController,
     TasksController,
     ModelsController,
+    ModelEntriesController,
+    GroupsController,
     OpenAIController,
     ForwardingController,
     ResponsesController,
@@ -308,6 +321,8 @@ async def assemble(
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))
+    groups = Groups(log, tail.wait_for)
+    model_entries = ModelEntries(log, tail.wait_for)
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
     passwords = Argon2Hasher()
@@ -344,12 +359,11 @@ async def assemble(
     log.quota_guard = usage_book
     delivery.own_observers.append(usage_book.count)
     function_store = FunctionStore(log, blobs, stores.credentials, accounts)
-    function_runtime = FunctionRuntime(
-        function_store,
-        Limits(call_s=settings.function_timeout_s, silence_s=settings.function_pipe_timeout_s, threads_max=settings.function_threads),
-    )
-    known_functions = Catalogue(log, "function", NO_FUNCTION, evolve_function, function_runtime.on_changed)
-    function_library = FunctionLibrary(log, blobs, function_store, known_functions, FunctionWorkshop(function_runtime), tail.wait_for)
+    functions = functions_of(settings, log, blobs, function_store, tail.wait_for)
+    access = ModelAccess(model_entries, groups, settings.model_access)
+    router = ModelRouter([functions.pipes, providers], model_entries, groups, access)
+    model_settings = ModelSettings(settings.default_params, settings.model_params)
+    set_host(ServerHost(function_store.person, ModelQuestions(router, model_settings).answer))
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
@@ -370,10 +384,12 @@ async def assemble(
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
     for observer in (
         accounts.observe,
+        groups.observe,
+        model_entries.observe,
         live.observe,
         runs.observe,
         list_waits.observe,
-        known_functions.observe,
+        functions.known.observe,
         *(projector.observe for projector in projectors),
     ):
         hub.add_observer(observer)
@@ -398,22 +414,20 @@ async def assemble(
             chats,
             stores.chat_queries,
             runs,
-            providers,
+            router,
             stores.run_slots,
             runs_max,
             node_id=node_id,
             clock=time.monotonic,
             spend=usage_book.spend,
-            model_settings=ModelSettings(settings.default_params, settings.model_params),
+            model_settings=model_settings,
         ),
         providers=providers,
-        functions=Functions(
-            known_functions,
-            function_runtime,
-            function_library,
-            PipeModels(function_runtime),
-            None if settings.functions is None else FunctionFolder(settings.functions, function_library),
-        ),
+        functions=functions,
+        groups=groups,
+        model_entries=model_entries,
+        router=router,
+        model_editor=ModelEditor(model_entries, groups, access, router),
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
@@ -425,6 +439,22 @@ async def assemble(
         body_memory=BodyMemory(settings.bodies_bytes_max),
         projectors=projectors,
     )
+
+
+def functions_of(
+    settings: Settings,
+    log: PostgresLog | MemoryLog,
+    blobs: Blobs,
+    store: FunctionStore,
+    seen: Callable[[int], Awaitable[None]],
+) -> Functions:
+    """The functions of one process. Nothing of it runs before there is a function."""
+    limits = Limits(call_s=settings.function_timeout_s, silence_s=settings.function_pipe_timeout_s, threads_max=settings.function_threads)
+    runtime = FunctionRuntime(store, limits)
+    known = Catalogue(log, "function", NO_FUNCTION, evolve_function, runtime.on_changed)
+    library = FunctionLibrary(log, blobs, store, known, FunctionWorkshop(runtime), seen)
+    folder = None if settings.functions is None else FunctionFolder(settings.functions, library)
+    return Functions(known, runtime, library, PipeModels(runtime), folder)
 
 
 def quotas_of(settings: Settings) -> Quotas:
@@ -475,17 +505,19 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "function_folder": system.functions.folder,
         "function_library": system.functions.library,
         "chat_queries": chat_queries,
+        "groups": system.groups,
         "hub": system.hub,
         "list_waits": system.list_waits,
         "live": system.live,
         "log": log,
-        "models": system.providers,
+        "model_editor": system.model_editor,
         "nodes": stores.nodes,
         "offers": Offers(chats, system.accounts),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
+        "router": system.router,
         "responses": Responses(system.completions, chats, system.runs, chat_queries, blobs, log, system.hub, system.live),
         "runs": system.runs,
         "settings": system.settings,

@@ -40,7 +40,11 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
+from commands.routing.editing import ModelEditor
 from commands.routing.function_library import FunctionLibrary
+from commands.routing.groups import Groups
+from commands.routing.models import ModelEntries
+from commands.routing.router import Router
 from domain.errors import LogUnavailable
 from domain.function import FunctionState
 from domain.public_text import public_text
@@ -117,6 +121,10 @@ class System:
     completions: Completions
     providers: Providers
     functions: Functions
+    groups: Groups
+    model_entries: ModelEntries
+    router: Router
+    model_editor: ModelEditor
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter
@@ -134,6 +142,8 @@ class System:
 
     async def start(self) -> None:
         await self.tail.start(await self.log.head())
+        await self.groups.start()
+        await self.model_entries.start()
         await self.bell.start()
         await self.functions.start()
         await self.keeper.start()
@@ -195,6 +205,7 @@ class System:
                 await self.keeper.close()
         await self.functions.close()
         projectors = [projector.close() for projector in self.projectors]
+        await asyncio.gather(self.groups.close(), self.model_entries.close())
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
 
     @property
