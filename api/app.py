@@ -16,9 +16,11 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import LogTail
+from adapters.functions.compat.host import set_host
 from adapters.functions.folder import FunctionFolder
 from adapters.functions.pipes import PipeModels
 from adapters.functions.runtime import FunctionRuntime, Limits
+from adapters.functions.server_host import ServerHost
 from adapters.functions.workshop import FunctionWorkshop
 from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.accounts.activity import MemoryActivity
@@ -45,7 +47,7 @@ from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
-from adapters.postgres.log import LogReads, postgres_log
+from adapters.postgres.log import LogReads, PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.projector.live import Projector
@@ -123,6 +125,7 @@ from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.copying import ChatCopier
 from commands.folders import FolderTrees
+from commands.generation.asking import ModelQuestions
 from commands.generation.completion import Completions
 from commands.generation.filtering import AnswerFilters
 from commands.generation.model_settings import ModelSettings
@@ -130,6 +133,7 @@ from commands.generation.runs import NodeWatch, Runs
 from commands.offers import Offers
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
+from commands.ports import Blobs
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from commands.routing.access import ModelAccess
@@ -327,11 +331,6 @@ async def assemble(
     providers = Providers(connections(settings))
     groups = Groups(log, tail.wait_for)
     model_entries = ModelEntries(log, tail.wait_for)
-
-    async def catalogues_current() -> None:
-        await tail.wait_for(await log.head())
-
-    access = ModelAccess(model_entries, groups, settings.model_access)
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
     passwords = Argon2Hasher()
@@ -371,15 +370,12 @@ async def assemble(
     log.quota_guard = usage_book
     delivery.own_observers.append(usage_book.count)
     function_store = FunctionStore(log, blobs, stores.credentials, accounts)
-    function_runtime = FunctionRuntime(
-        function_store,
-        Limits(call_s=settings.function_timeout_s, silence_s=settings.function_pipe_timeout_s, threads_max=settings.function_threads),
-    )
-    known_functions = Catalogue(log, "function", NO_FUNCTION, evolve_function, function_runtime.on_changed)
-    function_library = FunctionLibrary(log, blobs, function_store, known_functions, FunctionWorkshop(function_runtime), tail.wait_for)
-    pipe_models = PipeModels(function_runtime)
-    router = ModelRouter([pipe_models, providers], model_entries, groups, access, catalogues_current)
-    filters = Filters(function_runtime, pipelines(settings))
+    functions = functions_of(settings, log, blobs, function_store, tail.wait_for)
+    access = ModelAccess(model_entries, groups, settings.model_access)
+    router = ModelRouter([functions.pipes, providers], model_entries, groups, access)
+    model_settings = ModelSettings(settings.default_params, settings.model_params)
+    set_host(ServerHost(function_store.person, ModelQuestions(router, model_settings).answer))
+    filters = Filters(functions.runtime, pipelines(settings))
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
@@ -405,7 +401,7 @@ async def assemble(
         live.observe,
         runs.observe,
         list_waits.observe,
-        known_functions.observe,
+        functions.known.observe,
         *(projector.observe for projector in projectors),
     ):
         hub.add_observer(observer)
@@ -436,23 +432,17 @@ async def assemble(
             node_id=node_id,
             clock=time.monotonic,
             spend=usage_book.spend,
-            model_settings=ModelSettings(settings.default_params, settings.model_params),
+            model_settings=model_settings,
             filters=AnswerFilters(filters, chats, blobs, stores.chat_queries, router.route, email_of=email_of),
         ),
         filters=filters,
         email_of=email_of,
         providers=providers,
+        functions=functions,
         groups=groups,
         model_entries=model_entries,
         router=router,
         model_editor=ModelEditor(model_entries, groups, access, router),
-        functions=Functions(
-            known_functions,
-            function_runtime,
-            function_library,
-            pipe_models,
-            None if settings.functions is None else FunctionFolder(settings.functions, function_library),
-        ),
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
@@ -464,6 +454,22 @@ async def assemble(
         body_memory=BodyMemory(settings.bodies_bytes_max),
         projectors=projectors,
     )
+
+
+def functions_of(
+    settings: Settings,
+    log: PostgresLog | MemoryLog,
+    blobs: Blobs,
+    store: FunctionStore,
+    seen: Callable[[int], Awaitable[None]],
+) -> Functions:
+    """The functions of one process. Nothing of it runs before there is a function."""
+    limits = Limits(call_s=settings.function_timeout_s, silence_s=settings.function_pipe_timeout_s, threads_max=settings.function_threads)
+    runtime = FunctionRuntime(store, limits)
+    known = Catalogue(log, "function", NO_FUNCTION, evolve_function, runtime.on_changed)
+    library = FunctionLibrary(log, blobs, store, known, FunctionWorkshop(runtime), seen)
+    folder = None if settings.functions is None else FunctionFolder(settings.functions, library)
+    return Functions(known, runtime, library, PipeModels(runtime), folder)
 
 
 def quotas_of(settings: Settings) -> Quotas:

@@ -1,7 +1,8 @@
 """What a pipe returns or yields, as parts of an answer: text, chunks as objects or as lines of an event stream, whole completions."""
 
+import codecs
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -10,6 +11,7 @@ from commands.providers import Finish, Part, Text, Usage
 from domain.errors import ProviderFailed
 
 DATA: Final = "data:"
+STREAM_STARTS: Final = (b"data:", b"event:", b"id:", b":")  # of an event stream
 TEXT_EVENTS: Final = frozenset({"message", "delta", "chat:message:delta"})  # of an emitter: the next piece of the answer
 SPOKEN: Final = ("choices", "error", "usage", "timings", "object")  # keys of an object that is a chunk, or a completion
 
@@ -21,6 +23,9 @@ class PipeAnswer:
         self._reader = OpenAIReader()
         self._calls_tools = False
         self._end: list[Part] = []
+        self._bytes_are: Literal["events", "text"] | None = None
+        self._held = b""  # bytes of which it is not known yet what they are
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.events: list[tuple[str, Any]] = []  # that it wants to emit, in chunks ``{"event": {"type", "data"}}``
         self.failure: ProviderFailed | None = None
 
@@ -40,22 +45,33 @@ class PipeAnswer:
 
     def finish(self) -> list[Part]:
         """Nothing follows. The last part is ``Finish``, unless there is a failure."""
-        parts = [*self._reader.flush(), *self._kept(self._reader.finish() if self._reader.finishing else [])]
+        held = self._held.decode("utf-8", "replace") + self._decoder.decode(b"", final=True)
+        parts = [
+            *([Text(held)] if held else []),
+            *self._reader.flush(),
+            *self._kept(self._reader.finish() if self._reader.finishing else []),
+        ]
         if self.failure is not None:
             return parts
         ends = self._end or [Finish("tool_calls" if self._calls_tools else "stop")]
         return [*parts, *(one for one in ends if isinstance(one, Usage)), *(one for one in ends if isinstance(one, Finish))]
 
     def _add_bytes(self, item: bytes) -> list[Part]:
-        """A piece of an event stream, however it was cut, or text."""
-        stripped = item.lstrip()
-        if stripped.startswith((b"data:", b"event:", b":", b"id:")) or self._in_stream:
-            self._in_stream = True
-            return self._kept(self._reader.feed(item)) if not self._reader.done else []
-        text = item.decode("utf-8", "replace")
+        """A piece of an event stream, or of text, however it was cut. The first bytes say which, for all that follow."""
+        if self._bytes_are is None:
+            self._held += item
+            start = self._held.lstrip()
+            if any(start.startswith(mark) for mark in STREAM_STARTS):
+                self._bytes_are = "events"
+            elif any(mark.startswith(start) for mark in STREAM_STARTS):
+                return []  # too little to tell
+            else:
+                self._bytes_are = "text"
+            item, self._held = self._held, b""
+        if self._bytes_are == "events":
+            return [] if self._reader.done else self._kept(self._reader.feed(item))
+        text = self._decoder.decode(item)
         return [Text(text)] if text else []
-
-    _in_stream = False  # once bytes of an event stream have come, all bytes are of it
 
     def _feed(self, event: bytes) -> list[Part]:
         """One or several whole events. After the end mark nothing of the stream counts."""

@@ -121,10 +121,10 @@ class System:
     keeper: NodeWatch
     completions: Completions
     providers: Providers
+    functions: Functions
     groups: Groups
     model_entries: ModelEntries
     router: Router
-    functions: Functions
     filters: Filters
     email_of: EmailOf
     model_editor: ModelEditor

@@ -30,6 +30,12 @@ ACTS: Final[Mapping[str, str]] = {
     "GET /api/v1/users": "accounts_listed",
     "POST /api/v1/users/{user_id}/update": "account_changed",
     "DELETE /api/v1/users/{user_id}": "account_deactivated",
+    "POST /api/v1/functions/create": "function_made",
+    "POST /api/v1/functions/id/{function_id}/update": "function_changed",
+    "POST /api/v1/functions/id/{function_id}/toggle": "function_switched",
+    "POST /api/v1/functions/id/{function_id}/toggle/global": "function_switched",
+    "POST /api/v1/functions/id/{function_id}/valves/update": "function_valves_changed",
+    "DELETE /api/v1/functions/id/{function_id}/delete": "function_deleted",
     "POST /api/v1/models/create": "model_changed",
     "POST /api/v1/models/import": "models_imported",
     "POST /api/v1/models/model/toggle": "model_changed",
@@ -42,12 +48,6 @@ ACTS: Final[Mapping[str, str]] = {
     "POST /api/v1/groups/id/{group_id}/users/add": "group_members_added",
     "POST /api/v1/groups/id/{group_id}/users/remove": "group_members_removed",
     "DELETE /api/v1/groups/id/{group_id}/delete": "group_deleted",
-    "POST /api/v1/functions/create": "function_made",
-    "POST /api/v1/functions/id/{function_id}/update": "function_changed",
-    "POST /api/v1/functions/id/{function_id}/toggle": "function_switched",
-    "POST /api/v1/functions/id/{function_id}/toggle/global": "function_switched",
-    "POST /api/v1/functions/id/{function_id}/valves/update": "function_valves_changed",
-    "DELETE /api/v1/functions/id/{function_id}/delete": "function_deleted",
 }
 
 

@@ -37,6 +37,10 @@ class ModelEntries:
     async def close(self) -> None:
         await self._catalogue.close()
 
+    async def refresh(self) -> None:
+        """Know everything that was written before the call, by any process. Raises ``LogUnavailable``."""
+        await self._delivered(await self._log.head())
+
     def get(self, model_id: str) -> ModelEntry | None:
         """The entry under exactly this id; None where there is none, or none any more."""
         stream_id = self._streams.get(model_id)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
-from domain import group, model, user
+from domain import function, group, model, user
 from domain.chat.evolve import evolve
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
 from domain.chat.state import EMPTY
@@ -48,6 +48,7 @@ FOLDS: dict[str, tuple[Any, Any]] = {
     "user": (user.NOBODY, user.evolve),
     "model": (model.NO_MODEL, model.evolve),
     "group": (group.NO_GROUP, group.evolve),
+    "function": (function.NO_FUNCTION, function.evolve),
 }
 
 

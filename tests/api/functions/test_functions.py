@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from api.process.server import System
 from domain.function import MASK
 from domain.stream import function_stream
 from tests.api.conftest import Running, User, on_one_and_two
@@ -42,12 +43,16 @@ async def put(admin: User, function_id: str = "a_filter", content: str = FILTER,
     return dict(answer.json())
 
 
-async def loaded(server: Running, function_id: str, sha256: str | None) -> None:
+async def loaded(server: Running, function_id: str, sha256: str) -> None:
     """Every process runs this source."""
+
+    def runs(system: System) -> bool:
+        found = system.functions.runtime.get(function_id)
+        return found is not None and found.sha256 == sha256
+
     async with asyncio.timeout(30):
-        for system in server.systems:
-            while (found := system.functions.runtime.get(function_id)) is None or (sha256 is not None and found.sha256 != sha256):  # noqa: ASYNC110 - nothing there offers an event
-                await asyncio.sleep(0.02)
+        while not all(map(runs, server.systems)):  # noqa: ASYNC110 - nothing there offers an event
+            await asyncio.sleep(0.02)
 
 
 async def test_a_function_is_put_in_switched_on_changed_and_taken_out(server: Running) -> None:

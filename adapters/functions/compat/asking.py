@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from adapters.functions.compat import host
-from adapters.functions.compat.starlette.responses import StreamingResponse
+from adapters.functions.compat.responses import StreamingResponse
 
 
 async def generate_chat_completion(
@@ -57,4 +57,5 @@ async def whole(chunks: AsyncIterator[dict[str, Any]], model: str) -> dict[str, 
     return {**made, "model": model, "object": "chat.completion", "choices": [choice]}
 
 
-generate_chat_completions = generate_chat_completion
+generate_chat_completions = generate_chat_completion  # older names, also in ``open_webui.main``
+chat_completion = generate_chat_completion

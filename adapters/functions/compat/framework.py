@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 from typing import Any
 
-from adapters.functions.compat.starlette.background import BackgroundTasks
-from adapters.functions.compat.starlette.requests import Request
-from adapters.functions.compat.starlette.responses import Response
+from adapters.functions.compat.background import BackgroundTasks
+from adapters.functions.compat.responses import Response
+from adapters.functions.request import Request
 
 __all__ = ["BackgroundTasks", "Depends", "HTTPException", "Request", "Response", "UploadFile", "status"]
 

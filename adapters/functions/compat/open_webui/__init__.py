@@ -1,1 +1,0 @@
-"""Of Open WebUI: what functions import."""

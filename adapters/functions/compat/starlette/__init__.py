@@ -1,1 +1,0 @@
-"""Of Starlette: the classes that functions return or are given."""
