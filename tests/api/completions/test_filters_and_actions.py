@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from api.process.server import System
 from tests.api.conftest import Running, User, on_one_and_two
-from tests.api.functions.test_functions import loaded, put
+from tests.api.functions.test_functions import put
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
 
@@ -92,9 +93,13 @@ async def put_in(server: Running, admin: User, function_id: str, content: str, *
     await admin.post(f"/api/v1/functions/id/{function_id}/toggle")
     if everywhere:
         await admin.post(f"/api/v1/functions/id/{function_id}/toggle/global")
-    await loaded(server, function_id, None)
+
+    def runs(system: System) -> bool:
+        known = [*system.functions.runtime.filters(), *system.functions.runtime.actions()]
+        return any(one.id == function_id and one.is_global == everywhere for one in known)
+
     async with asyncio.timeout(30):
-        while not all(one.is_global == everywhere for system in server.systems if (one := system.functions.runtime.get(function_id))):  # noqa: ASYNC110 - nothing there offers an event
+        while not all(map(runs, server.systems)):  # noqa: ASYNC110 - nothing there offers an event
             await asyncio.sleep(0.02)
 
 
