@@ -35,6 +35,8 @@
         ├── Overloaded               a bounded queue is full
         ├── ProjectionBehind         lists and searches do not hold yet what the caller wants to see in them
         ├── ProviderFailed           the model's server refused, broke off, or went silent
+        │   └── PipelineFailed       a server of filters refused
+        ├── FilterRefused            a filter chose a model that cannot be asked
         └── FunctionFailed           a function raised an exception, or took too long
 
 A class is named for the fact, carries its numbers as attributes and puts both sides into its text. ``code`` is stable
@@ -656,3 +658,22 @@ class FunctionFailed(Unavailable):
     def __init__(self, function_id: str, detail: str, *, reason: str = "raised") -> None:
         self.function_id, self.reason = function_id, reason
         super().__init__(f"function {function_id[:200]}: {detail}")
+
+
+class PipelineFailed(ProviderFailed):
+    """A server of pipelines refuses a question, or a pipeline returned what is no body. ``said`` is ``status`` and ``message``."""
+
+    code = "pipeline_failed"
+
+    def __init__(self, pipeline_id: str, detail: str, said: Mapping[str, Any] | None = None, *, private: str = "") -> None:
+        super().__init__(self.code, f"pipeline {pipeline_id[:200]}: {detail}", said, private=private)
+
+
+class FilterRefused(Unavailable):
+    """A filter chose a model that the one who asks cannot ask."""
+
+    code = "filter_refused"
+
+    def __init__(self, model: str, refusal: Refusal) -> None:
+        self.model = model
+        super().__init__(f"a filter chose the model {model[:200]!r}: {refusal}")

@@ -17,7 +17,7 @@ import structlog
 from adapters.providers.http import FAILURES, Endpoint, Patience, bounded_body
 from commands.routing.pipelines import Pipeline, PipelineSkipped, PipelineStage
 from domain.codec import UNREADABLE
-from domain.errors import ProviderFailed
+from domain.errors import PipelineFailed, ProviderFailed
 
 LIST_FRESH_S: Final = 10.0  # a list is used as it is; an older one is asked for again beside the requests that use it
 LIST_KEPT_S: Final = 300.0  # for how long a server that has gone silent is still asked by its last list
@@ -109,7 +109,7 @@ class PipelinesServer:
         text = detail if isinstance(detail, str) else msgspec.json.encode(detail).decode()
         failure = self._endpoint.failed("pipeline_failed", text, {"status": status, "message": text})
         logger.warning("pipeline_refused", pipeline=pipeline.id, status=status, detail=failure.private)
-        raise ProviderFailed("pipeline_failed", f"pipeline {pipeline.id}: {failure}", failure.said, private=failure.private)
+        raise PipelineFailed(pipeline.id, str(failure), failure.said, private=failure.private)
 
 
 class HttpPipelines:

@@ -96,6 +96,8 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ProjectionBehind: ErrorStatus(503, 1013),
     errors.Overloaded: ErrorStatus(503, 1013),
     errors.ProviderFailed: ErrorStatus(502, 1011),
+    errors.PipelineFailed: ErrorStatus(502, 1011),
+    errors.FilterRefused: ErrorStatus(502, 1011),
     errors.FunctionFailed: ErrorStatus(400, 1011),  # as in the reference: a function is no part of the server
 }
 

@@ -27,7 +27,7 @@ class CompletedFilters:
         """The body after all outlets.
 
         Raises ``ModelNotFound``, ``BadRequest``, ``ChatNotFound``, and what an outlet raises or refuses: ``FunctionFailed``,
-        ``ProviderFailed``.
+        ``PipelineFailed``.
         """
         model = body.get("model")
         if not isinstance(model, str) or not model:

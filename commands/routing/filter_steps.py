@@ -12,7 +12,7 @@ from commands.routing.filtered_body import Body, Seen, replaced
 from commands.routing.filtered_stream import Chunk, Said, parts_of, sha256_of
 from commands.routing.functions import Bound, Function
 from commands.routing.pipelines import Pipeline, Pipelines
-from domain.errors import FunctionFailed, ProviderFailed
+from domain.errors import FunctionFailed, PipelineFailed
 from domain.generation import FilterApplied
 
 logger = structlog.get_logger("filters")
@@ -35,7 +35,7 @@ class Step(Protocol):
 
     async def call(self, body: Body) -> Any: ...
 
-    def failed(self, problem: str) -> FunctionFailed | ProviderFailed: ...
+    def failed(self, problem: str) -> FunctionFailed | PipelineFailed: ...
 
     def trace(self, before: Seen, after: Seen, *, model: str | None = None, failed: str | None = None) -> FilterApplied: ...
 
@@ -74,8 +74,8 @@ class PipelineStep:
     async def call(self, body: Body) -> Any:
         return await self._pipelines.call(self._pipeline, self._stage, body, self._user)
 
-    def failed(self, problem: str) -> ProviderFailed:
-        return ProviderFailed("pipeline_failed", f"pipeline {self.id}: {self._stage} {problem}")
+    def failed(self, problem: str) -> PipelineFailed:
+        return PipelineFailed(self.id, f"{self._stage} {problem}")
 
     def trace(self, before: Seen, after: Seen, *, model: str | None = None, failed: str | None = None) -> FilterApplied:
         return trace_of(self.id, self._stage, "pipeline", before, after, model=model, failed=failed)

@@ -8,7 +8,7 @@ from commands.providers import Model, Part, Provider, ProviderRequest
 from commands.routing.filter_steps import Keep
 from commands.routing.filters import Chain, Note
 from commands.routing.route import Routed
-from domain.errors import ProviderFailed, Refusal
+from domain.errors import FilterRefused, Refusal
 
 Choose = Callable[[str], Awaitable[Routed]]  # who answers for a model that a filter has chosen. Raises ``Refusal``
 
@@ -35,7 +35,7 @@ class FilteredProvider:
             try:
                 routed = await self._choose(model)
             except Refusal as refusal:
-                raise ProviderFailed("filter_refused", f"a filter chose the model {model[:200]!r}: {refusal}") from None
+                raise FilterRefused(model, refusal) from None
             provider, ask = routed.provider, replace(ask, model=routed.upstream)
         await chain.begin_stream(self._message_id, self._created)
         reads = provider.stream(ask)

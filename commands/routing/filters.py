@@ -20,7 +20,7 @@ from commands.routing.filtered_body import Body, Seen, asked_by, request_body, w
 from commands.routing.filtered_stream import ChunkForm, Said
 from commands.routing.functions import Bound, CallContext, Function, Functions
 from commands.routing.pipelines import NoPipelines, Pipelines, PipelineSkipped, chosen
-from domain.errors import FunctionFailed, FunctionNotFound, ProviderFailed
+from domain.errors import FunctionFailed, FunctionNotFound, PipelineFailed
 from domain.generation import FilterApplied
 
 logger = structlog.get_logger("filters")
@@ -97,7 +97,7 @@ class Chain:
     async def inlet(self, ask: ProviderRequest, keep: Keep, note: Note) -> tuple[ProviderRequest, str | None]:
         """What the provider is asked instead, and the model that a filter has chosen. What was changed is noted by then.
 
-        Raises ``FunctionFailed`` and ``ProviderFailed`` where a filter raises or refuses.
+        Raises ``FunctionFailed`` and ``PipelineFailed`` where a filter raises or refuses.
         """
         body = request_body(ask, self.scene.model, self.scene.beside, self.scene.context.metadata)
         first = Seen(body)
@@ -133,7 +133,7 @@ class Chain:
                 logger.warning("pipeline_skipped", pipeline=step.id, stage=stage, detail=str(skipped))
                 traces.append(step.trace(seen, seen, failed=str(skipped)))
                 continue
-            except (FunctionFailed, ProviderFailed) as error:
+            except (FunctionFailed, PipelineFailed) as error:
                 if stage == "inlet" or raising:
                     raise
                 logger.warning("filter_failed", filter=step.id, stage=stage, error=str(error))

@@ -36,7 +36,7 @@ class Pipelines(Protocol):
         ...
 
     async def call(self, pipeline: Pipeline, stage: PipelineStage, body: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-        """The body as the pipeline returns it. Raises ``PipelineSkipped``, and ``ProviderFailed`` with the server's own status and detail
+        """The body as the pipeline returns it. Raises ``PipelineSkipped``, and ``PipelineFailed`` with the server's own status and detail
         where it refuses.
         """
         ...

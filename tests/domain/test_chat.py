@@ -25,6 +25,7 @@ from domain.chat.commands import (
     ExpectUnchanged,
     LeaveChat,
     MoveChat,
+    NotePlugin,
     PinChat,
     RateMessage,
     RenameChat,
@@ -73,7 +74,16 @@ from domain.errors import (
     Refusal,
 )
 from domain.event import Emitted, Event
-from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageStarted
+from domain.generation import (
+    ActionRan,
+    BlockOpened,
+    FilterApplied,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    MessageDelta,
+    MessageStarted,
+)
 from tests.domain.histories import CHAT, FEW, NODE, OWNER, READER, STRANGER, WRITER, History, ended, histories
 
 Q, A, B, Q2, A2, OTHER = (UUID(int=number) for number in range(1, 7))
@@ -366,6 +376,7 @@ WRITERS: list[Any] = [
     lambda by: delete(Q, by),
     lambda by: RateMessage(chat_id=CHAT, by=by, message_id=Q, rating=1),
     lambda by: Emit(chat_id=CHAT, by=by, message_id=Q, name="log", data=1),
+    lambda by: NotePlugin(chat_id=CHAT, by=by, message_id=Q, trace=ActionRan("a", "0" * 64, 0)),
     lambda by: start(A2, Q, by),
     lambda by: end(B, GenerationCancelled(by), by),
 ]
@@ -507,6 +518,44 @@ def test_the_logs_own_types_are_not_for_emitters(name: str) -> None:
 
 def test_nothing_is_emitted_about_a_message_that_is_not_there() -> None:
     given(CREATED).when(Emit(chat_id=CHAT, by=OWNER, message_id=A, name="log", data={})).then_raises(MessageNotFound)
+
+
+# ------------------------------------------------------------------------------------------------- filters and actions
+
+APPLIED = FilterApplied("f", "outlet", "function", 1, 1, "1" * 64, "2" * 64)
+RAN = ActionRan("foo.bar", "3" * 64, 2)
+
+
+def test_what_a_filter_and_an_action_did_is_noted_on_their_message() -> None:
+    given(*ANSWERED).when(NotePlugin(chat_id=CHAT, message_id=A, trace=APPLIED)).then(Event(A, APPLIED))
+    given(*STREAMING).when(NotePlugin(chat_id=CHAT, message_id=A, trace=APPLIED)).then(Event(A, APPLIED))
+    given(*ANSWERED).when(NotePlugin(chat_id=CHAT, message_id=None, trace=RAN, by=OWNER)).then(Event(None, RAN))
+
+
+def test_nothing_is_noted_of_a_message_that_is_not_there() -> None:
+    given(*ANSWERED).when(NotePlugin(chat_id=CHAT, message_id=B, trace=APPLIED)).then_raises(MessageNotFound)
+    given(*ANSWERED, Event(A, MessageDeleted())).when(NotePlugin(chat_id=CHAT, message_id=A, trace=APPLIED)).then_raises(MessageNotFound)
+
+
+def test_what_was_noted_changes_nothing_that_a_message_says() -> None:
+    before, after = fold(ANSWERED), fold([*ANSWERED, Event(A, APPLIED), Event(A, RAN)])
+    assert after == before
+
+
+def test_filters_are_noted_just_before_the_end_of_their_answer() -> None:
+    command = EndGeneration(chat_id=CHAT, message_id=A, outcome=GenerationCancelled(OWNER), emitted=[Emitted("files", {}), APPLIED])
+    events = [Event(A, Emitted("files", {})), Event(A, APPLIED), Event(A, GenerationCancelled(OWNER))]
+    given(*STREAMING).when(command).then(*events)
+
+
+def test_the_server_itself_edits_an_answer_unless_it_has_changed_since() -> None:
+    changed = {"content": "checked", "originalContent": "Hello"}
+    command = EditMessage(chat_id=CHAT, by=None, message_id=A, fields=changed)
+    given(*ANSWERED).when(command).then(Event(A, MessageEdited(changed)))
+    seen = ExpectUnchanged(chat_id=CHAT, by=None, since=len(ANSWERED), message_ids=[A])
+    assert decide_all(fold(ANSWERED), [seen, command], 0) == [Event(A, MessageEdited(changed))]
+    with pytest.raises(ChatChanged):
+        decide_all(fold([*ANSWERED, Event(A, MessageEdited({"content": "mine"}))]), [seen, command], 0)
 
 
 # --------------------------------------------------------------------------------------------------- deleting a message

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, strategies
 from msgspec.structs import replace
 
-from domain.chat.facts import ChatCreated, MessageAdded
+from domain.chat.facts import ChatCreated, MessageAdded, MessageEdited
 from domain.codec import Decoder, encode, encode_actor
 from domain.event import Actor, Emitted, Event
 from domain.generation import (
+    ActionRan,
     BlockOpened,
     BlockSum,
+    FilterApplied,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -370,6 +372,24 @@ def test_large_content_is_where_the_event_says() -> None:
     assert named(elsewhere) == [("blobs", 9)]
     of_another_answer = log_of(*ANSWER[:-1], Event(M, replace(ANSWER[-1].data, content={"blob": "00" * 32, "size_bytes": len(said)})))
     assert ("answers", 9) in named(verified(of_another_answer, blobs=[StoredBlob(A.bytes, bytes(32), bytes(32), len(said))]))
+
+
+def test_what_a_filter_has_changed_and_an_action_returned_is_where_the_event_says() -> None:
+    digest = bytes.fromhex(sha256("x"))
+    reference = {"blob": digest.hex(), "size_bytes": 1}
+    for fact in (
+        FilterApplied("f", "stream", "function", 1, 1, digest.hex(), sha256("y"), reference),
+        ActionRan("a", "0" * 64, 0, reference),
+    ):
+        log = log_of(*ANSWER, Event(M, fact))
+        assert verified(log, blobs=[StoredBlob(A.bytes, digest, digest, 1)]).is_whole
+        missing = verified(log)
+        assert [text.text for text in missing.findings] == [f"expected a blob {digest.hex()}, found none"]
+        assert named(verified(log, blobs=[StoredBlob(A.bytes, digest, digest, 2)])) == named(missing)
+
+
+def test_an_answer_that_an_outlet_has_changed_is_whole() -> None:
+    assert verified(log_of(*ANSWER, Event(M, MessageEdited({"content": "changed", "originalContent": "Hello 🦉"})))).is_whole
 
 
 def test_a_blob_that_nobody_refers_to_is_checked_and_allowed() -> None:

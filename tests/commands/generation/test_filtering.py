@@ -20,7 +20,7 @@ from commands.routing.filters import Filters
 from commands.routing.pipelines import Pipeline, PipelineSkipped
 from domain.chat.commands import DeleteMessage, EditMessage
 from domain.chat.facts import MessageEdited
-from domain.errors import ModelNotFound, ProviderFailed
+from domain.errors import ModelNotFound, PipelineFailed, ProviderFailed
 from domain.event import Emitted
 from domain.generation import FilterApplied, GenerationCancelled, GenerationFailed, MessageDelta, MessageEnded
 from domain.stream import chat_stream
@@ -608,7 +608,7 @@ async def test_a_pipeline_that_cannot_be_reached_is_skipped_and_noted(there: The
 
 
 async def test_a_refusal_of_a_pipeline_ends_the_answer_with_its_status(there: There) -> None:
-    refusal = ProviderFailed("pipeline_failed", "pipeline limit: too many turns", {"status": 429, "message": "too many turns"})
+    refusal = PipelineFailed("limit", "too many turns", {"status": 429, "message": "too many turns"})
     there.pipelines.add("limit", inlet=refusal)
     ended = there.ended(await there.answer())
     assert (ended.code, ended.detail) == ("pipeline_failed", "pipeline limit: too many turns")
