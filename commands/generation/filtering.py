@@ -21,13 +21,13 @@ from commands.routing.filtered_body import Body, copied
 from commands.routing.filtered_provider import Choose, FilteredProvider
 from commands.routing.filters import Chain, EmailOf, Filters, Scene
 from commands.routing.route import Routed
-from domain.chat.commands import ChatCommand, EditMessage, ExpectUnchanged, NotePlugin
-from domain.errors import ChatChanged, ChatNotFound, MessageNotFound
+from domain.chat.commands import EditMessage, NotePlugin
+from domain.errors import ChatNotFound, ConcurrencyConflict, MessageNotFound, TooManyLostRaces
 from domain.event import Actor
 from domain.generation import FilterApplied, MessageEnded
 from domain.storable import storable_json
 from domain.stream import chat_stream
-from projections.chat import text_of
+from projections.chat import ChatView, text_of
 from projections.messages import Message
 from projections.ports import ChatQueries
 
@@ -35,6 +35,8 @@ logger = structlog.get_logger("filters")
 
 # Keys of a stored message that an outlet sees, besides its id, role and content.
 SHOWN_KEYS: Final = ("timestamp", "info", "usage", "sources", "files")
+ATTEMPTS_MAX: Final = 32  # to write what an outlet made, while others write to the chat
+GONE: Final = "gone"
 # Keys of a request that functions see in a body, beside those that a provider is sent.
 BODY_KEYS: Final = frozenset({"stream", "files", "features", "variables", "tool_ids"})
 
@@ -84,31 +86,35 @@ class Filtering:
     async def outlet(self, ended: MessageEnded) -> None:
         """Show the whole answer to the filters that have an outlet, and write what they make of it. To be called once it has ended.
 
-        Raises ``Unavailable``; the answer is done all the same.
+        Raises ``Unavailable`` and ``TooManyLostRaces``; the answer is done all the same.
         """
         if not self._chain.has_outlet:
             return
-        version, messages = await self._messages(ended)
+        view, messages = await self._messages(ended)
         _, seen, traces = await self._chain.run("outlet", self._body(messages), self._keep)
-        edits = [] if all(trace.changed == 0 for trace in traces) else changed_contents(messages, seen.body()["messages"])
-        notes: list[ChatCommand] = [NotePlugin(chat_id=self._chat_id, message_id=self._message_id, trace=trace) for trace in traces]
-        if not notes:
-            return
-        commands: list[ChatCommand] = []
-        if edits:
-            ids = [message_id for message_id, _ in edits]
-            commands.append(ExpectUnchanged(chat_id=self._chat_id, by=None, since=version, message_ids=ids))
-        commands += notes
-        commands += [EditMessage(chat_id=self._chat_id, by=None, message_id=one, fields=fields) for one, fields in edits]
-        try:
+        edits = {} if all(trace.changed == 0 for trace in traces) else changed_contents(messages, seen.body()["messages"])
+        notes = [NotePlugin(chat_id=self._chat_id, message_id=self._message_id, trace=trace) for trace in traces]
+        if notes:
             try:
-                await self._chats.handle_all(commands, actor=None)
-            except ChatChanged as changed:
-                # Somebody has edited the answer meanwhile: their words stand.
-                logger.warning("outlet_dropped", chat_id=str(self._chat_id), message_id=str(self._message_id), reason=str(changed))
-                await self._chats.handle_all(notes, actor=None)
-        except (MessageNotFound, ChatNotFound) as gone:
-            logger.info("outlet_dropped", chat_id=str(self._chat_id), message_id=str(self._message_id), reason=str(gone))
+                await self._write(notes, edits, view)
+            except (MessageNotFound, ChatNotFound) as gone:
+                logger.info("outlet_dropped", chat_id=str(self._chat_id), message_id=str(self._message_id), reason=str(gone))
+
+    async def _write(self, notes: Sequence[NotePlugin], edits: Mapping[UUID, Mapping[str, Any]], view: ChatView) -> None:
+        """Only upon what the filters saw: where a person has edited a message meanwhile, their words stand."""
+        seen = {message_id: persons_edit(view, message_id) for message_id in edits}
+        for _ in range(ATTEMPTS_MAX):
+            changes = [EditMessage(chat_id=self._chat_id, by=None, message_id=one, fields=fields) for one, fields in edits.items()]
+            try:
+                await self._chats.handle_all([*notes, *changes], actor=None, expected_version=view.version if edits else None)
+                return
+            except ConcurrencyConflict:
+                view, _ = await self._chat_queries.branch(self._chat_id, leaf=self._message_id, limit=MESSAGES_MAX)
+                left = {one: fields for one, fields in edits.items() if persons_edit(view, one) == seen[one]}
+                if len(left) < len(edits):
+                    logger.warning("outlet_dropped", chat_id=str(self._chat_id), messages=[str(one) for one in edits.keys() - left.keys()])
+                edits = left
+        raise TooManyLostRaces(chat_stream(self._chat_id), ATTEMPTS_MAX)
 
     def _body(self, messages: Sequence[Body]) -> Body:
         scene = self._chain.scene
@@ -124,8 +130,8 @@ class Filtering:
             }
         )
 
-    async def _messages(self, ended: MessageEnded) -> tuple[int, list[Body]]:
-        """The chat's version, and the messages as an outlet sees them: the branch down to the answer, or what was asked and the answer."""
+    async def _messages(self, ended: MessageEnded) -> tuple[ChatView, list[Body]]:
+        """The chat, and its messages as an outlet sees them: the branch down to the answer, or what was asked and the answer."""
         limit = MESSAGES_MAX if self._is_saved else 1
         view, ids = await self._chat_queries.branch(self._chat_id, leaf=self._message_id, limit=limit)
         await resolve_blobs(self._blobs, self._chat_id, view)
@@ -133,7 +139,7 @@ class Filtering:
         if not self._is_saved:
             made = [*({"role": one["role"], "content": one.get("content")} for one in self._asked), *made]
         made[-1] |= {"finish_reason": ended.finish_reason, "output": output_of(view.messages[ids[-1]])}
-        return view.version, made
+        return view, made
 
     async def _keep(self, original: bytes) -> Any:
         return await reference(self._blobs, chat_stream(self._chat_id), original.decode())
@@ -227,12 +233,12 @@ def output_of(message: Message) -> list[Body]:
     return made
 
 
-def changed_contents(before: Sequence[Body], after: Sequence[Any]) -> list[tuple[UUID, dict[str, Any]]]:
-    """The messages whose content an outlet has replaced, with the fields of the edit. Of one whose ``output`` alone was changed, what that
+def changed_contents(before: Sequence[Body], after: Sequence[Any]) -> dict[UUID, dict[str, Any]]:
+    """The fields of an edit for each message whose content an outlet has replaced. Of one whose ``output`` alone was changed, what that
     says is the content. Messages are known by their ids: what a filter adds or removes changes nothing of the chat.
     """
     known = {one["id"]: one for one in before if "id" in one}
-    made: list[tuple[UUID, dict[str, Any]]] = []
+    made: dict[UUID, dict[str, Any]] = {}
     for one in after:
         was = known.pop(one.get("id"), None) if isinstance(one.get("id"), str) else None
         if was is None:
@@ -240,10 +246,19 @@ def changed_contents(before: Sequence[Body], after: Sequence[Any]) -> list[tuple
         content = one.get("content")
         if content == was["content"] and "output" in was and one.get("output") != was["output"]:
             content = output_text(one.get("output"))
-        if content == was["content"] or not isinstance(content, str | list):
-            continue
-        made.append((UUID(was["id"]), {"content": storable_json(content), "originalContent": was["content"]}))
+        if content != was["content"] and isinstance(content, str | list):
+            made[UUID(was["id"])] = {"content": storable_json(content), "originalContent": was["content"]}
     return made
+
+
+def persons_edit(view: ChatView, message_id: UUID) -> Any:
+    """What a person has made of the message; None where nobody has edited it. What functions emit is no edit. A message that has gone
+    counts as edited.
+    """
+    if str(message_id) not in view.messages:
+        return GONE
+    message = view.messages[str(message_id)]
+    return (message["edited_by"], message.get("edited_at"), message.get("content")) if "edited_by" in message else None
 
 
 def output_text(output: Any) -> str:

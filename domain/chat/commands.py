@@ -147,7 +147,7 @@ class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
     """A precondition for the other commands of the same request: these messages have not changed since version ``since``."""
 
     chat_id: UUID
-    by: UUID | None
+    by: UUID
     since: int
     message_ids: Sequence[UUID] = ()
     settings: bool = False  # the title and the chat's other keys, too

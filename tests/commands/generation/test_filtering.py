@@ -592,6 +592,17 @@ async def test_a_filter_of_the_model_runs_for_it(there: There) -> None:
     assert there.functions.contexts[-1].model["info"]["meta"] == {"filterIds": ["of-a-model", "gone"]}
 
 
+async def test_what_an_outlet_emits_about_its_answer_is_no_edit_by_a_person(there: There) -> None:
+    async def outlet(body: dict[str, Any]) -> dict[str, Any]:
+        await there.functions.contexts[-1].emit("status", {"description": "checked"})  # type: ignore[misc]
+        return with_suffix("!")(body)
+
+    there.functions.add("f", outlet=outlet)
+    started = await there.answer("x")
+    assert there.message(started)["content"] == "x!"
+    assert there.message(started)["statusHistory"] == [{"description": "checked"}]
+
+
 # -------------------------------------------------------------------------------------------------------- pipelines, rest
 
 
