@@ -32,8 +32,8 @@ class CompletedFilters:
         model = body.get("model")
         if not isinstance(model, str) or not model:
             raise BadRequest("expected model as text", param="model")
-        if (problem := wrong(dict(body))) is not None:
-            raise BadRequest(f"expected messages as a list of objects, each with a role: {problem}", param="messages")
+        if wrong(dict(body)) is not None:
+            raise BadRequest("expected messages as a list of objects, each with a role", param="messages")
         card = await self._model_of(model, actor)
         await place_of(self._chats, body.get("chat_id"), body.get("id"), actor)
         filter_ids = [one for one in body.get("filter_ids") or () if isinstance(one, str)]
