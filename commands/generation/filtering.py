@@ -88,17 +88,19 @@ class Filtering:
 
         Raises ``Unavailable`` and ``TooManyLostRaces``; the answer is done all the same.
         """
-        if not self._chain.has_outlet:
-            return
-        view, messages = await self._messages(ended)
-        _, seen, traces = await self._chain.run("outlet", self._body(messages), self._keep)
-        edits = {} if all(trace.changed == 0 for trace in traces) else changed_contents(messages, seen.body()["messages"])
-        notes = [NotePlugin(chat_id=self._chat_id, message_id=self._message_id, trace=trace) for trace in traces]
-        if notes:
+        if self._chain.has_outlet:
             try:
-                await self._write(notes, edits, view)
+                await self._outlet(ended)
             except (MessageNotFound, ChatNotFound) as gone:
                 logger.info("outlet_dropped", chat_id=str(self._chat_id), message_id=str(self._message_id), reason=str(gone))
+
+    async def _outlet(self, ended: MessageEnded) -> None:
+        view, messages = await self._messages(ended)
+        _, seen, traces = await self._chain.run("outlet", self._body(messages), self._keep)
+        edits = changed_contents(messages, seen.body()["messages"]) if any(trace.changed for trace in traces) else {}
+        notes = [NotePlugin(chat_id=self._chat_id, message_id=self._message_id, trace=trace) for trace in traces]
+        if notes:
+            await self._write(notes, edits, view)
 
     async def _write(self, notes: Sequence[NotePlugin], edits: Mapping[UUID, Mapping[str, Any]], view: ChatView) -> None:
         """Only upon what the filters saw: where a person has edited a message meanwhile, their words stand."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -59,12 +60,10 @@ def copied(body: Body) -> Body:
 class Seen:
     """One state of a body, as it is compared: its JSON without ``metadata``. Raises what ``copied`` raises."""
 
-    __slots__ = ("encoded",)
-
     def __init__(self, body: Body) -> None:
         self.encoded = _encoder.encode({name: value for name, value in body.items() if name != "metadata"})
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.encoded).hexdigest()
 

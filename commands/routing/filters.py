@@ -100,14 +100,13 @@ class Chain:
         Raises ``FunctionFailed`` and ``PipelineFailed`` where a filter raises or refuses.
         """
         body = request_body(ask, self.scene.model, self.scene.beside, self.scene.context.metadata)
-        first = Seen(body)
         body, last, traces = await self.run("inlet", body, keep)
         for trace in traces:
             if trace.changed:
                 await note(trace)
             else:
                 self._unnoted.append(trace)
-        if last.encoded == first.encoded:
+        if not any(trace.changed for trace in traces):
             return ask, None
         asked = asked_by(last.body(), ask, self.scene.beside)
         return asked, body["model"] if body["model"] != self.scene.model else None
