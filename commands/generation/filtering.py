@@ -146,8 +146,9 @@ class Filtering:
     async def _keep(self, original: bytes) -> Any:
         return await reference(self._blobs, chat_stream(self._chat_id), original.decode())
 
-    async def _note(self, trace: FilterApplied) -> None:
-        await self._chats.handle(NotePlugin(chat_id=self._chat_id, message_id=self._message_id, trace=trace), attempts_max=None)
+    async def _note(self, traces: Sequence[FilterApplied]) -> None:
+        notes = [NotePlugin(chat_id=self._chat_id, message_id=self._message_id, trace=trace) for trace in traces]
+        await self._chats.handle_all(notes, actor=None, attempts_max=None)
 
 
 class AnswerFilters:

@@ -25,7 +25,7 @@ from domain.generation import FilterApplied
 
 logger = structlog.get_logger("filters")
 
-Note = Callable[[FilterApplied], Awaitable[None]]
+Note = Callable[[Sequence[FilterApplied]], Awaitable[None]]  # writes them to the log
 EmailOf = Callable[[UUID], Awaitable[str]]  # of an account: servers of pipelines are told it
 
 
@@ -101,13 +101,11 @@ class Chain:
         """
         body = request_body(ask, self.scene.model, self.scene.beside, self.scene.context.metadata)
         body, last, traces = await self.run("inlet", body, keep)
-        for trace in traces:
-            if trace.changed:
-                await note(trace)
-            else:
-                self._unnoted.append(trace)
-        if not any(trace.changed for trace in traces):
+        changed = [trace for trace in traces if trace.changed]
+        self._unnoted = [trace for trace in traces if not trace.changed]
+        if not changed:
             return ask, None
+        await note(changed)
         asked = asked_by(last.body(), ask, self.scene.beside)
         return asked, body["model"] if body["model"] != self.scene.model else None
 
