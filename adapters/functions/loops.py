@@ -140,6 +140,10 @@ class FunctionLoops:
     def _ping(self) -> None:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
+
+        def answered(at: _Loop) -> None:
+            at.pinged_s, at.blocked = 0.0, False
+
         for at in self._loops:
             if at.pinged_s:
                 at.blocked = at.blocked or now_s - at.pinged_s >= BLOCKED_S
@@ -153,9 +157,6 @@ class FunctionLoops:
                         at.asyncio_loop.stop()
 
                 at.asyncio_loop.call_soon_threadsafe(pong)
-
-        def answered(at: _Loop) -> None:
-            at.pinged_s, at.blocked = 0.0, False
 
         busy = any(at.open or at.pinged_s for at in self._loops)
         self._monitor = loop.call_later(PING_S, self._ping) if busy else None
