@@ -35,14 +35,18 @@ async def put(server: Running, admin: User, content: str = PIPE, function_id: st
                 await asyncio.sleep(0.02)
 
 
-async def ended(admin: User, chat_id: str) -> list[dict[str, Any]]:
-    """The events of the chat, once its answer has ended."""
+async def until(admin: User, chat_id: str, *types: str) -> list[dict[str, Any]]:
+    """The events of the chat, once there is one of these types."""
     async with asyncio.timeout(30):
         while True:
-            events = (await admin.get(f"/api/v1/chats/{chat_id}/events")).json()["events"]
-            if any(one["data"]["type"] in ("message_end", "error", "cancelled") for one in events):
+            events = (await admin.get(f"/api/v1/streams/chat/{chat_id}/events")).json()["events"]
+            if any(one["data"]["type"] in types for one in events):
                 return list(events)
             await asyncio.sleep(0.02)
+
+
+async def ended(admin: User, chat_id: str) -> list[dict[str, Any]]:
+    return await until(admin, chat_id, "message_end", "error", "cancelled")
 
 
 async def test_a_pipe_is_listed_and_answers_token_by_token(server: Running) -> None:
@@ -85,11 +89,7 @@ async def test_it_is_stopped_like_any_answer(server: Running) -> None:
     await put(server, admin)
     chat_id = await admin.new_chat()
     asked = await admin.ask(chat_id, "greeter", "wait")
-    async with asyncio.timeout(30):
-        while not [
-            one for one in (await admin.get(f"/api/v1/chats/{chat_id}/events")).json()["events"] if one["data"]["type"] == "message_delta"
-        ]:
-            await asyncio.sleep(0.02)
+    await until(admin, chat_id, "message_delta")
     task_id = asked["task_ids"][0] if "task_ids" in asked else asked["task_id"]
     assert (await admin.post(f"/api/tasks/stop/{task_id}")).status_code == 200
     end = (await ended(admin, chat_id))[-1]["data"]
