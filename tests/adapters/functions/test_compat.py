@@ -28,7 +28,7 @@ async def test_every_module_can_be_imported_under_its_name() -> None:
     source = "\n".join(f"import {name}" for name in MODULES) + "\nclass Filter:\n    def inlet(self, body): return body\n"
     async with workbench() as bench:
         await bench.put("f", source)
-        assert bench.functions.runtime.failures == {}
+        assert bench.functions.runtime.loader.failures == {}
 
 
 def test_the_finder_is_the_last_and_there_once() -> None:
