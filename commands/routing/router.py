@@ -139,11 +139,13 @@ class Router:
     async def route(self, model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
         """Who answers. ``direct`` is the caller's own connection, which nobody's rules bind.
 
-        Raises ``ModelNotFound``, also for a model that is switched off or that the caller may not use, ``ArenaEmpty``, and
-        ``ProviderFailed`` for a model whose provider is known and cannot be asked.
+        Raises ``ModelNotFound``, also for a model that is switched off or that the caller may not use, ``ArenaEmpty``, ``LogUnavailable``,
+        and ``ProviderFailed`` for a model whose provider is known and cannot be asked.
         """
         if direct is not None:
             return Routed(requested_model=model, model=model, provider=direct.provider, upstream=direct.upstream, owned_by=DIRECT)
+        if actor.role != "admin" and self._entries.get(model) is not None:
+            await self._entries.refresh()  # what another process has just taken away is refused here, too
         seen = self._entries.changes, self._groups.changes
         try:
             return await self._route(model, actor)
