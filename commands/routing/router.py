@@ -11,7 +11,7 @@ import msgspec
 
 from commands.providers import Model
 from commands.routing.access import ModelAccess
-from commands.routing.arena import Choose, choose_at_random, pool_of
+from commands.routing.arena import Choose, choose_at_random, named_by, not_excluded
 from commands.routing.entry import Known
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
@@ -126,7 +126,7 @@ class Router:
             base_id = entry.base_model_id
             assert base_id is not None
             below = self._entries.get(base_id)
-            if below is None or not below.is_custom:
+            if below is None or not below.is_custom or (not below.by_admin and base_id in listed):
                 base = listed.get(base_id) or Model(id=base_id, name=base_id, owned_by="openai")
                 return base if self._shows(base, actor) else None
             if below.is_arena or not below.active or not self._access.may_read(below, actor):
@@ -139,11 +139,13 @@ class Router:
     async def route(self, model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
         """Who answers. ``direct`` is the caller's own connection, which nobody's rules bind.
 
-        Raises ``ModelNotFound``, also for a model that is switched off or that the caller may not use, ``ArenaEmpty``, and
-        ``ProviderFailed`` for a model whose provider is known and cannot be asked.
+        Raises ``ModelNotFound``, also for a model that is switched off or that the caller may not use, ``ArenaEmpty``, ``LogUnavailable``,
+        and ``ProviderFailed`` for a model whose provider is known and cannot be asked.
         """
         if direct is not None:
             return Routed(requested_model=model, model=model, provider=direct.provider, upstream=direct.upstream, owned_by=DIRECT)
+        if actor.role != "admin" and self._entries.get(model) is not None:
+            await self._entries.refresh()  # what another process has just taken away is refused here, too
         seen = self._entries.changes, self._groups.changes
         try:
             return await self._route(model, actor)
@@ -159,27 +161,16 @@ class Router:
             return await self._answering(model, actor)
         if not arena.active or not self._access.may_read(arena, actor):
             raise ModelNotFound(model)
-        pool = pool_of(arena, await self._usable(arena, actor))
+        pool = named_by(arena) or not_excluded(arena, [one.id for one in await self._available(actor) if not one.is_arena])
         while pool:
             picked = self._choose(pool)
             try:
                 routed = await self._answering(picked, actor)
-            except ModelNotFound:  # it went away since it was listed
+            except ModelNotFound:  # this account may not use it, it is an arena, or it is not there: of the others each is as likely
                 pool.remove(picked)
             else:
                 return msgspec.structs.replace(routed, requested_model=model, selected_model_id=picked)
         raise ArenaEmpty(model)
-
-    async def _usable(self, arena: ModelEntry, actor: Actor) -> list[str]:
-        """What the account may use and is no arena; of what the arena names also models that no list shows (``demo:N``)."""
-        available = {one.id: one.is_arena for one in await self._available(actor)}
-        unlisted = [] if arena.excludes else [one for one in arena.arena_model_ids if one not in available]
-        usable = [model_id for model_id, is_arena in available.items() if not is_arena]
-        for model_id in unlisted:
-            entry = self._entries.get(model_id)
-            if entry is None and await self._found(model_id, actor) is not None:
-                usable.append(model_id)
-        return usable
 
     async def _answering(self, model: str, actor: Actor) -> Routed:
         """The answer of a model that is no arena."""
@@ -187,7 +178,8 @@ class Router:
         asked_for = entry = await self._entry(model)
         base_id = model
         while entry is not None:
-            if not entry.active or entry.is_arena or not self._access.may_read(entry, actor) or len(layers) == CHAIN_MAX:
+            too_deep = entry.base_model_id is not None and len(layers) == CHAIN_MAX
+            if not entry.active or entry.is_arena or not self._access.may_read(entry, actor) or too_deep:
                 raise ModelNotFound(model)
             layers.append(entry.params)
             if entry.base_model_id is None:
