@@ -19,7 +19,8 @@ from adapters.delivery.log_tail import LogTail
 from adapters.functions.compat.host import set_host
 from adapters.functions.folder import FunctionFolder
 from adapters.functions.pipes import PipeModels
-from adapters.functions.runtime import FunctionRuntime, Limits
+from adapters.functions.running import Limits
+from adapters.functions.runtime import FunctionRuntime
 from adapters.functions.server_host import ServerHost
 from adapters.functions.workshop import FunctionWorkshop
 from adapters.identity import Argon2Hasher, JwtTokens
@@ -466,7 +467,7 @@ def functions_of(
     """The functions of one process. Nothing of it runs before there is a function."""
     limits = Limits(call_s=settings.function_timeout_s, silence_s=settings.function_pipe_timeout_s, threads_max=settings.function_threads)
     runtime = FunctionRuntime(store, limits)
-    known = Catalogue(log, "function", NO_FUNCTION, evolve_function, runtime.on_changed)
+    known = Catalogue(log, "function", NO_FUNCTION, evolve_function, runtime.loader.on_changed)
     library = FunctionLibrary(log, blobs, store, known, FunctionWorkshop(runtime), seen)
     folder = None if settings.functions is None else FunctionFolder(settings.functions, library)
     return Functions(known, runtime, library, PipeModels(runtime), folder)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from adapters.functions.jobs import GRACE_S, Job, Stopped, never, raise_in
+from adapters.functions.jobs import GRACE_S, Job, Stopped, Watch, never, raise_in
 from domain.errors import Overloaded
 
 logger = structlog.get_logger("functions")
@@ -60,13 +60,15 @@ class FunctionLoops:
         self._counts = counts
         self._loops: list[_Loop] = []
         self._monitor: asyncio.TimerHandle | None = None
+        self._watch = Watch(self._late)
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, Any]], limit_s: float, *, may_wait: Callable[[], bool] = never) -> Job:
         """Begin ``work`` on a loop of the function. As ``Threads.submit``."""
         server_loop = asyncio.get_running_loop()
         at = self._free_loop()
-        job = Job(server_loop, limit_s, lambda late: self._late(at, late), may_wait)
+        job = Job(server_loop, limit_s, may_wait, work, self._function_id)
         at.open[job] = None
+        self._watch.add(job, server_loop)
 
         def begin() -> None:
             if job.stopped:
@@ -103,7 +105,7 @@ class FunctionLoops:
 
     def stop(self, job: Job) -> None:
         """Nobody waits for it any more. Nothing happens where it is over."""
-        job.leave()
+        self._watch.remove(job)
         if job.over:
             return
         job.stopped = True
@@ -116,6 +118,7 @@ class FunctionLoops:
         if self._monitor is not None:
             self._monitor.cancel()
             self._monitor = None
+        self._watch.close()
         for at in self._loops:
             for job in list(at.open):
                 self.stop(job)
@@ -161,11 +164,9 @@ class FunctionLoops:
         busy = any(at.open or at.pinged_s for at in self._loops)
         self._monitor = loop.call_later(PING_S, self._ping) if busy else None
 
-    def _late(self, at: _Loop, job: Job) -> None:
+    def _late(self, job: Job) -> None:
         self._counts.timeouts += 1
-        if not job.over:
-            job.stopped = True
-            self._cancel(at, job)
+        self.stop(job)
 
     def _cancel(self, at: _Loop, job: Job) -> None:
         def cancel() -> None:
@@ -200,6 +201,7 @@ class FunctionLoops:
 
     def _finish(self, at: _Loop, job: Job, result: Any, error: BaseException | None) -> None:
         at.open.pop(job, None)
+        self._watch.remove(job)
         job.finish(result, error)
         if at.given_up and not at.open:
             self._counts.given_up -= 1

@@ -26,8 +26,10 @@ class Signature:
         self.is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
-def arguments_of(signature: Signature, given: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(signature: Signature, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """``given`` by the names that the method has for it: its first parameter may have any."""
+    if given.keys() <= signature.names:
+        return given
     taken = {name: value for name, value in given.items() if name in signature.names}
     if not taken and given and signature.first is not None and not signature.first.startswith("__"):
         taken = {signature.first: next(iter(given.values()))}

@@ -12,7 +12,9 @@ import structlog
 from adapters.functions.feed import Feed
 from adapters.functions.parameters import Signature
 from adapters.functions.pipe_answer import TEXT_EVENTS, PipeAnswer
-from adapters.functions.runtime import FunctionRuntime, is_iterated
+from adapters.functions.running import is_iterated
+from adapters.functions.runtime import FunctionRuntime
+from adapters.functions.valves import plain
 from adapters.providers.openai import OPTION_KEYS
 from commands.call_context import CallContext
 from commands.providers import Model, Part, ProviderRequest, Text
@@ -66,7 +68,7 @@ class PipeModels:
             return self._route(pipe, model) if model == pipe.id else None
         listing = self._listings.get(pipe.id)
         if listing is None or not any(f"{pipe.id}.{sub.id}" == model for sub in listing.subs):
-            await self._all_listed([pipe], self._runtime.limit_s("pipes"))
+            await self._all_listed([pipe], self._runtime.running.limit_s("pipes"))
             listing = self._listings[pipe.id]
         return self._route(pipe, model) if any(f"{pipe.id}.{sub.id}" == model for sub in listing.subs) else None
 
@@ -125,12 +127,12 @@ class PipeModels:
         async def listed_later() -> Any:
             return named_subs(await instance.pipes(), instance)
 
-        limit_s = self._runtime.limit_s("pipes")
+        limit_s = self._runtime.running.limit_s("pipes")
         found: list[Sub] | None
-        with self._runtime.translated(entry):
-            found = await self._runtime.call_threads().run(listed, limit_s, name=pipe.id)
+        with self._runtime.running.translated(entry):
+            found = await self._runtime.running.call_threads().run(listed, limit_s, name=pipe.id)
             if found is None:
-                found = await self._runtime.loops(entry).run(listed_later, limit_s)
+                found = await self._runtime.running.loops(pipe.id).run(listed_later, limit_s)
         return found or []
 
 
@@ -184,7 +186,7 @@ class PipeProvider:
             result = await calling
             if is_iterated(result):
                 feed.reopen()
-                async with aclosing(self._runtime.batches(entry, result, feed, bound.side)) as batches:
+                async with aclosing(self._runtime.running.batches(entry, result, feed, bound.side)) as batches:
                     async for items in batches:
                         if parts := self._parts(answer, items, bound.side.emit):
                             yield parts
@@ -219,8 +221,6 @@ class PipeProvider:
 
 def body_of(ask: ProviderRequest) -> dict[str, Any]:
     """The body that a pipe gets: its own, to be changed as it likes."""
-    from adapters.functions.valves import plain
-
     options = {name: ask.options[name] for name in OPTION_KEYS if name in ask.options}
     made: dict[str, Any] = plain({**options, **ask.params, "model": ask.model, "messages": list(ask.messages), "stream": True})
     return made

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from adapters.functions.jobs import GRACE_S, Job, Stopped, never, raise_in
+from adapters.functions.jobs import GRACE_S, Job, Stopped, Watch, never, raise_in
 from domain.errors import Overloaded
 
 logger = structlog.get_logger("functions")
@@ -21,47 +21,32 @@ WAITING_MAX: Final = 10_000  # calls that wait for a thread
 GIVEN_UP_MAX: Final = 64  # threads that never came back; from then on this process takes no more such calls
 
 
-class _Task:
-    """A job with its work. ``thread_id`` is set while the thread is in it; ``given_up`` tells the thread to end after it."""
-
-    __slots__ = ("given_up", "job", "loop", "name", "thread_id", "work")
-
-    def __init__(self, job: Job, work: Callable[[], Any], loop: asyncio.AbstractEventLoop, name: str) -> None:
-        self.job = job
-        self.work = work
-        self.loop = loop
-        self.name = name
-        self.thread_id = 0
-        self.given_up = False
-
-
 class Threads:
-    """Used on the server's loop alone."""
+    """Made, and used, on the server's loop alone."""
 
     def __init__(self, name: str, threads_max: int) -> None:
         self._name = name
         self._threads_max = threads_max
-        self._queue: SimpleQueue[_Task | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._threads = 0
-        self._open = 0  # jobs that run or wait
-        self._tasks: dict[Job, _Task] = {}
+        self._open: dict[Job, None] = {}  # they run or wait
+        self._watch = Watch(self._late)
         self.given_up = 0  # threads that do not come back
         self.timeouts = 0
 
     def submit(self, work: Callable[[], Any], limit_s: float, *, name: str, may_wait: Callable[[], bool] = never) -> Job:
         """Begin ``work`` in a thread. Its result, what it raised, or ``TooSlow`` is in the job's future. Raises ``Overloaded``."""
-        if self._open >= WAITING_MAX:
+        if len(self._open) >= WAITING_MAX:
             raise Overloaded("the queue of functions", WAITING_MAX)
         if self.given_up >= GIVEN_UP_MAX:
             raise Overloaded("the number of functions' threads that never came back", GIVEN_UP_MAX)
-        loop = asyncio.get_running_loop()
-        job = Job(loop, limit_s, self._late, may_wait)
-        task = self._tasks[job] = _Task(job, work, loop, name)
-        self._open += 1
-        if self._open > self._threads and self._threads < self._threads_max:
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"{self._name} {self._threads}", daemon=True).start()
-        self._queue.put(task)
+        job = Job(self._loop, limit_s, may_wait, work, name)
+        self._open[job] = None
+        self._watch.add(job, self._loop)
+        if len(self._open) > self._threads and self._threads < self._threads_max:
+            self._begin_thread()
+        self._queue.put(job)
         return job
 
     async def run(self, work: Callable[[], Any], limit_s: float, *, name: str, may_wait: Callable[[], bool] = never) -> Any:
@@ -75,79 +60,74 @@ class Threads:
 
     def stop(self, job: Job) -> None:
         """Nobody waits for it any more. Nothing happens where it is over."""
-        job.leave()
+        self._watch.remove(job)
         if job.over:
             return
         job.stopped = True
-        task = self._tasks.get(job)
-        if task is not None and task.thread_id:
-            raise_in(task.thread_id, Stopped)
-            asyncio.get_running_loop().call_later(GRACE_S, self._give_up, task)
+        if job in self._open and job.thread_id:
+            raise_in(job.thread_id, Stopped)
+            self._loop.call_later(GRACE_S, self._give_up, job)
 
     def close(self) -> None:
         """End the threads that are idle, and tell the others to stop."""
-        for job in list(self._tasks):
+        for job in list(self._open):
             self.stop(job)
         for _ in range(self._threads):
             self._queue.put(None)
+        self._watch.close()
+
+    def _begin_thread(self) -> None:
+        self._threads += 1
+        threading.Thread(target=self._work, name=f"{self._name} {self._threads}", daemon=True).start()
 
     def _late(self, job: Job) -> None:
         self.timeouts += 1
         self.stop(job)
 
-    def _give_up(self, task: _Task) -> None:
-        if task.job.over or task.given_up:
+    def _give_up(self, job: Job) -> None:
+        if job.over or job.given_up:
             return
-        task.given_up = True
+        job.given_up = True
         self.given_up += 1
         self._threads -= 1
-        self._release(task.job)
-        logger.error("function_thread_given_up", function=task.name, given_up=self.given_up, hint="it waits outside of Python, for ever")
-        if self._open > self._threads:
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"{self._name} again", daemon=True).start()
+        self._open.pop(job, None)
+        logger.error("function_thread_given_up", function=job.name, given_up=self.given_up, hint="it waits outside of Python, for ever")
+        if len(self._open) > self._threads:
+            self._begin_thread()
 
-    def _release(self, job: Job) -> None:
-        if self._tasks.pop(job, None) is not None:
-            self._open -= 1
-
-    def _finish(self, task: _Task, result: Any, error: BaseException | None) -> None:
-        self._release(task.job)
-        task.job.finish(result, error)
-
-    def _came_back(self) -> None:
-        self.given_up -= 1
+    def _finish(self, job: Job, result: Any, error: BaseException | None) -> None:
+        self._open.pop(job, None)
+        self._watch.remove(job)
+        job.finish(result, error)
+        if job.given_up:
+            self.given_up -= 1
 
     def _work(self) -> None:
         while True:
             try:
-                task = self._queue.get()
+                job = self._queue.get()
             except Stopped:  # it came too late for its job
                 continue
-            if task is None or not self._run(task):
+            if job is None or not self._run(job):
                 return
 
-    def _run(self, task: _Task) -> bool:
-        """Whether the thread goes on to the next task."""
+    def _run(self, job: Job) -> bool:
+        """Whether the thread goes on to the next job."""
         result: Any = None
         error: BaseException | None = None
-        job = task.job
         try:
             try:
-                task.thread_id = threading.get_ident()
+                job.thread_id = threading.get_ident()
                 if not job.stopped:
                     job.begun = True
-                    result = task.work()
+                    result = job.work()
             except BaseException as raised:  # noqa: BLE001 - all of it goes to the job; ``Stopped`` and ``SystemExit`` are no ``Exception``
                 error = raised
-            task.thread_id = 0
-            job.over = True
+            job.thread_id, job.over = 0, True
         except Stopped as raised:  # it came when the work was done
-            task.thread_id, job.over, error = 0, True, raised
+            job.thread_id, job.over, error = 0, True, raised
         try:
-            task.loop.call_soon_threadsafe(self._finish, task, result, error)
-            if task.given_up:
-                task.loop.call_soon_threadsafe(self._came_back)
+            self._loop.call_soon_threadsafe(self._finish, job, result, error)
         except RuntimeError:  # the server has ended
             return False
-        return not task.given_up
+        return not job.given_up

@@ -128,7 +128,7 @@ class ModelEntriesController(Controller):
         self, data: JSONBody[ModelsIn], caller: NamedDependency[Caller], model_editor: NamedDependency[ModelEditor]
     ) -> bool:
         """Make or change all of them. What the caller may not change is left out; if one cannot be kept, nothing is written."""
-        await model_editor.import_all(caller.actor, [creation(one, caller) for one in data.models])
+        await model_editor.import_all(caller.actor, [(creation(one, caller), change(one, caller)) for one in data.models])
         return True
 
     @post("/create", status_code=200, request_max_body_size=FIELDS_BYTES)
@@ -162,18 +162,7 @@ class ModelEntriesController(Controller):
         self, data: JSONBody[ModelIn], caller: NamedDependency[Caller], model_editor: NamedDependency[ModelEditor]
     ) -> dict[str, Any]:
         """What it is from now on: ``params`` and ``meta`` are all there is of them; what is absent stays as it is."""
-        command = ChangeModel(
-            by=caller.actor,
-            group_ids=(),
-            model_id=data.id,
-            name=data.name,
-            base_model_id=data.base_model_id,
-            params=data.params,
-            meta=data.meta,
-            active=data.is_active,
-            grants=grants_of(data.access_grants),
-        )
-        return changed(await model_editor.change(command, caller.key))
+        return changed(await model_editor.change(change(data, caller), caller.key))
 
     @post("/model/access/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def change_access(
@@ -206,6 +195,20 @@ def creation(data: ModelIn, caller: Caller) -> CreateModel:
         params=data.params or {},
         meta=data.meta or {},
         active=data.is_active is not False,
+        grants=grants_of(data.access_grants),
+    )
+
+
+def change(data: ModelIn, caller: Caller) -> ChangeModel:
+    return ChangeModel(
+        by=caller.actor,
+        group_ids=(),
+        model_id=data.id,
+        name=data.name or None,
+        base_model_id=data.base_model_id,
+        params=data.params,
+        meta=data.meta,
+        active=data.is_active,
         grants=grants_of(data.access_grants),
     )
 

@@ -89,7 +89,7 @@ class Functions:
     async def start(self) -> None:
         """To be called once the tail of the log is followed. Without functions this is one query."""
         await self.known.start()
-        await self.runtime.start(self.known)
+        await self.runtime.loader.start(self.known)
         if self.folder is not None:
             await self.folder.start()
 

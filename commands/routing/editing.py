@@ -12,7 +12,7 @@ from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router
 from domain.access import EVERYBODY, Grant
-from domain.errors import Forbidden, ModelEntryNotFound
+from domain.errors import BadRequest, Forbidden, ModelEntryNotFound
 from domain.event import Actor
 from domain.model import NO_MODEL, ChangeModel, CreateModel, DeleteModel, ModelEntry, ToggleModel, decide
 
@@ -94,25 +94,30 @@ class ModelEditor:
         for known in self._entries.all():
             await self.delete(by, known.state.model_id)
 
-    async def import_all(self, by: Actor, commands: Sequence[CreateModel]) -> None:
-        """Make what is not there, and change what is. What this account may not make or change is left out, as in the reference system.
+    async def import_all(self, by: Actor, models: Sequence[tuple[CreateModel, ChangeModel]]) -> None:
+        """Make what is not there by the first of each pair, and change what is by the second.
 
-        Raises ``Forbidden``, and ``BadRequest`` where one of them cannot be kept: nothing was written then.
+        What this account may not make or change is left out, as in the reference system. Raises ``Forbidden``, and ``BadRequest`` where
+        one of them cannot be kept: nothing was written then.
         """
         await self._entries.refresh()
         self.require_may_make(by)
+        ids = [create.model_id for create, _ in models]
+        if doubled := next((one for one in ids if ids.count(one) > 1), None):
+            raise BadRequest(f"expected each model once, received two with the id {doubled[:200]!r}", param="models")
         todo: list[CreateModel | ChangeModel] = []
-        for command in commands:
-            entry = self._entries.get(command.model_id)
+        for create, change in models:
+            entry = self._entries.get(create.model_id)
             if entry is not None and not self._access.may_write(entry, by):
                 continue
+            base_model_id = create.base_model_id if entry is None or change.base_model_id is not msgspec.UNSET else entry.base_model_id
             try:
-                await self._require_own(by, command.model_id, command.base_model_id)
+                await self._require_own(by, create.model_id, base_model_id)
             except Forbidden:
                 continue
-            decided = command if entry is None else self._with_groups(changing(command))
-            decide(entry or NO_MODEL, decided)
-            todo.append(decided)
+            command = create if entry is None else self._with_groups(change)
+            decide(entry or NO_MODEL, command)
+            todo.append(command)
         for one in todo:
             await (self.create(one) if isinstance(one, CreateModel) else self.change(one))
 
@@ -138,18 +143,3 @@ class ModelEditor:
 
     def _with_groups(self, command: Command) -> Command:
         return msgspec.structs.replace(command, group_ids=self._groups.groups_of(command.by.id))
-
-
-def changing(command: CreateModel) -> ChangeModel:
-    """What an import of a model that is there changes: everything that it says."""
-    return ChangeModel(
-        by=command.by,
-        group_ids=(),
-        model_id=command.model_id,
-        name=command.name,
-        base_model_id=command.base_model_id,
-        params=command.params,
-        meta=command.meta,
-        active=command.active,
-        grants=command.grants,
-    )

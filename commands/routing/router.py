@@ -126,7 +126,7 @@ class Router:
             base_id = entry.base_model_id
             assert base_id is not None
             below = self._entries.get(base_id)
-            if below is None or not below.is_custom:
+            if below is None or not below.is_custom or (not below.by_admin and base_id in listed):
                 base = listed.get(base_id) or Model(id=base_id, name=base_id, owned_by="openai")
                 return base if self._shows(base, actor) else None
             if below.is_arena or not below.active or not self._access.may_read(below, actor):
@@ -139,11 +139,13 @@ class Router:
     async def route(self, model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
         """Who answers. ``direct`` is the caller's own connection, which nobody's rules bind.
 
-        Raises ``ModelNotFound``, also for a model that is switched off or that the caller may not use, ``ArenaEmpty``, and
-        ``ProviderFailed`` for a model whose provider is known and cannot be asked.
+        Raises ``ModelNotFound``, also for a model that is switched off or that the caller may not use, ``ArenaEmpty``, ``LogUnavailable``,
+        and ``ProviderFailed`` for a model whose provider is known and cannot be asked.
         """
         if direct is not None:
             return Routed(requested_model=model, model=model, provider=direct.provider, upstream=direct.upstream, owned_by=DIRECT)
+        if actor.role != "admin" and self._entries.get(model) is not None:
+            await self._entries.refresh()  # what another process has just taken away is refused here, too
         seen = self._entries.changes, self._groups.changes
         try:
             return await self._route(model, actor)
@@ -176,7 +178,8 @@ class Router:
         asked_for = entry = await self._entry(model)
         base_id = model
         while entry is not None:
-            if not entry.active or entry.is_arena or not self._access.may_read(entry, actor) or len(layers) == CHAIN_MAX:
+            too_deep = entry.base_model_id is not None and len(layers) == CHAIN_MAX
+            if not entry.active or entry.is_arena or not self._access.may_read(entry, actor) or too_deep:
                 raise ModelNotFound(model)
             layers.append(entry.params)
             if entry.base_model_id is None:

@@ -11,7 +11,7 @@ from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import CommandKey
 from domain.access import EVERYBODY
 from domain.errors import CommandMismatch, GroupNotFound, ModelEntryNotFound, ModelExists, ModelNotFound
-from domain.group import AddGroupMembers, CreateGroup, DeleteGroup
+from domain.group import AddGroupMembers, CreateGroup, DeleteGroup, RemoveGroupMembers
 from domain.model import ChangeModel, CreateModel
 from tests.commands.routing.sources import ADA, ADMIN, BOB, Routing, Source, to, to_group
 
@@ -111,13 +111,12 @@ async def test_a_process_that_is_behind_changes_what_is_there_now(log: Log) -> N
         await two.editor.change(ChangeModel(by=ADMIN, group_ids=(), model_id="nothing", name="New"))
 
 
-async def test_a_grant_that_one_process_takes_back_is_gone_for_the_other_once_it_hears(log: Log) -> None:
+async def test_a_grant_that_one_process_takes_back_is_gone_for_the_other_before_it_hears(log: Log) -> None:
     one, two = Process(log), Process(log)
     group_id = await new_group(one, ADA.id)
     await one.create("preset", "gpt", grants=to_group(group_id))
     assert (await two.router.route("preset", ADA)).model == "preset"
     await one.editor.set_access(ADMIN, "preset", None, [])
-    await two.entries.refresh()
     with pytest.raises(ModelNotFound):
         await two.router.route("preset", ADA)
 
@@ -143,3 +142,13 @@ async def test_the_id_of_a_model_is_anothers_with_another_key(log: Log) -> None:
     await process.editor.create(creation(grants=to(EVERYBODY)), key())
     with pytest.raises(ModelExists):
         await process.editor.create(creation(), key("other"))
+
+
+async def test_an_account_that_one_process_takes_out_of_a_group_is_refused_by_the_other(log: Log) -> None:
+    one, two = Process(log), Process(log)
+    group_id = await new_group(one, ADA.id)
+    await one.create("preset", "gpt", grants=to_group(group_id))
+    assert (await two.router.route("preset", ADA)).model == "preset"
+    await one.groups.handle(RemoveGroupMembers(group_id=group_id, user_ids=[ADA.id]), ADMIN)
+    with pytest.raises(ModelNotFound):
+        await two.router.route("preset", ADA)

@@ -109,6 +109,17 @@ async def test_the_tutorial(tutorial: str) -> None:
     assert "The log is whole." in tutorial
 
 
+async def test_the_tutorial_of_functions(reader: Reader) -> None:
+    folder = reader.folder / "functions"
+    folder.mkdir()
+    environ = environment(folder, free_port(), folder / "data")
+    output = run(commands_of(TUTORIAL.with_name("functions.md")), folder, environ, {})
+    assert "HELLO THERE !" in output
+    assert "HELLO AGAIN ?!" in output
+    assert '"reason":"syntax","line":1' in output
+    assert '"origin":"folder"' in output
+
+
 async def test_the_first_requests_of_the_readme(reader: Reader) -> None:
     # The address of the page belongs to the account of the tutorial.
     script = commands_of(ROOT / "README.md").replace("ada@example.org", "grace@example.org")

@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 BUILD = [Requirement(text) for text in PYPROJECT["build-system"]["requires"]]
 SERVE = [*BUILD, *(Requirement(text) for text in PYPROJECT["project"]["dependencies"])]
-DEV = [*SERVE, *(Requirement(text) for text in PYPROJECT["project"]["optional-dependencies"]["dev"])]
+EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PYPROJECT["project"]["optional-dependencies"].items()}
+OWN = PYPROJECT["project"]["name"]  # one extra may ask for another
+DEV = [*SERVE, *EXTRAS["functions"], *(one for one in EXTRAS["dev"] if one.name != OWN)]
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 
 
@@ -24,6 +26,11 @@ def locked(name: str) -> dict[str, str]:
 def test_what_the_project_needs_is_locked_at_a_version_that_it_allows(name: str, wanted: list[Requirement]) -> None:
     pins = locked(name)
     assert {str(one) for one in wanted if not one.specifier.contains(pins.get(canonicalize_name(one.name), "0"))} == set()
+
+
+def test_the_extra_for_developers_brings_all_others() -> None:
+    brought = {extra for one in EXTRAS["dev"] if one.name == OWN for extra in one.extras}
+    assert brought == EXTRAS.keys() - {"dev"}
 
 
 def test_what_serves_is_what_was_tested() -> None:

@@ -305,7 +305,7 @@ async def test_an_endless_loop_is_ended(how: str) -> None:
         with pytest.raises(FunctionFailed, match=r"function f: took longer than 0.3 s") as failed:
             await bench.call("f", "inlet")
         assert failed.value.reason == "too_slow"
-        instance = bench.functions.runtime.loaded("f").instance
+        instance = bench.functions.runtime.loader.by_id["f"].loaded.instance
         await until(lambda: instance.ended)
         await still_answers(bench, "f")
         assert figure(bench, "stenograph_function_timeouts") >= 1
@@ -380,7 +380,7 @@ async def test_a_caller_that_leaves_ends_the_call() -> None:
         call = asyncio.create_task(bench.call("f", "inlet"))
         await asyncio.sleep(0.2)
         call.cancel()
-        instance = bench.functions.runtime.loaded("f").instance
+        instance = bench.functions.runtime.loader.by_id["f"].loaded.instance
         await until(lambda: instance.ended)
 
 

@@ -67,7 +67,7 @@ async def test_a_priority_that_is_no_number_is_refused() -> None:
     async with workbench() as bench:
         await bench.put("f", source)
         assert bench.functions.runtime.get("f") is None
-        assert "expected the valve priority to be a number" in str(bench.functions.runtime.failures["f"])
+        assert "expected the valve priority to be a number" in str(bench.functions.runtime.loader.failures["f"])
 
 
 async def test_a_changed_source_takes_the_place_of_the_one_before() -> None:
@@ -98,7 +98,7 @@ async def test_of_what_the_log_holds_and_this_process_cannot_load_the_last_good_
 
         monkeypatch.setattr(bench.functions.library._workshop, "examine", only_there)
         await bench.change("f", "import only_on_another_process\n" + GOOD)
-        assert bench.functions.runtime.failures["f"].reason == "import"
+        assert bench.functions.runtime.loader.failures["f"].reason == "import"
         assert await bench.call("f", "inlet") == "good"
 
 
@@ -213,7 +213,7 @@ async def test_annotations_that_are_evaluated_later_find_their_names() -> None:
     """
     async with workbench() as bench:
         await bench.put("f", source)
-        assert bench.functions.runtime.failures == {}
+        assert bench.functions.runtime.loader.failures == {}
 
 
 # ---------------------------------------------------------------------------------------------------------------- valves

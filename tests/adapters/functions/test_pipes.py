@@ -164,7 +164,7 @@ async def test_each_piece_comes_when_it_is_made(how: str) -> None:
         assert route is not None
         answer = route.provider.stream(ProviderRequest(model="p", messages=[], context=bench.context()))
         assert await anext(answer) == [Text("first")]
-        type(bench.functions.runtime.loaded("p").instance).go_on = True
+        type(bench.functions.runtime.loader.by_id["p"].loaded.instance).go_on = True
         assert [part async for parts in answer for part in parts] == [Text("second"), Finish("stop")]
 
 
@@ -192,7 +192,7 @@ async def test_stopping_reaches_the_generator(how: str, between: str) -> None:
         answer = route.provider.stream(ProviderRequest(model="p", messages=[], context=bench.context()))
         await anext(answer)
         await answer.aclose()
-        instance = bench.functions.runtime.loaded("p").instance
+        instance = bench.functions.runtime.loader.by_id["p"].loaded.instance
         async with asyncio.timeout(20):
             while not instance.ended:  # noqa: ASYNC110 - a thread sets no event of this loop
                 await asyncio.sleep(0.02)
@@ -214,7 +214,7 @@ async def test_stopping_reaches_a_pipe_that_has_not_answered_yet() -> None:
         waiting = asyncio.create_task(bench.answer("p"))
         await asyncio.sleep(0.2)
         waiting.cancel()
-        instance = bench.functions.runtime.loaded("p").instance
+        instance = bench.functions.runtime.loader.by_id["p"].loaded.instance
         async with asyncio.timeout(20):
             while not instance.ended:  # noqa: ASYNC110 - a thread sets no event of this loop
                 await asyncio.sleep(0.02)
@@ -259,7 +259,7 @@ async def test_a_pipe_that_is_faster_than_its_reader_waits() -> None:
         answer = route.provider.stream(ProviderRequest(model="p", messages=[], context=bench.context()))
         count = len(await anext(answer))
         await asyncio.sleep(0.3)
-        assert bench.functions.runtime.loaded("p").instance.made < 1000
+        assert bench.functions.runtime.loader.by_id["p"].loaded.instance.made < 1000
         count += sum([len(parts) async for parts in answer])
         assert count == 5001  # with its end
 

@@ -9,6 +9,7 @@ import pytest
 from adapters.memory.log import MemoryLog
 from commands.routing.access import Rule
 from commands.routing.route import Route
+from commands.routing.router import CHAIN_MAX
 from domain.access import EVERYBODY
 from domain.errors import ArenaEmpty, Forbidden, ModelExists, ModelNotFound, ProviderFailed
 from domain.event import Actor
@@ -220,6 +221,16 @@ async def test_models_that_stand_on_each_other_answer_nobody() -> None:
     assert await made.shown(ADMIN) == ["my-pipe", "llama3:7b", "gpt", "gpt-mini", "demo"]
 
 
+async def test_models_stand_on_each_other_so_deep_and_no_deeper() -> None:
+    made = everything()
+    await made.create("gpt", params={"top_p": 1})
+    for number in range(CHAIN_MAX + 1):
+        await made.create(f"m{number}", f"m{number - 1}" if number else "gpt")
+    assert (await made.router.route(f"m{CHAIN_MAX - 1}", ADMIN)).settings == {"top_p": 1}
+    assert not await may_ask(made, f"m{CHAIN_MAX}", ADMIN)
+    assert (f"m{CHAIN_MAX - 1}" in await made.shown(ADMIN), f"m{CHAIN_MAX}" in await made.shown(ADMIN)) == (True, False)
+
+
 async def test_who_may_change_a_model_is_told_that_its_base_is_gone() -> None:
     made = everything()
     await made.create("my-gpt", "gone", grants=to(EVERYBODY))
@@ -244,6 +255,9 @@ async def test_an_admins_model_stands_in_the_place_of_a_providers_and_a_users_do
     made.router._sources = [*made.router._sources, late]
     assert (await made.router.route("later", BOB)).upstream == "later@openai"
     assert (await made.router.route("later", ADA)).settings == {}
+    await made.create("on-later", "later", grants=to(EVERYBODY))
+    assert (await made.router.route("on-later", BOB)).upstream == "later@openai"
+    assert {model.id: model.owned_by for model in await made.router.available(BOB)}["on-later"] == "openai"
     [shown] = [model for model in await made.router.available(BOB) if model.id == "later"]
     assert (shown.name, shown.entry, shown.is_custom) == ("Later", None, False)
 
