@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from msgspec import UNSET
+
 from domain.chat.facts import MessageAdded, MessageEdited
+from domain.function import FunctionChanged, FunctionCreated
 from domain.verify.answers import ENDS, BlobRef, blob_ref
 from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 
+SOURCES: Final = frozenset({FunctionCreated, FunctionChanged})  # of functions
 REFERRING: Final = frozenset({MessageAdded, MessageEdited, *ENDS})
 
 
@@ -36,6 +40,11 @@ class BlobCheck:
 
     def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         for head, begin, facts in batch.spans:
+            if type(facts[0]) in SOURCES:
+                for at, fact in enumerate(facts, begin):
+                    if fact.source is not UNSET:
+                        yield from self._refer(batch.rows.entry(head, at), BlobRef(fact.source.blob, fact.source.size_bytes), is_ours=True)
+                continue
             if type(facts[0]) not in REFERRING:
                 continue
             for at, fact in enumerate(facts, begin):
