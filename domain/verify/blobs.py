@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from msgspec import UNSET
+
 from domain.chat.facts import MessageAdded, MessageEdited
+from domain.function import FunctionChanged, FunctionCreated
 from domain.generation import ActionRan, FilterApplied
 from domain.verify.answers import ENDS, BlobRef, blob_ref
 from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 
+SOURCES: Final = frozenset({FunctionCreated, FunctionChanged})  # of functions
 TRACES: Final = (FilterApplied, ActionRan)
 OURS: Final = (*ENDS, *TRACES)  # the server alone writes what they refer to
 REFERRING: Final = frozenset({MessageAdded, MessageEdited, *OURS})
@@ -39,6 +43,11 @@ class BlobCheck:
 
     def check_batch(self, batch: VerifyBatch) -> Iterator[Finding]:
         for head, begin, facts in batch.spans:
+            if type(facts[0]) in SOURCES:
+                for at, fact in enumerate(facts, begin):
+                    if fact.source is not UNSET:
+                        yield from self._refer(batch.rows.entry(head, at), BlobRef(fact.source.blob, fact.source.size_bytes), is_ours=True)
+                continue
             if type(facts[0]) not in REFERRING:
                 continue
             for at, fact in enumerate(facts, begin):

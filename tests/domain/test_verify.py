@@ -1,5 +1,6 @@
 """What a log may not hold, without a database: whole logs pass, and each damage is named where it stands."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from domain.chat.facts import ChatCreated, MessageAdded, MessageEdited
 from domain.codec import Decoder, encode, encode_actor
 from domain.event import Actor, Emitted, Event
+from domain.function import FunctionChanged, FunctionCreated, SourceRef
 from domain.generation import (
     ActionRan,
     BlockOpened,
@@ -390,6 +392,16 @@ def test_what_a_filter_has_changed_and_an_action_returned_is_where_the_event_say
 
 def test_an_answer_that_an_outlet_has_changed_is_whole() -> None:
     assert verified(log_of(*ANSWER, Event(M, MessageEdited({"content": "changed", "originalContent": "Hello 🦉"})))).is_whole
+
+
+def test_the_source_of_a_function_is_a_blob_that_has_to_be_there() -> None:
+    source = b"class Filter: pass"
+    digest = hashlib.sha256(source).digest()
+    made = FunctionCreated("f", "filter", "F", SourceRef(digest.hex(), len(source)))
+    log = [entry(1, 1, Event(None, made), kind="function"), entry(2, 2, Event(None, FunctionChanged(name="G")), kind="function")]
+    assert verified(log, blobs=[StoredBlob(A.bytes, digest, digest, len(source))]).is_whole
+    assert named(verified(log)) == [("blobs", 1)]
+    assert named(verified(log, blobs=[StoredBlob(A.bytes, digest, bytes(32), len(source))])) == [("blobs", 1)]
 
 
 def test_a_blob_that_nobody_refers_to_is_checked_and_allowed() -> None:
