@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.chat.facts import (
     PROVENANCE,
     BranchSelected,
@@ -155,6 +156,8 @@ class ChatView:
                 self._remove(message_id)
             case BranchSelected():
                 self.current_id = message_id
+            case CallOpened() | CallAnswered() | CallLapsed():
+                pass  # a conversation beside the message: it changes nothing of what that says
             case _:
                 self._apply_to_chat(known, stored.at)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.call import CALL_TYPES, CallFact
 from domain.event import Emitted, Event
 from domain.generation import (
     GENERATION_TYPES,
@@ -139,6 +140,7 @@ ChatFact = (
     | MessageDeleted
     | MessageRated
     | GenerationFact
+    | CallFact
     | Emitted
 )
 
@@ -169,6 +171,7 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "message_deleted": MessageDeleted,
     "message_rated": MessageRated,
     **GENERATION_TYPES,
+    **CALL_TYPES,
 }
 
 
@@ -178,8 +181,8 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
 PROVENANCE: Final = frozenset({"added_by", "edited_by"})
 
 # Facts about a message: their event names one.
-OF_A_MESSAGE: Final = frozenset({BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, *GENERATION_TYPES.values()})
+OF_A_MESSAGE: Final = frozenset({BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, *GENERATION_TYPES.values(), *CALL_TYPES.values()})
 
 
 # Types that an emitter may not use: the protocol's own, including those that no class writes yet.
-RESERVED: Final = frozenset(CHAT_TYPES) | {"call", "call_answered", "call_expired", "filter_applied", "action_ran"}
+RESERVED: Final = frozenset(CHAT_TYPES) | {"filter_applied", "action_ran"}
