@@ -6,12 +6,13 @@ no query. What a process has just written itself is known once ``LogTail.wait_fo
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import structlog
 
-from commands.aggregate import PAGE_EVENTS, decoded
+from commands.aggregate import PAGE_EVENTS
 from commands.ports import EventLog
 from domain.codec import decode_event
 from domain.errors import LogUnavailable
@@ -27,12 +28,14 @@ logger = structlog.get_logger("catalogue")
 class Entry(Generic[State]):
     """One stream. ``missed`` is the newest version that passed while something before it was not known."""
 
-    __slots__ = ("missed", "state", "version")
+    __slots__ = ("changed_at", "created_at", "missed", "state", "version")
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.version = 0
         self.missed = 0
+        self.created_at: datetime | None = None  # of the first event
+        self.changed_at: datetime | None = None  # of the newest
 
 
 class Catalogue(Generic[State]):
@@ -74,6 +77,12 @@ class Catalogue(Generic[State]):
         entry = self._entries.get(stream_id)
         return 0 if entry is None else entry.version
 
+    def times(self, stream_id: UUID) -> tuple[datetime, datetime]:
+        """When the first event and the newest one were written. Only of a stream that there is."""
+        entry = self._entries[stream_id]
+        assert entry.created_at is not None and entry.changed_at is not None
+        return entry.created_at, entry.changed_at
+
     def __iter__(self) -> Iterator[tuple[UUID, State]]:
         """Every stream with its state, also those whose thing was deleted."""
         return ((stream_id, entry.state) for stream_id, entry in self._entries.items())
@@ -84,7 +93,7 @@ class Catalogue(Generic[State]):
             return
         entry = self._entry(stored.stream.id)
         if stored.version == entry.version + 1:
-            self._advance(stored.stream.id, entry, stored.version, decode_event(stored))
+            self._advance(entry, stored)
         elif stored.version > entry.version:
             entry.missed = stored.version
             if stored.stream.id not in self._reading:
@@ -97,9 +106,10 @@ class Catalogue(Generic[State]):
             entry = self._entries[stream_id] = Entry(self._empty)
         return entry
 
-    def _advance(self, stream_id: UUID, entry: Entry[State], version: int, event: Event[Any]) -> None:
-        entry.state, entry.version = self._evolve(entry.state, event, version), version
-        self._changed(stream_id)
+    def _advance(self, entry: Entry[State], stored: StoredEvent) -> None:
+        entry.state, entry.version = self._evolve(entry.state, decode_event(stored), stored.version), stored.version
+        entry.created_at, entry.changed_at = entry.created_at or stored.at, stored.at
+        self._changed(stored.stream.id)
 
     async def _catch_up(self, stream: Stream, entry: Entry[State]) -> None:
         """Read what was missed, for as long as Postgres is away."""
@@ -118,8 +128,8 @@ class Catalogue(Generic[State]):
         entry = self._entry(stream.id)
         while True:
             page = await self._log.read(stream, after=entry.version, limit=PAGE_EVENTS)
-            for version, event in decoded(page):
-                if version == entry.version + 1:
-                    self._advance(stream.id, entry, version, event)
+            for stored in page:
+                if stored.version == entry.version + 1:
+                    self._advance(entry, stored)
             if len(page) < PAGE_EVENTS:
                 return

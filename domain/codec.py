@@ -16,6 +16,8 @@ from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, StoredEvent, Verbatim
 from domain.folder import FOLDER_TYPES
 from domain.generation import MessageEnded, Timings
+from domain.group import GROUP_TYPES
+from domain.model import MODEL_TYPES
 from domain.stream import Kind
 from domain.upcasting import UPCASTS, Upcasts, chain
 from domain.user import USER_TYPES
@@ -24,8 +26,8 @@ TYPES: Final[Mapping[Kind, Mapping[str, type[Any]]]] = {
     "chat": CHAT_TYPES,
     "user": {**USER_TYPES, **FOLDER_TYPES},
     "channel": {},
-    "model": {},
-    "group": {},
+    "model": MODEL_TYPES,
+    "group": GROUP_TYPES,
     "function": {},
     "provider": {},
 }
@@ -191,7 +193,7 @@ today = DECODER.today
 
 
 def _flat(fact: Any) -> dict[str, Any]:
-    known = {name: getattr(fact, name) for name in fact.__struct_fields__ if name != "fields"}
+    known = {name: value for name in fact.__struct_fields__ if name != "fields" and (value := getattr(fact, name)) is not msgspec.UNSET}
     return {**fact.fields, **known}
 
 

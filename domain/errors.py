@@ -6,6 +6,8 @@
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, ScopeMissing, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
     │   ├── ApiKeyNotFound, SessionNotFound
+    │   ├── ModelEntryNotFound, ModelExists, GroupNotFound
+    │   ├── ArenaEmpty               an arena has nothing to pick for this caller
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen
     │   ├── DeltaGap, BlockGap       a part of an answer that came out of turn
@@ -211,6 +213,40 @@ class ModelNotFound(Refusal):
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(f"Model not found: {model[:200]}")
+
+
+class ModelEntryNotFound(Refusal):
+    """There is no entry of that model, or it is not for this caller to see or change: the two look alike."""
+
+    code = "model_entry_not_found"
+
+    def __init__(self, model_id: str) -> None:
+        self.model_id = model_id
+        super().__init__(f"there is no entry of a model {model_id[:200]!r} that you may see or change")
+
+
+class ModelExists(Refusal):
+    code = "model_exists"
+
+    def __init__(self, model_id: str) -> None:
+        self.model_id = model_id
+        super().__init__(f"the id {model_id[:200]!r} is that of another model already")
+
+
+class ArenaEmpty(Refusal):
+    code = "arena_empty"
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(f"the arena {model[:200]!r} has no model that you may use and that can be asked now")
+
+
+class GroupNotFound(Refusal):
+    code = "group_not_found"
+
+    def __init__(self, group_id: object) -> None:
+        self.group_id = group_id
+        super().__init__(f"there is no group {str(group_id)[:200]}")
 
 
 class ResponseNotFound(Refusal):

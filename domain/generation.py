@@ -25,6 +25,7 @@ class MessageStarted(msgspec.Struct, frozen=True):
     selected_model_id: str | None = None
     client_id: str | None = None
     fields: Mapping[str, Any] = {}
+    base_model_id: str | msgspec.UnsetType = msgspec.UNSET  # of a custom model: the provider's, which was asked
 
 
 class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):

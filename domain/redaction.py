@@ -173,7 +173,7 @@ class Redaction:
             case MessageAdded() | MessageStarted() | MessageEdited():
                 return msgspec.structs.replace(fact, fields=standing(fact.fields, replaced, version))
             case MessageRated() if replaced.get(RATING, 0) > version:
-                return MessageRated(fact.rating)
+                return msgspec.structs.replace(fact, comment=None)
             case Emitted() if replaced.get(EMITTED_KEYS.get(emitters_name(fact), ""), 0) > version:
                 return Emitted(fact.name, {})
             case _:
@@ -194,8 +194,8 @@ def without_words(fact: Any) -> Any:
             return MessageEdited()
         case GenerationFailed(code=code):
             return GenerationFailed(code, "")
-        case MessageRated(rating=rating):
-            return MessageRated(rating)
+        case MessageRated() as rated:
+            return msgspec.structs.replace(rated, comment=None)
         case Emitted(name=name):
             return Emitted(name, {})
         case CallOpened() | CallAnswered() as asked:

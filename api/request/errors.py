@@ -51,6 +51,10 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ImportRefused: ErrorStatus(400, 1008),
     errors.BadLine: ErrorStatus(400, 1008),
     errors.ModelNotFound: ErrorStatus(400, 1008),  # as in the reference; 404 below /v1
+    errors.ModelEntryNotFound: ErrorStatus(401, 1008),  # as in the reference
+    errors.ModelExists: ErrorStatus(401, 1008),  # as in the reference
+    errors.ArenaEmpty: ErrorStatus(400, 1008),
+    errors.GroupNotFound: ErrorStatus(404, 1008),
     errors.ResponseNotFound: ErrorStatus(404, 1008),
     errors.TooLarge: ErrorStatus(413, 1008),
     errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference

@@ -155,6 +155,7 @@ class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
     task_id: UUID
     node_id: UUID
     selected_model_id: str | None = None
+    base_model_id: str | msgspec.UnsetType = msgspec.UNSET
     client_id: str | None = None
     fields: Mapping[str, Any] = {}
 

@@ -132,9 +132,11 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
         case DeleteMessage(message_id=message_id, with_children=with_children):
             return delete_message(chat, message_id, with_children=with_children)
         case RateMessage(message_id=message_id, rating=rating, comment=comment):
-            existing(chat, message_id)
+            pick = existing(chat, message_id).pick
             if rating not in (-1, 0, 1):
                 raise BadRequest(f"expected a rating of -1, 0 or 1, received {rating}")
+            if pick is not None:
+                return [Event(message_id, MessageRated(rating, comment, pick.model, pick.requested_model))]
             return [Event(message_id, MessageRated(rating, comment))]
         case Emit(message_id=message_id, name=name, data=data):
             existing(chat, message_id)
@@ -352,5 +354,6 @@ def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
         command.selected_model_id,
         command.client_id,
         command.fields,
+        command.base_model_id,
     )
     return [Event(command.message_id, fact)]

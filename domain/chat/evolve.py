@@ -34,7 +34,7 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.chat.state import Chat, Grant, MessageNode
+from domain.chat.state import Chat, Grant, MessageNode, Pick
 from domain.event import Emitted
 from domain.generation import (
     BlockOpened,
@@ -60,7 +60,9 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
         case MessageStarted() as start:
             assert event.message_id is not None
             is_open = generation.started(chat.open_generations, event.message_id, start, version)
-            return changed(with_message(chat, event.message_id, start.parent_id, "assistant", version), open_generations=is_open)
+            pick = Pick(start.selected_model_id, start.requested_model) if start.selected_model_id is not None else None
+            with_answer = with_message(chat, event.message_id, start.parent_id, "assistant", version, pick)
+            return changed(with_answer, open_generations=is_open)
         case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted():
             is_open = generation.ended(chat.open_generations, event.message_id)
             return changed(said(chat, event.message_id, version), open_generations=is_open)
@@ -131,8 +133,8 @@ def said(chat: Chat, message_id: UUID | None, version: int) -> Chat:
     return changed(chat, messages=chat.messages.with_(message_id, msgspec.structs.replace(node, changed_version=version)))
 
 
-def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str, version: int) -> Chat:
-    messages = chat.messages.with_(message_id, MessageNode(parent_id, role, changed_version=version))
+def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str, version: int, pick: Pick | None = None) -> Chat:
+    messages = chat.messages.with_(message_id, MessageNode(parent_id, role, changed_version=version, pick=pick))
     parent = messages.get(parent_id) if parent_id is not None and messages.is_loaded(parent_id) else None
     if parent_id is not None and parent is not None:
         messages = messages.with_(parent_id, msgspec.structs.replace(parent, children=(*parent.children, message_id)))

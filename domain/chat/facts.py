@@ -116,6 +116,9 @@ class MessageDeleted(msgspec.Struct, frozen=True):
 class MessageRated(msgspec.Struct, frozen=True):
     rating: int  # 1 or -1; 0 removes the rating
     comment: str | None = None
+    # Of an answer whose model was picked by an arena: that model, and the arena that was asked.
+    model: str | msgspec.UnsetType = msgspec.UNSET
+    requested_model: str | msgspec.UnsetType = msgspec.UNSET
 
 
 ChatFact = (

@@ -13,6 +13,13 @@ from domain.idmap import IdMap, NotLoaded
 from domain.sharing import ShareLink
 
 
+class Pick(msgspec.Struct, frozen=True):
+    """The model that an arena picked for an answer."""
+
+    model: str
+    requested_model: str  # the arena
+
+
 class MessageNode(msgspec.Struct, frozen=True):
     """One message of the tree, without its text."""
 
@@ -21,6 +28,7 @@ class MessageNode(msgspec.Struct, frozen=True):
     children: tuple[UUID, ...] = ()
     deleted: bool = False
     changed_version: int = 0  # of the newest event that changed what it says; the deltas of an open answer do not count
+    pick: Pick | None = None  # of an arena's answer
 
 
 class Grant(msgspec.Struct, frozen=True):

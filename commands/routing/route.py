@@ -1,0 +1,46 @@
+"""What routing finds out: who answers for a model, under which name it is asked there, and with which settings of the model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from commands.providers import Model, Provider
+
+Layer = Mapping[str, Any]  # settings under the reference's names, as in ``commands/generation/model_settings.py``
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source of models says of one of them."""
+
+    provider: Provider
+    upstream: str  # the model's name there
+    owned_by: str = ""  # "openai", "ollama", "demo", "pipe"
+
+
+class Routed(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is decided of one request's model, before anything is written."""
+
+    requested_model: str  # as the caller named it
+    model: str  # the public id of the model that answers: ``requested_model``, or what an arena picked
+    provider: Provider
+    upstream: str  # the name under which the provider knows the model
+    selected_model_id: str | None = None  # what an arena picked
+    settings: Layer = {}  # a custom model's ``params``, with its system prompt as ``system``
+    meta: Mapping[str, Any] = {}  # a custom model's ``meta``: ``capabilities``, ``filterIds``, ``actionIds``, …
+    owned_by: str = ""
+
+
+class ModelSource(Protocol):
+    """Somewhere models come from: configured providers, pipe functions. The router asks its sources in order."""
+
+    async def models(self) -> Sequence[Model]:
+        """The models that can be asked now, under their public ids. Never fails because one of them cannot be reached."""
+        ...
+
+    async def find(self, model: str) -> Route | None:
+        """Who answers for the model with this public id; None where this source does not know it.
+
+        Raises ``ProviderFailed`` for a model that it knows and that cannot be asked now.
+        """
+        ...
