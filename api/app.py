@@ -117,6 +117,7 @@ from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
+from commands.routing.calls import Calls
 from commands.saving.saver import ChatSaver
 from commands.sessions import Sessions
 from commands.share_links import ShareLinks
@@ -295,6 +296,7 @@ async def assemble(
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
+    calls = Calls(log, blobs, chats, node_id, timeout_s=settings.call_timeout_s)
     providers = Providers(connections(settings))
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
@@ -349,8 +351,10 @@ async def assemble(
         time.monotonic,
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
-    for observer in (accounts.observe, live.observe, runs.observe, list_waits.observe, *(projector.observe for projector in projectors)):
+    for observer in (accounts.observe, live.observe, runs.observe, calls.observe, list_waits.observe):
         hub.add_observer(observer)
+    for projector in projectors:
+        hub.add_observer(projector.observe)
     return System(
         settings=settings,
         node_id=node_id,
@@ -365,7 +369,8 @@ async def assemble(
         folders=folders,
         chat_reader=chat_reader,
         runs=runs,
-        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        calls=calls,
+        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, calls, node_id, lease_s=settings.lease_s, clock=time.monotonic),
         completions=Completions(
             log,
             blobs,
@@ -436,6 +441,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
+        "calls": system.calls,
         "chats": chats,
         "epoch": system.epoch.epoch,
         "folders": system.folders,

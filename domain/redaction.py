@@ -53,7 +53,9 @@ EMITTED_KEYS: Final[Mapping[str, str]] = {
     "follow_ups": "followUps",
 }
 REPLACING: Final = frozenset({"replace", "chat:message", "follow_ups"})  # what they say takes the place of what was there
-TAKING_NOTHING_AWAY: Final = frozenset({"message_added", "message_start", "chat_branch_selected", "call", "call_answered", "call_expired"})  # most of an outline: not decoded
+TAKING_NOTHING_AWAY: Final = frozenset(
+    {"message_added", "message_start", "chat_branch_selected", "call", "call_answered", "call_expired"}
+)  # most of an outline: not decoded
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 EMITTED_CONTENT: Final = "content, as emitters changed it"  # the end of an answer replaces it by what the model said
 SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()

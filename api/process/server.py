@@ -35,6 +35,7 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
+from commands.routing.calls import Calls
 from commands.usage import UsageBook
 from domain.errors import LogUnavailable
 from domain.public_text import public_text
@@ -82,6 +83,7 @@ class System:
     folders: FolderTrees
     chat_reader: ChatReader
     runs: Runs
+    calls: Calls
     keeper: NodeWatch
     completions: Completions
     providers: Providers
@@ -140,6 +142,9 @@ class System:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self.settings.drain_s
         await self.runs.drain(self.settings.drain_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self.calls.close()
         if self.drained_here is not None:
             with contextlib.suppress(TimeoutError, LogUnavailable):
                 async with asyncio.timeout_at(until_s + OTHERS_END_S):
@@ -213,4 +218,5 @@ class System:
         held = self.body_memory.held_bytes
         yield "gauge", "stenograph_bodies_bytes", "Memory of the bodies that are read or decoded.", held
         yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
+        yield "gauge", "stenograph_calls_open", "Calls to users that wait in this process.", len(self.calls)
         yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted

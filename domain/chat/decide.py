@@ -5,7 +5,7 @@ from typing import Any, Final, assert_never
 from uuid import UUID
 
 from domain import call, sharing
-from domain.call import CallAnswered, CallLapsed
+from domain.call import CallAnswered, CallLapsed, ExpiryReason
 from domain.chat.commands import (
     AddMessage,
     AnswerCall,
@@ -152,7 +152,7 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             if message_id not in chat.open_generations:
                 raise GenerationNotOpen(message_id)
             chat.require_calls()
-            reason = "server_gone" if isinstance(outcome, GenerationInterrupted) else "cancelled"
+            reason: ExpiryReason = "server_gone" if isinstance(outcome, GenerationInterrupted) else "cancelled"
             unanswered = call.expire_all(chat.open_calls, [message_id], reason)
             return [*(Event(message_id, fact) for fact in emitted), *unanswered, Event(message_id, outcome)]
         case AskUser(message_id=message_id, call=asked):

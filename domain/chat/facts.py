@@ -184,7 +184,9 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
 PROVENANCE: Final = frozenset({"added_by", "edited_by"})
 
 # Facts about a message: their event names one.
-OF_A_MESSAGE: Final = frozenset({BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, *GENERATION_TYPES.values(), *CALL_TYPES.values()})
+OF_A_MESSAGE: Final = frozenset(
+    {BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, *GENERATION_TYPES.values(), *CALL_TYPES.values()}
+)
 
 
 # Types that an emitter may not use: the protocol's own, including those that no class writes yet.

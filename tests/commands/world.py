@@ -14,6 +14,7 @@ from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.ports import Appended, AppendRequest, NodeBeat
 from commands.providers import Finish, Model, Part, ProviderRequest, Text
+from commands.routing.calls import Calls
 from domain.chat.commands import AddMessage, CreateChat, StartGeneration
 from domain.codec import decode_event
 from domain.event import Actor, Event, StoredEvent
@@ -135,6 +136,15 @@ class World:
         self.runs = Runs(self.chats, self.log.blobs)
         self.provider = ToldProvider()
         self.node_id = NODE if log is None else uuid4()
+        self.calls = Calls(self.log, self.log.blobs, self.chats, self.node_id)
+        heard = self.log.on_committed  # of the other worlds on this log
+
+        def committed(events: Sequence[StoredEvent]) -> None:
+            heard(events)
+            for event in events:
+                self.calls.observe(event)
+
+        self.log.on_committed = committed
 
     async def chat(self, **more: Any) -> UUID:
         chat_id = uuid4()
