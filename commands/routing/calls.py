@@ -114,6 +114,7 @@ class Calls:
         session_id: str | None,
         expires_at: datetime | None = None,
         chunks: bool = False,
+        call_id: UUID | None = None,
     ) -> CallOpened:
         """Ask, and return at once. What follows is ``wait`` and, in any case, ``leave``. Raises as ``ask`` does, but for its end."""
         if not EMITTED_NAME.fullmatch(kind):
@@ -123,7 +124,7 @@ class Calls:
         head = await self._log.head()
         if sum(one.user_id == actor.id for one in self._waiting.values()) >= CALLS_OF_ACCOUNT_MAX:
             raise TooManyCalls("account", CALLS_OF_ACCOUNT_MAX)
-        call = CallOpened(uuid4(), kind, actor.id, self._node_id, session, kept, expires_at, chunks)
+        call = CallOpened(call_id or uuid4(), kind, actor.id, self._node_id, session, kept, expires_at, chunks)
         end: asyncio.Future[CallAnswered] = asyncio.get_running_loop().create_future()
         end.add_done_callback(retrieve)
         self._waiting[call.call_id] = WaitingFor(actor.id, chat_id, head, end)

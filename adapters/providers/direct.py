@@ -1,0 +1,159 @@
+"""Direct connections: the provider is reached by the asker's own tab, with a key that this server never sees.
+
+The server asks the tab by a call of kind ``request:chat:completion``. The tab calls its provider and relays what that says, as ``data:`` lines
+or as decoded objects, and ends with ``{"done": true}``; or it answers the call with a whole completion, or with an error.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import msgspec
+
+from adapters.providers.http import Patience
+from adapters.providers.openai import body_of
+from adapters.providers.openai_answer import OpenAIReader
+from commands.providers import Model, Part, ProviderRequest
+from commands.routing.calls import Calls
+from commands.routing.relays import Relayed, Relaying, RelayReader
+from domain.call import CallOpened
+from domain.errors import CallExpired, ProviderFailed
+from domain.event import Actor
+
+KIND: Final = "request:chat:completion"
+_REPLY_KEYS: Final = ("choices", "error")
+
+
+class DirectProvider:
+    """Answers one message of ``actor``. ``session_id`` is the tab that acts first; with ``stream`` False it is asked for a whole completion."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        relaying: Relaying,
+        *,
+        actor: Actor,
+        chat_id: UUID,
+        message_id: UUID,
+        session_id: str,
+        stream: bool,
+        patience: Patience,
+    ) -> None:
+        self._calls = calls
+        self._relaying = relaying
+        self._actor = actor
+        self._chat_id = chat_id
+        self._message_id = message_id
+        self._session_id = session_id
+        self._stream = stream
+        self._patience = patience
+
+    async def models(self) -> Sequence[Model]:
+        """The tab knows its models; the server does not."""
+        return []
+
+    async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
+        """Each call of it asks the tab anew. Raises ``ProviderFailed``."""
+        call_id = uuid4()
+        form_data = {**body_of(ask, include_usage=self._stream), "stream": self._stream}
+        relayed = await self._relaying.open(
+            call_id,
+            self._actor.id,
+            {"form_data": form_data, "model": ask.model, "channel": str(call_id), "session_id": self._session_id},
+        )
+        try:
+            # What the model is sent is for the tab alone: the log has the branch already, and a system prompt may be the asker's own.
+            call = await self._calls.open(
+                self._actor,
+                self._chat_id,
+                self._message_id,
+                KIND,
+                {"model": ask.model, "stream": self._stream},
+                session_id=self._session_id,
+                chunks=True,
+                call_id=call_id,
+            )
+            ended = asyncio.ensure_future(self._calls.wait(call_id))
+            try:
+                async for parts in self._answer(call, relayed, ended):
+                    yield parts
+            finally:
+                ended.cancel()
+                self._calls.leave(call_id, "cancelled")
+        finally:
+            await self._relaying.close(call_id)
+
+    async def _answer(self, call: CallOpened, relayed: RelayReader, ended: "asyncio.Future[Any]") -> AsyncGenerator[list[Part], None]:
+        reader = OpenAIReader()
+        limit_s, code = self._patience.first_token_s, "provider_unreachable"
+        while not reader.done and reader.failure is None:
+            parts: list[Part] = []
+            for one in await self._next(call, relayed, ended, limit_s, code):
+                limit_s, code = self._patience.idle_s, "provider_idle"
+                parts += feed(reader, one)
+            if parts:
+                yield parts
+        await self._calls.finish(call, self._chat_id, session_id=relayed.session_id, data={"chunks": relayed.chunks})
+        if reader.failure is not None:
+            raise reader.failure
+
+    async def _next(
+        self, call: CallOpened, relayed: RelayReader, ended: "asyncio.Future[Any]", limit_s: float, code: str
+    ) -> Sequence[Relayed]:
+        """What the tab has relayed since. Raises ``ProviderFailed`` where it is silent for too long, or the call has ended."""
+        following = asyncio.ensure_future(relayed.next())
+        try:
+            await asyncio.wait((following, ended), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                return following.result()
+        finally:
+            following.cancel()
+        if not ended.done():
+            self._calls.leave(call.call_id, "timeout")
+            said = "has answered the call" if code == "provider_unreachable" else "has relayed anything"
+            raise ProviderFailed(code, f"none of your tabs {said} within {limit_s:g} s")
+        try:
+            ended.result()
+        except CallExpired as expired:
+            raise ProviderFailed("provider_broke_off", str(expired)) from None
+        raise ProviderFailed("provider_broke_off", f"call {call.call_id} was answered in another way")
+
+
+def feed(reader: OpenAIReader, one: Relayed) -> list[Part]:
+    """The parts of one chunk, or of a whole answer. Sets the reader's ``failure``."""
+    try:
+        return answer_parts(reader, one.data) if one.is_answer else chunk_parts(reader, one.data)
+    except ProviderFailed as failure:  # an event too large to be kept
+        reader.failure = failure
+        return []
+
+
+def chunk_parts(reader: OpenAIReader, data: Any) -> list[Part]:
+    if reader.done or reader.failure is not None:
+        return []  # what a tab says after the end counts as little as with any provider
+    match data:
+        case list():
+            return [part for item in data for part in chunk_parts(reader, item)]
+        case {"done": done, **rest} if done and not any(key in rest for key in _REPLY_KEYS):
+            return ended_parts(reader)
+        case str():
+            framed = data if "data:" in data else f"data: {data}"
+            return reader.feed(framed.encode("utf-8", "replace") + b"\n\n")
+        case _:
+            return reader.feed(b"data: " + msgspec.json.encode(data) + b"\n\n")
+
+
+def answer_parts(reader: OpenAIReader, data: Any) -> list[Part]:
+    """The tab's answer to the call itself: a whole completion or an error; ``{"status": true}`` says that chunks will follow."""
+    if isinstance(data, dict) and any(key in data for key in _REPLY_KEYS):
+        return [*chunk_parts(reader, data), *ended_parts(reader)]
+    if isinstance(data, dict) and data.get("status"):
+        return []
+    shown = msgspec.json.encode(data).decode()[:500]
+    reader.failure = ProviderFailed("provider_error", f"expected a completion from your tab, received {shown}")
+    return []
+
+
+def ended_parts(reader: OpenAIReader) -> list[Part]:
+    return [] if reader.done or reader.failure is not None else reader.finish()
