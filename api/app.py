@@ -27,6 +27,7 @@ from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.memory.relays import MemoryRelays
 from adapters.postgres.accounts.activity import PostgresActivity
 from adapters.postgres.accounts.credentials import PostgresCredentials
 from adapters.postgres.accounts.run_slots import PostgresRunSlots
@@ -42,6 +43,7 @@ from adapters.postgres.epoch import Epoch, EpochGuard
 from adapters.postgres.log import LogReads, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
+from adapters.postgres.relays import PostgresRelays
 from adapters.projector.live import Projector
 from adapters.providers.client import ProviderClients
 from adapters.providers.demo import DemoProvider
@@ -56,6 +58,7 @@ from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
+from api.chats.calls import CallsController
 from api.chats.chat import ChatsController
 from api.chats.copying import CopiesController
 from api.chats.exporting import ExportsController
@@ -119,7 +122,9 @@ from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
+from commands.routing.call_answers import CallAnswers
 from commands.routing.calls import Calls
+from commands.routing.relays import OP, Relaying
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
@@ -148,6 +153,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ChatListController,
     SearchController,
     ChatsController,
+    CallsController,
     FoldersController,
     SharingController,
     OffersController,
@@ -213,6 +219,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         credentials=PostgresCredentials(reader),
         tickets=PostgresTickets(reader),
         chat_queries=PostgresChatQueries(reader),
+        relays=PostgresRelays(reader),
     )
     return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
@@ -235,6 +242,7 @@ async def in_memory(settings: Settings) -> System:
         credentials=MemoryCredentials(),
         tickets=MemoryTickets(),
         chat_queries=MemoryChatQueries(log, blobs),
+        relays=MemoryRelays(),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
@@ -297,6 +305,9 @@ async def assemble(
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     calls = Calls(log, blobs, chats, node_id, timeout_s=settings.call_timeout_s)
+    relaying = Relaying(stores.relays, node_id, bell.signal)
+    signals.handlers[OP] = relaying.on_signal
+    call_answers = CallAnswers(calls, relaying)
     providers = Providers(connections(settings))
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
@@ -348,6 +359,7 @@ async def assemble(
         bell.signal,
         reads.note,
         seen.note,
+        call_answers,
         time.monotonic,
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
@@ -370,7 +382,9 @@ async def assemble(
         chat_reader=chat_reader,
         runs=runs,
         calls=calls,
-        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, calls, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        call_answers=call_answers,
+        relaying=relaying,
+        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, calls, relaying, node_id, lease_s=settings.lease_s, clock=time.monotonic),
         completions=Completions(
             log,
             blobs,
@@ -441,6 +455,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
+        "call_answers": system.call_answers,
         "calls": system.calls,
         "chats": chats,
         "epoch": system.epoch.epoch,

@@ -1,24 +1,25 @@
 """Direct connections: the provider is reached by the asker's own tab, with a key that this server never sees.
 
-The server asks the tab by a call of kind ``request:chat:completion``. The tab calls its provider and relays what that says, as ``data:`` lines
-or as decoded objects, and ends with ``{"done": true}``; or it answers the call with a whole completion, or with an error.
+The server asks the tab by a call of kind ``request:chat:completion``. The tab calls its provider and relays what that says, as ``data:``
+lines or as decoded objects, and ends with ``{"done": true}``; or it answers the call with a whole completion, or with an error.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
 
-from adapters.providers.http import Patience
+from adapters.providers.http import AFTER_FINISH_S, Patience
 from adapters.providers.openai import body_of
 from adapters.providers.openai_answer import OpenAIReader
 from commands.providers import Model, Part, ProviderRequest
-from commands.routing.calls import Calls
+from commands.routing.calls import Calls, retrieve
 from commands.routing.relays import Relayed, Relaying, RelayReader
 from domain.call import CallOpened
-from domain.errors import CallExpired, ProviderFailed
+from domain.errors import ProviderFailed, Refusal
 from domain.event import Actor
 
 KIND: Final = "request:chat:completion"
@@ -26,7 +27,7 @@ _REPLY_KEYS: Final = ("choices", "error")
 
 
 class DirectProvider:
-    """Answers one message of ``actor``. ``session_id`` is the tab that acts first; with ``stream`` False it is asked for a whole completion."""
+    """Answers one message of ``actor``. ``session_id`` is the tab that acts first. Without ``stream`` it gives a whole completion."""
 
     def __init__(
         self,
@@ -57,14 +58,26 @@ class DirectProvider:
         """Each call of it asks the tab anew. Raises ``ProviderFailed``."""
         call_id = uuid4()
         form_data = {**body_of(ask, include_usage=self._stream), "stream": self._stream}
-        relayed = await self._relaying.open(
-            call_id,
-            self._actor.id,
-            {"form_data": form_data, "model": ask.model, "channel": str(call_id), "session_id": self._session_id},
-        )
+        question = {"form_data": form_data, "model": ask.model, "channel": str(call_id), "session_id": self._session_id}
         try:
-            # What the model is sent is for the tab alone: the log has the branch already, and a system prompt may be the asker's own.
-            call = await self._calls.open(
+            relayed = await self._relaying.open(call_id, self._actor.id, question)
+            call = await self._open(call_id, ask)
+            ended = asyncio.ensure_future(self._calls.wait(call_id))
+            ended.add_done_callback(retrieve)
+            try:
+                async with contextlib.aclosing(self._answer(call, relayed, ended)) as answer:
+                    async for parts in answer:
+                        yield parts
+            finally:
+                ended.cancel()
+                self._calls.leave(call_id, "cancelled")
+        finally:
+            await self._relaying.close(call_id)
+
+    async def _open(self, call_id: UUID, ask: ProviderRequest) -> CallOpened:
+        """What the model is sent is for the tab alone: the log has the branch already, and a system prompt may be the asker's own."""
+        try:
+            return await self._calls.open(
                 self._actor,
                 self._chat_id,
                 self._message_id,
@@ -74,34 +87,28 @@ class DirectProvider:
                 chunks=True,
                 call_id=call_id,
             )
-            ended = asyncio.ensure_future(self._calls.wait(call_id))
-            try:
-                async for parts in self._answer(call, relayed, ended):
-                    yield parts
-            finally:
-                ended.cancel()
-                self._calls.leave(call_id, "cancelled")
-        finally:
-            await self._relaying.close(call_id)
+        except Refusal as refusal:
+            raise ProviderFailed(refusal.code, str(refusal)) from None
 
     async def _answer(self, call: CallOpened, relayed: RelayReader, ended: "asyncio.Future[Any]") -> AsyncGenerator[list[Part], None]:
         reader = OpenAIReader()
         limit_s, code = self._patience.first_token_s, "provider_unreachable"
         while not reader.done and reader.failure is None:
-            parts: list[Part] = []
-            for one in await self._next(call, relayed, ended, limit_s, code):
-                limit_s, code = self._patience.idle_s, "provider_idle"
-                parts += feed(reader, one)
+            following = await self._next(relayed, ended, AFTER_FINISH_S if reader.finishing else limit_s)
+            if following is None and not reader.finishing:
+                self._calls.leave(call.call_id, "timeout")
+                said = "answered the call" if code == "provider_unreachable" else "relayed anything"
+                raise ProviderFailed(code, f"none of your tabs has {said} within {limit_s:g} s")
+            limit_s, code = self._patience.idle_s, "provider_idle"
+            parts = ended_parts(reader) if following is None else [part for one in following for part in feed(reader, one)]
             if parts:
                 yield parts
         await self._calls.finish(call, self._chat_id, session_id=relayed.session_id, data={"chunks": relayed.chunks})
         if reader.failure is not None:
             raise reader.failure
 
-    async def _next(
-        self, call: CallOpened, relayed: RelayReader, ended: "asyncio.Future[Any]", limit_s: float, code: str
-    ) -> Sequence[Relayed]:
-        """What the tab has relayed since. Raises ``ProviderFailed`` where it is silent for too long, or the call has ended."""
+    async def _next(self, relayed: RelayReader, ended: "asyncio.Future[Any]", limit_s: float) -> Sequence[Relayed] | None:
+        """What the tab has relayed since; None where it is silent for so long. Raises ``ProviderFailed`` where the call has ended."""
         following = asyncio.ensure_future(relayed.next())
         try:
             await asyncio.wait((following, ended), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
@@ -110,14 +117,9 @@ class DirectProvider:
         finally:
             following.cancel()
         if not ended.done():
-            self._calls.leave(call.call_id, "timeout")
-            said = "has answered the call" if code == "provider_unreachable" else "has relayed anything"
-            raise ProviderFailed(code, f"none of your tabs {said} within {limit_s:g} s")
-        try:
-            ended.result()
-        except CallExpired as expired:
-            raise ProviderFailed("provider_broke_off", str(expired)) from None
-        raise ProviderFailed("provider_broke_off", f"call {call.call_id} was answered in another way")
+            return None
+        expired = ended.exception()
+        raise ProviderFailed("provider_broke_off", str(expired or "the call to the tab was answered in another way"))
 
 
 def feed(reader: OpenAIReader, one: Relayed) -> list[Part]:

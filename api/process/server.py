@@ -36,7 +36,9 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
+from commands.routing.call_answers import CallAnswers
 from commands.routing.calls import Calls
+from commands.routing.relays import Relaying, Relays
 from domain.errors import LogUnavailable
 from domain.public_text import public_text
 from projections.ports import ChatQueries
@@ -64,6 +66,7 @@ class Stores:
     credentials: Credentials
     tickets: Tickets
     chat_queries: ChatQueries
+    relays: Relays
 
 
 @dataclass
@@ -84,6 +87,8 @@ class System:
     chat_reader: ChatReader
     runs: Runs
     calls: Calls
+    call_answers: CallAnswers
+    relaying: Relaying
     keeper: NodeWatch
     completions: Completions
     providers: Providers
@@ -165,6 +170,7 @@ class System:
                 await self.seen.close()
                 await self.used.close()
                 await self.keeper.close()
+                await self.relaying.close_of_node(self.node_id)
         projectors = [projector.close() for projector in self.projectors]
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
 

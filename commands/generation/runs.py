@@ -17,6 +17,7 @@ from commands.chats import Chats
 from commands.generation.run import Run, with_content
 from commands.ports import Blobs, EventLog, NodeBeat, Nodes, OpenGeneration
 from commands.routing.calls import Calls
+from commands.routing.relays import Relaying
 from domain.chat.commands import EndGeneration
 from domain.errors import ChatNotFound, ConcurrencyConflict, GenerationNotOpen, LogUnavailable, TooManyLostRaces
 from domain.event import StoredEvent
@@ -158,6 +159,7 @@ class NodeWatch:
         chats: Chats,
         runs: Runs,
         calls: Calls,
+        relaying: Relaying,
         node_id: UUID,
         *,
         lease_s: float,
@@ -169,6 +171,7 @@ class NodeWatch:
         self._chats = chats
         self._runs = runs
         self._calls = calls
+        self._relaying = relaying
         self._node_id = node_id
         self._lease_s = lease_s
         self._clock = clock
@@ -230,6 +233,7 @@ class NodeWatch:
             if call.node_id == node_id:
                 await self._calls.expire_of_node(call.call_id, call.stream.id)
                 log.info("call_expired", chat=str(call.stream), call_id=str(call.call_id), node=str(node_id))
+        await self._relaying.close_of_node(node_id)
         await self._nodes.leave(node_id)
         self._silent.pop(node_id, None)
 

@@ -1,4 +1,4 @@
-"""Answers to calls, as a tab gives them: whole, or as the chunks of a direct connection. It checks who may, before anything else is done."""
+"""Answers to calls, as a tab gives them: whole, or as the chunks of a direct connection. Only who was asked is listened to."""
 
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,7 @@ import msgspec
 from commands.ports import Appended
 from commands.routing.calls import Call, Calls, require_open
 from commands.routing.relays import Relaying
-from domain.call import CallOpened
+from domain.call import CallAnswered, CallOpened
 from domain.errors import BadRequest, CallNotFound
 from domain.event import Actor
 
@@ -38,6 +38,8 @@ class CallAnswers:
             await self._relaying.put(call_id, actor.id, seq, data, session_id=session_id, is_answer=False)
         except CallNotFound:
             call = await self._calls.find(actor, call_id)
+            if call.opened.chunks and isinstance(call.end, CallAnswered) and is_known(call.end, seq, data):
+                return
             require_open(call)
             if not call.opened.chunks:
                 raise BadRequest(f"expected the answer of call {call_id} as a whole: a {call.opened.kind} takes no chunks") from None
@@ -49,3 +51,9 @@ class CallAnswers:
             return await self._calls.with_question(call)
         asked = await self._relaying.question(call.opened.call_id, call.opened.user_id)
         return call.opened if asked is None else msgspec.structs.replace(call.opened, data=asked)
+
+
+def is_known(end: CallAnswered, seq: int, data: Any) -> bool:
+    """Whether the chunk says nothing new of an answer that is over: a repeat, or the end after a provider's own end mark."""
+    chunks = end.data.get("chunks", 0) if isinstance(end.data, dict) else 0
+    return seq < chunks or data == {"done": True}

@@ -6,13 +6,14 @@ Reasons and measurements: docs/decisions/0037-direct-connections.md.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 
-from domain.errors import CallNotFound, ChunkGap, Overloaded
+from domain.errors import CallNotFound, ChunkGap, LogUnavailable, Overloaded
 
 WAITING_MAX: Final = 1_000  # chunks of one connection
 WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -74,10 +75,13 @@ class RelayReader:
         self.session_id: str | None = None  # the connection that the newest came from
 
     async def next(self) -> list[Relayed]:
-        """What has come since; waits until something has. Raises ``LogUnavailable``."""
+        """What has come since; waits until something has. Safe to cancel."""
         while True:
             self.rung.clear()
-            taken = await self._relays.take(self._call_id, self._taken, TAKE_MAX)
+            try:
+                taken = await self._relays.take(self._call_id, self._taken, TAKE_MAX)
+            except LogUnavailable:  # the one who waits has a bound on the silence
+                taken = []
             if taken:
                 self._taken, self.session_id = taken[-1].seq, taken[-1].session_id
                 self.chunks += len(taken)
@@ -106,8 +110,10 @@ class Relaying:
         return reader
 
     async def close(self, call_id: UUID) -> None:
+        """What is left in Postgres where that is away goes with this node."""
         self._readers.pop(call_id, None)
-        await self._relays.close(call_id)
+        with contextlib.suppress(LogUnavailable):
+            await self._relays.close(call_id)
 
     async def close_of_node(self, node_id: UUID) -> None:
         await self._relays.close_of_node(node_id)

@@ -244,7 +244,16 @@ async def test_the_keepers_loop_outlives_whatever_goes_wrong_in_it() -> None:
     log = FailingLog()
     world = World(log)
     keeper = NodeWatch(
-        log.nodes, log, log.blobs, world.chats, world.runs, world.calls, world.node_id, lease_s=0.005, clock=asyncio.get_running_loop().time
+        log.nodes,
+        log,
+        log.blobs,
+        world.chats,
+        world.runs,
+        world.calls,
+        world.relaying,
+        world.node_id,
+        lease_s=0.005,
+        clock=asyncio.get_running_loop().time,
     )
     errors: list[Exception] = []
 
