@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -47,6 +48,7 @@ from adapters.postgres.relays import PostgresRelays
 from adapters.projector.live import Projector
 from adapters.providers.client import ProviderClients
 from adapters.providers.demo import DemoProvider
+from adapters.providers.direct import DirectProvider
 from adapters.providers.http import Patience
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
@@ -127,6 +129,7 @@ from commands.read_receipts import ReadReceipts
 from commands.routing.access import ModelAccess
 from commands.routing.call_answers import CallAnswers
 from commands.routing.calls import Calls
+from commands.routing.direct import no_direct_tabs
 from commands.routing.editing import ModelEditor
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
@@ -422,6 +425,7 @@ async def assemble(
             clock=time.monotonic,
             spend=usage_book.spend,
             model_settings=ModelSettings(settings.default_params, settings.model_params),
+            direct_tabs=partial(DirectProvider, calls, relaying, patience_of(settings)) if settings.direct_connections else no_direct_tabs,
         ),
         providers=providers,
         groups=groups,
@@ -558,14 +562,17 @@ def routes_on(
     return app
 
 
-def connections(settings: Settings) -> list[ConfiguredProvider]:
-    """Every configured provider, in the order of the settings, the demo last."""
-    client = ProviderClients().client
-    patience = Patience(
+def patience_of(settings: Settings) -> Patience:
+    return Patience(
         connect_s=settings.provider_connect_timeout_s,
         first_token_s=settings.provider_first_token_timeout_s,
         idle_s=settings.provider_idle_timeout_s,
     )
+
+
+def connections(settings: Settings) -> list[ConfiguredProvider]:
+    """Every configured provider, in the order of the settings, the demo last."""
+    client, patience = ProviderClients().client, patience_of(settings)
     made: list[ConfiguredProvider] = []
     for number, one in enumerate(settings.openai_connections, 1):
         openai = OpenAIProvider(client(one.proxy), one.base_url, one.api_key or "", patience=patience)

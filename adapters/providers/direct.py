@@ -17,6 +17,7 @@ from adapters.providers.openai import body_of
 from adapters.providers.openai_answer import OpenAIReader
 from commands.providers import Model, Part, ProviderRequest
 from commands.routing.calls import Calls, retrieve
+from commands.routing.direct import DirectTab
 from commands.routing.relays import Relayed, Relaying, RelayReader
 from domain.call import CallOpened
 from domain.errors import ProviderFailed, Refusal
@@ -27,28 +28,19 @@ _REPLY_KEYS: Final = ("choices", "error")
 
 
 class DirectProvider:
-    """Answers one message of ``actor``. ``session_id`` is the tab that acts first. Without ``stream`` it gives a whole completion."""
+    """Answers one message of ``actor``, through ``tab`` or another of their tabs."""
 
     def __init__(
-        self,
-        calls: Calls,
-        relaying: Relaying,
-        *,
-        actor: Actor,
-        chat_id: UUID,
-        message_id: UUID,
-        session_id: str,
-        stream: bool,
-        patience: Patience,
+        self, calls: Calls, relaying: Relaying, patience: Patience, actor: Actor, chat_id: UUID, message_id: UUID, tab: DirectTab
     ) -> None:
         self._calls = calls
         self._relaying = relaying
+        self._patience = patience
         self._actor = actor
         self._chat_id = chat_id
         self._message_id = message_id
-        self._session_id = session_id
-        self._stream = stream
-        self._patience = patience
+        self._session_id = tab.session_id
+        self._stream = tab.stream
 
     async def models(self) -> Sequence[Model]:
         """The tab knows its models; the server does not."""

@@ -34,6 +34,7 @@ class Node:
             self.world.chats,
             self.world.runs,
             self.world.calls,
+            self.world.relaying,
             self.world.node_id,
             lease_s=LEASE_S,
             clock=lambda: self.now_s,

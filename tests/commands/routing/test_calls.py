@@ -163,7 +163,7 @@ async def test_a_kind_that_no_emitter_could_use_is_refused(kind: str) -> None:
         await (await asked(World(), kind=kind)).task
 
 
-@pytest.mark.parametrize("data", ["\ud800", object()], ids=repr)
+@pytest.mark.parametrize("data", ["\ud800", object()], ids=["half a pair", "an object"])
 async def test_a_question_that_is_no_json_is_refused(data: Any) -> None:
     with pytest.raises(BadRequest):
         await (await asked(World(), data)).task
