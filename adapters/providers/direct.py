@@ -88,7 +88,7 @@ class DirectProvider:
         while not reader.done and reader.failure is None:
             following = await self._next(relayed, ended, AFTER_FINISH_S if reader.finishing else limit_s)
             if following is None and not reader.finishing:
-                self._calls.leave(call.call_id, "timeout")
+                await self._calls.expire(call.call_id, "timeout")
                 said = "answered the call" if code == "provider_unreachable" else "relayed anything"
                 raise ProviderFailed(code, f"none of your tabs has {said} within {limit_s:g} s")
             limit_s, code = self._patience.idle_s, "provider_idle"

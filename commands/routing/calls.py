@@ -151,6 +151,12 @@ class Calls:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
+    async def expire(self, call_id: UUID, reason: ExpiryReason) -> None:
+        """Wait no more, and return once that is written: before what follows of it."""
+        waiting = self._waiting.get(call_id)
+        if waiting is not None and not waiting.end.done():
+            await self._expire_left(call_id, waiting.chat_id, reason)
+
     async def finish(self, call: CallOpened, chat_id: UUID, *, session_id: str | None, data: Any) -> None:
         """Note as answered by the person what came to the process that waits in chunks. A call that has ended meanwhile stays as it is."""
         command = AnswerCall(chat_id=chat_id, by=call.user_id, call_id=call.call_id, data=data, session_id=session_id, by_role=True)

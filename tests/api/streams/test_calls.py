@@ -212,7 +212,7 @@ async def test_an_admin_who_is_asked_in_the_chat_of_another_answers_there(server
 async def test_a_key_that_may_only_read_does_not_answer(server: Running, asking: Asking) -> None:
     made = await asking.user.post("/api/v1/auths/keys", {"name": "reader", "scopes": ["read"]})
     assert made.status_code == 200, made.text
-    reader = User(server.client(headers={"authorization": f"Bearer {made.json()['key']}"}), asking.user.id, made.json()["key"], "")
+    reader = User(server.client(headers={"authorization": f"Bearer {made.json()['api_key']}"}), asking.user.id, made.json()["api_key"], "")
     call_id = await asking.ask()
     await server.settled()
     assert len(await asking.listed(reader)) == 1
