@@ -316,8 +316,8 @@ async def assemble(
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
-    calls = Calls(log, blobs, chats, node_id, timeout_s=settings.call_timeout_s)
     relaying = Relaying(stores.relays, node_id, bell.signal)
+    calls = Calls(log, blobs, chats, relaying, node_id, timeout_s=settings.call_timeout_s)
     signals.handlers[OP] = relaying.on_signal
     call_answers = CallAnswers(calls, relaying)
     providers = Providers(connections(settings))

@@ -28,11 +28,11 @@ class CallOpened(msgspec.Struct, frozen=True):
     session_id: str | None = None  # the tab that acts first; None: any tab
     data: Any = None
     expires_at: datetime | None = None  # None: with the answer that it belongs to
-    chunks: bool = False  # the answer comes in chunks, to the process that waits, and is not in the log
+    relayed: bool = False  # the answer goes to the process that waits, perhaps in chunks, and is not in the log
 
 
 class CallAnswered(msgspec.Struct, frozen=True):
-    """``data`` is the answer; a reference where that is large."""
+    """``data`` is the answer; a reference where that is large. Of a relayed call it only says that there was one."""
 
     call_id: UUID
     by: UUID

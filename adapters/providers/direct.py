@@ -76,7 +76,7 @@ class DirectProvider:
                 KIND,
                 {"model": ask.model, "stream": self._stream},
                 session_id=self._session_id,
-                chunks=True,
+                relayed=True,
                 call_id=call_id,
             )
         except Refusal as refusal:

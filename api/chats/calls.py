@@ -29,7 +29,7 @@ class CallOut(msgspec.Struct):
     data: Any
     at: datetime
     expires_at: datetime | None
-    chunks: bool
+    relayed: bool
     state: Literal["open", "answered", "expired"]
     reason: str | None = None
 
@@ -96,7 +96,7 @@ class CallsController(Controller):
         calls: NamedDependency[Calls],
         call_answers: NamedDependency[CallAnswers],
     ) -> AnsweredOut:
-        """Answer an open call. The first answer counts: 409 ``call_answered``, and 410 ``call_expired``, say that it was none."""
+        """Answer an open call. The first answer counts: a later one is refused as ``call_answered`` or ``call_expired`` (409)."""
         call = await found(calls, caller, call_id, chat_id)
         return answered_out(call, await call_answers.answer(caller.actor, call_id, data.data, session_id=data.session_id))
 
@@ -149,7 +149,7 @@ def call_out(call: Call, opened: CallOpened) -> CallOut:
         data=opened.data,
         at=call.at,
         expires_at=opened.expires_at,
-        chunks=opened.chunks,
+        relayed=opened.relayed,
         state=state,
         reason=reason,
     )

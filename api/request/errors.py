@@ -74,7 +74,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.BlockGap: ErrorStatus(409, 1008),
     errors.CallNotFound: ErrorStatus(404, 1008),
     errors.CallTaken: ErrorStatus(409, 1008),
-    errors.CallExpired: ErrorStatus(410, 1008),
+    errors.CallExpired: ErrorStatus(409, 1008),
     errors.TooManyCalls: ErrorStatus(429, 1008),
     errors.ChunkGap: ErrorStatus(409, 1008),
     errors.QuotaReached: ErrorStatus(403, 4403),

@@ -24,7 +24,7 @@ class CallAnswers:
         Raises what ``Calls.find`` and ``Calls.answer`` raise, and ``Overloaded``.
         """
         call = await self._calls.find(actor, call_id)
-        if not call.opened.chunks:
+        if not call.opened.relayed:
             return await self._calls.answer(actor, call, data, session_id=session_id)
         require_open(call)
         await self._relaying.put(call_id, actor.id, None, data, session_id=session_id, is_answer=True)
@@ -38,16 +38,16 @@ class CallAnswers:
             await self._relaying.put(call_id, actor.id, seq, data, session_id=session_id, is_answer=False)
         except CallNotFound:
             call = await self._calls.find(actor, call_id)
-            if call.opened.chunks and isinstance(call.end, CallAnswered) and is_known(call.end, seq, data):
+            if call.opened.relayed and isinstance(call.end, CallAnswered) and is_known(call.end, seq, data):
                 return
             require_open(call)
-            if not call.opened.chunks:
+            if not call.opened.relayed:
                 raise BadRequest(f"expected the answer of call {call_id} as a whole: a {call.opened.kind} takes no chunks") from None
             raise
 
     async def question(self, call: Call) -> CallOpened:
         """The question as the tab needs it. That of a direct connection is gone once the call has ended."""
-        if not call.opened.chunks:
+        if not call.opened.relayed:
             return await self._calls.with_question(call)
         asked = await self._relaying.question(call.opened.call_id, call.opened.user_id)
         return call.opened if asked is None else msgspec.structs.replace(call.opened, data=asked)

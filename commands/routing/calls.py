@@ -17,6 +17,7 @@ import structlog
 from commands.chats import Chats
 from commands.large_values import JSON, reference
 from commands.ports import Appended, Blobs, EventLog
+from commands.routing.relays import Relaying, RelayReader
 from domain.call import CallAnswered, CallLapsed, CallOpened, ExpiryReason
 from domain.chat.commands import AnswerCall, AskUser, ExpireCall
 from domain.codec import EMITTED_NAME, decode_event
@@ -58,10 +59,13 @@ class WaitingFor(NamedTuple):
 class Calls:
     """All calls that wait in this process, and answers to those of any process. ``observe`` must see every event of the log but deltas."""
 
-    def __init__(self, log: EventLog, blobs: Blobs, chats: Chats, node_id: UUID, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, log: EventLog, blobs: Blobs, chats: Chats, relaying: Relaying, node_id: UUID, *, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._log = log
         self._blobs = blobs
         self._chats = chats
+        self._relaying = relaying
         self._node_id = node_id
         self._timeout_s = timeout_s
         self._waiting: dict[UUID, WaitingFor] = {}
@@ -90,6 +94,8 @@ class Calls:
         """
         limit_s = min(max(self._timeout_s if timeout_s is None else timeout_s, TIMEOUT_MIN_S), TIMEOUT_MAX_S)
         expires_at = datetime.now(UTC) + timedelta(seconds=limit_s)
+        if asks_for_secret(kind, data):
+            return await self._ask_for_secret(actor, chat_id, message_id, kind, data, session_id, expires_at, limit_s)
         call = await self.open(actor, chat_id, message_id, kind, data, session_id=session_id, expires_at=expires_at)
         reason: ExpiryReason = "cancelled"
         try:
@@ -103,6 +109,60 @@ class Calls:
         finally:
             self.leave(call.call_id, reason)
 
+    async def _ask_for_secret(
+        self,
+        actor: Actor,
+        chat_id: UUID,
+        message_id: UUID,
+        kind: str,
+        data: Any,
+        session_id: str | None,
+        expires_at: datetime,
+        limit_s: float,
+    ) -> Any:
+        """The same for an answer that the log must not hold: it is relayed. Raises as ``ask`` does."""
+        call_id = uuid4()
+        reason: ExpiryReason = "cancelled"
+        try:
+            reader = await self._relaying.open(call_id, actor.id, data)
+            call = await self.open(
+                *(actor, chat_id, message_id, kind, data),
+                session_id=session_id,
+                expires_at=expires_at,
+                relayed=True,
+                call_id=call_id,
+            )
+            async with asyncio.timeout(limit_s):
+                answer = await self._first_answer(call_id, reader)
+            await self.finish(call, chat_id, session_id=reader.session_id, data={"withheld": True})
+            return answer
+        except TimeoutError:
+            reason = "timeout"
+            await self.expire(call_id, reason)
+            raise CallExpired(call_id, reason) from None
+        finally:
+            self.leave(call_id, reason)
+            await self._relaying.close(call_id)
+
+    async def _first_answer(self, call_id: UUID, reader: RelayReader) -> Any:
+        """What the tab has answered, once it has. Raises ``CallExpired``."""
+        ended = asyncio.ensure_future(self.wait(call_id))
+        ended.add_done_callback(retrieve)
+        try:
+            while True:
+                following = asyncio.ensure_future(reader.next())
+                try:
+                    await asyncio.wait((following, ended), return_when=asyncio.FIRST_COMPLETED)
+                    if not following.done():
+                        return ended.result().data
+                finally:
+                    following.cancel()
+                answers = [one for one in following.result() if one.is_answer]
+                if answers:
+                    return answers[0].data
+        finally:
+            ended.cancel()
+
     async def open(
         self,
         actor: Actor,
@@ -113,7 +173,7 @@ class Calls:
         *,
         session_id: str | None,
         expires_at: datetime | None = None,
-        chunks: bool = False,
+        relayed: bool = False,
         call_id: UUID | None = None,
     ) -> CallOpened:
         """Ask, and return at once. What follows is ``wait`` and, in any case, ``leave``. Raises as ``ask`` does, but for its end."""
@@ -124,7 +184,7 @@ class Calls:
         head = await self._log.head()
         if sum(one.user_id == actor.id for one in self._waiting.values()) >= CALLS_OF_ACCOUNT_MAX:
             raise TooManyCalls("account", CALLS_OF_ACCOUNT_MAX)
-        call = CallOpened(call_id or uuid4(), kind, actor.id, self._node_id, session, kept, expires_at, chunks)
+        call = CallOpened(call_id or uuid4(), kind, actor.id, self._node_id, session, kept, expires_at, relayed)
         end: asyncio.Future[CallAnswered] = asyncio.get_running_loop().create_future()
         end.add_done_callback(retrieve)
         self._waiting[call.call_id] = WaitingFor(actor.id, chat_id, head, end)
@@ -300,6 +360,11 @@ def require_open(call: Call) -> None:
             raise CallExpired(call.opened.call_id, reason)
         case None:
             return
+
+
+def asks_for_secret(kind: str, data: Any) -> bool:
+    """Whether a person is to type what nobody else may read, such as a password."""
+    return kind == "input" and isinstance(data, dict) and data.get("type") == "password"
 
 
 def bound_session(session_id: str | None) -> str | None:

@@ -140,7 +140,7 @@ class World:
         self.provider = ToldProvider()
         self.node_id = NODE if log is None else uuid4()
         self.relaying = Relaying(self.log.relays, self.node_id, lambda _signal: None)
-        self.calls = Calls(self.log, self.log.blobs, self.chats, self.node_id)
+        self.calls = Calls(self.log, self.log.blobs, self.chats, self.relaying, self.node_id)
         heard = self.log.on_committed  # of the other worlds on this log
 
         def committed(events: Sequence[StoredEvent]) -> None:

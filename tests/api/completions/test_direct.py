@@ -114,7 +114,7 @@ async def tab(server: Running) -> Tab:
 async def test_the_tab_is_asked_and_what_it_relays_is_the_answer(tab: Tab) -> None:
     begun = await ask(tab, temperature=0.5)
     call = await tab.asked()
-    assert (call["kind"], call["session_id"], call["chunks"], call["message_id"], call["state"]) == (
+    assert (call["kind"], call["session_id"], call["relayed"], call["message_id"], call["state"]) == (
         *("request:chat:completion", tab.session_id, True),
         begun["message_id"],
         "open",

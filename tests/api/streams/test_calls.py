@@ -144,6 +144,32 @@ async def test_over_http_the_answer_has_its_place_in_the_log(asking: Asking) -> 
     assert (one["state"], one["reason"]) == ("answered", None)
 
 
+async def test_a_password_reaches_the_function_and_not_the_log(server: Running, asking: Asking) -> None:
+    wire = await server.connect(asking.user)
+    await follow(wire, asking.stream)
+    call_id = await asking.ask("input", {"title": "Password?", "type": "password"})
+    (listed,) = await asking.listed(asking.user)
+    assert (listed["relayed"], listed["data"]) == (True, {"title": "Password?", "type": "password"})
+    await wire.say(op="chunk", call_id=call_id, seq=0, data="not an answer")
+    await wire.op("chunk_ok")
+    await wire.say(op="answer", call_id=call_id, data="correct horse battery")
+    await wire.op("answer_ok")
+    assert await asking.answered() == "correct horse battery"
+    answered = await wire.event(asking.stream, "call_answered")
+    assert answered["data"]["data"]["data"] == {"withheld": True}
+    assert "correct horse" not in (await asking.user.get(f"/api/v1/streams/{asking.stream}/events", limit=1000)).text
+    await wire.say(op="answer", call_id=call_id, data="another")
+    assert (await wire.op("error"))["code"] == "call_answered"
+
+
+async def test_a_password_that_nobody_types_expires(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commands.routing.calls.TIMEOUT_MIN_S", 0.0)
+    await asking.ask("input", {"type": "password"}, timeout_s=0.5)
+    with pytest.raises(CallExpired, match="timeout"):
+        await asking.answered()
+    assert await asking.listed(asking.user) == []
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -239,7 +265,7 @@ async def test_a_timeout_is_an_event_and_a_late_answer_hears_of_it(
     assert expired["data"]["data"] == {"call_id": call_id, "reason": "timeout"}
     await server.settled()
     late = await asking.user.post(asking.path(call_id), {"data": True})
-    assert (late.status_code, late.json()["code"], late.json()["reason"]) == (410, "call_expired", "timeout")
+    assert (late.status_code, late.json()["code"], late.json()["reason"]) == (409, "call_expired", "timeout")
     await wire.say(op="answer", call_id=call_id, data=True)
     assert (await wire.op("error"))["reason"] == "timeout"
     assert (await asking.user.get(asking.path(call_id, ""))).json()["reason"] == "timeout"
@@ -251,7 +277,7 @@ async def test_a_call_ends_with_its_message(server: Running, asking: Asking) -> 
     assert deleted.status_code == 200, deleted.text
     with pytest.raises(CallExpired, match="cancelled"):
         await asking.answered()
-    assert (await asking.user.post(asking.path(call_id), {"data": True})).status_code == 410
+    assert (await asking.user.post(asking.path(call_id), {"data": True})).json()["code"] == "call_expired"
 
 
 # ------------------------------------------------------------------------------------------------------------- bad input
