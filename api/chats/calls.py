@@ -14,7 +14,7 @@ from api.request.caller import Caller
 from commands.chat_reader import ChatReader
 from commands.ports import Appended
 from commands.routing.call_answers import CallAnswers
-from commands.routing.calls import Call, Calls
+from commands.routing.calls import Call, Calls, bound_session
 from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.errors import BadRequest, CallNotFound
 
@@ -97,8 +97,9 @@ class CallsController(Controller):
         call_answers: NamedDependency[CallAnswers],
     ) -> AnsweredOut:
         """Answer an open call. The first answer counts: a later one is refused as ``call_answered`` or ``call_expired`` (409)."""
-        call = await found(calls, caller, call_id, chat_id)
-        return answered_out(call, await call_answers.answer(caller.actor, call_id, data.data, session_id=data.session_id))
+        call, session_id = await found(calls, caller, call_id, chat_id), bound_session(data.session_id)
+        appended = await call_answers.answer(caller.actor, call_id, data.data, session_id=session_id, key=caller.key)
+        return answered_out(call, appended)
 
     @post("/{chat_id:str}/messages/{message_id:str}/resolve", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def resolve(
@@ -125,7 +126,7 @@ class CallsController(Controller):
                 answer = {"answers": data.answers, "timed_out": True} if data.timed_out else data.answers
             case _:
                 answer = data.action == "approve"
-        return answered_out(call, await call_answers.answer(caller.actor, call_id, answer))
+        return answered_out(call, await call_answers.answer(caller.actor, call_id, answer, key=caller.key))
 
 
 async def found(calls: Calls, caller: Caller, call_id: UUID, chat_id: str) -> Call:

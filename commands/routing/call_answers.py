@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.ports import Appended
+from commands.ports import Appended, CommandKey
 from commands.routing.calls import Call, Calls, require_open
 from commands.routing.relays import Relaying
 from domain.call import CallAnswered, CallOpened
@@ -18,14 +18,16 @@ class CallAnswers:
         self._calls = calls
         self._relaying = relaying
 
-    async def answer(self, actor: Actor, call_id: UUID, data: Any, *, session_id: str | None = None) -> Appended | None:
+    async def answer(
+        self, actor: Actor, call_id: UUID, data: Any, *, session_id: str | None = None, key: CommandKey | None = None
+    ) -> Appended | None:
         """Answer a call; None where the answer goes to a direct connection's run, which notes the end by itself.
 
         Raises what ``Calls.find`` and ``Calls.answer`` raise, and ``Overloaded``.
         """
         call = await self._calls.find(actor, call_id)
         if not call.opened.relayed:
-            return await self._calls.answer(actor, call, data, session_id=session_id)
+            return await self._calls.answer(actor, call, data, session_id=session_id, key=key)
         require_open(call)
         await self._relaying.put(call_id, actor.id, None, data, session_id=session_id, is_answer=True)
         return None

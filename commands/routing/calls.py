@@ -16,7 +16,7 @@ import structlog
 
 from commands.chats import Chats
 from commands.large_values import JSON, reference
-from commands.ports import Appended, Blobs, EventLog
+from commands.ports import Appended, Blobs, CommandKey, EventLog
 from commands.routing.relays import Relaying, RelayReader
 from domain.call import CallAnswered, CallLapsed, CallOpened, ExpiryReason
 from domain.chat.commands import AnswerCall, AskUser, ExpireCall
@@ -295,13 +295,16 @@ class Calls:
         """The question with what it refers to in its place."""
         return msgspec.structs.replace(call.opened, data=await self._value(call.chat_id, call.opened.data))
 
-    async def answer(self, actor: Actor, call: Call, data: Any, *, session_id: str | None = None) -> Appended:
-        """Answer an open call of this person, as ``find`` returned it. The first answer counts.
+    async def answer(
+        self, actor: Actor, call: Call, data: Any, *, session_id: str | None = None, key: CommandKey | None = None
+    ) -> Appended:
+        """Answer an open call of this person, as ``find`` returned it. The first answer counts; repeated with its ``key`` it is the first.
 
         Raises ``CallTaken`` and ``CallExpired`` for one that has ended, ``CallNotFound`` where the person may no longer write in the chat.
         """
         call_id = call.opened.call_id
-        require_open(call)
+        if key is None or await self._log.find_command(key.actor_id, key.key) is None:
+            require_open(call)
         _, chat = await self._chats.state(call.chat_id, fresh=False)
         if chat.deleted or not (chat.may_write(actor.id) or actor.role == "admin"):
             raise CallNotFound(call_id)
@@ -310,7 +313,7 @@ class Calls:
             chat_id=call.chat_id, by=actor.id, call_id=call_id, data=kept, session_id=session_id, by_role=actor.role == "admin"
         )
         try:
-            return await self._chats.handle(command, actor=actor)
+            return await self._chats.handle(command, actor=actor, key=key)
         except (CallNotFound, ChatNotFound):
             require_open(await self.find(actor, call_id))
             raise CallNotFound(call_id) from None

@@ -131,6 +131,17 @@ async def test_the_first_answer_counts_and_the_second_is_told_who_gave_it(server
     assert await asking.answered() == "first"
 
 
+async def test_an_answer_that_is_repeated_with_its_key_is_the_same_answer(asking: Asking) -> None:
+    call_id = await asking.ask()
+    first = await asking.user.post(asking.path(call_id), {"data": 1}, **{"idempotency-key": "k"})
+    again = await asking.user.post(asking.path(call_id), {"data": 1}, **{"idempotency-key": "k"})
+    assert (first.status_code, again.status_code) == (200, 200), again.text
+    assert first.json() == again.json()
+    other = await asking.user.post(asking.path(call_id), {"data": 2}, **{"idempotency-key": "k"})
+    assert other.status_code == 422
+    assert await asking.answered() == 1
+
+
 async def test_over_http_the_answer_has_its_place_in_the_log(asking: Asking) -> None:
     call_id = await asking.ask()
     answer = await asking.user.post(asking.path(call_id), {"data": [1, 2]})
