@@ -323,12 +323,8 @@ async def assemble(
     providers = Providers(connections(settings))
     groups = Groups(log, tail.wait_for)
     model_entries = ModelEntries(log, tail.wait_for)
-
-    async def catalogues_current() -> None:
-        await tail.wait_for(await log.head())
-
     access = ModelAccess(model_entries, groups, settings.model_access)
-    router = ModelRouter([providers], model_entries, groups, access, catalogues_current)
+    router = ModelRouter([providers], model_entries, groups, access)
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
     passwords = Argon2Hasher()

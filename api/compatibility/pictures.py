@@ -47,7 +47,7 @@ class PicturesController(Controller):
     ) -> Response[bytes] | Redirect:
         """The picture of a model: its own, if the caller may use it and it has one, or its initials."""
         try:
-            entry = model_editor.existing(id, caller.actor).state
+            entry = (await model_editor.existing(id, caller.actor)).state
         except ModelEntryNotFound:
             return initials(id)
         return picture(str(entry.meta.get("profile_image_url") or ""), entry.name)

@@ -83,7 +83,7 @@ class ModelEntriesController(Controller):
     ) -> dict[str, Any]:
         """The custom models and arenas that the caller may see, 30 a page. ``view_option``: ``created`` by the caller, or ``shared``."""
         actor = caller.actor
-        found = [one for one in model_editor.readable(actor) if one.state.is_custom and is_wanted(one.state, text, tag)]
+        found = [one for one in await model_editor.readable(actor) if one.state.is_custom and is_wanted(one.state, text, tag)]
         if view_option in ("created", "shared"):
             found = [one for one in found if (one.state.owner_id == actor.id) == (view_option == "created")]
         found.sort(key=lambda one: sorted_by(one, order_by), reverse=direction == "desc")
@@ -101,25 +101,26 @@ class ModelEntriesController(Controller):
     ) -> list[dict[str, Any]]:
         """What was said of providers' models (admin)."""
         require_admin(caller.principal)
-        said = [one for one in model_editor.readable(caller.actor) if not one.state.is_custom]
+        said = [one for one in await model_editor.readable(caller.actor) if not one.state.is_custom]
         return [entry_json(one, may_write=True) for one in said if is_wanted(one.state, "", tag)]
 
     @get("/base/tags")
     async def base_tags(self, caller: NamedDependency[Caller], model_editor: NamedDependency[ModelEditor]) -> list[str]:
         """The tags of providers' models (admin)."""
         require_admin(caller.principal)
-        return tags_of(one.state for one in model_editor.readable(caller.actor) if not one.state.is_custom)
+        return tags_of([one.state for one in await model_editor.readable(caller.actor) if not one.state.is_custom])
 
     @get("/tags")
     async def tags_of_models(self, caller: NamedDependency[Caller], model_editor: NamedDependency[ModelEditor]) -> list[str]:
         """The tags of the custom models and arenas that the caller may see."""
-        return tags_of(one.state for one in model_editor.readable(caller.actor) if one.state.is_custom)
+        return tags_of([one.state for one in await model_editor.readable(caller.actor) if one.state.is_custom])
 
     @get("/export")
     async def export(self, caller: NamedDependency[Caller], model_editor: NamedDependency[ModelEditor]) -> list[dict[str, Any]]:
         """Everything that the caller may change, as ``import`` takes it."""
+        readable = await model_editor.readable(caller.actor)
         model_editor.require_may_make(caller.actor)
-        known = [one for one in model_editor.readable(caller.actor) if model_editor.may_write(one.state, caller.actor)]
+        known = [one for one in readable if model_editor.may_write(one.state, caller.actor)]
         return [entry_json(one, may_write=True) for one in known]
 
     @post("/import", status_code=200, request_max_body_size=CONTENT_BYTES)
@@ -145,7 +146,7 @@ class ModelEntriesController(Controller):
         id: FromQuery[str],  # as it is called in the address: an id may hold a slash
     ) -> dict[str, Any]:
         """One of them, without its settings for those who may not change it."""
-        known = model_editor.existing(id, caller.actor)
+        known = await model_editor.existing(id, caller.actor)
         may_write = model_editor.may_write(known.state, caller.actor)
         return {**entry_json(known, may_write=may_write), "write_access": may_write}
 
@@ -233,7 +234,7 @@ def sorted_by(known: Known[ModelEntry], order: Order | None) -> Any:
             return known.created_at, known.state.model_id
 
 
-def tags_of(entries: Any) -> list[str]:
+def tags_of(entries: Sequence[ModelEntry]) -> list[str]:
     """The names of their tags, each once, sorted."""
     named: set[str] = set()
     for entry in entries:

@@ -53,6 +53,7 @@ class GroupsController(Controller):
         self, caller: NamedDependency[Caller], groups: NamedDependency[Groups], share: FromQuery[bool | None] = None
     ) -> list[dict[str, Any]]:
         """All groups for an admin, the caller's own for everybody else. ``share``: those that may be chosen for sharing, or not."""
+        await groups.refresh()
         if caller.principal.role == "admin":
             return [group_json(one) for one in groups.all()]
         own = groups.groups_of(caller.user_id)
@@ -78,12 +79,12 @@ class GroupsController(Controller):
     async def group(self, group_id: FromPath[UUID], caller: NamedDependency[Caller], groups: NamedDependency[Groups]) -> dict[str, Any]:
         """One group (admin)."""
         require_admin(caller.principal)
-        return group_json(groups.existing(group_id))
+        return group_json(await groups.existing(group_id))
 
     @get("/id/{group_id:uuid}/info")
     async def info(self, group_id: FromPath[UUID], caller: NamedDependency[Caller], groups: NamedDependency[Groups]) -> dict[str, Any]:
         """What everybody may know of a group."""
-        known = groups.existing(group_id)
+        known = await groups.existing(group_id)
         group = known.state
         return {"id": str(known.id), "name": group.name, "description": group.description, "member_count": len(group.member_ids)}
 
@@ -91,7 +92,7 @@ class GroupsController(Controller):
     async def export(self, group_id: FromPath[UUID], caller: NamedDependency[Caller], groups: NamedDependency[Groups]) -> dict[str, Any]:
         """A group with the ids of its members (admin)."""
         require_admin(caller.principal)
-        known = groups.existing(group_id)
+        known = await groups.existing(group_id)
         return {**group_json(known), "user_ids": sorted(str(user_id) for user_id in known.state.member_ids)}
 
     @post("/id/{group_id:uuid}/users", status_code=200)
@@ -105,7 +106,7 @@ class GroupsController(Controller):
         """The members of a group, by name (admin)."""
         require_admin(caller.principal)
         found = []
-        for user_id in groups.existing(group_id).state.member_ids:
+        for user_id in (await groups.existing(group_id)).state.member_ids:
             account = await accounts.account(user_id)
             found.append({"id": str(user_id), "name": account.name, "email": account.email, "role": account.role})
         return sorted(found, key=lambda one: (one["name"].casefold(), one["id"]))

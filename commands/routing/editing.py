@@ -31,15 +31,17 @@ class ModelEditor:
         self._access = access
         self._router = router
 
-    def readable(self, actor: Actor) -> list[Known[ModelEntry]]:
+    async def readable(self, actor: Actor) -> list[Known[ModelEntry]]:
         """The entries that this account may see, in the order in which they were made."""
+        await self._entries.refresh()
         return [one for one in self._entries.all() if self._access.may_read(one.state, actor)]
 
     def may_write(self, entry: ModelEntry, actor: Actor) -> bool:
         return self._access.may_write(entry, actor)
 
-    def existing(self, model_id: str, actor: Actor) -> Known[ModelEntry]:
+    async def existing(self, model_id: str, actor: Actor) -> Known[ModelEntry]:
         """Raises ``ModelEntryNotFound``, also for one that this account may not see."""
+        await self._entries.refresh()
         known = self._entries.known(model_id)
         if known is None or not self._access.may_read(known.state, actor):
             raise ModelEntryNotFound(model_id)
@@ -47,6 +49,7 @@ class ModelEditor:
 
     async def create(self, command: CreateModel, key: CommandKey | None = None) -> Result:
         """Raises ``Forbidden``, ``ModelExists`` and ``BadRequest``."""
+        await self._entries.refresh()
         self.require_may_make(command.by)
         await self._require_own(command.by, command.model_id, command.base_model_id)
         if command.grants is not None:
@@ -55,6 +58,7 @@ class ModelEditor:
 
     async def change(self, command: ChangeModel, key: CommandKey | None = None) -> Result:
         """Raises ``ModelEntryNotFound``, ``Forbidden`` and ``BadRequest``."""
+        await self._entries.refresh()
         if command.base_model_id is not msgspec.UNSET:
             await self._require_own(command.by, command.model_id, command.base_model_id)
         if command.grants is not None:
@@ -69,20 +73,24 @@ class ModelEditor:
 
         Raises as ``change``.
         """
+        await self._entries.refresh()
         if by.role == "admin" and self._entries.get(model_id) is None:
             return await self.create(CreateModel(by=by, model_id=model_id, name=name or model_id, grants=grants), key)
         return await self.change(ChangeModel(by=by, group_ids=(), model_id=model_id, grants=grants), key)
 
     async def toggle(self, by: Actor, model_id: str, key: CommandKey | None = None) -> Result:
         """Raises ``ModelEntryNotFound``."""
+        await self._entries.refresh()
         return await self._entries.handle(self._with_groups(ToggleModel(by=by, group_ids=(), model_id=model_id)), by, key)
 
     async def delete(self, by: Actor, model_id: str, key: CommandKey | None = None) -> None:
         """Raises ``ModelEntryNotFound``."""
+        await self._entries.refresh()
         await self._entries.handle(self._with_groups(DeleteModel(by=by, group_ids=(), model_id=model_id)), by, key)
 
     async def delete_all(self, by: Actor) -> None:
         """One after the other: what is interrupted is finished by asking once more."""
+        await self._entries.refresh()
         for known in self._entries.all():
             await self.delete(by, known.state.model_id)
 
@@ -91,6 +99,7 @@ class ModelEditor:
 
         Raises ``Forbidden``, and ``BadRequest`` where one of them cannot be kept: nothing was written then.
         """
+        await self._entries.refresh()
         self.require_may_make(by)
         todo: list[CreateModel | ChangeModel] = []
         for command in commands:

@@ -36,6 +36,10 @@ class Groups:
     async def close(self) -> None:
         await self._catalogue.close()
 
+    async def refresh(self) -> None:
+        """Know everything that was written before the call, by any process. Raises ``LogUnavailable``."""
+        await self._delivered(await self._log.head())
+
     def groups_of(self, user_id: UUID) -> frozenset[UUID]:
         """The groups that this account is in."""
         return self._groups.get(user_id, NO_GROUPS)
@@ -49,8 +53,9 @@ class Groups:
         known = [self._known(group_id) for group_id, group in self._catalogue if group.exists]
         return sorted(known, key=lambda one: (one.changed_at, one.id), reverse=True)
 
-    def existing(self, group_id: UUID) -> Known[Group]:
+    async def existing(self, group_id: UUID) -> Known[Group]:
         """Raises ``GroupNotFound``."""
+        await self.refresh()
         if not self._catalogue.get(group_id).exists:
             raise GroupNotFound(group_id)
         return self._known(group_id)

@@ -4,14 +4,14 @@ In this order: a direct connection of the caller's own; whether the caller may u
 model that they stand on; then the sources in theirs: pipes, Ollama, OpenAI, the demo.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from commands.providers import Model
 from commands.routing.access import ModelAccess
-from commands.routing.arena import Choose, choose_at_random, pool_of
+from commands.routing.arena import Choose, choose_at_random, named_by, not_excluded
 from commands.routing.entry import Known
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
@@ -41,7 +41,7 @@ class AvailableModel(Model, frozen=True, kw_only=True):
 
 
 class Router:
-    """``refresh`` returns once ``entries`` and ``groups`` know everything that was written before the call, by any process."""
+    """``entries`` and ``groups`` hear of the same events at the same time."""
 
     def __init__(
         self,
@@ -49,7 +49,6 @@ class Router:
         entries: ModelEntries,
         groups: Groups,
         access: ModelAccess,
-        refresh: Callable[[], Awaitable[None]],
         *,
         choose: Choose = choose_at_random,
     ) -> None:
@@ -57,7 +56,6 @@ class Router:
         self._entries = entries
         self._groups = groups
         self._access = access
-        self._refresh = refresh
         self._choose = choose
 
     # --------------------------------------------------------------------------------------------------------- listing
@@ -72,6 +70,10 @@ class Router:
 
     async def available(self, actor: Actor) -> list[AvailableModel]:
         """What this account may ask for now: the providers' models first, then arenas, then custom models as they were made."""
+        await self._entries.refresh()
+        return await self._available(actor)
+
+    async def _available(self, actor: Actor) -> list[AvailableModel]:
         listed = {model.id: model for model in await self.base_models()}
         custom = {one.state.model_id: one for one in self._entries.all() if one.state.is_custom}
         custom = {model_id: one for model_id, one in custom.items() if one.state.by_admin or model_id not in listed}
@@ -146,7 +148,7 @@ class Router:
         try:
             return await self._route(model, actor)
         except (ModelNotFound, ArenaEmpty):
-            await self._refresh()  # another process may have written a moment ago that it is there, or open to this account
+            await self._entries.refresh()  # another process may have written a moment ago that it is there, or open to this account
             if seen == (self._entries.changes, self._groups.changes):
                 raise
         return await self._route(model, actor)
@@ -157,27 +159,16 @@ class Router:
             return await self._answering(model, actor)
         if not arena.active or not self._access.may_read(arena, actor):
             raise ModelNotFound(model)
-        pool = pool_of(arena, await self._usable(arena, actor))
+        pool = named_by(arena) or not_excluded(arena, [one.id for one in await self._available(actor) if not one.is_arena])
         while pool:
             picked = self._choose(pool)
             try:
                 routed = await self._answering(picked, actor)
-            except ModelNotFound:  # it went away since it was listed
+            except ModelNotFound:  # this account may not use it, it is an arena, or it is not there: of the others each is as likely
                 pool.remove(picked)
             else:
                 return msgspec.structs.replace(routed, requested_model=model, selected_model_id=picked)
         raise ArenaEmpty(model)
-
-    async def _usable(self, arena: ModelEntry, actor: Actor) -> list[str]:
-        """What the account may use and is no arena; of what the arena names also models that no list shows (``demo:N``)."""
-        available = {one.id: one.is_arena for one in await self.available(actor)}
-        unlisted = [] if arena.excludes else [one for one in arena.arena_model_ids if one not in available]
-        usable = [model_id for model_id, is_arena in available.items() if not is_arena]
-        for model_id in unlisted:
-            entry = self._entries.get(model_id)
-            if entry is None and await self._found(model_id, actor) is not None:
-                usable.append(model_id)
-        return usable
 
     async def _answering(self, model: str, actor: Actor) -> Routed:
         """The answer of a model that is no arena."""

@@ -62,11 +62,7 @@ class Routing:
         self.groups = Groups(log, delivered)
         self.entries = ModelEntries(log, delivered)
         access = ModelAccess(self.entries, self.groups, rule)
-
-        async def refresh() -> None:
-            await delivered(await log.head())
-
-        self.router = Router(sources, self.entries, self.groups, access, refresh, choose=random.Random(seed).choice)
+        self.router = Router(sources, self.entries, self.groups, access, choose=random.Random(seed).choice)
         self.editor = ModelEditor(self.entries, self.groups, access, self.router)
 
     def observe(self, events: Sequence[StoredEvent]) -> None:
