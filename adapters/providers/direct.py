@@ -92,6 +92,8 @@ class DirectProvider:
                 said = "answered the call" if code == "provider_unreachable" else "relayed anything"
                 raise ProviderFailed(code, f"none of your tabs has {said} within {limit_s:g} s")
             limit_s, code = self._patience.idle_s, "provider_idle"
+            if not await self._calls.may_answer(self._actor, self._chat_id):  # what a tab relays is its person's writing
+                raise ProviderFailed("provider_broke_off", "the person whose tab answers may no longer write in this chat")
             parts = ended_parts(reader) if following is None else [part for one in following for part in feed(reader, one)]
             if parts:
                 yield parts
@@ -124,11 +126,16 @@ def feed(reader: OpenAIReader, one: Relayed) -> list[Part]:
 
 
 def chunk_parts(reader: OpenAIReader, data: Any) -> list[Part]:
+    """Of a line, of an object, or of a list of these."""
+    if isinstance(data, list):
+        return [part for item in data for part in item_parts(reader, item)]
+    return item_parts(reader, data)
+
+
+def item_parts(reader: OpenAIReader, data: Any) -> list[Part]:
     if reader.done or reader.failure is not None:
         return []  # what a tab says after the end counts as little as with any provider
     match data:
-        case list():
-            return [part for item in data for part in chunk_parts(reader, item)]
         case {"done": done, **rest} if done and not any(key in rest for key in _REPLY_KEYS):
             return ended_parts(reader)
         case str():

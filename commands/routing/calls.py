@@ -220,7 +220,7 @@ class Calls:
     async def finish(self, call: CallOpened, chat_id: UUID, *, session_id: str | None, data: Any) -> None:
         """Note as answered by the person what came to the process that waits in chunks. A call that has ended meanwhile stays as it is."""
         command = AnswerCall(chat_id=chat_id, by=call.user_id, call_id=call.call_id, data=data, session_id=session_id, by_role=True)
-        with contextlib.suppress(CallNotFound, ChatNotFound):
+        with contextlib.suppress(CallNotFound, ChatNotFound, LogUnavailable):  # without it the call ends with its answer
             await self._chats.handle(command, attempts_max=None)
 
     async def _expired(self, call_id: UUID, reason: ExpiryReason) -> CallAnswered:
@@ -264,8 +264,9 @@ class Calls:
         return min([head, *(waiting.position for waiting in self._waiting.values())])
 
     async def expire_of_node(self, call_id: UUID, chat_id: UUID) -> None:
-        """The process that waited for it is gone."""
-        await self._expire(call_id, chat_id, "server_gone")
+        """The process that waited for it is gone. Raises ``LogUnavailable``."""
+        with contextlib.suppress(ChatNotFound):
+            await self._chats.handle(ExpireCall(chat_id=chat_id, call_id=call_id, reason="server_gone"), attempts_max=None)
 
     async def close(self) -> None:
         """Write the ends of the calls that wait here: this server is going away."""
@@ -305,8 +306,7 @@ class Calls:
         call_id = call.opened.call_id
         if key is None or await self._log.find_command(key.actor_id, key.key) is None:
             require_open(call)
-        _, chat = await self._chats.state(call.chat_id, fresh=False)
-        if chat.deleted or not (chat.may_write(actor.id) or actor.role == "admin"):
+        if not await self.may_answer(actor, call.chat_id):
             raise CallNotFound(call_id)
         kept = await self._kept(actor, call.chat_id, data, "the answer", ANSWER_BYTES_MAX)
         command = AnswerCall(
@@ -317,6 +317,11 @@ class Calls:
         except (CallNotFound, ChatNotFound):
             require_open(await self.find(actor, call_id))
             raise CallNotFound(call_id) from None
+
+    async def may_answer(self, actor: Actor, chat_id: UUID) -> bool:
+        """Whether they may write in the chat, by what this process knows of it: the append is decided on its newest state."""
+        _, chat = await self._chats.state(chat_id, fresh=False)
+        return not chat.deleted and (chat.may_write(actor.id) or actor.role == "admin")
 
     async def _kept(self, actor: Actor, chat_id: UUID, data: Any, what: str, bytes_max: int) -> Any:
         """As the event holds it. What only looks like a reference is stored as one, so that it comes back as it was."""

@@ -162,7 +162,7 @@ async def test_neither_the_payload_nor_anything_of_the_users_provider_is_in_the_
         [json.dumps(piece("Hel")), json.dumps(piece("lo")), "[DONE]"],
         [[piece("Hel"), piece("lo"), END, DONE]],
         [f"data: {json.dumps(piece('Hel'))}\n\ndata: {json.dumps(piece('lo'))}\n\ndata: [DONE]\n\n", DONE],
-        [piece("Hel"), "", ": a comment", {"unknown": 1}, 5, None, piece("lo"), END, DONE],
+        [piece("Hel"), "", ": a comment", {"unknown": 1}, 5, None, [[piece("no")]], [], piece("lo"), END, DONE],
     ],
     ids=["lines", "both", "without data:", "one list", "one text", "with noise"],
 )
@@ -255,6 +255,24 @@ async def test_another_persons_tab_is_refused_and_sees_nothing_of_the_payload(se
     assert (await other.user.get(f"/api/v1/chats/{tab.chat_id}/calls/{tab.call_id}")).status_code == 404
     await tab.relay(piece("mine"), END, DONE)
     assert (await tab.ended())["content"] == "mine"
+
+
+async def test_who_loses_their_access_writes_no_more_into_the_chat(server: Running, tab: Tab) -> None:
+    guest = await opened(server, await server.sign_up("Guest"))
+    access = f"/api/v1/chats/{tab.chat_id}/access"
+    assert (await tab.user.post(access, {"user_id": guest.user.id, "permission": "write"})).status_code == 200
+    await server.settled()
+    await guest.follow(tab.chat_id)
+    await ask(guest)
+    await guest.asked()
+    await guest.relay(piece("welcome"))
+    await tab.wire.event(tab.stream, "message_delta")
+    assert (await tab.user.post(access, {"user_id": guest.user.id, "permission": None})).status_code == 200
+    for _ in range(3):
+        await guest.chunk(piece(" not any more"))
+    end = await tab.ended()
+    assert (end["type"], end["code"]) == ("error", "provider_broke_off")
+    assert end["content"].count("not any more") <= 1  # one that was on its way
 
 
 async def test_a_session_that_is_somebody_elses_gives_that_person_nothing(server: Running, tab: Tab) -> None:
