@@ -131,7 +131,7 @@ class Conversation:
         async with contextlib.aclosing(answer) as events:
             async for event in events:
                 for piece in talk.feed(event):
-                    self.screen.show(piece)
+                    questions.show(piece)
 
     async def _stop(self, client: Client, begun: Begun) -> None:
         for task_id in begun.task_ids or [begun.task_id]:

@@ -21,15 +21,35 @@ NO: Final = frozenset({"n", "no", ""})
 
 
 class TerminalQuestions:
-    """Asks one question after the other. What a terminal cannot ask, or is no terminal, is left to the person's other clients."""
+    """Asks one question after the other, and holds back what is said meanwhile: it would run into what the person types.
+
+    What a terminal cannot ask, or is no terminal, is left to the person's other clients.
+    """
 
     def __init__(self, screen: Terminal, stdin: TextIO | None = None) -> None:
         self._screen = screen
         self._stdin = stdin or sys.stdin
         self._asking = asyncio.Lock()
+        self._held: list[StyledPiece] = []
+
+    def show(self, piece: StyledPiece) -> None:
+        """Write a piece of the answer, once no question stands there."""
+        if self._asking.locked():
+            self._held.append(piece)
+        else:
+            self._screen.show(piece)
 
     async def ask(self, call: Call) -> Any:
         """The answer, for ``Client.answer(on_call=…)``."""
+        try:
+            return await self._ask(call)
+        finally:
+            if not self._asking.locked():
+                for piece in self._held:
+                    self._screen.show(piece)
+                self._held.clear()
+
+    async def _ask(self, call: Call) -> Any:
         async with self._asking:
             if call.kind not in ("confirmation", "input") or self._screen.quiet or not self._stdin.isatty():
                 self._screen.show(StyledPiece("note", f"\n[{safe_line(call.kind)} is asked: answer it in another client]\n"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from api.cli.answer_text import StyledPiece
 from api.cli.questions import TerminalQuestions
 from api.cli.terminal import Terminal
 from stenograph_client import UNANSWERED, Call
@@ -115,6 +116,18 @@ async def test_the_words_of_others_steer_no_terminal(keyboard: Keyboard, written
     assert await asked(keyboard, question, "1\n", prompt=written) == evil
     said = written().replace("\x1b[1m", "").replace("\x1b[0m", "")  # the title is bold
     assert not any(one in said for one in ("\x1b", "\x07", "\u202e"))
+
+
+async def test_what_is_said_while_a_question_stands_there_comes_after_it(keyboard: Keyboard, written: Callable[[], str]) -> None:
+    questions = TerminalQuestions(Terminal(quiet=False), keyboard.terminal)
+    questions.show(StyledPiece("text", "before "))
+    asking = asyncio.create_task(questions.ask(call("confirmation", title="Sure?")))
+    await until(lambda: "[y/N] " in written())
+    questions.show(StyledPiece("text", "meanwhile"))
+    assert "meanwhile" not in written()
+    keyboard.type("y\n")
+    assert await asking is True
+    assert written().endswith("meanwhile")
 
 
 async def test_a_question_that_is_over_leaves_the_terminal_as_it_was(keyboard: Keyboard, written: Callable[[], str]) -> None:
