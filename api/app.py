@@ -35,6 +35,7 @@ from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.memory.relays import MemoryRelays
 from adapters.pipelines.http import HttpPipelines, PipelinesServer
 from adapters.postgres.accounts.activity import PostgresActivity
 from adapters.postgres.accounts.credentials import PostgresCredentials
@@ -51,9 +52,11 @@ from adapters.postgres.epoch import Epoch, EpochGuard
 from adapters.postgres.log import LogReads, PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
+from adapters.postgres.relays import PostgresRelays
 from adapters.projector.live import Projector
 from adapters.providers.client import ProviderClients
 from adapters.providers.demo import DemoProvider
+from adapters.providers.direct import DirectProvider
 from adapters.providers.http import Patience
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
@@ -65,6 +68,7 @@ from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.chats.bulk import AllChatsController
+from api.chats.calls import CallsController
 from api.chats.chat import ChatsController
 from api.chats.copying import CopiesController
 from api.chats.exporting import ExportsController
@@ -139,12 +143,16 @@ from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from commands.routing.access import ModelAccess
 from commands.routing.actions import Actions
+from commands.routing.call_answers import CallAnswers
+from commands.routing.calls import Calls
 from commands.routing.completed import CompletedFilters
+from commands.routing.direct import no_direct_tabs
 from commands.routing.editing import ModelEditor
 from commands.routing.filters import Filters
 from commands.routing.function_library import FunctionLibrary, FunctionStore
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
+from commands.routing.relays import OP, Relaying
 from commands.routing.router import Router as ModelRouter
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
@@ -176,6 +184,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ChatListController,
     SearchController,
     ChatsController,
+    CallsController,
     FoldersController,
     SharingController,
     OffersController,
@@ -246,6 +255,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         credentials=PostgresCredentials(reader),
         tickets=PostgresTickets(reader),
         chat_queries=PostgresChatQueries(reader),
+        relays=PostgresRelays(reader),
     )
     return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
@@ -268,6 +278,7 @@ async def in_memory(settings: Settings) -> System:
         credentials=MemoryCredentials(),
         tickets=MemoryTickets(),
         chat_queries=MemoryChatQueries(log, blobs),
+        relays=MemoryRelays(),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
@@ -329,6 +340,10 @@ async def assemble(
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
+    relaying = Relaying(stores.relays, node_id, bell.signal)
+    calls = Calls(log, blobs, chats, relaying, node_id, timeout_s=settings.call_timeout_s)
+    signals.handlers[OP] = relaying.on_signal
+    call_answers = CallAnswers(calls, relaying)
     providers = Providers(connections(settings))
     groups = Groups(log, tail.wait_for)
     model_entries = ModelEntries(log, tail.wait_for)
@@ -392,6 +407,7 @@ async def assemble(
         bell.signal,
         reads.note,
         seen.note,
+        call_answers,
         time.monotonic,
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
@@ -401,6 +417,7 @@ async def assemble(
         model_entries.observe,
         live.observe,
         runs.observe,
+        calls.observe,
         list_waits.observe,
         functions.known.observe,
         *(projector.observe for projector in projectors),
@@ -420,7 +437,10 @@ async def assemble(
         folders=folders,
         chat_reader=chat_reader,
         runs=runs,
-        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        calls=calls,
+        call_answers=call_answers,
+        relaying=relaying,
+        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, calls, relaying, node_id, lease_s=settings.lease_s, clock=time.monotonic),
         completions=Completions(
             log,
             blobs,
@@ -435,6 +455,8 @@ async def assemble(
             spend=usage_book.spend,
             model_settings=model_settings,
             filters=AnswerFilters(filters, chats, blobs, stores.chat_queries, router.route, email_of=email_of),
+            asking=calls.asking,
+            direct_tabs=partial(DirectProvider, calls, relaying, patience_of(settings)) if settings.direct_connections else no_direct_tabs,
         ),
         filters=filters,
         email_of=email_of,
@@ -508,7 +530,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     model_of = partial(model_card, system.router, functions)
     return {
         "accounts": system.accounts,
-        "actions": Actions(functions, log, chats, blobs, model_of),
+        "actions": Actions(functions, log, chats, blobs, model_of, system.calls.asking),
         "activity": stores.activity,
         "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
@@ -518,6 +540,8 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
+        "call_answers": system.call_answers,
+        "calls": system.calls,
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),
         "epoch": system.epoch.epoch,
@@ -600,23 +624,25 @@ def pipelines(settings: Settings) -> HttpPipelines:
     if not settings.pipelines_connections:
         return HttpPipelines([])
     client = ProviderClients().client(None)
-    patience = Patience(connect_s=settings.provider_connect_timeout_s, idle_s=settings.provider_idle_timeout_s)
     return HttpPipelines(
         [
-            PipelinesServer(client, one.url, one.api_key or "", number, patience, time.monotonic)
+            PipelinesServer(client, one.url, one.api_key or "", number, patience_of(settings), time.monotonic)
             for number, one in enumerate(settings.pipelines_connections)
         ]
     )
 
 
-def connections(settings: Settings) -> list[ConfiguredProvider]:
-    """Every configured provider, in the order of the settings, the demo last."""
-    client = ProviderClients().client
-    patience = Patience(
+def patience_of(settings: Settings) -> Patience:
+    return Patience(
         connect_s=settings.provider_connect_timeout_s,
         first_token_s=settings.provider_first_token_timeout_s,
         idle_s=settings.provider_idle_timeout_s,
     )
+
+
+def connections(settings: Settings) -> list[ConfiguredProvider]:
+    """Every configured provider, in the order of the settings, the demo last."""
+    client, patience = ProviderClients().client, patience_of(settings)
     made: list[ConfiguredProvider] = []
     for number, one in enumerate(settings.openai_connections, 1):
         openai = OpenAIProvider(client(one.proxy), one.base_url, one.api_key or "", patience=patience)

@@ -257,6 +257,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poll_interval_ms: Annotated[int, Meta(ge=1, le=60_000, description="How often the log is looked at when no bell rings.")] = 250
     lease_s: Annotated[Seconds, Meta(description="How long a silent server counts as alive.")] = 10.0
     drain_s: Annotated[Seconds, Meta(description="How long a server that was told to stop lets answers finish.")] = 10.0
+    direct_connections: Annotated[
+        bool, Meta(description="Whether a tab may answer for a model of its user's own provider, whose key this server never sees.")
+    ] = True
+    call_timeout_s: Annotated[
+        Seconds, Meta(description="How long a function waits for a person's answer where it names no time itself; 24 h at most.")
+    ] = 300.0
 
     @property
     def openai_connections(self) -> tuple[OpenAIEndpoint, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -14,6 +15,9 @@ class Ask(Protocol):
     """Puts a question to the user, and returns the answer. Raises a ``Refusal`` where nobody can be asked."""
 
     async def __call__(self, kind: str, data: Any, session_id: str | None = None, timeout_s: float | None = None) -> Any: ...
+
+
+Asking = Callable[[Actor, UUID, UUID], Ask]  # (who is asked, the chat, the message): how a function asks there
 
 
 class CallContext(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,16 +63,16 @@ class Chats:
         )
 
     async def state(
-        self, chat_id: UUID, *, fresh: bool = True, messages: Iterable[UUID | None] = (), generations: bool = False
+        self, chat_id: UUID, *, fresh: bool = True, messages: Iterable[UUID | None] = (), generations: bool = False, calls: bool = False
     ) -> tuple[int, Chat]:
         """``(version, state)``; an empty state where there is no such chat.
 
         Of a long chat the state holds the chat itself, and few messages. With ``messages`` ``Chat.messages`` tells of these and of the
         one that is looked at; for another it raises ``NotLoaded``. With ``generations`` ``Chat.open_generations`` holds all of the
-        chat; otherwise those of messages that it tells of.
+        chat; otherwise those of messages that it tells of. With ``calls`` the same holds of ``Chat.open_calls``.
         """
         named = {one for one in messages if one is not None}
-        if not named and not generations:
+        if not named and not generations and not calls:
             return await self._aggregate.state(chat_id, fresh=fresh)
 
         def require(chat: Chat) -> None:
@@ -80,6 +80,8 @@ class Chats:
                 chat.messages.require(named if chat.current_id is None else {*named, chat.current_id})
             if generations:
                 chat.require_generations()
+            if calls:
+                chat.require_calls()
 
         return await self._aggregate.state(chat_id, fresh=fresh, require=require)
 

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from commands.aggregate import ANSWER_TYPES, decoded
 from commands.ports import EventLog
+from domain import call
+from domain.call import OpenCalls
 from domain.chat.evolve import changed, evolve
 from domain.chat.partial import LOOKED_AT_TYPES, NOTHING_LOADED, PartialMessages, trimmed, with_loaded
 from domain.chat.state import EMPTY, Chat, MessageNode
@@ -62,6 +64,12 @@ class PartialChatReader:
             known = chat.open_generations
             more = {one: generation for one, generation in found.items() if one is not None and one not in known}
             return changed(chat, open_generations={**known, **more}, generations_loaded=True)
+
+        if missing.calls:
+            open_calls: OpenCalls = {}
+            for _, event in decoded(await self._log.read_open_calls(stream, until=version)):
+                open_calls = call.evolve(open_calls, event.message_id, event.data)
+            return changed(chat, open_calls=open_calls, calls_loaded=True)
 
         if len(missing.keys) > LOADED_AT_ONCE_MAX:
             raise NeedsWhole(f"{len(missing.keys)} messages of {stream}")

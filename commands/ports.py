@@ -132,6 +132,14 @@ class EventLog(Protocol):
         """Every ``message_start`` with ``version <= until`` whose generation has no end there. Takes longer in a longer stream."""
         ...
 
+    async def read_open_calls(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
+        """Every ``call`` with ``version <= until`` that has no answer and has not expired there, in order."""
+        ...
+
+    async def read_call(self, call_id: UUID) -> Sequence[StoredEvent]:
+        """The events of one call, in whatever chat it was made, in order: the question, and its answer or its end."""
+        ...
+
     async def read_log(self, *, after: int, limit: int) -> Sequence[StoredEvent]:
         """Events of all streams with ``position > after``, in order."""
         ...
@@ -268,8 +276,16 @@ class OpenGeneration(msgspec.Struct, frozen=True):
     started_version: int
 
 
+class WaitingCall(msgspec.Struct, frozen=True):
+    """A call to a user that nobody has answered."""
+
+    stream: Stream
+    call_id: UUID
+    node_id: UUID
+
+
 class Nodes(Protocol):
-    """Heartbeats of nodes, and the open generations of dead ones."""
+    """Heartbeats of nodes, and what dead ones have left open."""
 
     async def beat(self, node_id: UUID, beat: NodeBeat) -> None: ...
 
@@ -281,6 +297,10 @@ class Nodes(Protocol):
 
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         """Every generation, of any node, that began above position ``since`` and has no end in the log."""
+        ...
+
+    async def open_calls(self, *, since: int) -> Sequence[WaitingCall]:
+        """Every call, of any node, that was made above position ``since`` and has no end in the log."""
         ...
 
 

@@ -16,13 +16,15 @@ BUCKETS = 256
 class NotLoaded(Exception):
     """A partial state was asked for entries that are not loaded. The caller loads them and asks again.
 
-    ``keys`` names the entries. With ``generations`` all open generations of a chat are missing (``Chat.require_generations``).
+    ``keys`` names the entries. With ``generations`` all open generations of a chat are missing (``Chat.require_generations``), with
+    ``calls`` all open calls to users (``Chat.require_calls``).
     """
 
-    def __init__(self, keys: Collection[UUID], *, generations: bool = False) -> None:
+    def __init__(self, keys: Collection[UUID], *, generations: bool = False, calls: bool = False) -> None:
         super().__init__(f"{len(keys)} entries are not loaded")
         self.keys = keys
         self.generations = generations
+        self.calls = calls
 
 
 class NeedsWhole(Exception):

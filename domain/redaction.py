@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.call import CallAnswered, CallOpened
 from domain.chat.facts import (
     ChatConfigured,
     ChatCreated,
@@ -56,7 +57,9 @@ EMITTED_KEYS: Final[Mapping[str, str]] = {
     "follow_ups": "followUps",
 }
 REPLACING: Final = frozenset({"replace", "chat:message", "follow_ups"})  # what they say takes the place of what was there
-TAKING_NOTHING_AWAY: Final = frozenset({"message_added", "message_start", "chat_branch_selected"})  # most of an outline: not decoded
+TAKING_NOTHING_AWAY: Final = frozenset(
+    {"message_added", "message_start", "chat_branch_selected", "call", "call_answered", "call_expired"}
+)  # most of an outline: not decoded
 TRACES: Final = frozenset(TRACE_TYPES)  # what plugins did: their sums and originals hold words of any message of the chat
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 EMITTED_CONTENT: Final = "content, as emitters changed it"  # the end of an answer replaces it by what the model said
@@ -205,6 +208,8 @@ def without_words(fact: Any) -> Any:
             return msgspec.structs.replace(rated, comment=None)
         case Emitted(name=name):
             return Emitted(name, {})
+        case CallOpened() | CallAnswered() as asked:
+            return msgspec.structs.replace(asked, data=None)
         case left:
             return left
 

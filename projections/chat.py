@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.chat.facts import (
     PROVENANCE,
     BranchSelected,
@@ -159,6 +160,8 @@ class ChatView:
                 self.current_id = message_id
             case FilterApplied() | ActionRan():
                 pass  # the log alone tells of them
+            case CallOpened() | CallAnswered() | CallLapsed():
+                pass  # a conversation beside the message: it changes nothing of what that says
             case _:
                 self._apply_to_chat(known, stored.at)
 

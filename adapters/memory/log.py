@@ -16,6 +16,7 @@ from domain.stream import Kind, Stream
 ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
 ADDED_TYPES = ("message_added", "message_start")
 ANSWER_TYPES = ("message_delta", "content_block")
+CALL_TYPES = frozenset({"call", "call_answered", "call_expired"})
 
 
 def as_outline(event: StoredEvent) -> StoredEvent:
@@ -25,6 +26,11 @@ def as_outline(event: StoredEvent) -> StoredEvent:
 def parent_of(event: StoredEvent) -> UUID | None:
     parent_id = msgspec.json.decode(event.data)["parent_id"]
     return UUID(parent_id) if parent_id is not None else None
+
+
+def call_id_of(event: StoredEvent) -> str:
+    call_id: str = msgspec.json.decode(event.data)["call_id"]
+    return call_id
 
 
 class MemoryLog:
@@ -149,7 +155,8 @@ class MemoryLog:
         family: set[UUID | None] = set(message_ids)
         family |= {above for one, above in parents if one in message_ids} | {one for one, above in parents if above in message_ids}
         always = {*ADDED_TYPES, *ENDS, "message_deleted"}
-        newest = {event.message_id: event.version for event in events if event.type not in {*always, "chat_branch_selected"}}
+        saying_nothing = {"chat_branch_selected", *CALL_TYPES}
+        newest = {event.message_id: event.version for event in events if event.type not in always | saying_nothing}
         return [
             as_outline(event)
             for event in events
@@ -166,6 +173,18 @@ class MemoryLog:
             elif event.type in ENDS:
                 started.pop(event.message_id, None)
         return list(started.values())
+
+    async def read_open_calls(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
+        opened: list[StoredEvent] = []
+        for event in self._streams.get(stream, [])[:until]:
+            if event.type == "call":
+                opened.append(as_outline(event))
+            elif event.type in CALL_TYPES:
+                opened = [one for one in opened if call_id_of(one) != call_id_of(event)]
+        return opened
+
+    async def read_call(self, call_id: UUID) -> Sequence[StoredEvent]:
+        return [event for event in self.events if event.type in CALL_TYPES and call_id_of(event) == str(call_id)]
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[StoredEvent]:
         return self.events[after : after + limit]

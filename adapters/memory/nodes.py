@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from adapters.memory.log import MemoryLog
-from commands.ports import NodeBeat, OpenGeneration
+from adapters.memory.log import CALL_TYPES, MemoryLog, call_id_of
+from commands.ports import NodeBeat, OpenGeneration, WaitingCall
 from domain.codec import decode
 from domain.generation import MessageStarted
 from domain.stream import Stream
@@ -41,4 +41,14 @@ class MemoryNodes:
                 )
             elif event.type in ENDS:
                 opened.pop((event.stream, event.message_id), None)
+        return list(opened.values())
+
+    async def open_calls(self, *, since: int) -> Sequence[WaitingCall]:
+        opened: dict[tuple[Stream, str], WaitingCall] = {}
+        for event in self._log.events[since:]:
+            if event.type == "call":
+                call = decode("chat", event.type, event.data)
+                opened[event.stream, str(call.call_id)] = WaitingCall(event.stream, call.call_id, call.node_id)
+            elif event.type in CALL_TYPES:
+                opened.pop((event.stream, call_id_of(event)), None)
         return list(opened.values())

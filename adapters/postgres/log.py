@@ -28,6 +28,8 @@ READ_MESSAGE: Final = text("read_message")
 READ_HEAD: Final = text("read_head")
 READ_RELATIVES: Final = text("read_relatives")
 READ_OPEN_STARTS: Final = text("read_open_starts")
+READ_OPEN_CALLS: Final = text("read_open_calls")
+READ_CALL: Final = text("read_call")
 READ_LOG: Final = text("read_log")
 STREAM_VERSION: Final = text("stream_version")
 VERSION_AT: Final = text("version_at")
@@ -70,6 +72,12 @@ class LogReads:
 
     async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
         return _of(stream, await self.reader.fetch(READ_OPEN_STARTS, stream.id, until))
+
+    async def read_open_calls(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
+        return _of(stream, await self.reader.fetch(READ_OPEN_CALLS, stream.id, until))
+
+    async def read_call(self, call_id: UUID) -> Sequence[StoredEvent]:
+        return [stored(row) for row in await self.reader.fetch(READ_CALL, str(call_id))]
 
     async def read_log(self, *, after: int, limit: int) -> Sequence[StoredEvent]:
         return [stored(row) for row in await self.reader.fetch(READ_LOG, after, limit)]

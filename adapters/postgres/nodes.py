@@ -6,13 +6,14 @@ from uuid import UUID
 
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
-from commands.ports import NodeBeat, OpenGeneration
+from commands.ports import NodeBeat, OpenGeneration, WaitingCall
 from domain.stream import chat_stream
 
 BEAT: Final = text("beat")
 BEATS: Final = text("beats")
 LEAVE: Final = text("leave")
 OPEN_GENERATIONS: Final = text("open_generations")
+OPEN_CALLS: Final = text("open_calls")
 
 
 class PostgresNodes:
@@ -32,4 +33,10 @@ class PostgresNodes:
         return [
             OpenGeneration(chat_stream(row["stream_id"]), row["message_id"], row["task_id"], row["node_id"], row["version"])
             for row in await self._reader.fetch(OPEN_GENERATIONS, since)
+        ]
+
+    async def open_calls(self, *, since: int) -> Sequence[WaitingCall]:
+        return [
+            WaitingCall(chat_stream(row["stream_id"]), row["call_id"], row["node_id"])
+            for row in await self._reader.fetch(OPEN_CALLS, since)
         ]

@@ -53,7 +53,7 @@ class OpenAIProvider:
 
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(
-            self._endpoint, "/chat/completions", _body(ask, include_usage=self._takes_usage), OpenAIReader(), partial(self._instead, ask)
+            self._endpoint, "/chat/completions", body_of(ask, include_usage=self._takes_usage), OpenAIReader(), partial(self._instead, ask)
         )
 
     def _instead(self, ask: ProviderRequest, failure: ProviderFailed) -> Mapping[str, Any] | None:
@@ -61,7 +61,7 @@ class OpenAIProvider:
         if not self._takes_usage or not _refuses_usage(failure):
             return None
         self._takes_usage = False
-        return _body(ask, include_usage=False)
+        return body_of(ask, include_usage=False)
 
     def forward(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         return self._endpoint.forwarded(path, body)
@@ -72,7 +72,8 @@ def _refuses_usage(failure: ProviderFailed) -> bool:
     return failure.said.get("status") in (400, 422) and any(name in str(failure) for name in ("stream_options", "include_usage"))
 
 
-def _body(ask: ProviderRequest, *, include_usage: bool) -> dict[str, Any]:
+def body_of(ask: ProviderRequest, *, include_usage: bool) -> dict[str, Any]:
+    """The body of a request for chat completions."""
     params = {key: ask.options[key] for key in OPTION_KEYS if key in ask.options}
     params |= {key: value for key, value in ask.params.items() if key not in ADAPTERS_KEYS}
     given = params.pop("stream_options", None)

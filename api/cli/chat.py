@@ -24,6 +24,7 @@ from api.cli.login import (
     run,
     token_for,
 )
+from api.cli.questions import TerminalQuestions
 from api.cli.safe_text import safe, safe_line
 from api.cli.terminal import Terminal
 from stenograph_client import ApiError, Begun, Client, ClientError
@@ -56,6 +57,7 @@ class Conversation:
         self.chat_id = chat_id
         self.screen = screen
         self.question_id: str | None = None  # the last one, for /retry
+        self.session_id = uuid4().hex  # what the server asks during an answer comes here first
 
     def client(self) -> Client:
         return client_for(self.target, self.token, retry_s=RETRY_S, on_state=self.screen.connection)
@@ -66,7 +68,7 @@ class Conversation:
             chat_id = self.chat_id or str((await client.new_chat(title_of(question)))["id"])
             asked = {"id": str(uuid4()), "role": "user", "content": question}
             try:
-                begun = await client.complete(self.model, chat_id=chat_id, user_message=asked)
+                begun = await client.complete(self.model, chat_id=chat_id, session_id=self.session_id, user_message=asked)
             except ApiError:
                 if self.chat_id is None:  # such as for a model that is not there: no empty chat is left behind
                     await client.delete_chat(chat_id)
@@ -80,7 +82,7 @@ class Conversation:
             parent_id = self.question_id or await self._last_question(client)
             if self.chat_id is None or parent_id is None:
                 raise Failed("There is no question yet.")
-            begun = await client.complete(self.model, chat_id=self.chat_id, parent_id=parent_id)
+            begun = await client.complete(self.model, chat_id=self.chat_id, session_id=self.session_id, parent_id=parent_id)
             return await self._show(client, begun)
 
     async def _last_question(self, client: Client) -> str | None:
@@ -124,10 +126,12 @@ class Conversation:
         return talk.outcome or "message_end"
 
     async def _read(self, client: Client, begun: Begun, talk: AnswerText) -> None:
-        async with contextlib.aclosing(client.answer(begun)) as events:
+        questions = TerminalQuestions(self.screen)
+        answer = client.answer(begun, on_call=questions.ask, session_id=self.session_id)
+        async with contextlib.aclosing(answer) as events:
             async for event in events:
                 for piece in talk.feed(event):
-                    self.screen.show(piece)
+                    questions.show(piece)
 
     async def _stop(self, client: Client, begun: Begun) -> None:
         for task_id in begun.task_ids or [begun.task_id]:

@@ -13,6 +13,7 @@ from stenograph_client import ENDS, Event
 COLOURS: Final = ("green", "yellow", "magenta", "blue", "cyan")
 LINE_CHARACTERS: Final = 80
 EXCERPT_CHARACTERS: Final = 40
+ANSWER_CHARACTERS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -250,10 +251,22 @@ def about(event: Event, tree: Tree) -> str:
         case "message_rated":
             comment = f" (“{data['comment']}”)" if data.get("comment") else ""
             return f"{who} rated {tree.named(message_id)}: {data.get('rating')}{comment}"
+        case "call":
+            return f"{tree.named(message_id)} asks the user ({data.get('kind')}){question_words(data.get('data'))}"
+        case "call_answered":
+            return f"{who} answered{'' if data.get('data') is None else ': ' + str(data['data'])[:ANSWER_CHARACTERS]}"
+        case "call_expired":
+            return f"a question to the user has expired: {data.get('reason')}"
         case "status" if data.get("description"):
             return f"{tree.named(message_id)}: {data['description']}"
         case _:
             return ""
+
+
+def question_words(question: object) -> str:
+    """What was asked, where the question says so in words."""
+    said = question.get("title") or question.get("message") if isinstance(question, dict) else None
+    return f": {said}" if said else ""
 
 
 def content_as_text(content: object) -> str:

@@ -8,6 +8,8 @@ from api.completions.parameters import require_messages, require_parameters
 from commands.accounts.accounts import Principal
 from commands.generation.completion import Answerer, Question, Turn
 from commands.ids import bound_id
+from commands.routing.calls import bound_session
+from commands.routing.direct import DirectTab
 from domain.errors import BadRequest
 
 # Keys that say where in its chat a turn is stored, or who follows it there. A client that names the chat alone stores the turn itself.
@@ -37,7 +39,21 @@ def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozense
         params={name: value for name, value in data.items() if name not in own_keys},
         settings=settings if isinstance(settings, Mapping) and "params" in own_keys else {},
         beside={name: value for name, value in data.items() if name in FUNCTIONS_KEYS and name in own_keys},
+        direct=direct_of(data) if "model_item" in own_keys else None,
     )
+
+
+def direct_of(data: Mapping[str, Any]) -> DirectTab | None:
+    """The asker's own tab, where ``model_item`` says that it answers. Nothing else of that is looked at, or kept. Raises ``BadRequest``."""
+    item = data.get("model_item")
+    if not isinstance(item, Mapping) or item.get("direct") is not True:
+        return None
+    session_id = data.get("session_id")
+    if not isinstance(session_id, str):
+        raise BadRequest("expected the session_id of the tab that answers for a direct model", param="session_id")
+    bound_session(session_id)
+    model = item.get("id")
+    return DirectTab(session_id, model if isinstance(model, str) and model else None, data.get("stream") is not False)
 
 
 def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:

@@ -40,11 +40,14 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
+from commands.routing.call_answers import CallAnswers
+from commands.routing.calls import Calls
 from commands.routing.editing import ModelEditor
 from commands.routing.filters import EmailOf, Filters
 from commands.routing.function_library import FunctionLibrary
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
+from commands.routing.relays import Relaying, Relays
 from commands.routing.router import Router
 from domain.errors import LogUnavailable
 from domain.function import FunctionState
@@ -74,6 +77,7 @@ class Stores:
     credentials: Credentials
     tickets: Tickets
     chat_queries: ChatQueries
+    relays: Relays
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,9 @@ class System:
     folders: FolderTrees
     chat_reader: ChatReader
     runs: Runs
+    calls: Calls
+    call_answers: CallAnswers
+    relaying: Relaying
     keeper: NodeWatch
     completions: Completions
     providers: Providers
@@ -186,6 +193,9 @@ class System:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self.settings.drain_s
         await self.runs.drain(self.settings.drain_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self.calls.close()
         if self.drained_here is not None:
             with contextlib.suppress(TimeoutError, LogUnavailable):
                 async with asyncio.timeout_at(until_s + OTHERS_END_S):
@@ -206,6 +216,7 @@ class System:
                 await self.seen.close()
                 await self.used.close()
                 await self.keeper.close()
+                await self.relaying.close_of_node(self.node_id)
         await self.functions.close()
         projectors = [projector.close() for projector in self.projectors]
         await asyncio.gather(self.groups.close(), self.model_entries.close())
@@ -262,4 +273,5 @@ class System:
         yield "gauge", "stenograph_bodies_bytes", "Memory of the bodies that are read or decoded.", held
         yield from self.functions.runtime.figures()
         yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
+        yield "gauge", "stenograph_calls_open", "Calls to users that wait in this process.", len(self.calls)
         yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted

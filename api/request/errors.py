@@ -81,6 +81,11 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.GenerationOpen: ErrorStatus(409, 1008),
     errors.DeltaGap: ErrorStatus(409, 1008),
     errors.BlockGap: ErrorStatus(409, 1008),
+    errors.CallNotFound: ErrorStatus(404, 1008),
+    errors.CallTaken: ErrorStatus(409, 1008),
+    errors.CallExpired: ErrorStatus(409, 1008),
+    errors.TooManyCalls: ErrorStatus(429, 1008),
+    errors.ChunkGap: ErrorStatus(409, 1008),
     errors.QuotaReached: ErrorStatus(403, 4403),
     errors.RateReached: ErrorStatus(429, 4409),
     errors.ChatFull: ErrorStatus(413, 1008),
@@ -132,6 +137,12 @@ def members(error: errors.StenographError) -> dict[str, Any]:
         case errors.CursorGone(epoch=epoch, head=head):
             return {"epoch": str(epoch), "head": head}
         case errors.DeltaGap(expected_seq=expected, received_seq=received):
+            return {"expected_seq": expected, "received_seq": received}
+        case errors.CallTaken(by=by, session_id=session_id):
+            return {"by": str(by), "session_id": session_id}
+        case errors.CallExpired(reason=reason):
+            return {"reason": reason}
+        case errors.ChunkGap(expected_seq=expected, received_seq=received):
             return {"expected_seq": expected, "received_seq": received}
         case errors.BlockGap(open_blocks=blocks, received_index=received):
             return {"open_blocks": blocks, "received_index": received}

@@ -4,17 +4,19 @@ It has no IO and no clock: ``api/streams/socket.py`` reads the socket and carrie
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
+from uuid import UUID
 
 import msgspec
 
 from domain.cursor import Cursor, parse_cursor
-from domain.errors import BadRequest, NotAuthenticated, Refusal, StenographError
+from domain.errors import BadRequest, CallNotFound, NotAuthenticated, Refusal, StenographError
 from domain.stream import Stream, parse_stream
 
 FRAMES_PER_S: Final = 50
 FRAMES_BURST: Final = 2_000  # a client that comes back subscribes to everything it had at once
 ID_CHARACTERS_MAX: Final = 200
+SEQ_MAX: Final = 2**31 - 1
 
 Id = str | int | None
 
@@ -63,7 +65,7 @@ class CallAnswerFrame(FrameIn, tag="answer", frozen=True):
 
 class CallChunkFrame(FrameIn, tag="chunk", frozen=True):
     call_id: str
-    seq: int
+    seq: Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
     data: Any = None
 
 
@@ -119,6 +121,21 @@ class MarkRead(msgspec.Struct, frozen=True):
     version: int
 
 
+class AnswerUserCall(msgspec.Struct, frozen=True):
+    """Answer a call to this person."""
+
+    call_id: UUID
+    data: Any
+
+
+class RelayChunk(msgspec.Struct, frozen=True):
+    """The next chunk of a direct connection."""
+
+    call_id: UUID
+    seq: int
+    data: Any
+
+
 class NoteActive(msgspec.Struct, frozen=True):
     """Note that the person is active."""
 
@@ -132,7 +149,18 @@ class Close(msgspec.Struct, frozen=True):
     reason: str
 
 
-Effect = Authenticate | StartSubscription | EndSubscription | SendSignal | MarkRead | NoteActive | SendFrame | Close
+Effect = (
+    Authenticate
+    | StartSubscription
+    | EndSubscription
+    | SendSignal
+    | MarkRead
+    | AnswerUserCall
+    | RelayChunk
+    | NoteActive
+    | SendFrame
+    | Close
+)
 
 _decoder: msgspec.json.Decoder[Frame] = msgspec.json.Decoder(Frame)
 _encode = msgspec.json.encode
@@ -143,9 +171,10 @@ def frame(op: str, **fields: Any) -> bytes:
     return _encode({"op": op, **fields})
 
 
-def error_frame(error: StenographError, request_id: Id = None) -> bytes:
+def error_frame(error: StenographError, request_id: Id = None, **more: Any) -> bytes:
+    """``more`` is what a program may want beside the text."""
     about = {} if request_id is None else {"id": request_id}
-    return _encode({"op": "error", **about, "code": error.code, "detail": error.detail})
+    return _encode({"op": "error", **about, "code": error.code, "detail": error.detail, **more})
 
 
 class UnknownOp(BadRequest):
@@ -189,6 +218,14 @@ def require_id(request_id: Id) -> Id:
     if isinstance(request_id, str) and len(request_id) > ID_CHARACTERS_MAX:
         raise BadRequest(f"expected an id of at most {ID_CHARACTERS_MAX} characters")
     return request_id
+
+
+def parse_call_id(given: str) -> UUID:
+    """Raises ``CallNotFound``: the server makes these ids."""
+    try:
+        return UUID(given)
+    except ValueError:
+        raise CallNotFound(given) from None
 
 
 def id_of(text: str) -> Id:
@@ -270,8 +307,10 @@ class ProtocolState:
                 return [NoteActive()]
             case FollowFrame():
                 raise NotAvailable("there are no channels to follow on this server")
-            case CallAnswerFrame() | CallChunkFrame():
-                raise NotAvailable("nothing has asked this client anything")
+            case CallAnswerFrame(call_id=call_id, data=data):
+                return [AnswerUserCall(parse_call_id(call_id), data)]
+            case CallChunkFrame(call_id=call_id, seq=seq, data=data):
+                return [RelayChunk(parse_call_id(call_id), seq, data)]
 
     def _join(self, asked: SubscribeFrame) -> StartSubscription:
         request_id = require_id(asked.id)

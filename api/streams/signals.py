@@ -1,6 +1,9 @@
-"""Ephemeral signals (typing, presence): from one client to the other subscribers of a stream. They are never stored."""
+"""Ephemeral signals: from one client to the other subscribers of a stream (typing, presence), and from one process to another (that
+chunks of a direct connection have come). They are never stored.
+"""
 
 import json
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +17,17 @@ class SignalDelivery:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self.handlers: dict[str, Callable[[dict[str, Any]], None]] = {}  # of signals between processes, by their op
 
     def deliver(self, signal: bytes) -> None:
-        """``signal`` is an ``ephemeral`` frame. It goes to every subscriber of its stream except the connections of its sender."""
+        """``signal`` is for one of ``handlers``, or an ``ephemeral`` frame: that goes to every subscriber of its stream except the
+        connections of its sender.
+        """
         content = json.loads(signal)
+        handler = self.handlers.get(content["op"])
+        if handler is not None:
+            handler(content)
+            return
         kind, _, stream_id = content["stream"].partition("/")
         framed = text_frame(signal)
         for subscription in self._hub.subscriptions(Stream(kind, UUID(stream_id))):

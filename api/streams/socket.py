@@ -15,10 +15,11 @@ import structlog
 
 from adapters.delivery.hub import Batch, Segment, Subscription
 from api.formats.event_json import encode_redacted
-from api.request.errors import error_status
+from api.request.errors import error_status, members
 from api.request.scopes import CHAT
 from api.request.security_log import record_socket
 from api.streams.frames import (
+    AnswerUserCall,
     Authenticate,
     Close,
     Effect,
@@ -26,6 +27,7 @@ from api.streams.frames import (
     MarkRead,
     NoteActive,
     ProtocolState,
+    RelayChunk,
     SendFrame,
     SendSignal,
     StartSubscription,
@@ -34,9 +36,9 @@ from api.streams.frames import (
 )
 from api.streams.socket_context import SocketContext
 from api.streams.websocket_protocol import Wire, text_frame
-from commands.accounts.accounts import Principal
+from commands.accounts.accounts import Principal, actor_of
 from domain.cursor import Cursor
-from domain.errors import LogUnavailable, StenographError, StreamNotFound
+from domain.errors import LogUnavailable, NotAuthenticated, StenographError, StreamNotFound
 from domain.redaction import Redaction
 from domain.stream import Stream, user_stream
 
@@ -287,14 +289,31 @@ class Socket:
                 case MarkRead(stream=stream, version=version):
                     self.principal.require_scope(CHAT)
                     await self._mark_read(stream, version)
+                case AnswerUserCall(call_id=call_id, data=data):
+                    self._require_writer()
+                    await self.context.call_answers.answer(actor_of(self.principal), call_id, data, session_id=str(self.session_id))
+                    self.send_reply(frame("answer_ok", call_id=call_id))
+                case RelayChunk(call_id=call_id, seq=seq, data=data):
+                    self._require_writer()
+                    await self.context.call_answers.chunk(actor_of(self.principal), call_id, seq, data, session_id=str(self.session_id))
+                    self.send_reply(frame("chunk_ok", call_id=call_id, seq=seq))
                 case NoteActive():
                     self.context.note_active(self.principal.user_id)
         except StenographError as error:
             about = effect.id if isinstance(effect, StartSubscription) else None
+            more: dict[str, Any] = {}
+            if isinstance(effect, AnswerUserCall | RelayChunk):
+                more = {"call_id": effect.call_id, **({"seq": effect.seq} if isinstance(effect, RelayChunk) else {}), **members(error)}
             if isinstance(effect, StartSubscription):
                 self.protocol.left(effect.stream)
             record_socket(error, self.principal.user_id)
-            self.send_reply(error_frame(error, about))
+            self.send_reply(error_frame(error, about, **more))
+
+    def _require_writer(self) -> None:
+        """Raises ``NotAuthenticated`` and ``ScopeMissing`` unless this principal may write now."""
+        if not self.context.still_valid(self.principal) or self.context.live.expired(self.principal):
+            raise NotAuthenticated("the account or the session has changed: sign in again")
+        self.principal.require_scope(CHAT)
 
     async def _mark_read(self, stream: Stream, version: int) -> None:
         head = self.context.hub.head(stream)

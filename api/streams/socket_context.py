@@ -17,6 +17,7 @@ from api.streams.snapshots import StateOf
 from api.streams.socket_writer import SocketWriter
 from commands.accounts.accounts import Principal
 from commands.ports import EventLog
+from commands.routing.call_answers import CallAnswers
 from domain.errors import NotAuthenticated
 from domain.stream import Stream
 
@@ -48,6 +49,7 @@ class SocketContext:
     signal_others: Callable[[bytes], None]  # to the other processes
     mark_read: Callable[[Principal, Stream, int, int], None]
     note_active: Callable[[UUID], None]
+    call_answers: CallAnswers
     clock: Callable[[], float]
     still_valid: Callable[[Principal], bool]
 
@@ -87,6 +89,7 @@ def socket_context(
     signal_others: Callable[[bytes], None],
     mark_read: Callable[[Principal, Stream, int, int], None],
     note_active: Callable[[UUID], None],
+    call_answers: CallAnswers,
     clock: Callable[[], float],
 ) -> SocketContext:
     """The parts that sockets share, and those that follow from the settings."""
@@ -104,6 +107,7 @@ def socket_context(
         signal_others=signal_others,
         mark_read=mark_read,
         note_active=note_active,
+        call_answers=call_answers,
         clock=clock,
         still_valid=live.accounts.still_valid,
     )

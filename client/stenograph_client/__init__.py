@@ -19,10 +19,11 @@ The examples are written as in ``python -m asyncio``, where ``await`` may stand 
 'A page that is finished.'
 
 ``client.py`` is what a program calls, ``session.py`` which event comes next (pure), ``connection.py`` and ``sse.py`` the ways to the
-server, ``backoff.py`` how long to wait, ``errors.py`` everything that can go wrong.
+server, ``calls.py`` what the server asks the person, ``backoff.py`` how long to wait, ``errors.py`` everything that can go wrong.
 """
 
 from stenograph_client.backoff import Backoff
+from stenograph_client.calls import UNANSWERED, Call, CallWatch, OnCall
 from stenograph_client.client import ENDS, Account, Begun, Client, Page
 from stenograph_client.connection import State
 from stenograph_client.errors import (
@@ -46,12 +47,15 @@ from stenograph_client.events import CaughtUp, Cursor, Event, Item, Snapshot, Us
 
 __all__ = [
     "ENDS",
+    "UNANSWERED",
     "AccessEnded",
     "Account",
     "AlreadyFollowed",
     "ApiError",
     "Backoff",
     "Begun",
+    "Call",
+    "CallWatch",
     "CaughtUp",
     "Client",
     "ClientError",
@@ -67,6 +71,7 @@ __all__ = [
     "Item",
     "NotFound",
     "NotSignedIn",
+    "OnCall",
     "Page",
     "ServerUnreachable",
     "Snapshot",

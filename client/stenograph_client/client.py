@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from stenograph_client.backoff import Backoff
+from stenograph_client.calls import Call, CallWatch, OnCall
 from stenograph_client.connection import BUFFER_ITEMS, PATIENCE_S, Connection, Handshake, State
 from stenograph_client.events import CaughtUp, Event, Item, WireEvent
 from stenograph_client.http import Credentials, Http, TokenSource
@@ -343,8 +344,11 @@ class Client:
             body["chat_id"] = chat_id
         return msgspec.convert(await self.http.post("/api/chat/completions", body, idempotency_key=idempotency_key), Begun)
 
-    async def answer(self, begun: Begun) -> AsyncGenerator[Event, None]:
-        """The events of one turn, until all of its answers have ended. Raises as ``follow`` does.
+    async def answer(self, begun: Begun, *, on_call: OnCall | None = None, session_id: str | None = None) -> AsyncGenerator[Event, None]:
+        """The events of one turn, until all of its answers have ended. Raises as ``follow`` does, and what ``on_call`` raises.
+
+        ``on_call(call)`` is asked what the person answers when the server asks them something; ``UNANSWERED`` leaves it to their other
+        clients. It is cancelled when one of those is quicker. ``session_id`` is what ``complete`` was given: its calls come here first.
 
         >>> begun = await client.complete("demo:3", [{"role": "user", "content": "Hello"}])
         >>> [event.type async for event in client.answer(begun)][-1]
@@ -353,15 +357,39 @@ class Client:
         waiting = set(begun.message_ids or [begun.message_id])
         after = f"{await self.epoch(begun.stream)}:{begun.version}" if begun.version else "start"
         events = self.follow(begun.stream, after)
+        calls = CallWatch(self, on_call, session_id=session_id) if on_call is not None else None
         try:
             async for event in events:
+                if calls is not None:
+                    calls.feed(event)
                 yield event
                 if event.message_id in waiting and event.type in ENDS:
                     waiting.discard(event.message_id)
                     if not waiting:
                         return
         finally:
+            if calls is not None:
+                await calls.aclose()
             await events.aclose()
+
+    # ------------------------------------------------------------------------------------------------------------ calls
+
+    async def calls(self, chat_id: str) -> list[Call]:
+        """The server's questions to this person in a chat that wait for an answer, the oldest first.
+
+        >>> chat = await client.new_chat("Notes")
+        >>> await client.calls(chat["id"])
+        []
+        """
+        return msgspec.convert(await self.http.get(f"/api/v1/chats/{chat_id}/calls"), list[Call])
+
+    async def call(self, chat_id: str, call_id: str) -> Call:
+        """One of them, also when it is over, with its whole question. Raises ``NotFound`` where another person was asked."""
+        return msgspec.convert(await self.http.get(f"/api/v1/chats/{chat_id}/calls/{call_id}"), Call)
+
+    async def answer_call(self, chat_id: str, call_id: str, data: Any) -> None:
+        """Answer a call. Raises ``Conflict`` where it is over, with the code ``call_answered`` or ``call_expired``, and ``NotFound``."""
+        await self.http.post(f"/api/v1/chats/{chat_id}/calls/{call_id}/answer", {"data": data})
 
     async def epoch(self, stream: str) -> str:
         """The history that the server has now."""

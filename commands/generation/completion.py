@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from commands.call_context import Ask, CallContext
+from commands.call_context import Asking, CallContext
 from commands.chats import Chats
 from commands.generation.answer_context import answer_context
 from commands.generation.context import (
@@ -26,7 +26,8 @@ from commands.generation.runs import Runs
 from commands.large_values import large_values, with_references
 from commands.ports import Appended, Blobs, CommandKey, EventLog, RunSlots
 from commands.providers import ProviderRequest
-from commands.routing.route import Routed
+from commands.routing.direct import DirectTab, DirectTabs, no_direct_tabs
+from commands.routing.route import Route, Routed
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
@@ -42,7 +43,7 @@ RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one
 class Routes(Protocol):
     """Who answers for a model: ``commands/routing/router.py``."""
 
-    async def route(self, model: str, actor: Actor) -> Routed:
+    async def route(self, model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
         """Raises ``ModelNotFound``, ``ArenaEmpty``, ``ProviderFailed``."""
         ...
 
@@ -76,6 +77,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any] = {}  # the request's ``params``, as in ``model_settings.py``
     context_chat_id: UUID | None = None  # the chat that the context is from, where the turn is not stored in it
     beside: Mapping[str, Any] = {}  # keys of the request that go to no provider, such as ``filter_ids``: functions may see them
+    direct: DirectTab | None = None  # the asker's own tab, which answers for its models
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -90,7 +92,7 @@ class StartedTurn(msgspec.Struct, frozen=True):
 
 class Completions:
     """``runs_max`` says how many runs an account may have at once. ``clock`` gives seconds that only go forward.
-    ``spend`` as in ``Run``.
+    ``spend`` as in ``Run``. ``direct_tabs`` makes the provider that asks a tab of the asker's.
     """
 
     def __init__(
@@ -109,7 +111,8 @@ class Completions:
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
         model_settings: ModelSettings = NO_SETTINGS,
         filters: AnswerFilters | None = None,
-        ask_user: Ask | None = None,
+        asking: Asking | None = None,
+        direct_tabs: DirectTabs = no_direct_tabs,
     ) -> None:
         self._log = log
         self._blobs = blobs
@@ -117,7 +120,8 @@ class Completions:
         self._chat_queries = chat_queries
         self._model_settings = model_settings
         self._filters = filters
-        self._ask_user = ask_user
+        self._asking = asking
+        self._direct_tabs = direct_tabs
         self._runs = runs
         self._routes = routes
         self._slots = slots
@@ -143,15 +147,15 @@ class Completions:
             raise LogUnavailable("the server is going away; nothing was written")
         if not 1 <= len(turn.answerers) <= ANSWERS_MAX:
             raise BadRequest(f"expected 1 to {ANSWERS_MAX} models, received {len(turn.answerers)}")
+        chat_id = turn.chat_id or uuid4()
         try:
-            routes = [await self._routes.route(answerer.model, actor) for answerer in turn.answerers]
+            routes = [await self._route(turn, answerer, chat_id, actor) for answerer in turn.answerers]
         except (Refusal, ProviderFailed):
             known = await self._log.find_command(key.actor_id, key.key) if key is not None else None
             if key is None or known is None or known.request_hash != key.request_hash:
                 raise
             return stored_start(known.appended)  # what was begun once gets its first answer, whatever has become of the model since
         made = turn.chat_id is None
-        chat_id = turn.chat_id or uuid4()
         chat = Chat()
         if turn.context_chat_id is not None:
             _, source = await self._chats.state(turn.context_chat_id)
@@ -208,7 +212,8 @@ class Completions:
                 return stored_start(appended)
             for answerer, task_id, route, context, filtering in zip(turn.answerers, tasks, routes, contexts, filterings, strict=True):
                 settings = asked(
-                    self._model_settings,
+                    # What an admin has set for a model of that name is not for somebody's own provider.
+                    NO_SETTINGS if is_direct(turn, answerer) else self._model_settings,
                     route.model,
                     chat_params,
                     turn.settings,
@@ -254,7 +259,7 @@ class Completions:
             model=route.model,
             meta=route.meta,
             beside=turn.beside,
-            ask=self._ask_user,
+            ask=self._asking(actor, chat_id, answerer.message_id) if self._asking is not None else None,
         )
 
     async def _filtering(self, turn: Turn, answerer: Answerer, route: Routed, chat_id: UUID, context: CallContext) -> Filtering | None:
@@ -269,6 +274,14 @@ class Completions:
             beside=turn.beside,
             is_saved=turn.chat_id is not None,
         )
+
+    async def _route(self, turn: Turn, answerer: Answerer, chat_id: UUID, actor: Actor) -> Routed:
+        """Raises as ``Routes.route`` does."""
+        direct = None
+        if turn.direct is not None and is_direct(turn, answerer):
+            provider = self._direct_tabs(actor, chat_id, answerer.message_id, turn.direct)
+            direct = Route(provider=provider, upstream=answerer.model)
+        return await self._routes.route(answerer.model, actor, direct=direct)
 
     async def _take_slots(self, user_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], key: CommandKey | None) -> None:
         """Raises ``RateReached``; not for a request that is repeated, which begins nothing."""
@@ -357,6 +370,11 @@ class Completions:
             if stored.type == "message_added":
                 return bool(decode_event(stored).data.content == question.content)
         return False
+
+
+def is_direct(turn: Turn, answerer: Answerer) -> bool:
+    """Whether the asker's own tab answers: for its one model, where several are asked."""
+    return turn.direct is not None and turn.direct.model in (None, answerer.model)
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):

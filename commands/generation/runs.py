@@ -2,7 +2,7 @@
 
 Each node writes a heartbeat. A node is dead if its heartbeat did not change for a whole lease during which this node's own writes
 succeeded; time without successful writes is not counted, so a stall of Postgres declares no node dead. The node that notices closes the
-dead node's open generations as ``interrupted``, with the text so far.
+dead node's open generations as ``interrupted``, with the text so far, and lets its open calls to users expire.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ import structlog
 from commands.chats import Chats
 from commands.generation.run import Run, with_content
 from commands.ports import Blobs, EventLog, NodeBeat, Nodes, OpenGeneration
+from commands.routing.calls import Calls
+from commands.routing.relays import Relaying
 from domain.chat.commands import EndGeneration
 from domain.errors import ChatNotFound, ConcurrencyConflict, GenerationNotOpen, LogUnavailable, TooManyLostRaces
 from domain.event import StoredEvent
@@ -156,6 +158,8 @@ class NodeWatch:
         blobs: Blobs,
         chats: Chats,
         runs: Runs,
+        calls: Calls,
+        relaying: Relaying,
         node_id: UUID,
         *,
         lease_s: float,
@@ -166,6 +170,8 @@ class NodeWatch:
         self._blobs = blobs
         self._chats = chats
         self._runs = runs
+        self._calls = calls
+        self._relaying = relaying
         self._node_id = node_id
         self._lease_s = lease_s
         self._clock = clock
@@ -184,7 +190,7 @@ class NodeWatch:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        if not len(self._runs):
+        if not len(self._runs) and not len(self._calls):
             with contextlib.suppress(LogUnavailable):
                 await self._nodes.leave(self._node_id)
 
@@ -202,7 +208,7 @@ class NodeWatch:
         """One beat, one look at the others."""
         head = await self._log.head()
         self._beat += 1
-        await self._nodes.beat(self._node_id, NodeBeat(self._beat, self._runs.open_since(head)))
+        await self._nodes.beat(self._node_id, NodeBeat(self._beat, min(self._runs.open_since(head), self._calls.open_since(head))))
         now_s = self._clock()
         # A longer gap between two beats of ours means that we were away, or Postgres was: it says nothing about the others.
         watched_s = min(now_s - self.beaten_at, GAP_BEATS_MAX * self._lease_s / BEATS_PER_LEASE)
@@ -223,6 +229,11 @@ class NodeWatch:
             if await close_generation(self._chats, self._blobs, left.stream.id, left.message_id, GenerationInterrupted(node_id)):
                 self.interrupted += 1
                 log.info("generation_interrupted", chat=str(left.stream), message_id=str(left.message_id), node=str(node_id))
+        for call in await self._nodes.open_calls(since=beat.open_since):
+            if call.node_id == node_id:
+                await self._calls.expire_of_node(call.call_id, call.stream.id)
+                log.info("call_expired", chat=str(call.stream), call_id=str(call.call_id), node=str(node_id))
+        await self._relaying.close_of_node(node_id)
         await self._nodes.leave(node_id)
         self._silent.pop(node_id, None)
 

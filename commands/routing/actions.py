@@ -7,11 +7,12 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from commands.call_context import Asking
 from commands.chats import Chats
 from commands.large_values import reference
 from commands.ports import AppendRequest, Blobs, CommandKey, EventLog
 from commands.routing.chat_places import ChatPlace, place_of
-from commands.routing.functions import Ask, CallContext, Function, Functions
+from commands.routing.functions import CallContext, Function, Functions
 from domain.chat.commands import Emit, NotePlugin
 from domain.errors import ActionNotAvailable, ActionNotFound, BadRequest, CommandMismatch, FunctionFailed, FunctionNotFound, MessageNotFound
 from domain.event import Actor
@@ -28,13 +29,17 @@ ModelOf = Callable[[str, Actor], Awaitable[Mapping[str, Any]]]
 
 
 class Actions:
-    def __init__(self, functions: Functions, log: EventLog, chats: Chats, blobs: Blobs, model_of: ModelOf, ask: Ask | None = None) -> None:
+    """``asking`` says how an action asks its user; without it, it cannot."""
+
+    def __init__(
+        self, functions: Functions, log: EventLog, chats: Chats, blobs: Blobs, model_of: ModelOf, asking: Asking | None = None
+    ) -> None:
         self._functions = functions
         self._log = log
         self._chats = chats
         self._blobs = blobs
         self._model_of = model_of
-        self._ask = ask
+        self._asking = asking
 
     async def run(
         self, action_id: str, body: Mapping[str, Any], actor: Actor, *, key: CommandKey | None = None, headers: Mapping[str, str] = {}
@@ -66,7 +71,7 @@ class Actions:
             message_id=body.get("id"),
             session_id=session_id if isinstance(session_id, str) else None,
             emit=emitter.emit,
-            ask=self._ask,
+            ask=self._asking(actor, place.chat_id, place.message_id) if self._asking and place and place.message_id else None,
             sub_id=sub_id,
             model=model,
             headers=headers,

@@ -15,6 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes, Origin, StreamAppend
+from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
 from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, UNREADABLE, decode, decode_actor, refuse_nul
 from domain.errors import BadLine, LogUnavailable, StenographError
@@ -110,7 +111,7 @@ class ChatInFile:
         self.owner_replaced = False
         self.messages: set[UUID] | None = set()  # None: the file begins in the middle of the chat, so earlier messages are unknown
         self.answers: dict[UUID, AnswerSums] = {}
-        self.open: dict[UUID, UUID] = {}  # answers without an end, and the nodes that wrote them
+        self.open: dict[UUID, UUID] = {}  # answers and calls to users without an end, and the nodes that wrote them
         self.known: deque[tuple[StoredEvent, int]] = deque()  # events of the log to compare lines with, and their original times
         self.is_refused = False
 
@@ -216,7 +217,7 @@ class Restore:
         self.done.chats_whole += 1
 
     async def _finish_chat(self) -> None:
-        """Record the nodes of open answers, so that the watch over nodes finds them dead and closes the answers as ``interrupted``."""
+        """Record the nodes of open answers and calls, so that the watch over nodes finds them dead and ends what they left open."""
         chat = self._chat
         if chat is None:
             return
@@ -360,6 +361,10 @@ class Restore:
                 chat.open.pop(message_id, None)
                 if said is not None and type(fact) is MessageEnded:
                     said.check(fact)
+            case CallOpened(call_id=call_id, node_id=node_id):
+                chat.open[call_id] = node_id
+            case CallAnswered(call_id=call_id) | CallLapsed(call_id=call_id):
+                chat.open.pop(call_id, None)
             case _:
                 pass
 

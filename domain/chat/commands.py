@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.call import CallOpened, ExpiryReason
 from domain.chat.facts import Permission, Role
 from domain.event import Emitted
 from domain.generation import BlockOpened, FilterApplied, GenerationOver, MessageDelta, PluginTrace
@@ -186,6 +187,27 @@ class EndGeneration(msgspec.Struct, frozen=True, kw_only=True):
     emitted: Sequence[Emitted | FilterApplied] = ()
 
 
+class AskUser(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    message_id: UUID
+    call: CallOpened
+
+
+class AnswerCall(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    by: UUID
+    call_id: UUID
+    data: Any
+    session_id: str | None = None
+    by_role: bool = False  # an admin may work in the chats of others, and is asked there
+
+
+class ExpireCall(msgspec.Struct, frozen=True, kw_only=True):
+    chat_id: UUID
+    call_id: UUID
+    reason: ExpiryReason
+
+
 ChatCommand = (
     CreateChat
     | RenameChat
@@ -209,4 +231,7 @@ ChatCommand = (
     | StartGeneration
     | AppendParts
     | EndGeneration
+    | AskUser
+    | AnswerCall
+    | ExpireCall
 )

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 from uuid import UUID
 
-from domain import sharing
+from domain import call, sharing
+from domain.call import CallAnswered, CallLapsed, ExpiryReason
 from domain.chat.commands import (
     AddMessage,
+    AnswerCall,
     AppendParts,
     ArchiveChat,
+    AskUser,
     ChatCommand,
     ConfigureChat,
     CreateChat,
@@ -18,6 +21,7 @@ from domain.chat.commands import (
     Emit,
     EndGeneration,
     ExpectUnchanged,
+    ExpireCall,
     LeaveChat,
     MoveChat,
     NotePlugin,
@@ -56,6 +60,7 @@ from domain.chat.facts import (
 from domain.chat.state import Chat, MessageNode, tag_id
 from domain.errors import (
     BadRequest,
+    CallNotFound,
     ChatChanged,
     ChatExists,
     ChatNotFound,
@@ -66,7 +71,7 @@ from domain.errors import (
     ParentNotFound,
 )
 from domain.event import Emitted, Event
-from domain.generation import MessageStarted, append_parts
+from domain.generation import GenerationInterrupted, MessageStarted, append_parts
 from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion, SharingCommand
 from domain.times import seconds_since_1970
 
@@ -116,7 +121,8 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             chat.require_generations()
             if chat.open_generations:
                 raise GenerationOpen(min(chat.open_generations))  # the same one, in whatever order they were loaded
-            return [Event(None, ChatDeleted())]
+            chat.require_calls()
+            return [*call.expire_all(chat.open_calls, None, "cancelled"), Event(None, ChatDeleted())]
         case SelectBranch(message_id=message_id):
             existing(chat, message_id)
             return [] if message_id == chat.current_id else [Event(message_id, BranchSelected())]
@@ -150,7 +156,20 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
         case EndGeneration(message_id=message_id, outcome=outcome, emitted=emitted):
             if message_id not in chat.open_generations:
                 raise GenerationNotOpen(message_id)
-            return [*(Event(message_id, fact) for fact in emitted), Event(message_id, outcome)]
+            chat.require_calls()
+            reason: ExpiryReason = "server_gone" if isinstance(outcome, GenerationInterrupted) else "cancelled"
+            unanswered = call.expire_all(chat.open_calls, [message_id], reason)
+            return [*(Event(message_id, fact) for fact in emitted), *unanswered, Event(message_id, outcome)]
+        case AskUser(message_id=message_id, call=asked):
+            existing(chat, message_id)
+            chat.require_calls()
+            return [*call.open_call(chat.open_calls, message_id, asked)]
+        case AnswerCall():
+            return answer_call(chat, command)
+        case ExpireCall(call_id=call_id, reason=reason):
+            chat.require_calls()
+            expiring = chat.open_calls.get(call_id)
+            return [Event(expiring.message_id, CallLapsed(call_id, reason))] if expiring is not None else []
         case _:
             assert_never(command)
 
@@ -182,7 +201,7 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
     if chat.owner_id is None or chat.deleted:
         raise ChatNotFound(command.chat_id)
     by = getattr(command, "by", None)
-    if by is None:
+    if by is None or isinstance(command, AnswerCall):  # the call says who may answer it
         return
     if isinstance(command, LeaveChat):
         if by == chat.owner_id:
@@ -211,6 +230,7 @@ def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
             | Emit(message_id=message_id)
             | AppendParts(message_id=message_id)
             | EndGeneration(message_id=message_id)
+            | AskUser(message_id=message_id)
         ):
             return (message_id,)
         case _:
@@ -317,7 +337,17 @@ def delete_message(chat: Chat, message_id: UUID, *, with_children: bool) -> list
     for one in going:
         if one in chat.open_generations:
             raise GenerationOpen(one)
-    return [Event(one, MessageDeleted()) for one in going]
+    chat.require_calls()
+    return [*call.expire_all(chat.open_calls, going, "cancelled"), *(Event(one, MessageDeleted()) for one in going)]
+
+
+def answer_call(chat: Chat, command: AnswerCall) -> list[ChatEvent]:
+    """Only who was asked may answer, and only while they may write in the chat. Raises ``CallNotFound`` also where it has ended."""
+    chat.require_calls()
+    asked = chat.open_calls.get(command.call_id)
+    if asked is None or asked.user_id != command.by or not (command.by_role or chat.may_write(command.by)):
+        raise CallNotFound(command.call_id)
+    return [Event(asked.message_id, CallAnswered(command.call_id, command.by, command.session_id, command.data))]
 
 
 def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain import generation, sharing
+from domain import call, generation, sharing
+from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.chat.facts import (
     BranchSelected,
     ChatArchived,
@@ -70,6 +71,8 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
         case MessageAdded(parent_id=parent_id, role=role):
             assert event.message_id is not None
             return with_message(chat, event.message_id, parent_id, role, version)
+        case CallOpened() | CallAnswered() | CallLapsed() as fact:
+            return changed(chat, open_calls=call.evolve(chat.open_calls, event.message_id, fact))
         case MessageDeleted():
             return without_message(chat, event.message_id, version)
         case BranchSelected():

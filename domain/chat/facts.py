@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.call import CALL_TYPES, CallFact
 from domain.event import Emitted, Event
 from domain.generation import (
     GENERATION_TYPES,
@@ -146,6 +147,7 @@ ChatFact = (
     | MessageRated
     | GenerationFact
     | PluginTrace
+    | CallFact
     | Emitted
 )
 
@@ -177,6 +179,7 @@ CHAT_TYPES: Final[Mapping[str, type[Any]]] = {
     "message_rated": MessageRated,
     **GENERATION_TYPES,
     **TRACE_TYPES,
+    **CALL_TYPES,
 }
 
 
@@ -187,9 +190,13 @@ PROVENANCE: Final = frozenset({"added_by", "edited_by"})
 
 # Facts about a message: their event names one.
 OF_A_MESSAGE: Final = frozenset(
-    {BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, FilterApplied, *GENERATION_TYPES.values()}
+    {
+        *(BranchSelected, MessageAdded, MessageDeleted, MessageEdited, MessageRated, FilterApplied),
+        *GENERATION_TYPES.values(),
+        *CALL_TYPES.values(),
+    }
 )
 
 
-# Types that an emitter may not use: the protocol's own, including those that no class writes yet.
-RESERVED: Final = frozenset(CHAT_TYPES) | {"call", "call_answered", "call_expired"}
+# Types that an emitter may not use: the protocol's own.
+RESERVED: Final = frozenset(CHAT_TYPES)

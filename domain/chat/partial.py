@@ -17,7 +17,7 @@ from domain.chat.state import EMPTY, Chat, MessageNode
 from domain.generation import Generation, MessageStarted
 from domain.idmap import PartialMap, UnusualHistory
 
-NOTHING_LOADED: Final = changed(EMPTY, messages=PartialMap(), generations_loaded=False)
+NOTHING_LOADED: Final = changed(EMPTY, messages=PartialMap(), generations_loaded=False, calls_loaded=False)
 # The types that say which message is looked at, until that one is deleted.
 LOOKED_AT_TYPES: Final = ("message_added", "message_start", "chat_branch_selected")
 

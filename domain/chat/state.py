@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.call import OpenCall
 from domain.chat.facts import Permission
 from domain.generation import Generation
 from domain.idmap import IdMap, NotLoaded
@@ -59,11 +60,18 @@ class Chat(msgspec.Struct, frozen=True):
     current_id: UUID | None = None
     open_generations: Mapping[UUID, Generation] = {}  # a handful; closed ones are not kept here
     generations_loaded: bool = True  # False: ``open_generations`` holds those of loaded messages, and there may be more
+    open_calls: Mapping[UUID, OpenCall] = {}  # questions to users that wait for an answer; a handful
+    calls_loaded: bool = True  # False: ``open_calls`` may lack some
 
     def require_generations(self) -> None:
         """Raises ``NotLoaded`` unless ``open_generations`` holds every open generation of the chat."""
         if not self.generations_loaded:
             raise NotLoaded((), generations=True)
+
+    def require_calls(self) -> None:
+        """Raises ``NotLoaded`` unless ``open_calls`` holds every open call of the chat."""
+        if not self.calls_loaded:
+            raise NotLoaded((), calls=True)
 
     def may_read(self, user_id: UUID) -> bool:
         return not self.deleted and (user_id == self.owner_id or user_id in self.grants)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET
 
+from domain.call import CallAnswered, CallOpened
 from domain.chat.facts import MessageAdded, MessageEdited
 from domain.function import FunctionChanged, FunctionCreated
 from domain.generation import ActionRan, FilterApplied
@@ -14,7 +15,7 @@ from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 
 SOURCES: Final = frozenset({FunctionCreated, FunctionChanged})  # of functions
 TRACES: Final = (FilterApplied, ActionRan)
-OURS: Final = (*ENDS, *TRACES)  # the server alone writes what they refer to
+OURS: Final = (*ENDS, *TRACES, CallOpened, CallAnswered)  # the server alone writes what they refer to
 REFERRING: Final = frozenset({MessageAdded, MessageEdited, *OURS})
 
 
@@ -92,5 +93,7 @@ def referred(fact: Any) -> tuple[Any, ...]:
             return fields.get("content"), fields.get("originalContent")
         case FilterApplied(original=kept) | ActionRan(result=kept):
             return (kept,)
+        case CallOpened(data=data) | CallAnswered(data=data):
+            return (data,)
         case _:
             return (fact.content,)

@@ -86,7 +86,7 @@ SELECT e.position, s.kind, $1 AS stream_id, e.version, e.type, e.message_id, NUL
         (SELECT * FROM events AS n
           WHERE n.stream_id = $1 AND n.message_id = family.message_id AND n.type <> 'message_delta' AND n.type <> 'content_block'
             AND n.type NOT IN ('message_added', 'message_start', 'message_deleted', 'message_end', 'error', 'cancelled', 'interrupted',
-                               'chat_branch_selected')
+                               'chat_branch_selected', 'call', 'call_answered', 'call_expired')
             AND n.version <= $3
           ORDER BY n.version DESC LIMIT 1)
         OFFSET 0) AS e
@@ -102,6 +102,24 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::j
                     WHERE o.stream_id = $1 AND o.message_id = e.message_id AND o.type <> 'message_delta' AND o.type <> 'content_block'
                       AND o.type IN ('message_end', 'error', 'cancelled', 'interrupted') AND o.version > e.version AND o.version <= $2)
  ORDER BY e.version;
+
+-- name: read_open_calls
+-- $1 uuid: the stream. $2 int: the last version that counts. Every call to a user that has neither an answer nor an end. The conditions on
+-- the type are those of the indexes of migration 0013, which hold calls alone.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::json AS actor, e.data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.stream_id = $1 AND e.version <= $2 AND e.type IN ('call', 'call_answered', 'call_expired') AND e.type = 'call'
+   AND NOT EXISTS (SELECT FROM events AS o
+                    WHERE o.stream_id = $1 AND o.version > e.version AND o.version <= $2 AND o.data ->> 'call_id' = e.data ->> 'call_id'
+                      AND o.type IN ('call', 'call_answered', 'call_expired') AND o.type <> 'call')
+ ORDER BY e.version;
+
+-- name: read_call
+-- $1 text: the call's id.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e JOIN streams AS s USING (stream_id)
+ WHERE e.data ->> 'call_id' = $1 AND e.type IN ('call', 'call_answered', 'call_expired') AND s.kind = 'chat'
+ ORDER BY e.position;
 
 -- name: read_log
 -- $1 bigint: the reader's position. $2 int: rows at most.

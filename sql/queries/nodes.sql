@@ -17,6 +17,15 @@ SELECT s.stream_id, s.message_id, (s.data ->> 'task_id')::uuid AS task_id, (s.da
                     WHERE e.position > s.position AND e.stream_id = s.stream_id AND e.version > s.version
                       AND e.message_id = s.message_id AND e.type IN ('message_end', 'error', 'cancelled', 'interrupted'));
 
+-- name: open_calls
+-- $1 bigint: a position. Every call to a user that was made above it and has neither an answer nor an end. By the indexes of migration 0013.
+SELECT c.stream_id, (c.data ->> 'call_id')::uuid AS call_id, (c.data ->> 'node_id')::uuid AS node_id
+  FROM events AS c
+ WHERE c.position > $1 AND c.type = 'call'
+   AND NOT EXISTS (SELECT FROM events AS e
+                    WHERE e.stream_id = c.stream_id AND e.version > c.version AND e.data ->> 'call_id' = c.data ->> 'call_id'
+                      AND e.type IN ('call', 'call_answered', 'call_expired') AND e.type <> 'call');
+
 -- name: connection_capacity
 -- How many connections this user may have in this database, were nobody else there; and how many others there are now.
 -- reserved_connections is of PostgreSQL 16 and newer.

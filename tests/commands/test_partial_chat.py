@@ -50,7 +50,7 @@ async def whole(log: MemoryLog) -> tuple[int, Chat]:
 async def require_same(chats: Chats, log: MemoryLog) -> None:
     """Every message, and everything else that a decision reads."""
     version, expected = await whole(log)
-    found_version, found = await chats.state(CHAT, messages=MESSAGES, generations=True)
+    found_version, found = await chats.state(CHAT, messages=MESSAGES, generations=True, calls=True)
     assert found_version == version
     assert {one: found.messages.get(one) for one in MESSAGES} == {one: expected.messages.get(one) for one in MESSAGES}
     assert changed(found, messages=EMPTY.messages) == changed(expected, messages=EMPTY.messages)

@@ -9,11 +9,14 @@ from uuid import UUID, uuid4
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.memory.relays import MemoryRelays
 from commands.chats import Chats
 from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.ports import Appended, AppendRequest, NodeBeat
 from commands.providers import Finish, Model, Part, ProviderRequest, Text
+from commands.routing.calls import Calls
+from commands.routing.relays import Relaying, Relays
 from domain.chat.commands import AddMessage, CreateChat, StartGeneration
 from domain.codec import decode_event
 from domain.event import Actor, Event, StoredEvent
@@ -59,6 +62,7 @@ class FailingLog(MemoryLog):
         self.before_read: Callable[[], Awaitable[None]] | None = None
         self.blobs = FailingBlobs()
         self.nodes = FailingNodes(self)
+        self.relays: Relays = MemoryRelays()
         self.reads = 0
         self.appends = 0
 
@@ -135,6 +139,16 @@ class World:
         self.runs = Runs(self.chats, self.log.blobs)
         self.provider = ToldProvider()
         self.node_id = NODE if log is None else uuid4()
+        self.relaying = Relaying(self.log.relays, self.node_id, lambda _signal: None)
+        self.calls = Calls(self.log, self.log.blobs, self.chats, self.relaying, self.node_id)
+        heard = self.log.on_committed  # of the other worlds on this log
+
+        def committed(events: Sequence[StoredEvent]) -> None:
+            heard(events)
+            for event in events:
+                self.calls.observe(event)
+
+        self.log.on_committed = committed
 
     async def chat(self, **more: Any) -> UUID:
         chat_id = uuid4()

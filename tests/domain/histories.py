@@ -10,10 +10,13 @@ from hypothesis import HealthCheck, settings, strategies
 from hypothesis.strategies import DrawFn, SearchStrategy
 from msgspec import structs
 
+from domain.call import CallOpened
 from domain.chat.commands import (
     AddMessage,
+    AnswerCall,
     AppendParts,
     ArchiveChat,
+    AskUser,
     ChatCommand,
     ConfigureChat,
     CreateChat,
@@ -22,6 +25,7 @@ from domain.chat.commands import (
     EditMessage,
     Emit,
     EndGeneration,
+    ExpireCall,
     MoveChat,
     PinChat,
     RateMessage,
@@ -181,7 +185,10 @@ def fitted(state: Chat, command: ChatCommand) -> ChatCommand:
             changes: dict[str, Any] = {"parent_id": parent_id} | ({"message_id": free[0]} if free else {})
         case EndGeneration():
             changes = {"message_id": going[command.message_id.int % len(going)]} if going else {}
-        case SelectBranch() | EditMessage() | DeleteMessage() | RateMessage() | Emit():
+        case AnswerCall() | ExpireCall():
+            calls = sorted(state.open_calls)
+            changes = {"call_id": calls[command.call_id.int % len(calls)]} if calls else {}
+        case SelectBranch() | EditMessage() | DeleteMessage() | RateMessage() | Emit() | AskUser():
             changes = {"message_id": there[command.message_id.int % len(there)]} if there else {}
         case _:
             changes = {}
@@ -265,6 +272,21 @@ def commands() -> SearchStrategy[ChatCommand]:
         ]
         * 6,
         *[strategies.builds(EndGeneration, **on, outcome=endings)] * 2,
+        *[
+            strategies.builds(
+                AskUser,
+                chat_id=strategies.just(CHAT),
+                message_id=IDS,
+                call=strategies.builds(
+                    CallOpened, IDS, strategies.just("input"), PEOPLE, strategies.just(NODE), strategies.none() | TEXTS, JSON
+                ),
+            )
+        ]
+        * 2,
+        strategies.builds(AnswerCall, **by, call_id=IDS, data=JSON, by_role=flags),
+        strategies.builds(
+            ExpireCall, chat_id=strategies.just(CHAT), call_id=IDS, reason=strategies.sampled_from(["timeout", "cancelled", "server_gone"])
+        ),
     ]
     # Rare, since nothing comes after it.
     return strategies.integers(0, 60).flatmap(lambda n: strategies.builds(DeleteChat, **by) if n == 60 else strategies.one_of(made))

@@ -32,6 +32,7 @@ TABLE: Upcasts = {
 # Names that SQL itself chooses by (an index, queries): these are for ever, in every log that there is.
 KNOWN_TO_SQL = {"message_start", "message_delta", "content_block", "message_end", "error", "cancelled", "interrupted"}
 KNOWN_TO_SQL |= {"message_added", "message_deleted", "chat_branch_selected", "chat_configured"}
+KNOWN_TO_SQL |= {"call", "call_answered", "call_expired"}
 
 
 def stored(name: str, data: bytes, kind: Kind = "chat") -> StoredEvent:

@@ -10,6 +10,7 @@ from api.streams.frames import (
     FRAMES_BURST,
     FRAMES_PER_S,
     ID_CHARACTERS_MAX,
+    AnswerUserCall,
     Authenticate,
     Close,
     Effect,
@@ -17,6 +18,7 @@ from api.streams.frames import (
     MarkRead,
     NoteActive,
     ProtocolState,
+    RelayChunk,
     SendFrame,
     SendSignal,
     StartSubscription,
@@ -131,11 +133,28 @@ def test_a_heartbeat_says_that_somebody_is_there() -> None:
     assert said(welcomed(), op="heartbeat") == [NoteActive()]
 
 
+def test_what_is_not_there_yet_says_so() -> None:
+    assert refusal(said(welcomed(), op="follow", kind="channel"))["code"] == "not_available"
+
+
+def test_an_answer_and_a_chunk_name_a_call_and_nothing_of_them_is_looked_at_before() -> None:
+    call_id = "0190AAAA-0000-7000-8000-000000000001"
+    assert said(welcomed(), op="answer", call_id=call_id, data={"value": 1}) == [AnswerUserCall(UUID(call_id), {"value": 1})]
+    assert said(welcomed(), op="chunk", call_id=call_id, seq=2**31 - 1, data="data: x") == [RelayChunk(UUID(call_id), 2**31 - 1, "data: x")]
+
+
 @pytest.mark.parametrize(
-    "frame", [{"op": "follow", "kind": "channel"}, {"op": "answer", "call_id": "c"}, {"op": "chunk", "call_id": "c", "seq": 0}]
+    ("frame", "code"),
+    [
+        ({"op": "answer", "call_id": "c"}, "call_not_found"),
+        ({"op": "chunk", "call_id": "c", "seq": 0}, "call_not_found"),
+        ({"op": "chunk", "call_id": "c", "seq": -1}, "bad_request"),
+        ({"op": "chunk", "call_id": "c", "seq": 2**31}, "bad_request"),
+        ({"op": "answer"}, "bad_request"),
+    ],
 )
-def test_what_is_not_there_yet_says_so(frame: dict[str, Any]) -> None:
-    assert refusal(said(welcomed(), **frame))["code"] == "not_available"
+def test_an_answer_that_names_no_call_is_refused(frame: dict[str, Any], code: str) -> None:
+    assert refusal(said(welcomed(), **frame))["code"] == code
 
 
 @pytest.mark.parametrize(

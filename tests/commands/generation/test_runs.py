@@ -28,7 +28,16 @@ class Node:
         self.now_s = 1_000.0
         self.world = World(log)
         self.keeper = NodeWatch(
-            log.nodes, log, log.blobs, self.world.chats, self.world.runs, self.world.node_id, lease_s=LEASE_S, clock=lambda: self.now_s
+            log.nodes,
+            log,
+            log.blobs,
+            self.world.chats,
+            self.world.runs,
+            self.world.calls,
+            self.world.relaying,
+            self.world.node_id,
+            lease_s=LEASE_S,
+            clock=lambda: self.now_s,
         )
 
     @property
@@ -236,7 +245,16 @@ async def test_the_keepers_loop_outlives_whatever_goes_wrong_in_it() -> None:
     log = FailingLog()
     world = World(log)
     keeper = NodeWatch(
-        log.nodes, log, log.blobs, world.chats, world.runs, world.node_id, lease_s=0.005, clock=asyncio.get_running_loop().time
+        log.nodes,
+        log,
+        log.blobs,
+        world.chats,
+        world.runs,
+        world.calls,
+        world.relaying,
+        world.node_id,
+        lease_s=0.005,
+        clock=asyncio.get_running_loop().time,
     )
     errors: list[Exception] = []
 
