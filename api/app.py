@@ -75,6 +75,7 @@ from api.compatibility.pictures import PicturesController
 from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.anthropic.routes import MessagesController
 from api.completions.completions import CompletionsController
+from api.completions.continuing import ContinueController
 from api.completions.forwarding import ForwardingController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
@@ -159,6 +160,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     StatisticsController,
     AllChatsController,
     CompletionsController,
+    ContinueController,
     TasksController,
     ModelsController,
     OpenAIController,

@@ -191,7 +191,7 @@ today = DECODER.today
 
 
 def _flat(fact: Any) -> dict[str, Any]:
-    known = {name: getattr(fact, name) for name in fact.__struct_fields__ if name != "fields"}
+    known = {name: value for name in fact.__struct_fields__ if name != "fields" and (value := getattr(fact, name)) is not msgspec.UNSET}
     return {**fact.fields, **known}
 
 

@@ -86,6 +86,7 @@ ROUTE_SCOPES: Final[Mapping[str, Scopes]] = {
     "POST /api/v1/chats/{chat_id}/messages/{message_id}": CHAT,
     "DELETE /api/v1/chats/{chat_id}/messages/{message_id}": CHAT,
     "POST /api/v1/chats/{chat_id}/messages/{message_id}/event": CHAT,
+    "POST /api/v1/chats/{chat_id}/messages/{message_id}/continue": CHAT,
     "POST /api/v1/chats/{chat_id}/messages/{message_id}/rating": CHAT,
     "POST /api/v1/chats/{chat_id}/branch": CHAT,
     "POST /api/v1/chats/{chat_id}/access": CHAT,

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 from uuid import UUID
 
+from msgspec import UNSET
+
 from domain import sharing
 from domain.chat.commands import (
     AddMessage,
@@ -190,8 +192,10 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
 def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
     """The messages that the command names: what a decision reads first, so that it is loaded together."""
     match command:
-        case AddMessage(message_id=message_id, parent_id=parent_id) | StartGeneration(message_id=message_id, parent_id=parent_id):
+        case AddMessage(message_id=message_id, parent_id=parent_id):
             return (message_id,) if parent_id is None else (message_id, parent_id)
+        case StartGeneration(message_id=message_id, parent_id=parent_id, continues=continues):
+            return (message_id, *(one for one in (parent_id, continues) if one is not None))
         case ExpectUnchanged(message_ids=message_ids):
             return tuple(message_ids)
         case (
@@ -313,6 +317,8 @@ def delete_message(chat: Chat, message_id: UUID, *, with_children: bool) -> list
 
 def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
     require_place(chat, command.message_id, command.parent_id)
+    if command.continues is not None:
+        require_continuable(chat, command.continues, command.parent_id)
     fact = MessageStarted(
         command.parent_id,
         command.model,
@@ -321,6 +327,18 @@ def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
         command.node_id,
         command.selected_model_id,
         command.client_id,
+        command.continues or UNSET,
+        command.payload_sha256 or UNSET,
+        command.payload or UNSET,
         command.fields,
     )
     return [Event(command.message_id, fact)]
+
+
+def require_continuable(chat: Chat, message_id: UUID, parent_id: UUID | None) -> None:
+    """An answer that has ended, to the same question."""
+    node = existing(chat, message_id)
+    if node.role != "assistant" or node.parent_id != parent_id:
+        raise BadRequest(f"expected an answer to the same message to continue, received message {message_id}", param="continues")
+    if message_id in chat.open_generations:
+        raise GenerationOpen(message_id)
