@@ -39,6 +39,7 @@ ROUTE_SCOPES: Final[Mapping[str, Scopes]] = {
     "GET /api/v1/chats/{chat_id}": READ,
     "GET /api/v1/chats/{chat_id}/messages": READ,
     "GET /api/v1/chats/{chat_id}/events": READ,
+    "GET /api/v1/chats/{chat_id}/messages/{message_id}/payload": READ,
     "GET /api/v1/chats/{chat_id}/pinned": READ,
     "GET /api/v1/chats/{chat_id}/tags": READ,
     "GET /api/v1/chats/share/{share_id}": READ,
