@@ -384,6 +384,7 @@ async def assemble(
             clock=time.monotonic,
             spend=usage_book.spend,
             model_settings=ModelSettings(settings.default_params, settings.model_params),
+            folders=folders,
             keep_payloads=settings.keep_payloads,
         ),
         providers=providers,

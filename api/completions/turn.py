@@ -38,7 +38,14 @@ def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozense
         params={name: value for name, value in data.items() if name not in own_keys},
         settings=settings if isinstance(settings, Mapping) and "params" in own_keys else {},
         continues=continues,
+        variables=object_of(data, "variables") if "variables" in own_keys else {},
     )
+
+
+def object_of(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object that a page sends, or none: what is something else is left out."""
+    given = data.get(name)
+    return given if isinstance(given, Mapping) else {}
 
 
 def beside(answerer: Answerer, continues: UUID | None) -> Answerer:

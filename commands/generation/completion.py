@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from commands.chats import Chats
+from commands.folders import FolderTrees
 from commands.generation.context import (
     MESSAGES_MAX,
     SYSTEM_ROLES,
@@ -18,7 +19,8 @@ from commands.generation.context import (
     without_stored_keys,
 )
 from commands.generation.continuing import continued_messages, continued_node
-from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems
+from commands.generation.files import with_files
+from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems, with_variables
 from commands.generation.payload import Payload, keep_payload, payload_of
 from commands.generation.run import Run
 from commands.generation.runs import Runs
@@ -86,6 +88,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     settings: Mapping[str, Any] = {}  # the request's ``params``, as in ``model_settings.py``
     context_chat_id: UUID | None = None  # the chat that the context is from, where the turn is not stored in it
     continues: UUID | None = None  # the answer that the new one goes on from; then there is no question
+    variables: Mapping[str, Any] = {}  # what ``{{NAME}}`` in system prompts stands for
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -118,6 +121,7 @@ class Completions:
         clock: Callable[[], float],
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
         model_settings: ModelSettings = NO_SETTINGS,
+        folders: FolderTrees | None = None,
         keep_payloads: bool = False,
     ) -> None:
         self._log = log
@@ -125,6 +129,7 @@ class Completions:
         self._chats = chats
         self._chat_queries = chat_queries
         self._model_settings = model_settings
+        self._folders = folders
         self._keep_payloads = keep_payloads
         self._runs = runs
         self._models = models
@@ -155,6 +160,7 @@ class Completions:
         made = turn.chat_id is None
         chat_id = turn.chat_id or uuid4()
         version, chat = 0, Chat()
+        source = chat
         if turn.context_chat_id is not None:
             _, source = await self._chats.state(turn.context_chat_id)
             if not source.may_write(actor.id):
@@ -179,8 +185,9 @@ class Completions:
             commands.append(ExpectUnchanged(chat_id=chat_id, by=actor.id, since=version, message_ids=[turn.continues]))
             branch, chat_params = await branch_of(self._chat_queries, self._blobs, chat_id, turn.continues)
             messages, text_so_far = continued_messages(turn.messages, branch, turn.continues)
+        folder_prompt = await self._folder_prompt(source if made else chat)
         payloads = [
-            await payload_of(self._ask(answerer, route, turn, messages, chat_params))
+            await payload_of(self._ask(answerer, route, turn, messages, chat_params, folder_prompt))
             for answerer, route in zip(turn.answerers, routes, strict=True)
         ]
         tasks = [uuid4() for _ in turn.answerers]
@@ -240,15 +247,30 @@ class Completions:
         return msgspec.structs.replace(started, version=before, position=appended.position)
 
     def _ask(
-        self, answerer: Answerer, route: Route, turn: Turn, messages: Sequence[Mapping[str, Any]], chat_params: Mapping[str, Any]
+        self,
+        answerer: Answerer,
+        route: Route,
+        turn: Turn,
+        messages: Sequence[Mapping[str, Any]],
+        chat_params: Mapping[str, Any],
+        folder_prompt: str,
     ) -> ProviderRequest:
-        settings = asked(self._model_settings, answerer.model, chat_params, turn.settings)
+        settings = asked(self._model_settings, answerer.model, chat_params, turn.settings, folder=folder_prompt, variables=turn.variables)
         return ProviderRequest(
             model=route.upstream,
-            messages=with_systems(settings.systems, messages),
+            messages=with_systems(settings.systems, with_variables(messages, turn.variables)),
             params={**settings.custom, **turn.params},
             options=settings.options,
         )
+
+    async def _folder_prompt(self, chat: Chat) -> str:
+        """The system prompt of the folder that the chat is in: its owner's, and of that folder alone, not of those above it."""
+        if chat.folder_id is None or chat.owner_id is None or self._folders is None:
+            return ""
+        _, folders = await self._folders.folders_of(chat.owner_id)
+        folder = folders.by_id.get(chat.folder_id)
+        prompt = folder.data.get("system_prompt") if folder is not None else None
+        return prompt if isinstance(prompt, str) else ""
 
     async def _kept_payloads(self, chat_id: UUID, payloads: Sequence[Payload], actor: Actor) -> Sequence[Mapping[str, Any] | None]:
         """The references to the payloads, where payloads are kept. Raises what ``EventLog.require_account`` raises, and ``TooLarge``."""
@@ -280,7 +302,7 @@ class Completions:
             _, params = await branch_of(self._chat_queries, self._blobs, chat_id, None, messages_max=1)
             return sendable(sent), params
         if question is not None and all(message["role"] in SYSTEM_ROLES for message in sent):
-            sent.append({"role": "user", "content": question.content})
+            sent.append({"role": "user", "content": with_files(question.content, question.fields.get("files"))})
         if turn.chat_id is None:
             leaf_id, is_first = None, False  # the branch that is looked at
         elif question is None:
