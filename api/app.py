@@ -106,12 +106,13 @@ from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
 from commands.accounts import Accounts
 from commands.api_keys import ApiKeys
+from commands.background.work import Background, BackgroundSettings
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.copying import ChatCopier
 from commands.folders import FolderTrees
-from commands.generation.completion import Completions
+from commands.generation.completion import Completions, TaskKind
 from commands.generation.model_settings import ModelSettings
 from commands.generation.runs import NodeWatch, Runs
 from commands.offers import Offers
@@ -353,6 +354,24 @@ async def assemble(
         seen.note,
         time.monotonic,
     )
+    completions = Completions(
+        log,
+        blobs,
+        chats,
+        stores.chat_queries,
+        runs,
+        providers,
+        stores.run_slots,
+        runs_max,
+        node_id=node_id,
+        clock=time.monotonic,
+        spend=usage_book.spend,
+        model_settings=ModelSettings(settings.default_params, settings.model_params),
+        folders=folders,
+        keep_payloads=settings.keep_payloads,
+    )
+    background = Background(completions, chats, stores.chat_queries, blobs, runs, background_settings(settings))
+    completions.on_started = background.follow
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
     for observer in (accounts.observe, live.observe, runs.observe, list_waits.observe, *(projector.observe for projector in projectors)):
         hub.add_observer(observer)
@@ -371,22 +390,8 @@ async def assemble(
         chat_reader=chat_reader,
         runs=runs,
         keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, node_id, lease_s=settings.lease_s, clock=time.monotonic),
-        completions=Completions(
-            log,
-            blobs,
-            chats,
-            stores.chat_queries,
-            runs,
-            providers,
-            stores.run_slots,
-            runs_max,
-            node_id=node_id,
-            clock=time.monotonic,
-            spend=usage_book.spend,
-            model_settings=ModelSettings(settings.default_params, settings.model_params),
-            folders=folders,
-            keep_payloads=settings.keep_payloads,
-        ),
+        completions=completions,
+        background=background,
         providers=providers,
         live=live,
         usage_book=usage_book,
@@ -410,6 +415,12 @@ def quotas_of(settings: Settings) -> Quotas:
         runs=settings.quota_runs,
         connections=settings.connections_per_user_max,
     )
+
+
+def background_settings(settings: Settings) -> BackgroundSettings:
+    switches: Mapping[TaskKind, bool] = {"title": settings.task_title, "tags": settings.task_tags, "follow_ups": settings.task_follow_ups}
+    kinds = frozenset(kind for kind, is_on in switches.items() if is_on)
+    return BackgroundSettings(settings.task_model, kinds, settings.task_prompts, settings.task_runs_max)
 
 
 def registry_of(system: System) -> CollectorRegistry:

@@ -139,6 +139,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
 
+    # Work after an answer
+    task_model: Annotated[
+        str | None,
+        Meta(
+            description="The model that is asked for titles, tags and follow-up questions after an answer, where the client wants them. "
+            "`current`: the one that has answered. Unset: no model is asked, and a chat is named by the beginning of its first question."
+        ),
+    ] = None
+    task_title: Annotated[bool, Meta(description="Whether the task model is asked for titles.")] = True
+    task_tags: Annotated[bool, Meta(description="Whether the task model is asked for tags.")] = True
+    task_follow_ups: Annotated[bool, Meta(description="Whether the task model is asked for follow-up questions.")] = True
+    task_prompts: Annotated[
+        dict[Literal["title", "tags", "follow_ups"], str],
+        Meta(
+            description="What it is asked instead of the built-in prompts, by `title`, `tags` and `follow_ups`. `{{MESSAGES}}` is the "
+            "conversation; without it the conversation follows."
+        ),
+    ] = {}
+    task_runs_max: Annotated[int, Meta(ge=1, description="How many such questions one process asks at once.")] = 4
+
     # Accounts
     secret: Annotated[
         Annotated[str, Meta(min_length=SECRET_CHARACTERS_MIN)] | None,

@@ -161,11 +161,11 @@ class Redaction:
                 title = "" if version < self._titled else fact.title
                 return msgspec.structs.replace(fact, title=title, fields=standing(fact.fields, self._configured, version))
             case ChatRenamed() if version < self._titled:
-                return ChatRenamed("")
+                return msgspec.structs.replace(fact, title="")
             case ChatConfigured(fields=fields):
                 return ChatConfigured(standing(fields, self._configured, version))
             case ChatTagged(name=name) | ChatUntagged(name=name) if version <= self._untagged.get(name, 0):
-                return type(fact)("")
+                return msgspec.structs.replace(fact, name="")
             case _:
                 return fact
 

@@ -6,12 +6,17 @@ from uuid import UUID, uuid4
 
 from api.completions.parameters import require_messages, require_parameters
 from commands.accounts import Principal
-from commands.generation.completion import Answerer, Question, Turn
+from commands.generation.completion import Answerer, Question, TaskKind, Turn
 from commands.ids import bound_id
 from domain.errors import BadRequest
 
 # Keys that say where in its chat a turn is stored, or who follows it there. A client that names the chat alone stores the turn itself.
 PLACE_KEYS: Final = ("session_id", "id", "parent_id", "user_message", "parent_message", "message_ids")
+BACKGROUND_TASKS: Final[Mapping[str, TaskKind]] = {
+    "title_generation": "title",
+    "tags_generation": "tags",
+    "follow_up_generation": "follow_ups",
+}
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 
 
@@ -38,8 +43,15 @@ def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozense
         params={name: value for name, value in data.items() if name not in own_keys},
         settings=settings if isinstance(settings, Mapping) and "params" in own_keys else {},
         continues=continues,
+        background=background_of(data) if is_stored and "background_tasks" in own_keys else {},
         variables=object_of(data, "variables") if "variables" in own_keys else {},
     )
+
+
+def background_of(data: Mapping[str, Any]) -> Mapping[TaskKind, bool]:
+    """The work after the answers that the request names, as true or false."""
+    given = object_of(data, "background_tasks")
+    return {kind: given[name] for name, kind in BACKGROUND_TASKS.items() if isinstance(given.get(name), bool)}
 
 
 def object_of(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
 from commands.accounts import Accounts
+from commands.background.work import Background
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
@@ -84,6 +85,7 @@ class System:
     runs: Runs
     keeper: NodeWatch
     completions: Completions
+    background: Background
     providers: Providers
     live: LiveConnections
     usage_book: UsageBook
@@ -139,6 +141,7 @@ class System:
         logger.info("draining", runs=len(self.runs), within_s=self.settings.drain_s)
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self.settings.drain_s
+        await self.background.close()
         await self.runs.drain(self.settings.drain_s)
         if self.drained_here is not None:
             with contextlib.suppress(TimeoutError, LogUnavailable):
@@ -213,4 +216,11 @@ class System:
         held = self.body_memory.held_bytes
         yield "gauge", "stenograph_bodies_bytes", "Memory of the bodies that are read or decoded.", held
         yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
+        yield "gauge", "stenograph_background_open", "Answers of which work in the background is under way or waits.", len(self.background)
+        yield (
+            "counter",
+            "stenograph_background_dropped",
+            "Titles, tags and follow-ups that came to nothing.",
+            self.background.dropped,
+        )
         yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID, uuid4
 
 import msgspec
@@ -35,6 +35,7 @@ from domain.event import Actor
 from domain.stream import chat_stream
 from projections.ports import ChatQueries
 
+TaskKind = Literal["title", "tags", "follow_ups"]
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one has ended by then, or will soon
 
@@ -89,6 +90,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     context_chat_id: UUID | None = None  # the chat that the context is from, where the turn is not stored in it
     continues: UUID | None = None  # the answer that the new one goes on from; then there is no question
     variables: Mapping[str, Any] = {}  # what ``{{NAME}}`` in system prompts stands for
+    background: Mapping[TaskKind, bool] = {}  # work after the answers; false: a title without a model, and nothing else
+    task: Mapping[str, Any] | None = None  # of such work itself: its kind, and the message that it is about
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -138,6 +141,7 @@ class Completions:
         self._node_id = node_id
         self._clock = clock
         self._spend = spend
+        self.on_started: Callable[[Run, Turn, int, Actor], None] = lambda _run, _turn, _index, _actor: None  # of each answer, by its index
         self._beginning: set[asyncio.Task[StartedTurn]] = set()
 
     async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> StartedTurn:
@@ -174,7 +178,8 @@ class Completions:
             _, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
         commands: list[ChatCommand] = []
         if made:
-            commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
+            fields = {"task": turn.task} if turn.task is not None else {}
+            commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False, fields=fields))
         text_so_far = ""
         if turn.continues is None:
             parent_id, added = await self._asked(chat_id, chat, turn, actor)
@@ -215,7 +220,8 @@ class Completions:
         started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, events_count)))
-        await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
+        if turn.task is None:  # work in the background must not keep its user from asking
+            await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
         with self._runs.starting():
             try:
                 appended = await self._chats.handle_all(commands, actor=actor, key=key)
@@ -225,24 +231,25 @@ class Completions:
             if appended.repeated:
                 await self._slots.give_back(tasks)
                 return stored_start(appended)
-            for answerer, task_id, route, payload in zip(turn.answerers, tasks, routes, payloads, strict=True):
-                self._runs.start(
-                    Run(
-                        self._chats,
-                        self._blobs,
-                        route.provider,
-                        payload.ask,
-                        chat_id=chat_id,
-                        message_id=answerer.message_id,
-                        task_id=task_id,
-                        node_id=self._node_id,
-                        user_id=actor.id,
-                        started_position=appended.position - len(turn.answerers) + 1,
-                        clock=self._clock,
-                        spend=self._spend,
-                        text_so_far=text_so_far,
-                    )
+            for index, (answerer, task_id, route, payload) in enumerate(zip(turn.answerers, tasks, routes, payloads, strict=True)):
+                run = Run(
+                    self._chats,
+                    self._blobs,
+                    route.provider,
+                    payload.ask,
+                    chat_id=chat_id,
+                    message_id=answerer.message_id,
+                    task_id=task_id,
+                    node_id=self._node_id,
+                    user_id=actor.id,
+                    started_position=appended.position - len(turn.answerers) + 1,
+                    clock=self._clock,
+                    spend=self._spend,
+                    text_so_far=text_so_far,
+                    is_background=turn.task is not None,
                 )
+                self._runs.start(run)
+                self.on_started(run, turn, index, actor)
         before = appended.versions[0] - events_count
         return msgspec.structs.replace(started, version=before, position=appended.position)
 
@@ -258,7 +265,7 @@ class Completions:
         settings = asked(self._model_settings, answerer.model, chat_params, turn.settings, folder=folder_prompt, variables=turn.variables)
         return ProviderRequest(
             model=route.upstream,
-            messages=with_systems(settings.systems, with_variables(messages, turn.variables)),
+            messages=with_systems(settings.systems if turn.task is None else (), with_variables(messages, turn.variables)),
             params={**settings.custom, **turn.params},
             options=settings.options,
         )

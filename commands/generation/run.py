@@ -251,6 +251,7 @@ class Run:
         clock: Callable[[], float],
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
         text_so_far: str = "",
+        is_background: bool = False,
     ) -> None:
         self.chat_id = chat_id
         self.message_id = message_id
@@ -265,6 +266,7 @@ class Run:
         self._clock = clock
         self._spend = spend
         self._text_so_far = text_so_far
+        self.is_background = is_background  # no user waits for it
         self._started_s = clock()
         self._first_token_s: float | None = None
         self._answer = AnswerBuilder()
@@ -273,6 +275,7 @@ class Run:
         self._ending: GenerationOver | None = None  # asked for from outside, before its content is known
         self._over_elsewhere = False
         self.appended_chunks = 0
+        self.outcome: GenerationOver | None = None  # once its end is written by this run
 
     def start(self, done: Callable[["Run"], None]) -> None:
         self._task = asyncio.create_task(self._go(), name=f"run {self.task_id}")
@@ -314,6 +317,7 @@ class Run:
             outcome = await self._generate()
             if not self._over_elsewhere:
                 await self._close(outcome)
+                self.outcome = outcome
         except GenerationNotOpen:
             logger.info("generation_ended_elsewhere", chat_id=str(self.chat_id), message_id=str(self.message_id))
         except ChatNotFound:

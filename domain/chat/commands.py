@@ -26,6 +26,8 @@ class RenameChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID | None
     title: str
+    unless_renamed: bool = False  # only if the chat has the title that it was made with: a title by the server replaces nobody's choice
+    task_chat_id: UUID | None = None  # where a model was asked for it
 
 
 class ConfigureChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,9 +57,10 @@ class MoveChat(msgspec.Struct, frozen=True, kw_only=True):
 
 class TagChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
-    by: UUID
+    by: UUID | None
     name: str
     present: bool
+    task_chat_id: UUID | None = None  # where a model was asked for it
 
 
 class ShareChat(msgspec.Struct, frozen=True, kw_only=True):

@@ -94,7 +94,9 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
     chat.messages.require(named_messages(command))
     match command:
         case RenameChat(title=title):
-            return [] if title == chat.title else [Event(None, ChatRenamed(title))]
+            if title == chat.title or (command.unless_renamed and chat.renamed):
+                return []
+            return [Event(None, ChatRenamed(title, command.task_chat_id or UNSET))]
         case ConfigureChat(fields=fields):
             return [Event(None, ChatConfigured(fields))] if fields else []
         case PinChat(pinned=pinned):
@@ -259,7 +261,7 @@ def tag_chat(chat: Chat, command: TagChat) -> list[ChatEvent]:
         return [Event(None, ChatUntagged(name)) for name in same]
     if not wanted or wanted == "none" or len(command.name) > TAG_CHARACTERS_MAX:
         raise BadRequest(f"expected a tag of 1 to {TAG_CHARACTERS_MAX} characters other than none, received {command.name[:80]!r}")
-    return [] if same else [Event(None, ChatTagged(command.name.strip()))]
+    return [] if same else [Event(None, ChatTagged(command.name.strip(), command.task_chat_id or UNSET))]
 
 
 def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:

@@ -326,6 +326,20 @@ def test_no_token_is_added_to_a_deleted_chat() -> None:
     given(*STREAMING, DELETED).when(parts(A, 1, delta("lo"))).then_raises(GenerationNotOpen)
 
 
+def test_a_title_by_the_server_replaces_only_the_one_that_the_chat_was_made_with() -> None:
+    by_server = RenameChat(chat_id=CHAT, by=None, title="ours", unless_renamed=True, task_chat_id=OTHER)
+    given(CREATED).when(by_server).then(Event(None, ChatRenamed("ours", OTHER)))
+    given(CREATED, Event(None, ChatRenamed("theirs"))).when(by_server).then()
+    given(CREATED, Event(None, ChatRenamed("theirs")), Event(None, ChatRenamed("a title"))).when(by_server).then()
+    given(CREATED, Event(None, ChatRenamed("ours", OTHER))).when(by_server).then()
+
+
+def test_the_server_tags_a_chat_that_has_not_the_tag() -> None:
+    by_server = TagChat(chat_id=CHAT, by=None, name="Birds", present=True, task_chat_id=OTHER)
+    given(CREATED).when(by_server).then(Event(None, ChatTagged("Birds", OTHER)))
+    given(CREATED, Event(None, ChatTagged("birds"))).when(by_server).then()
+
+
 # --------------------------------------------------------------------------------------------------------------- access
 
 
