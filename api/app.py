@@ -84,6 +84,7 @@ from api.completions.responses.routes import ResponsesController
 from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
+from api.completions.usage import UsageController
 from api.formats.event_json import encode_event
 from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
@@ -166,6 +167,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ContinueController,
     PayloadsController,
     TasksController,
+    UsageController,
     ModelsController,
     OpenAIController,
     ForwardingController,

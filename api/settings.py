@@ -196,6 +196,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_public: Annotated[bool, Meta(description="Whether anyone may read `/metrics`; `false`: only admins, by token or API key.")] = (
         True
     )
+    usage_public: Annotated[
+        bool, Meta(description="Whether every account may read `/api/usage`: how many accounts are active, and which models answer.")
+    ] = True
     docs_public: Annotated[bool, Meta(description="Whether `/docs`, the description of the API, is served.")] = True
 
     # Live connections

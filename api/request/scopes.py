@@ -49,6 +49,7 @@ ROUTE_SCOPES: Final[Mapping[str, Scopes]] = {
     "GET /api/v1/folders": READ,
     "GET /api/v1/folders/{folder_id}": READ,
     "GET /api/tasks": READ,
+    "GET /api/usage": READ,
     "GET /api/tasks/chat/{chat_id}": READ,
     "GET /api/models": READ,
     "GET /v1/models": READ,
