@@ -46,14 +46,28 @@ class BackgroundSettings(msgspec.Struct, frozen=True):
     runs_max: int = 4  # at once, in this process
 
 
+class TaskModelSlow(Exception):
+    """The task model did not answer within ``ANSWER_S``."""
+
+
 class Finished(NamedTuple):
     """One answer whose end is followed by work."""
 
     chat_id: UUID
     message_id: UUID
     model: str
-    wanted: Mapping[TaskKind, bool]  # as the request says; false: it wants the title without a model
+    wanted: Mapping[TaskKind, bool]  # as the request says; false: without a model
     actor: Actor
+
+
+class TaskAnswer(NamedTuple):
+    """What the task model has said, and in which chat. ``text`` None: it was not asked, or did not end its answer."""
+
+    text: str | None
+    chat_id: UUID | None
+
+
+NO_ANSWER: Final = TaskAnswer(None, None)
 
 
 class Background:
@@ -114,52 +128,56 @@ class Background:
             return  # a temporary chat, or one of a completion: nobody sees its title
         messages, _ = await branch_of(self._chat_queries, self._blobs, finished.chat_id, finished.message_id, messages_max=MESSAGES_SHOWN)
         questions = [message for message in messages if message["role"] == "user"]
+        is_slow = False
         for kind in KINDS:
             if kind not in finished.wanted or (kind == "title" and (len(questions) != 1 or chat.renamed)):
                 continue
+            answer = NO_ANSWER
             try:
-                commands = await self._commands(kind, finished, messages)
+                if finished.wanted[kind] and not is_slow:
+                    answer = await self._ask(kind, finished, messages)
+            except TaskModelSlow as error:
+                is_slow = True  # nothing more is asked of it after this answer
+                self._drop(finished, kind, str(error))
+            except StenographError as error:
+                self._drop(finished, kind, str(error))  # such as: there is no such model
+            commands = self._commands(kind, finished, questions, answer)
+            try:
                 if commands:
                     await self._chats.handle_all(commands, actor=None)
             except StenographError as error:
                 self._drop(finished, kind, str(error))
 
-    async def _commands(self, kind: TaskKind, finished: Finished, messages: Sequence[Message]) -> Sequence[ChatCommand]:
+    def _commands(self, kind: TaskKind, finished: Finished, questions: Sequence[Message], answer: TaskAnswer) -> Sequence[ChatCommand]:
         """What the task comes to; nothing where the model's answer is no use."""
-        chat_id, message_id = finished.chat_id, finished.message_id
-        answer = task_chat_id = None
-        try:
-            answer, task_chat_id = await self._ask(kind, finished, messages)
-        except StenographError as error:
-            self._drop(finished, kind, str(error))  # such as: there is no such model
+        chat_id, message_id, made_in = finished.chat_id, finished.message_id, answer.chat_id
         match kind:
             case "title":
                 read = self._read(kind, finished, answer, read_title)
-                question = next(message for message in messages if message["role"] == "user")
-                title = read or first_line(words_of(question))
-                made_in = task_chat_id if read else None
-                return [RenameChat(chat_id=chat_id, by=None, title=title, task_chat_id=made_in, unless_renamed=True)] if title else []
+                title = read or first_line(words_of(questions[0]))
+                rename = RenameChat(chat_id=chat_id, by=None, title=title, task_chat_id=made_in if read else None, unless_renamed=True)
+                return [rename] if title else []
             case "tags":
                 tags = self._read(kind, finished, answer, read_tags) or ()
-                return [TagChat(chat_id=chat_id, by=None, name=tag, present=True, task_chat_id=task_chat_id) for tag in tags]
+                return [TagChat(chat_id=chat_id, by=None, name=tag, present=True, task_chat_id=made_in) for tag in tags]
             case "follow_ups":
                 follow_ups = self._read(kind, finished, answer, read_follow_ups)
-                data = {"follow_ups": follow_ups, "task_chat_id": str(task_chat_id)}
+                data = {"follow_ups": follow_ups, "task_chat_id": str(made_in)}
                 return [Emit(chat_id=chat_id, by=None, message_id=message_id, name=kind, data=data)] if follow_ups else []
 
-    def _read(self, kind: TaskKind, finished: Finished, answer: str | None, read: Callable[[str], Any]) -> Any:
-        if answer is None:
+    def _read(self, kind: TaskKind, finished: Finished, answer: TaskAnswer, read: Callable[[str], Any]) -> Any:
+        if answer.text is None:
             return None
-        found = read(answer)
+        found = read(answer.text)
         if not found:
-            self._drop(finished, kind, f"nothing could be read out of an answer of {len(answer)} characters")
+            self._drop(finished, kind, f"nothing could be read out of an answer of {len(answer.text)} characters")
         return found
 
-    async def _ask(self, kind: TaskKind, finished: Finished, messages: Sequence[Message]) -> tuple[str | None, UUID | None]:
-        """The task model's answer and the chat it stands in; None where none is asked, or it did not end its answer."""
+    async def _ask(self, kind: TaskKind, finished: Finished, messages: Sequence[Message]) -> TaskAnswer:
+        """Raises ``TaskModelSlow``, and what ``Completions.begin`` raises."""
         model = finished.model if self._settings.model == CURRENT_MODEL else self._settings.model
-        if model is None or kind not in self._settings.kinds or not finished.wanted[kind]:
-            return None, None
+        if model is None or kind not in self._settings.kinds:
+            return NO_ANSWER
         prompt, answerer = prompt_for(kind, messages, self._settings.prompts), Answerer(model, uuid4())
         task = {"kind": kind, "chat_id": str(finished.chat_id), "message_id": str(finished.message_id)}
         logger.debug("background_asks", model=model, **task)
@@ -181,6 +199,7 @@ class Background:
             except TimeoutError:
                 run.stop(None)
                 await run.wait()
+                raise TaskModelSlow(f"{model} did not answer within {ANSWER_S:.0f} s") from None
             except asyncio.CancelledError:
                 run.interrupt()
                 raise
@@ -188,9 +207,9 @@ class Background:
         message = view.messages[str(answerer.message_id)]
         if message.get("state") != "done":
             self._drop(finished, kind, f"the answer of {model} was not ended: {message.get('state')}")
-            return None, started.chat_id
+            return NO_ANSWER
         said = text_of(message)
-        return said if isinstance(said, str) else "", started.chat_id
+        return TaskAnswer(said if isinstance(said, str) else "", started.chat_id)
 
     def _drop(self, finished: Finished, kind: TaskKind | None, reason: str) -> None:
         self.dropped += 1

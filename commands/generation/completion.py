@@ -190,33 +190,13 @@ class Completions:
             commands.append(ExpectUnchanged(chat_id=chat_id, by=actor.id, since=version, message_ids=[turn.continues]))
             branch, chat_params = await branch_of(self._chat_queries, self._blobs, chat_id, turn.continues)
             messages, text_so_far = continued_messages(turn.messages, branch, turn.continues)
-        folder_prompt = await self._folder_prompt(source if made else chat)
+        folder_prompt = await self._folder_prompt(source if made else chat, actor)
         payloads = [
             await payload_of(self._ask(answerer, route, turn, messages, chat_params, folder_prompt))
             for answerer, route in zip(turn.answerers, routes, strict=True)
         ]
         tasks = [uuid4() for _ in turn.answerers]
-        commands.extend(
-            StartGeneration(
-                chat_id=chat_id,
-                by=actor.id,
-                message_id=answerer.message_id,
-                parent_id=parent_id,
-                model=answerer.model,
-                requested_model=answerer.model,
-                task_id=task_id,
-                node_id=self._node_id,
-                client_id=answerer.client_id,
-                continues=turn.continues,
-                payload_sha256=payload.sha256,
-                payload=reference,
-                fields=answerer.fields,
-            )
-            for answerer, task_id, payload, reference in zip(
-                turn.answerers, tasks, payloads, await self._kept_payloads(chat_id, payloads, actor), strict=True
-            )
-        )
-        events_count = sum(not isinstance(command, ExpectUnchanged) for command in commands)
+        events_count = sum(not isinstance(command, ExpectUnchanged) for command in commands) + len(tasks)
         started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, events_count)))
@@ -224,6 +204,25 @@ class Completions:
             await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
         with self._runs.starting():
             try:
+                kept = await self._kept_payloads(chat_id, payloads, actor)
+                commands.extend(
+                    StartGeneration(
+                        chat_id=chat_id,
+                        by=actor.id,
+                        message_id=answerer.message_id,
+                        parent_id=parent_id,
+                        model=answerer.model,
+                        requested_model=answerer.model,
+                        task_id=task_id,
+                        node_id=self._node_id,
+                        client_id=answerer.client_id,
+                        continues=turn.continues,
+                        payload_sha256=payload.sha256,
+                        payload=reference,
+                        fields=answerer.fields,
+                    )
+                    for answerer, task_id, payload, reference in zip(turn.answerers, tasks, payloads, kept, strict=True)
+                )
                 appended = await self._chats.handle_all(commands, actor=actor, key=key)
             except (Refusal, ConcurrencyConflict):  # otherwise it may have been written
                 await self._slots.give_back(tasks)
@@ -270,17 +269,20 @@ class Completions:
             options=settings.options,
         )
 
-    async def _folder_prompt(self, chat: Chat) -> str:
-        """The system prompt of the folder that the chat is in: its owner's, and of that folder alone, not of those above it."""
-        if chat.folder_id is None or chat.owner_id is None or self._folders is None:
+    async def _folder_prompt(self, chat: Chat, actor: Actor) -> str:
+        """The system prompt of the folder that the chat is in, and of that folder alone, not of those above it.
+
+        Folders are their owner's: when somebody else asks in the chat, the prompt is not sent.
+        """
+        if chat.folder_id is None or chat.owner_id != actor.id or self._folders is None:
             return ""
-        _, folders = await self._folders.folders_of(chat.owner_id)
+        _, folders = await self._folders.folders_of(actor.id)
         folder = folders.by_id.get(chat.folder_id)
         prompt = folder.data.get("system_prompt") if folder is not None else None
         return prompt if isinstance(prompt, str) else ""
 
     async def _kept_payloads(self, chat_id: UUID, payloads: Sequence[Payload], actor: Actor) -> Sequence[Mapping[str, Any] | None]:
-        """The references to the payloads, where payloads are kept. Raises what ``EventLog.require_account`` raises, and ``TooLarge``."""
+        """The references to the payloads, where payloads are kept. Raises what ``EventLog.require_account`` raises."""
         if not self._keep_payloads:
             return [None] * len(payloads)
         await self._log.require_account(actor.id)

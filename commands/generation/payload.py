@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from commands.large_values import BLOB_BYTES_MAX, JSON
 from commands.ports import Blobs
 from commands.providers import ProviderRequest
 from commands.references import THREAD_MESSAGES
-from domain.errors import TooLarge
 from domain.stream import Stream
+
+logger = structlog.get_logger("payload")
 
 _canonical: Final = msgspec.json.Encoder(order="sorted")
 
@@ -29,7 +31,6 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 def encode_payload(ask: ProviderRequest) -> Payload:
-    """Raises ``UnicodeEncodeError`` for text with a lone surrogate."""
     content = _canonical.encode({"model": ask.model, "messages": ask.messages, "params": ask.params, "options": ask.options})
     return Payload(ask, content, hashlib.sha256(content).hexdigest())
 
@@ -39,8 +40,9 @@ async def payload_of(ask: ProviderRequest) -> Payload:
     return await asyncio.to_thread(encode_payload, ask) if len(ask.messages) >= THREAD_MESSAGES else encode_payload(ask)
 
 
-async def keep_payload(payload: Payload, blobs: Blobs, stream: Stream) -> Mapping[str, Any]:
-    """Store the payload as a blob of its chat, and return the reference to it. Raises ``TooLarge``."""
+async def keep_payload(payload: Payload, blobs: Blobs, stream: Stream) -> Mapping[str, Any] | None:
+    """Store the payload as a blob of its chat, and return the reference to it. One that is too large is not kept: its chat goes on."""
     if len(payload.content) > BLOB_BYTES_MAX:
-        raise TooLarge("payload", len(payload.content), BLOB_BYTES_MAX)
+        logger.warning("payload_not_kept", stream=str(stream), size_bytes=len(payload.content), bytes_max=BLOB_BYTES_MAX)
+        return None
     return {"blob": await blobs.put(stream, payload.content), "size_bytes": len(payload.content), "media_type": JSON}

@@ -190,6 +190,18 @@ async def test_a_task_model_that_is_not_there_is_no_error_of_the_answer(settings
         assert chat["title"] == "Hello"
 
 
+async def test_a_task_model_that_does_not_answer_is_asked_no_more_after_this_answer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commands.background.work.ANSWER_S", 0.0)
+    async with scene(settings) as there:
+        there.hold.clear()
+        chat_id = await there.user.new_chat("New Chat")
+        await there.ask(chat_id)
+        chat = await there.chat(chat_id)
+        assert (chat["title"], chat["meta"]["tags"], there.server.system.background.dropped) == ("Hello", [], 1)
+
+
 async def test_a_stopped_answer_leads_to_no_work_and_work_is_no_answer_to_stop(settings: Settings) -> None:
     async with scene(settings) as there:
         chat_id = await there.user.new_chat("New Chat")

@@ -110,6 +110,19 @@ async def test_the_prompt_of_the_chats_folder_is_sent_with_its_variables(there: 
     assert there.sent["messages"][0]["content"] == "Model.\n\nFor {{USER_NAME}}.\n\nChat.", "also where the client stores the turn"
 
 
+async def test_the_prompt_of_a_folder_is_not_sent_where_somebody_else_asks(there: There) -> None:
+    folder_id = (await there.user.post("/api/v1/folders/", {"name": "Mine", "data": {"system_prompt": "Private."}})).json()["id"]
+    chat_id = await there.chat({"title": "t"})
+    await there.user.post(f"/api/v1/chats/{chat_id}/folder", {"folder_id": folder_id})
+    friend = await there.server.sign_up("Bob")
+    await there.user.post(f"/api/v1/chats/{chat_id}/access", {"user_id": friend.id, "permission": "write"})
+    body = {"model": MODEL, "chat_id": chat_id, "session_id": "s", "messages": [user("Hi")]}
+    assert (await friend.post("/api/chat/completions", body)).status_code == 200
+    for run in there.server.system.runs.all():
+        await run.wait()
+    assert there.sent["messages"] == [SYSTEM, user("Hi")]
+
+
 async def test_a_model_is_told_of_the_files_of_a_question(there: There) -> None:
     chat_id = await there.chat({"title": "t"})
     pixel = {"type": "image", "url": "data:image/png;base64,QQ=="}
