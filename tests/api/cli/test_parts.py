@@ -76,6 +76,11 @@ def test_reasoning_and_tool_calls_look_different() -> None:
     assert pieces == [("reasoning", "Hm"), ("note", "\n"), ("tool", "→ look_up "), ("tool", "{}"), ("note", "\n"), ("text", "So")]
 
 
+def test_a_continued_answer_goes_on_in_mid_sentence() -> None:
+    _, pieces = talked(start(A), block(A, name="continued"), delta(A, "Hel"), block(A, 1), delta(A, "lo", 1), block(A, 2, "reasoning"))
+    assert pieces == [("text", "Hel"), ("text", "lo")]
+
+
 def test_another_answer_in_the_chat_is_not_shown() -> None:
     assert talked(start(B), block(B), delta(B, "No"), end(B))[1] == []
 
@@ -172,6 +177,16 @@ def test_branches_are_shown_where_they_begin() -> None:
     )
     assert "── other 00b2 answers, the 2nd below Ann's message 00c3 (“Why?”)\n" in text
     assert "── Ann turned to demo 00a1\n── Ann: And then?\n" in text
+
+
+def test_a_replay_says_which_answer_is_continued_and_what_was_suggested() -> None:
+    continuing = "message_start", B, {"parent_id": Q, "model": "other", "continues": A}
+    suggested = "follow_ups", B, {"follow_ups": ["Why?", "When?"]}
+    cut_off = start(A), block(A), delta(A, "Hel"), ("cancelled", A, {})
+    text = written(*cut_off, continuing, block(B, name="continued"), delta(B, "Hel"), end(B), suggested)
+    assert "other 00b2 answers" in text
+    assert "going on from demo 00a1\n" in text
+    assert "suggested: Why? / When?\n" in text
 
 
 async def played(events: Sequence[Event], capsys: pytest.CaptureFixture[str], **points: Any) -> tuple[int, str]:

@@ -196,3 +196,26 @@ async def test_an_answer_is_regenerated_by_another_model(server: Running, ada: U
         answer = known[again["message_id"]]
         assert (answer["parentId"], answer["model"], answer["state"]) == (question, "demo:4", "done")
         assert sum(message["role"] == "user" for message in known.values()) == 1
+
+
+async def test_a_transcript_has_no_seam_where_an_answer_was_continued(there: There) -> None:
+    chat_id, old_id = await cut_off(there)
+    await go_on(there, chat_id, old_id)
+    for form in ("markdown", "html"):
+        transcript = await there.user.get(f"/api/v1/chats/{chat_id}/export", format=form)
+        assert "half anhalf an" in transcript.text
+
+
+async def test_a_continued_answer_is_copied_exported_and_resumed_like_any_other(there: There) -> None:
+    chat_id, old_id = await cut_off(there)
+    begun = await go_on(there, chat_id, old_id)
+    copy_id = (await there.user.post(f"/api/v1/chats/{chat_id}/clone", {})).json()["id"]
+    copied = (await there.user.get(f"/api/v1/chats/{copy_id}")).json()["chat"]["history"]["messages"][begun["message_id"]]
+    assert (copied["content"], copied["continues"]) == ("half anhalf an", old_id)
+    events = (await there.user.get(f"/api/v1/streams/chat/{chat_id}/events", after=there.server.cursor(begun["version"]))).json()["events"]
+    assert [event["data"]["type"] for event in events] == [
+        "message_start", "content_block", "message_delta", "content_block", "message_delta", "message_end",
+    ]  # fmt: skip
+    assert events[0]["data"]["data"]["continues"] == old_id
+    lines = (await there.user.get(f"/api/v1/chats/{chat_id}/export", format="jsonl")).text
+    assert f'"continues":"{old_id}"' in lines

@@ -113,3 +113,13 @@ async def test_each_of_several_models_has_a_payload_of_its_own(there: There) -> 
     answers = [message["id"] for message in await there.messages(chat_id) if message["role"] == "assistant"]
     first, second = [await payload(there.user, chat_id, one) for one in answers]
     assert first == second
+
+
+async def test_a_caller_cannot_say_what_a_model_was_sent(there: There) -> None:
+    chat_id = await there.chat({"title": "t"})
+    forged = {"model_id": MODEL, "message_id": None, "payload": {"blob": "00" * 32, "size_bytes": 1}, "payload_sha256": 7, "continues": "x"}
+    await there.complete(chat_id=chat_id, session_id="s", messages=[user("Hi")], message_ids=[forged])
+    start = await start_of(there.user, chat_id)
+    assert "continues" not in start
+    assert start["payload_sha256"] != 7
+    assert start.get("payload", {}).get("blob") == (start["payload_sha256"] if is_kept(there) else None)
