@@ -316,8 +316,7 @@ class Run:
         try:
             outcome = await self._generate()
             if not self._over_elsewhere:
-                await self._close(outcome)
-                self.outcome = outcome
+                self.outcome = await self._close(outcome)
         except GenerationNotOpen:
             logger.info("generation_ended_elsewhere", chat_id=str(self.chat_id), message_id=str(self.message_id))
         except ChatNotFound:
@@ -328,12 +327,16 @@ class Run:
         outcome: GenerationOver | None = None
         try:
             if self._text_so_far:
-                await self._append_facts(self._answer.begin_with(self._text_so_far))
+                await self._append(self._answer.begin_with(self._text_so_far))
             while self._ending is None and not self._over_elsewhere:
                 parts = await self._read(stream)
                 if parts is None:
                     break
-                await self._append(parts)
+                facts = joined(self._answer.add(parts), DELTAS_PER_APPEND_MAX)
+                if facts:
+                    if self._first_token_s is None:
+                        self._first_token_s = self._clock()
+                    await self._append(facts)
         except (GenerationNotOpen, ChatNotFound):
             raise
         except ProviderFailed as error:
@@ -376,15 +379,7 @@ class Run:
         finally:
             self._reading = False
 
-    async def _append(self, parts: Sequence[Part]) -> None:
-        facts = joined(self._answer.add(parts), DELTAS_PER_APPEND_MAX)
-        if not facts:
-            return
-        if self._first_token_s is None:
-            self._first_token_s = self._clock()
-        await self._append_facts(facts)
-
-    async def _append_facts(self, facts: Sequence[BlockOpened | MessageDelta]) -> None:
+    async def _append(self, facts: Sequence[BlockOpened | MessageDelta]) -> None:
         seq = self._answer.deltas
         for fact in facts:
             if isinstance(fact, MessageDelta):
@@ -421,8 +416,11 @@ class Run:
             self._answer.extras or UNSET,
         )
 
-    async def _close(self, outcome: GenerationOver) -> None:
-        """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first."""
+    async def _close(self, outcome: GenerationOver) -> GenerationOver:
+        """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first.
+
+        Returns the end that was written.
+        """
         is_refused = False
         if self._answer.unknown:
             logger.info("answer_not_wholly_understood", message_id=str(self.message_id), parts=list(self._answer.unknown))
@@ -432,7 +430,7 @@ class Run:
                 emitted = () if is_refused else await self._emitted()
                 end = EndGeneration(chat_id=self.chat_id, message_id=self.message_id, outcome=ended, emitted=emitted)
                 await self._chats.handle(end, attempts_max=None)
-                return
+                return outcome
             except Unavailable as error:
                 logger.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
                 await asyncio.sleep(CLOSE_RETRY_S)
