@@ -89,13 +89,16 @@ from api.completions.actions import ActionsController
 from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.anthropic.routes import MessagesController
 from api.completions.completions import CompletionsController
+from api.completions.continuing import ContinueController
 from api.completions.forwarding import ForwardingController
 from api.completions.models import ModelsController, model_card
 from api.completions.openai import OpenAIController
+from api.completions.payloads import PayloadsController
 from api.completions.responses.routes import ResponsesController
 from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
+from api.completions.usage import UsageController
 from api.formats.event_json import encode_event
 from api.functions.functions import FunctionsController
 from api.functions.valves import FunctionValvesController
@@ -124,6 +127,7 @@ from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
+from commands.background.work import Background, BackgroundSettings
 from commands.catalogue import Catalogue
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
@@ -131,13 +135,14 @@ from commands.chats import Chats
 from commands.copying import ChatCopier
 from commands.folders import FolderTrees
 from commands.generation.asking import ModelQuestions
-from commands.generation.completion import Completions
+from commands.generation.completion import Completions, TaskKind
 from commands.generation.filtering import AnswerFilters
 from commands.generation.model_settings import ModelSettings
 from commands.generation.runs import NodeWatch, Runs
 from commands.offers import Offers
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
+from commands.payloads import Payloads
 from commands.ports import Blobs
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
@@ -198,7 +203,10 @@ SIGNED_IN: Sequence[type[Controller]] = (
     AllChatsController,
     ActionsController,
     CompletionsController,
+    ContinueController,
+    PayloadsController,
     TasksController,
+    UsageController,
     ModelsController,
     ModelEntriesController,
     GroupsController,
@@ -410,6 +418,27 @@ async def assemble(
         call_answers,
         time.monotonic,
     )
+    completions = Completions(
+        log,
+        blobs,
+        chats,
+        stores.chat_queries,
+        runs,
+        router,
+        stores.run_slots,
+        runs_max,
+        node_id=node_id,
+        clock=time.monotonic,
+        spend=usage_book.spend,
+        model_settings=model_settings,
+        filters=AnswerFilters(filters, chats, blobs, stores.chat_queries, router.route, email_of=email_of),
+        asking=calls.asking,
+        direct_tabs=partial(DirectProvider, calls, relaying, patience_of(settings)) if settings.direct_connections else no_direct_tabs,
+        folders=folders,
+        keep_payloads=settings.keep_payloads,
+    )
+    background = Background(completions, chats, stores.chat_queries, blobs, runs, background_settings(settings))
+    completions.on_started = background.follow
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
     for observer in (
         accounts.observe,
@@ -441,23 +470,8 @@ async def assemble(
         call_answers=call_answers,
         relaying=relaying,
         keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, calls, relaying, node_id, lease_s=settings.lease_s, clock=time.monotonic),
-        completions=Completions(
-            log,
-            blobs,
-            chats,
-            stores.chat_queries,
-            runs,
-            router,
-            stores.run_slots,
-            runs_max,
-            node_id=node_id,
-            clock=time.monotonic,
-            spend=usage_book.spend,
-            model_settings=model_settings,
-            filters=AnswerFilters(filters, chats, blobs, stores.chat_queries, router.route, email_of=email_of),
-            asking=calls.asking,
-            direct_tabs=partial(DirectProvider, calls, relaying, patience_of(settings)) if settings.direct_connections else no_direct_tabs,
-        ),
+        completions=completions,
+        background=background,
         filters=filters,
         email_of=email_of,
         providers=providers,
@@ -504,6 +518,12 @@ def quotas_of(settings: Settings) -> Quotas:
         runs=settings.quota_runs,
         connections=settings.connections_per_user_max,
     )
+
+
+def background_settings(settings: Settings) -> BackgroundSettings:
+    switches: Mapping[TaskKind, bool] = {"title": settings.task_title, "tags": settings.task_tags, "follow_ups": settings.task_follow_ups}
+    kinds = frozenset(kind for kind, is_on in switches.items() if is_on)
+    return BackgroundSettings(settings.task_model, kinds, settings.task_prompts, settings.task_runs_max)
 
 
 def registry_of(system: System) -> CollectorRegistry:
@@ -558,6 +578,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "model_editor": system.model_editor,
         "nodes": stores.nodes,
         "offers": Offers(chats, system.accounts),
+        "payloads": Payloads(reader, log, blobs),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,

@@ -155,6 +155,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "alone, until it is granted. `bypass`: everybody may use every model, whatever was granted."
         ),
     ] = "open"
+    keep_payloads: Annotated[
+        bool,
+        Meta(
+            description="Keep what each model was sent as a blob of its chat, for `GET …/messages/{id}/payload`. Readers of the chat can "
+            "read it, system prompts included. A long chat is kept again with each question; it does not count against quotas."
+        ),
+    ] = False
+
+    # Work after an answer
+    task_model: Annotated[
+        str | None,
+        Meta(
+            description="The model that is asked for titles, tags and follow-up questions after an answer, where the client wants them. "
+            "`current`: the one that has answered. Unset: no model is asked, and a chat is named by the beginning of its first question."
+        ),
+    ] = None
+    task_title: Annotated[bool, Meta(description="Whether the task model is asked for titles.")] = True
+    task_tags: Annotated[bool, Meta(description="Whether the task model is asked for tags.")] = True
+    task_follow_ups: Annotated[bool, Meta(description="Whether the task model is asked for follow-up questions.")] = True
+    task_prompts: Annotated[
+        dict[Literal["title", "tags", "follow_ups"], str],
+        Meta(
+            description="What it is asked instead of the built-in prompts, by `title`, `tags` and `follow_ups`. `{{MESSAGES}}` is the "
+            "conversation; without it the conversation follows."
+        ),
+    ] = {}
+    task_runs_max: Annotated[int, Meta(ge=1, description="How many such questions one process asks at once.")] = 4
 
     # Accounts
     secret: Annotated[
@@ -209,6 +236,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_public: Annotated[bool, Meta(description="Whether anyone may read `/metrics`; `false`: only admins, by token or API key.")] = (
         True
     )
+    usage_public: Annotated[
+        bool, Meta(description="Whether every account may read `/api/usage`: how many accounts are active, and which models answer.")
+    ] = True
     docs_public: Annotated[bool, Meta(description="Whether `/docs`, the description of the API, is served.")] = True
 
     # Live connections

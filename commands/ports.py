@@ -274,6 +274,7 @@ class OpenGeneration(msgspec.Struct, frozen=True):
     task_id: UUID
     node_id: UUID
     started_version: int
+    model: str  # that answers
 
 
 class WaitingCall(msgspec.Struct, frozen=True):
@@ -350,6 +351,10 @@ class Activity(Protocol):
 
     async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
         """When each user was last active. A user who never was is left out."""
+        ...
+
+    async def count_active(self, within_s: float) -> int:
+        """How many users were active within the last so many seconds."""
         ...
 
 

@@ -194,8 +194,17 @@ today = DECODER.today
 
 
 def _flat(fact: Any) -> dict[str, Any]:
-    known = {name: value for name in fact.__struct_fields__ if name != "fields" and (value := getattr(fact, name)) is not msgspec.UNSET}
-    return {**fact.fields, **known}
+    """The unknown keys, then the known ones. An unknown key does not stand in for a known one that is not set."""
+    flat = dict(fact.fields)
+    for name in fact.__struct_fields__:
+        if name == "fields":
+            continue
+        value = getattr(fact, name)
+        if value is msgspec.UNSET:
+            flat.pop(name, None)
+        else:
+            flat[name] = value
+    return flat
 
 
 def _unflat(fact: type[Any], flat: dict[str, Any]) -> Any:

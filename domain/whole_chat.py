@@ -187,9 +187,8 @@ def generation_events(message: WholeMessage, streamed: Streamed) -> list[ChatEve
         streamed.model,
         uuid5(message_id, "task"),
         NO_NODE,
-        None,
-        message.client_id,
-        message.fields,
+        client_id=message.client_id,
+        fields=message.fields,
     )
     timings = Timings(streamed.first_token_ms, streamed.total_ms)
     blocks = [BlockSum(0, "text", sha256)] if streamed.pieces else []

@@ -77,6 +77,8 @@ def stored_bytes(event: StoredEvent) -> int:
         return len(event.data)
     keys = msgspec.json.decode(event.data)
     # By ``get``: a client may write what only looks like a reference.
+    if event.type == "message_start" and isinstance(keys, dict):
+        keys.pop("payload", None)  # kept because the operator wants it: the account does not pay for it
     referred = [value.get("size_bytes") for value in keys.values() if blob_of(value)] if isinstance(keys, dict) else []
     return len(event.data) + sum(size for size in referred if isinstance(size, int) and 0 < size <= BLOB_BYTES_MAX)
 

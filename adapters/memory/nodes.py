@@ -37,7 +37,7 @@ class MemoryNodes:
                 assert isinstance(start, MessageStarted)
                 assert event.message_id is not None
                 opened[event.stream, event.message_id] = OpenGeneration(
-                    event.stream, event.message_id, start.task_id, start.node_id, event.version
+                    event.stream, event.message_id, start.task_id, start.node_id, event.version, start.model
                 )
             elif event.type in ENDS:
                 opened.pop((event.stream, event.message_id), None)

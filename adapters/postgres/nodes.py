@@ -31,7 +31,7 @@ class PostgresNodes:
 
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         return [
-            OpenGeneration(chat_stream(row["stream_id"]), row["message_id"], row["task_id"], row["node_id"], row["version"])
+            OpenGeneration(chat_stream(row["stream_id"]), row["message_id"], row["task_id"], row["node_id"], row["version"], row["model"])
             for row in await self._reader.fetch(OPEN_GENERATIONS, since)
         ]
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Set
 from typing import Any, Literal, NamedTuple
 
+from domain.generation import CONTINUED
 from stenograph_client import ENDS, Event
 
 Style = Literal["text", "reasoning", "tool", "note", "error"]
@@ -28,6 +29,7 @@ class AnswerText:
         self._open = set(message_ids)
         self._blocks: dict[tuple[str, int], str] = {}
         self._in: tuple[str, int] | None = None  # the block that was shown last
+        self._continued: tuple[str, int] | None = None  # the text of a continued answer: what is new stands right behind it
         self.said: list[str] = []  # the text of text blocks
         self.outcome: str | None = None
         self.usage: Any = None
@@ -44,6 +46,8 @@ class AnswerText:
             case "content_block":
                 block = (event.message_id, data["index"])
                 self._blocks[block] = data["type"]
+                if data.get("name") == CONTINUED:
+                    self._continued = block
                 if data["type"] == "tool_call":
                     yield from self._turn_to(block)
                     yield StyledPiece("tool", f"→ {data.get('name') or 'tool'} ")
@@ -82,6 +86,6 @@ class AnswerText:
             self.outcome = event.type
 
     def _turn_to(self, block: tuple[str, int]) -> Iterator[StyledPiece]:
-        if self._in is not None and self._in != block:
+        if self._in is not None and self._in != block and self._in != self._continued:
             yield StyledPiece("note", "\n")
         self._in = block

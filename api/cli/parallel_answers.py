@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from domain.generation import CONTINUED
 from stenograph_client import ENDS, Event
 
 COLOURS: Final = ("green", "yellow", "magenta", "blue", "cyan")
@@ -57,14 +58,16 @@ class ParallelAnswers:
                 if self._open:
                     self._running = None
                 self._open[message_id] = answer
-                yield OutputPart(
-                    f"── {self._names[message_id]} answers{self._tree.placed(message_id, data.get('parent_id'))}\n", answer.number
-                )
+                placed = self._tree.placed(message_id, data.get("parent_id"))
+                continued = data.get("continues")
+                goes_on = f", going on from {self._tree.named(str(continued))}" if continued else ""
+                yield OutputPart(f"── {self._names[message_id]} answers{placed}{goes_on}\n", answer.number)
                 if len(self._open) == 1:
                     self._running = message_id
             case "content_block" if message_id in self._open:
                 answer = self._open[message_id]
-                answer.kinds[data["index"]] = data["type"]
+                is_continued = data["type"] == "text" and data.get("name") == CONTINUED
+                answer.kinds[data["index"]] = CONTINUED if is_continued else data["type"]
                 if data["type"] == "tool_call":
                     yield from self._write(message_id, f"→ {data.get('name') or 'tool'} ", dim=True)
                 elif data["type"] == "audio":
@@ -73,7 +76,7 @@ class ParallelAnswers:
                 kind = self._open[message_id].kinds.get(data["index"], "text")
                 if kind == "audio":
                     return  # for ears: its transcript is text
-                if kind == "text":
+                if kind in ("text", CONTINUED):
                     self._tree.add_text(message_id, data["text"])
                 yield from self._write(message_id, data["text"], dim=kind != "text")
             case ended if ended in ENDS and message_id in self._open:
@@ -257,6 +260,9 @@ def about(event: Event, tree: Tree) -> str:
             return f"{who} answered{'' if data.get('data') is None else ': ' + str(data['data'])[:ANSWER_CHARACTERS]}"
         case "call_expired":
             return f"a question to the user has expired: {data.get('reason')}"
+        case "follow_ups":
+            questions = data.get("follow_ups")
+            return f"{who} suggested: {' / '.join(map(str, questions))}" if isinstance(questions, list) else ""
         case "status" if data.get("description"):
             return f"{tree.named(message_id)}: {data['description']}"
         case _:

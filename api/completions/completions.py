@@ -21,7 +21,7 @@ OWN_KEYS: Final = (
     frozenset({"model", "messages", "stream", "stream_options", "n", "params", "files", "features", "variables"})
     | {"chat_id", "session_id", "id", "parent_id", "user_message", "parent_message", "message_ids"}
     | {"filter_ids", "tool_ids", "skill_ids", "tool_servers", "model_item", "background_tasks"}
-    | {"assistant_message_id", "regeneration_message_id"}
+    | {"assistant_message_id", "regeneration_message_id", "folder_id", "chat_variables"}
 )
 
 

@@ -1,5 +1,6 @@
 """``/api/tasks``: what is being generated, and stopping it. Leaving is not stopping."""
 
+from asyncio import gather
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from commands.ports import Nodes, OpenGeneration
 from domain.errors import ChatNotFound, TaskNotFound
 
 STOPPED: Final = "Task {} stopped"
+NONE_RUNS: Final = "No tasks in chat {}"
 
 
 class TasksOut(msgspec.Struct):
@@ -95,10 +97,11 @@ class TasksController(Controller):
     async def stop_chat(
         self, chat_id: FromPath[str], principal: NamedDependency[Principal], chats: NamedDependency[Chats], runs: NamedDependency[Runs]
     ) -> StoppedOut:
-        """Stop every answer of one chat."""
+        """Stop every answer of one chat, also one whose server is gone. A chat in which none is running is no error."""
         known_id, _ = bound_id(principal.user_id, chat_id)
         _, chat = await chats.state(known_id, generations=True)
         if not chat.may_write(principal.user_id):
             raise ChatNotFound(chat_id)
-        stopped = [await runs.stop(known_id, message_id, principal.user_id) for message_id in chat.open_generations]
-        return StoppedOut(any(stopped), f"{sum(stopped)} stopped")
+        # Side by side: each of them waits for its provider to be left.
+        stopped = sum(await gather(*(runs.stop(known_id, message_id, principal.user_id) for message_id in chat.open_generations)))
+        return StoppedOut(True, f"{stopped} stopped" if stopped else NONE_RUNS.format(known_id))

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from api.completions.parameters import require_messages, require_parameters
 from commands.accounts.accounts import Principal
-from commands.generation.completion import Answerer, Question, Turn
+from commands.generation.completion import Answerer, Question, TaskKind, Turn
 from commands.ids import bound_id
 from commands.routing.calls import bound_session
 from commands.routing.direct import DirectTab
@@ -16,6 +16,11 @@ from domain.errors import BadRequest
 PLACE_KEYS: Final = ("session_id", "id", "parent_id", "user_message", "parent_message", "message_ids")
 # Keys that no provider is sent, and that functions may see.
 FUNCTIONS_KEYS: Final = frozenset({"stream", "session_id", "filter_ids", "files", "features", "variables", "tool_ids"})
+BACKGROUND_TASKS: Final[Mapping[str, TaskKind]] = {
+    "title_generation": "title",
+    "tags_generation": "tags",
+    "follow_up_generation": "follow_ups",
+}
 MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "content"})
 
 
@@ -27,19 +32,25 @@ def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozense
     messages = require_messages(data.get("messages") or [])
     if not messages and chat_id is None:
         raise BadRequest("expected messages, or the chat_id of a chat that holds them")
-    is_stored = chat_id is not None and (not messages or any(data.get(name) for name in PLACE_KEYS))
+    continues = optional_id(data, "assistant_message_id", user_id) if "assistant_message_id" in own_keys else None
+    if continues is not None and chat_id is None:
+        raise BadRequest("expected the chat_id of the answer that assistant_message_id names", param="assistant_message_id")
+    is_stored = continues is not None or (chat_id is not None and (not messages or any(data.get(name) for name in PLACE_KEYS)))
     settings = data.get("params")
     return Turn(
         chat_id=chat_id if is_stored else None,
         context_chat_id=None if is_stored else chat_id,
-        question=question_of(data, user_id, messages),
+        question=question_of(data, user_id, messages) if continues is None else None,
         parent_id=optional_id(data, "parent_id", user_id),
-        answerers=answerers_of(data, user_id),
+        answerers=[beside(answerer, continues) for answerer in answerers_of(data, user_id)],
         messages=messages,
         params={name: value for name, value in data.items() if name not in own_keys},
         settings=settings if isinstance(settings, Mapping) and "params" in own_keys else {},
         beside={name: value for name, value in data.items() if name in FUNCTIONS_KEYS and name in own_keys},
         direct=direct_of(data) if "model_item" in own_keys else None,
+        continues=continues,
+        background=background_of(data) if is_stored and "background_tasks" in own_keys else {},
+        variables=object_of(data, "variables") if "variables" in own_keys else {},
     )
 
 
@@ -54,6 +65,23 @@ def direct_of(data: Mapping[str, Any]) -> DirectTab | None:
     bound_session(session_id)
     model = item.get("id")
     return DirectTab(session_id, model if isinstance(model, str) and model else None, data.get("stream") is not False)
+
+
+def background_of(data: Mapping[str, Any]) -> Mapping[TaskKind, bool]:
+    """The work after the answers that the request names, as true or false."""
+    given = object_of(data, "background_tasks")
+    return {kind: given[name] for name, kind in BACKGROUND_TASKS.items() if isinstance(given.get(name), bool)}
+
+
+def object_of(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object that a page sends, or none: what is something else is left out."""
+    given = data.get(name)
+    return given if isinstance(given, Mapping) else {}
+
+
+def beside(answerer: Answerer, continues: UUID | None) -> Answerer:
+    """A client of Open WebUI names the old answer as the one to be written: what is new gets an id of its own."""
+    return Answerer(answerer.model, uuid4(), fields=answerer.fields) if answerer.message_id == continues else answerer
 
 
 def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:

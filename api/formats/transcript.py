@@ -12,6 +12,7 @@ from typing import Any, Final
 from commands.chat_pages import ChatPages
 from commands.ports import Blobs, EventLog
 from domain.codec import decode_actor
+from domain.generation import CONTINUED
 from domain.stream import chat_stream
 from domain.times import seconds_since_1970
 from projections.chat import blob_of
@@ -185,7 +186,18 @@ def pieces_of(message: Message) -> list[tuple[str, str, str]]:
     ]
     if not (blocks and is_same):
         pieces += [(kind, text, "") for kind, text in words(content)]
-    return pieces
+    return without_seam(pieces)
+
+
+def without_seam(pieces: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """The same, with the text of a continued answer and what follows it as one: the answer was cut off within a sentence."""
+    joined: list[tuple[str, str, str]] = []
+    for kind, text, name in pieces:
+        if kind == "text" and joined and joined[-1][0] == "text" and joined[-1][2] == CONTINUED:
+            joined[-1] = ("text", joined[-1][1] + text, name)
+        else:
+            joined.append((kind, text, name))
+    return joined
 
 
 def piece_of(block: Message) -> tuple[str, str, str]:

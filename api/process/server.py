@@ -32,6 +32,7 @@ from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
 from commands.accounts.accounts import Accounts
 from commands.accounts.usage import UsageBook
+from commands.background.work import Background
 from commands.catalogue import Catalogue
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -127,6 +128,7 @@ class System:
     relaying: Relaying
     keeper: NodeWatch
     completions: Completions
+    background: Background
     providers: Providers
     functions: Functions
     groups: Groups
@@ -192,6 +194,7 @@ class System:
         logger.info("draining", runs=len(self.runs), within_s=self.settings.drain_s)
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self.settings.drain_s
+        await self.background.close()
         await self.runs.drain(self.settings.drain_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
@@ -274,4 +277,11 @@ class System:
         yield from self.functions.runtime.figures()
         yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
         yield "gauge", "stenograph_calls_open", "Calls to users that wait in this process.", len(self.calls)
+        yield "gauge", "stenograph_background_open", "Answers of which work in the background is under way or waits.", len(self.background)
+        yield (
+            "counter",
+            "stenograph_background_dropped",
+            "Titles, tags and follow-ups that came to nothing.",
+            self.background.dropped,
+        )
         yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted

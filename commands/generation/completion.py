@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID, uuid4
 
 import msgspec
 
 from commands.call_context import Asking, CallContext
 from commands.chats import Chats
+from commands.folders import FolderTrees
 from commands.generation.answer_context import answer_context
 from commands.generation.context import (
     MESSAGES_MAX,
@@ -19,8 +20,11 @@ from commands.generation.context import (
     with_branch,
     without_stored_keys,
 )
+from commands.generation.continuing import continued_messages, continued_node
+from commands.generation.files import with_files
 from commands.generation.filtering import AnswerFilters, Filtering
-from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems
+from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems, with_variables
+from commands.generation.payload import Payload, keep_payload, payload_of
 from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.large_values import large_values, with_references
@@ -28,7 +32,7 @@ from commands.ports import Appended, Blobs, CommandKey, EventLog, RunSlots
 from commands.providers import ProviderRequest
 from commands.routing.direct import DirectTab, DirectTabs, no_direct_tabs
 from commands.routing.route import Route, Routed
-from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
+from domain.chat.commands import AddMessage, ChatCommand, CreateChat, ExpectUnchanged, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
 from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, ProviderFailed, RateReached, Refusal
@@ -36,6 +40,7 @@ from domain.event import Actor
 from domain.stream import chat_stream
 from projections.ports import ChatQueries
 
+TaskKind = Literal["title", "tags", "follow_ups"]
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one has ended by then, or will soon
 
@@ -78,6 +83,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     context_chat_id: UUID | None = None  # the chat that the context is from, where the turn is not stored in it
     beside: Mapping[str, Any] = {}  # keys of the request that go to no provider, such as ``filter_ids``: functions may see them
     direct: DirectTab | None = None  # the asker's own tab, which answers for its models
+    continues: UUID | None = None  # the answer that the new one goes on from; then there is no question
+    variables: Mapping[str, Any] = {}  # what ``{{NAME}}`` in system prompts stands for
+    background: Mapping[TaskKind, bool] = {}  # work after the answers; false: a title without a model, and nothing else
+    task: Mapping[str, Any] | None = None  # of such work itself: its kind, and the message that it is about
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -113,6 +122,8 @@ class Completions:
         filters: AnswerFilters | None = None,
         asking: Asking | None = None,
         direct_tabs: DirectTabs = no_direct_tabs,
+        folders: FolderTrees | None = None,
+        keep_payloads: bool = False,
     ) -> None:
         self._log = log
         self._blobs = blobs
@@ -122,6 +133,8 @@ class Completions:
         self._filters = filters
         self._asking = asking
         self._direct_tabs = direct_tabs
+        self._folders = folders
+        self._keep_payloads = keep_payloads
         self._runs = runs
         self._routes = routes
         self._slots = slots
@@ -129,6 +142,7 @@ class Completions:
         self._node_id = node_id
         self._clock = clock
         self._spend = spend
+        self.on_started: Callable[[Run, Turn, int, Actor], None] = lambda _run, _turn, _index, _actor: None  # of each answer, by its index
         self._beginning: set[asyncio.Task[StartedTurn]] = set()
 
     async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> StartedTurn:
@@ -156,53 +170,73 @@ class Completions:
                 raise
             return stored_start(known.appended)  # what was begun once gets its first answer, whatever has become of the model since
         made = turn.chat_id is None
-        chat = Chat()
+        version, chat = 0, Chat()
+        source = chat
         if turn.context_chat_id is not None:
             _, source = await self._chats.state(turn.context_chat_id)
             if not source.may_write(actor.id):
                 raise ChatNotFound(turn.context_chat_id)
         if not made:
             # Fresh: the version check detects a stale fold, but not that the turn's parent is no longer the newest message.
-            _, chat = await self._chats.state(chat_id)
+            version, chat = await self._chats.state(chat_id)
             if not chat.may_write(actor.id):
                 raise ChatNotFound(chat_id)
-            named = [turn.parent_id, *(answerer.message_id for answerer in turn.answerers)]
+            named = [turn.parent_id, turn.continues, *(answerer.message_id for answerer in turn.answerers)]
             _, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
         commands: list[ChatCommand] = []
         if made:
-            commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
-        parent_id, added = await self._asked(chat_id, chat, turn, actor)
-        commands.extend(added)
-        messages, chat_params = await self._context(chat, turn, parent_id, added)
-        tasks = [uuid4() for _ in turn.answerers]
-        commands.extend(
-            StartGeneration(
-                chat_id=chat_id,
-                by=actor.id,
-                message_id=answerer.message_id,
-                parent_id=parent_id,
-                model=route.model,
-                requested_model=route.requested_model,
-                selected_model_id=route.selected_model_id,
-                base_model_id=route.base_model_id if route.base_model_id is not None else msgspec.UNSET,
-                task_id=task_id,
-                node_id=self._node_id,
-                client_id=answerer.client_id,
-                fields=answerer.fields,
-            )
-            for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True)
-        )
+            fields = {"task": turn.task} if turn.task is not None else {}
+            commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False, fields=fields))
+        text_so_far = ""
+        if turn.continues is None:
+            parent_id, added = await self._asked(chat_id, chat, turn, actor)
+            commands.extend(added)
+            messages, chat_params = await self._context(chat, turn, parent_id, added)
+        else:
+            parent_id, added = continued_node(chat, turn.continues).parent_id, []
+            commands.append(ExpectUnchanged(chat_id=chat_id, by=actor.id, since=version, message_ids=[turn.continues]))
+            branch, chat_params = await branch_of(self._chat_queries, self._blobs, chat_id, turn.continues)
+            messages, text_so_far = continued_messages(turn.messages, branch, turn.continues)
+        folder_prompt = await self._folder_prompt(source if made else chat, actor)
         contexts = [self._call_context(turn, one, route, chat_id, actor) for one, route in zip(turn.answerers, routes, strict=True)]
+        payloads = [
+            await payload_of(self._request(one, route, turn, messages, chat_params, folder_prompt, context))
+            for one, route, context in zip(turn.answerers, routes, contexts, strict=True)
+        ]
         filterings = [
             await self._filtering(turn, one, route, chat_id, context)
             for one, route, context in zip(turn.answerers, routes, contexts, strict=True)
         ]
+        tasks = [uuid4() for _ in turn.answerers]
+        events_count = sum(not isinstance(command, ExpectUnchanged) for command in commands) + len(tasks)
         started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
-            key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, len(commands))))
-        await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
+            key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, events_count)))
+        if turn.task is None:  # work in the background must not keep its user from asking
+            await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
         with self._runs.starting():
             try:
+                kept = await self._kept_payloads(chat_id, payloads, actor)
+                commands.extend(
+                    StartGeneration(
+                        chat_id=chat_id,
+                        by=actor.id,
+                        message_id=answerer.message_id,
+                        parent_id=parent_id,
+                        model=route.model,
+                        requested_model=route.requested_model,
+                        selected_model_id=route.selected_model_id,
+                        base_model_id=route.base_model_id if route.base_model_id is not None else msgspec.UNSET,
+                        task_id=task_id,
+                        node_id=self._node_id,
+                        client_id=answerer.client_id,
+                        continues=turn.continues,
+                        payload_sha256=payload.sha256,
+                        payload=reference,
+                        fields=answerer.fields,
+                    )
+                    for answerer, task_id, route, payload, reference in zip(turn.answerers, tasks, routes, payloads, kept, strict=True)
+                )
                 appended = await self._chats.handle_all(commands, actor=actor, key=key)
             except (Refusal, ConcurrencyConflict):  # otherwise it may have been written
                 await self._slots.give_back(tasks)
@@ -210,44 +244,33 @@ class Completions:
             if appended.repeated:
                 await self._slots.give_back(tasks)
                 return stored_start(appended)
-            for answerer, task_id, route, context, filtering in zip(turn.answerers, tasks, routes, contexts, filterings, strict=True):
-                settings = asked(
-                    # What an admin has set for a model of that name is not for somebody's own provider.
-                    NO_SETTINGS if is_direct(turn, answerer) else self._model_settings,
-                    route.model,
-                    chat_params,
-                    turn.settings,
-                    base_model_id=route.base_model_id,
-                    entry=route.settings,
-                )
-                ask = ProviderRequest(
-                    model=route.upstream,
-                    messages=with_systems(settings.systems, messages),
-                    params={**settings.custom, **turn.params},
-                    options=settings.options,
-                    context=context,
-                )
+            for index, (answerer, task_id, route, payload, filtering) in enumerate(
+                zip(turn.answerers, tasks, routes, payloads, filterings, strict=True)
+            ):
                 provider = route.provider
                 if filtering is not None:
-                    provider = filtering.behind(provider, ask, created=int(appended.at.timestamp()) if appended.at is not None else 0)
-                self._runs.start(
-                    Run(
-                        self._chats,
-                        self._blobs,
-                        provider,
-                        ask,
-                        chat_id=chat_id,
-                        message_id=answerer.message_id,
-                        task_id=task_id,
-                        node_id=self._node_id,
-                        user_id=actor.id,
-                        started_position=appended.position - len(turn.answerers) + 1,
-                        clock=self._clock,
-                        spend=self._spend,
-                        filtering=filtering,
-                    )
+                    created = int(appended.at.timestamp()) if appended.at is not None else 0
+                    provider = filtering.behind(provider, payload.ask, created=created)
+                run = Run(
+                    self._chats,
+                    self._blobs,
+                    provider,
+                    payload.ask,
+                    chat_id=chat_id,
+                    message_id=answerer.message_id,
+                    task_id=task_id,
+                    node_id=self._node_id,
+                    user_id=actor.id,
+                    started_position=appended.position - len(turn.answerers) + 1,
+                    clock=self._clock,
+                    spend=self._spend,
+                    filtering=filtering,
+                    text_so_far=text_so_far,
+                    is_background=turn.task is not None,
                 )
-        before = appended.versions[0] - len(commands)
+                self._runs.start(run)
+                self.on_started(run, turn, index, actor)
+        before = appended.versions[0] - events_count
         return msgspec.structs.replace(started, version=before, position=appended.position)
 
     def _call_context(self, turn: Turn, answerer: Answerer, route: Routed, chat_id: UUID, actor: Actor) -> CallContext:
@@ -263,7 +286,7 @@ class Completions:
         )
 
     async def _filtering(self, turn: Turn, answerer: Answerer, route: Routed, chat_id: UUID, context: CallContext) -> Filtering | None:
-        if self._filters is None or self._filters.is_empty:
+        if self._filters is None or self._filters.is_empty or turn.task is not None:
             return None
         return await self._filters.of(
             context=context,
@@ -282,6 +305,54 @@ class Completions:
             provider = self._direct_tabs(actor, chat_id, answerer.message_id, turn.direct)
             direct = Route(provider=provider, upstream=answerer.model)
         return await self._routes.route(answerer.model, actor, direct=direct)
+
+    def _request(
+        self,
+        answerer: Answerer,
+        route: Routed,
+        turn: Turn,
+        messages: Sequence[Mapping[str, Any]],
+        chat_params: Mapping[str, Any],
+        folder_prompt: str,
+        context: CallContext,
+    ) -> ProviderRequest:
+        settings = asked(
+            # What an admin has set for a model of that name is not for somebody's own provider.
+            NO_SETTINGS if is_direct(turn, answerer) else self._model_settings,
+            route.model,
+            chat_params,
+            turn.settings,
+            base_model_id=route.base_model_id,
+            entry=route.settings,
+            folder=folder_prompt,
+            variables=turn.variables,
+        )
+        return ProviderRequest(
+            model=route.upstream,
+            messages=with_systems(settings.systems if turn.task is None else (), with_variables(messages, turn.variables)),
+            params={**settings.custom, **turn.params},
+            options=settings.options,
+            context=context,
+        )
+
+    async def _folder_prompt(self, chat: Chat, actor: Actor) -> str:
+        """The system prompt of the folder that the chat is in, and of that folder alone, not of those above it.
+
+        Folders are their owner's: when somebody else asks in the chat, the prompt is not sent.
+        """
+        if chat.folder_id is None or chat.owner_id != actor.id or self._folders is None:
+            return ""
+        _, folders = await self._folders.folders_of(actor.id)
+        folder = folders.by_id.get(chat.folder_id)
+        prompt = folder.data.get("system_prompt") if folder is not None else None
+        return prompt if isinstance(prompt, str) else ""
+
+    async def _kept_payloads(self, chat_id: UUID, payloads: Sequence[Payload], actor: Actor) -> Sequence[Mapping[str, Any] | None]:
+        """The references to the payloads, where payloads are kept. Raises what ``EventLog.require_account`` raises."""
+        if not self._keep_payloads:
+            return [None] * len(payloads)
+        await self._log.require_account(actor.id)
+        return [await keep_payload(payload, self._blobs, chat_stream(chat_id)) for payload in payloads]
 
     async def _take_slots(self, user_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], key: CommandKey | None) -> None:
         """Raises ``RateReached``; not for a request that is repeated, which begins nothing."""
@@ -306,7 +377,7 @@ class Completions:
             _, params = await branch_of(self._chat_queries, self._blobs, chat_id, None, messages_max=1)
             return sendable(sent), params
         if question is not None and all(message["role"] in SYSTEM_ROLES for message in sent):
-            sent.append({"role": "user", "content": question.content})
+            sent.append({"role": "user", "content": with_files(question.content, question.fields.get("files"))})
         if turn.chat_id is None:
             leaf_id, is_first = None, False  # the branch that is looked at
         elif question is None:
@@ -378,8 +449,8 @@ def is_direct(turn: Turn, answerer: Answerer) -> bool:
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):
-    """Stored with the idempotency key, for a repeated request. Each command of a turn is one event, so ``turn_events`` gives the version
-    before the turn.
+    """Stored with the idempotency key, for a repeated request. ``turn_events``, the number of the turn's events, gives the version before
+    the turn.
     """
 
     started: StartedTurn

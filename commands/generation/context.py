@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from commands.generation.files import with_files
 from commands.ports import Blobs
 from commands.references import resolve_blobs
 from domain.errors import MessageNotFound
@@ -19,7 +20,7 @@ STORED_KEYS: Final = (
     frozenset({"id", "client_id", "parentId", "childrenIds", "timestamp", "edited_at", "user_id", "user", "models", "model", "modelName"})
     | {"modelIdx", "selectedModelId", "arena", "done", "state", "task_id", "blocks", "output", "usage", "info", "timings", "finish_reason"}
     | {"error", "files", "sources", "embeds", "statusHistory", "followUps", "annotation", "feedbackId", "favorite", "merged", "meta"}
-    | {"originalContent", "contextSummary", "code_executions"}
+    | {"originalContent", "contextSummary", "code_executions", "continues", "added_by", "edited_by", "redacted"}
 )
 
 
@@ -45,23 +46,7 @@ def as_said(message: dict[str, Any]) -> Message | None:
     content = text_of(message)
     if message["role"] == "assistant" and is_empty(content):
         return None
-    return {"role": message["role"], "content": with_images(content, message.get("files"))}
-
-
-def with_images(content: Any, files: Any) -> Any:
-    """The content with the pictures that were attached to it."""
-    images = [file["url"] for file in files if is_image(file)] if isinstance(files, list) else []
-    if not images or not isinstance(content, str | list):
-        return content
-    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-    return [*parts, *({"type": "image_url", "image_url": {"url": url}} for url in images)]
-
-
-def is_image(file: Any) -> bool:
-    if not isinstance(file, dict) or file.get("type") != "image":
-        return False
-    url = file.get("url")
-    return isinstance(url, str) and url.startswith(("data:image/", "https://", "http://"))
+    return {"role": message["role"], "content": with_files(content, message.get("files"))}
 
 
 def is_empty(content: Any) -> bool:

@@ -1,5 +1,6 @@
 """The settings that a model is asked with, from every place where they stand: the server's, the model's, the chat's, the request's."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -23,11 +24,12 @@ NOTHING: Final[Layer] = {}
 class Asked(msgspec.Struct, frozen=True):
     """``options`` have the reference's names: an adapter takes those that its provider knows. ``custom`` go to any provider."""
 
-    systems: Sequence[str]  # the model's system prompt, then the chat's
+    systems: Sequence[str]  # the system prompts of the model, of the chat's folder, and of the chat
     options: Mapping[str, Any]
     custom: Mapping[str, Any]
 
 
+VARIABLE: Final = re.compile(r"\{\{[^{}]{1,100}\}\}")
 # Settings of the page, and those that are applied here.
 OWN_NAMES: Final = frozenset(
     {"system", "custom_params", "stream_response", "stream_delta_chunk_size", "function_calling", "reasoning_tags", "tool_approval_mode"}
@@ -35,12 +37,21 @@ OWN_NAMES: Final = frozenset(
 
 
 def asked(
-    settings: ModelSettings, model: str, chat: Layer, request: Layer, *, base_model_id: str | None = None, entry: Layer = NOTHING
+    settings: ModelSettings,
+    model: str,
+    chat: Layer,
+    request: Layer,
+    *,
+    base_model_id: str | None = None,
+    entry: Layer = NOTHING,
+    folder: str = "",
+    variables: Mapping[str, Any] | None = None,
 ) -> Asked:
     """Of one name the later place counts: default, model, chat, request. ``custom_params`` are merged key by key.
 
-    A model's system prompt and a chat's both hold; the model's comes first. ``entry`` is what people have set for the model, above what
-    the operator has; of a custom model the operator's settings of ``base_model_id`` count first.
+    The system prompts of the model, of the chat's folder and of the chat all hold, in this order. ``variables`` are filled into them.
+    ``entry`` is what people have set for the model, above what the operator has; of a custom model the operator's settings of
+    ``base_model_id`` count first.
     """
     of_base = settings.by_model.get(base_model_id, {}) if base_model_id is not None else {}
     of_model = (settings.default, of_base, settings.by_model.get(model, {}), as_typed(entry))
@@ -51,13 +62,33 @@ def asked(
         options |= {name: value for name, value in layer.items() if name not in OWN_NAMES and value is not None}
         more = layer.get("custom_params")
         custom |= {name: parsed(value) for name, value in more.items()} if isinstance(more, Mapping) else {}
-    systems = [prompt for layers in (of_model, of_chat) if (prompt := last_system(layers))]
-    return Asked(list(dict.fromkeys(systems)), options, custom)
+    systems = [prompt for prompt in (last_system(of_model), folder.strip() and folder, last_system(of_chat)) if prompt]
+    return Asked(list(dict.fromkeys(filled(prompt, variables or {}) for prompt in systems)), options, custom)
 
 
 def last_system(layers: Sequence[Layer]) -> str:
     prompts = [layer["system"] for layer in layers if isinstance(layer.get("system"), str) and layer["system"].strip()]
     return prompts[-1] if prompts else ""
+
+
+def filled(prompt: str, variables: Mapping[str, Any]) -> str:
+    """The prompt with each ``{{NAME}}`` that is among the variables replaced, as pages write them: with the braces in the name.
+
+    What a variable says is not looked into again, and a name that is not among them stays.
+    """
+    return VARIABLE.sub(lambda found: said if isinstance(said := variables.get(found[0]), str) else found[0], prompt)
+
+
+def with_variables(messages: Sequence[Message], variables: Mapping[str, Any]) -> Sequence[Message]:
+    """The messages with the variables filled into the system prompts among them."""
+    if not variables:
+        return messages
+    return [
+        {**message, "content": filled(message["content"], variables)}
+        if message["role"] in SYSTEM_ROLES and isinstance(message.get("content"), str)
+        else message
+        for message in messages
+    ]
 
 
 def parsed(value: Any) -> Any:

@@ -41,6 +41,7 @@ from domain.chat.commands import AppendParts, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
 from domain.event import Emitted
 from domain.generation import (
+    CONTINUED,
     REFUSAL,
     BlockOpened,
     BlockSum,
@@ -137,6 +138,12 @@ class AnswerBuilder:
                     logger.info("provider_chunk_skipped", reason=reason)
         return facts
 
+    def begin_with(self, text: str) -> list[BlockOpened | MessageDelta]:
+        """The text of the continued answer as a block of its own, so that a reader can tell it from what is new."""
+        facts: list[BlockOpened | MessageDelta] = []
+        self._say(facts, self._open("text", facts, CONTINUED, None), text)
+        return facts
+
     def _flowing(
         self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None = None, call_id: str | None = None
     ) -> Block:
@@ -228,6 +235,7 @@ class Run:
 
     ``spend`` counts for the account what was appended; it raises ``RateReached`` once the account has written as much as it may: then
     the answer ends with that error. ``filtering``: the filters of this answer, if it has any; ``provider`` is then behind them.
+    ``text_so_far`` is what the answer that this one continues had said: its first block.
     """
 
     def __init__(
@@ -246,6 +254,8 @@ class Run:
         clock: Callable[[], float],
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
         filtering: Filtering | None = None,
+        text_so_far: str = "",
+        is_background: bool = False,
     ) -> None:
         self.chat_id = chat_id
         self.message_id = message_id
@@ -261,6 +271,8 @@ class Run:
         self._spend = spend
         self._filtering = filtering
         self._outlet: asyncio.Task[None] | None = None
+        self._text_so_far = text_so_far
+        self.is_background = is_background  # no user waits for it
         self._started_s = clock()
         self._first_token_s: float | None = None
         self._answer = AnswerBuilder()
@@ -269,6 +281,7 @@ class Run:
         self._ending: GenerationOver | None = None  # asked for from outside, before its content is known
         self._over_elsewhere = False
         self.appended_chunks = 0
+        self.outcome: GenerationOver | None = None  # once its end is written by this run
 
     def start(self, done: Callable[["Run"], None]) -> None:
         self._task = asyncio.create_task(self._go(), name=f"run {self.task_id}")
@@ -311,7 +324,7 @@ class Run:
         try:
             outcome = await self._generate()
             if not self._over_elsewhere:
-                await self._close(outcome)
+                self.outcome = await self._close(outcome)
                 if self._filtering is not None and isinstance(outcome, MessageEnded):
                     await self._filter_whole(self._filtering, outcome)
         except GenerationNotOpen:
@@ -323,11 +336,17 @@ class Run:
         stream = self._provider.stream(self._ask)
         outcome: GenerationOver | None = None
         try:
+            if self._text_so_far:
+                await self._append(self._answer.begin_with(self._text_so_far))
             while self._ending is None and not self._over_elsewhere:
                 parts = await self._read(stream)
                 if parts is None:
                     break
-                await self._append(parts)
+                facts = joined(self._answer.add(parts), DELTAS_PER_APPEND_MAX)
+                if facts:
+                    if self._first_token_s is None:
+                        self._first_token_s = self._clock()
+                    await self._append(facts)
         except (GenerationNotOpen, ChatNotFound):
             raise
         except ProviderFailed as error:
@@ -370,13 +389,8 @@ class Run:
         finally:
             self._reading = False
 
-    async def _append(self, parts: Sequence[Part]) -> None:
+    async def _append(self, facts: Sequence[BlockOpened | MessageDelta]) -> None:
         seq = self._answer.deltas
-        facts = joined(self._answer.add(parts), DELTAS_PER_APPEND_MAX)
-        if not facts:
-            return
-        if self._first_token_s is None:
-            self._first_token_s = self._clock()
         for fact in facts:
             if isinstance(fact, MessageDelta):
                 self._answer.deltas += 1
@@ -412,8 +426,11 @@ class Run:
             self._answer.extras or UNSET,
         )
 
-    async def _close(self, outcome: GenerationOver) -> None:
-        """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first."""
+    async def _close(self, outcome: GenerationOver) -> GenerationOver:
+        """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first.
+
+        Returns the end that was written.
+        """
         is_refused = False
         if self._answer.unknown:
             logger.info("answer_not_wholly_understood", message_id=str(self.message_id), parts=list(self._answer.unknown))
@@ -423,7 +440,7 @@ class Run:
                 emitted = () if is_refused else await self._emitted()
                 end = EndGeneration(chat_id=self.chat_id, message_id=self.message_id, outcome=ended, emitted=emitted)
                 await self._chats.handle(end, attempts_max=None)
-                return
+                return outcome
             except Unavailable as error:
                 logger.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
                 await asyncio.sleep(CLOSE_RETRY_S)

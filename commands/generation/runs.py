@@ -102,8 +102,13 @@ class Runs:
                 run.ended_elsewhere()
 
     async def drain(self, within_s: float) -> None:
-        """Wait for the runs to finish, and close those that have not after ``within_s`` as ``interrupted``."""
+        """Wait for the runs to finish, and close those that have not after ``within_s`` as ``interrupted``. Those that no user waits for
+        are closed at once.
+        """
         self.closing = True
+        for run in self.all():
+            if run.is_background:
+                run.interrupt()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await asyncio.gather(*(run.wait() for run in self.all()))

@@ -27,6 +27,8 @@ class RenameChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     by: UUID | None
     title: str
+    unless_renamed: bool = False  # only if the chat has the title that it was made with: a title by the server replaces nobody's choice
+    task_chat_id: UUID | None = None  # where a model was asked for it
 
 
 class ConfigureChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,9 +58,10 @@ class MoveChat(msgspec.Struct, frozen=True, kw_only=True):
 
 class TagChat(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
-    by: UUID
+    by: UUID | None
     name: str
     present: bool
+    task_chat_id: UUID | None = None  # where a model was asked for it
 
 
 class ShareChat(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +169,9 @@ class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
     selected_model_id: str | None = None
     base_model_id: str | msgspec.UnsetType = msgspec.UNSET
     client_id: str | None = None
+    continues: UUID | None = None  # an answer beside it that has ended: this one goes on from its text
+    payload_sha256: str | None = None
+    payload: Mapping[str, Any] | None = None
     fields: Mapping[str, Any] = {}
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 from uuid import UUID
 
+from msgspec import UNSET
+
 from domain import call, sharing
 from domain.call import CallAnswered, CallLapsed, ExpiryReason
 from domain.chat.commands import (
@@ -98,7 +100,9 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
     chat.messages.require(named_messages(command))
     match command:
         case RenameChat(title=title):
-            return [] if title == chat.title else [Event(None, ChatRenamed(title))]
+            if title == chat.title or (command.unless_renamed and chat.renamed):
+                return []
+            return [Event(None, ChatRenamed(title, command.task_chat_id or UNSET))]
         case ConfigureChat(fields=fields):
             return [Event(None, ChatConfigured(fields))] if fields else []
         case PinChat(pinned=pinned):
@@ -216,8 +220,10 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
 def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
     """The messages that the command names: what a decision reads first, so that it is loaded together."""
     match command:
-        case AddMessage(message_id=message_id, parent_id=parent_id) | StartGeneration(message_id=message_id, parent_id=parent_id):
+        case AddMessage(message_id=message_id, parent_id=parent_id):
             return (message_id,) if parent_id is None else (message_id, parent_id)
+        case StartGeneration(message_id=message_id, parent_id=parent_id, continues=continues):
+            return (message_id, *(one for one in (parent_id, continues) if one is not None))
         case ExpectUnchanged(message_ids=message_ids):
             return tuple(message_ids)
         case NotePlugin(message_id=message_id):
@@ -284,7 +290,7 @@ def tag_chat(chat: Chat, command: TagChat) -> list[ChatEvent]:
         return [Event(None, ChatUntagged(name)) for name in same]
     if not wanted or wanted == "none" or len(command.name) > TAG_CHARACTERS_MAX:
         raise BadRequest(f"expected a tag of 1 to {TAG_CHARACTERS_MAX} characters other than none, received {command.name[:80]!r}")
-    return [] if same else [Event(None, ChatTagged(command.name.strip()))]
+    return [] if same else [Event(None, ChatTagged(command.name.strip(), command.task_chat_id or UNSET))]
 
 
 def share_chat(chat: Chat, command: ShareChat) -> list[ChatEvent]:
@@ -352,6 +358,8 @@ def answer_call(chat: Chat, command: AnswerCall) -> list[ChatEvent]:
 
 def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
     require_place(chat, command.message_id, command.parent_id)
+    if command.continues is not None:
+        require_continuable(chat, command.continues, command.parent_id)
     fact = MessageStarted(
         command.parent_id,
         command.model,
@@ -360,7 +368,19 @@ def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
         command.node_id,
         command.selected_model_id,
         command.client_id,
+        command.continues or UNSET,
+        command.payload_sha256 or UNSET,
+        command.payload or UNSET,
         command.fields,
         command.base_model_id,
     )
     return [Event(command.message_id, fact)]
+
+
+def require_continuable(chat: Chat, message_id: UUID, parent_id: UUID | None) -> None:
+    """An answer that has ended, to the same question."""
+    node = existing(chat, message_id)
+    if node.role != "assistant" or node.parent_id != parent_id:
+        raise BadRequest(f"expected an answer to the same message to continue, received message {message_id}", param="continues")
+    if message_id in chat.open_generations:
+        raise GenerationOpen(message_id)

@@ -80,7 +80,7 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
         case ChatCreated() as made:
             return changed(chat, owner_id=made.owner_id, title=made.title, listed=made.listed, folder_id=made.folder_id)
         case ChatRenamed(title=title):
-            return changed(chat, title=title, settings_version=version)
+            return changed(chat, title=title, renamed=True, settings_version=version)
         case ChatPinned():
             return changed(chat, pinned=True)
         case ChatUnpinned():

@@ -36,6 +36,7 @@ class ChatCreated(msgspec.Struct, frozen=True):
 
 class ChatRenamed(msgspec.Struct, frozen=True):
     title: str
+    task_chat_id: UUID | msgspec.UnsetType = msgspec.UNSET  # the chat in which a model was asked for the title
 
 
 class ChatConfigured(msgspec.Struct, frozen=True):
@@ -66,6 +67,7 @@ class ChatMoved(msgspec.Struct, frozen=True):
 
 class ChatTagged(msgspec.Struct, frozen=True):
     name: str
+    task_chat_id: UUID | msgspec.UnsetType = msgspec.UNSET  # the chat in which a model was asked for tags
 
 
 class ChatUntagged(msgspec.Struct, frozen=True):

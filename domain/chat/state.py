@@ -47,6 +47,7 @@ class Chat(msgspec.Struct, frozen=True):
 
     owner_id: UUID | None = None  # None: there is no such chat yet
     title: str = ""
+    renamed: bool = False  # whether it ever had another title than the one it was made with
     listed: bool = True
     deleted: bool = False
     pinned: bool = False

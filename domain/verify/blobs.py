@@ -9,13 +9,13 @@ from msgspec import UNSET
 from domain.call import CallAnswered, CallOpened
 from domain.chat.facts import MessageAdded, MessageEdited
 from domain.function import FunctionChanged, FunctionCreated
-from domain.generation import ActionRan, FilterApplied
+from domain.generation import ActionRan, FilterApplied, MessageStarted
 from domain.verify.answers import ENDS, BlobRef, blob_ref
 from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 
 SOURCES: Final = frozenset({FunctionCreated, FunctionChanged})  # of functions
 TRACES: Final = (FilterApplied, ActionRan)
-OURS: Final = (*ENDS, *TRACES, CallOpened, CallAnswered)  # the server alone writes what they refer to
+OURS: Final = (MessageStarted, *ENDS, *TRACES, CallOpened, CallAnswered)  # the server alone writes what they refer to
 REFERRING: Final = frozenset({MessageAdded, MessageEdited, *OURS})
 
 
@@ -93,6 +93,8 @@ def referred(fact: Any) -> tuple[Any, ...]:
             return fields.get("content"), fields.get("originalContent")
         case FilterApplied(original=kept) | ActionRan(result=kept):
             return (kept,)
+        case MessageStarted(payload=payload):
+            return (payload,)
         case CallOpened(data=data) | CallAnswered(data=data):
             return (data,)
         case _:

@@ -604,6 +604,13 @@ async def test_people_are_seen_and_seen_again(log: Log) -> None:
     assert again[bob] > first[bob]
 
 
+async def test_people_who_were_seen_lately_are_counted(log: Log) -> None:
+    before = await activity_of(log).count_active(3600)
+    await activity_of(log).note_active([uuid4(), uuid4()])
+    assert await activity_of(log).count_active(3600) == before + 2
+    assert await activity_of(log).count_active(0) == 0
+
+
 async def test_a_message_is_read_from_where_it_began(log: Log, answered: Stream) -> None:
     assert [stored.version for stored in await log.read_message(answered, M1, after=0)] == [2, 3, 4, 5, 7]
     assert [stored.version for stored in await log.read_message(answered, M1, after=4)] == [5, 7]
@@ -649,8 +656,8 @@ async def test_nodes_beat_until_they_leave(log: Log) -> None:
 
 
 async def test_a_generation_is_open_until_any_of_its_ends(log: Log, answered: Stream) -> None:
-    first = OpenGeneration(answered, M1, TASK, NODE, 2)
-    second = OpenGeneration(answered, M2, TASK, NODE, 6)
+    first = OpenGeneration(answered, M1, TASK, NODE, 2, "demo")
+    second = OpenGeneration(answered, M2, TASK, NODE, 6, "demo")
     assert sorted(await nodes_of(log).open_generations(since=0), key=lambda one: one.started_version) == [first, second]
     assert await nodes_of(log).open_generations(since=6) == [second]
     assert await nodes_of(log).open_generations(since=100) == []

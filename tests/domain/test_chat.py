@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies
+from msgspec.structs import replace
 
 from domain.chat.commands import (
     AddMessage,
@@ -333,6 +334,20 @@ def test_nothing_happens_in_a_deleted_chat() -> None:
 
 def test_no_token_is_added_to_a_deleted_chat() -> None:
     given(*STREAMING, DELETED).when(parts(A, 1, delta("lo"))).then_raises(GenerationNotOpen)
+
+
+def test_a_title_by_the_server_replaces_only_the_one_that_the_chat_was_made_with() -> None:
+    by_server = RenameChat(chat_id=CHAT, by=None, title="ours", unless_renamed=True, task_chat_id=OTHER)
+    given(CREATED).when(by_server).then(Event(None, ChatRenamed("ours", OTHER)))
+    given(CREATED, Event(None, ChatRenamed("theirs"))).when(by_server).then()
+    given(CREATED, Event(None, ChatRenamed("theirs")), Event(None, ChatRenamed("a title"))).when(by_server).then()
+    given(CREATED, Event(None, ChatRenamed("ours", OTHER))).when(by_server).then()
+
+
+def test_the_server_tags_a_chat_that_has_not_the_tag() -> None:
+    by_server = TagChat(chat_id=CHAT, by=None, name="Birds", present=True, task_chat_id=OTHER)
+    given(CREATED).when(by_server).then(Event(None, ChatTagged("Birds", OTHER)))
+    given(CREATED, Event(None, ChatTagged("birds"))).when(by_server).then()
 
 
 # --------------------------------------------------------------------------------------------------------------- access
@@ -701,6 +716,26 @@ def test_a_generation_that_never_began_has_no_tokens_and_no_end() -> None:
 
 def test_the_end_of_one_answer_is_not_the_end_of_its_neighbour() -> None:
     given(CREATED, started(A), started(B), opened(B), over(A)).when(parts(B, 0, delta("x"))).then(said(B, "x"))
+
+
+def test_an_answer_that_has_ended_is_continued_beside_it() -> None:
+    given(*ANSWERED).when(replace(start(B, Q), continues=A)).then(
+        Event(B, MessageStarted(Q, "demo", "demo", TASK, NODE, continues=A)),
+    )
+
+
+def test_only_an_answer_to_the_same_message_that_has_ended_is_continued() -> None:
+    given(*STREAMING).when(replace(start(B, Q), continues=A)).then_raises(GenerationOpen)
+    given(*ANSWERED).when(replace(start(B, A), continues=A)).then_raises(BadRequest)
+    given(*ANSWERED).when(replace(start(B), continues=Q)).then_raises(BadRequest)
+    given(*ANSWERED).when(replace(start(B, Q), continues=OTHER)).then_raises(MessageNotFound)
+    given(*ANSWERED, Event(A, MessageDeleted())).when(replace(start(B, Q), continues=A)).then_raises(MessageNotFound)
+
+
+def test_the_payloads_sum_stands_where_the_answer_begins() -> None:
+    given(*ANSWERED).when(replace(start(B, Q), payload_sha256="ab", payload={"blob": "ab", "size_bytes": 2})).then(
+        Event(B, MessageStarted(Q, "demo", "demo", TASK, NODE, payload_sha256="ab", payload={"blob": "ab", "size_bytes": 2})),
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- evolve

@@ -16,11 +16,11 @@ from domain.chat.state import EMPTY
 from domain.codec import NESTING_MAX, TYPES, decode, decode_actor, decode_event, encode, encode_actor, nesting
 from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, StoredEvent
-from domain.generation import GenerationCancelled, MessageDelta
+from domain.generation import GenerationCancelled, MessageDelta, MessageStarted
 from domain.stream import Kind, Stream, chat_stream, parse_stream
 from projections.chat import ChatView
 from tests.domain.golden import FOLDER, facts, files_of, sha256_of, sums
-from tests.domain.histories import FEW, JSON, TEXTS, UNHURRIED, History, histories
+from tests.domain.histories import FEW, JSON, NODE, TEXTS, UNHURRIED, History, histories
 
 A = UUID("01900000-0000-7000-8000-00000000000a")
 BACKSLASH = "\\"
@@ -87,6 +87,12 @@ def test_one_class_has_one_name() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- round trip
+
+
+def test_an_unknown_key_does_not_stand_in_for_a_known_one_that_is_not_set() -> None:
+    start = MessageStarted(None, "m", "m", NODE, NODE, fields={"continues": 7, "payload": {"blob": "ab"}, "other": 1})
+    name, data = encode(start)
+    assert decode("chat", name, data) == msgspec.structs.replace(start, fields={"other": 1})
 
 
 @FEW

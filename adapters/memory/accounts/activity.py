@@ -1,7 +1,7 @@
 """``Activity`` in memory."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 
@@ -15,3 +15,7 @@ class MemoryActivity:
 
     async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
         return {user_id: self._active[user_id] for user_id in user_ids if user_id in self._active}
+
+    async def count_active(self, within_s: float) -> int:
+        since = datetime.now(UTC) - timedelta(seconds=within_s)
+        return sum(at > since for at in self._active.values())

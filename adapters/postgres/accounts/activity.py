@@ -10,6 +10,7 @@ from adapters.postgres.query_reader import QueryReader
 
 NOTE_ACTIVE: Final = text("note_active")
 LAST_ACTIVE: Final = text("last_active")
+COUNT_ACTIVE: Final = text("count_active")
 
 
 class PostgresActivity:
@@ -21,3 +22,7 @@ class PostgresActivity:
 
     async def last_active(self, user_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
         return {row["user_id"]: row["last_active_at"] for row in await self._reader.fetch(LAST_ACTIVE, user_ids)}
+
+    async def count_active(self, within_s: float) -> int:
+        [row] = await self._reader.fetch(COUNT_ACTIVE, within_s)
+        return int(row["active"])

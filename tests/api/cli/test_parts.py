@@ -76,6 +76,11 @@ def test_reasoning_and_tool_calls_look_different() -> None:
     assert pieces == [("reasoning", "Hm"), ("note", "\n"), ("tool", "→ look_up "), ("tool", "{}"), ("note", "\n"), ("text", "So")]
 
 
+def test_a_continued_answer_goes_on_in_mid_sentence() -> None:
+    _, pieces = talked(start(A), block(A, name="continued"), delta(A, "Hel"), block(A, 1), delta(A, "lo", 1), block(A, 2, "reasoning"))
+    assert pieces == [("text", "Hel"), ("text", "lo")]
+
+
 def test_another_answer_in_the_chat_is_not_shown() -> None:
     assert talked(start(B), block(B), delta(B, "No"), end(B))[1] == []
 
@@ -174,6 +179,16 @@ def test_branches_are_shown_where_they_begin() -> None:
     assert "── Ann turned to demo 00a1\n── Ann: And then?\n" in text
 
 
+def test_a_replay_says_which_answer_is_continued_and_what_was_suggested() -> None:
+    continuing = "message_start", B, {"parent_id": Q, "model": "other", "continues": A}
+    suggested = "follow_ups", B, {"follow_ups": ["Why?", "When?"]}
+    cut_off = start(A), block(A), delta(A, "Hel"), ("cancelled", A, {})
+    text = written(*cut_off, continuing, block(B, name="continued"), delta(B, "Hel"), end(B), suggested)
+    assert "other 00b2 answers" in text
+    assert "going on from demo 00a1\n" in text
+    assert "suggested: Why? / When?\n" in text
+
+
 async def played(events: Sequence[Event], capsys: pytest.CaptureFixture[str], **points: Any) -> tuple[int, str]:
     async def given() -> AsyncIterator[Event]:
         for event in events:
@@ -193,6 +208,19 @@ async def test_a_replay_ends_at_a_version_or_a_time(until: Point, capsys: pytest
     assert shown == 4
     assert "one two" in text
     assert "three" not in text
+
+
+@pytest.mark.anyio
+async def test_a_replay_shows_what_each_model_was_sent_where_it_is_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = {"parent_id": Q, "model": "demo", "payload_sha256": "ab", "payload": {"blob": "ab", "size_bytes": 30}}
+    noted = {"parent_id": Q, "model": "demo", "payload_sha256": "cd"}
+    events = happened(("message_start", A, kept), end(A), ("message_start", B, noted), end(B), start(Q), end(Q))
+    _, text = await played(events, capsys, blobs={"ab": '{"model":"x\\u001b[2J"}'})
+    assert "── it was sent this, with sha256 ab:\n{\n" in text
+    assert "\x1b[2J" not in text
+    assert "── it was sent a payload with sha256 cd, which was not kept\n" in text
+    assert "── what it was sent is not noted, or hidden from you\n" in text
+    assert "sent" not in (await played(events, capsys))[1]
 
 
 @pytest.mark.anyio

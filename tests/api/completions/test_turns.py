@@ -96,6 +96,49 @@ async def test_the_system_prompt_of_a_request_counts_above_the_chats_and_stands_
     assert there.sent["messages"] == [{"role": "system", "content": "Model.\n\nRequest."}, user("Hi")]
 
 
+async def test_the_prompt_of_the_chats_folder_is_sent_with_its_variables(there: There) -> None:
+    outer = (await there.user.post("/api/v1/folders/", {"name": "Outer", "data": {"system_prompt": "Outer."}})).json()["id"]
+    inner = {"name": "Inner", "parent_id": outer, "data": {"system_prompt": "For {{USER_NAME}}."}}
+    folder_id = (await there.user.post("/api/v1/folders/", inner)).json()["id"]
+    chat_id = await there.chat({"title": "t", "params": {"system": "Chat."}})
+    assert (await there.user.post(f"/api/v1/chats/{chat_id}/folder", {"folder_id": folder_id})).status_code == 200
+    variables = {"{{USER_NAME}}": "Ada"}
+    await there.complete(chat_id=chat_id, session_id="s", messages=[user("Hi")], variables=variables, folder_id=folder_id)
+    assert there.sent["messages"][0] == {"role": "system", "content": "Model.\n\nFor Ada.\n\nChat."}
+    assert "folder_id" not in there.sent
+    await there.complete(chat_id=chat_id, messages=[user("Hi")])
+    assert there.sent["messages"][0]["content"] == "Model.\n\nFor {{USER_NAME}}.\n\nChat.", "also where the client stores the turn"
+
+
+async def test_the_prompt_of_a_folder_is_not_sent_where_somebody_else_asks(there: There) -> None:
+    folder_id = (await there.user.post("/api/v1/folders/", {"name": "Mine", "data": {"system_prompt": "Private."}})).json()["id"]
+    chat_id = await there.chat({"title": "t"})
+    await there.user.post(f"/api/v1/chats/{chat_id}/folder", {"folder_id": folder_id})
+    friend = await there.server.sign_up("Bob")
+    await there.user.post(f"/api/v1/chats/{chat_id}/access", {"user_id": friend.id, "permission": "write"})
+    body = {"model": MODEL, "chat_id": chat_id, "session_id": "s", "messages": [user("Hi")]}
+    assert (await friend.post("/api/chat/completions", body)).status_code == 200
+    for run in there.server.system.runs.all():
+        await run.wait()
+    assert there.sent["messages"] == [SYSTEM, user("Hi")]
+
+
+async def test_a_model_is_told_of_the_files_of_a_question(there: There) -> None:
+    chat_id = await there.chat({"title": "t"})
+    pixel = {"type": "image", "url": "data:image/png;base64,QQ=="}
+    files = [{"type": "file", "name": 'a "b".pdf', "size": 7, "file": {"meta": {"content_type": "application/pdf"}}}, pixel]
+    asked = {"id": "q1", "parentId": None, "role": "user", "content": "See", "files": files}
+    await there.complete(chat_id=chat_id, session_id="s", user_message=asked, parent_id=None)
+    told = (
+        '<attached_files>\n<file type="file" name="a &quot;b&quot;.pdf" content_type="application/pdf" size_bytes="7"/>\n'
+        "</attached_files>\n\nSee"
+    )
+    said_first = [{"type": "text", "text": told}, {"type": "image_url", "image_url": {"url": pixel["url"]}}]
+    assert there.sent["messages"][1:] == [user(said_first)]  # type: ignore[arg-type]
+    await there.complete(chat_id=chat_id, session_id="s", messages=[user("And?")])
+    assert there.sent["messages"][1:] == [user(said_first), assistant("42"), user("And?")]  # type: ignore[arg-type]
+
+
 async def test_a_new_question_alone_is_sent_with_the_stored_branch_above_it(there: There) -> None:
     chat_id = await there.chat({"title": "t"})
     first = await there.complete(chat_id=chat_id, session_id="s", messages=[user("One")])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from commands.generation.model_settings import Asked, ModelSettings, asked, with_systems
+from commands.generation.model_settings import Asked, ModelSettings, asked, with_systems, with_variables
 
 USER = {"role": "user", "content": "Hi"}
 
@@ -40,6 +40,21 @@ def test_the_models_prompt_and_the_chats_both_hold_and_in_each_the_later_place_c
     assert asked(settings, "m", {"system": "chat"}, {}).systems == ["model", "chat"]
     assert asked(settings, "other", {"system": "chat"}, {"system": "request"}).systems == ["default", "request"]
     assert asked(settings, "other", {"system": " "}, {"system": "default"}).systems == ["default"]
+
+
+def test_the_folders_prompt_stands_between_the_models_and_the_chats() -> None:
+    settings = ModelSettings({"system": "model"})
+    assert asked(settings, "m", {"system": "chat"}, {}, folder="folder").systems == ["model", "folder", "chat"]
+    assert asked(settings, "m", {"system": "folder"}, {}, folder="folder").systems == ["model", "folder"]
+    assert asked(settings, "m", {}, {}, folder=" ").systems == ["model"]
+
+
+def test_variables_are_filled_into_prompts_once() -> None:
+    variables = {"{{USER_NAME}}": "{{CURRENT_DATE}}", "{{CURRENT_DATE}}": "today", "{{NUMBER}}": 7}
+    settings = ModelSettings({"system": "{{USER_NAME}}, {{CURRENT_DATE}}, {{NUMBER}}, {{OTHER}}"})
+    assert asked(settings, "m", {}, {}, variables=variables).systems == ["{{CURRENT_DATE}}, today, {{NUMBER}}, {{OTHER}}"]
+    sent = with_variables([{"role": "system", "content": "{{CURRENT_DATE}}"}, {"role": "user", "content": "{{CURRENT_DATE}}"}], variables)
+    assert [message["content"] for message in sent] == ["today", "{{CURRENT_DATE}}"]
 
 
 @pytest.mark.parametrize(
