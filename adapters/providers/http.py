@@ -11,11 +11,11 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from adapters.providers.text import storable
 from adapters.providers.transport import READ
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
 from domain.public_text import KEY, public_text
+from domain.storable import storable_text
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024  # read of an error's body
 DETAIL_CHARS_MAX: Final = 1_000  # told of it
@@ -182,7 +182,7 @@ class Endpoint:
 
 
 def bounded_text(text: str) -> str:
-    text = storable(text)
+    text = storable_text(text)
     return text if len(text) <= DETAIL_CHARS_MAX else f"{text[:DETAIL_CHARS_MAX]}…"
 
 

@@ -16,9 +16,9 @@ import msgspec
 from adapters.providers.answer_stream import answered
 from adapters.providers.http import PATIENCE, Endpoint, Patience
 from adapters.providers.ollama_answer import OllamaReader
-from adapters.providers.text import storable
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
+from domain.storable import storable_text
 
 _OPTION_KEYS: Final = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p", "tfs_z", "seed", "presence_penalty", "frequency_penalty"),
@@ -163,8 +163,8 @@ def _model(entry: object) -> Model | None:
         case {"model": str() as model_id, **rest} | {"name": str() as model_id, **rest} if model_id:
             name = rest.get("name")
             return Model(
-                id=storable(model_id),
-                name=storable(name if isinstance(name, str) and name else model_id),
+                id=storable_text(model_id),
+                name=storable_text(name if isinstance(name, str) and name else model_id),
                 owned_by="ollama",
                 created=_seconds(rest.get("modified_at")),
                 details={str(key): value for key, value in rest.items() if key != "name"},

@@ -10,10 +10,10 @@ import msgspec
 from adapters.providers.answer_stream import answered
 from adapters.providers.http import ADAPTERS_KEYS, PATIENCE, Endpoint, Patience
 from adapters.providers.openai_answer import OpenAIReader
-from adapters.providers.text import storable
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
+from domain.storable import storable_text
 
 # Settings that chat completions have; what a server knows beyond them goes to it by ``custom_params``.
 OPTION_KEYS: Final = (
@@ -86,13 +86,13 @@ def _model(entry: object) -> Model | None:
         case {"id": str() as model_id, **rest} | {"model": str() as model_id, **rest} | {"name": str() as model_id, **rest} if model_id:
             created, name = rest.get("created"), rest.get("name")
             return Model(
-                id=storable(model_id),
-                name=storable(name if isinstance(name, str) and name else model_id),
+                id=storable_text(model_id),
+                name=storable_text(name if isinstance(name, str) and name else model_id),
                 owned_by="openai",
                 created=created if isinstance(created, int) else 0,
                 details={str(key): value for key, value in rest.items() if key not in ("object", "created", "name")},
             )
         case str() if entry:
-            return Model(id=storable(entry), name=storable(entry), owned_by="openai")
+            return Model(id=storable_text(entry), name=storable_text(entry), owned_by="openai")
         case _:
             return None

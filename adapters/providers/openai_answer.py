@@ -27,11 +27,12 @@ from adapters.providers.openai_chunk import (
     patiently,
 )
 from adapters.providers.sse import ErrorEvent, SseSplitter, Stray
-from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces, storable
+from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
 from adapters.providers.usage import normalized
 from commands.providers import Audio, Finish, Logprobs, Part, Reasoning, RefusalText, Skipped, Text, ToolCall, Usage
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
+from domain.storable import storable_text
 
 SKIPPED_IN_A_ROW_MAX: Final = 1_000  # chunks without meaning after which nothing better is expected
 FUNCTION_INDEX: Final = -1  # of the one call of providers from before there were tools
@@ -179,7 +180,7 @@ class OpenAIReader:
         self._beside.add_files(beside.files, parts)
         self._beside.add_sources(beside.sources, parts)
         if not self._audio_id and isinstance(given := beside.audio.get("id"), str):
-            self._audio_id = storable(given)
+            self._audio_id = storable_text(given)
         if isinstance(data := beside.audio.get("data"), str) and data.isascii():
             parts.extend(Audio(piece, self._audio_id or None) for piece in pieces(data))
             self._has_audio = True
