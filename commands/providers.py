@@ -27,6 +27,7 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: Sequence[Mapping[str, Any]]
     params: Mapping[str, Any] = {}  # temperature, max_tokens, tools, stop, response_format, seed, …
     options: Mapping[str, Any] = {}  # settings under the reference's names: an adapter takes those that its provider knows
+    reasoning_tags: Any = None  # the setting of that name: which tags mark reasoning in the text of the answer
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -34,6 +35,14 @@ class Text(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reasoning(msgspec.Struct, frozen=True, gc=False):
+    text: str
+
+
+class LeftOut(msgspec.Struct, frozen=True, gc=False):
+    """What the model wrote and what belongs to no block: a tag around its reasoning, and the white space at it. No provider yields it;
+    ``generation/reasoning_tags.py`` makes it of ``Text``.
+    """
+
     text: str
 
 
@@ -97,7 +106,7 @@ class Skipped(msgspec.Struct, frozen=True, gc=False):
 
 
 # gc=False above: these are made for every token and hold no containers, so the garbage collector can ignore them.
-Part = Text | Reasoning | RefusalText | Audio | Logprobs | ToolCall | File | Source | Extras | Finish | Usage | Skipped
+Part = Text | Reasoning | LeftOut | RefusalText | Audio | Logprobs | ToolCall | File | Source | Extras | Finish | Usage | Skipped
 
 
 class Provider(Protocol):

@@ -203,6 +203,7 @@ class Completions:
                     messages=with_systems(settings.systems, messages),
                     params={**settings.custom, **turn.params},
                     options=settings.options,
+                    reasoning_tags=settings.reasoning_tags,
                 )
                 self._runs.start(
                     Run(

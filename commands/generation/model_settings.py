@@ -26,6 +26,7 @@ class Asked(msgspec.Struct, frozen=True):
     systems: Sequence[str]  # the model's system prompt, then the chat's
     options: Mapping[str, Any]
     custom: Mapping[str, Any]
+    reasoning_tags: Any = None  # which tags mark reasoning in a text, as in ``reasoning_tags.py``
 
 
 # Settings of the page, and those that are applied here.
@@ -48,7 +49,8 @@ def asked(settings: ModelSettings, model: str, chat: Layer, request: Layer) -> A
         more = layer.get("custom_params")
         custom |= {name: parsed(value) for name, value in more.items()} if isinstance(more, Mapping) else {}
     systems = [prompt for layers in (of_model, of_chat) if (prompt := last_system(layers))]
-    return Asked(list(dict.fromkeys(systems)), options, custom)
+    tags = [layer["reasoning_tags"] for layer in (*of_model, *of_chat) if layer.get("reasoning_tags") is not None]
+    return Asked(list(dict.fromkeys(systems)), options, custom, tags[-1] if tags else None)
 
 
 def last_system(layers: Sequence[Layer]) -> str:
