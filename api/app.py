@@ -514,6 +514,7 @@ def connections(settings: Settings) -> list[ConfiguredProvider]:
         connect_s=settings.provider_connect_timeout_s,
         first_token_s=settings.provider_first_token_timeout_s,
         idle_s=settings.provider_idle_timeout_s,
+        answer_s=settings.provider_answer_timeout_s,
     )
     made: list[ConfiguredProvider] = []
     for number, one in enumerate(settings.openai_connections, 1):

@@ -122,6 +122,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds, Meta(description="How long a provider may take from the request to the first token of its answer.")
     ] = 300.0
     provider_idle_timeout_s: Annotated[Seconds, Meta(description="How long a provider may say nothing after its first token.")] = 120.0
+    provider_answer_timeout_s: Annotated[
+        Seconds, Meta(description="How long a whole answer of a provider may take; one that never ends would run for ever.")
+    ] = 3_600.0
 
     default_params: Annotated[
         dict[str, Any],

@@ -113,6 +113,7 @@ class Provider(Protocol):
     """Raises ``ProviderFailed`` with one of the codes
     ``provider_unreachable`` (no connection in time), ``provider_status`` (refused, with its status and detail),
     ``provider_error`` (an error frame in mid-stream, or an end that says so), ``provider_idle`` (silent for longer than the bound),
+    ``provider_endless`` (the answer took longer, or became larger, than any does),
     ``provider_broke_off`` (the stream ended without an end), ``provider_garbage`` (nothing of it could be understood),
     ``provider_filtered`` (all of it was withheld), ``provider_empty`` (its limit was reached before the first word).
     """

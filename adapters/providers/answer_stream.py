@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, FAILURES, Endpoint, Reads
+from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, FAILURES, STREAM_BYTES_MAX, Endpoint, Reads
+from adapters.providers.retries import Retries
 from commands.providers import Part, Skipped
 from domain.errors import ProviderFailed
 
@@ -41,13 +42,17 @@ async def answered(
 ) -> AsyncGenerator[list[Part], None]:
     """The answer to a POST, read by read. Raises ``ProviderFailed`` after everything that came before the failure was yielded.
 
-    A refused request is sent once more with the body that ``instead`` returns for the refusal, if it returns one.
+    A refused request is sent once more with the body that ``instead`` returns for the refusal, if it returns one; and again after the
+    wait that the provider asks for, as ``Retries`` bounds it.
     """
-    deadline = asyncio.get_running_loop().time() + endpoint.patience.first_token_s
+    clock = asyncio.get_running_loop().time
+    begun_s = clock()
+    deadline, answer_ends_s = begun_s + endpoint.patience.first_token_s, begun_s + endpoint.patience.answer_s
+    received_bytes = 0
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout_at(deadline):
-                response = await _posted(stack, endpoint, path, body, instead)
+                response = await _posted(stack, endpoint, path, body, instead, Retries(deadline))
         except TimeoutError:
             raise endpoint.no_first_token() from None
         reads = Reads(endpoint, response)
@@ -77,6 +82,11 @@ async def answered(
                 yield parts
             if reader.finishing or reader.failure is not None:
                 break
+            received_bytes += len(data)
+            if received_bytes > STREAM_BYTES_MAX or clock() > answer_ends_s:
+                if parts := reader.flush():
+                    yield parts
+                raise endpoint.endless(received_bytes)
         if reader.finishing:
             async for parts in _tail(reader, reads):
                 yield parts
@@ -93,14 +103,19 @@ async def _posted(
     path: str,
     body: Mapping[str, Any],
     instead: Callable[[ProviderFailed], Mapping[str, Any] | None],
+    retries: Retries,
 ) -> httpx.Response:
-    try:
-        return await stack.enter_async_context(endpoint.posted(path, body))
-    except ProviderFailed as refused:
-        other = instead(refused)
-        if other is None:
-            raise
-    return await stack.enter_async_context(endpoint.posted(path, other))
+    other: Mapping[str, Any] | None = None
+    while True:
+        try:
+            return await stack.enter_async_context(endpoint.posted(path, other or body))
+        except ProviderFailed as refused:
+            if other is None and (other := instead(refused)) is not None:
+                continue
+            wait_s = retries.next_wait_s(refused)
+            if wait_s is None:
+                raise
+        await asyncio.sleep(wait_s)
 
 
 async def _tail(reader: Reader, reads: Reads) -> AsyncGenerator[list[Part], None]:

@@ -1,7 +1,9 @@
 """What every provider over HTTP has in common: how a request is made and how it fails."""
 
 import asyncio
+import html
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,8 +23,12 @@ ERROR_BODY_BYTES_MAX: Final = 64 * 1024  # read of an error's body
 DETAIL_CHARS_MAX: Final = 1_000  # told of it
 PUBLIC_CHARS_READ: Final = 2_000  # looked through for addresses and keys
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024  # a list of models
+STREAM_BYTES_MAX: Final = 256 * 1024 * 1024  # read of one answer: about a million tokens as the most talkative servers send them
 AFTER_FINISH_S: Final = 5.0  # how long usage and the end mark may still take after the finish reason
 DRAIN_S: Final = 0.25  # how long the end of the body may take after the end mark, so that the connection can be kept
+
+HTML: Final = re.compile(r"\s*(?:<!doctype html|<html|<head|<body)\b", re.IGNORECASE)
+TITLE: Final = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
 # What a request can fail with besides a bad status.
 FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, ValueError)
@@ -37,7 +43,8 @@ class Patience:
 
     connect_s: float = 10.0  # to accept a connection
     first_token_s: float = 300.0  # from the request to the first token: a long prompt on a small machine is slow
-    idle_s: float = 120.0  # between any two reads after it, a comment being no silence; there is no bound on a whole answer
+    idle_s: float = 120.0  # between any two reads after it, a comment being no silence
+    answer_s: float = 3_600.0  # for a whole answer: one that never ends holds a run slot and grows its chat
 
 
 PATIENCE: Final = Patience()
@@ -96,6 +103,12 @@ class Endpoint:
         patience_s = self.patience.first_token_s
         detail = f"no first token within {patience_s:g} s (STENO_PROVIDER_FIRST_TOKEN_TIMEOUT_S)"
         return self.failed("provider_idle", detail)
+
+    def endless(self, received_bytes: int) -> ProviderFailed:
+        if received_bytes > STREAM_BYTES_MAX:
+            return self.failed("provider_endless", f"the answer is larger than {STREAM_BYTES_MAX} bytes and has no end")
+        detail = f"the answer has no end after {self.patience.answer_s:g} s (STENO_PROVIDER_ANSWER_TIMEOUT_S)"
+        return self.failed("provider_endless", detail)
 
     def translated(self, error: Exception) -> ProviderFailed:
         """One of httpx's exceptions (``FAILURES``) under our name."""
@@ -178,6 +191,7 @@ class Endpoint:
         said = {"status": response.status_code, **error_members(body)}
         if retry_after := response.headers.get("retry-after"):
             said["retry_after"] = retry_after
+            text = f"{text}{'; ' if text else ''}it asks to wait: Retry-After {retry_after}"
         return self.failed("provider_status", f"HTTP {response.status_code}{': ' if text else ''}{text}", said)
 
 
@@ -240,7 +254,16 @@ def error_text(body: bytes) -> str:
     try:
         return error_message(msgspec.json.decode(body))
     except UNREADABLE:
-        return " ".join(body.decode("utf-8", "replace").split())
+        text = " ".join(body.decode("utf-8", "replace").split())
+        return html_summary(text) or text
+
+
+def html_summary(text: str) -> str:
+    """What an HTML page in place of an answer is called, since its markup says nothing to a person. Empty if it is none."""
+    if not HTML.match(text):
+        return ""
+    title = TITLE.search(text)
+    return f"an HTML page, {html.unescape(title[1]).strip()!r}" if title else "an HTML page"
 
 
 def error_members(body: bytes) -> dict[str, Any]:

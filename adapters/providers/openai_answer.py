@@ -13,7 +13,7 @@ import msgspec
 from adapters.providers.beside import Collector
 from adapters.providers.ends import classified, failure_of
 from adapters.providers.flow import Flow
-from adapters.providers.http import error_message, members_of
+from adapters.providers.http import error_message, html_summary, members_of
 from adapters.providers.lines import EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, too_large
 from adapters.providers.openai_chunk import (
     Call,
@@ -395,4 +395,5 @@ class OpenAIReader:
 
 
 def _shown(event: bytes) -> str:
-    return repr(event[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    text = event[:_SHOWN_BYTES].decode("utf-8", "replace")
+    return html_summary(text) or repr(text)
