@@ -43,11 +43,10 @@ from adapters.postgres.log import LogReads, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.projector.live import Projector
-from adapters.providers.client import ProviderClients
+from adapters.providers.address_guard import AddressGuard
 from adapters.providers.demo import DemoProvider
+from adapters.providers.factory import ProviderFactory
 from adapters.providers.http import Patience
-from adapters.providers.ollama import OllamaProvider
-from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
 from api.accounts.keys import KeysController, UserKeysController
@@ -86,6 +85,9 @@ from api.formats.event_json import encode_event
 from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
+from api.providers.fixed import fixed_providers
+from api.providers.lists import OllamaListController, OpenAIListController
+from api.providers.providers import ProvidersController
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
 from api.request.bodies import SMALL_BYTES, BodyMemory, bounded_bodies
 from api.request.caller import provide_caller
@@ -119,6 +121,7 @@ from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
+from commands.routing.providers import ProviderRegistry, ProviderSetup
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
@@ -161,6 +164,9 @@ SIGNED_IN: Sequence[type[Controller]] = (
     CompletionsController,
     TasksController,
     ModelsController,
+    ProvidersController,
+    OpenAIListController,
+    OllamaListController,
     OpenAIController,
     ForwardingController,
     ResponsesController,
@@ -295,7 +301,23 @@ async def assemble(
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
-    providers = Providers(connections(settings))
+    providers = Providers([])
+    guard_of_admins = AddressGuard(settings.provider_refused_networks)
+    provider_factory = ProviderFactory(patience_of(settings), guard_of_admins)
+    demo = [ConfiguredProvider("demo", DemoProvider(), last=True)] if settings.demo_model else []
+
+    def ask_these(setups: Sequence[ProviderSetup]) -> None:
+        providers.replace([*provider_factory.connections(setups), *demo])
+
+    provider_registry = ProviderRegistry(
+        log,
+        stores.credentials,
+        fixed_providers(settings),
+        tail.wait_for,
+        ask_these,
+        refuses_host=guard_of_admins.refuses,
+        may_change=settings.providers_over_http,
+    )
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
     passwords = Argon2Hasher()
@@ -349,7 +371,14 @@ async def assemble(
         time.monotonic,
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
-    for observer in (accounts.observe, live.observe, runs.observe, list_waits.observe, *(projector.observe for projector in projectors)):
+    for observer in (
+        accounts.observe,
+        provider_registry.observe,
+        live.observe,
+        runs.observe,
+        list_waits.observe,
+        *(projector.observe for projector in projectors),
+    ):
         hub.add_observer(observer)
     return System(
         settings=settings,
@@ -381,6 +410,8 @@ async def assemble(
             model_settings=ModelSettings(settings.default_params, settings.model_params),
         ),
         providers=providers,
+        provider_registry=provider_registry,
+        provider_factory=provider_factory,
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
@@ -446,6 +477,8 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "log": log,
         "models": system.providers,
         "nodes": stores.nodes,
+        "provider_factory": system.provider_factory,
+        "provider_registry": system.provider_registry,
         "offers": Offers(chats, system.accounts),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
@@ -507,21 +540,11 @@ def routes_on(
     return app
 
 
-def connections(settings: Settings) -> list[ConfiguredProvider]:
-    """Every configured provider, in the order of the settings, the demo last."""
-    client = ProviderClients().client
-    patience = Patience(
+def patience_of(settings: Settings) -> Patience:
+    """How long every provider may take that says nothing else."""
+    return Patience(
         connect_s=settings.provider_connect_timeout_s,
         first_token_s=settings.provider_first_token_timeout_s,
         idle_s=settings.provider_idle_timeout_s,
         answer_s=settings.provider_answer_timeout_s,
     )
-    made: list[ConfiguredProvider] = []
-    for number, one in enumerate(settings.openai_connections, 1):
-        openai = OpenAIProvider(client(one.proxy), one.base_url, one.api_key or "", patience=patience)
-        made.append(ConfiguredProvider(f"openai {number}", openai, models=one.models))
-    for number, ollama in enumerate(settings.ollama_connections, 1):
-        made.append(ConfiguredProvider(f"ollama {number}", OllamaProvider(client(ollama.proxy), ollama.base_url, patience=patience)))
-    if settings.demo_model:
-        made.append(ConfiguredProvider("demo", DemoProvider(), last=True))
-    return made

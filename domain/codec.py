@@ -16,6 +16,7 @@ from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, StoredEvent, Verbatim
 from domain.folder import FOLDER_TYPES
 from domain.generation import MessageEnded, Timings
+from domain.provider import PROVIDER_TYPES
 from domain.stream import Kind
 from domain.upcasting import UPCASTS, Upcasts, chain
 from domain.user import USER_TYPES
@@ -27,7 +28,7 @@ TYPES: Final[Mapping[Kind, Mapping[str, type[Any]]]] = {
     "model": {},
     "group": {},
     "function": {},
-    "provider": {},
+    "provider": PROVIDER_TYPES,
 }
 NAMES: Final[Mapping[type[Any], str]] = {fact: name for table in TYPES.values() for name, fact in table.items()}
 EVENT_BYTES_MAX: Final = 256 * 1024

@@ -5,7 +5,7 @@
     │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge, BodyTooLarge
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, ScopeMissing, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound, StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
-    │   ├── ApiKeyNotFound, SessionNotFound
+    │   ├── ApiKeyNotFound, SessionNotFound, ProviderNotFound
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen
     │   ├── DeltaGap, BlockGap       a part of an answer that came out of turn
@@ -209,6 +209,14 @@ class ModelNotFound(Refusal):
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(f"Model not found: {model[:200]}")
+
+
+class ProviderNotFound(Refusal):
+    code = "provider_not_found"
+
+    def __init__(self, provider_id: UUID) -> None:
+        self.provider_id = provider_id
+        super().__init__(f"there is no provider {provider_id}")
 
 
 class ResponseNotFound(Refusal):

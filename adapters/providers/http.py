@@ -4,7 +4,7 @@ import asyncio
 import html
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from adapters.providers.address_guard import AddressRefused
 from adapters.providers.transport import READ
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
@@ -26,6 +27,8 @@ ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024  # a list of models
 STREAM_BYTES_MAX: Final = 256 * 1024 * 1024  # read of one answer: about a million tokens as the most talkative servers send them
 AFTER_FINISH_S: Final = 5.0  # how long usage and the end mark may still take after the finish reason
 DRAIN_S: Final = 0.25  # how long the end of the body may take after the end mark, so that the connection can be kept
+
+SECRET_CHARACTERS_MIN: Final = 6  # of a header's value that is hidden in texts: shorter ones are words
 
 HTML: Final = re.compile(r"\s*(?:<!doctype html|<html|<head|<body)\b", re.IGNORECASE)
 TITLE: Final = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
@@ -57,7 +60,7 @@ class Endpoint:
     client: httpx.AsyncClient
     base_url: str
     headers: Mapping[str, str]
-    secret: str  # cut out of every text that is handed on
+    secrets: Sequence[str]  # cut out of every text that is handed on: the key, and values of headers
     patience: Patience
 
     def timeout(self, read_s: float | None) -> httpx.Timeout:
@@ -78,15 +81,20 @@ class Endpoint:
         Only the server's log has them as they came, with the address and ``cause``; the key is in neither.
         """
         private = f"{self.shown}: {detail}{f': {cause}' if str(cause) else ''}"
+        for secret in filter(None, self.secrets):
+            private = private.replace(secret, KEY)
         return ProviderFailed(
             code,
             self._public(detail),
             {k: self._public(v) if isinstance(v, str) else v for k, v in (said or {}).items()},
-            private=bounded_text(private.replace(self.secret, KEY) if self.secret else private),
+            private=bounded_text(private),
         )
 
     def _public(self, text: str) -> str:
-        return bounded_text(public_text(text[:PUBLIC_CHARS_READ], secret=self.secret, hosts=self._hosts))
+        text = text[:PUBLIC_CHARS_READ]
+        for secret in self.secrets or ("",):
+            text = public_text(text, secret=secret, hosts=self._hosts)
+        return bounded_text(text)
 
     @property
     def _hosts(self) -> tuple[str, ...]:
@@ -117,6 +125,9 @@ class Endpoint:
                 return self.failed("provider_unreachable", f"no connection within {self.patience.connect_s:g} s", cause=error)
             case httpx.TimeoutException():
                 return self.silent()
+            case AddressRefused():
+                detail = "its address is in a network that the operator has closed to providers (STENO_PROVIDER_REFUSED_NETWORKS)"
+                return self.failed("provider_unreachable", detail, cause=error)
             case httpx.ConnectError() | httpx.ProxyError():
                 return self.failed("provider_unreachable", "no connection", cause=error)
             case httpx.DecodingError():
@@ -193,6 +204,14 @@ class Endpoint:
             said["retry_after"] = retry_after
             text = f"{text}{'; ' if text else ''}it asks to wait: Retry-After {retry_after}"
         return self.failed("provider_status", f"HTTP {response.status_code}{': ' if text else ''}{text}", said)
+
+
+def endpoint_of(client: httpx.AsyncClient, base_url: str, api_key: str, headers: Mapping[str, str], patience: Patience) -> Endpoint:
+    """Without a key none is sent. A header of the operator's counts above the key's own."""
+    authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    lowered = {name.lower(): value for name, value in headers.items()}
+    hidden = [value for value in lowered.values() if len(value) >= SECRET_CHARACTERS_MIN]
+    return Endpoint(client, base_url.rstrip("/"), {**authorization, **lowered}, [api_key, *hidden], patience)
 
 
 def bounded_text(text: str) -> str:

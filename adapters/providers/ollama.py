@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from adapters.providers.answer_stream import answered
-from adapters.providers.http import PATIENCE, Endpoint, Patience
+from adapters.providers.http import PATIENCE, Patience, endpoint_of
 from adapters.providers.ollama_answer import OllamaReader
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
@@ -25,6 +25,9 @@ _OPTION_KEYS: Final = (
     *("repeat_penalty", "repeat_last_n", "mirostat", "mirostat_eta", "mirostat_tau", "num_ctx", "num_batch", "num_keep"),
     *("num_predict", "num_gpu", "num_thread"),
 )
+
+
+VERSION_CHARACTERS_MAX: Final = 100
 
 
 class OllamaProvider:
@@ -39,8 +42,7 @@ class OllamaProvider:
         patience: Patience = PATIENCE,
         headers: Mapping[str, str] = {},
     ) -> None:
-        authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, patience)
+        self._endpoint = endpoint_of(client, base_url, api_key, headers, patience)
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without a name are left out."""
@@ -53,6 +55,18 @@ class OllamaProvider:
                 return [model for entry in entries if (model := _model(entry)) is not None]
             case _:
                 raise self._endpoint.failed("provider_garbage", "expected {models: […]}, received something else")
+
+    async def verify(self) -> Mapping[str, Any]:
+        """That it is there and takes the key: its version. Raises ``ProviderFailed``."""
+        try:
+            said = msgspec.json.decode(await self._endpoint.fetched("/api/version"))
+        except UNREADABLE:
+            said = None
+        match said:
+            case {"version": str() as version}:
+                return {"version": storable_text(version[:VERSION_CHARACTERS_MAX])}
+            case _:
+                raise self._endpoint.failed("provider_garbage", "expected the version of an Ollama server, received something else")
 
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(self._endpoint, "/api/chat", request_of(ask), OllamaReader())

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from adapters.providers.answer_stream import answered
-from adapters.providers.http import ADAPTERS_KEYS, PATIENCE, Endpoint, Patience
+from adapters.providers.http import ADAPTERS_KEYS, PATIENCE, Patience, endpoint_of
 from adapters.providers.openai_answer import OpenAIReader
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
@@ -35,9 +35,8 @@ class OpenAIProvider:
         patience: Patience = PATIENCE,
         headers: Mapping[str, str] = {},
     ) -> None:
-        authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._takes_usage = True
-        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, patience)
+        self._endpoint = endpoint_of(client, base_url, api_key, headers, patience)
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without an id are left out."""
@@ -50,6 +49,11 @@ class OpenAIProvider:
                 return [model for entry in entries if (model := _model(entry)) is not None]
             case _:
                 raise self._endpoint.failed("provider_garbage", "expected a list of models, received something else")
+
+    async def verify(self) -> Mapping[str, Any]:
+        """That it is there and takes the key: what it lists. Raises ``ProviderFailed``."""
+        listed = [{"id": model.id, "object": "model", "created": model.created, "name": model.name} for model in await self.models()]
+        return {"object": "list", "data": listed}
 
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(

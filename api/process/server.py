@@ -19,6 +19,7 @@ from adapters.postgres.bell import Bell
 from adapters.postgres.epoch import Epoch, EpochGuard, Known, remember
 from adapters.postgres.log import PostgresLog
 from adapters.projector.live import Projector
+from adapters.providers.factory import ProviderFactory
 from adapters.providers.router import Providers
 from api.accounts.last_active import LastActiveWriter
 from api.accounts.usage import UsageWriter
@@ -36,6 +37,7 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
+from commands.routing.providers import ProviderRegistry
 from domain.errors import LogUnavailable
 from domain.public_text import public_text
 from projections.ports import ChatQueries
@@ -85,6 +87,8 @@ class System:
     keeper: NodeWatch
     completions: Completions
     providers: Providers
+    provider_registry: ProviderRegistry
+    provider_factory: ProviderFactory
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter
@@ -103,6 +107,7 @@ class System:
     async def start(self) -> None:
         await self.tail.start(await self.log.head())
         await self.bell.start()
+        await self.provider_registry.start()
         await self.keeper.start()
         await self.sockets.start()
         self.reads.start()
@@ -160,6 +165,7 @@ class System:
                 await self.seen.close()
                 await self.used.close()
                 await self.keeper.close()
+        await self.provider_registry.close()
         projectors = [projector.close() for projector in self.projectors]
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
 

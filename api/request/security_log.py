@@ -30,6 +30,11 @@ ACTS: Final[Mapping[str, str]] = {
     "GET /api/v1/users": "accounts_listed",
     "POST /api/v1/users/{user_id}/update": "account_changed",
     "DELETE /api/v1/users/{user_id}": "account_deactivated",
+    "POST /api/v1/providers": "provider_added",
+    "POST /api/v1/providers/{provider_id}": "provider_changed",
+    "DELETE /api/v1/providers/{provider_id}": "provider_removed",
+    "POST /openai/config/update": "provider_changed",
+    "POST /ollama/config/update": "provider_changed",
 }
 
 
