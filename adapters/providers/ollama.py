@@ -2,7 +2,7 @@
 
 The conversions are the reference system's (its requests mean the same here), with these additions: sampling keys that stand
 beside ``messages``, as OpenAI's clients send them, become options; ``max_completion_tokens`` counts as ``max_tokens``;
-``response_format: json_object`` becomes ``format: "json"``.
+``response_format: json_object`` becomes ``format: "json"``; one ``stop`` becomes a list of it.
 """
 
 import json
@@ -23,10 +23,11 @@ from domain.storable import storable_text
 _OPTION_KEYS: Final = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p", "tfs_z", "seed", "presence_penalty", "frequency_penalty"),
     *("repeat_penalty", "repeat_last_n", "mirostat", "mirostat_eta", "mirostat_tau", "num_ctx", "num_batch", "num_keep"),
-    *("num_predict", "num_gpu", "num_thread"),
+    *("num_predict", "num_gpu", "num_thread", "use_mmap", "use_mlock"),
 )
 
 
+THOUGHTS: Final = ("thinking", "reasoning_content", "reasoning")  # of a message: Ollama's own name, and those of others
 VERSION_CHARACTERS_MAX: Final = 100
 
 
@@ -102,6 +103,8 @@ def request_of(ask: ProviderRequest) -> dict[str, Any]:
             options["num_predict"] = params[key]
     if params.get("stop") is not None:
         options["stop"] = params["stop"]
+    if isinstance(options.get("stop"), str):
+        options["stop"] = [options["stop"]]  # Ollama takes a list only
     match params.get("response_format"):
         case {"type": "json_object"}:
             request["format"] = "json"
@@ -147,7 +150,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
             match part:
                 case {"type": "text", "text": str() as text}:
                     texts.append(text)
-                case {"type": "image_url", "image_url": {"url": str() as url}}:
+                case {"type": "image_url", "image_url": {"url": str() as url} | (str() as url)} if url:
                     images.append(url.rpartition(",")[2] if url.startswith("data:") else url)
                 case _:
                     pass  # audio and files mean nothing to Ollama
@@ -156,7 +159,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
             converted["images"] = images
     if message.get("tool_call_id") is not None and not calls:
         converted["tool_call_id"] = message["tool_call_id"]
-    if thought := (message.get("reasoning_content") or message.get("reasoning")):
+    if thought := next((message[name] for name in THOUGHTS if isinstance(message.get(name), str) and message[name]), None):
         converted["thinking"] = thought
     return converted
 
