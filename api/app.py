@@ -121,7 +121,8 @@ from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
-from commands.routing.providers import ProviderRegistry, ProviderSetup
+from commands.routing.provider_setup import ProviderSetup
+from commands.routing.providers import ProviderRegistry
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats

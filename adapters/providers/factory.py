@@ -13,7 +13,7 @@ from adapters.providers.http import Patience
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider
-from commands.routing.providers import ProviderSetup
+from commands.routing.provider_setup import ProviderSetup
 from domain.errors import BadRequest, ProviderFailed
 
 VERIFY_S: Final = 10.0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from uuid import uuid5
 
 from api.settings import PROVIDER_KEYS, Settings
-from commands.routing.providers import ProviderSecrets, ProviderSetup
+from commands.routing.provider_setup import ProviderSecrets, ProviderSetup
 from domain.provider import NAMESPACE, ProviderKind
 
 

@@ -17,7 +17,8 @@ from api.providers.providers import MASK, Headers, Text, masked, unmasked, unmas
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import require_admin
-from commands.routing.providers import ProviderEdit, ProviderRegistry, ProviderSecrets, ProviderSetup, WantedProvider
+from commands.routing.provider_setup import ProviderEdit, ProviderSecrets, ProviderSetup, WantedProvider
+from commands.routing.providers import ProviderRegistry
 from commands.security_log import about
 from domain.errors import BadRequest
 from domain.provider import TIMEOUTS, ProviderKind, require_fields

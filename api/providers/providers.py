@@ -13,7 +13,8 @@ from adapters.providers.factory import ProviderFactory
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import require_admin
-from commands.routing.providers import ProviderEdit, ProviderRegistry, ProviderSetup
+from commands.routing.provider_setup import ProviderEdit, ProviderSetup
+from commands.routing.providers import ProviderRegistry
 from commands.security_log import about
 from domain.provider import ProviderKind
 from domain.public_text import KEY

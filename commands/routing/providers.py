@@ -5,8 +5,7 @@ holds without a restart; answers that are running go on with the provider that t
 """
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +17,15 @@ import structlog
 from commands.aggregate import ATTEMPTS_MAX, Aggregate
 from commands.catalogue import Catalogue
 from commands.ports import AppendRequest, Credentials, EventLog, StreamAppend
+from commands.routing.provider_setup import (
+    NO_SECRETS,
+    ProviderEdit,
+    ProviderSecrets,
+    ProviderSetup,
+    WantedProvider,
+    origin_of,
+    require_secrets,
+)
 from domain.errors import BadRequest, ConcurrencyConflict, Forbidden, ProviderNotFound, Refusal, TooManyLostRaces, Unavailable
 from domain.event import Actor
 from domain.fields import differing
@@ -38,73 +46,16 @@ from domain.provider import (
     decide_all,
     evolve,
     kind_id,
+    require_fields,
 )
 from domain.stream import provider_stream
 
 RETRY_S: Final = 0.25
 SETTLED_S: Final = 10.0  # how long a change waits to hold on this process; it holds soon after in any case
-KEY_CHARACTERS_MAX: Final = 8_000
-HEADERS_MAX: Final = 50
-PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
-HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-# What the request itself says of its body and its connection.
-HEADERS_REFUSED: Final = frozenset(
-    {"host", "content-length", "content-type", "transfer-encoding", "connection", "te", "trailer", "upgrade", "accept-encoding"}
-)
 
 logger = structlog.get_logger("providers")
 
-
-class ProviderSecrets(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a provider is shown and nobody else. Stored as JSON among the credentials."""
-
-    key: str = ""
-    headers: Mapping[str, str] = {}
-    proxy: str = ""  # its address may hold a password
-
-
-NO_SECRETS: Final = ProviderSecrets()
-
-
-class ProviderSetup(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider as it is asked now. ``fields`` by the names of ``domain.provider.FIELDS``."""
-
-    id: UUID
-    kind: ProviderKind
-    base_url: str
-    fields: Mapping[str, Any] = {}
-    enabled: bool = True
-    from_settings: bool = False
-    secrets: ProviderSecrets = NO_SECRETS
-    # An admin has chosen an address: it may not lead into the networks that the operator has closed to them.
-    is_guarded: bool = False
-
-    @property
-    def name(self) -> str:
-        return str(self.fields.get("name") or f"{self.kind} {str(self.id)[:8]}")
-
-
-class ProviderEdit(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be changed. None: as it is; an empty key, proxy or mapping of headers takes it away.
-
-    Secrets can be set and not read: where a provider gets another address or proxy, they have to be given again.
-    """
-
-    fields: Mapping[str, Any] = {}  # null takes a field out
-    enabled: bool | None = None
-    key: str | None = None
-    headers: Mapping[str, str | None] | None = None  # all of them; a value of None is as it is
-    proxy: str | None = None
-
-
-class WantedProvider(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of a whole list. Without ``id`` it is recognised by its address."""
-
-    base_url: str
-    edit: ProviderEdit
-    id: UUID | None = None
-
-
+# The stream, what is decided on its state, and the edit that it comes from.
 Planned = tuple[UUID, Callable[[ProviderState], Sequence[ProviderCommand]], ProviderEdit]
 
 
@@ -205,6 +156,8 @@ class ProviderRegistry:
 
         A field that an entry does not name is taken out. Raises ``BadRequest``, ``Forbidden``, ``ProviderNotFound``.
         """
+        if len(wanted) > PROVIDERS_MAX:
+            raise Forbidden(f"expected at most {PROVIDERS_MAX} providers, received {len(wanted)}")
         left = {one.id: one for one in self.setups(kind)}
         matched: list[ProviderSetup | None] = []
         for one in wanted:
@@ -233,7 +186,7 @@ class ProviderRegistry:
         await self._commit(actor, plan)
 
     def _next_rank(self, kind: ProviderKind) -> int:
-        return max((_rank(one) + 1 for one in self.setups(kind)), default=0)
+        return max((one.rank + 1 for one in self.setups(kind)), default=0)
 
     def _planned_addition(self, provider_id: UUID, kind: ProviderKind, base_url: str, edit: ProviderEdit, rank: int) -> Planned:
         self._require_open(base_url)
@@ -295,6 +248,7 @@ class ProviderRegistry:
         if not self._may_change:
             raise not_over_http()
         for _, _, edit in plan:
+            require_fields(edit.fields)
             self._require_secrets(edit)
         for _ in range(ATTEMPTS_MAX):
             appends: list[StreamAppend] = []
@@ -376,27 +330,9 @@ class ProviderRegistry:
             raise BadRequest(f"the {what} is another one: give the key and the headers again", param="key")
 
     def _require_secrets(self, edit: ProviderEdit) -> None:
-        """Raises ``BadRequest``. Its text repeats nothing of what was given."""
-        for name, value in (("key", edit.key), ("proxy", edit.proxy)):
-            if value is not None and not (len(value) <= KEY_CHARACTERS_MAX and PRINTABLE.fullmatch(value)):
-                raise BadRequest(f"expected a {name} of at most {KEY_CHARACTERS_MAX} printable characters of ASCII", param=name)
+        require_secrets(edit)
         if edit.proxy:
-            try:
-                parts = urlsplit(edit.proxy)
-                valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-            except ValueError:
-                valid = False
-            if not valid:
-                raise BadRequest("expected the address of an HTTP proxy, http://… or https://…", param="proxy")
             self._require_open(edit.proxy)
-        headers = edit.headers or {}
-        if len(headers) > HEADERS_MAX:
-            raise BadRequest(f"expected at most {HEADERS_MAX} headers, received {len(headers)}", param="headers")
-        for name, value in headers.items():
-            if not HEADER_NAME.fullmatch(name) or name.lower() in HEADERS_REFUSED:
-                raise BadRequest(f"{name[:80]!r} is no header that can be added to a request", param="headers")
-            if value is not None and (len(value) > KEY_CHARACTERS_MAX or not PRINTABLE.fullmatch(value)):
-                raise BadRequest(f"the header {name} holds what a header cannot: expected printable characters of ASCII", param="headers")
 
     async def _forget(self, secret_ids: Sequence[UUID]) -> None:
         """A failure leaves a row that no event names."""
@@ -450,7 +386,7 @@ class ProviderRegistry:
         # What the settings no longer hold is not asked, and is there again when they do.
         added = [provider_id for provider_id, state in states.items() if not state.from_settings and provider_id not in self._fixed]
         setups += [self._setup(provider_id, states[provider_id], own[provider_id]) for provider_id in added]
-        self._setups = sorted(setups, key=lambda one: (PROVIDER_KINDS.index(one.kind), _rank(one), str(one.id)))
+        self._setups = sorted(setups, key=lambda one: (PROVIDER_KINDS.index(one.kind), one.rank, str(one.id)))
         self._apply([one for one in self._setups if one.enabled and self.kind_enabled(one.kind)])
 
     def _setup(self, provider_id: UUID, state: ProviderState, own: ProviderSecrets) -> ProviderSetup:
@@ -496,12 +432,3 @@ class ProviderRegistry:
 
 def not_over_http() -> Forbidden:
     return Forbidden("providers stand in the settings of this server only (STENO_PROVIDERS_OVER_HTTP)")
-
-
-def origin_of(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
-
-
-def _rank(setup: ProviderSetup) -> int:
-    return int(setup.fields.get("rank", 0))
