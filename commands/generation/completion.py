@@ -32,6 +32,7 @@ from domain.stream import chat_stream
 from projections.ports import ChatQueries
 
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
+REASONING_TAGS: Final = "reasoning_tags"  # beside the messages, too: it is for this server, not for the provider
 RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one has ended by then, or will soon
 
 
@@ -201,9 +202,9 @@ class Completions:
                 ask = ProviderRequest(
                     model=route.upstream,
                     messages=with_systems(settings.systems, messages),
-                    params={**settings.custom, **turn.params},
+                    params={**settings.custom, **{name: value for name, value in turn.params.items() if name != REASONING_TAGS}},
                     options=settings.options,
-                    reasoning_tags=settings.reasoning_tags,
+                    reasoning_tags=turn.params.get(REASONING_TAGS, settings.reasoning_tags),
                 )
                 self._runs.start(
                     Run(
