@@ -105,8 +105,15 @@ class Skipped(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """The provider has refused for now, and is asked again. Only before the first part of an answer."""
+
+    wait_s: float
+    refusal: str  # its words
+
+
 # gc=False above: these are made for every token and hold no containers, so the garbage collector can ignore them.
-Part = Text | Reasoning | LeftOut | RefusalText | Audio | Logprobs | ToolCall | File | Source | Extras | Finish | Usage | Skipped
+Part = Text | Reasoning | LeftOut | RefusalText | Audio | Logprobs | ToolCall | File | Source | Extras | Finish | Usage | Skipped | Waiting
 
 
 class Provider(Protocol):

@@ -9,7 +9,7 @@ import httpx
 
 from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, FAILURES, STREAM_BYTES_MAX, Endpoint, Reads
 from adapters.providers.retries import Retries
-from commands.providers import Part, Skipped
+from commands.providers import Part, Skipped, Waiting
 from domain.errors import ProviderFailed
 
 
@@ -50,11 +50,25 @@ async def answered(
     deadline, answer_ends_s = begun_s + endpoint.patience.first_token_s, begun_s + endpoint.patience.answer_s
     received_bytes = 0
     async with AsyncExitStack() as stack:
-        try:
-            async with asyncio.timeout_at(deadline):
-                response = await _posted(stack, endpoint, path, body, instead, Retries(deadline))
-        except TimeoutError:
-            raise endpoint.no_first_token() from None
+        other: Mapping[str, Any] | None = None
+        retries = Retries(deadline)
+        response: httpx.Response | None = None
+        while response is None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    response = await stack.enter_async_context(endpoint.posted(path, other or body))
+                continue
+            except TimeoutError:
+                raise endpoint.no_first_token() from None
+            except ProviderFailed as failure:
+                refused = failure
+            if other is None and (other := instead(refused)) is not None:
+                continue
+            wait_s = retries.next_wait_s(refused)
+            if wait_s is None:
+                raise refused
+            yield [Waiting(wait_s, str(refused))]
+            await asyncio.sleep(wait_s)
         reads = Reads(endpoint, response)
         read = reads.read  # not ``next``: its coroutine and ``_fed`` are two calls more for every token
         has_begun = False
@@ -95,27 +109,6 @@ async def answered(
         if reader.failure is not None:
             raise endpoint.failed(reader.failure.code, str(reader.failure), reader.failure.said)
         await _drain(reads)
-
-
-async def _posted(
-    stack: AsyncExitStack,
-    endpoint: Endpoint,
-    path: str,
-    body: Mapping[str, Any],
-    instead: Callable[[ProviderFailed], Mapping[str, Any] | None],
-    retries: Retries,
-) -> httpx.Response:
-    other: Mapping[str, Any] | None = None
-    while True:
-        try:
-            return await stack.enter_async_context(endpoint.posted(path, other or body))
-        except ProviderFailed as refused:
-            if other is None and (other := instead(refused)) is not None:
-                continue
-            wait_s = retries.next_wait_s(refused)
-            if wait_s is None:
-                raise
-        await asyncio.sleep(wait_s)
 
 
 async def _tail(reader: Reader, reads: Reads) -> AsyncGenerator[list[Part], None]:

@@ -37,8 +37,9 @@ from commands.providers import (
     Text,
     ToolCall,
     Usage,
+    Waiting,
 )
-from domain.chat.commands import AppendParts, EndGeneration
+from domain.chat.commands import AppendParts, Emit, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
 from domain.event import Emitted
 from domain.generation import (
@@ -100,6 +101,7 @@ class AnswerBuilder:
         self.extras: Mapping[str, Any] = {}
         self.unknown: Sequence[str] = ()
         self._tool_calls: dict[int, Block] = {}
+        self.waiting: Waiting | None = None  # to be shown
         self._left_out = ""  # since the last block
 
     def add(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
@@ -138,6 +140,8 @@ class AnswerBuilder:
                     facts += self.finish()
                 case Usage(usage):
                     self.usage = usage
+                case Waiting():
+                    self.waiting = part
                 case Skipped(reason):
                     logger.info("provider_chunk_skipped", reason=reason)
         return facts
@@ -380,6 +384,20 @@ class Run:
 
     async def _append(self, parts: list[Part]) -> None:
         await self._append_facts(self._answer.add(parts if self._tags is None else self._tags.split(parts)))
+        if self._answer.waiting is not None:
+            waiting, self._answer.waiting = self._answer.waiting, None
+            await self._show(f"{waiting.refusal}. Asked again in {waiting.wait_s:g} s")
+
+    async def _show(self, description: str) -> None:
+        """A status of the message. That it cannot be written ends nothing."""
+        status = {"description": storable_text(description)[:DETAIL_CHARACTERS_MAX], "done": True}
+        emit = Emit(chat_id=self.chat_id, by=None, message_id=self.message_id, name="status", data=status)
+        try:
+            await self._chats.handle(emit, attempts_max=None)
+        except (GenerationNotOpen, ChatNotFound):
+            raise
+        except (Unavailable, Refusal) as error:
+            logger.warning("status_not_written", message_id=str(self.message_id), error=str(error))
 
     async def _append_rest(self) -> None:
         """What was held until more of it was known. The end of the answer has it in any case."""

@@ -16,7 +16,7 @@ from adapters.providers.lines import EVENT_BYTES_MAX
 from adapters.providers.ollama import OllamaProvider
 from adapters.providers.openai import OpenAIProvider
 from adapters.providers.retries import RETRIES_MAX, WAITS_S_MAX, asked_wait_s
-from commands.providers import Finish, Part, Skipped, Text, ToolCall
+from commands.providers import Finish, Part, Skipped, Text, ToolCall, Waiting
 from domain.errors import ProviderFailed
 from tests.adapters.providers.asking import STOP, closed_port, heard, heard_until_failure, text
 from tests.adapters.providers.scripted import (
@@ -120,7 +120,10 @@ def later(retry_after: str, status: str = "429 Too Many Requests") -> bytes:
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
 async def test_a_provider_that_says_when_is_asked_again(client: httpx.AsyncClient, status: str) -> None:
     script = busy(later("0", status), later("0", status), then=said("a") + END, head=SSE_HEAD)
-    assert await answer_to(OpenAIProvider, client, script) == [Text("a"), STOP]
+    *waits, said_, end = await answer_to(OpenAIProvider, client, script)
+    assert [type(wait) for wait in waits] == [Waiting, Waiting]
+    assert (said_, end) == (Text("a"), STOP)
+    assert "slow down" in waits[0].refusal and waits[0].wait_s == 0  # type: ignore[union-attr]  # looked at just above
     script = busy(later("0", status), then=line({"content": "a"}) + OLLAMA_END, head=NDJSON_HEAD)
     assert words(await answer_to(OllamaProvider, client, script)) == [Text("a"), STOP]
 
