@@ -316,6 +316,7 @@ async def assemble(
         fixed_providers(settings),
         tail.wait_for,
         ask_these,
+        provider_factory.verify,
         refuses_host=guard_of_admins.refuses,
         may_change=settings.providers_over_http,
     )
@@ -412,7 +413,6 @@ async def assemble(
         ),
         providers=providers,
         provider_registry=provider_registry,
-        provider_factory=provider_factory,
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
@@ -478,7 +478,6 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "log": log,
         "models": system.providers,
         "nodes": stores.nodes,
-        "provider_factory": system.provider_factory,
         "provider_registry": system.provider_registry,
         "offers": Offers(chats, system.accounts),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),

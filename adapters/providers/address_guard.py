@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import httpx
 
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address behind a translator
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -44,11 +45,16 @@ class AddressGuard:
 
 
 def address_of(host: str) -> Address | None:
+    """The address that ``host`` is, as IPv4 where it stands for one; None for a name."""
     try:
         address: Address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 class GuardedProxyTransport(httpx.AsyncBaseTransport):

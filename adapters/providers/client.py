@@ -26,7 +26,11 @@ def provider_client(
         transport = StreamTransport(connections_max=connections_max, keepalive_max=KEEPALIVE_MAX, guard=guard)
     else:
         limits = httpx.Limits(max_connections=connections_max, max_keepalive_connections=KEEPALIVE_MAX, keepalive_expiry=30.0)
-        transport = httpx.AsyncHTTPTransport(proxy=httpx.Proxy(proxy), limits=limits, http1=True, http2=False, trust_env=False)
+        try:
+            address = httpx.Proxy(proxy)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"no address of a proxy: {error}") from None
+        transport = httpx.AsyncHTTPTransport(proxy=address, limits=limits, http1=True, http2=False, trust_env=False)
         if guard is not None:
             transport = GuardedProxyTransport(transport, httpx.URL(proxy), guard)
     return httpx.AsyncClient(transport=transport, trust_env=False, headers=_HEADERS)

@@ -19,7 +19,6 @@ from adapters.postgres.bell import Bell
 from adapters.postgres.epoch import Epoch, EpochGuard, Known, remember
 from adapters.postgres.log import PostgresLog
 from adapters.projector.live import Projector
-from adapters.providers.factory import ProviderFactory
 from adapters.providers.router import Providers
 from api.accounts.last_active import LastActiveWriter
 from api.accounts.usage import UsageWriter
@@ -88,7 +87,6 @@ class System:
     completions: Completions
     providers: Providers
     provider_registry: ProviderRegistry
-    provider_factory: ProviderFactory
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter

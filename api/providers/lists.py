@@ -12,12 +12,11 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
 
-from adapters.providers.factory import ProviderFactory
-from api.providers.providers import MASK, Headers, Text, masked, unmasked, unmasked_headers
+from api.providers.providers import Headers, Text, masked, unmasked, unmasked_headers
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import require_admin
-from commands.routing.provider_setup import ProviderEdit, ProviderSecrets, ProviderSetup, WantedProvider
+from commands.routing.provider_setup import ProviderEdit, ProviderSetup, WantedProvider
 from commands.routing.providers import ProviderRegistry
 from commands.security_log import about
 from domain.errors import BadRequest
@@ -134,30 +133,9 @@ def wanted_list(kind: ProviderKind, urls: Sequence[str], keys: Sequence[str], co
     return wanted
 
 
-async def verified(registry: ProviderRegistry, factory: ProviderFactory, kind: ProviderKind, data: VerifyIn) -> dict[str, Any]:
-    """A masked key, header or proxy means the one of the provider that has this very address: no other server is shown it."""
-    base_url = data.url.rstrip("/")
-    wanted = wanted_of(kind, base_url, data.key or "", {**(data.config or {}), "id": None})
-    known = next((one for one in registry.setups(kind) if one.base_url == base_url), None)
-    secrets = known.secrets if known is not None else ProviderSecrets()
-    given = wanted.edit
-    shows_stored = data.key == MASK or any(value is None for value in (given.headers or {}).values())
-    if shows_stored and given.proxy and given.proxy != secrets.proxy:
-        raise BadRequest("the proxy is another one: give the key and the headers again", param="key")
-    headers = {name: secrets.headers.get(name, "") if value is None else value for name, value in (given.headers or {}).items()}
-    setup = ProviderSetup(
-        id=known.id if known is not None else UUID(int=0),
-        kind=kind,
-        base_url=base_url,
-        secrets=ProviderSecrets(
-            key=secrets.key if data.key == MASK else given.key or "",
-            headers=headers,
-            proxy=secrets.proxy if given.proxy is None else given.proxy,
-        ),
-        is_guarded=known is None or known.is_guarded or bool(given.proxy),
-    )
-    registry.require_probe(setup)
-    return dict(await factory.verify(setup))
+async def tried_out(registry: ProviderRegistry, kind: ProviderKind, data: VerifyIn) -> dict[str, Any]:
+    wanted = wanted_of(kind, data.url.rstrip("/"), data.key or "", {**(data.config or {}), "id": None})
+    return dict(await registry.try_out(kind, wanted.base_url, wanted.edit))
 
 
 class OpenAIListController(Controller):
@@ -170,6 +148,7 @@ class OpenAIListController(Controller):
     ) -> OpenAIListOut:
         """All OpenAI-compatible servers (admin). ``***`` stands for a key."""
         require_admin(caller.principal)
+        await provider_registry.catch_up()
         return openai_list(provider_registry)
 
     @post("/config/update", status_code=200, request_max_body_size=FIELDS_BYTES)
@@ -192,11 +171,10 @@ class OpenAIListController(Controller):
         data: JSONBody[VerifyIn],
         caller: NamedDependency[Caller],
         provider_registry: NamedDependency[SkipValidation[ProviderRegistry]],
-        provider_factory: NamedDependency[SkipValidation[ProviderFactory]],
     ) -> dict[str, Any]:
         """The models of a server, as a test of its address and key (admin)."""
         require_admin(caller.principal)
-        return await verified(provider_registry, provider_factory, "openai", data)
+        return await tried_out(provider_registry, "openai", data)
 
 
 class OllamaListController(Controller):
@@ -209,6 +187,7 @@ class OllamaListController(Controller):
     ) -> OllamaListOut:
         """All Ollama servers (admin). ``***`` stands for a key."""
         require_admin(caller.principal)
+        await provider_registry.catch_up()
         return ollama_list(provider_registry)
 
     @post("/config/update", status_code=200, request_max_body_size=FIELDS_BYTES)
@@ -231,8 +210,7 @@ class OllamaListController(Controller):
         data: JSONBody[VerifyIn],
         caller: NamedDependency[Caller],
         provider_registry: NamedDependency[SkipValidation[ProviderRegistry]],
-        provider_factory: NamedDependency[SkipValidation[ProviderFactory]],
     ) -> dict[str, Any]:
         """The version of an Ollama server, as a test of its address and key (admin)."""
         require_admin(caller.principal)
-        return await verified(provider_registry, provider_factory, "ollama", data)
+        return await tried_out(provider_registry, "ollama", data)

@@ -9,7 +9,6 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
-from adapters.providers.factory import ProviderFactory
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import require_admin
@@ -91,7 +90,8 @@ def provider_out(setup: ProviderSetup) -> ProviderOut:
 
 
 def unmasked(given: str | None) -> str | None:
-    """None: it stays as it is."""
+    """None: it stays as it is. Who pastes a key brings white space."""
+    given = given.strip() if given is not None else None
     return None if given == MASK else given
 
 
@@ -132,6 +132,7 @@ class ProvidersController(Controller):
     ) -> list[ProviderOut]:
         """All model servers, in the order in which they are asked (admin)."""
         require_admin(caller.principal)
+        await provider_registry.catch_up()
         return [provider_out(setup) for setup in provider_registry.setups(kind)]
 
     @post("/", status_code=200, request_max_body_size=FIELDS_BYTES)
@@ -158,6 +159,7 @@ class ProvidersController(Controller):
     ) -> ProviderOut:
         """One model server (admin)."""
         require_admin(caller.principal)
+        await provider_registry.catch_up()
         return provider_out(provider_registry.existing(provider_id))
 
     @post("/{provider_id:uuid}", status_code=200, request_max_body_size=FIELDS_BYTES)
@@ -192,8 +194,7 @@ class ProvidersController(Controller):
         provider_id: FromPath[UUID],
         caller: NamedDependency[Caller],
         provider_registry: NamedDependency[SkipValidation[ProviderRegistry]],
-        provider_factory: NamedDependency[SkipValidation[ProviderFactory]],
     ) -> dict[str, Any]:
         """Ask a model server for its models, or Ollama for its version: whether it is there and takes the key (admin)."""
         require_admin(caller.principal)
-        return dict(await provider_factory.verify(provider_registry.existing(provider_id)))
+        return dict(await provider_registry.verify(provider_id))

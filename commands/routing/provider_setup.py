@@ -84,7 +84,7 @@ def require_secrets(edit: ProviderEdit) -> None:
     if edit.proxy:
         try:
             parts = urlsplit(edit.proxy)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0 and " " not in edit.proxy
         except ValueError:
             valid = False
         if not valid:

@@ -5,7 +5,7 @@ holds without a restart; answers that are running go on with the provider that t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -61,6 +61,7 @@ Planned = tuple[UUID, Callable[[ProviderState], Sequence[ProviderCommand]], Prov
 
 class ProviderRegistry:
     """``fixed`` are the providers of the settings. ``apply`` makes those that are enabled the ones that are asked; it must not block.
+    ``probe`` asks a server what it is, and raises ``ProviderFailed``.
 
     ``delivered`` returns once what was written up to a position has passed ``observe``, which must see every event of the log but deltas.
     ``refuses_host`` says whether an address that is written as numbers is closed to admins. ``may_change`` false: only the settings count.
@@ -73,6 +74,7 @@ class ProviderRegistry:
         fixed: Sequence[ProviderSetup],
         delivered: Callable[[int], Awaitable[None]],
         apply: Callable[[Sequence[ProviderSetup]], None],
+        probe: Callable[[ProviderSetup], Awaitable[Mapping[str, Any]]],
         *,
         refuses_host: Callable[[str], bool] = lambda _: False,
         may_change: bool = True,
@@ -82,6 +84,7 @@ class ProviderRegistry:
         self._fixed = {one.id: one for one in fixed}
         self._delivered = delivered
         self._apply = apply
+        self._probe = probe
         self._refuses_host = refuses_host
         self._may_change = may_change
         self._aggregate = Aggregate(log, "provider", NO_PROVIDER, evolve)
@@ -110,6 +113,11 @@ class ProviderRegistry:
 
     # --------------------------------------------------------------------------------------------------------- looking
 
+    async def catch_up(self) -> None:
+        """Returns once what was written before the call, by any process, holds here. Raises ``LogUnavailable``."""
+        await self._delivered(await self._log.head())
+        await self.settled()
+
     def setups(self, kind: ProviderKind | None = None) -> list[ProviderSetup]:
         """Every provider, in the order in which they are asked; also those that are switched off."""
         return [one for one in self._setups if kind in (None, one.kind)]
@@ -124,13 +132,40 @@ class ProviderRegistry:
     def kind_enabled(self, kind: ProviderKind) -> bool:
         return self._catalogue.get(kind_id(kind)).enabled
 
-    def require_probe(self, setup: ProviderSetup) -> None:
-        """An admin wants to try out a server that is not added yet. Raises ``Forbidden``, ``BadRequest``."""
-        if not self._may_change:
-            raise not_over_http()
-        if setup.is_guarded:
-            self._require_open(setup.base_url)
-        self._require_secrets(ProviderEdit(key=setup.secrets.key, headers=setup.secrets.headers, proxy=setup.secrets.proxy))
+    async def verify(self, provider_id: UUID) -> Mapping[str, Any]:
+        """What the server says of itself, as a test of its address and key. Raises ``ProviderNotFound``, ``ProviderFailed``."""
+        await self.catch_up()
+        return await self._probe(self.existing(provider_id))
+
+    async def try_out(self, kind: ProviderKind, base_url: str, edit: ProviderEdit) -> Mapping[str, Any]:
+        """The same of a server that need not be added. A secret of None is that of the provider which has this very address: no other
+        server is shown it. Raises ``BadRequest``, ``Forbidden``, ``ProviderFailed``.
+        """
+        self._require_changeable()
+        require_fields({"base_url": base_url})
+        self._require_secrets(edit)
+        await self.catch_up()
+        known = next((one for one in self.setups(kind) if one.base_url == base_url), None)
+        secrets = known.secrets if known is not None else NO_SECRETS
+        shows_stored = edit.key is None or any(value is None for value in (edit.headers or {}).values())
+        if shows_stored and edit.proxy and edit.proxy != secrets.proxy:
+            raise given_again("proxy")
+        headers = {name: secrets.headers.get(name, "") if value is None else value for name, value in (edit.headers or {}).items()}
+        is_guarded = known is None or known.is_guarded or bool(edit.proxy)
+        if is_guarded:
+            self._require_open(base_url)
+        setup = ProviderSetup(
+            id=known.id if known is not None else uuid4(),
+            kind=kind,
+            base_url=base_url,
+            secrets=ProviderSecrets(
+                key=secrets.key if edit.key is None else edit.key,
+                headers=headers,
+                proxy=secrets.proxy if edit.proxy is None else edit.proxy,
+            ),
+            is_guarded=is_guarded,
+        )
+        return await self._probe(setup)
 
     # -------------------------------------------------------------------------------------------------------- changing
 
@@ -138,17 +173,20 @@ class ProviderRegistry:
         self, actor: Actor, kind: ProviderKind, base_url: str, edit: ProviderEdit, *, provider_id: UUID | None = None
     ) -> ProviderSetup:
         """Raises ``BadRequest``, ``Forbidden``."""
+        await self.catch_up()
         added = self._planned_addition(provider_id or uuid4(), kind, base_url, edit, self._next_rank(kind))
         await self._commit(actor, [added])
         return self.existing(added[0])
 
     async def change(self, actor: Actor, provider_id: UUID, edit: ProviderEdit) -> ProviderSetup:
         """Raises ``ProviderNotFound``, ``BadRequest``, ``Forbidden``."""
+        await self.catch_up()
         await self._commit(actor, [self._planned_change(self.existing(provider_id), edit)])
         return self.existing(provider_id)
 
     async def remove(self, actor: Actor, provider_id: UUID) -> None:
         """Raises ``ProviderNotFound``; ``BadRequest`` for a provider of the settings."""
+        await self.catch_up()
         await self._commit(actor, [self._planned_removal(self.existing(provider_id))])
 
     async def replace_all(self, actor: Actor, kind: ProviderKind, wanted: Sequence[WantedProvider], *, enabled: bool | None) -> None:
@@ -156,6 +194,7 @@ class ProviderRegistry:
 
         A field that an entry does not name is taken out. Raises ``BadRequest``, ``Forbidden``, ``ProviderNotFound``.
         """
+        await self.catch_up()
         if len(wanted) > PROVIDERS_MAX:
             raise Forbidden(f"expected at most {PROVIDERS_MAX} providers, received {len(wanted)}")
         left = {one.id: one for one in self.setups(kind)}
@@ -245,8 +284,7 @@ class ProviderRegistry:
 
     async def _commit(self, actor: Actor, plan: Sequence[Planned]) -> None:
         """Append what all of the plan leads to in one request. A lost race is decided again."""
-        if not self._may_change:
-            raise not_over_http()
+        self._require_changeable()
         for _, _, edit in plan:
             require_fields(edit.fields)
             self._require_secrets(edit)
@@ -326,8 +364,11 @@ class ProviderRegistry:
             return
         kept = known.headers if edit.headers is None else [name for name, value in edit.headers.items() if value is None]
         if (known.key and edit.key is None) or kept:
-            what = "address" if elsewhere else "proxy"
-            raise BadRequest(f"the {what} is another one: give the key and the headers again", param="key")
+            raise given_again("address" if elsewhere else "proxy")
+
+    def _require_changeable(self) -> None:
+        if not self._may_change:
+            raise Forbidden("providers stand in the settings of this server only (STENO_PROVIDERS_OVER_HTTP)")
 
     def _require_secrets(self, edit: ProviderEdit) -> None:
         require_secrets(edit)
@@ -430,5 +471,5 @@ class ProviderRegistry:
         return known
 
 
-def not_over_http() -> Forbidden:
-    return Forbidden("providers stand in the settings of this server only (STENO_PROVIDERS_OVER_HTTP)")
+def given_again(what: str) -> BadRequest:
+    return BadRequest(f"the {what} is another one: give the key and the headers again", param="key")

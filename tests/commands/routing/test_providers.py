@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -43,7 +44,7 @@ class Process:
         self.asked: Sequence[ProviderSetup] = ()
         self.log = log
         self.refused_once = False
-        self.registry = ProviderRegistry(log, credentials, fixed, self._delivered, self._apply)
+        self.registry = ProviderRegistry(log, credentials, fixed, self._delivered, self._apply, self._probe)
 
     async def _delivered(self, _position: int) -> None:
         pass  # the log in memory delivers before it returns
@@ -53,6 +54,9 @@ class Process:
             self.refused_once = False
             raise ValueError("this set cannot be applied")
         self.asked = setups
+
+    async def _probe(self, setup: ProviderSetup) -> dict[str, Any]:
+        return msgspec.structs.asdict(setup.secrets)
 
     @property
     def keys(self) -> list[str]:
@@ -230,3 +234,18 @@ async def test_there_are_only_so_many(cluster: Cluster, monkeypatch: pytest.Monk
     many = [WantedProvider(base_url=f"http://{number}.example", edit=edit()) for number in range(3)]
     with pytest.raises(Forbidden):
         await one.registry.replace_all(ME, "openai", many, enabled=None)
+
+
+async def test_a_server_that_is_tried_out_is_shown_the_stored_secrets_of_its_own_address_only(cluster: Cluster) -> None:
+    one = await cluster.process()
+    secrets = {"key": "sk-mine", "headers": {"X-A": "b"}, "proxy": ""}
+    made = await one.registry.add(ME, "openai", URL, edit("sk-mine", headers={"X-A": "b"}))
+    assert await one.registry.verify(made.id) == secrets
+    stored = edit(None, headers={"X-A": None})
+    assert await one.registry.try_out("openai", URL, stored) == secrets
+    assert await one.registry.try_out("openai", "http://b.example/v1", stored) == {"key": "", "headers": {"X-A": ""}, "proxy": ""}
+    assert await one.registry.try_out("ollama", URL, stored) == {"key": "", "headers": {"X-A": ""}, "proxy": ""}
+    with pytest.raises(BadRequest):
+        await one.registry.try_out("openai", URL, edit(None, proxy="http://mine.example:1"))
+    with pytest.raises(BadRequest):
+        await one.registry.try_out("openai", "nonsense", edit(""))
