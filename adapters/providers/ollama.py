@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from adapters.providers.answer_stream import answered
-from adapters.providers.http import PATIENCE, Patience, endpoint_of
+from adapters.providers.http import PATIENCE, Patience, endpoint_of, html_summary
 from adapters.providers.ollama_answer import OllamaReader
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
@@ -47,10 +47,12 @@ class OllamaProvider:
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without a name are left out."""
+        body = await self._endpoint.fetched("/api/tags")
         try:
-            listed = msgspec.json.decode(await self._endpoint.fetched("/api/tags"))
+            listed = msgspec.json.decode(body)
         except UNREADABLE:
-            raise self._endpoint.failed("provider_garbage", "the list of models is not JSON") from None
+            received = html_summary(body.decode("utf-8", "replace")) or "what is not JSON"
+            raise self._endpoint.failed("provider_garbage", f"expected a list of models, received {received}") from None
         match listed:
             case {"models": list() as entries}:
                 return [model for entry in entries if (model := _model(entry)) is not None]

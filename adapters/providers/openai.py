@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from adapters.providers.answer_stream import answered
-from adapters.providers.http import ADAPTERS_KEYS, PATIENCE, Patience, endpoint_of
+from adapters.providers.http import ADAPTERS_KEYS, PATIENCE, Patience, endpoint_of, html_summary
 from adapters.providers.openai_answer import OpenAIReader
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
@@ -40,10 +40,12 @@ class OpenAIProvider:
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without an id are left out."""
+        body = await self._endpoint.fetched("/models")
         try:
-            listed = msgspec.json.decode(await self._endpoint.fetched("/models"))
+            listed = msgspec.json.decode(body)
         except UNREADABLE:
-            raise self._endpoint.failed("provider_garbage", "the list of models is not JSON") from None
+            received = html_summary(body.decode("utf-8", "replace")) or "what is not JSON"
+            raise self._endpoint.failed("provider_garbage", f"expected a list of models, received {received}") from None
         match listed:
             case {"data": list() as entries} | {"models": list() as entries} | list(entries):
                 return [model for entry in entries if (model := _model(entry)) is not None]

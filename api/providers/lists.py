@@ -109,7 +109,8 @@ def wanted_of(kind: ProviderKind, base_url: str, key: str, config: Mapping[str, 
     except msgspec.ValidationError as error:
         raise BadRequest(f"the configuration of {base_url[:200]!r} does not fit: {error}") from None
     fields = {name: config.get(name) or None for name in FIELDS if name in config or name in ("prefix_id", "model_ids", *TIMEOUTS)}
-    fields["tags"] = [tag.get("name") if isinstance(tag, Mapping) else tag for tag in config.get("tags") or ()] or None
+    tags = config.get("tags") or None
+    fields["tags"] = [tag.get("name") if isinstance(tag, Mapping) else tag for tag in tags] if isinstance(tags, list) else tags
     if fields.get("connection_type") == ("external" if kind == "openai" else "local"):
         del fields["connection_type"]  # what it is anyway
     require_fields({"base_url": base_url, **fields})
@@ -129,7 +130,7 @@ def wanted_list(kind: ProviderKind, urls: Sequence[str], keys: Sequence[str], co
     for number, url in enumerate(urls):
         config = configs.get(str(number)) or configs.get(url) or {}
         key = keys[number] if number < len(keys) else ""
-        wanted.append(wanted_of(kind, url.rstrip("/"), config.get("key") or "" if kind == "ollama" else key, config))
+        wanted.append(wanted_of(kind, url.rstrip("/"), (config.get("key") or "") if kind == "ollama" else key, config))
     return wanted
 
 

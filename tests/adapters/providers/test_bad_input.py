@@ -92,6 +92,17 @@ async def test_a_page_in_a_refusal_is_told_by_its_title(client: httpx.AsyncClien
 
 
 @BOTH
+async def test_a_page_in_place_of_the_list_of_models_is_named(client: httpx.AsyncClient, api: Api) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(whole(PAGE, content_type="text/html"))
+
+    async with serving(script) as server:
+        with pytest.raises(ProviderFailed, match="received an HTML page, 'Sign in & go on'"):
+            await api(client, server.url).models()
+
+
+@BOTH
 async def test_a_provider_that_is_down_is_unreachable(client: httpx.AsyncClient, api: Api) -> None:
     _, failure = await heard_until_failure(api(client, closed_port()))
     assert (failure.code, str(failure)) == ("provider_unreachable", "no connection")
