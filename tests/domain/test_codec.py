@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
-from domain import user
+from domain import provider, user
 from domain.chat.evolve import evolve
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
 from domain.chat.state import EMPTY
@@ -43,6 +43,13 @@ def test_no_golden_file_was_changed_or_taken_away() -> None:
     assert there == known, "a file is written once: put it back, or run python -m tests.domain.golden for a new one"
 
 
+# How the streams of each other kind are folded.
+FOLDS: dict[str, tuple[Any, Any]] = {
+    "user": (user.NOBODY, user.evolve),
+    "provider": (provider.NO_PROVIDER, provider.evolve),
+}
+
+
 @pytest.mark.parametrize("path", sorted(sums()))
 def test_whatever_was_ever_stored_can_be_read_and_folded(path: str) -> None:
     kind, _, file_name = path.partition("/")
@@ -56,7 +63,8 @@ def test_whatever_was_ever_stored_can_be_read_and_folded(path: str) -> None:
         assert view.version == 2
         assert evolve(evolve(EMPTY, Event(None, ChatCreated(A, "t")), 1), event, 2) is not None
     else:
-        assert user.evolve(user.NOBODY, event, 1) is not None
+        empty, evolve_kind = FOLDS[kind]
+        assert evolve_kind(empty, event, 1) is not None
 
 
 def parse_kind(name: str) -> Kind:
