@@ -202,7 +202,7 @@ class Endpoint:
         said = {"status": response.status_code, **error_members(body)}
         if retry_after := response.headers.get("retry-after"):
             said["retry_after"] = retry_after
-            text = f"{text}{'; ' if text else ''}it asks to wait: Retry-After {retry_after}"
+            text = f"{text} (Retry-After: {retry_after})".lstrip()
         return self.failed("provider_status", f"HTTP {response.status_code}{': ' if text else ''}{text}", said)
 
 

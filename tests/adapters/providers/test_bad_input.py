@@ -144,7 +144,7 @@ async def test_a_provider_that_goes_on_refusing_is_believed(client: httpx.AsyncC
     async with serving(busy(*[later("0")] * (RETRIES_MAX + 5), then=b"", head=SSE_HEAD)) as server:
         _, failure = await heard_until_failure(api(client, server.url))
     assert len(server.asked) == RETRIES_MAX + 1
-    assert str(failure) == "HTTP 429: slow down (rate_limit); it asks to wait: Retry-After 0"
+    assert str(failure) == "HTTP 429: slow down (rate_limit) (Retry-After: 0)"
     assert (failure.said["status"], failure.said["retry_after"]) == (429, "0")
 
 
