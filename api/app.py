@@ -54,12 +54,12 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.relays import PostgresRelays
 from adapters.projector.live import Projector
+from adapters.providers.address_guard import AddressGuard
 from adapters.providers.client import ProviderClients
 from adapters.providers.demo import DemoProvider
 from adapters.providers.direct import DirectProvider
+from adapters.providers.factory import ProviderFactory
 from adapters.providers.http import Patience
-from adapters.providers.ollama import OllamaProvider
-from adapters.providers.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
 from api.accounts.keys import KeysController, UserKeysController
@@ -107,6 +107,9 @@ from api.models.groups import GroupsController
 from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
 from api.process.server import Functions, Stores, System
+from api.providers.fixed import fixed_providers
+from api.providers.lists import OllamaListController, OpenAIListController
+from api.providers.providers import ProvidersController
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
 from api.request.bodies import SMALL_BYTES, BodyMemory, bounded_bodies
 from api.request.caller import provide_caller
@@ -157,6 +160,8 @@ from commands.routing.filters import Filters
 from commands.routing.function_library import FunctionLibrary, FunctionStore
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
+from commands.routing.provider_setup import ProviderSetup
+from commands.routing.providers import ProviderRegistry
 from commands.routing.relays import OP, Relaying
 from commands.routing.router import Router as ModelRouter
 from commands.saving.saver import ChatSaver
@@ -210,6 +215,9 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ModelsController,
     ModelEntriesController,
     GroupsController,
+    ProvidersController,
+    OpenAIListController,
+    OllamaListController,
     OpenAIController,
     ForwardingController,
     ResponsesController,
@@ -352,9 +360,26 @@ async def assemble(
     calls = Calls(log, blobs, chats, relaying, node_id, timeout_s=settings.call_timeout_s)
     signals.handlers[OP] = relaying.on_signal
     call_answers = CallAnswers(calls, relaying)
-    providers = Providers(connections(settings))
     groups = Groups(log, tail.wait_for)
     model_entries = ModelEntries(log, tail.wait_for)
+    providers = Providers([])
+    guard_of_admins = AddressGuard(settings.provider_refused_networks)
+    provider_factory = ProviderFactory(patience_of(settings), guard_of_admins)
+    demo = [ConfiguredProvider("demo", DemoProvider(), last=True)] if settings.demo_model else []
+
+    def ask_these(setups: Sequence[ProviderSetup]) -> None:
+        providers.replace([*provider_factory.connections(setups), *demo])
+
+    provider_registry = ProviderRegistry(
+        log,
+        stores.credentials,
+        fixed_providers(settings),
+        tail.wait_for,
+        ask_these,
+        provider_factory.verify,
+        refuses_host=guard_of_admins.refuses,
+        may_change=settings.providers_over_http,
+    )
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
     passwords = Argon2Hasher()
@@ -444,6 +469,7 @@ async def assemble(
         accounts.observe,
         groups.observe,
         model_entries.observe,
+        provider_registry.observe,
         live.observe,
         runs.observe,
         calls.observe,
@@ -480,6 +506,7 @@ async def assemble(
         model_entries=model_entries,
         router=router,
         model_editor=ModelEditor(model_entries, groups, access, router),
+        provider_registry=provider_registry,
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
@@ -577,6 +604,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "log": log,
         "model_editor": system.model_editor,
         "nodes": stores.nodes,
+        "provider_registry": system.provider_registry,
         "offers": Offers(chats, system.accounts),
         "payloads": Payloads(reader, log, blobs),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
@@ -654,22 +682,10 @@ def pipelines(settings: Settings) -> HttpPipelines:
 
 
 def patience_of(settings: Settings) -> Patience:
+    """How long every provider may take that says nothing else."""
     return Patience(
         connect_s=settings.provider_connect_timeout_s,
         first_token_s=settings.provider_first_token_timeout_s,
         idle_s=settings.provider_idle_timeout_s,
+        answer_s=settings.provider_answer_timeout_s,
     )
-
-
-def connections(settings: Settings) -> list[ConfiguredProvider]:
-    """Every configured provider, in the order of the settings, the demo last."""
-    client, patience = ProviderClients().client, patience_of(settings)
-    made: list[ConfiguredProvider] = []
-    for number, one in enumerate(settings.openai_connections, 1):
-        openai = OpenAIProvider(client(one.proxy), one.base_url, one.api_key or "", patience=patience)
-        made.append(ConfiguredProvider(f"openai {number}", openai, models=one.models))
-    for number, ollama in enumerate(settings.ollama_connections, 1):
-        made.append(ConfiguredProvider(f"ollama {number}", OllamaProvider(client(ollama.proxy), ollama.base_url, patience=patience)))
-    if settings.demo_model:
-        made.append(ConfiguredProvider("demo", DemoProvider(), last=True))
-    return made

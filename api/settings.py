@@ -20,12 +20,21 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import msgspec
 from msgspec import Meta
 
+from domain.errors import BadRequest
+from domain.provider import PROVIDER_KINDS, require_fields
+
 FILE_NAME = "stenograph.toml"
 FILE_VARIABLE = "STENO_CONFIG"
 # Variables of ours that are no setting of the server.
 OTHER_VARIABLES = {FILE_VARIABLE: "The settings' file, when it is not `./stenograph.toml`."}
-# A proxy's address may hold a password.
-SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys", "openai_proxies", "ollama_proxies", "pipelines_keys"})
+# A proxy's address may hold a password; of a provider its key and headers are secret.
+SECRET_NAMES = frozenset({"secret", "database_url", "openai_api_keys", "openai_proxies", "ollama_proxies", "pipelines_keys", "providers"})
+# Networks that only programs of a machine or of its cloud have anything to ask in: link-local addresses with the metadata services,
+# "this network", multicast, and the addresses at which Alibaba, Azure, Oracle and AWS answer their machines.
+REFUSED_NETWORKS = (
+    *("169.254.0.0/16", "fe80::/10", "0.0.0.0/8", "::/128", "224.0.0.0/4", "ff00::/8"),
+    *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32"),
+)
 
 # Lists that say something of each server in another list, and what.
 OF_SERVERS = {
@@ -35,6 +44,9 @@ OF_SERVERS = {
     "ollama_proxies": ("ollama_base_urls", "proxies"),
     "pipelines_keys": ("pipelines_urls", "keys"),
 }
+
+# What an entry of ``providers`` may hold beside the fields of domain/provider.py.
+PROVIDER_KEYS: Mapping[str, Any] = {"kind": str, "api_key": str, "headers": dict[str, str], "proxy": str, "enabled": bool}
 
 HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:]+")  # a name, or an address; no port
 KIB = 1024
@@ -125,6 +137,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     ollama_base_urls: Annotated[tuple[Url, ...], Meta(description="Ollama servers, such as `http://localhost:11434`.")] = ()
     ollama_proxies: Annotated[tuple[ProxyUrl, ...], Meta(description="HTTP proxies to them, in the same order.")] = ()
+    providers: Annotated[
+        dict[str, dict[str, Any]],
+        Meta(
+            description="Servers with everything that can be said of one, below names of your choice: `kind` (`openai`, `ollama`), "
+            "`base_url`, `api_key`, `headers`, `proxy`, `prefix_id`, `model_ids`, `tags`, `connection_type`, `enabled`, "
+            "`connect_timeout_s`, `first_token_timeout_s`, `idle_timeout_s`, `answer_timeout_s`."
+        ),
+    ] = {}
+    providers_over_http: Annotated[
+        bool, Meta(description="Whether admins may add and change providers over HTTP; `false`: only the settings count.")
+    ] = True
+    provider_refused_networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks in which a provider that an admin adds may not be; those of the settings may. Add `127.0.0.0/8` and "
+            "`10.0.0.0/8` where admins are not to reach your own machines."
+        ),
+    ] = REFUSED_NETWORKS
     pipelines_urls: Annotated[
         tuple[Url, ...],
         Meta(
@@ -139,6 +169,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds, Meta(description="How long a provider may take from the request to the first token of its answer.")
     ] = 300.0
     provider_idle_timeout_s: Annotated[Seconds, Meta(description="How long a provider may say nothing after its first token.")] = 120.0
+    provider_answer_timeout_s: Annotated[
+        Seconds, Meta(description="How long a whole answer of a provider may take; one that never ends would run for ever.")
+    ] = 3_600.0
 
     default_params: Annotated[
         dict[str, Any],
@@ -346,11 +379,38 @@ def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -
         count, servers = len(values.get(name, ())), len(values.get(urls_name, ()))
         if count > servers:
             problems.append(f"{variable_of(name)}: {count} {what} for {servers} servers in {variable_of(urls_name)}")
-    for name, is_valid, form in (("trusted_proxies", is_network, "address and no network"), ("allowed_hosts", is_host, "host name")):
+    networks = ("trusted_proxies", "provider_refused_networks")
+    for name, is_valid, form in (
+        *((one, is_network, "address and no network") for one in networks),
+        ("allowed_hosts", is_host, "host name"),
+    ):
         problems += [f"{variable_of(name)}: {one!r} is no {form}" for one in values.get(name, ()) if not is_valid(one)]
+    for name, entry in values.get("providers", {}).items():
+        if (problem := problem_of_provider(entry)) is not None:
+            problems.append(f"{variable_of('providers')}: {name}: {problem}")
     if problems:
         raise SettingsError(problems)
     return Settings(**values)
+
+
+def problem_of_provider(entry: Mapping[str, Any]) -> str | None:
+    """What is wrong with one entry of ``providers``; its text repeats no secret."""
+    fields = {name: value for name, value in entry.items() if name not in PROVIDER_KEYS}
+    if entry.get("kind") not in PROVIDER_KINDS:
+        return f"expected a kind, {' or '.join(PROVIDER_KINDS)}"
+    for name, expected in PROVIDER_KEYS.items():
+        if name in entry:
+            try:
+                msgspec.convert(entry[name], expected)
+            except msgspec.ValidationError:
+                return f"{name} does not fit"
+    try:
+        require_fields({"base_url": None, **fields})
+        if fields.get("base_url") is None:
+            return "expected a base_url"
+    except BadRequest as error:
+        return str(error)
+    return None
 
 
 def is_host(text: str) -> bool:
@@ -489,7 +549,8 @@ def markdown_table() -> str:
     for name, annotation in _TYPES.items():
         meaning = next(meta.description for meta in _unwrapped(annotation)[1] if meta.description)
         value = None if name == "data" else getattr(defaults, name)  # the data folder's depends on who asks: its text says it
-        default = "" if value in (None, (), {}) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        shown = ";".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
+        default = "" if value in (None, (), {}) else f"`{shown}`"
         lines.append(f"| `{variable_of(name)}` | `{name}` | {_form(annotation)} | {default} | {meaning} |")
     lines += [f"| `{variable}` | | a path | | {meaning} |" for variable, meaning in OTHER_VARIABLES.items()]
     return "\n".join(lines) + "\n"

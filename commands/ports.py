@@ -217,7 +217,7 @@ class KeptSecrets(Protocol):
 
 
 class Credentials(KeptSecrets, Protocol):
-    """Hashes of passwords and API keys, sign-ins, and when a credential was used last.
+    """Hashes of passwords and API keys, sign-ins, when a credential was used last, and what the server shows to providers.
 
     Passwords and keys are only ever added; the newest password counts. Sign-ins that have expired are swept out.
     """
@@ -250,6 +250,18 @@ class Credentials(KeptSecrets, Protocol):
 
     async def secret(self, name: str, proposed: bytes) -> bytes:
         """The secret of that name, the same for every process. If there is none yet, ``proposed`` becomes it."""
+        ...
+
+    async def add_provider_secrets(self, secret_id: UUID, secrets: bytes) -> None:
+        """Keep a provider's key, headers and proxy, as JSON. Safe to repeat."""
+        ...
+
+    async def provider_secrets(self, secret_id: UUID) -> bytes | None:
+        """None where they are not known, or were forgotten."""
+        ...
+
+    async def forget_provider_secrets(self, secret_id: UUID) -> None:
+        """They were replaced."""
         ...
 
 

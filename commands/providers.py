@@ -30,6 +30,7 @@ class ProviderRequest(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any] = {}  # temperature, max_tokens, tools, stop, response_format, seed, …
     options: Mapping[str, Any] = {}  # settings under the reference's names: an adapter takes those that its provider knows
     context: CallContext | None = None  # where the answer is for whom: for what runs here, and never sent to a server
+    reasoning_tags: Any = None  # the setting of that name: which tags mark reasoning in the text of the answer
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +38,14 @@ class Text(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reasoning(msgspec.Struct, frozen=True, gc=False):
+    text: str
+
+
+class LeftOut(msgspec.Struct, frozen=True, gc=False):
+    """What the model wrote and what belongs to no block: a tag around its reasoning, and the white space at it. No provider yields it;
+    ``generation/reasoning_tags.py`` makes it of ``Text``.
+    """
+
     text: str
 
 
@@ -99,14 +108,22 @@ class Skipped(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """The provider has refused for now, and is asked again. Only before the first part of an answer."""
+
+    wait_s: float
+    refusal: str  # its words
+
+
 # gc=False above: these are made for every token and hold no containers, so the garbage collector can ignore them.
-Part = Text | Reasoning | RefusalText | Audio | Logprobs | ToolCall | File | Source | Extras | Finish | Usage | Skipped
+Part = Text | Reasoning | LeftOut | RefusalText | Audio | Logprobs | ToolCall | File | Source | Extras | Finish | Usage | Skipped | Waiting
 
 
 class Provider(Protocol):
     """Raises ``ProviderFailed`` with one of the codes
     ``provider_unreachable`` (no connection in time), ``provider_status`` (refused, with its status and detail),
     ``provider_error`` (an error frame in mid-stream, or an end that says so), ``provider_idle`` (silent for longer than the bound),
+    ``provider_endless`` (the answer took longer, or became larger, than any does),
     ``provider_broke_off`` (the stream ended without an end), ``provider_garbage`` (nothing of it could be understood),
     ``provider_filtered`` (all of it was withheld), ``provider_empty`` (its limit was reached before the first word).
     """

@@ -19,6 +19,7 @@ from domain.function import FUNCTION_TYPES, USER_VALVES_TYPES
 from domain.generation import MessageEnded, Timings
 from domain.group import GROUP_TYPES
 from domain.model import MODEL_TYPES
+from domain.provider import PROVIDER_TYPES
 from domain.stream import Kind
 from domain.upcasting import UPCASTS, Upcasts, chain
 from domain.user import USER_TYPES
@@ -30,7 +31,7 @@ TYPES: Final[Mapping[Kind, Mapping[str, type[Any]]]] = {
     "model": MODEL_TYPES,
     "group": GROUP_TYPES,
     "function": FUNCTION_TYPES,
-    "provider": {},
+    "provider": PROVIDER_TYPES,
 }
 NAMES: Final[Mapping[type[Any], str]] = {fact: name for table in TYPES.values() for name, fact in table.items()}
 EVENT_BYTES_MAX: Final = 256 * 1024

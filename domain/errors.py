@@ -5,7 +5,7 @@
     │   ├── BadStreamName, BadCursor, BadRequest, BadSearch, ContentRefused, TooLarge, BodyTooLarge
     │   ├── NotAuthenticated, WrongCredentials, Forbidden, ScopeMissing, AccountInactive, TooManyAttempts
     │   ├── ChatNotFound (ChatToActInNotFound), StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
-    │   ├── ApiKeyNotFound, SessionNotFound
+    │   ├── ApiKeyNotFound, SessionNotFound, ProviderNotFound
     │   ├── ModelEntryNotFound, ModelExists, GroupNotFound
     │   ├── ArenaEmpty               an arena has nothing to pick for this caller
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
@@ -259,6 +259,14 @@ class GroupNotFound(Refusal):
     def __init__(self, group_id: object) -> None:
         self.group_id = group_id
         super().__init__(f"there is no group {str(group_id)[:200]}")
+
+
+class ProviderNotFound(Refusal):
+    code = "provider_not_found"
+
+    def __init__(self, provider_id: UUID) -> None:
+        self.provider_id = provider_id
+        super().__init__(f"there is no provider {provider_id}")
 
 
 class ResponseNotFound(Refusal):

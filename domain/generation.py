@@ -37,6 +37,9 @@ class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
     type: BlockType
     name: str | None = None  # of the tool; of a text block: ``REFUSAL`` or ``CONTINUED``
     id: str | None = None  # of the tool call, or of the audio, as the provider named it
+    # What the model wrote between the text of the block before and this one's, and what is in neither: a tag that begins or ends its
+    # reasoning, and the white space at it.
+    preceded_by: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True):

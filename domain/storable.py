@@ -1,14 +1,22 @@
 """Text as the log can hold it: without U+0000, and without half of a surrogate pair, which UTF-8 has no bytes for."""
 
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 
 def storable_text(text: str) -> str:
+    """``text`` with surrogate pairs made whole, and without U+0000 and lone surrogates."""
     if "\0" in text:
         text = text.replace("\0", "")
-    return text if text.isascii() else text.encode(errors="ignore").decode()
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return text
 
 
 def is_storable(value: Any) -> bool:
@@ -19,12 +27,22 @@ def is_storable(value: Any) -> bool:
         return False
 
 
-def storable_json(value: Any) -> Any:
-    """The value with ``storable_text`` applied to each text and key of it."""
-    if isinstance(value, str):
-        return storable_text(value)
-    if isinstance(value, list):
-        return [storable_json(one) for one in value]
-    if isinstance(value, dict):
-        return {storable_text(key) if isinstance(key, str) else key: storable_json(one) for key, one in value.items()}
-    return value
+def storable_json(value: Any, *, depth_max: int | None = None) -> Any:
+    """The value with ``storable_text`` applied to each text and key of it. Null stands for what JSON has no number for, and for what is
+    nested deeper than ``depth_max``.
+    """
+    match value:
+        case str():
+            return storable_text(value)
+        case dict() | list() if depth_max == 0:
+            return None
+        case dict():
+            deeper = None if depth_max is None else depth_max - 1
+            return {storable_text(key) if isinstance(key, str) else key: storable_json(one, depth_max=deeper) for key, one in value.items()}
+        case list():
+            deeper = None if depth_max is None else depth_max - 1
+            return [storable_json(one, depth_max=deeper) for one in value]
+        case float() if not isfinite(value):
+            return None
+        case _:
+            return value

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import httpx
 
-from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, FAILURES, Endpoint, Reads
-from commands.providers import Part, Skipped
+from adapters.providers.http import AFTER_FINISH_S, DRAIN_S, FAILURES, STREAM_BYTES_MAX, Endpoint, Reads
+from adapters.providers.retries import Retries
+from commands.providers import Part, Skipped, Waiting
 from domain.errors import ProviderFailed
 
 
@@ -41,15 +42,33 @@ async def answered(
 ) -> AsyncGenerator[list[Part], None]:
     """The answer to a POST, read by read. Raises ``ProviderFailed`` after everything that came before the failure was yielded.
 
-    A refused request is sent once more with the body that ``instead`` returns for the refusal, if it returns one.
+    A refused request is sent once more with the body that ``instead`` returns for the refusal, if it returns one; and again after the
+    wait that the provider asks for, as ``Retries`` bounds it.
     """
-    deadline = asyncio.get_running_loop().time() + endpoint.patience.first_token_s
+    clock = asyncio.get_running_loop().time
+    begun_s = clock()
+    deadline, answer_ends_s = begun_s + endpoint.patience.first_token_s, begun_s + endpoint.patience.answer_s
+    received_bytes = 0
     async with AsyncExitStack() as stack:
-        try:
-            async with asyncio.timeout_at(deadline):
-                response = await _posted(stack, endpoint, path, body, instead)
-        except TimeoutError:
-            raise endpoint.no_first_token() from None
+        other: Mapping[str, Any] | None = None
+        retries = Retries(deadline)
+        response: httpx.Response | None = None
+        while response is None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    response = await stack.enter_async_context(endpoint.posted(path, other or body))
+                continue
+            except TimeoutError:
+                raise endpoint.no_first_token() from None
+            except ProviderFailed as failure:
+                refused = failure
+            if other is None and (other := instead(refused)) is not None:
+                continue
+            wait_s = retries.next_wait_s(refused)
+            if wait_s is None:
+                raise refused
+            yield [Waiting(wait_s, str(refused))]
+            await asyncio.sleep(wait_s)
         reads = Reads(endpoint, response)
         read = reads.read  # not ``next``: its coroutine and ``_fed`` are two calls more for every token
         has_begun = False
@@ -77,6 +96,11 @@ async def answered(
                 yield parts
             if reader.finishing or reader.failure is not None:
                 break
+            received_bytes += len(data)
+            if received_bytes > STREAM_BYTES_MAX or clock() > answer_ends_s:
+                if parts := reader.flush():
+                    yield parts
+                raise endpoint.endless(received_bytes)
         if reader.finishing:
             async for parts in _tail(reader, reads):
                 yield parts
@@ -85,22 +109,6 @@ async def answered(
         if reader.failure is not None:
             raise endpoint.failed(reader.failure.code, str(reader.failure), reader.failure.said)
         await _drain(reads)
-
-
-async def _posted(
-    stack: AsyncExitStack,
-    endpoint: Endpoint,
-    path: str,
-    body: Mapping[str, Any],
-    instead: Callable[[ProviderFailed], Mapping[str, Any] | None],
-) -> httpx.Response:
-    try:
-        return await stack.enter_async_context(endpoint.posted(path, body))
-    except ProviderFailed as refused:
-        other = instead(refused)
-        if other is None:
-            raise
-    return await stack.enter_async_context(endpoint.posted(path, other))
 
 
 async def _tail(reader: Reader, reads: Reads) -> AsyncGenerator[list[Part], None]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.providers.text import storable_json
+from adapters.providers.text import bounded_json
 from commands.providers import Extras, File, Part, Source
 from domain.errors import ProviderFailed
 
@@ -39,7 +39,7 @@ class Collector:
         if not fields:
             return
         kept = self._fields.setdefault(where, {})
-        for name, value in storable_json(dict(fields)).items():
+        for name, value in bounded_json(dict(fields)).items():
             known = kept.get(name)
             goes_on = where == "message" and type(value) is type(known) and isinstance(value, str | list)
             if value == known and not goes_on:
@@ -57,11 +57,11 @@ class Collector:
             if file["url"] not in self._files and self.files < FILES_MAX:
                 self._files.add(file["url"])
                 self.files += 1
-                parts.append(File(storable_json(file)))
+                parts.append(File(bounded_json(file)))
 
     def add_sources(self, sources: list[dict[str, Any]], parts: list[Part]) -> None:
         """Providers repeat their sources with every chunk: each counts once."""
-        for source in map(storable_json, sources):
+        for source in map(bounded_json, sources):
             key = _encode(source)
             if key not in self._sources and len(self._sources) < SOURCES_MAX and len(key) <= SOURCE_BYTES_MAX:
                 self._sources.add(key)

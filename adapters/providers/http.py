@@ -1,8 +1,10 @@
 """What every provider over HTTP has in common: how a request is made and how it fails."""
 
 import asyncio
+import html
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,18 +13,25 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from adapters.providers.text import storable
+from adapters.providers.address_guard import AddressRefused
 from adapters.providers.transport import READ
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
 from domain.public_text import KEY, public_text
+from domain.storable import storable_text
 
 ERROR_BODY_BYTES_MAX: Final = 64 * 1024  # read of an error's body
 DETAIL_CHARS_MAX: Final = 1_000  # told of it
 PUBLIC_CHARS_READ: Final = 2_000  # looked through for addresses and keys
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024  # a list of models
+STREAM_BYTES_MAX: Final = 256 * 1024 * 1024  # read of one answer: about a million tokens as the most talkative servers send them
 AFTER_FINISH_S: Final = 5.0  # how long usage and the end mark may still take after the finish reason
 DRAIN_S: Final = 0.25  # how long the end of the body may take after the end mark, so that the connection can be kept
+
+SECRET_CHARACTERS_MIN: Final = 6  # of a header's value that is hidden in texts: shorter ones are words
+
+HTML: Final = re.compile(r"\s*(?:<!doctype html|<html|<head|<body)\b", re.IGNORECASE)
+TITLE: Final = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
 # What a request can fail with besides a bad status.
 FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, ValueError)
@@ -37,7 +46,8 @@ class Patience:
 
     connect_s: float = 10.0  # to accept a connection
     first_token_s: float = 300.0  # from the request to the first token: a long prompt on a small machine is slow
-    idle_s: float = 120.0  # between any two reads after it, a comment being no silence; there is no bound on a whole answer
+    idle_s: float = 120.0  # between any two reads after it, a comment being no silence
+    answer_s: float = 3_600.0  # for a whole answer: one that never ends holds a run slot and grows its chat
 
 
 PATIENCE: Final = Patience()
@@ -50,7 +60,7 @@ class Endpoint:
     client: httpx.AsyncClient
     base_url: str
     headers: Mapping[str, str]
-    secret: str  # cut out of every text that is handed on
+    secrets: Sequence[str]  # cut out of every text that is handed on: the key, and values of headers
     patience: Patience
 
     def timeout(self, read_s: float | None) -> httpx.Timeout:
@@ -71,15 +81,20 @@ class Endpoint:
         Only the server's log has them as they came, with the address and ``cause``; the key is in neither.
         """
         private = f"{self.shown}: {detail}{f': {cause}' if str(cause) else ''}"
+        for secret in filter(None, self.secrets):
+            private = private.replace(secret, KEY)
         return ProviderFailed(
             code,
             self._public(detail),
             {k: self._public(v) if isinstance(v, str) else v for k, v in (said or {}).items()},
-            private=bounded_text(private.replace(self.secret, KEY) if self.secret else private),
+            private=bounded_text(private),
         )
 
     def _public(self, text: str) -> str:
-        return bounded_text(public_text(text[:PUBLIC_CHARS_READ], secret=self.secret, hosts=self._hosts))
+        text = text[:PUBLIC_CHARS_READ]
+        for secret in self.secrets or ("",):
+            text = public_text(text, secret=secret, hosts=self._hosts)
+        return bounded_text(text)
 
     @property
     def _hosts(self) -> tuple[str, ...]:
@@ -97,6 +112,12 @@ class Endpoint:
         detail = f"no first token within {patience_s:g} s (STENO_PROVIDER_FIRST_TOKEN_TIMEOUT_S)"
         return self.failed("provider_idle", detail)
 
+    def endless(self, received_bytes: int) -> ProviderFailed:
+        if received_bytes > STREAM_BYTES_MAX:
+            return self.failed("provider_endless", f"the answer is larger than {STREAM_BYTES_MAX} bytes and has no end")
+        detail = f"the answer has no end after {self.patience.answer_s:g} s (STENO_PROVIDER_ANSWER_TIMEOUT_S)"
+        return self.failed("provider_endless", detail)
+
     def translated(self, error: Exception) -> ProviderFailed:
         """One of httpx's exceptions (``FAILURES``) under our name."""
         match error:
@@ -104,6 +125,9 @@ class Endpoint:
                 return self.failed("provider_unreachable", f"no connection within {self.patience.connect_s:g} s", cause=error)
             case httpx.TimeoutException():
                 return self.silent()
+            case AddressRefused():
+                detail = "its address is in a network that the operator has closed to providers (STENO_PROVIDER_REFUSED_NETWORKS)"
+                return self.failed("provider_unreachable", detail, cause=error)
             case httpx.ConnectError() | httpx.ProxyError():
                 return self.failed("provider_unreachable", "no connection", cause=error)
             case httpx.DecodingError():
@@ -178,11 +202,20 @@ class Endpoint:
         said = {"status": response.status_code, **error_members(body)}
         if retry_after := response.headers.get("retry-after"):
             said["retry_after"] = retry_after
+            text = f"{text} (Retry-After: {retry_after})".lstrip()
         return self.failed("provider_status", f"HTTP {response.status_code}{': ' if text else ''}{text}", said)
 
 
+def endpoint_of(client: httpx.AsyncClient, base_url: str, api_key: str, headers: Mapping[str, str], patience: Patience) -> Endpoint:
+    """Without a key none is sent. A header of the operator's counts above the key's own."""
+    authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    lowered = {name.lower(): value for name, value in headers.items()}
+    hidden = [value for value in lowered.values() if len(value) >= SECRET_CHARACTERS_MIN]
+    return Endpoint(client, base_url.rstrip("/"), {**authorization, **lowered}, [api_key, *hidden], patience)
+
+
 def bounded_text(text: str) -> str:
-    text = storable(text)
+    text = storable_text(text)
     return text if len(text) <= DETAIL_CHARS_MAX else f"{text[:DETAIL_CHARS_MAX]}…"
 
 
@@ -240,7 +273,16 @@ def error_text(body: bytes) -> str:
     try:
         return error_message(msgspec.json.decode(body))
     except UNREADABLE:
-        return " ".join(body.decode("utf-8", "replace").split())
+        text = " ".join(body.decode("utf-8", "replace").split())
+        return html_summary(text) or text
+
+
+def html_summary(text: str) -> str:
+    """What an HTML page in place of an answer is called, since its markup says nothing to a person. Empty if it is none."""
+    if not HTML.match(text):
+        return ""
+    title = TITLE.search(text)
+    return f"an HTML page, {html.unescape(title[1]).strip()!r}" if title else "an HTML page"
 
 
 def error_members(body: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Final
 
 from domain.errors import ProviderFailed
 
+BOM: Final = b"\xef\xbb\xbf"  # a byte order mark, which some servers put in front
 EVENT_BYTES_MAX: Final = 4 * 1024 * 1024  # one event of a stream; a whole answer that did not stream is one too
 LINE_OVERHEAD_BYTES: Final = 64  # what a kept line costs beside its text: a million empty lines are not nothing
 

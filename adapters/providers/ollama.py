@@ -2,7 +2,7 @@
 
 The conversions are the reference system's (its requests mean the same here), with these additions: sampling keys that stand
 beside ``messages``, as OpenAI's clients send them, become options; ``max_completion_tokens`` counts as ``max_tokens``;
-``response_format: json_object`` becomes ``format: "json"``.
+``response_format: json_object`` becomes ``format: "json"``; one ``stop`` becomes a list of it.
 """
 
 import json
@@ -14,17 +14,21 @@ import httpx
 import msgspec
 
 from adapters.providers.answer_stream import answered
-from adapters.providers.http import PATIENCE, Endpoint, Patience
+from adapters.providers.http import PATIENCE, Patience, endpoint_of, html_summary
 from adapters.providers.ollama_answer import OllamaReader
-from adapters.providers.text import storable
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
+from domain.storable import storable_text
 
 _OPTION_KEYS: Final = (
     *("temperature", "top_p", "top_k", "min_p", "typical_p", "tfs_z", "seed", "presence_penalty", "frequency_penalty"),
     *("repeat_penalty", "repeat_last_n", "mirostat", "mirostat_eta", "mirostat_tau", "num_ctx", "num_batch", "num_keep"),
-    *("num_predict", "num_gpu", "num_thread"),
+    *("num_predict", "num_gpu", "num_thread", "use_mmap", "use_mlock"),
 )
+
+
+THOUGHTS: Final = ("thinking", "reasoning_content", "reasoning")  # of a message: Ollama's own name, and those of others
+VERSION_CHARACTERS_MAX: Final = 100
 
 
 class OllamaProvider:
@@ -39,20 +43,33 @@ class OllamaProvider:
         patience: Patience = PATIENCE,
         headers: Mapping[str, str] = {},
     ) -> None:
-        authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, patience)
+        self._endpoint = endpoint_of(client, base_url, api_key, headers, patience)
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without a name are left out."""
+        body = await self._endpoint.fetched("/api/tags")
         try:
-            listed = msgspec.json.decode(await self._endpoint.fetched("/api/tags"))
+            listed = msgspec.json.decode(body)
         except UNREADABLE:
-            raise self._endpoint.failed("provider_garbage", "the list of models is not JSON") from None
+            received = html_summary(body.decode("utf-8", "replace")) or "what is not JSON"
+            raise self._endpoint.failed("provider_garbage", f"expected a list of models, received {received}") from None
         match listed:
             case {"models": list() as entries}:
                 return [model for entry in entries if (model := _model(entry)) is not None]
             case _:
                 raise self._endpoint.failed("provider_garbage", "expected {models: […]}, received something else")
+
+    async def verify(self) -> Mapping[str, Any]:
+        """That it is there and takes the key: its version. Raises ``ProviderFailed``."""
+        try:
+            said = msgspec.json.decode(await self._endpoint.fetched("/api/version"))
+        except UNREADABLE:
+            said = None
+        match said:
+            case {"version": str() as version}:
+                return {"version": storable_text(version[:VERSION_CHARACTERS_MAX])}
+            case _:
+                raise self._endpoint.failed("provider_garbage", "expected the version of an Ollama server, received something else")
 
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(self._endpoint, "/api/chat", request_of(ask), OllamaReader())
@@ -88,6 +105,8 @@ def request_of(ask: ProviderRequest) -> dict[str, Any]:
             options["num_predict"] = params[key]
     if params.get("stop") is not None:
         options["stop"] = params["stop"]
+    if isinstance(options.get("stop"), str):
+        options["stop"] = [options["stop"]]  # Ollama takes a list only
     match params.get("response_format"):
         case {"type": "json_object"}:
             request["format"] = "json"
@@ -133,7 +152,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
             match part:
                 case {"type": "text", "text": str() as text}:
                     texts.append(text)
-                case {"type": "image_url", "image_url": {"url": str() as url}}:
+                case {"type": "image_url", "image_url": {"url": str() as url} | (str() as url)} if url:
                     images.append(url.rpartition(",")[2] if url.startswith("data:") else url)
                 case _:
                     pass  # audio and files mean nothing to Ollama
@@ -142,7 +161,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
             converted["images"] = images
     if message.get("tool_call_id") is not None and not calls:
         converted["tool_call_id"] = message["tool_call_id"]
-    if thought := (message.get("reasoning_content") or message.get("reasoning")):
+    if thought := next((message[name] for name in THOUGHTS if isinstance(message.get(name), str) and message[name]), None):
         converted["thinking"] = thought
     return converted
 
@@ -163,8 +182,8 @@ def _model(entry: object) -> Model | None:
         case {"model": str() as model_id, **rest} | {"name": str() as model_id, **rest} if model_id:
             name = rest.get("name")
             return Model(
-                id=storable(model_id),
-                name=storable(name if isinstance(name, str) and name else model_id),
+                id=storable_text(model_id),
+                name=storable_text(name if isinstance(name, str) and name else model_id),
                 owned_by="ollama",
                 created=_seconds(rest.get("modified_at")),
                 details={str(key): value for key, value in rest.items() if key != "name"},

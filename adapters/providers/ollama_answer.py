@@ -9,8 +9,8 @@ import msgspec
 
 from adapters.providers.beside import Collector
 from adapters.providers.ends import classified, failure_of
-from adapters.providers.http import error_message
-from adapters.providers.lines import EVENT_BYTES_MAX, LineSplitter
+from adapters.providers.http import error_message, html_summary
+from adapters.providers.lines import BOM, EVENT_BYTES_MAX, LineSplitter
 from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
 from adapters.providers.usage import normalized
 from commands.providers import Finish, Part, Reasoning, Skipped, Text, ToolCall, Usage
@@ -99,6 +99,7 @@ class OllamaReader:
             try:
                 said, careful = _decode(line), False
             except UNREADABLE:
+                line = line.removeprefix(BOM)  # of the first line: it is no part of it
                 patient = _patiently(line)
                 if patient is None:
                     self._skip(line, parts)
@@ -174,7 +175,8 @@ class OllamaReader:
         self._calls += 1
 
     def _skip(self, line: bytes, parts: list[Part]) -> None:
-        shown = repr(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
+        text = line[:_SHOWN_BYTES].decode("utf-8", "replace")
+        shown = html_summary(text) or repr(text)
         self._first_unreadable = self._first_unreadable or shown
         parts.append(Skipped(f"not a line of an answer: {shown}"))
         self._skipped_in_a_row += 1

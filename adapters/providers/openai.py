@@ -8,12 +8,12 @@ import httpx
 import msgspec
 
 from adapters.providers.answer_stream import answered
-from adapters.providers.http import ADAPTERS_KEYS, PATIENCE, Endpoint, Patience
+from adapters.providers.http import ADAPTERS_KEYS, PATIENCE, Patience, endpoint_of, html_summary
 from adapters.providers.openai_answer import OpenAIReader
-from adapters.providers.text import storable
 from commands.providers import Model, Part, ProviderRequest
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
+from domain.storable import storable_text
 
 # Settings that chat completions have; what a server knows beyond them goes to it by ``custom_params``.
 OPTION_KEYS: Final = (
@@ -35,21 +35,27 @@ class OpenAIProvider:
         patience: Patience = PATIENCE,
         headers: Mapping[str, str] = {},
     ) -> None:
-        authorization = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._takes_usage = True
-        self._endpoint = Endpoint(client, base_url.rstrip("/"), {**headers, **authorization}, api_key, patience)
+        self._endpoint = endpoint_of(client, base_url, api_key, headers, patience)
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without an id are left out."""
+        body = await self._endpoint.fetched("/models")
         try:
-            listed = msgspec.json.decode(await self._endpoint.fetched("/models"))
+            listed = msgspec.json.decode(body)
         except UNREADABLE:
-            raise self._endpoint.failed("provider_garbage", "the list of models is not JSON") from None
+            received = html_summary(body.decode("utf-8", "replace")) or "what is not JSON"
+            raise self._endpoint.failed("provider_garbage", f"expected a list of models, received {received}") from None
         match listed:
             case {"data": list() as entries} | {"models": list() as entries} | list(entries):
                 return [model for entry in entries if (model := _model(entry)) is not None]
             case _:
                 raise self._endpoint.failed("provider_garbage", "expected a list of models, received something else")
+
+    async def verify(self) -> Mapping[str, Any]:
+        """That it is there and takes the key: what it lists. Raises ``ProviderFailed``."""
+        listed = [{"id": model.id, "object": "model", "created": model.created, "name": model.name} for model in await self.models()]
+        return {"object": "list", "data": listed}
 
     def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         return answered(
@@ -89,13 +95,13 @@ def _model(entry: object) -> Model | None:
         case {"id": str() as model_id, **rest} | {"model": str() as model_id, **rest} | {"name": str() as model_id, **rest} if model_id:
             created, name = rest.get("created"), rest.get("name")
             return Model(
-                id=storable(model_id),
-                name=storable(name if isinstance(name, str) and name else model_id),
+                id=storable_text(model_id),
+                name=storable_text(name if isinstance(name, str) and name else model_id),
                 owned_by="openai",
                 created=created if isinstance(created, int) else 0,
                 details={str(key): value for key, value in rest.items() if key not in ("object", "created", "name")},
             )
         case str() if entry:
-            return Model(id=storable(entry), name=storable(entry), owned_by="openai")
+            return Model(id=storable_text(entry), name=storable_text(entry), owned_by="openai")
         case _:
             return None

@@ -13,7 +13,7 @@ import msgspec
 from adapters.providers.beside import Collector
 from adapters.providers.ends import classified, failure_of
 from adapters.providers.flow import Flow
-from adapters.providers.http import error_message, members_of
+from adapters.providers.http import error_message, html_summary, members_of
 from adapters.providers.lines import EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, too_large
 from adapters.providers.openai_chunk import (
     Call,
@@ -27,11 +27,12 @@ from adapters.providers.openai_chunk import (
     patiently,
 )
 from adapters.providers.sse import ErrorEvent, SseSplitter, Stray
-from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces, storable
+from adapters.providers.text import PIECE_CHARS_MAX, Cleaner, pieces
 from adapters.providers.usage import normalized
 from commands.providers import Audio, Finish, Logprobs, Part, Reasoning, RefusalText, Skipped, Text, ToolCall, Usage
 from domain.codec import UNREADABLE
 from domain.errors import ProviderFailed
+from domain.storable import storable_text
 
 SKIPPED_IN_A_ROW_MAX: Final = 1_000  # chunks without meaning after which nothing better is expected
 FUNCTION_INDEX: Final = -1  # of the one call of providers from before there were tools
@@ -179,7 +180,7 @@ class OpenAIReader:
         self._beside.add_files(beside.files, parts)
         self._beside.add_sources(beside.sources, parts)
         if not self._audio_id and isinstance(given := beside.audio.get("id"), str):
-            self._audio_id = storable(given)
+            self._audio_id = storable_text(given)
         if isinstance(data := beside.audio.get("data"), str) and data.isascii():
             parts.extend(Audio(piece, self._audio_id or None) for piece in pieces(data))
             self._has_audio = True
@@ -394,4 +395,5 @@ class OpenAIReader:
 
 
 def _shown(event: bytes) -> str:
-    return repr(event[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    text = event[:_SHOWN_BYTES].decode("utf-8", "replace")
+    return html_summary(text) or repr(text)

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -15,6 +15,7 @@ from domain.errors import ModelNotFound, ProviderFailed
 
 DEMO: Final = "demo"
 LISTED_S: Final = 10.0  # how long a connection's list of models is believed
+FRESH_S: Final = 1.0  # … and how long where somebody asks for a model that is not in it: it may be new there
 LIST_TIMEOUT_S: Final = 10.0  # how long one connection may take for its list
 WAIT_S: Final = 1.0  # how long a list of all models waits for one of them, once: then it shows what is known until that one has answered
 _log: Final = structlog.get_logger(__name__)
@@ -29,6 +30,8 @@ class ConfiguredProvider:
     prefix: str = ""
     last: bool = False  # listed and asked after all the others: the built-in demo
     models: Sequence[str] = ()  # upstream ids; where there are some, the provider is not asked for its list
+    allowed: frozenset[str] = frozenset()  # upstream ids; where there are some, others that it lists cannot be asked
+    details: Mapping[str, Any] = field(default_factory=dict)  # of all its models: tags, connection_type
 
     def public_id(self, upstream: str) -> str:
         return f"{self.prefix}.{upstream}" if self.prefix else upstream
@@ -72,15 +75,28 @@ class Providers:
         wait_s: float = WAIT_S,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        names = [connection.name for connection in connections]
-        if len(set(names)) != len(names):
-            raise ValueError(f"expected every connection to have a name of its own, received {names}")
-        self._connections = sorted(connections, key=lambda connection: connection.last)  # stable: the settings' order otherwise
+        self._connections: Sequence[ConfiguredProvider] = ()
         self._listed_s = listed_s
         self._wait_s = wait_s
         self._clock = clock
-        self._listings: Mapping[str, _Listing] = {connection.name: listing_of(connection) for connection in connections}
+        self._listings: Mapping[str, _Listing] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self.replace(connections)
+
+    def replace(self, connections: Sequence[ConfiguredProvider]) -> None:
+        """From now on these are asked. Answers that are running go on. What is known of a connection that stays is kept.
+
+        Raises ``ValueError`` where two have one name: then nothing has changed.
+        """
+        names = [connection.name for connection in connections]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected every connection to have a name of its own, received {names}")
+        before = {connection.name: connection for connection in self._connections}
+        stays = {connection.name for connection in connections if before.get(connection.name) is connection}
+        self._connections = sorted(connections, key=lambda connection: connection.last)  # stable: the order that was given otherwise
+        self._listings = {one.name: self._listings[one.name] if one.name in stays else listing_of(one) for one in connections}
+        for name in [name for name in self._asking if name not in stays]:
+            self._asking.pop(name).cancel()
 
     async def models(self) -> list[Model]:
         """Every model that can be asked now, under the id to ask for. Never fails: a dead server's last list is left out.
@@ -93,7 +109,7 @@ class Providers:
             for model in self._listings[connection.name].models:
                 public_id = connection.public_id(model.id)
                 if public_id not in seen:
-                    details = {**model.details, "connection": connection.name}
+                    details = {**model.details, **connection.details, "connection": connection.name}
                     seen[public_id] = msgspec.structs.replace(model, id=public_id, details=details)
         return list(seen.values())
 
@@ -103,11 +119,12 @@ class Providers:
         Lists that are known are looked at first, so that a generation does not wait for a listing. A model that no list
         names is offered to connections that say they accept it unlisted (``demo:N``).
         """
-        if (route := self._known(model)) is None:
-            await self._all_listed(LIST_TIMEOUT_S)
-            route = self._known(model)
-        if route is None:
-            route = self._route_for_unlisted_model(model)
+        while (route := self._known(model)) is None:
+            connections, unlisted = self._connections, self._route_for_unlisted_model(model)
+            await self._all_listed(LIST_TIMEOUT_S, self._listed_s if unlisted else min(FRESH_S, self._listed_s))
+            if connections is self._connections:  # otherwise there are others now, which were not asked
+                route = self._known(model) or unlisted
+                break
         if route is None:
             raise ModelNotFound(model)
         return route
@@ -147,13 +164,16 @@ class Providers:
                 return Route(connection.name, connection.provider, model[len(prefix) :], owned_by)
         return None
 
-    async def _all_listed(self, wait_s: float) -> None:
-        """Ask those whose lists are old, and wait for them: at most ``wait_s``, and not for those that keep others waiting."""
-        now_s = self._clock()
+    async def _all_listed(self, wait_s: float, listed_s: float | None = None) -> None:
+        """Ask those whose lists are older than ``listed_s``, and wait for them: at most ``wait_s``, and not for those that keep others
+        waiting.
+        """
+        listed_s = self._listed_s if listed_s is None else listed_s
+        now_s, connections = self._clock(), self._connections
         asked: dict[str, asyncio.Task[None]] = {}
         for connection in self._connections:
             listing = self._listings[connection.name]
-            if now_s - listing.at_s >= self._listed_s:
+            if now_s - listing.at_s >= listed_s:
                 task = self._asking.get(connection.name)
                 if task is None:  # one question at a time, however many wait for its answer
                     task = asyncio.create_task(self._ask(connection), name=f"models of {connection.name}")
@@ -163,29 +183,32 @@ class Providers:
         if asked:
             await asyncio.wait(asked.values(), timeout=wait_s)  # a caller that leaves does not take the answer from the others
             for name, task in asked.items():
+                if task.cancelled() and connections is not self._connections:  # its connection is gone, or another one now
+                    continue
                 if task.done():
                     task.result()  # a failure of the provider is in its listing: whatever is raised here is another one
-                else:
+                elif name in self._listings:
                     self._listings[name].keeps_waiting = True
 
     async def _ask(self, connection: ConfiguredProvider) -> None:
         listing = self._listings[connection.name]
         try:
             async with asyncio.timeout(LIST_TIMEOUT_S):
-                listing.models = listing.known = await connection.provider.models()
+                listed = await connection.provider.models()
+            listing.models = listing.known = [one for one in listed if not connection.allowed or one.id in connection.allowed]
             listing.failure, listing.keeps_waiting = None, False
         except TimeoutError:
             listing.keeps_waiting = True
-            self._failed(connection, ProviderFailed("provider_idle", f"no list of models within {LIST_TIMEOUT_S:g} s"))
+            self._failed(connection, listing, ProviderFailed("provider_idle", f"no list of models within {LIST_TIMEOUT_S:g} s"))
         except ProviderFailed as failure:
             listing.keeps_waiting = listing.keeps_waiting and failure.code in ("provider_idle", "provider_unreachable")
-            self._failed(connection, failure)
+            self._failed(connection, listing, failure)
         finally:
             listing.at_s = self._clock()
-            del self._asking[connection.name]
+            if self._asking.get(connection.name) is asyncio.current_task():
+                del self._asking[connection.name]
 
-    def _failed(self, connection: ConfiguredProvider, failure: ProviderFailed) -> None:
-        listing = self._listings[connection.name]
+    def _failed(self, connection: ConfiguredProvider, listing: _Listing, failure: ProviderFailed) -> None:
         if listing.failure is None or listing.failure.code != failure.code:  # once, not at every listing
             _log.warning("provider_models_failed", connection=connection.name, code=failure.code, detail=failure.private)
         listing.models = ()

@@ -4,11 +4,9 @@ One call for each read, one split for all its lines; nothing is decoded here. Wh
 ``Stray``, since servers put plain JSON errors and whole answers where a stream should be.
 """
 
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from adapters.providers.lines import EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, LineSplitter, too_large
-
-_BOM: Final = b"\xef\xbb\xbf"
+from adapters.providers.lines import BOM, EVENT_BYTES_MAX, LINE_OVERHEAD_BYTES, LineSplitter, too_large
 
 
 class Stray(NamedTuple):
@@ -73,7 +71,7 @@ class SseSplitter:
         events: list[Event] = []
         if lines and not self._started:
             self._started = True
-            lines[0] = lines[0].removeprefix(_BOM)
+            lines[0] = lines[0].removeprefix(BOM)
         pending = self._data
         for line in lines:
             if line[:5] == b"data:":

@@ -1,8 +1,9 @@
-"""Model output as it may be stored: without U+0000 and lone surrogates, in pieces that fit into an event."""
+"""Model output as it may be stored: cleaned piece by piece, and cut into pieces that fit into an event."""
 
 from collections.abc import Iterator
-from math import isfinite
 from typing import Any, Final
+
+from domain.storable import storable_json, storable_text
 
 _DEPTH_MAX: Final = 20  # of what a provider nests in what it says beside its text
 PIECE_CHARS_MAX: Final = 32 * 1024  # escaped as JSON at most 192 KiB; an event holds 256 KiB
@@ -26,20 +27,7 @@ class Cleaner:
             self.high = ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             self.high, self._where, text = text[-1], where, text[:-1]
-        return storable(text)
-
-
-def storable(text: str) -> str:
-    """``text`` with surrogate pairs made whole, and without U+0000 and lone surrogates."""
-    if "\0" in text:
-        text = text.replace("\0", "")
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
-    return text
+        return storable_text(text)
 
 
 def pieces(text: str) -> Iterator[str]:
@@ -48,18 +36,6 @@ def pieces(text: str) -> Iterator[str]:
         yield text[start : start + PIECE_CHARS_MAX]
 
 
-def storable_json(value: Any, depth: int = 0) -> Any:
+def bounded_json(value: Any) -> Any:
     """Decoded JSON as it may be stored; what is nested deeper than ``_DEPTH_MAX`` becomes null."""
-    match value:
-        case str():
-            return storable(value)
-        case dict() | list() if depth == _DEPTH_MAX:
-            return None
-        case dict():
-            return {storable(key): storable_json(inner, depth + 1) for key, inner in value.items()}
-        case list():
-            return [storable_json(inner, depth + 1) for inner in value]
-        case float() if not isfinite(value):
-            return None  # JSON has no such number
-        case _:
-            return value
+    return storable_json(value, depth_max=_DEPTH_MAX)

@@ -17,6 +17,8 @@ from typing import Final, NamedTuple, cast
 import httptools
 import httpx
 
+from adapters.providers.address_guard import AddressGuard
+
 READ: Final = "stenograph.read"  # among a response's extensions: the way to its body that is not through httpx's three generators
 HEAD_BYTES_MAX: Final = 64 * 1024  # status line and headers of one answer
 READ_AHEAD_BYTES_MAX: Final = 64 * 1024  # about 300 chunks; beyond it the socket waits for a reader that is slower than the provider
@@ -58,6 +60,12 @@ class _Connection(asyncio.Protocol):
         self.reusable = False
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(name[0]) if name else ""
 
     # What asyncio calls.
 
@@ -228,9 +236,13 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
     ``keepalive_max`` unused connections are kept for each origin. A kept connection that the server closed without one
     byte of an answer is replaced once: servers close idle connections whenever they like. Use it from one event loop only.
+    ``guard`` looks at the address that a connection has, whatever its name led to before, and before a request is sent.
     """
 
-    def __init__(self, *, connections_max: int = 2_000, keepalive_max: int = 200, kept_s: float = KEPT_S) -> None:
+    def __init__(
+        self, *, connections_max: int = 2_000, keepalive_max: int = 200, kept_s: float = KEPT_S, guard: AddressGuard | None = None
+    ) -> None:
+        self._guard = guard
         self._connections_max = connections_max
         self._keepalive_max = keepalive_max
         self._kept_s = kept_s
@@ -327,6 +339,12 @@ class StreamTransport(httpx.AsyncBaseTransport):
         finally:
             self._connecting -= 1
         self._open.add(connection)
+        if self._guard is not None:
+            try:
+                self._guard.require(connection.peer)
+            except httpx.ConnectError:
+                self._drop(connection)
+                raise
         return connection
 
     def _drop_one_kept(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from adapters.providers.text import storable_json
+from adapters.providers.text import bounded_json
 
 _INPUT: Final = ("input_tokens", "prompt_tokens", "prompt_eval_count")
 _OUTPUT: Final = ("output_tokens", "completion_tokens", "predicted_n", "eval_count")
@@ -20,7 +20,7 @@ def normalized(usage: Mapping[str, Any]) -> dict[str, Any]:
         read = _count(usage.get("prompt_n")) + _count(usage.get("cache_n"))
     written = _first(usage, _OUTPUT) or 0
     total = _count(given) or read + written
-    return {**storable_json(usage), "input_tokens": read, "output_tokens": written, "total_tokens": total}
+    return {**bounded_json(usage), "input_tokens": read, "output_tokens": written, "total_tokens": total}
 
 
 def _first(usage: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

@@ -48,6 +48,7 @@ from commands.routing.filters import EmailOf, Filters
 from commands.routing.function_library import FunctionLibrary
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
+from commands.routing.providers import ProviderRegistry
 from commands.routing.relays import Relaying, Relays
 from commands.routing.router import Router
 from domain.errors import LogUnavailable
@@ -137,6 +138,7 @@ class System:
     filters: Filters
     email_of: EmailOf
     model_editor: ModelEditor
+    provider_registry: ProviderRegistry
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter
@@ -158,6 +160,7 @@ class System:
         await self.model_entries.start()
         await self.bell.start()
         await self.functions.start()
+        await self.provider_registry.start()
         await self.keeper.start()
         await self.sockets.start()
         self.reads.start()
@@ -221,6 +224,7 @@ class System:
                 await self.keeper.close()
                 await self.relaying.close_of_node(self.node_id)
         await self.functions.close()
+        await self.provider_registry.close()
         projectors = [projector.close() for projector in self.projectors]
         await asyncio.gather(self.groups.close(), self.model_entries.close())
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())

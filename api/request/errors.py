@@ -56,6 +56,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ModelExists: ErrorStatus(401, 1008),  # as in the reference
     errors.ArenaEmpty: ErrorStatus(400, 1008),
     errors.GroupNotFound: ErrorStatus(404, 1008),
+    errors.ProviderNotFound: ErrorStatus(404, 1008),
     errors.ResponseNotFound: ErrorStatus(404, 1008),
     errors.TooLarge: ErrorStatus(413, 1008),
     errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference
@@ -190,7 +191,7 @@ def problem(
     if anthropic_errors.is_spoken(request.url.path, request.headers):
         status = openai_errors.STATUSES.get(code, status)
         return Response(anthropic_errors.shaped(status, detail, more), status_code=status, headers=headers)
-    if request.url.path.startswith(openai_errors.PATHS):
+    if openai_errors.is_spoken(request.url.path):
         status = openai_errors.STATUSES.get(code, status)
         return Response(openai_errors.shaped(status, code, detail, more), status_code=status, headers=headers)
     content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code, **more}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 PATHS: Final = ("/v1/", "/openai/")
+OTHERS: Final = ("/openai/config", "/openai/verify")  # below them, and nothing of OpenAI's: an admin's page asks there
 
 TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
@@ -18,6 +19,11 @@ TYPES: Final[Mapping[int, str]] = {
 # Where OpenAI's status for a code is another than ours.
 STATUSES: Final[Mapping[str, int]] = {"model_not_found": 404, "chat_not_found": 404}
 CODES: Final[Mapping[str, str]] = {"not_authenticated": "invalid_api_key"}  # ours → OpenAI's, where it has a name for the same
+
+
+def is_spoken(path: str) -> bool:
+    """Whether clients of this path read OpenAI's shape."""
+    return path.startswith(PATHS) and not path.startswith(OTHERS)
 
 
 def shaped(status: int, code: str, detail: str, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ ACTS: Final[Mapping[str, str]] = {
     "POST /api/v1/groups/id/{group_id}/users/add": "group_members_added",
     "POST /api/v1/groups/id/{group_id}/users/remove": "group_members_removed",
     "DELETE /api/v1/groups/id/{group_id}/delete": "group_deleted",
+    "POST /api/v1/providers": "provider_added",
+    "POST /api/v1/providers/{provider_id}": "provider_changed",
+    "DELETE /api/v1/providers/{provider_id}": "provider_removed",
+    "POST /openai/config/update": "provider_changed",
+    "POST /ollama/config/update": "provider_changed",
 }
 
 

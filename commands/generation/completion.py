@@ -42,6 +42,7 @@ from projections.ports import ChatQueries
 
 TaskKind = Literal["title", "tags", "follow_ups"]
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
+REASONING_TAGS: Final = "reasoning_tags"  # beside the messages, too: it is for this server, not for the provider
 RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one has ended by then, or will soon
 
 
@@ -330,8 +331,9 @@ class Completions:
         return ProviderRequest(
             model=route.upstream,
             messages=with_systems(settings.systems if turn.task is None else (), with_variables(messages, turn.variables)),
-            params={**settings.custom, **turn.params},
+            params={**settings.custom, **{name: value for name, value in turn.params.items() if name != REASONING_TAGS}},
             options=settings.options,
+            reasoning_tags=turn.params.get(REASONING_TAGS, settings.reasoning_tags),
             context=context,
         )
 

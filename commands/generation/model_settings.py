@@ -27,6 +27,7 @@ class Asked(msgspec.Struct, frozen=True):
     systems: Sequence[str]  # the system prompts of the model, of the chat's folder, and of the chat
     options: Mapping[str, Any]
     custom: Mapping[str, Any]
+    reasoning_tags: Any = None  # which tags mark reasoning in a text, as in ``reasoning_tags.py``
 
 
 VARIABLE: Final = re.compile(r"\{\{[^{}]{1,100}\}\}")
@@ -63,7 +64,9 @@ def asked(
         more = layer.get("custom_params")
         custom |= {name: parsed(value) for name, value in more.items()} if isinstance(more, Mapping) else {}
     systems = [prompt for prompt in (last_system(of_model), folder.strip() and folder, last_system(of_chat)) if prompt]
-    return Asked(list(dict.fromkeys(filled(prompt, variables or {}) for prompt in systems)), options, custom)
+    tags = [layer["reasoning_tags"] for layer in (*of_model, *of_chat) if layer.get("reasoning_tags") is not None]
+    prompts = list(dict.fromkeys(filled(prompt, variables or {}) for prompt in systems))
+    return Asked(prompts, options, custom, tags[-1] if tags else None)
 
 
 def last_system(layers: Sequence[Layer]) -> str:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from commands.chats import Chats
 from commands.generation.filtering import Filtering
+from commands.generation.reasoning_tags import splitter_for
 from commands.large_values import reference
 from commands.ports import Blobs
 from commands.providers import (
@@ -25,6 +26,7 @@ from commands.providers import (
     Extras,
     File,
     Finish,
+    LeftOut,
     Logprobs,
     Part,
     Provider,
@@ -36,8 +38,9 @@ from commands.providers import (
     Text,
     ToolCall,
     Usage,
+    Waiting,
 )
-from domain.chat.commands import AppendParts, EndGeneration
+from domain.chat.commands import AppendParts, Emit, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
 from domain.event import Emitted
 from domain.generation import (
@@ -64,6 +67,7 @@ DELTAS_PER_APPEND_MAX: Final = 16
 DELTA_CHARACTERS_MAX: Final = 32 * 1024  # at most 6 bytes each in JSON: below what an event may hold
 CONTENT_BYTES_MAX: Final = 128 * 1024  # above it the content is a blob, and the event refers to it
 DETAIL_CHARACTERS_MAX: Final = 4000
+LEFT_OUT_CHARACTERS_MAX: Final = 8 * 1024  # before one block: tags without end must not outgrow an event
 LOGPROBS_BYTES_MAX: Final = 32 * 1024  # of one piece of text; with it, the text still fits into an event
 FILE_BYTES_MAX: Final = 8 * 1024  # of the address of a file; above it is a blob: it holds the file itself
 APPEND_RETRY_S: Final = 0.25
@@ -100,6 +104,8 @@ class AnswerBuilder:
         self.extras: Mapping[str, Any] = {}
         self.unknown: Sequence[str] = ()
         self._tool_calls: dict[int, Block] = {}
+        self.waiting: Waiting | None = None  # to be shown
+        self._left_out = ""  # since the last block
 
     def add(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
         facts: list[BlockOpened | MessageDelta] = []
@@ -118,8 +124,6 @@ class AnswerBuilder:
                         block = self._tool_calls[part.index] = self._open("tool_call", facts, part.name, part.id)
                     if part.arguments:
                         self._say(facts, block, part.arguments)
-                case RefusalText(text):
-                    self._say(facts, self._flowing("text", facts, REFUSAL), text)
                 case Audio(data, audio_id):
                     self._say(facts, self._flowing("audio", facts, call_id=audio_id), data)
                 case Logprobs(logprobs):
@@ -130,10 +134,17 @@ class AnswerBuilder:
                     self.sources.append(source)
                 case Extras(fields, unknown):
                     self.extras, self.unknown = {**fields, **self.extras}, unknown
+                case LeftOut(text):
+                    self._left_out += storable_text(text)
+                    if len(self._left_out) > LEFT_OUT_CHARACTERS_MAX:
+                        facts += self.finish()
                 case Finish(reason):
                     self.finish_reason = reason
+                    facts += self.finish()
                 case Usage(usage):
                     self.usage = usage
+                case Waiting():
+                    self.waiting = part
                 case Skipped(reason):
                     logger.info("provider_chunk_skipped", reason=reason)
         return facts
@@ -147,8 +158,8 @@ class AnswerBuilder:
     def _flowing(
         self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None = None, call_id: str | None = None
     ) -> Block:
-        """The block that text of this type goes on in: the last one, if it is of this type and name."""
-        if self.blocks and self.blocks[-1].type == type_ and self.blocks[-1].name == name:
+        """The block that text of this type goes on in: the last one, if it is of this type and name and nothing was left out since."""
+        if self.blocks and not self._left_out and self.blocks[-1].type == type_ and self.blocks[-1].name == name:
             return self.blocks[-1]
         return self._open(type_, facts, name, call_id)
 
@@ -163,8 +174,16 @@ class AnswerBuilder:
     def _open(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None, call_id: str | None) -> Block:
         block = Block(len(self.blocks), type_, name)
         self.blocks.append(block)
-        facts.append(BlockOpened(block.index, type_, name, call_id))
+        facts.append(BlockOpened(block.index, type_, name, call_id, self._left_out or UNSET))
+        self._left_out = ""
         return block
+
+    def finish(self) -> list[BlockOpened | MessageDelta]:
+        """Nothing follows. What was left out after the last block stands before an empty one, so that it is in the log."""
+        facts: list[BlockOpened | MessageDelta] = []
+        if self._left_out:
+            self._open("text", facts, None, None)
+        return facts
 
     def _say(self, facts: list[BlockOpened | MessageDelta], block: Block, text: str) -> None:
         text = storable_text(text)
@@ -276,6 +295,7 @@ class Run:
         self._started_s = clock()
         self._first_token_s: float | None = None
         self._answer = AnswerBuilder()
+        self._tags = splitter_for(ask.reasoning_tags)
         self._task: asyncio.Task[None] | None = None
         self._reading = False
         self._ending: GenerationOver | None = None  # asked for from outside, before its content is known
@@ -337,16 +357,12 @@ class Run:
         outcome: GenerationOver | None = None
         try:
             if self._text_so_far:
-                await self._append(self._answer.begin_with(self._text_so_far))
+                await self._append_facts(self._answer.begin_with(self._text_so_far))
             while self._ending is None and not self._over_elsewhere:
                 parts = await self._read(stream)
                 if parts is None:
                     break
-                facts = joined(self._answer.add(parts), DELTAS_PER_APPEND_MAX)
-                if facts:
-                    if self._first_token_s is None:
-                        self._first_token_s = self._clock()
-                    await self._append(facts)
+                await self._append(parts)
         except (GenerationNotOpen, ChatNotFound):
             raise
         except ProviderFailed as error:
@@ -362,6 +378,7 @@ class Run:
             outcome = failed("provider_failed", f"{type(error).__name__}: the server's log says more")
         finally:
             await self._leave(stream)
+        await self._append_rest()
         # Whoever asked for the end gets that end, also from a provider that answers being broken off with an error.
         return self._ending or outcome or self._whole()
 
@@ -389,8 +406,43 @@ class Run:
         finally:
             self._reading = False
 
-    async def _append(self, facts: Sequence[BlockOpened | MessageDelta]) -> None:
+    async def _append(self, parts: list[Part]) -> None:
+        facts = self._answer.add(parts if self._tags is None else self._tags.split(parts))
+        if facts:
+            if self._first_token_s is None:
+                self._first_token_s = self._clock()
+            await self._append_facts(facts)
+        if self._answer.waiting is not None:
+            waiting, self._answer.waiting = self._answer.waiting, None
+            await self._show(f"{waiting.refusal}. Asked again in {waiting.wait_s:g} s")
+
+    async def _show(self, description: str) -> None:
+        """A status of the message. That it cannot be written ends nothing."""
+        status = {"description": storable_text(description)[:DETAIL_CHARACTERS_MAX], "done": True}
+        emit = Emit(chat_id=self.chat_id, by=None, message_id=self.message_id, name="status", data=status)
+        try:
+            await self._chats.handle(emit, attempts_max=None)
+        except (GenerationNotOpen, ChatNotFound):
+            raise
+        except (Unavailable, Refusal) as error:
+            logger.warning("status_not_written", message_id=str(self.message_id), error=str(error))
+
+    async def _append_rest(self) -> None:
+        """What was held until more of it was known. The end of the answer has it in any case."""
+        if self._over_elsewhere:
+            return
+        try:
+            await self._append_facts([*self._answer.add(self._tags.flush() if self._tags is not None else []), *self._answer.finish()])
+        except (GenerationNotOpen, ChatNotFound):
+            raise
+        except (Unavailable, Refusal) as error:
+            logger.warning("rest_not_written", message_id=str(self.message_id), error=str(error))
+
+    async def _append_facts(self, said: Sequence[BlockOpened | MessageDelta]) -> None:
         seq = self._answer.deltas
+        facts = joined(said, DELTAS_PER_APPEND_MAX)
+        if not facts:
+            return
         for fact in facts:
             if isinstance(fact, MessageDelta):
                 self._answer.deltas += 1

@@ -56,3 +56,13 @@ ON CONFLICT (credential_id) DO UPDATE SET last_used_at = excluded.last_used_at;
 -- name: last_used
 -- $1 uuid[]: tokens and keys.
 SELECT credential_id, last_used_at FROM credential_uses WHERE credential_id = ANY ($1::uuid[]);
+
+-- name: add_provider_secrets!
+-- Nothing where they are there already: an insert whose answer was lost is made again.
+INSERT INTO provider_secrets (secret_id, secrets) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: provider_secrets
+SELECT secrets FROM provider_secrets WHERE secret_id = $1;
+
+-- name: forget_provider_secrets!
+DELETE FROM provider_secrets WHERE secret_id = $1;

@@ -159,3 +159,15 @@ async def kept(tickets: BothTickets) -> int:
         return len(tickets._tickets)
     rows = await tickets._reader.fetch("SELECT count(*) FROM tickets")
     return int(rows[0][0])
+
+
+async def test_what_providers_are_shown_is_kept_until_it_is_forgotten(credentials: Both) -> None:
+    first, second = uuid4(), uuid4()
+    assert await credentials.provider_secrets(first) is None
+    await credentials.add_provider_secrets(first, b'{"key": "one"}')
+    await credentials.add_provider_secrets(first, b'{"key": "repeated"}')
+    await credentials.add_provider_secrets(second, b"two")
+    assert (await credentials.provider_secrets(first), await credentials.provider_secrets(second)) == (b'{"key": "one"}', b"two")
+    await credentials.forget_provider_secrets(first)
+    await credentials.forget_provider_secrets(first)
+    assert (await credentials.provider_secrets(first), await credentials.provider_secrets(second)) == (None, b"two")

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from api import settings
+from api.providers.fixed import fixed_providers
 from api.settings import OpenAIEndpoint, Settings, SettingsError, load
+from commands.routing.provider_setup import ProviderSecrets
 
 
 def problems_of(environ: dict[str, str], folder: Path) -> list[str]:
@@ -143,3 +145,52 @@ def test_a_proxy_that_would_never_be_known_is_told(proxies: str, tmp_path: Path)
 def test_a_host_that_would_never_be_asked_for_is_told(host: str, tmp_path: Path) -> None:
     (problem,) = problems_of({"STENO_ALLOWED_HOSTS": host}, tmp_path)
     assert problem == f"STENO_ALLOWED_HOSTS: {host!r} is no host name"
+
+
+def test_a_provider_may_be_written_with_all_that_can_be_said(tmp_path: Path) -> None:
+    (tmp_path / "stenograph.toml").write_text(
+        '[providers.lab]\nkind = "ollama"\nbase_url = "http://gpu:11434"\nprefix_id = "lab"\nmodel_ids = ["m"]\nidle_timeout_s = 600\n'
+        'api_key = "sk-x"\nheaders = { "X-Team" = "research" }\nproxy = "http://proxy:3128"\nenabled = false\n'
+    )
+    loaded = load({}, tmp_path)
+    (setup,) = fixed_providers(loaded)
+    assert (setup.name, setup.kind, setup.base_url, setup.enabled, setup.from_settings) == (
+        "lab",
+        "ollama",
+        "http://gpu:11434",
+        False,
+        True,
+    )
+    assert setup.fields == {"name": "lab", "rank": 0, "prefix_id": "lab", "model_ids": ["m"], "idle_timeout_s": 600}
+    assert setup.secrets == ProviderSecrets("sk-x", {"X-Team": "research"}, "http://proxy:3128")
+    assert "sk-x" not in repr(loaded)
+    assert (
+        fixed_providers(load({"STENO_PROVIDERS": '{"lab": {"kind": "openai", "base_url": "http://other/v1"}}'}, tmp_path))[0].id == setup.id
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{}", "expected a kind, openai or ollama"),
+        ('{"kind": "anthropic", "base_url": "http://a"}', "expected a kind, openai or ollama"),
+        ('{"kind": "openai"}', "expected a base_url"),
+        ('{"kind": "openai", "base_url": "a"}', "expected the address of a server, http://… or https://…"),
+        ('{"kind": "openai", "base_url": "http://a", "api_key": 1}', "api_key does not fit"),
+        ('{"kind": "openai", "base_url": "http://a", "headers": {"sk-secret": 1}}', "headers does not fit"),
+        ('{"kind": "openai", "base_url": "http://a", "idle_timeout_s": -1}', "expected seconds, above 0 and at most 86400"),
+    ],
+)
+def test_what_cannot_be_a_provider_is_told_by_its_name(entry: str, problem: str, tmp_path: Path) -> None:
+    assert problems_of({"STENO_PROVIDERS": f'{{"lab": {entry}}}'}, tmp_path) == [f"STENO_PROVIDERS: lab: {problem}"]
+
+
+def test_a_field_that_no_provider_has_is_told(tmp_path: Path) -> None:
+    (problem,) = problems_of({"STENO_PROVIDERS": '{"lab": {"kind": "openai", "base_url": "http://a", "prefix": "x"}}'}, tmp_path)
+    assert problem.startswith("STENO_PROVIDERS: lab: a provider has no 'prefix'")
+
+
+def test_a_network_that_is_none_is_told(tmp_path: Path) -> None:
+    assert problems_of({"STENO_PROVIDER_REFUSED_NETWORKS": "127.0.0.0/8; lan"}, tmp_path) == [
+        "STENO_PROVIDER_REFUSED_NETWORKS: 'lan' is no address and no network"
+    ]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
-from domain import function, group, model, user
+from domain import function, group, model, provider, user
 from domain.chat.evolve import evolve
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
 from domain.chat.state import EMPTY
@@ -49,6 +49,7 @@ FOLDS: dict[str, tuple[Any, Any]] = {
     "model": (model.NO_MODEL, model.evolve),
     "group": (group.NO_GROUP, group.evolve),
     "function": (function.NO_FUNCTION, function.evolve),
+    "provider": (provider.NO_PROVIDER, provider.evolve),
 }
 
 

@@ -12,6 +12,7 @@ class MemoryCredentials:
         self._passwords: dict[UUID, str] = {}
         self._keys: dict[bytes, tuple[UUID, UUID]] = {}
         self._secrets: dict[str, bytes] = {}
+        self._provider_secrets: dict[UUID, bytes] = {}
         self._sessions: dict[UUID, Session] = {}
         self._used: dict[UUID, datetime] = {}
 
@@ -53,3 +54,12 @@ class MemoryCredentials:
 
     async def kept_secret(self, name: str) -> bytes | None:
         return self._secrets.get(name)
+
+    async def add_provider_secrets(self, secret_id: UUID, secrets: bytes) -> None:
+        self._provider_secrets.setdefault(secret_id, secrets)
+
+    async def provider_secrets(self, secret_id: UUID) -> bytes | None:
+        return self._provider_secrets.get(secret_id)
+
+    async def forget_provider_secrets(self, secret_id: UUID) -> None:
+        self._provider_secrets.pop(secret_id, None)

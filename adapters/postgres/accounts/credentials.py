@@ -19,6 +19,9 @@ NOTE_USED: Final = text("note_used")
 LAST_USED: Final = text("last_used")
 PROPOSE_SECRET: Final = text("propose_secret")
 SECRET: Final = text("secret")
+ADD_PROVIDER_SECRETS: Final = text("add_provider_secrets")
+PROVIDER_SECRETS: Final = text("provider_secrets")
+FORGET_PROVIDER_SECRETS: Final = text("forget_provider_secrets")
 
 
 class PostgresCredentials:
@@ -68,3 +71,14 @@ class PostgresCredentials:
         for row in await self._reader.fetch(SECRET, name):
             return bytes(row["value"])
         return None
+
+    async def add_provider_secrets(self, secret_id: UUID, secrets: bytes) -> None:
+        await self._reader.execute(ADD_PROVIDER_SECRETS, secret_id, secrets)
+
+    async def provider_secrets(self, secret_id: UUID) -> bytes | None:
+        for row in await self._reader.fetch(PROVIDER_SECRETS, secret_id):
+            return bytes(row["secrets"])
+        return None
+
+    async def forget_provider_secrets(self, secret_id: UUID) -> None:
+        await self._reader.execute(FORGET_PROVIDER_SECRETS, secret_id)

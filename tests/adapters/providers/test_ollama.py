@@ -173,6 +173,12 @@ async def test_the_request_goes_to_the_chat_route(client: httpx.AsyncClient) -> 
         ({"response_format": {"type": "json_object"}}, {"format": "json"}),
         ({"temperature": 0.5, "seed": 1, "options": {"seed": 2}}, {"options": {"temperature": 0.5, "seed": 2}}),
         ({"never_heard_of": 1, "stream": False}, {}),
+        ({"stop": "x", "use_mmap": False}, {"options": {"stop": ["x"], "use_mmap": False}}),
+        ({"options": {"stop": "x"}}, {"options": {"stop": ["x"]}}),
+        ({"max_completion_tokens": 7, "options": {"num_predict": 9}}, {"options": {"num_predict": 7}}),
+        ({"think": False, "max_tokens": None, "stop": None, "tools": None}, {"think": False}),
+        ({"response_format": {"type": "text"}}, {}),
+        ({"response_format": {"type": "json_schema", "json_schema": None}}, {}),
     ],
 )
 def test_parameters_are_converted(params: dict[str, Any], request_part: dict[str, Any]) -> None:
@@ -206,6 +212,17 @@ def test_parameters_are_converted(params: dict[str, Any], request_part: dict[str
             {"role": "assistant", "content": "", "tool_calls": [{"index": 1, "id": "c", "function": {"name": "f", "arguments": {"a": 1}}}]},
         ),
         ({"role": "assistant", "content": "x", "reasoning_content": "hm"}, {"role": "assistant", "content": "x", "thinking": "hm"}),
+        ({"role": "assistant", "content": "x", "reasoning": "hm"}, {"role": "assistant", "content": "x", "thinking": "hm"}),
+        ({"role": "assistant", "content": "x", "thinking": "a", "reasoning": "b"}, {"role": "assistant", "content": "x", "thinking": "a"}),
+        ({"role": "assistant", "content": "x", "reasoning": {"effort": "low"}}, {"role": "assistant", "content": "x"}),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": "https://example.org/a.png"}]},
+            {"role": "user", "content": "", "images": ["https://example.org/a.png"]},
+        ),
+        (
+            {"role": "tool", "content": [{"type": "text", "text": "4"}], "tool_call_id": "c"},
+            {"role": "tool", "content": "4", "tool_call_id": "c"},
+        ),
     ],
 )
 def test_messages_are_converted(message: dict[str, Any], converted: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from api.settings import Settings
-from tests.adapters.providers.scripted import DONE, said
+from tests.adapters.providers.scripted import DONE, Peer, said, serving, whole
 from tests.adapters.providers.test_openai_answer import read
 from tests.api.conftest import Running, User, running
 
@@ -315,6 +315,31 @@ async def test_cve_2026_109292_a_model_server_gets_nothing_that_opens_the_accoun
     assert "the-server-s-own-key" in sent, "it was asked"
     for secret in (user.token, "cookie", user.email, "192.0.2.7", "a header of the browser"):
         assert secret not in sent and secret not in sent.lower()
+
+
+@pytest.mark.parametrize("path", ["/openai/verify", "/ollama/verify"])
+async def test_cve_2025_29446_2024_7959_an_admin_does_not_reach_the_metadata_service_by_a_provider(server: Running, path: str) -> None:
+    admin = await server.sign_up()
+    for host in ("169.254.169.254", "[::ffff:a9fe:a9fe]", "[fe80::1%25lo]", "100.100.100.200", "0.0.0.0"):
+        refused = await admin.post(path, {"url": f"http://{host}/latest/meta-data"})
+        assert (refused.status_code, refused.json()["code"]) == (400, "bad_request"), host
+        added = await admin.post("/api/v1/providers/", {"kind": "openai", "base_url": f"http://{host}/v1"})
+        assert (added.status_code, added.json()["code"]) == (400, "bad_request"), host
+
+
+@pytest.mark.parametrize("body", [b"an internal page", b'{"data": "an internal page"}', b'{"data": [{"text": "an internal page"}]}'])
+async def test_cve_2025_29446_what_stands_at_an_address_is_not_shown(server: Running, body: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.asked()
+        await peer.send(whole(body))
+
+    admin = await server.sign_up()
+    async with serving(script) as upstream:
+        for path in ("/openai/verify", "/ollama/verify"):
+            answer = await admin.post(path, {"url": upstream.url})
+            assert answer.status_code in (200, 502)
+            assert "an internal page" not in answer.text
+        assert len(upstream.asked) == 2
 
 
 @pytest.mark.parametrize("dest", ["image", "iframe", "script", "style"])

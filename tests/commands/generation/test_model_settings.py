@@ -31,8 +31,16 @@ def test_custom_params_are_merged_key_by_key_and_json_in_them_is_read() -> None:
 
 
 def test_settings_of_the_page_are_sent_nowhere() -> None:
-    page = {"stream_response": True, "stream_delta_chunk_size": 2, "function_calling": "native", "reasoning_tags": False}
+    page = {"stream_response": True, "stream_delta_chunk_size": 2, "function_calling": "native"}
     assert asked(ModelSettings(), "m", page, page) == Asked([], {}, {})
+
+
+def test_the_tags_of_reasoning_are_those_of_the_last_place_that_names_some() -> None:
+    settings = ModelSettings({"reasoning_tags": ["[A]", "[/A]"]}, {"m": {"reasoning_tags": None}})
+    assert asked(settings, "m", {}, {}) == Asked([], {}, {}, ["[A]", "[/A]"])
+    assert asked(settings, "m", {"reasoning_tags": False}, {}).reasoning_tags is False
+    assert asked(settings, "m", {"reasoning_tags": False}, {"reasoning_tags": ["<b>", "</b>"]}).reasoning_tags == ["<b>", "</b>"]
+    assert asked(ModelSettings(), "m", {}, {}).reasoning_tags is None
 
 
 def test_the_models_prompt_and_the_chats_both_hold_and_in_each_the_later_place_counts() -> None:

@@ -28,12 +28,13 @@ from commands.providers import (
     Text,
     ToolCall,
     Usage,
+    Waiting,
 )
 from commands.references import resolve_blobs
 from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
 from domain.codec import encode
 from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
-from domain.event import Event, StoredEvent
+from domain.event import Emitted, Event, StoredEvent
 from domain.generation import REFUSAL, BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
 from domain.stream import chat_stream, user_stream
 from domain.user import UserDeactivated
@@ -218,6 +219,50 @@ async def test_the_provider_is_not_read_while_the_log_is_slow() -> None:
     world.provider.end()
     await run.wait()
     assert end_of(world, run.chat_id).content == "ab"
+
+
+async def test_a_wait_for_the_provider_is_shown() -> None:
+    world = World()
+    run = await world.going()
+    world.provider.say(Waiting(5.0, "HTTP 429: slow \0 down"))
+    world.provider.say("Hello", Finish("stop"))
+    await run.wait()
+    assert world.log.types(run.chat_id)[2:] == ["status", "content_block", "message_delta", "message_end"]
+    (status,) = [event.data.data for event in world.log.of(run.chat_id) if isinstance(event.data, Emitted)]
+    assert status == {"description": "HTTP 429: slow  down. Asked again in 5 s", "done": True}
+    assert end_of(world, run.chat_id).content == "Hello"
+
+
+async def test_a_wait_that_cannot_be_shown_ends_nothing() -> None:
+    world = World()
+    run = await world.going()
+
+    async def away(_: AppendRequest) -> None:
+        world.log.before_append = None
+        raise Overloaded("the log", 1)
+
+    world.log.before_append = away
+    world.provider.say(Waiting(5.0, "busy"))
+    world.provider.say("Hello", Finish("stop"))
+    await run.wait()
+    assert world.log.types(run.chat_id)[2:] == ["content_block", "message_delta", "message_end"]
+
+
+async def test_what_was_held_is_in_the_log_when_an_answer_is_stopped_or_fails() -> None:
+    for end in ("stopped", "failed"):
+        world = World()
+        run = await world.going()
+        world.provider.say("<think>a</think> b <thi")
+        await until(lambda: world.provider.reading == 1)  # noqa: B023  # it is awaited before the next turn
+        if end == "failed":
+            world.provider.fail(ProviderFailed("provider_broke_off", "cut"))
+        else:
+            await world.runs.stop(run.chat_id, run.message_id, ME.id)
+        await run.wait()
+        assert end_of(world, run.chat_id).content == "b <thi"
+        parts = [event.data for event in world.log.of(run.chat_id) if isinstance(event.data, BlockOpened | MessageDelta)]
+        written = "".join(part.text if isinstance(part, MessageDelta) else part.preceded_by or "" for part in parts)
+        assert written == "<think>a</think> b <thi"
 
 
 async def test_an_empty_answer_ends_too() -> None:
