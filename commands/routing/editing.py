@@ -1,5 +1,6 @@
 """Making and changing models and saying something of a provider's: who may, and what becomes of what they send."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
@@ -102,9 +103,9 @@ class ModelEditor:
         """
         await self._entries.refresh()
         self.require_may_make(by)
-        ids = [create.model_id for create, _ in models]
-        if doubled := next((one for one in ids if ids.count(one) > 1), None):
-            raise BadRequest(f"expected each model once, received two with the id {doubled[:200]!r}", param="models")
+        doubled = [model_id for model_id, count in Counter(create.model_id for create, _ in models).items() if count > 1]
+        if doubled:
+            raise BadRequest(f"expected each model once, received two with the id {doubled[0][:200]!r}", param="models")
         todo: list[CreateModel | ChangeModel] = []
         for create, change in models:
             entry = self._entries.get(create.model_id)
