@@ -128,6 +128,14 @@ async def test_the_first_secret_that_is_proposed_is_everybody_s(credentials: Bot
     assert await credentials.secret("another", a_hash(9)) == a_hash(9)
 
 
+async def test_a_kept_secret_is_found_by_its_name_and_never_replaced(credentials: Both) -> None:
+    assert await credentials.kept_secret("valves/a") is None
+    await credentials.keep_secret("valves/a", a_hash(1))
+    await credentials.keep_secret("valves/a", a_hash(2))
+    assert await credentials.kept_secret("valves/a") == a_hash(1)
+    assert await credentials.kept_secret("valves/b") is None
+
+
 async def test_a_ticket_is_taken_by_one_of_many_who_ask(tickets: BothTickets) -> None:
     user_id = uuid4()
     await tickets.put(a_hash(1), user_id, SESSION, 30)
