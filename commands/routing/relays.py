@@ -2,7 +2,7 @@
 
 Every chunk passes through one table (``Relays``), in whichever process it arrives: the row of the call knows which chunk comes next and who
 may send it, so a tab that comes back at another process goes on where it was. A bell, which may be lost, says that something is there.
-Reasons and measurements: docs/decisions/0037-calls-and-direct-connections.md.
+Reasons and measurements: docs/decisions/0043-calls-and-direct-connections.md.
 """
 
 import asyncio
