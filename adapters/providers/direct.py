@@ -24,6 +24,7 @@ from domain.errors import ProviderFailed, Refusal
 from domain.event import Actor
 
 KIND: Final = "request:chat:completion"
+SSE_FIELDS: Final = (":", "id:", "event:", "retry:")  # lines that a tab relays with the others, and that are no data
 _REPLY_KEYS: Final = ("choices", "error")
 
 
@@ -139,7 +140,7 @@ def item_parts(reader: OpenAIReader, data: Any) -> list[Part]:
         case {"done": done, **rest} if done and not any(key in rest for key in _REPLY_KEYS):
             return ended_parts(reader)
         case str():
-            framed = data if "data:" in data else f"data: {data}"
+            framed = data if "data:" in data or data.startswith(SSE_FIELDS) else f"data: {data}"
             return reader.feed(framed.encode("utf-8", "replace") + b"\n\n")
         case _:
             return reader.feed(b"data: " + msgspec.json.encode(data) + b"\n\n")

@@ -105,7 +105,7 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::j
 
 -- name: read_open_calls
 -- $1 uuid: the stream. $2 int: the last version that counts. Every call to a user that has neither an answer nor an end. The conditions on
--- the type are those of the indexes of migration 0013, which hold calls alone.
+-- the type are those of the indexes that hold calls alone.
 SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::json AS actor, e.data, e.recorded_at
   FROM events AS e JOIN streams AS s USING (stream_id)
  WHERE e.stream_id = $1 AND e.version <= $2 AND e.type IN ('call', 'call_answered', 'call_expired') AND e.type = 'call'

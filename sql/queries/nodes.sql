@@ -19,7 +19,7 @@ SELECT s.stream_id, s.message_id, (s.data ->> 'task_id')::uuid AS task_id, (s.da
                       AND e.message_id = s.message_id AND e.type IN ('message_end', 'error', 'cancelled', 'interrupted'));
 
 -- name: open_calls
--- $1 bigint: a position. Every call to a user that was made above it and has neither an answer nor an end. By the indexes of migration 0013.
+-- $1 bigint: a position. Every call to a user that was made above it and has neither an answer nor an end. By the indexes that hold calls alone.
 SELECT c.stream_id, (c.data ->> 'call_id')::uuid AS call_id, (c.data ->> 'node_id')::uuid AS node_id
   FROM events AS c
  WHERE c.position > $1 AND c.type = 'call'

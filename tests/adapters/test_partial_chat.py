@@ -71,7 +71,7 @@ def test_a_part_is_the_fold_of_everything(world: World, history: History, random
         stored = await world.log.read(chat_stream(chat_id), limit=10_000)
         expected = fold(EMPTY, [(one.version, decode_event(one)) for one in stored])
         chats = Chats(world.log, partial_reader=PartialChatReader(world.log, short_events=0))
-        version, found = await chats.state(chat_id, messages=MESSAGES, generations=True)
+        version, found = await chats.state(chat_id, messages=MESSAGES, generations=True, calls=True)
         assert version == len(events)
         assert {one: found.messages.get(one) for one in MESSAGES} == {one: expected.messages.get(one) for one in MESSAGES}
         assert changed(found, messages=EMPTY.messages) == changed(expected, messages=EMPTY.messages)

@@ -162,7 +162,7 @@ async def test_neither_the_payload_nor_anything_of_the_users_provider_is_in_the_
         [json.dumps(piece("Hel")), json.dumps(piece("lo")), "[DONE]"],
         [[piece("Hel"), piece("lo"), END, DONE]],
         [f"data: {json.dumps(piece('Hel'))}\n\ndata: {json.dumps(piece('lo'))}\n\ndata: [DONE]\n\n", DONE],
-        [piece("Hel"), "", ": a comment", {"unknown": 1}, 5, None, [[piece("no")]], [], piece("lo"), END, DONE],
+        [piece("Hel"), "", ": a comment", "id: 5", "event: message", {"unknown": 1}, 5, None, [[piece("no")]], [], piece("lo"), END, DONE],
     ],
     ids=["lines", "both", "without data:", "one list", "one text", "with noise"],
 )

@@ -502,7 +502,7 @@ async def test_a_refusal_of_routing_writes_nothing_and_a_repeat_gets_its_first_a
     first = await server.begin(asked, key)
     await server.finish()
 
-    async def refuse(model: str, actor: Actor) -> Routed:
+    async def refuse(model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
         raise failure
 
     server.models.route = refuse  # type: ignore[method-assign]
