@@ -102,7 +102,7 @@ class Actions:
         for function in self._functions.actions():
             if function.id == known_id:
                 return function, sub_id or None
-        # Switched off, or no action.
+        # Of functions that are switched off the port tells nothing.
         raise ActionNotFound(known_id) if self._functions.get(known_id) is None else ActionNotAvailable(known_id)
 
     async def _model(self, body: Mapping[str, Any], actor: Actor) -> Mapping[str, Any]:

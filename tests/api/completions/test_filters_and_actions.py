@@ -213,7 +213,7 @@ async def test_the_buttons_of_an_action_are_listed_and_what_one_emits_is_stored_
     listed = (await admin.get("/api/models")).json()["data"][0]["actions"]
     assert [one["id"] for one in listed] == ["foo"]
     switched_off = await admin.post("/api/chat/actions/buttons", body)
-    assert (switched_off.status_code, switched_off.json()["detail"]) == (400, "Action not available: buttons")
+    assert (switched_off.status_code, switched_off.json()["detail"]) == (400, "Action not found: buttons")
 
 
 async def test_chats_of_others_are_out_of_reach_of_actions_and_outlets(server: Running) -> None:
