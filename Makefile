@@ -1,5 +1,6 @@
 # make serve: install what is needed into .venv, once, and serve.   make test: check everything.   make check: the quick part of it.
 # They need Python >= 3.11 and nothing else; after the first time they need no network.   make lock: renew the locked versions.
+# make node: install the clients for Node that the tests drive, which needs npm.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ LOCK = "$(VENV)/lock/bin/uv" pip compile --quiet --universal --python-version 3.
 .PHONY: serve test check style bench node lock clean help
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 serve: $(VENV)/installed
 	@exec "$(BIN)/steno" serve
