@@ -21,7 +21,7 @@ DISCARDED_BYTES_MAX: Final = 256 * 1024  # read and dropped of a refused request
 # Read and dropped of a body whose response was sent before it was read: twice the largest body that a route accepts. Most clients
 # read no response before they have sent all, so one whose body is somewhat too large would only see its connection end. Nothing is kept.
 BODY_DISCARDED_BYTES_MAX: Final = 2 * CONTENT_BYTES
-DISCARD_PAUSE_S: Final = 0.005  # after each piece of such a body: at full speed it would cost others as much as a body that is wanted
+DISCARD_PAUSE_S: Final = 0.02  # after each piece of such a body: at full speed it would cost others as much as a body that is wanted
 BODY_BYTES_LEAST: Final = 64 * 1024  # that come of a body within its time-out, unless it ends: a body that trickles holds memory too
 FRAMING_PER_BODY: Final = 8  # bytes of chunk sizes and trailers for each byte of a body: six if each chunk holds one byte
 RETRY_AFTER_S: Final = 1
