@@ -1,5 +1,6 @@
 # make serve: install what is needed into .venv, once, and serve.   make test: check everything.   make check: the quick part of it.
 # They need Python >= 3.11 and nothing else; after the first time they need no network.   make lock: renew the locked versions.
+# make node: install the clients for Node that the tests drive, which needs npm.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,15 +11,15 @@ PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-i
 
 LOCK = "$(VENV)/lock/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: serve test check style bench lock clean help
+.PHONY: serve test check style bench node lock clean help
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 serve: $(VENV)/installed
 	@exec "$(BIN)/steno" serve
 
-test: style
+test: style $(VENV)/clients/installed
 	$(PYTEST) $(PYTEST_OPTIONS)
 
 check: style
@@ -37,6 +38,10 @@ lock:
 	@test -x "$(VENV)/lock/bin/uv" || { "$(PYTHON)" -m venv "$(VENV)/lock" && "$(VENV)/lock/bin/python" -m pip install --quiet --disable-pip-version-check uv; }
 	$(LOCK) --upgrade --extra dev pyproject.toml requirements/build.in --output-file requirements/dev.txt
 	$(LOCK) --upgrade --constraint requirements/dev.txt pyproject.toml requirements/build.in --output-file requirements/serve.txt
+	$(LOCK) --upgrade requirements/clients.in --output-file requirements/clients.txt
+
+# The clients for Node that the tests drive, from npm. Without them those tests are skipped. The scripts of packages are not run.
+node: $(VENV)/node/installed
 
 clean:
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
@@ -58,4 +63,17 @@ $(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
 	@$(PIP) --require-hashes --requirement requirements/dev.txt
 	@rm -rf "$(VENV)/wheels"
 	@"$(BIN)/python" -m pip download --quiet --disable-pip-version-check --no-input --dest "$(VENV)/wheels" --require-hashes --requirement requirements/serve.txt
+	@touch "$@"
+
+# Other people's clients in an environment of their own: what they need may contradict what the server needs.
+$(VENV)/clients/installed: requirements/clients.txt
+	@test -x "$(VENV)/clients/bin/python" || "$(PYTHON)" -m venv "$(VENV)/clients"
+	@echo "Installing the clients that the tests drive (once, a minute or two) …"
+	@"$(VENV)/clients/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --requirement requirements/clients.txt
+	@touch "$@"
+
+$(VENV)/node/installed: tests/clients/node/package.json tests/clients/node/package-lock.json
+	@mkdir -p "$(VENV)/node"
+	@cp tests/clients/node/package.json tests/clients/node/package-lock.json "$(VENV)/node/"
+	@npm ci --prefix "$(VENV)/node" --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch "$@"

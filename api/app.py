@@ -110,6 +110,7 @@ from api.process.server import Functions, Stores, System
 from api.providers.fixed import fixed_providers
 from api.providers.lists import OllamaListController, OpenAIListController
 from api.providers.providers import ProvidersController
+from api.request.allowed_methods import methods_of, sends_allowed_methods
 from api.request.authentication import provide_any_principal, provide_principal, require_signed_in
 from api.request.bodies import SMALL_BYTES, BodyMemory, bounded_bodies
 from api.request.caller import provide_caller
@@ -648,6 +649,7 @@ def routes_on(
         "principal": Provide(provide_principal),
     }
     described = openapi_config()
+    methods: dict[str, bytes] = {}
     app = Litestar(
         route_handlers=[
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in], middleware=[bounded_bodies(body_memory)]),
@@ -659,11 +661,12 @@ def routes_on(
         state=State({"accounts": parts["accounts"]}),
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
-        before_send=[send_request_id, send_docs_policy, send_security_headers, record_response],
+        before_send=[send_request_id, sends_allowed_methods(methods), send_docs_policy, send_security_headers, record_response],
         openapi_config=described if docs_public else None,
         request_max_body_size=SMALL_BYTES,
         logging_config=None,  # api/process/logging.py has set it up
     )
+    methods.update(methods_of(app))
     described.public = public_routes(app)
     return app
 

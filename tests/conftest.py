@@ -54,7 +54,6 @@ GROUPS = {
     "crash/test_sigterm.py": "crash-2",
     "crash": "crash-3",
     "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
-    "clients/test_node.py": "node",  # the packages are installed once
     "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
 }
 

@@ -32,6 +32,15 @@ def texts(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value))
 
 
+def objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
+def parts(value: Any) -> bool:
+    """Content: text, or parts that each say of which type they are."""
+    return isinstance(value, str) or (objects(value) and all(isinstance(one.get("type"), str) for one in value))
+
+
 CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
     "stream": instance("true or false", bool),
     "stream_options": instance("an object", dict),
@@ -46,7 +55,7 @@ CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
     "logprobs": instance("true or false", bool),
     "top_logprobs": (whole, "a whole number"),
     "stop": (texts, "text, or a list of texts"),
-    "tools": instance("a list", list),
+    "tools": (objects, "a list of objects"),
     "tool_choice": instance("text or an object", str, dict),
     "parallel_tool_calls": instance("true or false", bool),
     "response_format": instance("an object", dict),
@@ -56,13 +65,22 @@ CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
     "store": instance("true or false", bool),
 }
 
+MESSAGE_CHECKS: Final[Mapping[str, tuple[Check, str]]] = {
+    "content": (parts, "text, a list of parts that have a type, or null"),
+    "name": instance("text", str),
+    "refusal": instance("text", str),
+    "tool_calls": (objects, "a list of objects"),
+    "tool_call_id": instance("text", str),
+    "function_call": instance("an object", dict),
+}
 
-def require_parameters(data: Mapping[str, Any], checks: Mapping[str, tuple[Check, str]] = CHECKS) -> None:
-    """Raises ``BadRequest`` that names the first parameter whose value does not fit."""
+
+def require_parameters(data: Mapping[str, Any], checks: Mapping[str, tuple[Check, str]] = CHECKS, within: str = "") -> None:
+    """Raises ``BadRequest`` that names the first parameter whose value does not fit; ``within`` stands before its name."""
     for name, (fits, expected) in checks.items():
         value = data.get(name)
         if value is not None and not fits(value):
-            raise BadRequest(f"expected {name} as {expected}, received {shortened(value)}", param=name)
+            raise BadRequest(f"expected {name} as {expected}, received {shortened(value)}", param=f"{within}{name}")
 
 
 def require_messages(messages: Any) -> Sequence[Mapping[str, Any]]:
@@ -76,9 +94,7 @@ def require_messages(messages: Any) -> Sequence[Mapping[str, Any]]:
         if not isinstance(role, str) or role not in ROLES:
             known = ", ".join(sorted(ROLES))
             raise BadRequest(f"expected a role out of {known}, received {shortened(role)}", param=f"messages[{index}].role")
-        if not isinstance(message.get("content"), str | list | None):
-            received = shortened(message["content"])
-            raise BadRequest(f"expected content as text, a list of parts or null, received {received}", param=f"messages[{index}].content")
+        require_parameters(message, MESSAGE_CHECKS, f"messages[{index}].")
     return messages
 
 

@@ -11,12 +11,17 @@ from typing import Final, Literal
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from api.request.bodies import CONTENT_BYTES
 from api.request.errors import CODES, MEDIA_TYPE
 from api.request.security_headers import HEADERS
 from api.request.server_config import ServerConfig
 
 LINGER_S: Final = 2.0  # for a client that still sends to read why it is refused: a close at once may take the response from it
-DISCARDED_BYTES_MAX: Final = 256 * 1024  # read and dropped of a body whose response was sent before it was read
+DISCARDED_BYTES_MAX: Final = 256 * 1024  # read and dropped of a refused request, once its connection is to end
+# Read and dropped of a body whose response was sent before it was read: twice the largest body that a route accepts. Most clients
+# read no response before they have sent all, so one whose body is somewhat too large would only see its connection end. Nothing is kept.
+BODY_DISCARDED_BYTES_MAX: Final = 2 * CONTENT_BYTES
+DISCARD_PAUSE_S: Final = 0.02  # after each piece of such a body: at full speed it would cost others as much as a body that is wanted
 BODY_BYTES_LEAST: Final = 64 * 1024  # that come of a body within its time-out, unless it ends: a body that trickles holds memory too
 FRAMING_PER_BODY: Final = 8  # bytes of chunk sizes and trailers for each byte of a body: six if each chunk holds one byte
 RETRY_AFTER_S: Final = 1
@@ -68,13 +73,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._reads_on():
             return
         if self._part == "body":
-            if body_bytes is not None:
+            if body_bytes is not None and not self._message_ended:  # or the body is another one by now
                 self._framing_bytes += len(data) - (self._body_bytes - body_bytes)
             self._watch("body")
-            if self._discarded_bytes > DISCARDED_BYTES_MAX:
+            if self._discarded_bytes > BODY_DISCARDED_BYTES_MAX:
                 self._linger()
             elif self._framing_bytes > max(self._settings.head_bytes_max, FRAMING_PER_BODY * self._body_bytes):
                 self._refuse(*self._head_too_large())
+            elif self._discarded_bytes:
+                self.flow.pause_reading()
+                self.loop.call_later(DISCARD_PAUSE_S, self._read_on)
         elif self._message_ended:
             # The start of a next head may be in ``data`` too. How much of it cannot be known, so its first piece is not counted.
             self._watch("head" if self._part == "head" else None)
@@ -83,6 +91,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._watch("head")
             if self._head_bytes > self._settings.head_bytes_max:
                 self._refuse(*self._head_too_large())
+
+    def _read_on(self) -> None:
+        if self._reads_on():
+            self.flow.resume_reading()
 
     def _reads_on(self) -> bool:
         return not (self._lingering or self.transport.is_closing())

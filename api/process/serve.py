@@ -157,7 +157,9 @@ def listen(host: str, port: int) -> socket.socket:
     """Bind before anything else starts, so that an address that is taken is reported at once. Raises ``CannotListen``."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named, or asyncio's own loop does not recognise accepted connections as TCP and leaves Nagle's algorithm on:
+        # the body of each response would wait for the client's delayed acknowledgement of its head, 40 ms.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))

@@ -33,6 +33,7 @@ def parse_saved_chat(chat: Mapping[str, Any], user_id: UUID, read_version: int |
     if not isinstance(messages, dict):
         raise BadRequest("expected chat.history.messages, an object of messages by their ids")
     sent: dict[UUID, SavedMessage] = {}
+    named = named_as_children(messages)
     for given, message in messages.items():
         if not isinstance(message, dict):
             raise BadRequest(f"message {given[:80]}: expected an object")
@@ -42,11 +43,39 @@ def parse_saved_chat(chat: Mapping[str, Any], user_id: UUID, read_version: int |
         if parent is not None and not isinstance(parent, str):
             raise BadRequest(f"message {given[:80]}: expected parentId to be an id or null")
         message_id, client_id = bound_id(user_id, given)
+        parent = parent or named.get(given)
         parent_id = bound_id(user_id, parent)[0] if parent else None
         sent[message_id] = SavedMessage(message_id, parent_id, role, message, client_id)
     current = history.get("currentId")
     current_id = bound_id(user_id, current)[0] if isinstance(current, str) and current else None
     return SavedChat(sent, current_id, {key: value for key, value in chat.items() if key not in NOT_SETTINGS}, read_version)
+
+
+def named_as_children(messages: Mapping[str, Any]) -> dict[str, str]:
+    """The parents of messages that name none themselves, where another one names them in ``childrenIds``: either direction is evidence.
+
+    No such parent makes a circle.
+    """
+    named: dict[str, str] = {}
+    for parent, message in messages.items():
+        children = message.get("childrenIds") if isinstance(message, dict) else None
+        for child in children if isinstance(children, list) else ():
+            known = messages.get(child) if isinstance(child, str) else None
+            if isinstance(known, dict) and not known.get("parentId"):
+                named.setdefault(child, parent)
+    is_tree: set[str] = set()  # and all above it
+    for start in list(named):
+        path: dict[str, None] = {}
+        at: Any = start
+        while isinstance(at, str) and at in messages and at not in path and at not in is_tree:
+            path[at] = None
+            message = messages[at]
+            at = (message.get("parentId") if isinstance(message, dict) else None) or named.get(at)
+        if at in path:
+            circle = list(path)[list(path).index(at) :]
+            named.pop(next((one for one in circle if one in named), ""), None)
+        is_tree.update(path)
+    return named
 
 
 def tags_of(chat: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """The OpenAPI description says the truth: about sign-in, refusals, media types and what a route can be sent."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -81,6 +82,13 @@ async def test_a_wrong_method_is_told_the_right_ones(server: Running) -> None:
     for method, path, allowed in (("DELETE", "/api/v1/log", "GET"), ("PUT", "/api/v1/chats/new", "POST"), ("POST", "/health", "GET")):
         refused = await ada.http.request(method, path)
         assert (refused.status_code, allowed in refused.headers["allow"].split(", ")) == (405, True)
+
+
+async def test_what_a_path_allows_is_named_in_full(server: Running) -> None:
+    ada = await server.sign_up()
+    for path, item in (await description())["paths"].items():
+        answer = await ada.http.request("OPTIONS", re.sub(r"\{[^}]*\}", "0190b6a4-0000-7000-8000-000000000000", path))
+        assert set(answer.headers["allow"].split(", ")) == {*map(str.upper, item), "OPTIONS"}, path
 
 
 async def test_the_page_needs_nothing_from_elsewhere(server: Running) -> None:

@@ -108,6 +108,33 @@ async def test_a_provider_that_breaks_off_is_an_error_in_the_stream_and_a_status
         assert raised.value.status_code == 502
 
 
+@pytest.mark.parametrize("half", [b'data: {"id": "cmpl-1", "choices": [{"in', b"data: [DONE]\n", b": pi"])
+async def test_half_a_frame_of_one_that_breaks_off_is_not_passed_on(settings: Settings, half: bytes) -> None:
+    async def breaking(peer: Peer, asked: Asked) -> None:
+        await peer.send(SSE_HEAD, chunk(event(completion("Once ")) + half))
+        peer.cut()
+
+    async with asking(settings, breaking) as (client, _, _):
+        texts: list[str] = []
+        with pytest.raises(openai.APIError) as raised:
+            async for one in await client.completions.create(model=MODEL, prompt="Tell me", stream=True):
+                texts.append(one.choices[0].text)  # what came before the error counts
+        assert texts == ["Once "]
+        assert "broke off" in raised.value.message
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+async def test_frames_are_passed_on_whatever_pieces_they_come_in(settings: Settings, size: int, newline: bytes) -> None:
+    async def answering(peer: Peer, asked: Asked) -> None:
+        frames = (b": ping\n\n" + event(completion("Once ")) + event(completion("upon", "stop")) + DONE).replace(b"\n", newline)
+        await peer.send(SSE_HEAD, *(chunk(frames[at : at + size]) for at in range(0, len(frames), size)), LAST)
+
+    async with asking(settings, answering) as (client, _, _):
+        stream = await client.completions.create(model=MODEL, prompt="Tell me", stream=True)
+        assert [one.choices[0].text async for one in stream] == ["Once ", "upon"]
+
+
 async def test_a_model_that_cannot_do_it_is_named(settings: Settings) -> None:
     async with asking(settings) as (client, _, _):
         with pytest.raises(openai.BadRequestError) as raised:

@@ -15,7 +15,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from api.settings import Settings
 from tests.adapters.providers.scripted import END, SSE_HEAD, Asked, Peer, chunk, event, said
 from tests.api.completions.support import MODEL, refusing, server_asking, streaming
-from tests.api.conftest import Running, User, on_one_and_two
+from tests.api.conftest import WAIT_S, Running, User, on_one_and_two
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ def arguments(piece: str, index: int = 0) -> bytes:
 
 @contextlib.asynccontextmanager
 async def client_of(user: User, server: Running) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=user.token, max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=user.token, max_retries=0, timeout=WAIT_S) as client:
         yield client
 
 

@@ -14,7 +14,7 @@ import sseclient
 from api.settings import Settings
 from tests.adapters.providers.scripted import END, LAST, SSE_HEAD, Peer, chunk, said, serving, whole
 from tests.api.completions.test_openai import HELLO, MODELS, with_provider
-from tests.api.conftest import Running, User, running
+from tests.api.conftest import WAIT_S, Running, User, running
 
 pytestmark = pytest.mark.anyio
 
@@ -125,7 +125,7 @@ async def test_two_hundred_streams_in_one_process_are_not_mixed(settings: Settin
 
     async with serving(script) as upstream, running(with_provider(settings, upstream.url)) as server:
         user = await server.sign_up()
-        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=user.token, max_retries=0) as client:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=user.token, max_retries=0, timeout=WAIT_S) as client:
 
             async def ask(question: str) -> str:
                 messages: Any = [{"role": "user", "content": question}]

@@ -12,6 +12,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 BUILD = [Requirement(text) for text in PYPROJECT["build-system"]["requires"]]
 SERVE = [*BUILD, *(Requirement(text) for text in PYPROJECT["project"]["dependencies"])]
+CLIENTS = [
+    Requirement(line)
+    for line in (ROOT / "requirements" / "clients.in").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
 EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PYPROJECT["project"]["optional-dependencies"].items()}
 OWN = PYPROJECT["project"]["name"]  # one extra may ask for another
 DEV = [*SERVE, *EXTRAS["functions"], *(one for one in EXTRAS["dev"] if one.name != OWN)]
@@ -22,7 +27,7 @@ def locked(name: str) -> dict[str, str]:
     return dict(PIN.findall((ROOT / "requirements" / name).read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("serve.txt", SERVE), ("dev.txt", DEV)])
+@pytest.mark.parametrize(("name", "wanted"), [("serve.txt", SERVE), ("dev.txt", DEV), ("clients.txt", CLIENTS)])
 def test_what_the_project_needs_is_locked_at_a_version_that_it_allows(name: str, wanted: list[Requirement]) -> None:
     pins = locked(name)
     assert {str(one) for one in wanted if not one.specifier.contains(pins.get(canonicalize_name(one.name), "0"))} == set()
@@ -42,7 +47,7 @@ def test_the_locked_builder_is_the_project_s() -> None:
     assert [Requirement(line) for line in lines if not line.startswith("#")] == BUILD
 
 
-@pytest.mark.parametrize("name", ["serve.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["serve.txt", "dev.txt", "clients.txt"])
 def test_each_version_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
     assert "://" not in text

@@ -117,3 +117,17 @@ async def test_a_time_is_kept_in_seconds_whatever_its_unit(server: Running, time
         for format_ in ("markdown", "html"):
             export = await ada.get(f"/api/v1/chats/{chat_id}/export", format=format_)
             assert (export.status_code, "2023-11-14" in export.text) == (200, True)
+
+
+@pytest.mark.parametrize("links", [{"parentId": None}, {}], ids=["null", "missing"])
+async def test_a_message_that_another_names_as_its_child_is_below_it(server: Running, links: dict[str, Any]) -> None:
+    ada = await server.sign_up()
+    history = turn()
+    del history["messages"]["a"]["parentId"]
+    history["messages"]["a"] |= links
+    made = (await ada.post("/api/v1/chats/new", {"chat": {"title": "Plans", "history": history}})).json()
+    assert await messages_of(ada, made["id"]) == [("user", "Hello", None), ("assistant", "Hi!", 0)]
+    chat_id = await ada.new_chat()
+    saved = await ada.post(f"/api/v1/chats/{chat_id}", {"chat": {"history": history}})
+    assert saved.status_code == 200, saved.text
+    assert await messages_of(ada, chat_id) == [("user", "Hello", None), ("assistant", "Hi!", 0)]

@@ -5,9 +5,10 @@ import contextlib
 
 import pytest
 
-from api.process.http_protocol import BODY_BYTES_LEAST, DISCARDED_BYTES_MAX
+from api.process.http_protocol import BODY_BYTES_LEAST, BODY_DISCARDED_BYTES_MAX
+from api.request.bodies import CONTENT_BYTES
 from api.settings import Settings
-from tests.api.conftest import WAIT_S
+from tests.api.conftest import WAIT_S, running
 from tests.api.raw import GET, KIB, Connect, bounded, handshake
 
 pytestmark = pytest.mark.anyio
@@ -135,9 +136,17 @@ async def test_a_body_is_not_read_on_after_its_refusal(settings: Settings) -> No
         await raw.send(b"POST /api/v1/chats/new HTTP/1.1\r\nhost: x\r\ncontent-length: 900000000\r\n\r\n")
         assert (await raw.answer())[0] == 401
         with contextlib.suppress(ConnectionError):
-            for _ in range(4 * DISCARDED_BYTES_MAX // KIB):
-                await raw.send(b"x" * KIB)
+            for _ in range(2 * BODY_DISCARDED_BYTES_MAX // (64 * KIB)):
+                await raw.send(b"x" * 64 * KIB)
         assert await raw.ended() == b""
+
+
+async def test_a_client_that_sends_all_before_it_reads_learns_that_it_is_too_much(settings: Settings) -> None:
+    async with running(settings) as server:
+        user = await server.sign_up()
+        for path, length in (("/v1/chat/completions", CONTENT_BYTES + KIB * KIB), ("/api/v1/folders", 3 * KIB * KIB)):
+            refused = await user.http.post(path, content=b" " * length, headers={"content-type": "application/json"})
+            assert refused.status_code == 413
 
 
 async def test_a_refused_client_that_goes_on_sending_is_not_read_any_further(settings: Settings) -> None:
