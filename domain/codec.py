@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import force_setattr
 
 from domain.chat.facts import CHAT_TYPES
@@ -192,7 +193,9 @@ today = DECODER.today
 
 def _flat(fact: Any) -> dict[str, Any]:
     known = {name: getattr(fact, name) for name in fact.__struct_fields__ if name != "fields"}
-    return {**fact.fields, **known}
+    flat = {**fact.fields, **known}
+    # Left out last, so that a client's key of the same name does not stand in for it.
+    return flat if UNSET not in known.values() else {name: value for name, value in flat.items() if value is not UNSET}
 
 
 def _unflat(fact: type[Any], flat: dict[str, Any]) -> Any:

@@ -24,6 +24,7 @@ class MessageStarted(msgspec.Struct, frozen=True):
     node_id: UUID
     selected_model_id: str | None = None
     client_id: str | None = None
+    fills: bool | msgspec.UnsetType = msgspec.UNSET  # true: the message is there already, added without text, and keeps its place
     fields: Mapping[str, Any] = {}
 
 

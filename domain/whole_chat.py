@@ -189,7 +189,7 @@ def generation_events(message: WholeMessage, streamed: Streamed) -> list[ChatEve
         NO_NODE,
         None,
         message.client_id,
-        message.fields,
+        fields=message.fields,
     )
     timings = Timings(streamed.first_token_ms, streamed.total_ms)
     blocks = [BlockSum(0, "text", sha256)] if streamed.pieces else []

@@ -50,6 +50,7 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
+from domain.merge import GENERATED_KEYS
 from domain.sharing import ChatVersionShared, ChatVersionUnshared
 from projections.messages import PLACE, Message, Messages
 
@@ -90,6 +91,8 @@ LISTED_MAX: Final = 1000
 LISTED_BYTES_MAX: Final = 1024 * 1024  # of its JSON
 # What the view itself keeps of a message: a client's key of that name is in the log, and does not stand in for it.
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
+# What a message that a person has added may say of itself, and a generation in it says anew.
+OF_A_GENERATION: Final = GENERATED_KEYS - {*PLACE, "client_id"} | {"content"}
 OWN_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "blocks", *PROVENANCE})
 
 _encoder: Final = msgspec.json.Encoder()
@@ -140,8 +143,11 @@ class ChatView:
             case MessageAdded() as added:
                 self._add(stored, added.parent_id, message_added(added, stored.actor))
             case MessageStarted() as start:
-                self._add(stored, start.parent_id, answer_started(start))
-                self.open[message_id] = stored.version
+                if start.fills is True:
+                    self._fill(stored, start)
+                else:
+                    self._add(stored, start.parent_id, answer_started(start))
+                self.open[message_id] = self.ordinals.get(message_id, stored.version)
             case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted() as over:
                 self.open.pop(message_id, None)
                 message = self.messages.get(message_id)
@@ -217,6 +223,18 @@ class ChatView:
         if above is not None and above in self.messages:
             self.messages.children_of(above).append(message_id)
         self.current_id = message_id
+
+    def _fill(self, stored: StoredEvent, start: MessageStarted) -> None:
+        """A generation begins in a message that was there, without text. Keys that a client has made up stay with it."""
+        message_id = self.current_id = str(stored.message_id)
+        message = self.messages.get(message_id)
+        if message is None:
+            return
+        for key in OF_A_GENERATION:
+            message.pop(key, None)
+        begun = answer_started(start)
+        message.update(begun)
+        message["timestamp"] = timestamp_of(begun) or int(stored.at.timestamp())
 
     def _remove(self, message_id: str) -> None:
         """The message goes; what stood below it now stands below what it answered, in the order in which it was added."""

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from domain.chat.state import tag_id
+from domain.codec import decode_event
 from domain.event import StoredEvent
 from domain.stream import Kind
 from projections.chat import ChatView, blob_of
@@ -67,8 +68,13 @@ class Growth:
     bytes: int = 0
 
     def count(self, event: StoredEvent) -> None:
-        self.messages += MESSAGES.get(event.type, 0)
+        self.messages += 0 if is_fill(event) else MESSAGES.get(event.type, 0)
         self.bytes += stored_bytes(event)
+
+
+def is_fill(event: StoredEvent) -> bool:
+    """Whether it begins a generation in a message that is counted already."""
+    return event.type == "message_start" and b'"fills"' in event.data and decode_event(event).data.fills is True
 
 
 def stored_bytes(event: StoredEvent) -> int:

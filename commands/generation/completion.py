@@ -1,7 +1,7 @@
 """A question and its answers: the turn that a completion request begins, and the runs that answer it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
@@ -17,6 +17,7 @@ from commands.generation.context import (
     with_branch,
     without_stored_keys,
 )
+from commands.generation.filling import fill
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems
 from commands.generation.run import Run
 from commands.generation.runs import Runs
@@ -26,7 +27,7 @@ from commands.providers import Model, Provider, ProviderRequest
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
-from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, RateReached, Refusal
+from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, MessageExists, RateReached, Refusal
 from domain.event import Actor
 from domain.stream import chat_stream
 from projections.ports import ChatQueries
@@ -149,7 +150,7 @@ class Completions:
         routes = [await self._models.resolve(answerer.model) for answerer in turn.answerers]
         made = turn.chat_id is None
         chat_id = turn.chat_id or uuid4()
-        chat = Chat()
+        version, chat = 0, Chat()
         if turn.context_chat_id is not None:
             _, source = await self._chats.state(turn.context_chat_id)
             if not source.may_write(actor.id):
@@ -160,11 +161,19 @@ class Completions:
             if not chat.may_write(actor.id):
                 raise ChatNotFound(chat_id)
             named = [turn.parent_id, *(answerer.message_id for answerer in turn.answerers)]
-            _, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
+            version, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
         commands: list[ChatCommand] = []
+        expected: list[ChatCommand] = []
         if made:
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
-        parent_id, added = await self._asked(chat_id, chat, turn, actor)
+        fills = {answerer.message_id for answerer in turn.answerers if answerer.message_id in chat.messages}
+        if fills:
+            parent_id, unchanged = await fill(chat_id, actor.id, version, chat, fills, self._chat_queries)
+            require_no_other_place(turn, parent_id, fills)
+            expected, added = [unchanged], list[AddMessage]()
+            _, chat = await self._chats.state(chat_id, fresh=False, messages=[parent_id])
+        else:
+            parent_id, added = await self._asked(chat_id, chat, turn, actor)
         commands.extend(added)
         messages, chat_params = await self._context(chat, turn, parent_id, added)
         tasks = [uuid4() for _ in turn.answerers]
@@ -179,6 +188,7 @@ class Completions:
                 task_id=task_id,
                 node_id=self._node_id,
                 client_id=answerer.client_id,
+                fills=answerer.message_id in fills,
                 fields=answerer.fields,
             )
             for answerer, task_id in zip(turn.answerers, tasks, strict=True)
@@ -189,7 +199,7 @@ class Completions:
         await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
         with self._runs.starting():
             try:
-                appended = await self._chats.handle_all(commands, actor=actor, key=key)
+                appended = await self._chats.handle_all([*expected, *commands], actor=actor, key=key)
             except (Refusal, ConcurrencyConflict):  # otherwise it may have been written
                 await self._slots.give_back(tasks)
                 raise
@@ -250,7 +260,7 @@ class Completions:
         if turn.chat_id is None:
             leaf_id, is_first = None, False  # the branch that is looked at
         elif question is None:
-            leaf_id, is_first = parent_id, False
+            leaf_id, is_first = parent_id, parent_id is None
         else:  # the question may be stored: the branch ends above it
             node = chat.messages.get(parent_id) if parent_id is not None else None
             leaf_id = added[0].parent_id if added else node.parent_id if node is not None else None
@@ -310,6 +320,13 @@ class Completions:
             if stored.type == "message_added":
                 return bool(decode_event(stored).data.content == question.content)
         return False
+
+
+def require_no_other_place(turn: Turn, parent_id: UUID | None, fills: Collection[UUID]) -> None:
+    """Raises ``MessageExists`` for a turn that puts messages which are there below another one than their own parent."""
+    named = turn.question.id if turn.question is not None and turn.question.id is not None else turn.parent_id
+    if named is not None and named != parent_id:
+        raise MessageExists(min(fills))
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):

@@ -341,7 +341,10 @@ class Restore:
             return
         if type(fact) not in OF_A_MESSAGE and type(fact) is not Emitted:
             raise BadLine(f"{line.type} is about the chat, not about a message - at `$.message_id`")
-        if type(fact) in (MessageAdded, MessageStarted) and chat.messages is not None:
+        fills = isinstance(fact, MessageStarted) and fact.fills is True
+        if fills and chat.messages is not None and message_id not in chat.messages:
+            raise BadLine(f"message {message_id} is not in the chat above this line - at `$.message_id`")
+        if type(fact) in (MessageAdded, MessageStarted) and not fills and chat.messages is not None:
             if message_id in chat.messages:
                 raise BadLine(f"message {message_id} is in the chat already - at `$.message_id`")
             if fact.parent_id is not None and fact.parent_id not in chat.messages:

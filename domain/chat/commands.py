@@ -145,6 +145,11 @@ class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    """With ``fills`` the answer becomes the text of a message that a person has added under the role of an assistant.
+
+    Who asks for it has made sure that the message has no text, and says so by ``ExpectUnchanged``: no decision reads texts.
+    """
+
     chat_id: UUID
     by: UUID
     message_id: UUID
@@ -155,6 +160,7 @@ class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
     node_id: UUID
     selected_model_id: str | None = None
     client_id: str | None = None
+    fills: bool = False
     fields: Mapping[str, Any] = {}
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 from uuid import UUID
 
+from msgspec import UNSET
+
 from domain import sharing
 from domain.chat.commands import (
     AddMessage,
@@ -312,15 +314,28 @@ def delete_message(chat: Chat, message_id: UUID, *, with_children: bool) -> list
 
 
 def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
-    require_place(chat, command.message_id, command.parent_id)
+    parent_id = command.parent_id
+    if command.fills:
+        parent_id = require_fillable(chat, command.message_id).parent_id
+    else:
+        require_place(chat, command.message_id, parent_id)
     fact = MessageStarted(
-        command.parent_id,
+        parent_id,
         command.model,
         command.requested_model,
         command.task_id,
         command.node_id,
         command.selected_model_id,
         command.client_id,
+        True if command.fills else UNSET,
         command.fields,
     )
     return [Event(command.message_id, fact)]
+
+
+def require_fillable(chat: Chat, message_id: UUID) -> MessageNode:
+    """Raises ``MessageExists`` unless a generation may begin in this message: once, and only below the role of an assistant."""
+    node = existing(chat, message_id)
+    if node.role != "assistant" or node.generated:
+        raise MessageExists(message_id)
+    return node

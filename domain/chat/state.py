@@ -20,6 +20,7 @@ class MessageNode(msgspec.Struct, frozen=True):
     children: tuple[UUID, ...] = ()
     deleted: bool = False
     changed_version: int = 0  # of the newest event that changed what it says; the deltas of an open answer do not count
+    generated: bool = False  # a generation has begun it
 
 
 class Grant(msgspec.Struct, frozen=True):
