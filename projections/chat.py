@@ -537,5 +537,12 @@ def blob_of(content: Any) -> str | None:
     return blob if isinstance(blob, str) and SHA256.fullmatch(blob) else None
 
 
+def names_blob(value: Any) -> bool:
+    """Whether there is such a reference in it, at any depth."""
+    if isinstance(value, dict):
+        return blob_of(value) is not None or any(map(names_blob, value.values()))
+    return isinstance(value, list) and any(map(names_blob, value))
+
+
 def seconds(at: datetime | None) -> int:
     return int(at.timestamp()) if at is not None else 0

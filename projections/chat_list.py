@@ -81,10 +81,19 @@ def stored_bytes(event: StoredEvent) -> int:
     """What an event takes, with the content that it refers to."""
     if event.type == "message_delta" or b'"blob"' not in event.data:
         return len(event.data)
-    keys = msgspec.json.decode(event.data)
-    # By ``get``: a client may write what only looks like a reference.
-    referred = [value.get("size_bytes") for value in keys.values() if blob_of(value)] if isinstance(keys, dict) else []
-    return len(event.data) + sum(size for size in referred if isinstance(size, int) and 0 < size <= BLOB_BYTES_MAX)
+    return len(event.data) + referred_bytes(msgspec.json.decode(event.data))
+
+
+def referred_bytes(value: Any) -> int:
+    """The size of all blobs that are referred to in a value."""
+    if isinstance(value, list):
+        return sum(map(referred_bytes, value))
+    if not isinstance(value, dict):
+        return 0
+    if blob_of(value) is None:
+        return sum(map(referred_bytes, value.values()))
+    size = value.get("size_bytes")  # by ``get``: a client may write what only looks like a reference
+    return size if isinstance(size, int) and 0 < size <= BLOB_BYTES_MAX else 0
 
 
 class ChatList:

@@ -27,7 +27,16 @@ from commands.providers import Model, Provider, ProviderRequest
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
-from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, MessageExists, RateReached, Refusal
+from domain.errors import (
+    BadRequest,
+    ChatNotFound,
+    CommandMismatch,
+    ConcurrencyConflict,
+    LogUnavailable,
+    MessageExists,
+    RateReached,
+    Refusal,
+)
 from domain.event import Actor
 from domain.stream import chat_stream
 from projections.ports import ChatQueries
@@ -168,6 +177,9 @@ class Completions:
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
         fills = {answerer.message_id for answerer in turn.answerers if answerer.message_id in chat.messages}
         if fills:
+            repeated = await self._repeated(key)
+            if repeated is not None:
+                return repeated  # its answer is there, and would be refused
             parent_id, unchanged = await fill(chat_id, actor.id, version, chat, fills, self._chat_queries)
             require_no_other_place(turn, parent_id, fills)
             expected, added = [unchanged], list[AddMessage]()
@@ -232,6 +244,15 @@ class Completions:
                 )
         before = appended.versions[0] - len(commands)
         return msgspec.structs.replace(started, version=before, position=appended.position)
+
+    async def _repeated(self, key: CommandKey | None) -> StartedTurn | None:
+        """What an earlier request with this key has begun. Raises ``CommandMismatch`` where that was another request."""
+        known = await self._log.find_command(key.actor_id, key.key) if key is not None else None
+        if key is None or known is None:
+            return None
+        if known.request_hash != key.request_hash:
+            raise CommandMismatch(key.key)
+        return stored_start(known.appended)
 
     async def _take_slots(self, user_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], key: CommandKey | None) -> None:
         """Raises ``RateReached``; not for a request that is repeated, which begins nothing."""

@@ -16,8 +16,15 @@ async def saved(user: User, content: Any = "", **answer: Any) -> tuple[str, str,
     messages = {
         question_id: {"id": question_id, "parentId": None, "childrenIds": [answer_id], "role": "user", "content": "Hello"},
         answer_id: {
-            **{"id": answer_id, "parentId": question_id, "childrenIds": [], "role": "assistant", "content": content, "done": True},
-            **{"model": "demo:3", "modelIdx": 0, "usage": {"claimed": 1}},
+            "id": answer_id,
+            "parentId": question_id,
+            "childrenIds": [],
+            "role": "assistant",
+            "content": content,
+            "done": True,
+            "model": "demo:3",
+            "modelIdx": 0,
+            "usage": {"claimed": 1},
             **answer,
         },
     }
@@ -143,7 +150,9 @@ async def test_it_is_found_by_what_the_model_said_and_counted_once(server: Runni
     chat_id, _, answer_id = await saved(ada)
     text = (await ask(ada, chat_id, answer_id)).json()["choices"][0]["message"]["content"]
     word = max(text.replace(".", " ").split(), key=len)
-    found = (await ada.get("/api/v1/chats/search", text=word)).json()
+    events = (await ada.get(f"/api/v1/streams/chat/{chat_id}/events", types="message_end")).json()["events"]
+    position = events[-1]["position"]
+    found = (await ada.get("/api/v1/chats/search", text=word, at_least=position)).json()
     assert [one["id"] for one in found] == [chat_id]
     (counted,) = (await ada.get("/api/v1/chats/stats/usage")).json()["items"]
     assert counted["history_message_count"] == 2
