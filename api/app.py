@@ -75,9 +75,11 @@ from api.compatibility.pictures import PicturesController
 from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
 from api.completions.anthropic.routes import MessagesController
 from api.completions.completions import CompletionsController
+from api.completions.continuing import ContinueController
 from api.completions.forwarding import ForwardingController
 from api.completions.models import ModelsController
 from api.completions.openai import OpenAIController
+from api.completions.payloads import PayloadsController
 from api.completions.responses.routes import ResponsesController
 from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
@@ -115,6 +117,7 @@ from commands.generation.runs import NodeWatch, Runs
 from commands.offers import Offers
 from commands.own_chats import OwnChats
 from commands.params import ChatParams
+from commands.payloads import Payloads
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from commands.saving.saver import ChatSaver
@@ -159,6 +162,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     StatisticsController,
     AllChatsController,
     CompletionsController,
+    ContinueController,
+    PayloadsController,
     TasksController,
     ModelsController,
     OpenAIController,
@@ -379,6 +384,7 @@ async def assemble(
             clock=time.monotonic,
             spend=usage_book.spend,
             model_settings=ModelSettings(settings.default_params, settings.model_params),
+            keep_payloads=settings.keep_payloads,
         ),
         providers=providers,
         live=live,
@@ -447,6 +453,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "models": system.providers,
         "nodes": stores.nodes,
         "offers": Offers(chats, system.accounts),
+        "payloads": Payloads(reader, log, blobs),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,

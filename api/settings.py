@@ -131,6 +131,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = {}
     model_params: Annotated[dict[str, dict[str, Any]], Meta(description="The same for single models, below their ids.")] = {}
+    keep_payloads: Annotated[
+        bool,
+        Meta(
+            description="Keep what each model was sent as a blob of its chat, for `GET …/messages/{id}/payload`. Readers of the chat can "
+            "read it, system prompts included. A long chat is kept again with each question; it does not count against quotas."
+        ),
+    ] = False
 
     # Accounts
     secret: Annotated[

@@ -14,6 +14,7 @@ from domain.event import Event
 
 BlockType = Literal["text", "reasoning", "tool_call", "audio"]
 REFUSAL: Final = "refusal"  # the name of a text block in which the model says why it does not answer
+CONTINUED: Final = "continued"  # the name of the text block that repeats what the continued answer had said
 
 
 class MessageStarted(msgspec.Struct, frozen=True):
@@ -25,13 +26,16 @@ class MessageStarted(msgspec.Struct, frozen=True):
     selected_model_id: str | None = None
     client_id: str | None = None
     fills: bool | msgspec.UnsetType = msgspec.UNSET  # true: the message is there already, added without text, and keeps its place
+    continues: UUID | msgspec.UnsetType = msgspec.UNSET  # the answer that this one goes on from: its first block repeats that one's text
+    payload_sha256: str | msgspec.UnsetType = msgspec.UNSET  # hex, of the payload (``commands/generation/payload.py``)
+    payload: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET  # a reference to the payload, where payloads are kept
     fields: Mapping[str, Any] = {}
 
 
 class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int  # from 0
     type: BlockType
-    name: str | None = None  # of the tool; of a text block that is a refusal: ``REFUSAL``
+    name: str | None = None  # of the tool; of a text block: ``REFUSAL`` or ``CONTINUED``
     id: str | None = None  # of the tool call, or of the audio, as the provider named it
 
 

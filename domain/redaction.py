@@ -112,6 +112,11 @@ class Redaction:
         self._replaced.setdefault(message_id, {}).update(dict.fromkeys(keys, version))
 
     @property
+    def _hides_words(self) -> bool:
+        """Whether a model may have been sent words that are hidden: a payload of that time repeats the messages and the settings."""
+        return bool(self._deleted or self._replaced or self._configured)
+
+    @property
     def message_ids(self) -> Iterable[UUID]:
         """The messages of which something is hidden somewhere."""
         return [one for one in {*self._deleted, *self._replaced} if one is not None]
@@ -136,10 +141,15 @@ class Redaction:
     def of(self, stored: StoredEvent) -> StoredEvent:
         """The event as the reader gets it: the same object where nothing of it is hidden, else one without what is, under today's type."""
         message_id = stored.message_id
-        if stored.version > self.since or (message_id is not None and message_id not in self._deleted and message_id not in self._replaced):
+        if stored.version > self.since:
+            return stored
+        sent_words = stored.type == "message_start" and self._hides_words
+        if message_id is not None and message_id not in self._deleted and message_id not in self._replaced and not sent_words:
             return stored
         fact = decode_event(stored).data
         left = self._of_chat(fact, stored.version) if message_id is None else self._of_message(message_id, fact, stored.version)
+        if sent_words:
+            left = without_payload(left)
         if left == fact:
             return stored
         name, data = encode(left)
@@ -187,8 +197,10 @@ def standing(fields: Mapping[str, Any], replaced: Mapping[str, int], version: in
 def without_words(fact: Any) -> Any:
     """What happened to a deleted message, without anything that was said."""
     match without_content(fact):
-        case MessageAdded() | MessageStarted() as said:
+        case MessageAdded() as said:
             return msgspec.structs.replace(said, client_id=None, fields={})
+        case MessageStarted() as start:
+            return msgspec.structs.replace(without_payload(start), client_id=None, fields={})
         case MessageEdited():
             return MessageEdited()
         case GenerationFailed(code=code):
@@ -199,6 +211,11 @@ def without_words(fact: Any) -> Any:
             return Emitted(name, {})
         case left:
             return left
+
+
+def without_payload(start: MessageStarted) -> MessageStarted:
+    """Without what the model was sent, and without its sha256: words could be found by it."""
+    return msgspec.structs.replace(start, payload=msgspec.UNSET, payload_sha256=msgspec.UNSET)
 
 
 def without_content(fact: Any) -> Any:

@@ -187,8 +187,7 @@ def generation_events(message: WholeMessage, streamed: Streamed) -> list[ChatEve
         streamed.model,
         uuid5(message_id, "task"),
         NO_NODE,
-        None,
-        message.client_id,
+        client_id=message.client_id,
         fields=message.fields,
     )
     timings = Timings(streamed.first_token_ms, streamed.total_ms)

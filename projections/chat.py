@@ -14,6 +14,7 @@ from typing import Any, Final, assert_never
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
 from domain.chat.facts import (
     PROVENANCE,
@@ -356,6 +357,8 @@ def answer_started(start: MessageStarted) -> Message:
     if start.selected_model_id is not None:
         message["selectedModelId"] = start.selected_model_id
         message["arena"] = True
+    if start.continues is not UNSET:
+        message["continues"] = str(start.continues)
     return {
         **message,
         "role": "assistant",

@@ -81,7 +81,10 @@ def stored_bytes(event: StoredEvent) -> int:
     """What an event takes, with the content that it refers to."""
     if event.type == "message_delta" or b'"blob"' not in event.data:
         return len(event.data)
-    return len(event.data) + referred_bytes(msgspec.json.decode(event.data))
+    keys = msgspec.json.decode(event.data)
+    if event.type == "message_start" and isinstance(keys, dict):
+        keys.pop("payload", None)  # kept because the operator wants it: the account does not pay for it
+    return len(event.data) + referred_bytes(keys)
 
 
 def referred_bytes(value: Any) -> int:

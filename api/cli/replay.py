@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ import rich_click as click
 
 from api.cli.login import Failed, Target, chat_stream, options, run, with_client
 from api.cli.parallel_answers import COLOURS, OutputPart, ParallelAnswers
+from api.cli.payload_text import payload_text
 from api.cli.safe_text import safe
 from api.cli.terminal import LineWrapper
 from domain.errors import BadLine
@@ -70,8 +71,17 @@ def write(part: OutputPart, wrap: LineWrapper | None) -> None:
     click.echo(click.style(text, fg=colour, dim=part.dim or None), nl=False)
 
 
-async def play(events: AsyncIterator[Event], pace: Pace, *, since: Point | None = None, until: Point | None = None) -> int:
+async def play(
+    events: AsyncIterator[Event],
+    pace: Pace,
+    *,
+    since: Point | None = None,
+    until: Point | None = None,
+    blobs: Mapping[str, str] | None = None,
+) -> int:
     """Show the events when they are due. What is before ``since`` is known and not shown. Returns the last version shown.
+
+    With ``blobs``, texts by their sha256 that ``events`` may add to, each answer begins with what its model was sent.
 
     Raises ``Failed`` where nothing lies between the two.
     """
@@ -101,6 +111,8 @@ async def play(events: AsyncIterator[Event], pace: Pace, *, since: Point | None 
             await asyncio.sleep(due - loop.time())
         for part in answers.feed(event):
             write(part, wrap)
+        if blobs is not None and event.type == "message_start":
+            write(OutputPart(payload_text(event, blobs), None, True), None)
         shown = event.version
     if first is None:
         raise Failed("There are no events.")
@@ -113,10 +125,12 @@ async def play(events: AsyncIterator[Event], pace: Pace, *, since: Point | None 
     return shown
 
 
-def event_of(raw: bytes) -> Event | None:
-    """An event from its line of JSON; None for a line of content. Raises ``BadLine``."""
+def event_of(raw: bytes, blobs: dict[str, str] | None = None) -> Event | None:
+    """An event from its line of JSON; None for a line of content, whose text is put into ``blobs``. Raises ``BadLine``."""
     line = parse_line(raw)
     if isinstance(line, BlobLine):
+        if blobs is not None and line.text is not None:
+            blobs[line.blob] = line.text
         return None
     user = json.loads(bytes(line.user))
     known = User(str(user.get("id", "")), str(user.get("name", "")), str(user.get("role", ""))) if isinstance(user, dict) else None
@@ -124,19 +138,19 @@ def event_of(raw: bytes) -> Event | None:
     return Event(line.stream, "", line.version, 0, line.at, known, message_id, line.type, json.loads(bytes(line.data)))
 
 
-async def of_server(client: Client, stream: str) -> AsyncIterator[Event]:
+async def of_server(client: Client, stream: str, blobs: dict[str, str] | None = None) -> AsyncIterator[Event]:
     """A chat's events at their original times; another stream's as they are."""
     if not stream.startswith("chat/"):
         async for event in client.events(stream):
             yield event
         return
     async for raw in export_lines(client.http, stream.removeprefix("chat/")):
-        parsed = event_of(raw)
+        parsed = event_of(raw, blobs)
         if parsed is not None:
             yield parsed
 
 
-async def of_file(path: Path, chat: str | None) -> AsyncIterator[Event]:
+async def of_file(path: Path, chat: str | None, blobs: dict[str, str] | None = None) -> AsyncIterator[Event]:
     """The events of one chat of a file: of ``chat``, or of the first. Raises ``Failed`` with the line that is none."""
     wanted = None if chat is None else chat if "/" in chat else f"chat/{chat}"
     others = False
@@ -147,7 +161,7 @@ async def of_file(path: Path, chat: str | None) -> AsyncIterator[Event]:
                 if raw.isspace():
                     continue
                 try:
-                    event = event_of(raw)
+                    event = event_of(raw, blobs)
                 except BadLine as bad:
                     raise Failed(f"Line {number} of {path}: {bad.reason}") from None
                 if event is None:
@@ -177,19 +191,23 @@ async def of_file(path: Path, chat: str | None) -> AsyncIterator[Event]:
 @click.option("--from", "since", type=PointType(), help="Begin there; what came before is not shown.")
 @click.option("--until", type=PointType(), help="Stop after it: the chat as it was then.")
 @click.option("--chat", "chosen", metavar="ID", help="Of a FILE with several chats: which one. Default: the first.")
+@click.option("--payloads", is_flag=True, help="Show what each model was sent.")
 @options
-def replay(target: Target, chat: str, speed: float, max_gap: float, since: Point | None, until: Point | None, chosen: str | None) -> None:
+def replay(
+    target: Target, chat: str, speed: float, max_gap: float, since: Point | None, until: Point | None, chosen: str | None, payloads: bool
+) -> None:
     """Play CHAT (an id, or `last`), or a FILE that `steno export` wrote, at its original pace: each token, edit and delete."""
     pace = Pace(speed, max_gap)
     path = Path(chat)
+    blobs: dict[str, str] | None = {} if payloads else None
     if path.suffix in (".jsonl", ".ndjson") or path.is_file():
-        shown = asyncio.run(play(of_file(path, chosen), pace, since=since, until=until))
+        shown = asyncio.run(play(of_file(path, chosen, blobs), pace, since=since, until=until, blobs=blobs))
     elif chosen is not None:
         raise click.UsageError("--chat is for a FILE")
     else:
 
         async def work(client: Client) -> int:
-            return await play(of_server(client, await chat_stream(client, chat)), pace, since=since, until=until)
+            return await play(of_server(client, await chat_stream(client, chat), blobs), pace, since=since, until=until, blobs=blobs)
 
         shown = run(with_client(target, work))
     click.secho(f"\n── version {shown}", dim=True)

@@ -23,18 +23,27 @@ def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozense
     messages = require_messages(data.get("messages") or [])
     if not messages and chat_id is None:
         raise BadRequest("expected messages, or the chat_id of a chat that holds them")
-    is_stored = chat_id is not None and (not messages or any(data.get(name) for name in PLACE_KEYS))
+    continues = optional_id(data, "assistant_message_id", user_id) if "assistant_message_id" in own_keys else None
+    if continues is not None and chat_id is None:
+        raise BadRequest("expected the chat_id of the answer that assistant_message_id names", param="assistant_message_id")
+    is_stored = continues is not None or (chat_id is not None and (not messages or any(data.get(name) for name in PLACE_KEYS)))
     settings = data.get("params")
     return Turn(
         chat_id=chat_id if is_stored else None,
         context_chat_id=None if is_stored else chat_id,
-        question=question_of(data, user_id, messages),
+        question=question_of(data, user_id, messages) if continues is None else None,
         parent_id=optional_id(data, "parent_id", user_id),
-        answerers=answerers_of(data, user_id),
+        answerers=[beside(answerer, continues) for answerer in answerers_of(data, user_id)],
         messages=messages,
         params={name: value for name, value in data.items() if name not in own_keys},
         settings=settings if isinstance(settings, Mapping) and "params" in own_keys else {},
+        continues=continues,
     )
+
+
+def beside(answerer: Answerer, continues: UUID | None) -> Answerer:
+    """A client of Open WebUI names the old answer as the one to be written: what is new gets an id of its own."""
+    return Answerer(answerer.model, uuid4(), fields=answerer.fields) if answerer.message_id == continues else answerer
 
 
 def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:

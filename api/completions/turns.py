@@ -13,7 +13,7 @@ from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
 from api.streams.tailing import tail_stream
-from commands.generation.completion import Completions, StartedTurn
+from commands.generation.completion import Completions, StartedTurn, Turn
 from commands.ports import EventLog
 from domain.stream import chat_stream
 
@@ -38,7 +38,11 @@ class Turns:
 
         Raises ``BadRequest``, ``ChatNotFound``, and what ``Completions.begin`` raises. Nothing was written then.
         """
-        return await self._completions.begin(turn_of(data, caller.principal, own_keys=own_keys), caller.actor, caller.key)
+        return await self.begin_turn(turn_of(data, caller.principal, own_keys=own_keys), caller)
+
+    async def begin_turn(self, turn: Turn, caller: Caller) -> StartedTurn:
+        """Raises what ``Completions.begin`` raises. Nothing was written then."""
+        return await self._completions.begin(turn, caller.actor, caller.key)
 
     async def answer(self, request: Request[Any, Any, Any], caller: Caller, started: StartedTurn, data: Mapping[str, Any]) -> Response[Any]:
         """The answers of ``started`` in OpenAI's form, read from the log: as SSE with ``stream``, otherwise once they have ended."""

@@ -343,6 +343,28 @@ class Client:
             body["chat_id"] = chat_id
         return msgspec.convert(await self.http.post("/api/chat/completions", body, idempotency_key=idempotency_key), Begun)
 
+    async def continue_answer(
+        self, chat_id: str, message_id: str, *, model: str | None = None, idempotency_key: str | None = None, **keys: Any
+    ) -> Begun:
+        """Go on with an answer that was cut off: interrupted, stopped, failed, or at its limit. ``model``: another one than before.
+
+        The new answer stands beside the old one, begins with its text, and names it in ``continues``. Other keys are those of the request
+        (``params``, ``id``). Raises ``ApiError``: 409 while the old answer is being written, 400 where it has no text.
+
+        >>> begun = await client.complete("demo:1000", [{"role": "user", "content": "Hello"}])
+        >>> async for event in client.answer(begun):
+        ...     if event.type == "message_delta":
+        ...         break
+        >>> await client.stop(begun.task_id)
+        True
+        >>> more = await client.continue_answer(begun.chat_id, begun.message_id, model="demo:3")
+        >>> [event.type async for event in client.answer(more)][-1]
+        'message_end'
+        """
+        body = {**keys, **({} if model is None else {"model": model})}
+        path = f"/api/v1/chats/{chat_id}/messages/{message_id}/continue"
+        return msgspec.convert(await self.http.post(path, body, idempotency_key=idempotency_key), Begun)
+
     async def answer(self, begun: Begun) -> AsyncGenerator[Event, None]:
         """The events of one turn, until all of its answers have ended. Raises as ``follow`` does.
 

@@ -17,14 +17,16 @@ from commands.generation.context import (
     with_branch,
     without_stored_keys,
 )
+from commands.generation.continuing import continued_messages, continued_node
 from commands.generation.filling import fill
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems
+from commands.generation.payload import Payload, keep_payload, payload_of
 from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.large_values import large_values, with_references
 from commands.ports import Appended, Blobs, CommandKey, EventLog, RunSlots
 from commands.providers import Model, Provider, ProviderRequest
-from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
+from domain.chat.commands import AddMessage, ChatCommand, CreateChat, ExpectUnchanged, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
 from domain.errors import (
@@ -93,6 +95,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any]  # keys that go to the provider as they are
     settings: Mapping[str, Any] = {}  # the request's ``params``, as in ``model_settings.py``
     context_chat_id: UUID | None = None  # the chat that the context is from, where the turn is not stored in it
+    continues: UUID | None = None  # the answer that the new one goes on from; then there is no question
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -125,12 +128,14 @@ class Completions:
         clock: Callable[[], float],
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
         model_settings: ModelSettings = NO_SETTINGS,
+        keep_payloads: bool = False,
     ) -> None:
         self._log = log
         self._blobs = blobs
         self._chats = chats
         self._chat_queries = chat_queries
         self._model_settings = model_settings
+        self._keep_payloads = keep_payloads
         self._runs = runs
         self._models = models
         self._slots = slots
@@ -166,28 +171,40 @@ class Completions:
                 raise ChatNotFound(turn.context_chat_id)
         if not made:
             # Fresh: the version check detects a stale fold, but not that the turn's parent is no longer the newest message.
-            _, chat = await self._chats.state(chat_id)
+            version, chat = await self._chats.state(chat_id)
             if not chat.may_write(actor.id):
                 raise ChatNotFound(chat_id)
-            named = [turn.parent_id, *(answerer.message_id for answerer in turn.answerers)]
+            named = [turn.parent_id, turn.continues, *(answerer.message_id for answerer in turn.answerers)]
             version, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
         commands: list[ChatCommand] = []
         expected: list[ChatCommand] = []
         if made:
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False))
         fills = {answerer.message_id for answerer in turn.answerers if answerer.message_id in chat.messages}
-        if fills:
-            repeated = await self._repeated(key)
-            if repeated is not None:
-                return repeated  # its answer is there, and would be refused
-            parent_id, unchanged = await fill(chat_id, actor.id, version, chat, fills, self._chat_queries)
-            require_no_other_place(turn, parent_id, fills)
-            expected, added = [unchanged], list[AddMessage]()
-            _, chat = await self._chats.state(chat_id, fresh=False, messages=[parent_id])
+        text_so_far = ""
+        if turn.continues is not None:
+            parent_id, added = continued_node(chat, turn.continues).parent_id, list[AddMessage]()
+            expected.append(ExpectUnchanged(chat_id=chat_id, by=actor.id, since=version, message_ids=[turn.continues]))
+            branch, chat_params = await branch_of(self._chat_queries, self._blobs, chat_id, turn.continues)
+            messages, text_so_far = continued_messages(turn.messages, branch, turn.continues)
         else:
-            parent_id, added = await self._asked(chat_id, chat, turn, actor)
-        commands.extend(added)
-        messages, chat_params = await self._context(chat, turn, parent_id, added)
+            if fills:
+                repeated = await self._repeated(key)
+                if repeated is not None:
+                    return repeated  # its answer is there, and would be refused
+                parent_id, unchanged = await fill(chat_id, actor.id, version, chat, fills, self._chat_queries)
+                require_no_other_place(turn, parent_id, fills)
+                expected.append(unchanged)
+                _, chat = await self._chats.state(chat_id, fresh=False, messages=[parent_id])
+                added = []
+            else:
+                parent_id, added = await self._asked(chat_id, chat, turn, actor)
+            commands.extend(added)
+            messages, chat_params = await self._context(chat, turn, parent_id, added)
+        payloads = [
+            await payload_of(self._ask(answerer, route, turn, messages, chat_params))
+            for answerer, route in zip(turn.answerers, routes, strict=True)
+        ]
         tasks = [uuid4() for _ in turn.answerers]
         commands.extend(
             StartGeneration(
@@ -200,14 +217,20 @@ class Completions:
                 task_id=task_id,
                 node_id=self._node_id,
                 client_id=answerer.client_id,
-                fills=answerer.message_id in fills,
+                fills=answerer.message_id in fills and turn.continues is None,
+                continues=turn.continues,
+                payload_sha256=payload.sha256,
+                payload=reference,
                 fields=answerer.fields,
             )
-            for answerer, task_id in zip(turn.answerers, tasks, strict=True)
+            for answerer, task_id, payload, reference in zip(
+                turn.answerers, tasks, payloads, await self._kept_payloads(chat_id, payloads, actor), strict=True
+            )
         )
+        events_count = sum(not isinstance(command, ExpectUnchanged) for command in commands)
         started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
-            key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, len(commands))))
+            key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, events_count)))
         await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
         with self._runs.starting():
             try:
@@ -218,20 +241,13 @@ class Completions:
             if appended.repeated:
                 await self._slots.give_back(tasks)
                 return stored_start(appended)
-            for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
-                settings = asked(self._model_settings, answerer.model, chat_params, turn.settings)
-                ask = ProviderRequest(
-                    model=route.upstream,
-                    messages=with_systems(settings.systems, messages),
-                    params={**settings.custom, **turn.params},
-                    options=settings.options,
-                )
+            for answerer, task_id, route, payload in zip(turn.answerers, tasks, routes, payloads, strict=True):
                 self._runs.start(
                     Run(
                         self._chats,
                         self._blobs,
                         route.provider,
-                        ask,
+                        payload.ask,
                         chat_id=chat_id,
                         message_id=answerer.message_id,
                         task_id=task_id,
@@ -240,9 +256,10 @@ class Completions:
                         started_position=appended.position - len(turn.answerers) + 1,
                         clock=self._clock,
                         spend=self._spend,
+                        text_so_far=text_so_far,
                     )
                 )
-        before = appended.versions[0] - len(commands)
+        before = appended.versions[0] - events_count
         return msgspec.structs.replace(started, version=before, position=appended.position)
 
     async def _repeated(self, key: CommandKey | None) -> StartedTurn | None:
@@ -253,6 +270,24 @@ class Completions:
         if known.request_hash != key.request_hash:
             raise CommandMismatch(key.key)
         return stored_start(known.appended)
+
+    def _ask(
+        self, answerer: Answerer, route: Route, turn: Turn, messages: Sequence[Mapping[str, Any]], chat_params: Mapping[str, Any]
+    ) -> ProviderRequest:
+        settings = asked(self._model_settings, answerer.model, chat_params, turn.settings)
+        return ProviderRequest(
+            model=route.upstream,
+            messages=with_systems(settings.systems, messages),
+            params={**settings.custom, **turn.params},
+            options=settings.options,
+        )
+
+    async def _kept_payloads(self, chat_id: UUID, payloads: Sequence[Payload], actor: Actor) -> Sequence[Mapping[str, Any] | None]:
+        """The references to the payloads, where payloads are kept. Raises what ``EventLog.require_account`` raises, and ``TooLarge``."""
+        if not self._keep_payloads:
+            return [None] * len(payloads)
+        await self._log.require_account(actor.id)
+        return [await keep_payload(payload, self._blobs, chat_stream(chat_id)) for payload in payloads]
 
     async def _take_slots(self, user_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], key: CommandKey | None) -> None:
         """Raises ``RateReached``; not for a request that is repeated, which begins nothing."""
@@ -351,8 +386,8 @@ def require_no_other_place(turn: Turn, parent_id: UUID | None, fills: Collection
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):
-    """Stored with the idempotency key, for a repeated request. Each command of a turn is one event, so ``turn_events`` gives the version
-    before the turn.
+    """Stored with the idempotency key, for a repeated request. ``turn_events``, the number of the turn's events, gives the version before
+    the turn.
     """
 
     started: StartedTurn

@@ -19,7 +19,7 @@ STORED_KEYS: Final = (
     frozenset({"id", "client_id", "parentId", "childrenIds", "timestamp", "edited_at", "user_id", "user", "models", "model", "modelName"})
     | {"modelIdx", "selectedModelId", "arena", "done", "state", "task_id", "blocks", "output", "usage", "info", "timings", "finish_reason"}
     | {"error", "files", "sources", "embeds", "statusHistory", "followUps", "annotation", "feedbackId", "favorite", "merged", "meta"}
-    | {"originalContent", "contextSummary", "code_executions"}
+    | {"originalContent", "contextSummary", "code_executions", "continues", "added_by", "edited_by", "redacted"}
 )
 
 

@@ -40,6 +40,7 @@ from domain.chat.commands import AppendParts, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
 from domain.event import Emitted
 from domain.generation import (
+    CONTINUED,
     REFUSAL,
     BlockOpened,
     BlockSum,
@@ -135,6 +136,12 @@ class AnswerBuilder:
                     logger.info("provider_chunk_skipped", reason=reason)
         return facts
 
+    def begin_with(self, text: str) -> list[BlockOpened | MessageDelta]:
+        """The text of the continued answer as a block of its own, so that a reader can tell it from what is new."""
+        facts: list[BlockOpened | MessageDelta] = []
+        self._say(facts, self._open("text", facts, CONTINUED, None), text)
+        return facts
+
     def _flowing(
         self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None = None, call_id: str | None = None
     ) -> Block:
@@ -225,7 +232,7 @@ class Run:
     """One generation that this process runs. ``clock`` gives seconds that only go forward.
 
     ``spend`` counts for the account what was appended; it raises ``RateReached`` once the account has written as much as it may: then
-    the answer ends with that error.
+    the answer ends with that error. ``text_so_far`` is what the answer that this one continues had said: its first block.
     """
 
     def __init__(
@@ -243,6 +250,7 @@ class Run:
         started_position: int,
         clock: Callable[[], float],
         spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
+        text_so_far: str = "",
     ) -> None:
         self.chat_id = chat_id
         self.message_id = message_id
@@ -256,6 +264,7 @@ class Run:
         self._ask = ask
         self._clock = clock
         self._spend = spend
+        self._text_so_far = text_so_far
         self._started_s = clock()
         self._first_token_s: float | None = None
         self._answer = AnswerBuilder()
@@ -314,6 +323,8 @@ class Run:
         stream = self._provider.stream(self._ask)
         outcome: GenerationOver | None = None
         try:
+            if self._text_so_far:
+                await self._append_facts(self._answer.begin_with(self._text_so_far))
             while self._ending is None and not self._over_elsewhere:
                 parts = await self._read(stream)
                 if parts is None:
@@ -362,12 +373,15 @@ class Run:
             self._reading = False
 
     async def _append(self, parts: Sequence[Part]) -> None:
-        seq = self._answer.deltas
         facts = joined(self._answer.add(parts), DELTAS_PER_APPEND_MAX)
         if not facts:
             return
         if self._first_token_s is None:
             self._first_token_s = self._clock()
+        await self._append_facts(facts)
+
+    async def _append_facts(self, facts: Sequence[BlockOpened | MessageDelta]) -> None:
+        seq = self._answer.deltas
         for fact in facts:
             if isinstance(fact, MessageDelta):
                 self._answer.deltas += 1

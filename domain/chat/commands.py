@@ -161,6 +161,9 @@ class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
     selected_model_id: str | None = None
     client_id: str | None = None
     fills: bool = False
+    continues: UUID | None = None  # an answer beside it that has ended: this one goes on from its text
+    payload_sha256: str | None = None
+    payload: Mapping[str, Any] | None = None
     fields: Mapping[str, Any] = {}
 
 

@@ -192,8 +192,10 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
 def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
     """The messages that the command names: what a decision reads first, so that it is loaded together."""
     match command:
-        case AddMessage(message_id=message_id, parent_id=parent_id) | StartGeneration(message_id=message_id, parent_id=parent_id):
+        case AddMessage(message_id=message_id, parent_id=parent_id):
             return (message_id,) if parent_id is None else (message_id, parent_id)
+        case StartGeneration(message_id=message_id, parent_id=parent_id, continues=continues):
+            return (message_id, *(one for one in (parent_id, continues) if one is not None))
         case ExpectUnchanged(message_ids=message_ids):
             return tuple(message_ids)
         case (
@@ -319,6 +321,8 @@ def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
         parent_id = require_fillable(chat, command.message_id).parent_id
     else:
         require_place(chat, command.message_id, parent_id)
+    if command.continues is not None:
+        require_continuable(chat, command.continues, parent_id)
     fact = MessageStarted(
         parent_id,
         command.model,
@@ -328,6 +332,9 @@ def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
         command.selected_model_id,
         command.client_id,
         True if command.fills else UNSET,
+        command.continues or UNSET,
+        command.payload_sha256 or UNSET,
+        command.payload or UNSET,
         command.fields,
     )
     return [Event(command.message_id, fact)]
@@ -339,3 +346,12 @@ def require_fillable(chat: Chat, message_id: UUID) -> MessageNode:
     if node.role != "assistant" or node.generated:
         raise MessageExists(message_id)
     return node
+
+
+def require_continuable(chat: Chat, message_id: UUID, parent_id: UUID | None) -> None:
+    """An answer that has ended, to the same question."""
+    node = existing(chat, message_id)
+    if node.role != "assistant" or node.parent_id != parent_id:
+        raise BadRequest(f"expected an answer to the same message to continue, received message {message_id}", param="continues")
+    if message_id in chat.open_generations:
+        raise GenerationOpen(message_id)

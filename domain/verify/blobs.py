@@ -1,14 +1,16 @@
 """Content by reference: each blob that an event refers to exists and has the sha256 of its name."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from domain.chat.facts import MessageAdded, MessageEdited
+from domain.generation import MessageStarted
 from domain.verify.answers import ENDS, BlobRef, blob_ref
 from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 
-REFERRING: Final = frozenset({MessageAdded, MessageEdited, *ENDS})
+REFERRING: Final = frozenset({MessageAdded, MessageEdited, MessageStarted, *ENDS})
+WRITTEN_HERE: Final = (MessageStarted, *ENDS)  # their references are the server's own
 
 
 class StoredBlob(NamedTuple):
@@ -26,6 +28,17 @@ class Reference(NamedTuple):
     is_ours: bool  # false: a person's message, which may hold text that only looks like a reference
 
 
+def referring(fact: Any) -> Any:
+    """What may be a reference."""
+    match fact:
+        case MessageEdited(fields=fields):
+            return fields.get("content")
+        case MessageStarted(payload=payload):
+            return payload
+        case _:
+            return fact.content
+
+
 class BlobCheck:
     """The check. Keeps the references, which are few, until ``compare`` is given the stored blobs."""
 
@@ -39,9 +52,9 @@ class BlobCheck:
             if type(facts[0]) not in REFERRING:
                 continue
             for at, fact in enumerate(facts, begin):
-                reference = blob_ref(fact.fields.get("content") if isinstance(fact, MessageEdited) else fact.content)
+                reference = blob_ref(referring(fact))
                 if reference is not None:
-                    yield from self._refer(batch.rows.entry(head, at), reference, is_ours=isinstance(fact, ENDS))
+                    yield from self._refer(batch.rows.entry(head, at), reference, is_ours=isinstance(fact, WRITTEN_HERE))
 
     def _refer(self, entry: LogRow, reference: BlobRef, *, is_ours: bool) -> Iterator[Finding]:
         try:

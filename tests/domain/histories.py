@@ -169,6 +169,7 @@ def fitted(state: Chat, command: ChatCommand) -> ChatCommand:
     there = sorted(one for one in state.messages if (node := state.messages.get(one)) is not None and not node.deleted)
     free = [one for one in MESSAGES if one not in state.messages]
     going = sorted(state.open_generations)
+    over = [one for one in there if (node := state.messages.get(one)) is not None and node.role == "assistant" and one not in going]
     match command:
         case AppendParts():
             if not going:
@@ -182,10 +183,18 @@ def fitted(state: Chat, command: ChatCommand) -> ChatCommand:
             return AppendParts(chat_id=CHAT, message_id=message_id, seq=generation.deltas, parts=[*opened, *deltas])
         case StartGeneration(fills=True):
             added = [one for one in there if (node := state.messages.get(one)) and node.role == "assistant" and not node.generated]
-            changes: dict[str, Any] = {"message_id": added[command.message_id.int % len(added)]} if added else {}
+            changes: dict[str, Any] = {"continues": None} | ({"message_id": added[command.message_id.int % len(added)]} if added else {})
+        case StartGeneration(continues=UUID() as continues) if over:
+            continued = over[continues.int % len(over)]
+            changes = {
+                "continues": continued,
+                "parent_id": node.parent_id if (node := state.messages.get(continued)) is not None else None,
+            }
+            changes |= {"message_id": free[0]} if free else {}
         case AddMessage() | StartGeneration():
             parent_id = there[command.parent_id.int % len(there)] if there and command.parent_id is not None else None
             changes = {"parent_id": parent_id} | ({"message_id": free[0]} if free else {})
+            changes |= {"continues": None} if isinstance(command, StartGeneration) else {}
         case EndGeneration():
             changes = {"message_id": going[command.message_id.int % len(going)]} if going else {}
         case SelectBranch() | EditMessage() | DeleteMessage() | RateMessage() | Emit():
@@ -261,6 +270,8 @@ def commands() -> SearchStrategy[ChatCommand]:
                 task_id=IDS,
                 node_id=strategies.just(NODE),
                 fills=flags,
+                continues=strategies.none() | IDS,
+                payload_sha256=strategies.none() | strategies.just("ab" * 32),
                 fields=UNKNOWN_KEYS,
             )
         ]

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies
+from msgspec.structs import replace
 
 from domain.chat.commands import (
     AddMessage,
@@ -675,6 +676,26 @@ def test_a_generation_that_never_began_has_no_tokens_and_no_end() -> None:
 
 def test_the_end_of_one_answer_is_not_the_end_of_its_neighbour() -> None:
     given(CREATED, started(A), started(B), opened(B), over(A)).when(parts(B, 0, delta("x"))).then(said(B, "x"))
+
+
+def test_an_answer_that_has_ended_is_continued_beside_it() -> None:
+    given(*ANSWERED).when(replace(start(B, Q), continues=A)).then(
+        Event(B, MessageStarted(Q, "demo", "demo", TASK, NODE, continues=A)),
+    )
+
+
+def test_only_an_answer_to_the_same_message_that_has_ended_is_continued() -> None:
+    given(*STREAMING).when(replace(start(B, Q), continues=A)).then_raises(GenerationOpen)
+    given(*ANSWERED).when(replace(start(B, A), continues=A)).then_raises(BadRequest)
+    given(*ANSWERED).when(replace(start(B), continues=Q)).then_raises(BadRequest)
+    given(*ANSWERED).when(replace(start(B, Q), continues=OTHER)).then_raises(MessageNotFound)
+    given(*ANSWERED, Event(A, MessageDeleted())).when(replace(start(B, Q), continues=A)).then_raises(MessageNotFound)
+
+
+def test_the_payloads_sum_stands_where_the_answer_begins() -> None:
+    given(*ANSWERED).when(replace(start(B, Q), payload_sha256="ab", payload={"blob": "ab", "size_bytes": 2})).then(
+        Event(B, MessageStarted(Q, "demo", "demo", TASK, NODE, payload_sha256="ab", payload={"blob": "ab", "size_bytes": 2})),
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- evolve

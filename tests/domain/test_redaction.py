@@ -10,7 +10,7 @@ from hypothesis.strategies import data as drawing
 from hypothesis.strategies import integers
 from msgspec.structs import force_setattr
 
-from domain.chat.facts import OF_A_MESSAGE, MessageAdded, MessageEdited, MessageRated
+from domain.chat.facts import OF_A_MESSAGE, ChatConfigured, MessageAdded, MessageDeleted, MessageEdited, MessageRated
 from domain.codec import decode_event, encode
 from domain.event import Emitted, Event, StoredEvent
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
@@ -137,6 +137,25 @@ def test_what_an_emitter_said_in_an_answer_is_gone_where_the_answers_end_replace
     )
     assert facts[2] == Emitted("replace", {})
     assert facts[3:] == [MessageDelta(0, "said"), ended("said")]
+
+
+SENT = {"blob": "ab" * 32, "size_bytes": 9}
+
+
+def test_what_a_model_was_sent_is_hidden_where_words_of_that_time_are() -> None:
+    start = MessageStarted(None, "m", "m", Q, NODE, payload_sha256="ab" * 32, payload=SENT)
+    asked, answered = Event(Q, MessageAdded(None, "user", "x")), Event(A, start)
+    assert shown(asked, answered)[1] == start
+    hidden = MessageStarted(None, "m", "m", Q, NODE)
+    assert shown(asked, answered, Event(Q, MessageDeleted()))[1] == hidden
+    assert shown(asked, answered, Event(Q, MessageEdited({"content": "y"})))[1] == hidden
+    assert shown(asked, answered, Event(None, ChatConfigured({"params": {}})))[1] == hidden
+
+
+def test_what_a_model_was_sent_after_the_access_began_is_shown() -> None:
+    start = MessageStarted(None, "m", "m", Q, NODE, payload_sha256="ab" * 32, payload=SENT)
+    rows = stored([Event(Q, MessageAdded(None, "user", "x")), Event(Q, MessageDeleted()), Event(A, start)])
+    assert redaction(2, rows).of(rows[2]) is rows[2]
 
 
 def test_of_several_comments_the_last_one_stands() -> None:

@@ -196,6 +196,19 @@ async def test_a_replay_ends_at_a_version_or_a_time(until: Point, capsys: pytest
 
 
 @pytest.mark.anyio
+async def test_a_replay_shows_what_each_model_was_sent_where_it_is_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = {"parent_id": Q, "model": "demo", "payload_sha256": "ab", "payload": {"blob": "ab", "size_bytes": 30}}
+    noted = {"parent_id": Q, "model": "demo", "payload_sha256": "cd"}
+    events = happened(("message_start", A, kept), end(A), ("message_start", B, noted), end(B), start(Q), end(Q))
+    _, text = await played(events, capsys, blobs={"ab": '{"model":"x\\u001b[2J"}'})
+    assert "── it was sent this, with sha256 ab:\n{\n" in text
+    assert "\x1b[2J" not in text
+    assert "── it was sent a payload with sha256 cd, which was not kept\n" in text
+    assert "── what it was sent is not noted, or hidden from you\n" in text
+    assert "sent" not in (await played(events, capsys))[1]
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("since", [4, AT + timedelta(seconds=4), AT + timedelta(seconds=3.5)])
 async def test_a_replay_begins_at_a_version_or_a_time_and_says_who_is_writing(since: Point, capsys: pytest.CaptureFixture[str]) -> None:
     _, text = await played(happened(*TALK), capsys, since=since)
