@@ -22,7 +22,7 @@ class OpsController(Controller):
     tags = ("operation",)
 
     @get("/", opt={PUBLIC: True}, include_in_schema=False, status_code=307)
-    async def front(self, settings: NamedDependency[Settings]) -> Redirect:
+    async def front(self, settings: NamedDependency[SkipValidation[Settings]]) -> Redirect:
         """To the description of the API, until there is a page; where that is closed, to whether the server is ready."""
         return Redirect("/docs" if settings.docs_public else "/ready", status_code=307)
 
