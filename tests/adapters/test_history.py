@@ -49,7 +49,7 @@ from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from projections.ports import ChatFilter
-from projections.statistics import counted_chat, statistics
+from projections.statistics import counted_view, statistics
 from tests.domain.histories import NODE, OWNER, UNHURRIED, ended, histories
 from tests.domain.histories import History as Random
 
@@ -615,7 +615,7 @@ def test_statistics_are_counted_from_rows_as_from_the_events(place: Any) -> None
         assert [one.chat_id for one in found] == [second, first]
         for one in found:
             stored = await log.read(chat_stream(one.chat_id), limit=1000)
-            folded = counted_chat(one.chat_id, view(stored))
+            folded = counted_view(one.chat_id, view(stored))
             assert one == msgspec.structs.replace(folded, tags=one.tags)
             assert list(one.tags) == list(folded.tags)
         assert [message.length for message in found[1].messages] == [5, 2, 9, 0, 0, 0, 0]
