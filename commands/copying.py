@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts import Principal, actor_of
+from commands.accounts.accounts import Principal, actor_of
 from commands.chat_pages import ChatPages
 from commands.chat_reader import ChatReader
 from commands.ids import new_id

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.chat_reader import ChatReader
 from commands.ports import Blobs, EventLog
 from domain.codec import decode_event

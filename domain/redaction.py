@@ -38,6 +38,7 @@ from domain.generation import (
 CONTENT: Final = "content"
 BLOCKS: Final = "blocks"  # what an answer was made of: its words, once more
 RATING: Final = "annotation"
+TIMESTAMP: Final = "timestamp"  # when a message was said, in seconds
 # Which key of its message an emitted event changes; events under other names change none.
 EMITTED_KEYS: Final[Mapping[str, str]] = {
     "status": "statusHistory",
@@ -161,11 +162,11 @@ class Redaction:
                 title = "" if version < self._titled else fact.title
                 return msgspec.structs.replace(fact, title=title, fields=standing(fact.fields, self._configured, version))
             case ChatRenamed() if version < self._titled:
-                return ChatRenamed("")
+                return msgspec.structs.replace(fact, title="")
             case ChatConfigured(fields=fields):
                 return ChatConfigured(standing(fields, self._configured, version))
             case ChatTagged(name=name) | ChatUntagged(name=name) if version <= self._untagged.get(name, 0):
-                return type(fact)("")
+                return msgspec.structs.replace(fact, name="")
             case _:
                 return fact
 
@@ -198,11 +199,11 @@ def without_words(fact: Any) -> Any:
     """What happened to a deleted message, without anything that was said."""
     match without_content(fact):
         case MessageAdded() as said:
-            return msgspec.structs.replace(said, client_id=None, fields={})
+            return msgspec.structs.replace(said, client_id=None, fields=without_text(said.fields))
         case MessageStarted() as start:
-            return msgspec.structs.replace(without_payload(start), client_id=None, fields={})
-        case MessageEdited():
-            return MessageEdited()
+            return msgspec.structs.replace(without_payload(start), client_id=None, fields=without_text(start.fields))
+        case MessageEdited(fields=fields):
+            return MessageEdited(without_text(fields))
         case GenerationFailed(code=code):
             return GenerationFailed(code, "")
         case MessageRated(rating=rating):
@@ -216,6 +217,12 @@ def without_words(fact: Any) -> Any:
 def without_payload(start: MessageStarted) -> MessageStarted:
     """Without what the model was sent, and without its sha256: words could be found by it."""
     return msgspec.structs.replace(start, payload=msgspec.UNSET, payload_sha256=msgspec.UNSET)
+
+
+def without_text(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a message's own keys only when it was said: that belongs to its place in the tree."""
+    at = fields.get(TIMESTAMP)
+    return {TIMESTAMP: at} if isinstance(at, int | float) else {}
 
 
 def without_content(fact: Any) -> Any:

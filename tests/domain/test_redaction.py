@@ -100,6 +100,17 @@ def test_nothing_that_was_said_is_left_of_a_deleted_message(fact: type[Any]) -> 
     assert [word for word in WORDS if word in said] == []
 
 
+def test_when_a_deleted_message_was_said_is_left() -> None:
+    facts = shown(
+        Event(Q, MessageAdded(None, "user", "gone", fields={"timestamp": 7, "note": "gone"})),
+        Event(A, MessageStarted(Q, "m", "m", Q, NODE, fields={"timestamp": 8.5})),
+        Event(A, MessageEdited({"timestamp": 9, "content": "gone"})),
+        Event(A, MessageDeleted()),
+        Event(Q, MessageDeleted()),
+    )
+    assert [facts[0].fields, facts[1].fields, facts[2].fields] == [{"timestamp": 7}, {"timestamp": 8.5}, {"timestamp": 9}]
+
+
 def test_a_replaced_text_is_left_out_and_the_one_that_replaced_it_is_not() -> None:
     facts = shown(
         Event(Q, MessageAdded(None, "user", "old", fields={"files": ["f"], "note": "n"})),
