@@ -304,6 +304,16 @@ class ChatView:
         }
 
 
+def chat_of_row(row: Mapping[str, Any]) -> ChatView:
+    """What the rows of every projection say of the chat itself."""
+    chat = ChatView()
+    chat.version, chat.position, chat.updated_at = row["version"], row["position"], row["updated_at"]
+    chat.owner_id, chat.listed, chat.deleted, chat.title = row["owner_id"], row["listed"], row["deleted"], row["title"]
+    chat.folder_id, chat.pinned, chat.archived, chat.tags = row["folder_id"], row["pinned"], row["archived"], list(row["tags"])
+    chat.created_at = row["created_at"]
+    return chat
+
+
 def timestamp_of(message: Message) -> int | float | None:
     """When the message was said, where whoever added it knew that: an import, or a client with a clock of its own."""
     timestamp = message.get("timestamp")

@@ -16,7 +16,7 @@ from domain.chat.state import tag_id
 from domain.codec import decode_event
 from domain.event import StoredEvent
 from domain.stream import Kind
-from projections.chat import ChatView, blob_of
+from projections.chat import ChatView, blob_of, chat_of_row
 from projections.projection import Projecting, Recorded, Rows, Write
 
 MESSAGES: Final[Mapping[str, int]] = {"message_added": 1, "message_start": 1, "message_deleted": -1}
@@ -148,11 +148,7 @@ class ChatList:
 
 def view_of(row: Mapping[str, Any]) -> ChatView:
     """What lists know of a chat."""
-    chat = ChatView()
-    chat.version, chat.position, chat.updated_at = row["version"], row["position"], row["updated_at"]
-    chat.owner_id, chat.listed, chat.deleted, chat.title = row["owner_id"], row["listed"], row["deleted"], row["title"]
-    chat.folder_id, chat.pinned, chat.archived, chat.tags = row["folder_id"], row["pinned"], row["archived"], list(row["tags"])
-    chat.created_at = row["created_at"]
+    chat = chat_of_row(row)
     chat.grants = {str(reader): "read" for reader in row["readers"]}
     if row["share_id"] is not None:
         chat.share = {

@@ -40,7 +40,7 @@ from domain.generation import (
     MessageStarted,
 )
 from domain.stream import Kind
-from projections.chat import ChatView, changes_message
+from projections.chat import ChatView, changes_message, chat_of_row
 from projections.messages import PLACE, Message
 from projections.projection import Ask, Events, Projecting, Recorded, Rows, TooMuch, Write
 
@@ -148,11 +148,8 @@ class MarkedRow(NamedTuple):
 
 def view_of(head: Mapping[str, Any]) -> ChatView:
     """The chat of one row of ``heads``, without messages and without the changes of its keys after ``fields_version``."""
-    chat = ChatView()
-    chat.version, chat.position, chat.updated_at = head["version"], head["position"], head["updated_at"]
-    chat.owner_id, chat.listed, chat.deleted, chat.title = head["owner_id"], head["listed"], head["deleted"], head["title"]
-    chat.folder_id, chat.pinned, chat.archived, chat.tags = head["folder_id"], head["pinned"], head["archived"], list(head["tags"])
-    chat.created_at, chat.messages_count = head["created_at"], head["messages_count"]
+    chat = chat_of_row(head)
+    chat.messages_count = head["messages_count"]
     chat.current_id = str(head["current_id"]) if head["current_id"] is not None else None
     chat.open, chat.grants = msgspec.json.decode(head["open"]), msgspec.json.decode(head["grants"])
     chat.share = msgspec.json.decode(head["share"]) if head["share"] is not None else None

@@ -60,6 +60,9 @@ data_option = click.option("--data", type=click.Path(file_okay=False, path_type=
 def serve(host: str | None, port: int | None, workers: int | None, data: Path | None) -> None:
     """Run the server: its own Postgres in the data folder, unless DATABASE_URL names another.
 
+    Ctrl-C or SIGTERM stops it: answers that run have `STENO_DRAIN_S` (10 s) to finish, and what is unfinished then is kept and marked as
+    interrupted. A second one does not wait. After a crash, the next server marks what was left open. `steno chat` continues such answers.
+
     Everything else is set in the environment or in a `stenograph.toml`: docs/configuration.md.
     """
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})

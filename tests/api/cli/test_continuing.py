@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import pty
 import re
 import signal
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from api.settings import Settings
-from tests.api.cli.test_cli import WAIT_S, Shell, Terminal
+from tests.api.cli.test_cli import WAIT_S, Shell
 from tests.api.conftest import Running, running
 from tests.crash.processes import ROOT
 
@@ -62,12 +61,7 @@ async def test_an_answer_that_was_cut_off_is_shown_with_its_beginning_and_goes_o
 
 
 async def test_enter_goes_on_without_saying_again_what_stands_there(shell: Shell) -> None:
-    master, slave = pty.openpty()
-    process = await shell.start(
-        "chat", "--model", "demo:60", "--url", shell.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    terminal = Terminal(master)
+    process, terminal = await shell.at_terminal("chat", "--model", "demo:60")
     await terminal.until("/help")
     await terminal.until("> ")
     terminal.type("\n/continue\n")
@@ -82,7 +76,7 @@ async def test_enter_goes_on_without_saying_again_what_stands_there(shell: Shell
     terminal.type("/quit\n")
     async with asyncio.timeout(WAIT_S):
         assert await process.wait() == 0
-    os.close(master)
+    terminal.close()
     events = await shell.exported()
     (cancelled,) = [event["data"]["content"] for event in events if event["type"] == "cancelled"]
     whole = events[-1]["data"]["content"]
@@ -98,11 +92,7 @@ def words(text: str) -> str:
 @pytest.mark.parametrize("asked", ["E-mail: ", "Password: "])
 async def test_ctrl_c_ends_a_prompt_at_once(server: Running, tmp_path: Path, asked: str) -> None:
     await server.sign_up()
-    other = Shell(tmp_path / "another", server.url)
-    master, slave = pty.openpty()
-    process = await other.start("login", "--url", other.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
-    os.close(slave)
-    terminal = Terminal(master)
+    process, terminal = await Shell(tmp_path / "another", server.url).at_terminal("login")
     await terminal.until("E-mail: ")
     if asked == "Password: ":
         terminal.type("ann@example.org\n")
@@ -110,7 +100,7 @@ async def test_ctrl_c_ends_a_prompt_at_once(server: Running, tmp_path: Path, ask
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(WAIT_S):
         assert await process.wait() == 130, "and nobody has pressed Enter"
-    os.close(master)
+    terminal.close()
 
 
 class Folder:
