@@ -222,9 +222,9 @@ async def open_conversation(
 def chat(target: Target, question: str | None, model: str | None, chat_id: str | None, continues: bool) -> None:
     """Talk with a model. With a QUESTION (or a pipe): one answer, and the end.
 
-    The answer runs on the server. If you lose the line, or stop this command, it runs on, and is shown from the exact word on. If the
-    server stops, answers have `drain_s` (10 s) to finish. What is unfinished then, or when the server crashes, is kept to the last word
-    and marked as interrupted: press Enter, or pass `--continue`, and the model goes on from there as soon as a server runs again.
+    The answer runs on the server, and Ctrl-C stops it. If you lose the line, it goes on at the exact word. If the server is stopped,
+    answers have `STENO_DRAIN_S` (10 s) to finish. What is unfinished then, or when the server crashes, is kept to the last word and marked
+    as interrupted: press Enter, or pass `--continue`, and the model goes on from there as soon as a server runs again.
     """
     screen = Terminal()
     if question is None and not sys.stdin.isatty():
