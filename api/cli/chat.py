@@ -87,6 +87,7 @@ class Conversation:
             parent_id = self.question_id or await self._last_question(client)
             if self.chat_id is None or parent_id is None:
                 raise Failed("There is no question yet.")
+            self.question_id = parent_id
             begun = await client.complete(self.model, chat_id=self.chat_id, parent_id=parent_id)
             return await self._to_the_end(client, begun)
 
