@@ -583,7 +583,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
         "body_memory": system.body_memory,
-        "chat_copier": ChatCopier(reader, share_links, log, whole_chats),
+        "chat_copier": ChatCopier(reader, share_links, log, blobs, whole_chats),
         "chat_lists": ChatLists(chat_queries, system.folders, system.reads.receipts, system.list_waits, system.accounts),
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,

@@ -15,7 +15,7 @@ from commands.large_values import JSON
 from commands.ports import Blobs
 from domain.redaction import Redaction
 from domain.stream import chat_stream
-from projections.chat import ChatView, blob_of, message_to_json, placed_first
+from projections.chat import ChatView, blob_of, message_to_json, names_blob, placed_first
 from projections.messages import Message
 from projections.outline import Outline, Place
 from projections.ports import ChatQueries
@@ -57,7 +57,7 @@ class ChatPages:
     def is_short(self) -> bool:
         """Whether all of it is in memory: there is no content of blobs to be read, either."""
         messages = self.view.messages
-        if self.outline is not None or any(map(blob_of, self.view.fields.values())):
+        if self.outline is not None or names_blob(self.view.fields):
             return False
         return not any(messages.names(one, "blob") for one in messages)
 
@@ -132,13 +132,8 @@ class ChatPages:
             yield bytes(kept)
             return
         message = placed_first(message_to_json(view.messages[message_id]))
-        if not any(blob_of(value) for value in message.values()):
-            yield _encode(message)
-            return
-        yield b"{"
-        async for piece in self.members(message):
+        async for piece in self._value(message):
             yield piece
-        yield b"}"
 
     async def members(self, known: Mapping[str, Any]) -> AsyncIterator[bytes]:
         """The members of an object of the chat as JSON, without its braces, with the content of blobs in the place of the references to
@@ -148,14 +143,32 @@ class ChatPages:
         for key, value in known.items():
             yield before + _encode(key) + b":"
             before = b","
-            blob = blob_of(value)
-            first = await self._part(blob, 0) if blob is not None else None
-            if blob is None or first is None:
-                yield _encode(value)
-                continue
-            is_json = value.get("media_type") == JSON
-            async for piece in self._content(blob, first, is_json):
+            async for piece in self._value(value):
                 yield piece
+
+    async def _value(self, value: Any) -> AsyncIterator[bytes]:
+        """Any value, in the same way."""
+        if not names_blob(value):
+            yield _encode(value)
+            return
+        blob = blob_of(value)
+        first = await self._part(blob, 0) if blob is not None else None
+        if blob is not None and first is not None:
+            async for piece in self._content(blob, first, value.get("media_type") == JSON):
+                yield piece
+        elif isinstance(value, dict):
+            yield b"{"
+            async for piece in self.members(value):
+                yield piece
+            yield b"}"
+        else:
+            before = b"["
+            for one in value:
+                yield before
+                before = b","
+                async for piece in self._value(one):
+                    yield piece
+            yield b"]"
 
     async def _content(self, blob: str, part: bytes, is_json: bool) -> AsyncIterator[bytes]:
         """A blob as JSON, which it is already or as one string, from its first part on."""

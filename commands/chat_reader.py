@@ -80,13 +80,6 @@ class ChatReader:
         view, outline = await self._chat_queries.outline(chat_id, at=version, whole_bytes_max=PAGE_BYTES)
         return ChatPages(self._chat_queries, self._blobs, chat_id, view, outline, redaction=redaction)
 
-    async def chat_with_references(self, principal: Principal, chat_id: UUID) -> ChatView:
-        """The whole chat as it is now and as it is stored: with references in the place of blobs."""
-        await self.head(principal, chat_id)
-        view = await self._chat_queries.chat(chat_id)
-        require_reader(view, principal, chat_id)  # access may have ended since the head was read
-        return view
-
     async def branch(
         self, principal: Principal, chat_id: UUID, *, at: str | None = None, leaf: UUID | None = None, above: UUID | None = None, limit: int
     ) -> tuple[ChatView, list[str]]:
@@ -127,16 +120,6 @@ class ChatReader:
                 changes.append(Change(event, before, copy_of(view, event)))
         is_cut = len(page) == limit or len(page) < len(found)
         return point.head, page[-1].version if is_cut else point.head, changes
-
-    async def resolve_blobs(self, chat_id: UUID, view: ChatView) -> None:
-        """Replace the references in a chat that was read with them by the content."""
-        await resolve_blobs(self._blobs, chat_id, view)
-
-    async def as_of(self, chat_id: UUID, version: int) -> ChatView:
-        """The whole chat at that version, with the content of its blobs. The caller of this method has checked access."""
-        view = await self._chat_queries.chat(chat_id, at=version)
-        await resolve_blobs(self._blobs, chat_id, view)
-        return view
 
     async def owned_by(self, owner_id: UUID, chat_id: UUID) -> ChatPages | None:
         """The whole chat with the content of its blobs; None if it is not this person's own, or deleted."""

@@ -9,6 +9,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from commands.aggregate import OUTLINE_EVENTS, Aggregate
+from commands.large_emitted import emit_with_references, in_pieces, is_large
 from commands.large_values import large_values, with_references
 from commands.partial_chat import PartialChatReader
 from commands.ports import ANY, Appended, Blobs, Claim, CommandKey, EventLog, StreamAppend
@@ -19,6 +20,7 @@ from domain.chat.commands import (
     CreateChat,
     DeleteChat,
     EditMessage,
+    Emit,
     LeaveChat,
     ShareChat,
     StartGeneration,
@@ -139,7 +141,7 @@ class Chats:
 
         Raises what ``decide`` and ``Aggregate.handle`` raise.
         """
-        if type(command) in MAY_BE_LARGE and large_values(command):
+        if may_be_large(command):
             return self.handle_all(
                 [command], actor=actor, key=key, claims=claims, expected_version=expected_version, attempts_max=attempts_max
             )
@@ -168,7 +170,7 @@ class Chats:
 
         Values that are too large for an event are stored as blobs first. Raises what ``handle`` raises, and ``TooLarge``.
         """
-        if self._blobs is not None and any(type(command) in MAY_BE_LARGE and large_values(command) for command in commands):
+        if self._blobs is not None and any(map(may_be_large, commands)):
             commands = await self._with_references(commands, self._blobs, actor)
 
         def decided(chat: Chat) -> Sequence[Event[Any]]:
@@ -198,7 +200,12 @@ class Chats:
         if actor is not None:
             await self._log.require_account(actor.id)
         stream = chat_stream(chat_id)
-        return [await with_references(command, blobs, stream) if type(command) in MAY_BE_LARGE else command for command in commands]
+        return [one for command in commands for one in await self._as_stored(command, blobs, stream)]
+
+    async def _as_stored(self, command: ChatCommand, blobs: Blobs, stream: Stream) -> list[ChatCommand]:
+        if isinstance(command, Emit):
+            return [await emit_with_references(one, blobs, stream) for one in in_pieces(command)]
+        return [await with_references(command, blobs, stream) if type(command) in MAY_BE_LARGE else command]
 
     async def text_so_far(self, chat_id: UUID, message_id: UUID, generation: Generation) -> str:
         """What a generation has said in its text blocks, from the log."""
@@ -222,6 +229,13 @@ def text_of_blocks(events: Iterable[Event[Any]]) -> str:
 
 CHANGES_LISTS: Final = (CreateChat, ShareChat, LeaveChat, DeleteChat)
 MAY_BE_LARGE: Final = frozenset({CreateChat, ConfigureChat, AddMessage, EditMessage, StartGeneration})
+
+
+def may_be_large(command: ChatCommand) -> bool:
+    """Whether values of the command may have to be stored as blobs."""
+    if isinstance(command, Emit):
+        return is_large(command)
+    return type(command) in MAY_BE_LARGE and bool(large_values(command))
 
 
 def appends(chat: Chat, *, command: ChatCommand, more: Callable[[Chat], Sequence[StreamAppend]] | None) -> Sequence[StreamAppend]:

@@ -350,9 +350,23 @@ class Tokens(Protocol):
         ...
 
 
+class UserSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """Which accounts are looked for. ``text``: a piece of a name, or a whole e-mail address, whatever its case; empty finds all."""
+
+    text: str
+    by_email: bool = False  # a piece of an address finds its account, too
+    inactive: bool = False  # those that are deactivated or pending, too
+    by_name: bool = True  # in the order of names; otherwise of their making
+    descending: bool = False
+
+
 class UserList(Protocol):
     async def users(self, *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
         """One page of ids in the order of creation, and their total number."""
+        ...
+
+    async def search(self, asked: "UserSearch", *, offset: int, limit: int) -> tuple[Sequence[UUID], int]:
+        """One page of the ids of accounts that are found, and how many these are."""
         ...
 
 

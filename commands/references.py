@@ -10,7 +10,7 @@ import msgspec
 from commands.large_values import JSON
 from commands.ports import Blobs
 from domain.stream import Stream, chat_stream
-from projections.chat import ChatView, blob_of
+from projections.chat import ChatView, blob_of, names_blob
 
 T = TypeVar("T")
 # From so many messages on the work on a whole chat runs in a thread, so that the event loop goes on serving other requests.
@@ -27,27 +27,23 @@ async def resolve_blobs(blobs: Blobs, chat_id: UUID, chat: ChatView) -> None:
 
 
 async def resolve(blobs: Blobs, stream: Stream, keys: dict[str, Any]) -> None:
-    """Replace the references among the values, and those in lists of objects: a file of a message may be kept as a blob."""
+    """Replace the references among the values, at any depth: a file of a message may be kept as a blob."""
     for key, value in keys.items():
-        if isinstance(value, list):
-            if any(isinstance(entry, dict) and any(map(blob_of, entry.values())) for entry in value):
-                entries = [dict(entry) if isinstance(entry, dict) else entry for entry in value]  # the list may be others' too
-                for entry in entries:
-                    if isinstance(entry, dict):
-                        await resolve(blobs, stream, entry)
-                keys[key] = entries
-            continue
-        if blob_of(value) is not None:
+        if names_blob(value):
             keys[key] = await value_of(blobs, stream, value)
 
 
 async def value_of(blobs: Blobs, stream: Stream, value: Any) -> Any:
-    """What a reference refers to; the value itself where it is none, or where its blob is missing."""
+    """A copy of the value with the content of blobs in the place of the references to them; where a blob is missing, the reference."""
+    if isinstance(value, list):
+        return [await value_of(blobs, stream, one) if names_blob(one) else one for one in value]
+    if not isinstance(value, dict):
+        return value
     blob = blob_of(value)
     kept = await blobs.get(stream, blob) if blob is not None else None
-    if kept is None:
-        return value
-    return msgspec.json.decode(kept) if value.get("media_type") == JSON else kept.decode()
+    if kept is not None:
+        return msgspec.json.decode(kept) if value.get("media_type") == JSON else kept.decode()
+    return {key: await value_of(blobs, stream, one) if names_blob(one) else one for key, one in value.items()}
 
 
 async def in_thread_if_long(chat: ChatView, work: Callable[[], T]) -> T:

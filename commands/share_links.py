@@ -75,20 +75,12 @@ class ShareLinks:
             raise ChatNotFound(chat_id)
         return chat.share
 
-    async def shared_version(self, principal: Principal, share_id: str) -> tuple[UUID, ChatView]:
+    async def shared_pages(self, principal: Principal, share_id: str) -> tuple[UUID, ChatPages]:
         """``(share id, chat)``: the chat as of the shared version, without what was deleted since, and without what is the owner's own.
 
         Raises ``ChatNotFound`` for a link that is not there, has ended, or is not open to this person. The links of an account end
         with its deactivation.
         """
-        link_id, chat_id, version = await self._shared(principal, share_id)
-        view = await self._reader.as_of(chat_id, version)
-        view.without(view.messages.keys() & await self._gone(chat_id, version))
-        leave_owners(view)
-        return link_id, view
-
-    async def shared_pages(self, principal: Principal, share_id: str) -> tuple[UUID, ChatPages]:
-        """The same, page by page."""
         link_id, chat_id, version = await self._shared(principal, share_id)
         pages = await self._reader.pages_as_of(chat_id, version)
         pages.without(await self._gone(chat_id, version))

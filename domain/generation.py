@@ -25,6 +25,7 @@ class MessageStarted(msgspec.Struct, frozen=True):
     node_id: UUID
     selected_model_id: str | None = None
     client_id: str | None = None
+    fills: bool | msgspec.UnsetType = msgspec.UNSET  # true: the message is there already, added without text, and keeps its place
     continues: UUID | msgspec.UnsetType = msgspec.UNSET  # the answer that this one goes on from: its first block repeats that one's text
     payload_sha256: str | msgspec.UnsetType = msgspec.UNSET  # hex, of the payload (``commands/generation/payload.py``)
     payload: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET  # a reference to the payload, where payloads are kept

@@ -54,6 +54,7 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
+from domain.merge import GENERATED_KEYS
 from domain.sharing import ChatVersionShared, ChatVersionUnshared
 from projections.messages import PLACE, Message, Messages
 
@@ -94,6 +95,8 @@ LISTED_MAX: Final = 1000
 LISTED_BYTES_MAX: Final = 1024 * 1024  # of its JSON
 # What the view itself keeps of a message: a client's key of that name is in the log, and does not stand in for it.
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
+# What a message that a person has added may say of itself, and a generation in it says anew.
+OF_A_GENERATION: Final = GENERATED_KEYS - {*PLACE, "client_id"} | {"content"}
 OWN_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "blocks", *PROVENANCE})
 
 _encoder: Final = msgspec.json.Encoder()
@@ -144,8 +147,11 @@ class ChatView:
             case MessageAdded() as added:
                 self._add(stored, added.parent_id, message_added(added, stored.actor))
             case MessageStarted() as start:
-                self._add(stored, start.parent_id, answer_started(start))
-                self.open[message_id] = stored.version
+                if start.fills is True:
+                    self._fill(stored, start)
+                else:
+                    self._add(stored, start.parent_id, answer_started(start))
+                self.open[message_id] = self.ordinals.get(message_id, stored.version)
             case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted() as over:
                 self.open.pop(message_id, None)
                 message = self.messages.get(message_id)
@@ -226,6 +232,18 @@ class ChatView:
             self.messages.children_of(above).append(message_id)
         self.current_id = message_id
 
+    def _fill(self, stored: StoredEvent, start: MessageStarted) -> None:
+        """A generation begins in a message that was there, without text. Keys that a client has made up stay with it."""
+        message_id = self.current_id = str(stored.message_id)
+        message = self.messages.get(message_id)
+        if message is None:
+            return
+        for key in OF_A_GENERATION:
+            message.pop(key, None)
+        begun = answer_started(start)
+        message.update(begun)
+        message["timestamp"] = timestamp_of(begun) or int(stored.at.timestamp())
+
     def _remove(self, message_id: str) -> None:
         """The message goes; what stood below it now stands below what it answered, in the order in which it was added."""
         if message_id not in self.messages:
@@ -291,6 +309,16 @@ class ChatView:
             "access": dict(self.grants),
             "version": self.version,
         }
+
+
+def chat_of_row(row: Mapping[str, Any]) -> ChatView:
+    """What the rows of every projection say of the chat itself."""
+    chat = ChatView()
+    chat.version, chat.position, chat.updated_at = row["version"], row["position"], row["updated_at"]
+    chat.owner_id, chat.listed, chat.deleted, chat.title = row["owner_id"], row["listed"], row["deleted"], row["title"]
+    chat.folder_id, chat.pinned, chat.archived, chat.tags = row["folder_id"], row["pinned"], row["archived"], list(row["tags"])
+    chat.created_at = row["created_at"]
+    return chat
 
 
 def timestamp_of(message: Message) -> int | float | None:
@@ -527,6 +555,13 @@ def blob_of(content: Any) -> str | None:
     """The sha256, in hex, of content that is kept by reference. A client may write what looks like one, and is not."""
     blob = content.get("blob") if isinstance(content, dict) else None
     return blob if isinstance(blob, str) and SHA256.fullmatch(blob) else None
+
+
+def names_blob(value: Any) -> bool:
+    """Whether there is such a reference in it, at any depth."""
+    if isinstance(value, dict):
+        return blob_of(value) is not None or any(map(names_blob, value.values()))
+    return isinstance(value, list) and any(map(names_blob, value))
 
 
 def seconds(at: datetime | None) -> int:

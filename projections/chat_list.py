@@ -13,9 +13,10 @@ from uuid import UUID
 import msgspec
 
 from domain.chat.state import tag_id
+from domain.codec import decode_event
 from domain.event import StoredEvent
 from domain.stream import Kind
-from projections.chat import ChatView, blob_of
+from projections.chat import ChatView, blob_of, chat_of_row
 from projections.projection import Projecting, Recorded, Rows, Write
 
 MESSAGES: Final[Mapping[str, int]] = {"message_added": 1, "message_start": 1, "message_deleted": -1}
@@ -67,8 +68,13 @@ class Growth:
     bytes: int = 0
 
     def count(self, event: StoredEvent) -> None:
-        self.messages += MESSAGES.get(event.type, 0)
+        self.messages += 0 if is_fill(event) else MESSAGES.get(event.type, 0)
         self.bytes += stored_bytes(event)
+
+
+def is_fill(event: StoredEvent) -> bool:
+    """Whether it begins a generation in a message that is counted already."""
+    return event.type == "message_start" and b'"fills"' in event.data and decode_event(event).data.fills is True
 
 
 def stored_bytes(event: StoredEvent) -> int:
@@ -76,11 +82,21 @@ def stored_bytes(event: StoredEvent) -> int:
     if event.type == "message_delta" or b'"blob"' not in event.data:
         return len(event.data)
     keys = msgspec.json.decode(event.data)
-    # By ``get``: a client may write what only looks like a reference.
     if event.type == "message_start" and isinstance(keys, dict):
         keys.pop("payload", None)  # kept because the operator wants it: the account does not pay for it
-    referred = [value.get("size_bytes") for value in keys.values() if blob_of(value)] if isinstance(keys, dict) else []
-    return len(event.data) + sum(size for size in referred if isinstance(size, int) and 0 < size <= BLOB_BYTES_MAX)
+    return len(event.data) + referred_bytes(keys)
+
+
+def referred_bytes(value: Any) -> int:
+    """The size of all blobs that are referred to in a value."""
+    if isinstance(value, list):
+        return sum(map(referred_bytes, value))
+    if not isinstance(value, dict):
+        return 0
+    if blob_of(value) is None:
+        return sum(map(referred_bytes, value.values()))
+    size = value.get("size_bytes")  # by ``get``: a client may write what only looks like a reference
+    return size if isinstance(size, int) and 0 < size <= BLOB_BYTES_MAX else 0
 
 
 class ChatList:
@@ -132,11 +148,7 @@ class ChatList:
 
 def view_of(row: Mapping[str, Any]) -> ChatView:
     """What lists know of a chat."""
-    chat = ChatView()
-    chat.version, chat.position, chat.updated_at = row["version"], row["position"], row["updated_at"]
-    chat.owner_id, chat.listed, chat.deleted, chat.title = row["owner_id"], row["listed"], row["deleted"], row["title"]
-    chat.folder_id, chat.pinned, chat.archived, chat.tags = row["folder_id"], row["pinned"], row["archived"], list(row["tags"])
-    chat.created_at = row["created_at"]
+    chat = chat_of_row(row)
     chat.grants = {str(reader): "read" for reader in row["readers"]}
     if row["share_id"] is not None:
         chat.share = {

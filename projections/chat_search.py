@@ -115,6 +115,10 @@ class Text:
     def say(self, content: Any, version: int) -> None:
         self.content, self.version, self.is_known, self.is_added_to = content, version, True, False
 
+    def begin(self) -> None:
+        """It is being generated from here on: its end says all of it."""
+        self.content, self.version, self.is_known, self.is_added_to = None, None, False, False
+
     def add(self, text: str) -> bool:
         """Add to what was said; whether that makes a difference to searches."""
         if not text or len(plain_text(self.content)) >= TEXT_CHARACTERS_MAX:
@@ -147,7 +151,7 @@ class ChangingTexts:
         added: set[str | None] = set()
         found: dict[str, None] = {}
         for event in self.events:
-            if type(event.fact) in (MessageAdded, MessageStarted):
+            if type(event.fact) in (MessageAdded, MessageStarted) and not is_fill(event.fact):
                 added.add(event.message_id)
             elif event.message_id is not None and event.message_id not in added:
                 found[event.message_id] = None
@@ -177,6 +181,11 @@ class ChangingTexts:
                     self._title = fact.title
                 case _ if message_id is None:
                     pass
+                case MessageStarted() if is_fill(fact):
+                    begun = self.texts.get(message_id)
+                    if begun is not None:
+                        begun.begin()
+                        self._changed[message_id] = begun
                 case MessageAdded() | MessageStarted():
                     text = self.texts[message_id] = self._changed[message_id] = Text(ordinal=event.stored.version)
                     if type(fact) is MessageAdded:
@@ -231,6 +240,11 @@ class ChangingTexts:
             )
             written["add" if text.is_new else "put"].append(astuple(row))
         written["drop"] += [DroppedText(self.id, ordinal) for ordinal in self._dropped]
+
+
+def is_fill(fact: Any) -> bool:
+    """Whether a generation begins in a message that is there already."""
+    return type(fact) is MessageStarted and fact.fills is True
 
 
 def says(fact: Any) -> bool:

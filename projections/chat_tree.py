@@ -40,7 +40,7 @@ from domain.generation import (
     MessageStarted,
 )
 from domain.stream import Kind
-from projections.chat import ChatView, changes_message
+from projections.chat import ChatView, changes_message, chat_of_row
 from projections.messages import PLACE, Message
 from projections.projection import Ask, Events, Projecting, Recorded, Rows, TooMuch, Write
 
@@ -148,11 +148,8 @@ class MarkedRow(NamedTuple):
 
 def view_of(head: Mapping[str, Any]) -> ChatView:
     """The chat of one row of ``heads``, without messages and without the changes of its keys after ``fields_version``."""
-    chat = ChatView()
-    chat.version, chat.position, chat.updated_at = head["version"], head["position"], head["updated_at"]
-    chat.owner_id, chat.listed, chat.deleted, chat.title = head["owner_id"], head["listed"], head["deleted"], head["title"]
-    chat.folder_id, chat.pinned, chat.archived, chat.tags = head["folder_id"], head["pinned"], head["archived"], list(head["tags"])
-    chat.created_at, chat.messages_count = head["created_at"], head["messages_count"]
+    chat = chat_of_row(head)
+    chat.messages_count = head["messages_count"]
     chat.current_id = str(head["current_id"]) if head["current_id"] is not None else None
     chat.open, chat.grants = msgspec.json.decode(head["open"]), msgspec.json.decode(head["grants"])
     chat.share = msgspec.json.decode(head["share"]) if head["share"] is not None else None
@@ -332,6 +329,7 @@ class ChangingChat:
         self._rewritten: set[str] = set()  # the answers among them whose deltas are folded in their order
         self._about: set[str] = set()
         self._added: dict[str, int] = {}
+        self._filled: dict[str, int] = {}  # the messages in which a generation begins that were there before
         self._ended: dict[str, int] = {}
         self._deleted: list[str] = []
         self._blocks: dict[str, list[str]] = {}
@@ -360,7 +358,9 @@ class ChangingChat:
                     self._configured_bytes += weight_of(event.stored)
                 continue
             self._about.add(message_id)
-            if kind in ADDITIONS:
+            if kind is MessageStarted and event.fact.fills is True:
+                self._filled[message_id] = event.stored.version
+            elif kind in ADDITIONS:
                 self._added[message_id] = event.stored.version
             elif kind in ENDS:
                 self._ended[message_id] = event.stored.version
@@ -408,14 +408,15 @@ class ChangingChat:
 
     def choose(self) -> None:
         """Choose the messages from before the batch that are folded, and the answers whose deltas are folded with them."""
+        self._folded |= self._filled.keys() & self.states.keys()
         for message_id in self._ended.keys() & self.states.keys():
             self._folded.add(message_id)
-            if self.states[message_id].body_version > self.states[message_id].ordinal:
-                self._rewritten.add(message_id)  # its body holds some of its deltas already
+            if self.states[message_id].body_version > self.states[message_id].ordinal and message_id not in self._filled:
+                self._rewritten.add(message_id)  # its body may hold some of its deltas already
         for message_id, weight in self._weights.items():
             state = self.states.get(message_id)
-            if state is None:  # it begins in the batch
-                if weight >= OPEN_BYTES and message_id in self._added:
+            if state is None or message_id in self._filled:  # it begins in the batch
+                if weight >= OPEN_BYTES and (message_id in self._added or message_id in self._filled):
                     self._rewritten.add(message_id)
             elif state.weight + weight >= state.limit_bytes or (state.body_bytes <= SMALL_BYTES and not state.is_open):
                 self._folded.add(message_id)
@@ -441,9 +442,12 @@ class ChangingChat:
         for message_id in self._ended.keys() | self._rewritten:
             is_rewritten = message_id in self._rewritten
             state = self.states.get(message_id)
-            if state is not None and not state.is_open:
+            if message_id in self._filled:
+                began: int | None = self._filled[message_id]
+            elif state is not None and not state.is_open:
                 continue
-            began = state.body_version if state is not None and is_rewritten else self._added.get(message_id)
+            else:
+                began = state.body_version if state is not None and is_rewritten else self._added.get(message_id)
             if began is None:
                 began = self.view.open.get(message_id)
             until = self._ended.get(message_id) or self._last_change.get(message_id)
@@ -490,7 +494,8 @@ class ChangingChat:
             self._changed_itself(event)
         elif kind in ADDITIONS:
             view.apply(stored, fact)
-            self._put(message_id, stored.version)
+            if message_id in view.messages:
+                self._put(message_id, stored.version)
         elif kind is MessageDeleted:
             view.touched.clear()
             view.apply(stored, fact)

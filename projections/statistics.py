@@ -89,13 +89,17 @@ def average(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0
 
 
-def counted_chat(chat_id: UUID, chat: ChatView) -> CountedChat:
-    """The same of a chat that was folded."""
+def counted_view(chat_id: UUID, chat: ChatView) -> CountedChat:
+    """The same of a chat that was folded as a whole."""
+    ids = sorted(chat.messages, key=chat.ordinals.__getitem__)
+    return counted_chat(chat_id, chat, [counted_message(message_to_json(chat.messages[one]), one in chat.open) for one in ids])
+
+
+def counted_chat(chat_id: UUID, chat: ChatView, messages: Sequence[CountedMessage]) -> CountedChat:
+    """``messages`` are all of the chat, in the order in which they were added."""
     assert chat.owner_id is not None
     assert chat.created_at is not None
     assert chat.updated_at is not None
-    ids = sorted(chat.messages, key=chat.ordinals.__getitem__)
-    messages = [counted_message(message_to_json(chat.messages[one]), one in chat.open) for one in ids]
     current_id = UUID(chat.current_id) if chat.current_id is not None else None
     return CountedChat(chat_id, chat.owner_id, list(chat.tags), current_id, chat.created_at, chat.updated_at, messages)
 

@@ -30,6 +30,8 @@ from psycopg import sql
 from adapters.postgres.migrate import migrate
 
 TESTS = Path(__file__).parent
+# What the command line and servers of the tests keep: not among the logins and servers of the person who runs them.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="stenograph-config-")
 # Runs the Postgres of a folder and prints its URL, until its input ends; then it removes the folder.
 HOLD_POSTGRES = """
 import shutil, sys

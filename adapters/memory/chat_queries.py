@@ -18,7 +18,7 @@ from projections.messages import Messages
 from projections.outline import Outline, Place
 from projections.ports import ALL, ChatFilter, FoundChat, ListedChat, SharedChat
 from projections.search import Phrase, matches, snippet
-from projections.statistics import CountedChat, counted_chat
+from projections.statistics import CountedChat, counted_view
 from projections.words import words
 
 
@@ -101,7 +101,7 @@ class MemoryChatQueries:
     async def counted(
         self, user_id: UUID, *, offset: int, limit: int, oldest_first: bool = False, since: datetime | None = None
     ) -> tuple[Sequence[CountedChat], int]:
-        chats = [counted_chat(chat_id, chat) for chat_id, chat in await self._chosen(user_id, ALL) if chat.owner_id == user_id]
+        chats = [counted_view(chat_id, chat) for chat_id, chat in await self._chosen(user_id, ALL) if chat.owner_id == user_id]
         chats = [one for one in chats if since is None or one.updated_at > since]
         return (chats[::-1] if oldest_first else chats)[offset : offset + limit], len(chats)
 

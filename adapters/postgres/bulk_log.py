@@ -10,6 +10,7 @@ from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import QueryReader
+from commands.transfer.bounds import FULL, SMALL, RequestBounds
 
 
 class BulkLog(NamedTuple):
@@ -20,9 +21,13 @@ class BulkLog(NamedTuple):
     nodes: PostgresNodes
     user_list: PostgresUserList
 
+    def bounds(self) -> RequestBounds:
+        """How much the next request may hold: little while others write."""
+        return SMALL if self.log.appender.is_beside_others else FULL
+
 
 @asynccontextmanager
-async def bulk_log(dsn: str, *, batch_events_max: int, batch_bytes_max: int) -> AsyncIterator[BulkLog]:
+async def bulk_log(dsn: str) -> AsyncIterator[BulkLog]:
     """A log whose appender gives way to the servers' appends, and announces its commits so that the servers deliver them at once.
 
     Everything that was appended is committed when the context ends. Raises ``LogUnavailable``.
@@ -31,8 +36,8 @@ async def bulk_log(dsn: str, *, batch_events_max: int, batch_bytes_max: int) -> 
     reader = QueryReader(dsn)
     log = postgres_log(
         dsn,
-        batch_events_max=batch_events_max,
-        batch_bytes_max=batch_bytes_max,
+        batch_events_max=FULL.events,
+        batch_bytes_max=FULL.bytes,
         yields_to_others=True,
         announce_as=lambda: node_id,
         reader=reader,

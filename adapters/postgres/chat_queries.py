@@ -60,6 +60,7 @@ READ: Final = (ChatList.name, ChatSearch.name, ChatTree.name)  # the projections
 ADDITIONS: Final = frozenset({"message_added", "message_start"})
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 THREAD_ROWS: Final = 500  # from so many on they are loaded in a thread: others wait for their tokens meanwhile
+CHANGED_AT_ONCE: Final = 50  # messages with changes upon a large body, of which statistics are made
 DELTA_BYTES: Final = 64  # of an answer that is being generated: about what each event since its beginning adds to it
 
 
@@ -159,8 +160,8 @@ async def counted_messages(connection: Any, chat_ids: Sequence[UUID]) -> dict[UU
         tags = tags_of(msgspec.json.decode(known.pop("tags"))) if known["tags"] is not None else None
         chat_id, ordinal = known.pop("chat_id"), known.pop("ordinal")
         found[chat_id][ordinal] = CountedMessage(**{**known, "tags": tags})
-    changed = await connection.fetch(COUNTED_CHANGED, chat_ids)
-    if changed:
+    cursor = await connection.cursor(COUNTED_CHANGED, chat_ids)
+    while changed := await cursor.fetch(CHANGED_AT_ONCE):  # with their bodies, which are large
         views: dict[UUID, ChatView] = {row["chat_id"]: ChatView() for row in changed}
         for chat_id, view in views.items():
             load(view, [row for row in changed if row["chat_id"] == chat_id])

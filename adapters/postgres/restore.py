@@ -6,7 +6,7 @@ from typing import IO, Final
 
 from adapters.postgres.bulk_log import bulk_log
 from commands.accounts.accounts import normal_email
-from commands.transfer.restore import REQUEST_BYTES, REQUEST_EVENTS, Restore, Restored
+from commands.transfer.restore import Restore, Restored
 from domain.errors import UserNotFound
 
 LINE_BYTES_MAX: Final = 512 * 1024 * 1024  # a longer one is no line: a file of something else must not fill the memory
@@ -22,12 +22,21 @@ async def restore(dsn: str, file: IO[bytes], done: Restored, *, email: str | Non
 
     ``email`` names who gets the chats whose owner has no account here. Raises ``UserNotFound`` where nobody has it, ``LogUnavailable``.
     """
-    async with bulk_log(dsn, batch_events_max=REQUEST_EVENTS, batch_bytes_max=REQUEST_BYTES) as bulk:
+    async with bulk_log(dsn) as bulk:
         owner_id = None
         if email is not None:
             holder = await bulk.log.find_claim("email", normal_email(email))
             if holder is None:
                 raise UserNotFound(email)
             owner_id = holder.id
-        restoring = Restore(bulk.log, bulk.blobs, bulk.nodes, now=datetime.now(UTC), owner_id=owner_id, done=done, progressed=progressed)
+        restoring = Restore(
+            bulk.log,
+            bulk.blobs,
+            bulk.nodes,
+            now=datetime.now(UTC),
+            owner_id=owner_id,
+            done=done,
+            progressed=progressed,
+            bounds=bulk.bounds,
+        )
         await restoring.run(lines_of(file))

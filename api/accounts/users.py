@@ -1,28 +1,29 @@
 """``/api/v1/users``: what an admin does to accounts, and what all users do to their own settings."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 
 from api.accounts.auths import Picture, UserOut, picture_of, profile, user_of
 from api.accounts.usage import QuotasOut, UsageReport
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import Accounts, require_admin
-from commands.ports import Activity, UserList
+from commands.ports import Activity, UserList, UserSearch
 from commands.security_log import about
 from domain.errors import BadRequest
-from domain.user import ChangeQuotas, ChangeSettings, DeactivateUser, UserRole
+from domain.user import Account, ChangeQuotas, ChangeSettings, DeactivateUser, UserRole
 
 PAGE_USERS = 30
 USERS_MAX = 10_000
 PAGE_MAX = 1_000_000
 
+SearchText = Annotated[str, QueryParameter(name="query", max_length=200, required=False)]  # ``query`` is a name of Litestar's own
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 
 
@@ -58,6 +59,16 @@ class PersonOut(msgspec.Struct):
     deactivated: bool
 
 
+class FoundUserOut(PersonOut, kw_only=True, omit_defaults=True):
+    email: str | msgspec.UnsetType = msgspec.UNSET  # for admins
+    role: str
+
+
+class FoundUsersOut(msgspec.Struct):
+    users: list[FoundUserOut]
+    total: int
+
+
 class UsersController(Controller):
     path = "/api/v1/users"
     tags = ("accounts",)
@@ -73,8 +84,7 @@ class UsersController(Controller):
     ) -> UsersOut:
         """All accounts, 30 a page, in the order of their making (admin)."""
         require_admin(caller.principal)
-        if not 1 <= page <= PAGE_MAX:
-            raise BadRequest(f"expected a page from 1 to {PAGE_MAX}, received {page}")
+        page = require_page(page)
         ids, total = await user_list.users(offset=(page - 1) * PAGE_USERS, limit=PAGE_USERS)
         seen = await activity.last_active(ids)
         return UsersOut([seen_user(user_of(user_id, await accounts.existing(user_id)), seen.get(user_id)) for user_id in ids], total)
@@ -90,6 +100,27 @@ class UsersController(Controller):
         require_admin(caller.principal)
         ids, total = await user_list.users(offset=0, limit=USERS_MAX)
         return AllUsersOut([user_of(user_id, await accounts.existing(user_id)) for user_id in ids], total)
+
+    @get("/search")
+    async def search(
+        self,
+        caller: NamedDependency[Caller],
+        accounts: NamedDependency[Accounts],
+        user_list: NamedDependency[SkipValidation[UserList]],
+        text: SearchText = "",
+        page: FromQuery[int] = 1,
+        order_by: FromQuery[Literal["name", "created_at"]] = "name",
+        direction: FromQuery[Literal["asc", "desc"]] = "asc",
+    ) -> FoundUsersOut:
+        """Accounts by a piece of their name, 30 a page. A whole e-mail address finds its account; only admins are shown addresses,
+        find accounts by a piece of one, and see accounts that are pending or deactivated."""
+        page = require_page(page)
+        is_admin = caller.principal.role == "admin"
+        asked = UserSearch(
+            text=text.strip(), by_email=is_admin, inactive=is_admin, by_name=order_by == "name", descending=direction == "desc"
+        )
+        ids, total = await user_list.search(asked, offset=(page - 1) * PAGE_USERS, limit=PAGE_USERS)
+        return FoundUsersOut([found_user(one, await accounts.existing(one), with_email=is_admin) for one in ids], total)
 
     @get("/user/settings")
     async def settings(self, caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]) -> dict[str, Any]:
@@ -172,6 +203,19 @@ class UsersController(Controller):
         stop. The log keeps what it said."""
         await accounts.change(caller.principal, DeactivateUser(user_id=user_id, by=None))
         return True
+
+
+def require_page(page: int) -> int:
+    """Raises ``BadRequest``."""
+    if not 1 <= page <= PAGE_MAX:
+        raise BadRequest(f"expected a page from 1 to {PAGE_MAX}, received {page}")
+    return page
+
+
+def found_user(user_id: UUID, account: Account, *, with_email: bool) -> FoundUserOut:
+    email = account.email if with_email else msgspec.UNSET
+    picture = picture_of(user_id, account)
+    return FoundUserOut(user_id, account.name, picture, not account.active, email=email, role=account.role)
 
 
 def seen_user(user: UserOut, at: datetime | None) -> SeenUserOut:

@@ -203,9 +203,7 @@ class ChatListController(Controller):
         chat_reader: NamedDependency[ChatReader],
     ) -> list[TagOut]:
         """Add a tag. Answers with all of the chat."""
-        command = TagChat(chat_id=caller.bound(chat_id), by=caller.user_id, name=data.name, present=True)
-        await chats.handle(command, actor=caller.actor, key=caller.key)
-        return tags_out((await chat_reader.head(caller.principal, command.chat_id)).tags, caller.user_id)
+        return await set_tag(caller, chats, chat_reader, chat_id, data.name, present=True)
 
     @delete("/{chat_id:str}/tags", status_code=200)
     async def untag(
@@ -217,9 +215,7 @@ class ChatListController(Controller):
         chat_reader: NamedDependency[ChatReader],
     ) -> list[TagOut]:
         """Take a tag off. Answers with those that are left."""
-        command = TagChat(chat_id=caller.bound(chat_id), by=caller.user_id, name=data.name, present=False)
-        await chats.handle(command, actor=caller.actor)
-        return tags_out((await chat_reader.head(caller.principal, command.chat_id)).tags, caller.user_id)
+        return await set_tag(caller, chats, chat_reader, chat_id, data.name, present=False)
 
     @delete("/{chat_id:str}/tags/all", status_code=200)
     async def untag_all(
@@ -236,6 +232,12 @@ class ChatListController(Controller):
             commands = [TagChat(chat_id=known_id, by=caller.user_id, name=name, present=False) for name in names]
             await chats.handle_all(commands, actor=caller.actor)
         return True
+
+
+async def set_tag(caller: Caller, chats: Chats, reader: ChatReader, chat_id: str, name: str, *, present: bool) -> list[TagOut]:
+    command = TagChat(chat_id=caller.bound(chat_id), by=caller.user_id, name=name, present=present)
+    await chats.handle(command, actor=caller.actor, key=caller.key if present else None)
+    return tags_out((await reader.head(caller.principal, command.chat_id)).tags, caller.user_id)
 
 
 def tags_out(names: Sequence[str], user_id: UUID) -> list[TagOut]:

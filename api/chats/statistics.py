@@ -12,14 +12,16 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from litestar.response import Stream
 
 from api.request.caller import Caller
+from commands.chat_pages import ChatPages
 from commands.chat_reader import ChatReader
 from commands.positions import ListWaits
 from projections.ports import ChatQueries
-from projections.statistics import CountedChat, Statistics, counted_chat, statistics
+from projections.statistics import CountedChat, Statistics, counted_chat, counted_message, statistics
 
 PAGE_CHATS: Final = 50
 PAGE_CHATS_MAX: Final = 500
 EXPORT_CHATS: Final = 10
+COUNTED_CHATS: Final = 5  # whose messages are counted at once
 SECONDS_MAX: Final = 32_503_680_000  # the year 3000
 
 PageNumber = Annotated[int, QueryParameter(ge=1, le=1_000_000, required=False)]
@@ -105,8 +107,15 @@ class StatisticsController(Controller):
     ) -> UsageListOut:
         """Models, lengths and times of one's chats, newest first. One without messages counts in ``total`` only."""
         await list_waits.wait(caller.user_id, at_least)
-        found, total = await chat_queries.counted(caller.user_id, offset=(page - 1) * items_per_page, limit=items_per_page)
-        return UsageListOut([usage_out(one, statistics(one)) for one in found if one.messages], total)
+        items, total = list[UsageOut](), 0
+        first = (page - 1) * items_per_page
+        for offset in range(first, first + items_per_page, COUNTED_CHATS):  # what is counted of many chats is not held at once
+            limit = min(COUNTED_CHATS, first + items_per_page - offset)
+            found, total = await chat_queries.counted(caller.user_id, offset=offset, limit=limit)
+            items += [usage_out(one, statistics(one)) for one in found if one.messages]
+            if len(found) < limit:
+                break
+        return UsageListOut(items, total)
 
     @get("/export")
     async def export(
@@ -135,20 +144,26 @@ class StatisticsController(Controller):
         self, chat_id: FromPath[str], caller: NamedDependency[Caller], chat_reader: NamedDependency[ChatReader]
     ) -> ChatStatsOut:
         """The same of one chat that one may read."""
-        known_id = caller.bound(chat_id)
-        return chat_out(counted_chat(known_id, await chat_reader.chat_with_references(caller.principal, known_id)))
+        return chat_out(await counted_pages(await chat_reader.pages(caller.principal, caller.bound(chat_id))))
 
 
 async def lines(chat_queries: ChatQueries, user_id: UUID, since: datetime | None) -> AsyncGenerator[bytes, None]:
     """Page by page: what changes meanwhile moves to the end, and is seen again there."""
     offset = 0
     while True:
-        found, _ = await chat_queries.counted(user_id, offset=offset, limit=EXPORT_CHATS, oldest_first=True, since=since)
+        found, _ = await chat_queries.counted(user_id, offset=offset, limit=COUNTED_CHATS, oldest_first=True, since=since)
         for one in found:
             yield msgspec.json.encode(chat_out(one)) + b"\n"
-        if len(found) < EXPORT_CHATS:
+        if len(found) < COUNTED_CHATS:
             return
-        offset += EXPORT_CHATS
+        offset += COUNTED_CHATS
+
+
+async def counted_pages(pages: ChatPages) -> CountedChat:
+    """The same of one chat, page by page."""
+    view, tree = pages.view, pages.tree()
+    counted = [counted_message(one, one["id"] in view.open) async for _, _, one in pages.messages(tree, range(len(tree)))]
+    return counted_chat(pages.chat_id, view, counted)
 
 
 def usage_out(chat: CountedChat, known: Statistics) -> UsageOut:

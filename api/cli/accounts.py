@@ -4,6 +4,7 @@ import contextlib
 import sys
 from datetime import datetime
 
+import msgspec
 import rich_click as click
 
 from api.cli.login import (
@@ -19,6 +20,7 @@ from api.cli.login import (
     with_client,
     write_logins,
 )
+from api.cli.prompts import ask_password
 from api.cli.quotas import quota, show
 from api.cli.safe_text import safe_line
 from stenograph_client import Account, Client, NotSignedIn
@@ -38,16 +40,16 @@ def password_from_stdin() -> str:
 def login(target: Target, new: bool, name: str | None, password_stdin: bool) -> None:
     """Sign in, and keep the login in a file that only you can read."""
     if password_stdin:
-        target = Target(url=target.url, token=target.token, email=target.email, password=password_from_stdin())
+        target = msgspec.structs.replace(target, password=password_from_stdin())
 
     async def work() -> Account:
         async with Client(target.url, token=target.token, retry_s=FIRST_CONTACT_RETRY_S) as client:
             if target.token is not None:
                 account = await client.me()
-                remember(target.url, target.token, account.email)
+                remember(target, target.token, account.email)
                 return account
             account = await sign_up(client, target, name) if new else await sign_in_or_up(client, target)
-            remember(target.url, account.token, account.email)
+            remember(target, account.token, account.email)
             return account
 
     account = run(work())
@@ -61,7 +63,7 @@ def login(target: Target, new: bool, name: str | None, password_stdin: bool) -> 
 def logout(target: Target) -> None:
     """End the login, here and on the server."""
     logins = read_logins()
-    known = logins.drop(target.url)
+    known = logins.drop(target)
     if known is None:
         click.echo(f"You are not signed in at {target.url}.", err=True)
         return
@@ -170,7 +172,7 @@ def add(email: str, name: str | None, role: str, password_stdin: bool, url: str 
     if password_stdin:
         password = password_from_stdin()
     elif sys.stdin.isatty():
-        password = click.prompt("Password of the new account", hide_input=True, confirmation_prompt="Once more", err=True)
+        password = ask_password("Password of the new account", again="Once more")
     else:
         raise click.UsageError("there is no terminal to ask for the password: use --password-stdin")
     if not password:

@@ -9,7 +9,7 @@ from stenograph_client import ENDS, Event
 Style = Literal["text", "reasoning", "tool", "note", "error"]
 END_WORDS = {
     "cancelled": "stopped",
-    "interrupted": "interrupted: the server that answered was lost. What it said is kept; /retry asks again",
+    "interrupted": "interrupted: its server stopped or was lost. What it had said is kept",
 }
 
 
@@ -23,16 +23,22 @@ class StyledPiece(NamedTuple):
 
 
 class AnswerText:
-    """What to show of the answers ``message_ids``. ``outcome`` is the type of the event that ended the last of them."""
+    """What to show of the answers ``message_ids``. ``outcome`` is the type of the event that ended the last of them.
 
-    def __init__(self, message_ids: Set[str]) -> None:
+    Without ``repeats``, the text of the answer that is continued is left out: it stands on the screen.
+    """
+
+    def __init__(self, message_ids: Set[str], *, repeats: bool = True) -> None:
         self._open = set(message_ids)
+        self._repeats = repeats
+        self._repeated: set[tuple[str, int]] = set()
         self._blocks: dict[tuple[str, int], str] = {}
         self._in: tuple[str, int] | None = None  # the block that was shown last
         self._continued: tuple[str, int] | None = None  # the text of a continued answer: what is new stands right behind it
         self.said: list[str] = []  # the text of text blocks
         self.outcome: str | None = None
         self.usage: Any = None
+        self.is_cut_off = False  # it ended before it was whole
 
     @property
     def over(self) -> bool:
@@ -48,6 +54,8 @@ class AnswerText:
                 self._blocks[block] = data["type"]
                 if data.get("name") == CONTINUED:
                     self._continued = block
+                    if not self._repeats:
+                        self._repeated.add(block)
                 if data["type"] == "tool_call":
                     yield from self._turn_to(block)
                     yield StyledPiece("tool", f"→ {data.get('name') or 'tool'} ")
@@ -57,7 +65,7 @@ class AnswerText:
             case "message_delta":
                 block = (event.message_id, data["index"])
                 kind = self._blocks.get(block, "text")
-                if kind == "audio":
+                if kind == "audio" or block in self._repeated:
                     return  # for ears: its transcript is text
                 yield from self._turn_to(block)
                 match kind:
@@ -84,6 +92,7 @@ class AnswerText:
         if event.type in ENDS:
             self._open.discard(event.message_id)
             self.outcome = event.type
+            self.is_cut_off = event.type != "message_end" or data.get("finish_reason") == "length"
 
     def _turn_to(self, block: tuple[str, int]) -> Iterator[StyledPiece]:
         if self._in is not None and self._in != block and self._in != self._continued:

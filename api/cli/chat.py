@@ -5,7 +5,8 @@ import contextlib
 import select
 import signal
 import sys
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 from uuid import uuid4
 
 import rich_click as click
@@ -31,9 +32,12 @@ from stenograph_client import ApiError, Begun, Client, ClientError
 
 RETRY_S: Final = 120.0  # a question that is asked while the server restarts waits for it as long
 STOP_WAIT_S: Final = 2.0
+CONTINUES_MAX: Final = 100  # of one answer: a server that stops again and again
+CUT_OFF_STATES: Final = frozenset({"interrupted", "cancelled", "error"})
 PASTED_WITHIN_S: Final = 0.03
 TITLE_CHARACTERS: Final = 60
 HELP: Final = """\
+/continue      go on with an answer that was cut off; so does Enter alone, after one
 /retry         ask the last question again
 /model NAME    let another model answer; alone: list them
 /help          this
@@ -50,7 +54,7 @@ class ConversationLeft(Exception):
 class Conversation:
     """One chat and who answers in it. The chat is made with the first question."""
 
-    def __init__(self, target: Target, token: str, model: str, chat_id: str | None, screen: Terminal) -> None:
+    def __init__(self, target: Target, token: str, model: str, chat_id: str | None, screen: Terminal, *, continues: bool = False) -> None:
         self.target = target
         self.token = token
         self.model = model
@@ -58,6 +62,9 @@ class Conversation:
         self.screen = screen
         self.question_id: str | None = None  # the last one, for /retry
         self.session_id = uuid4().hex  # what the server asks during an answer comes here first
+        self.cut_off: str | None = None  # the last answer, where it ended before it was whole
+        self._continues = continues  # an interrupted answer is continued without being asked to
+        self._has_said = False  # the answer that was cut off has said something
 
     def client(self) -> Client:
         return client_for(self.target, self.token, retry_s=RETRY_S, on_state=self.screen.connection)
@@ -74,7 +81,7 @@ class Conversation:
                     await client.delete_chat(chat_id)
                 raise
             self.chat_id, self.question_id = chat_id, asked["id"]
-            return await self._show(client, begun)
+            return await self._to_the_end(client, begun)
 
     async def retry(self) -> str:
         """The last question again: its new answer stands beside the old one."""
@@ -82,8 +89,50 @@ class Conversation:
             parent_id = self.question_id or await self._last_question(client)
             if self.chat_id is None or parent_id is None:
                 raise Failed("There is no question yet.")
+            self.question_id = parent_id
             begun = await client.complete(self.model, chat_id=self.chat_id, session_id=self.session_id, parent_id=parent_id)
-            return await self._show(client, begun)
+            return await self._to_the_end(client, begun)
+
+    async def go_on(self) -> str:
+        """Go on with the last answer, which was cut off. Raises as ``ask`` does."""
+        async with self.client() as client:
+            return await self._to_the_end(client, await self._continued(client), repeats=False)
+
+    async def go_on_from_before(self) -> str | None:
+        """The same for an answer that was cut off before this command began, with the text that it had. None: the newest one is whole."""
+        async with self.client() as client:
+            message = await self._newest(client)
+            if message is None or message.get("role") != "assistant":
+                return None
+            if message.get("state") not in CUT_OFF_STATES and message.get("finish_reason") != "length":
+                return None
+            self.cut_off, self._has_said = str(message["id"]), bool(message.get("content"))
+            self.question_id = message.get("parentId")
+            return await self._to_the_end(client, await self._continued(client))
+
+    async def _newest(self, client: Client) -> dict[str, Any] | None:
+        if self.chat_id is None:
+            return None
+        history = (await client.chat(self.chat_id))["chat"]["history"]
+        return dict(history["messages"][history["currentId"]]) if history["currentId"] is not None else None
+
+    async def _continued(self, client: Client) -> Begun:
+        if self.chat_id is None or self.cut_off is None:
+            raise Failed("There is no answer that was cut off.")
+        if self._has_said:
+            return await client.continue_answer(self.chat_id, self.cut_off)
+        # There is nothing to go on from.
+        return await client.complete(self.model, chat_id=self.chat_id, session_id=self.session_id, parent_id=self.question_id)
+
+    async def _to_the_end(self, client: Client, begun: Begun, *, repeats: bool = True) -> str:
+        """Show the answer, and where that is asked for go on with it for as long as servers stop under it."""
+        outcome = await self._show(client, begun, repeats=repeats)
+        for _ in range(CONTINUES_MAX):
+            if not (self._continues and outcome == "interrupted"):
+                break
+            self.screen.note("continuing …")
+            outcome = await self._show(client, await self._continued(client), repeats=False)
+        return outcome
 
     async def _last_question(self, client: Client) -> str | None:
         if self.chat_id is None:
@@ -97,8 +146,8 @@ class Conversation:
             at = message.get("parentId")
         return None
 
-    async def _show(self, client: Client, begun: Begun) -> str:
-        talk = AnswerText(frozenset(begun.message_ids or [begun.message_id]))
+    async def _show(self, client: Client, begun: Begun, *, repeats: bool = True) -> str:
+        talk = AnswerText(frozenset(begun.message_ids or [begun.message_id]), repeats=repeats)
         loop = asyncio.get_running_loop()
         reader = asyncio.ensure_future(self._read(client, begun, talk))
         stopping: set[asyncio.Task[None]] = set()
@@ -123,6 +172,8 @@ class Conversation:
                 await asyncio.wait(stopping, timeout=STOP_WAIT_S)
                 for task in stopping:
                     task.cancel()
+        has_said = bool(talk.said) or (not repeats and self._has_said)
+        self.cut_off, self._has_said = (str(begun.message_id), has_said) if talk.is_cut_off else (None, False)
         return talk.outcome or "message_end"
 
     async def _read(self, client: Client, begun: Begun, talk: AnswerText) -> None:
@@ -144,7 +195,9 @@ def title_of(question: str) -> str:
     return title if len(title) <= TITLE_CHARACTERS else title[: TITLE_CHARACTERS - 1] + "…"
 
 
-async def open_conversation(target: Target, model: str | None, named: str | None, screen: Terminal, *, remembers: bool) -> Conversation:
+async def open_conversation(
+    target: Target, model: str | None, named: str | None, screen: Terminal, *, remembers: bool, continues: bool = False
+) -> Conversation:
     """``named``: the chat to go on with, as it was typed. ``remembers``: this model answers in the next conversation too."""
     chat_id = None
     token = await token_for(target)
@@ -152,7 +205,7 @@ async def open_conversation(target: Target, model: str | None, named: str | None
         if named is not None:
             chat_id = await chat_named(client, named)
         known = [str(one["id"]) for one in await client.models()]
-        wanted = model or remembered_model(target.url)
+        wanted = model or remembered_model(target)
         if model is None and wanted not in known:
             wanted = "demo" if "demo" in known else next(iter(known), None)
         if wanted is None:
@@ -162,37 +215,61 @@ async def open_conversation(target: Target, model: str | None, named: str | None
                 "or with Ollama:     STENO_OLLAMA_BASE_URLS=http://localhost:11434 steno serve"
             )
     if model is not None and remembers:
-        remember_model(target.url, model)
-    return Conversation(target, token, wanted, chat_id, screen)
+        remember_model(target, model)
+    return Conversation(target, token, wanted, chat_id, screen, continues=continues)
 
 
 @click.command()
 @click.argument("question", required=False)
 @click.option("--model", help="Who answers. Default: the model of the last conversation, else `demo`. With a QUESTION: to that one alone.")
 @click.option("--chat", "chat_id", metavar="ID", help="Go on with this chat: its id, or `last`.")
+@click.option("--continue", "continues", is_flag=True, help="Go on with answers whose server stops, and first with one that was cut off.")
 @options
-def chat(target: Target, question: str | None, model: str | None, chat_id: str | None) -> None:
+def chat(target: Target, question: str | None, model: str | None, chat_id: str | None, continues: bool) -> None:
     """Talk with a model. With a QUESTION (or a pipe): one answer, and the end.
 
-    The answer runs on the server: lose the line, or restart the server, and it goes on at the exact word.
+    The answer runs on the server, and Ctrl-C stops it. If you lose the line, it goes on at the exact word. If the server is stopped,
+    answers have `STENO_DRAIN_S` (10 s) to finish. What is unfinished then, or when the server crashes, is kept to the last word and marked
+    as interrupted: press Enter, or pass `--continue`, and the model goes on from there as soon as a server runs again.
     """
     screen = Terminal()
     if question is None and not sys.stdin.isatty():
-        question = sys.stdin.read()
+        piped = sys.stdin.read()
+        question = piped if piped.strip() or not continues else None
     if question is not None and not question.strip():
         raise click.UsageError("the question is empty")
-    conversation = run(open_conversation(target, model, chat_id, screen, remembers=question is None))
+    named = chat_id or ("last" if continues and question is None else None)
+    conversation = run(open_conversation(target, model, named, screen, remembers=question is None, continues=continues))
     if question is not None:
-        answer_once(conversation, question)
-    else:
-        converse(conversation)
+        answer_once(conversation, conversation.ask(question))
+        return
+    if continues:
+        went_on = go_on_first(conversation)
+        if not sys.stdin.isatty():
+            raise Exit(0 if went_on and conversation.cut_off is None else 1)
+        if not went_on and chat_id is None:
+            conversation.chat_id = None  # a new one
+    converse(conversation)
 
 
-def answer_once(conversation: Conversation, question: str) -> None:
+def go_on_first(conversation: Conversation) -> bool:
+    """Go on with what was cut off before. False, and it is said, where the newest answer is whole."""
     try:
-        outcome = run(conversation.ask(question))
+        outcome = run(conversation.go_on_from_before())
+    except ConversationLeft:
+        raise Exit(130) from None
+    if outcome is None:
+        click.secho("There is nothing to continue: the newest answer is whole.", dim=True, err=True)
+    return outcome is not None
+
+
+def answer_once(conversation: Conversation, asking: Coroutine[Any, Any, str]) -> None:
+    try:
+        outcome = run(asking)
     except ConversationLeft:
         outcome = "cancelled"
+    if outcome == "interrupted":
+        click.secho(f"Continue it:  steno chat --chat {conversation.chat_id} --continue", dim=True, err=True)
     if outcome == "cancelled":
         raise Exit(130)
     if outcome != "message_end":
@@ -216,8 +293,11 @@ def converse(conversation: Conversation) -> None:
             raise Exit(130) from None
         if line in ("/quit", "/exit"):
             break
+        cut_off = conversation.cut_off
         try:
             obey(conversation, line)
+            if conversation.cut_off not in (None, cut_off):
+                click.secho("Enter continues it · /retry asks again", dim=True)
         except (ConversationLeft, KeyboardInterrupt):
             goodbye(conversation)
             raise Exit(130) from None
@@ -243,8 +323,12 @@ def obey(conversation: Conversation, line: str) -> None:
     """One line that was typed. Raises ``ConversationLeft``, ``ClientError``, ``Failed``."""
     command, _, argument = line.partition(" ")
     match command:
+        case "" | "/continue" if conversation.cut_off is not None:
+            asyncio.run(conversation.go_on())
         case "":
             pass
+        case "/continue":
+            raise Failed("There is no answer that was cut off.")
         case "/help":
             click.echo(HELP, nl=False)
         case "/retry":
@@ -270,7 +354,7 @@ async def choose(conversation: Conversation, model: str) -> None:
             click.echo(("* " if one == conversation.model else "  ") + safe_line(one))
         return
     conversation.model = model
-    remember_model(conversation.target.url, model)
+    remember_model(conversation.target, model)
     click.secho(f"{safe_line(model)} answers from now on." + ("" if model in known else " (The server does not list it.)"), dim=True)
 
 

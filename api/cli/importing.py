@@ -147,20 +147,17 @@ async def into(dsn: str, source: ImportFile, email: str | None, files: ImportFil
     from adapters.postgres.bulk_log import bulk_log
     from commands.chats import Chats
     from commands.transfer.importing import Importer, Summary
-    from commands.transfer.whole_chat import FULL, SMALL, RequestBounds, WholeChats
+    from commands.transfer.whole_chat import WholeChats
 
     collect_rarely()
-    async with bulk_log(dsn, batch_events_max=FULL.events, batch_bytes_max=FULL.bytes) as bulk:
+    async with bulk_log(dsn) as bulk:
         owner = await owner_of(bulk, email)
         with Progress("Importer", files.total or 1, unit="bytes") as bar:
 
             def counted(_: Summary) -> None:
                 bar.reached(files.done, files.total or files.done)
 
-            def bounds() -> RequestBounds:
-                return SMALL if bulk.log.appender.is_beside_others else FULL
-
-            importing = Importer(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log), bounds=bounds), lambda _: owner, counted)
+            importing = Importer(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log), bounds=bulk.bounds), lambda _: owner, counted)
             return await importing.import_all(source.chats(owner.id))
 
 

@@ -11,7 +11,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 import rich_click as click
 
+from api.cli.prompts import ask, ask_password, confirm
 from api.cli.safe_text import safe
+from api.running import running_servers, server_of_data, server_of_folder
 from stenograph_client import Account, ApiError, Client, ClientError, NotSignedIn, State
 
 FILE_NAME: Final = "login.json"
@@ -26,6 +28,16 @@ class Failed(click.ClickException):
         click.secho(safe(self.message), fg="red", err=True)
 
 
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What the options say. Nothing of it is certain before ``token_for``."""
+
+    url: str
+    data: str | None = None  # the data folder of a server that this user runs on this machine
+    token: str | None = None
+    email: str | None = None
+    password: str | None = None
+
+
 class Login(msgspec.Struct):
     token: str
     email: str = ""
@@ -34,33 +46,30 @@ class Login(msgspec.Struct):
 
 class Logins(msgspec.Struct):
     last: str | None = None  # the URL that was used last
+    # By the data folder where that is known, so that a login outlives the port; by the URL of any other server.
     at: dict[str, Login] = {}
 
-    def of(self, url: str) -> Login | None:
+    def of(self, target: Target) -> Login | None:
         """The login at this server. ``localhost`` and ``127.0.0.1`` are one."""
-        return next((login for known, login in self.at.items() if same_server(known, url)), None)
+        key = self._key(target)
+        return self.at[key] if key is not None else None
 
-    def put(self, url: str, login: Login) -> None:
-        self.drop(url)
-        self.at[url] = login
+    def put(self, target: Target, login: Login) -> None:
+        self.drop(target)
+        self.at[target.data or target.url] = login
 
-    def drop(self, url: str) -> Login | None:
-        known = self.of(url)
-        self.at = {one: login for one, login in self.at.items() if not same_server(one, url)}
-        return known
+    def drop(self, target: Target) -> Login | None:
+        key = self._key(target)
+        return self.at.pop(key) if key is not None else None
+
+    def _key(self, target: Target) -> str | None:
+        if target.data is not None and target.data in self.at:
+            return target.data
+        return next((known for known in self.at if same_server(known, target.url)), None)
 
 
 def same_server(one: str, other: str) -> bool:
     return one.replace("://localhost", "://127.0.0.1", 1) == other.replace("://localhost", "://127.0.0.1", 1)
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """What the options say. Nothing of it is certain before ``token_for``."""
-
-    url: str
-    token: str | None = None
-    email: str | None = None
-    password: str | None = None
 
 
 def login_file() -> Path:
@@ -90,39 +99,43 @@ def write_logins(logins: Logins) -> None:
         raise
 
 
-def remember(url: str, token: str, email: str) -> None:
+def remember(target: Target, token: str, email: str) -> None:
     logins = read_logins()
-    known = logins.of(url)
-    logins.put(url, Login(token, email, known.model if known is not None else None))
-    logins.last = url
+    known = logins.of(target)
+    logins.put(target, Login(token, email, known.model if known is not None else None))
+    logins.last = target.url
     write_logins(logins)
 
 
-def remembered_model(url: str) -> str | None:
-    known = read_logins().of(url)
+def remembered_model(target: Target) -> str | None:
+    known = read_logins().of(target)
     return known.model if known is not None else None
 
 
-def remember_model(url: str, model: str) -> None:
+def remember_model(target: Target, model: str) -> None:
     logins = read_logins()
-    known = logins.of(url)
+    known = logins.of(target)
     if known is not None and known.model != model:
         known.model = model
         write_logins(logins)
 
 
 def default_url() -> str:
-    """The server that was used last; else the one that these settings would start here."""
-    last = read_logins().last
-    if last is not None:
-        return last
+    """The server that runs with this folder or its settings; else the one that was used last, or that would be started here."""
     from api.settings import Settings, SettingsError, load  # only here: most commands need no settings
 
     try:
         settings = load()
     except SettingsError:
         settings = Settings()  # a client has no business complaining about the server's settings
-    return f"http://localhost:{settings.port or Settings().port}"
+    here = server_of_data(settings.data) if settings.data != Settings().data else server_of_folder()
+    if here is not None:
+        return here.url
+    last = read_logins().last
+    if last is not None:
+        return last
+    elsewhere = server_of_data(settings.data)
+    return elsewhere.url if elsewhere is not None else f"http://localhost:{settings.port or Settings().port}"
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
@@ -134,7 +147,8 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             address = f"http://{address}"
         if password is not None and email is None:
             raise click.UsageError("--password needs --email")
-        command(target=Target(url=address, token=token, email=email, password=password), **rest)
+        data = next((server.data for server in running_servers() if same_server(server.url, address)), None)
+        command(target=Target(url=address, data=data, token=token, email=email, password=password), **rest)
 
     with_target.__name__, with_target.__doc__ = command.__name__, command.__doc__
     with_target.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]  # where click keeps them
@@ -142,7 +156,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--password", help="Its password; asked for when it is needed and absent."),
         click.option("--email", help="Sign in with this account."),
         click.option("--token", help="A token or an API key, instead of the login that `steno login` keeps."),
-        click.option("--url", help="The server. Default: the one used last, else this machine's."),
+        click.option("--url", help="The server. Default: the one that was started in this folder, else the one used last."),
     ):
         option(with_target)
     return with_target
@@ -216,7 +230,7 @@ async def token_for(target: Target, *, may_ask: bool = True) -> str:
             client.credentials.token = target.token
             await client.me()
             return target.token
-        kept = read_logins().of(target.url)
+        kept = read_logins().of(target)
         if kept is not None and target.email in (None, kept.email):
             client.credentials.token = kept.token
             try:
@@ -228,12 +242,12 @@ async def token_for(target: Target, *, may_ask: bool = True) -> str:
                         raise Failed(f"Your login at {target.url} has ended. Sign in again:  steno login") from None
                     click.echo(f"Your login at {target.url} has ended.", err=True)
             else:
-                remember(target.url, kept.token, kept.email)
+                remember(target, kept.token, kept.email)
                 return kept.token
         if not may_ask and (target.email is None or target.password is None):
             raise Failed(f"You are not signed in at {target.url}.\nSign in:  steno login")
         account = await sign_in_or_up(client, target, kept.email if kept is not None else None)
-        remember(target.url, account.token, account.email)
+        remember(target, account.token, account.email)
         return account.token
 
 
@@ -250,17 +264,17 @@ async def sign_in_or_up(client: Client, target: Target, known_email: str | None 
     if not interactive():
         raise Failed(f"You are not signed in at {target.url}.\nSign in once:  steno login\nOr pass --token, or --email and --password.")
     click.echo(f"Sign in at {target.url}:", err=True)
-    email = target.email or click.prompt("E-mail", default=known_email, value_proc=an_email, err=True)
-    password = target.password or click.prompt("Password", hide_input=True, err=True)
+    email = target.email or ask("E-mail", default=known_email, checked=an_email)
+    password = target.password or ask_password()
     try:
         return await client.sign_in(email, password)
     except ApiError as refused:
         if refused.code != "wrong_credentials":
             raise
         click.secho(safe(sentence(refused.detail)), fg="red", err=True)
-        if not click.confirm("Is this a new account? Make it", default=False, err=True):
+        if not confirm("Is this a new account? Make it"):
             raise Failed("Not signed in. Try again:  steno login") from None
-        return await sign_up(client, Target(url=target.url, email=email, password=password))
+        return await sign_up(client, msgspec.structs.replace(target, email=email, password=password))
 
 
 def an_email(typed: str) -> str:
@@ -272,13 +286,13 @@ def an_email(typed: str) -> str:
 
 
 async def sign_up(client: Client, target: Target, name: str | None = None) -> Account:
-    email = target.email or click.prompt("E-mail", value_proc=an_email, err=True)
+    email = target.email or ask("E-mail", checked=an_email)
     if name is None:
         guess = email.partition("@")[0]
-        name = click.prompt("Your name", default=guess, err=True) if interactive() else guess
+        name = ask("Your name", default=guess) if interactive() else guess
     password = target.password
     while password is None:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt="Once more", err=True)
+        password = ask_password(again="Once more")
         try:
             return await client.sign_up(name, email, password)
         except ApiError as refused:

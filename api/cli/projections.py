@@ -11,7 +11,7 @@ import rich_click as click
 from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
-from api.cli.server import data_option, require_data, settings_with, start_failures
+from api.cli.server import data_option, settings_with_data, start_failures
 
 
 @contextmanager
@@ -21,8 +21,7 @@ def database(data: Path | None) -> Iterator[str]:
     from api.process.logging import configure
 
     configure("warning", "console")
-    settings = settings_with({"data": data})
-    require_data(settings)
+    settings = settings_with_data(data)
     with start_failures(settings), serve.database(settings) as (dsn, _):
         yield dsn
 

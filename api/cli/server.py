@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import rich_click as click
 
 from api.cli.login import Failed
+from api.running import server_of_data, server_of_folder
 from api.settings import Settings, SettingsError, load
 
 FOR_THE_OPERATOR: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EISDIR})
@@ -24,15 +26,27 @@ def settings_with(given: Mapping[str, object]) -> Settings:
         raise Failed(f"The settings cannot be used:\n{error}\nWhat there is: docs/configuration.md") from None
 
 
-def require_data(settings: Settings) -> None:
-    """For what makes sense only where there is a database already: it never makes one. Raises ``Failed`` that names the folder."""
+def settings_with_data(data: Path | None) -> Settings:
+    """The settings for what makes sense only where there is a database already: it never makes one.
+
+    Without a data folder of their own, that of the server which was started in this folder. Raises ``Failed`` that names the folder.
+    """
     from adapters.embedded.server import has_cluster  # only here: most commands touch no database
 
-    if settings.database_url is None and not has_cluster(settings.data):
+    settings = settings_with({"data": data})
+    if settings.database_url is not None:
+        return settings
+    here = server_of_folder() if settings.data == Settings().data else server_of_data(settings.data)
+    if here is not None and not here.own_database:
+        raise Failed(f"The server at {here.url} has a Postgres of its own: name it, as that server's environment does, in DATABASE_URL.")
+    if here is not None:
+        settings = msgspec.structs.replace(settings, data=Path(here.data))
+    if not has_cluster(settings.data):
         raise Failed(
             f"There is no database in {settings.data.absolute()}.\n"
             "Name the data folder of the server:  --data FOLDER  (or STENO_DATA; DATABASE_URL for a Postgres of your own)"
         )
+    return settings
 
 
 data_option = click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="The data folder (STENO_DATA).")
@@ -45,6 +59,9 @@ data_option = click.option("--data", type=click.Path(file_okay=False, path_type=
 @data_option
 def serve(host: str | None, port: int | None, workers: int | None, data: Path | None) -> None:
     """Run the server: its own Postgres in the data folder, unless DATABASE_URL names another.
+
+    Ctrl-C or SIGTERM stops it: answers that run have `STENO_DRAIN_S` (10 s) to finish, and what is unfinished then is kept and marked as
+    interrupted. A second one does not wait. After a crash, the next server marks what was left open. `steno chat` continues such answers.
 
     Everything else is set in the environment or in a `stenograph.toml`: docs/configuration.md.
     """
@@ -92,8 +109,7 @@ def new(data: Path | None) -> None:
 
     Cursors from before it are then refused, and clients read a snapshot, instead of missing events in silence.
     """
-    settings = settings_with({"data": data})
-    require_data(settings)
+    settings = settings_with_data(data)
     from api.process.serve import new_epoch  # only here and above: no other command touches a database
 
     with start_failures(settings):

@@ -66,6 +66,11 @@ class Terminal:
             return
         click.echo(click.style(self._wrap.of(text), **LOOKS[piece.style]), nl=False)
 
+    def note(self, text: str) -> None:
+        """A line of its own about what happens."""
+        self.end_line()
+        click.secho(text, dim=True, err=self.quiet)
+
     def end_line(self) -> None:
         """Whatever comes next begins a line."""
         self.clear_note()

@@ -13,7 +13,7 @@ from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.progress import Progress
 from api.cli.safe_text import safe
-from api.cli.server import data_option, settings_with
+from api.cli.server import data_option, settings_with_data
 from domain.errors import BadStreamName
 from domain.stream import Stream, parse_stream
 
@@ -51,9 +51,10 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
         raise click.UsageError("--projections compares whole views: it goes with neither --from nor --stream.")
     stream = stream_of(name) if name is not None else None
     collect_rarely()
-    settings = settings_with({"data": data})
-    if settings.database_url is None and not (settings.data / "postgres").is_dir():
-        raise NotVerified(f"There is no database in {settings.data}. Name the data folder:  steno verify --data FOLDER")
+    try:
+        settings = settings_with_data(data)
+    except Failed as failed:
+        raise NotVerified(failed.message) from None
     from adapters.embedded.host import EmbeddedPostgresError
     from adapters.postgres.errors import DatabaseError, database_errors
     from api.process import serve  # only here: it brings the server's parts with it

@@ -22,9 +22,9 @@ class OpsController(Controller):
     tags = ("operation",)
 
     @get("/", opt={PUBLIC: True}, include_in_schema=False, status_code=307)
-    async def front(self) -> Redirect:
-        """To the description of the API, until there is a page."""
-        return Redirect("/docs", status_code=307)
+    async def front(self, settings: NamedDependency[SkipValidation[Settings]]) -> Redirect:
+        """To the description of the API, until there is a page; where that is closed, to whether the server is ready."""
+        return Redirect("/docs" if settings.docs_public else "/ready", status_code=307)
 
     @get("/health", opt={PUBLIC: True})
     async def health(self) -> dict[str, bool]:

@@ -5,11 +5,14 @@ import contextlib
 import errno
 import functools
 import gc
+import shlex
+import shutil
 import signal
 import socket
 import ssl
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,6 +39,7 @@ from api.process.stalled import ending_stalled
 from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
 from api.request.hosts import AllowedHosts
 from api.request.server_config import ServerConfig
+from api.running import noted
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
 
@@ -79,7 +83,12 @@ def run(settings: Settings) -> None:
     """
     configure(settings.log_level, settings.log_format, settings.security_log)
     listening = listen(settings.host, settings.port)
-    with contextlib.closing(listening), database(settings) as (dsn, embedded):
+    url, own_database = url_of(listening), settings.database_url is None
+    with (
+        contextlib.closing(listening),
+        database(settings) as (dsn, embedded),
+        noted(url, settings.data, own_database=own_database),
+    ):
         require_connections(dsn, settings.workers, least=CONNECTIONS_LEAST, most=CONNECTIONS_MOST)
         if settings.workers == 1:
             uvloop.run(serve(settings, dsn, listening, embedded))
@@ -99,12 +108,17 @@ def run_workers(settings: Settings, listening: socket.socket, embedded: Embedded
         stop_within_s=settings.drain_s + ENDS_WITHIN_S,
         ready=functools.partial(announce, settings, listening),
         changed=functools.partial(publish_parent_metrics, memory),
-        ending=listening.close,  # only the parent's copy: workers that still finish answers keep theirs
+        ending=functools.partial(end_parent, settings, listening),
         ends_all=frozenset({EXIT_ANOTHER_HISTORY}),
     )
     code = workers.run()
     if code != 0:
         sys.exit(code)
+
+
+def end_parent(settings: Settings, listening: socket.socket) -> None:
+    say_that_it_stops(settings, None)
+    listening.close()  # only the parent's copy: workers that still finish answers keep theirs
 
 
 def run_worker(
@@ -209,6 +223,8 @@ async def serve(
         if ending:
             server.should_exit = server.force_exit = True  # asked twice: do not wait for open answers
         else:
+            if slot is None:
+                say_that_it_stops(settings, len(system.runs))
             ending.append(asyncio.create_task(end_in_order(system, server)))
 
     everywhere = asyncio.Event()
@@ -295,7 +311,35 @@ def config(settings: Settings, app: Any) -> ServerConfig:
 
 def announce(settings: Settings, listening: socket.socket) -> None:
     """One line for the person who started it."""
+    api = " (API: /docs)" if settings.docs_public else ""
+    sys.stdout.write(f"Stenograph is at {url_of(listening)}{api}. Try: {command_to_paste()} chat\n")
+    sys.stdout.flush()
+
+
+def url_of(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1", "::1") else host  # noqa: S104  # compared, not bound
-    sys.stdout.write(f"Stenograph is at http://{shown}:{port} (API: /docs). Try: steno chat\n")
+    if host in ("0.0.0.0", "::", "127.0.0.1", "::1"):  # noqa: S104  # compared, not bound
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def command_to_paste() -> str:
+    """How this command line is called in another terminal: by its name where that is found, else by its path."""
+    own = Path(sys.argv[0]).absolute()
+    found = shutil.which("steno")
+    if own.name != "steno" or (found is not None and Path(found).absolute() == own):
+        return "steno"
+    return shlex.quote(str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
+
+
+def say_that_it_stops(settings: Settings, runs: int | None) -> None:
+    """One line for the person who stops it. ``runs``: how many answers run; None if that is not known."""
+    if runs == 0:
+        sys.stdout.write("Stopping.\n")
+    else:
+        answers = "Answers that run have" if runs is None else "1 answer has" if runs == 1 else f"{runs} answers have"
+        sys.stdout.write(
+            f"Stopping. {answers} up to {settings.drain_s:g} s to finish; what is unfinished then is kept, and can be continued. "
+            "Ctrl-C again ends at once.\n"
+        )
     sys.stdout.flush()

@@ -97,6 +97,7 @@ ROUTE_SCOPES: Final[Mapping[str, Scopes]] = {
     "GET /api/v1/terminals": READ,
     "GET /api/v1/tools": READ,
     "GET /api/v1/users/all": ADMIN,
+    "GET /api/v1/users/search": READ,
     "GET /api/v1/users/{user_id}/profile/image": READ,
     "GET /openai/models": READ,
     "GET /openai/models/{model_id}": READ,

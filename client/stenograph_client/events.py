@@ -52,6 +52,7 @@ class Event(msgspec.Struct, frozen=True):
     message_id: str | None
     type: str
     data: Any  # the facts; an object for every type of ours
+    redacted: bool = False  # something of it is left out: words that were gone when this account's access began
 
     @property
     def cursor(self) -> str:
@@ -106,10 +107,13 @@ class WireEvent(msgspec.Struct, frozen=True):
     data: Fact
     message_id: str | None = None
     user: User | None = None
+    redacted: bool = False
 
     def seen_in(self, epoch: str) -> Event:
         fact = self.data
-        return Event(self.stream, epoch, self.version, self.position, self.at, self.user, self.message_id, fact.type, fact.data)
+        return Event(
+            self.stream, epoch, self.version, self.position, self.at, self.user, self.message_id, fact.type, fact.data, self.redacted
+        )
 
 
 class Welcome(msgspec.Struct, frozen=True, tag_field="op", tag="welcome"):

@@ -1,7 +1,7 @@
 """A question and its answers: the turn that a completion request begins, and the runs that answer it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID, uuid4
 
@@ -22,6 +22,7 @@ from commands.generation.context import (
 )
 from commands.generation.continuing import continued_messages, continued_node
 from commands.generation.files import with_files
+from commands.generation.filling import fill
 from commands.generation.filtering import AnswerFilters, Filtering
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems, with_variables
 from commands.generation.payload import Payload, keep_payload, payload_of
@@ -35,7 +36,17 @@ from commands.routing.route import Route, Routed
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, ExpectUnchanged, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
-from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, ProviderFailed, RateReached, Refusal
+from domain.errors import (
+    BadRequest,
+    ChatNotFound,
+    CommandMismatch,
+    ConcurrencyConflict,
+    LogUnavailable,
+    MessageExists,
+    ProviderFailed,
+    RateReached,
+    Refusal,
+)
 from domain.event import Actor
 from domain.stream import chat_stream
 from projections.ports import ChatQueries
@@ -166,10 +177,10 @@ class Completions:
         try:
             routes = [await self._route(turn, answerer, chat_id, actor) for answerer in turn.answerers]
         except (Refusal, ProviderFailed):
-            known = await self._log.find_command(key.actor_id, key.key) if key is not None else None
-            if key is None or known is None or known.request_hash != key.request_hash:
+            repeated = await self._repeated(key)
+            if repeated is None:
                 raise
-            return stored_start(known.appended)  # what was begun once gets its first answer, whatever has become of the model since
+            return repeated  # what was begun once gets its first answer, whatever has become of the model since
         made = turn.chat_id is None
         version, chat = 0, Chat()
         source = chat
@@ -183,21 +194,33 @@ class Completions:
             if not chat.may_write(actor.id):
                 raise ChatNotFound(chat_id)
             named = [turn.parent_id, turn.continues, *(answerer.message_id for answerer in turn.answerers)]
-            _, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
+            version, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
         commands: list[ChatCommand] = []
+        expected: list[ChatCommand] = []
         if made:
             fields = {"task": turn.task} if turn.task is not None else {}
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False, fields=fields))
+        fills = {answerer.message_id for answerer in turn.answerers if answerer.message_id in chat.messages}
         text_so_far = ""
-        if turn.continues is None:
-            parent_id, added = await self._asked(chat_id, chat, turn, actor)
-            commands.extend(added)
-            messages, chat_params = await self._context(chat, turn, parent_id, added)
-        else:
-            parent_id, added = continued_node(chat, turn.continues).parent_id, []
-            commands.append(ExpectUnchanged(chat_id=chat_id, by=actor.id, since=version, message_ids=[turn.continues]))
+        if turn.continues is not None:
+            parent_id, added = continued_node(chat, turn.continues).parent_id, list[AddMessage]()
+            expected.append(ExpectUnchanged(chat_id=chat_id, by=actor.id, since=version, message_ids=[turn.continues]))
             branch, chat_params = await branch_of(self._chat_queries, self._blobs, chat_id, turn.continues)
             messages, text_so_far = continued_messages(turn.messages, branch, turn.continues)
+        else:
+            if fills:
+                repeated = await self._repeated(key)
+                if repeated is not None:
+                    return repeated  # its answer is there, and would be refused
+                parent_id, unchanged = await fill(chat_id, actor.id, version, chat, fills, self._chat_queries)
+                require_no_other_place(turn, parent_id, fills)
+                expected.append(unchanged)
+                _, chat = await self._chats.state(chat_id, fresh=False, messages=[parent_id])
+                added = []
+            else:
+                parent_id, added = await self._asked(chat_id, chat, turn, actor)
+            commands.extend(added)
+            messages, chat_params = await self._context(chat, turn, parent_id, added)
         folder_prompt = await self._folder_prompt(source if made else chat, actor)
         contexts = [self._call_context(turn, one, route, chat_id, actor) for one, route in zip(turn.answerers, routes, strict=True)]
         payloads = [
@@ -231,6 +254,7 @@ class Completions:
                         task_id=task_id,
                         node_id=self._node_id,
                         client_id=answerer.client_id,
+                        fills=answerer.message_id in fills and turn.continues is None,
                         continues=turn.continues,
                         payload_sha256=payload.sha256,
                         payload=reference,
@@ -238,7 +262,7 @@ class Completions:
                     )
                     for answerer, task_id, route, payload, reference in zip(turn.answerers, tasks, routes, payloads, kept, strict=True)
                 )
-                appended = await self._chats.handle_all(commands, actor=actor, key=key)
+                appended = await self._chats.handle_all([*expected, *commands], actor=actor, key=key)
             except (Refusal, ConcurrencyConflict):  # otherwise it may have been written
                 await self._slots.give_back(tasks)
                 raise
@@ -273,6 +297,15 @@ class Completions:
                 self.on_started(run, turn, index, actor)
         before = appended.versions[0] - events_count
         return msgspec.structs.replace(started, version=before, position=appended.position)
+
+    async def _repeated(self, key: CommandKey | None) -> StartedTurn | None:
+        """What an earlier request with this key has begun. Raises ``CommandMismatch`` where that was another request."""
+        known = await self._log.find_command(key.actor_id, key.key) if key is not None else None
+        if key is None or known is None:
+            return None
+        if known.request_hash != key.request_hash:
+            raise CommandMismatch(key.key)
+        return stored_start(known.appended)
 
     def _call_context(self, turn: Turn, answerer: Answerer, route: Routed, chat_id: UUID, actor: Actor) -> CallContext:
         return answer_context(
@@ -383,7 +416,7 @@ class Completions:
         if turn.chat_id is None:
             leaf_id, is_first = None, False  # the branch that is looked at
         elif question is None:
-            leaf_id, is_first = parent_id, False
+            leaf_id, is_first = parent_id, parent_id is None
         else:  # the question may be stored: the branch ends above it
             node = chat.messages.get(parent_id) if parent_id is not None else None
             leaf_id = added[0].parent_id if added else node.parent_id if node is not None else None
@@ -448,6 +481,13 @@ class Completions:
 def is_direct(turn: Turn, answerer: Answerer) -> bool:
     """Whether the asker's own tab answers: for its one model, where several are asked."""
     return turn.direct is not None and turn.direct.model in (None, answerer.model)
+
+
+def require_no_other_place(turn: Turn, parent_id: UUID | None, fills: Collection[UUID]) -> None:
+    """Raises ``MessageExists`` for a turn that puts messages which are there below another one than their own parent."""
+    named = turn.question.id if turn.question is not None and turn.question.id is not None else turn.parent_id
+    if named is not None and named != parent_id:
+        raise MessageExists(min(fills))
 
 
 class StartedAnswer(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes, Origin, StreamAppend
+from commands.transfer.bounds import FULL, RequestBounds
 from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
 from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, UNREADABLE, decode, decode_actor, refuse_nul
@@ -33,8 +34,6 @@ from domain.jsonlines import BlobLine, EventLine, microseconds, parse_line, stre
 from domain.stream import Stream, user_stream
 from domain.user import ChatListed, ChatUnlisted
 
-REQUEST_EVENTS: Final = 200  # an append of this size takes Postgres some milliseconds, which delays other streams' tokens
-REQUEST_BYTES: Final = 128 * 1024
 REQUESTS_IN_FLIGHT: Final = 4
 KNOWN_PAGE: Final = 200
 PROBLEMS_KEPT: Final = 20
@@ -118,7 +117,7 @@ class ChatInFile:
 
 class Restore:
     """Restores one file. ``owner_id`` becomes the owner of chats whose owner has no account here. ``now`` is the log's time; later times
-    are refused.
+    are refused. ``bounds`` is asked before each event is put into a request.
     """
 
     def __init__(
@@ -131,11 +130,13 @@ class Restore:
         owner_id: UUID | None = None,
         done: Restored | None = None,
         progressed: Callable[[], None] = lambda: None,
+        bounds: Callable[[], RequestBounds] = lambda: FULL,
     ) -> None:
         self._log, self._blobs, self._nodes = log, blobs, nodes
         self._now_us = microseconds(now)
         self._owner_id = owner_id
         self._progressed = progressed
+        self._bounds = bounds
         self._accounts: dict[UUID, bool] = {}
         self._chat: ChatInFile | None = None
         self._part: dict[Stream, StreamAppend] = {}  # the appends of the next request
@@ -342,7 +343,10 @@ class Restore:
             return
         if type(fact) not in OF_A_MESSAGE and type(fact) is not Emitted:
             raise BadLine(f"{line.type} is about the chat, not about a message - at `$.message_id`")
-        if type(fact) in (MessageAdded, MessageStarted) and chat.messages is not None:
+        fills = isinstance(fact, MessageStarted) and fact.fills is True
+        if fills and chat.messages is not None and message_id not in chat.messages:
+            raise BadLine(f"message {message_id} is not in the chat above this line - at `$.message_id`")
+        if type(fact) in (MessageAdded, MessageStarted) and not fills and chat.messages is not None:
             if message_id in chat.messages:
                 raise BadLine(f"message {message_id} is in the chat already - at `$.message_id`")
             if fact.parent_id is not None and fact.parent_id not in chat.messages:
@@ -393,7 +397,8 @@ class Restore:
     # ---------------------------------------------------------------------------------------------------------- appends
 
     async def _add(self, chat: ChatInFile, line: EventLine, data: bytes, actor: bytes | None) -> None:
-        if self._part_events >= REQUEST_EVENTS or self._part_bytes + len(data) > REQUEST_BYTES:
+        bounds = self._bounds()
+        if self._part_events >= bounds.events or self._part_bytes + len(data) > bounds.bytes:
             await self._send()
         part = self._part.get(chat.stream)
         if part is None:

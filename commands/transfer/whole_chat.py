@@ -12,6 +12,7 @@ from uuid import UUID
 from commands.chats import Chats
 from commands.large_values import VALUES_BYTES_MAX, values_of, with_references
 from commands.ports import EXISTS, Appended, AppendRequest, Blobs, CommandKey, EventLog, StreamAppend
+from commands.transfer.bounds import FULL, RequestBounds
 from domain.chat.facts import ChatConfigured, ChatCreated
 from domain.codec import EVENT_BYTES_MAX, decode_event, encode
 from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, TooLarge, UserNotFound
@@ -21,26 +22,11 @@ from domain.stream import Stream, chat_stream, user_stream
 from domain.user import ChatListed
 from domain.whole_chat import Step, WholeChat, steps_of
 
-# Bounds of one request. It takes Postgres some milliseconds, which is how long another stream's token may wait for it.
-REQUEST_EVENTS_MAX: Final = 400
-REQUEST_BYTES_MAX: Final = 128 * 1024
 ATTEMPTS_MAX: Final = 5
 PAGE_EVENTS: Final = 2_000
 TURN_EVENTS: Final = 200
 
 Outcome = Literal["imported", "there"]
-
-
-class RequestBounds(NamedTuple):
-    """The most that one request holds, but for a single answer or value that is larger."""
-
-    events: int
-    bytes: int
-
-
-FULL: Final = RequestBounds(REQUEST_EVENTS_MAX, REQUEST_BYTES_MAX)
-# While others write: their tokens wait as long as a request holds the append lock.
-SMALL: Final = RequestBounds(REQUEST_EVENTS_MAX // 4, REQUEST_BYTES_MAX // 4)
 
 
 class Prepared(NamedTuple):

@@ -158,6 +158,11 @@ class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    """With ``fills`` the answer becomes the text of a message that a person has added under the role of an assistant.
+
+    Who asks for it has made sure that the message has no text, and says so by ``ExpectUnchanged``: no decision reads texts.
+    """
+
     chat_id: UUID
     by: UUID
     message_id: UUID
@@ -169,6 +174,7 @@ class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
     selected_model_id: str | None = None
     base_model_id: str | msgspec.UnsetType = msgspec.UNSET
     client_id: str | None = None
+    fills: bool = False
     continues: UUID | None = None  # an answer beside it that has ended: this one goes on from its text
     payload_sha256: str | None = None
     payload: Mapping[str, Any] | None = None

@@ -357,17 +357,22 @@ def answer_call(chat: Chat, command: AnswerCall) -> list[ChatEvent]:
 
 
 def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
-    require_place(chat, command.message_id, command.parent_id)
+    parent_id = command.parent_id
+    if command.fills:
+        parent_id = require_fillable(chat, command.message_id).parent_id
+    else:
+        require_place(chat, command.message_id, parent_id)
     if command.continues is not None:
-        require_continuable(chat, command.continues, command.parent_id)
+        require_continuable(chat, command.continues, parent_id)
     fact = MessageStarted(
-        command.parent_id,
+        parent_id,
         command.model,
         command.requested_model,
         command.task_id,
         command.node_id,
         command.selected_model_id,
         command.client_id,
+        True if command.fills else UNSET,
         command.continues or UNSET,
         command.payload_sha256 or UNSET,
         command.payload or UNSET,
@@ -375,6 +380,14 @@ def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
         command.base_model_id,
     )
     return [Event(command.message_id, fact)]
+
+
+def require_fillable(chat: Chat, message_id: UUID) -> MessageNode:
+    """Raises ``MessageExists`` unless a generation may begin in this message: once, and only below the role of an assistant."""
+    node = existing(chat, message_id)
+    if node.role != "assistant" or node.generated:
+        raise MessageExists(message_id)
+    return node
 
 
 def require_continuable(chat: Chat, message_id: UUID, parent_id: UUID | None) -> None:

@@ -62,9 +62,11 @@ def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:
         case MessageStarted() as start:
             assert event.message_id is not None
             is_open = generation.started(chat.open_generations, event.message_id, start, version)
-            pick = Pick(start.selected_model_id, start.requested_model) if start.selected_model_id is not None else None
-            with_answer = with_message(chat, event.message_id, start.parent_id, "assistant", version, pick)
-            return changed(with_answer, open_generations=is_open)
+            if start.fills is True:
+                begun = filled(chat, event.message_id, version, pick_of(start))
+            else:
+                begun = with_message(chat, event.message_id, start.parent_id, "assistant", version, pick=pick_of(start), generated=True)
+            return changed(begun, open_generations=is_open)
         case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted():
             is_open = generation.ended(chat.open_generations, event.message_id)
             return changed(said(chat, event.message_id, version), open_generations=is_open)
@@ -137,8 +139,23 @@ def said(chat: Chat, message_id: UUID | None, version: int) -> Chat:
     return changed(chat, messages=chat.messages.with_(message_id, msgspec.structs.replace(node, changed_version=version)))
 
 
-def with_message(chat: Chat, message_id: UUID, parent_id: UUID | None, role: str, version: int, pick: Pick | None = None) -> Chat:
-    messages = chat.messages.with_(message_id, MessageNode(parent_id, role, changed_version=version, pick=pick))
+def pick_of(start: MessageStarted) -> Pick | None:
+    return Pick(start.selected_model_id, start.requested_model) if start.selected_model_id is not None else None
+
+
+def filled(chat: Chat, message_id: UUID, version: int, pick: Pick | None) -> Chat:
+    """With a generation begun in a message that was there: it keeps its place in the tree."""
+    node = chat.messages.get(message_id) if chat.messages.is_loaded(message_id) else None
+    if node is None:
+        return changed(chat, current_id=message_id)
+    begun = msgspec.structs.replace(node, changed_version=version, generated=True, pick=pick)
+    return changed(chat, messages=chat.messages.with_(message_id, begun), current_id=message_id)
+
+
+def with_message(
+    chat: Chat, message_id: UUID, parent_id: UUID | None, role: str, version: int, *, pick: Pick | None = None, generated: bool = False
+) -> Chat:
+    messages = chat.messages.with_(message_id, MessageNode(parent_id, role, changed_version=version, pick=pick, generated=generated))
     parent = messages.get(parent_id) if parent_id is not None and messages.is_loaded(parent_id) else None
     if parent_id is not None and parent is not None:
         messages = messages.with_(parent_id, msgspec.structs.replace(parent, children=(*parent.children, message_id)))

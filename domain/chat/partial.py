@@ -32,6 +32,8 @@ class Life(msgspec.Struct):
 
     def apply(self, message_id: UUID, version: int, event: ChatEvent) -> None:
         match event.data:
+            case MessageStarted(fills=True):
+                pass
             case MessageAdded(parent_id=parent_id) | MessageStarted(parent_id=parent_id):
                 if self.added_version:
                     raise UnusualHistory(f"message {message_id} was added twice")

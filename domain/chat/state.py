@@ -29,6 +29,7 @@ class MessageNode(msgspec.Struct, frozen=True):
     deleted: bool = False
     changed_version: int = 0  # of the newest event that changed what it says; the deltas of an open answer do not count
     pick: Pick | None = None  # of an arena's answer
+    generated: bool = False  # a generation has begun it
 
 
 class Grant(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from projections.ports import ChatFilter
-from projections.statistics import counted_chat, statistics
+from projections.statistics import counted_view, statistics
 from tests.domain.histories import NODE, OWNER, UNHURRIED, ended, histories
 from tests.domain.histories import History as Random
 
@@ -251,6 +251,35 @@ TALKS: dict[str, list[Event[Any]]] = {
         Event(A, MessageRated(-1)),
         Event(A, Emitted("unknown", {"content": "x"})),
         Event(A, Emitted("files", {"files": [{"id": "f"}]})),
+    ],
+    "a generation fills what a person has added": [
+        CREATED,
+        asked(Q),
+        Event(A, MessageAdded(Q, "assistant", "", "a", {"modelIdx": 0, "error": {"content": "claimed"}, "usage": {"claimed": 1}})),
+        asked(B, A),
+        Event(A, Emitted("status", {"description": "waiting " * 5})),
+        Event(A, MessageRated(1)),
+        Event(A, MessageStarted(Q, "demo", "demo", UUID(int=9), NODE, fills=True)),
+        block(A, 0, "reasoning"),
+        *said(A, 0, "h", "m"),
+        emitted(A, "searching " * 5),
+        block(A, 1, "text"),
+        *said(A, 1, "Hel"),
+        emitted(A, "found " * 10),
+        *said(A, 1, "lo"),
+        Event(A, ended("Hello")),
+        Event(A, MessageRated(-1)),
+        Event(B, MessageDeleted()),
+    ],
+    "a generation fills it without a thought": [
+        CREATED,
+        asked(Q),
+        Event(A, MessageAdded(Q, "assistant", "")),
+        Event(A, MessageEdited({"model": "another"})),
+        Event(A, MessageStarted(Q, "demo", "demo", UUID(int=9), NODE, fills=True)),
+        block(A, 0, "text"),
+        *said(A, 0, "Hel", "lo"),
+        Event(A, ended("Hello")),
     ],
     "two at once, one fails": [
         CREATED,
@@ -586,7 +615,7 @@ def test_statistics_are_counted_from_rows_as_from_the_events(place: Any) -> None
         assert [one.chat_id for one in found] == [second, first]
         for one in found:
             stored = await log.read(chat_stream(one.chat_id), limit=1000)
-            folded = counted_chat(one.chat_id, view(stored))
+            folded = counted_view(one.chat_id, view(stored))
             assert one == msgspec.structs.replace(folded, tags=one.tags)
             assert list(one.tags) == list(folded.tags)
         assert [message.length for message in found[1].messages] == [5, 2, 9, 0, 0, 0, 0]

@@ -62,6 +62,13 @@ def test_events_come_out_as_they_come_in() -> None:
     assert str(track.cursor) == f"{EPOCH}:3"
 
 
+def test_an_event_of_which_something_is_left_out_says_so() -> None:
+    session, _ = live()
+    redacted = frame("events", stream=CHAT, events=[wire(CHAT, 1) | {"redacted": True}, wire(CHAT, 2)])
+    delivered = [out.item for out in session.receive(redacted) if isinstance(out, Deliver)]
+    assert [one.redacted for one in delivered if isinstance(one, Event)] == [True, False]
+
+
 def test_a_repeat_is_dropped() -> None:
     session, track = live()
     list(session.receive(events([1, 2])))

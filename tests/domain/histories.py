@@ -37,9 +37,10 @@ from domain.chat.commands import (
 )
 from domain.chat.decide import decide
 from domain.chat.evolve import evolve, fold
-from domain.chat.facts import ChatEvent
+from domain.chat.facts import ChatEvent, MessageEdited
 from domain.chat.state import EMPTY, Chat
 from domain.errors import Refusal
+from domain.event import Emitted
 from domain.generation import (
     BlockOpened,
     BlockSum,
@@ -138,10 +139,13 @@ def whole_chats(draw: DrawFn, *, messages_max: int = 8) -> WholeChat:
 
 
 def truthful(events: Sequence[ChatEvent], command: ChatCommand) -> ChatCommand:
-    """An end that says what was streamed. One that was cut off may say more, or keeps its text elsewhere."""
-    if not isinstance(command, EndGeneration):
+    """An end that says what was streamed: one that was cut off may say more, or keeps its text elsewhere. What is filled is empty."""
+    if not isinstance(command, EndGeneration | StartGeneration):
         return command
     of_answer = [event.data for event in events if event.message_id == command.message_id]
+    if isinstance(command, StartGeneration):
+        is_empty = not any(isinstance(fact, MessageEdited | Emitted) or getattr(fact, "content", "") for fact in of_answer)
+        return structs.replace(command, fills=command.fills and is_empty)
     blocks: list[tuple[Any, list[str]]] = []
     deltas = 0
     for fact in of_answer:
@@ -181,9 +185,12 @@ def fitted(state: Chat, command: ChatCommand) -> ChatCommand:
             opened = [BlockOpened(index, "reasoning" if index % 2 else "text")] if is_new else []
             deltas = [MessageDelta(index, part.text) for part in command.parts if isinstance(part, MessageDelta)]
             return AppendParts(chat_id=CHAT, message_id=message_id, seq=generation.deltas, parts=[*opened, *deltas])
+        case StartGeneration(fills=True):
+            added = [one for one in there if (node := state.messages.get(one)) and node.role == "assistant" and not node.generated]
+            changes: dict[str, Any] = {"continues": None} | ({"message_id": added[command.message_id.int % len(added)]} if added else {})
         case StartGeneration(continues=UUID() as continues) if over:
             continued = over[continues.int % len(over)]
-            changes: dict[str, Any] = {
+            changes = {
                 "continues": continued,
                 "parent_id": node.parent_id if (node := state.messages.get(continued)) is not None else None,
             }
@@ -257,6 +264,9 @@ def commands() -> SearchStrategy[ChatCommand]:
             )
         ]
         * 3,
+        strategies.builds(
+            AddMessage, **on, parent_id=parents, role=strategies.just("assistant"), content=strategies.just(""), fields=UNKNOWN_KEYS
+        ),
         *[
             strategies.builds(
                 StartGeneration,
@@ -266,12 +276,13 @@ def commands() -> SearchStrategy[ChatCommand]:
                 requested_model=strategies.just("demo"),
                 task_id=IDS,
                 node_id=strategies.just(NODE),
+                fills=flags,
                 continues=strategies.none() | IDS,
                 payload_sha256=strategies.none() | strategies.just("ab" * 32),
                 fields=UNKNOWN_KEYS,
             )
         ]
-        * 2,
+        * 3,
         *[
             strategies.builds(
                 AppendParts,

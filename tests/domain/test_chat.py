@@ -164,7 +164,7 @@ def add(message_id: UUID, parent_id: UUID | None = None, by: UUID | None = OWNER
     return AddMessage(chat_id=CHAT, by=by, message_id=message_id, parent_id=parent_id, role="user", content="hello", fields=fields)
 
 
-def start(message_id: UUID, parent_id: UUID | None = None, by: UUID = OWNER) -> StartGeneration:
+def start(message_id: UUID, parent_id: UUID | None = None, by: UUID = OWNER, *, fills: bool = False) -> StartGeneration:
     return StartGeneration(
         chat_id=CHAT,
         by=by,
@@ -174,6 +174,7 @@ def start(message_id: UUID, parent_id: UUID | None = None, by: UUID = OWNER) -> 
         requested_model="demo",
         task_id=TASK,
         node_id=NODE,
+        fills=fills,
     )
 
 
@@ -650,6 +651,32 @@ def test_a_generation_is_not_started_on_a_message_that_is_there() -> None:
 
 def test_a_generation_below_nothing_that_is_there_is_refused() -> None:
     given(CREATED).when(start(A, Q)).then_raises(ParentNotFound)
+
+
+EMPTY_ANSWER = Event(A, MessageAdded(Q, "assistant", ""))
+FILLED = Event(A, MessageStarted(Q, "demo", "demo", TASK, NODE, fills=True))
+
+
+def test_a_generation_fills_an_answer_that_a_person_has_added_and_keeps_its_place() -> None:
+    now = given(CREATED, asked(Q), EMPTY_ANSWER, asked(Q2, A)).when(start(A, None, fills=True)).then(FILLED)
+    chat = fold(now.events)
+    before = fold(now.events[:-1])
+    assert (chat.messages.get(Q), chat.messages.get(Q2)) == (before.messages.get(Q), before.messages.get(Q2))
+    node = chat.messages.get(A)
+    assert node is not None
+    assert (node.parent_id, node.children, node.changed_version, node.generated) == (Q, (Q2,), 5, True)
+    assert (chat.current_id, [*chat.open_generations]) == (A, [A])
+
+
+def test_a_message_is_filled_once_and_only_if_an_answer() -> None:
+    begun = (CREATED, asked(Q), EMPTY_ANSWER, FILLED)
+    given(*begun).when(start(A, Q, fills=True)).then_raises(MessageExists)
+    given(*begun, Event(A, GenerationFailed("x", "y"))).when(start(A, Q, fills=True)).then_raises(MessageExists)
+    given(*ANSWERED).when(start(A, Q, fills=True)).then_raises(MessageExists)
+    given(CREATED, asked(Q)).when(start(Q, None, fills=True)).then_raises(MessageExists)
+    given(CREATED, asked(Q)).when(start(A, Q, fills=True)).then_raises(MessageNotFound)
+    given(CREATED, asked(Q), EMPTY_ANSWER, *gone(A)).when(start(A, Q, fills=True)).then_raises(MessageNotFound)
+    given(CREATED, asked(Q), EMPTY_ANSWER).when(start(A, Q)).then_raises(MessageExists)
 
 
 def test_a_question_and_its_answers_are_begun_at_once() -> None:

@@ -168,3 +168,23 @@ async def test_a_key_that_is_in_use_by_two_requests_at_once_makes_one_copy(serve
     refused = [one.json()["code"] for one in answers if one.status_code == 422]
     assert (len(set(made)), set(refused), len(made) + len(refused)) == (1, {"idempotency_key_reused"}, 5)
     assert len((await user.get("/api/v1/chats/")).json()) == 2
+
+
+async def test_a_chat_that_is_too_large_to_be_copied_is_refused_and_a_branch_of_it_is_not(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await server.sign_up()
+    chat_id = await user.new_chat()
+    small = (await user.add(chat_id, "small"))["message_id"]
+    await user.add(chat_id, "large " * 60_000)  # kept by reference, and counted with its content
+    monkeypatch.setattr("commands.copying.COPY_BYTES_MAX", 100_000)
+    link = (await user.post(f"/api/v1/chats/{chat_id}/share")).json()["share_id"]
+    for path in (f"{chat_id}/clone", f"{link}/clone/shared", f"{chat_id}/fork"):
+        refused = await user.post(f"/api/v1/chats/{path}", {})
+        assert (refused.status_code, refused.json()["code"]) == (413, "too_large"), refused.text
+        assert "at most 100000 bytes" in refused.json()["detail"]
+    assert len((await user.get("/api/v1/chats/")).json()) == 1
+    forked = await user.post(f"/api/v1/chats/{chat_id}/fork", {"message_id": small})
+    assert forked.status_code == 200, forked.text
+    missing = await user.post(f"/api/v1/chats/{chat_id}/fork", {"message_id": chat_id})
+    assert missing.status_code == 404

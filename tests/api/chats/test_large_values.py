@@ -41,6 +41,49 @@ async def test_an_edit_is_kept_whole(server: Running) -> None:
     assert (await messages_of(ada, chat_id))[0]["content"] == LONG
 
 
+async def test_what_is_emitted_is_kept_whole(server: Running) -> None:
+    ada = await server.sign_up()
+    chat_id = await ada.new_chat()
+    message_id = (await ada.add(chat_id, "short"))["message_id"]
+    photo = PHOTO["image_url"]["url"]  # type: ignore[index]
+
+    async def emit(name: str, data: Any) -> dict[str, Any]:
+        emitted = await ada.post(f"/api/v1/chats/{chat_id}/messages/{message_id}/event", {"type": name, "data": data})
+        assert emitted.status_code == 200, emitted.text
+        whole = (await messages_of(ada, chat_id))[0]
+        page = (await ada.get(f"/api/v1/chats/{chat_id}/messages")).json()["messages"][0]
+        assert {key: page[key] for key in ("content", "files", "embeds") if key in page} == {
+            key: whole[key] for key in ("content", "files", "embeds") if key in whole
+        }
+        return whole
+
+    assert (await emit("message", {"content": LONG}))["content"] == "short" + LONG
+    assert (await emit("files", {"files": [{"type": "image", "url": photo}, {"type": "file", "file": {"data": LONG}}]}))["files"] == [
+        {"type": "image", "url": photo},
+        {"type": "file", "file": {"data": LONG}},
+    ]
+    assert (await emit("embeds", {"embeds": [LONG, "<p>small</p>"]}))["embeds"] == [LONG, "<p>small</p>"]
+    assert (await emit("replace", {"content": LONG + "!"}))["content"] == LONG + "!"
+    events = (await ada.get(f"/api/v1/streams/chat/{chat_id}/events")).json()["events"]
+    added = "".join(one["data"]["data"]["content"] for one in events if one["data"]["type"] == "message")
+    assert added == LONG, "a text that is added stands in the log itself"
+    urls = [one["data"]["data"]["files"][0]["url"] for one in events if one["data"]["type"] == "files"]
+    blob = await ada.get(f"/api/v1/streams/chat/{chat_id}/blobs/{urls[0]['blob']}")
+    assert blob.text == photo
+
+
+async def test_what_is_emitted_counts_with_all_its_bytes(server: Running) -> None:
+    ada = await server.sign_up()
+    chat_id = await ada.new_chat()
+    message_id = (await ada.add(chat_id, "short"))["message_id"]
+    files = [{"type": "image", "url": PHOTO["image_url"]["url"]}]  # type: ignore[index]
+    emitted = await ada.post(f"/api/v1/chats/{chat_id}/messages/{message_id}/event", {"type": "files", "data": {"files": files}})
+    assert emitted.status_code == 200, emitted.text
+    await ada.get("/api/v1/chats/")  # it waits until the caller's own writes are counted
+    used = (await ada.get(f"/api/v1/users/{ada.id}/quotas")).json()
+    assert used["storage_bytes"]["used"] > len(files[0]["url"])
+
+
 async def test_the_chats_own_keys_are_kept_whole(server: Running) -> None:
     ada = await server.sign_up()
     chat_id = await ada.new_chat()

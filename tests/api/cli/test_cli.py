@@ -48,6 +48,12 @@ class Shell:
             out, err = await process.communicate(stdin.encode())
         return Done(process.returncode or 0, out.decode(), err.decode())
 
+    async def at_terminal(self, *words: str) -> tuple[asyncio.subprocess.Process, "Terminal"]:
+        master, slave = pty.openpty()
+        process = await self.start(*words, "--url", self.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        os.close(slave)
+        return process, Terminal(master)
+
     async def sign_in(self) -> "Shell":
         done = await self.run("login", "--email", EMAIL, "--password", PASSWORD)
         assert done.code == 0, done.err
@@ -238,12 +244,10 @@ async def test_what_cannot_be_asked(shell: Shell, words: tuple[str, ...], said: 
 
 
 async def test_one_who_is_not_signed_in_is_told_so_and_not_asked(shell: Shell) -> None:
-    master, slave = pty.openpty()
-    process = await shell.start("whoami", "--url", shell.url, stdin=slave, stdout=slave, stderr=slave)
-    os.close(slave)
-    await Terminal(master).until("steno login")
+    process, terminal = await shell.at_terminal("whoami")
+    await terminal.until("steno login")
     assert await process.wait() == 1
-    os.close(master)
+    terminal.close()
 
 
 async def test_localhost_is_the_same_server_by_its_number(shell: Shell) -> None:
@@ -415,6 +419,9 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._descriptor, text.encode())
 
+    def close(self) -> None:
+        os.close(self._descriptor)
+
     async def until(self, pattern: str) -> str:
         """Wait until ``pattern`` is shown after what was waited for before."""
         async with asyncio.timeout(WAIT_S):
@@ -425,12 +432,7 @@ class Terminal:
 
 
 async def test_what_is_typed_is_checked_at_once_and_a_paste_is_one_question(shell: Shell) -> None:
-    master, slave = pty.openpty()
-    process = await shell.start(
-        "chat", "--model", "demo:3", "--url", shell.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    terminal = Terminal(master)
+    process, terminal = await shell.at_terminal("chat", "--model", "demo:3")
     await terminal.until("E-mail: ")
     terminal.type("ann at example\n")
     await terminal.until("is no e-mail address")
@@ -447,17 +449,12 @@ async def test_what_is_typed_is_checked_at_once_and_a_paste_is_one_question(shel
     await terminal.until(r"steno chat --chat [0-9a-f-]{36}")
     async with asyncio.timeout(WAIT_S):
         assert await process.wait() == 130
-    os.close(master)
+    terminal.close()
     assert [event["data"]["content"] for event in await shell.exported() if event["type"] == "message_added"] == ["One\nTwo\n\nThree"]
 
 
 async def test_a_conversation_at_a_terminal(shell: Shell) -> None:
-    master, slave = pty.openpty()
-    process = await shell.start(
-        "chat", "--model", "demo:20", "--url", shell.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    terminal = Terminal(master)
+    process, terminal = await shell.at_terminal("chat", "--model", "demo:20")
     await terminal.until("first account")
     await terminal.until("E-mail: ")
     terminal.type(f"{EMAIL}\n")
@@ -485,7 +482,7 @@ async def test_a_conversation_at_a_terminal(shell: Shell) -> None:
     await terminal.until(r"steno chat --chat [0-9a-f-]{36}")
     async with asyncio.timeout(WAIT_S):
         assert await process.wait() == 0
-    os.close(master)
+    terminal.close()
     assert [event["type"] for event in await shell.exported() if event["type"] in ("message_start", "message_end", "cancelled")] == [
         "message_start",
         "message_end",

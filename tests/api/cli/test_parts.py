@@ -90,13 +90,34 @@ def test_another_answer_in_the_chat_is_not_shown() -> None:
     [
         ("error", {"code": "provider_idle", "detail": "silent for 120 s"}, "provider_idle: silent for 120 s"),
         ("cancelled", {"by": None}, "stopped"),
-        ("interrupted", {"node_id": "n"}, "/retry asks again"),
+        ("interrupted", {"node_id": "n"}, "What it had said is kept"),
     ],
 )
 def test_an_answer_that_breaks_off_says_why(kind: str, data: dict[str, Any], shown: str) -> None:
     talk, pieces = talked(start(A), block(A), delta(A, "Hel"), (kind, A, data))
     assert shown in pieces[-1][1]
     assert talk.outcome == kind
+
+
+def test_what_the_continued_answer_had_said_is_not_said_again() -> None:
+    facts = [start(A), block(A, name="continued"), delta(A, "Hel"), block(A, 1), delta(A, "lo", 1), end(A)]
+    assert [text for style, text in talked(*facts)[1] if style == "text"] == ["Hel", "lo"]
+    talk = AnswerText({A}, repeats=False)
+    assert [(piece.style, piece.text) for event in happened(*facts) for piece in talk.feed(event)] == [("text", "lo")]
+    assert talk.said == ["lo"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "is_cut_off"),
+    [
+        ("message_end", {"finish_reason": "stop"}, False),
+        ("message_end", {"finish_reason": "length"}, True),
+        ("interrupted", {}, True),
+        ("cancelled", {}, True),
+    ],
+)
+def test_what_ended_before_it_was_whole_can_be_continued(kind: str, data: dict[str, Any], is_cut_off: bool) -> None:
+    assert talked(start(A), block(A), delta(A, "Hel"), (kind, A, data))[0].is_cut_off == is_cut_off
 
 
 def test_the_note_goes_away_when_the_sentence_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 
 from adapters.memory.log import MemoryLog
 from adapters.postgres.log import PostgresLog, postgres_log
-from commands.ports import ANY, AppendRequest, Origin, StreamAppend
+from commands.ports import ANY, Appended, AppendRequest, Origin, StreamAppend
+from commands.transfer.bounds import FULL, SMALL, RequestBounds
 from commands.transfer.export import lines
 from commands.transfer.restore import Restore, Restored
 from domain.chat.facts import ChatCreated, ChatEvent, MessageAdded, MessageEdited
@@ -110,6 +112,30 @@ async def test_what_was_exported_and_restored_is_exported_as_the_same_bytes(log:
     assert [*await exported(log, CHAT), *await exported(log, OTHER)] == file
     for stream in (CHAT, OTHER):
         assert await events_of(log, stream) == await events_of(there, stream)
+
+
+async def test_beside_others_a_request_is_small_and_what_is_restored_is_the_same() -> None:
+    there = await written((CHAT, [*talk(), *(Event(Q, Emitted("log", {"number": number})) for number in range(500))]))
+    file = await exported(there)
+    for bounds in (SMALL, FULL):
+        here = NotingLog()
+        await sign_up(here, OWNER)
+        restoring = Restore(here, blobs_of(here), nodes_of(here), now=datetime.now(UTC), bounds=partial(RequestBounds, *bounds))
+        done = await restoring.run(file)
+        assert (done.problems, max(here.sizes)) == ([], bounds.events)
+        assert await exported(here) == file
+
+
+class NotingLog(MemoryLog):
+    """Notes how many of the chat's events each request holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    async def append(self, request: AppendRequest) -> Appended:
+        self.sizes.append(sum(len(append.events) for append in request.appends if append.stream == CHAT))
+        return await super().append(request)
 
 
 async def test_a_line_says_everything_about_its_event() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from commands.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
-from commands.transfer.whole_chat import FULL, REQUEST_EVENTS_MAX, SMALL, Added, RequestBounds, WholeChats
+from commands.transfer.bounds import FULL, SMALL, RequestBounds
+from commands.transfer.whole_chat import Added, WholeChats
 from domain.chat.commands import DeleteChat
 from domain.errors import ImportRefused, LogUnavailable, UserNotFound
 from domain.event import Event
@@ -133,7 +134,7 @@ async def test_a_chat_that_is_there_does_not_hold_up_its_neighbours(world: World
 
 
 async def test_an_interrupted_import_is_in_no_list_and_is_taken_up(world: World) -> None:
-    chat = whole(messages=3 * REQUEST_EVENTS_MAX)
+    chat = whole(messages=3 * FULL.events)
     kept: list[AppendRequest] = []
 
     async def fail_the_second(request: AppendRequest) -> None:
@@ -146,18 +147,18 @@ async def test_an_interrupted_import_is_in_no_list_and_is_taken_up(world: World)
         await world.add(chat)
     world.log.before_append = None
     written = await world.log.version(chat_stream(chat.chat_id))
-    assert 0 < written <= REQUEST_EVENTS_MAX
+    assert 0 < written <= FULL.events
     assert world.listed() == []
     assert not world.log.view(chat.chat_id).is_listed_for(ME.id)
 
     added = await world.add(chat)
-    assert (added.outcome, added.events) == ("imported", 3 * REQUEST_EVENTS_MAX + 2 - written)
-    assert world.log.view(chat.chat_id).messages_count == 3 * REQUEST_EVENTS_MAX
+    assert (added.outcome, added.events) == ("imported", 3 * FULL.events + 2 - written)
+    assert world.log.view(chat.chat_id).messages_count == 3 * FULL.events
     assert world.listed() == [str(chat.chat_id)]
 
 
 async def test_what_was_interrupted_is_not_finished_as_another_chat(world: World) -> None:
-    chat = whole(messages=2 * REQUEST_EVENTS_MAX)
+    chat = whole(messages=2 * FULL.events)
 
     async def fail(_: AppendRequest) -> None:
         raise LogUnavailable("gone")
@@ -167,7 +168,7 @@ async def test_what_was_interrupted_is_not_finished_as_another_chat(world: World
         await world.add(chat)
     world.log.after_append = None
     with pytest.raises(ImportRefused, match="interrupted"):
-        await world.add(whole(messages=2 * REQUEST_EVENTS_MAX, content="other"))
+        await world.add(whole(messages=2 * FULL.events, content="other"))
     assert (await world.add(chat)).outcome == "imported"
 
 
@@ -225,7 +226,7 @@ async def test_what_is_too_large_for_an_event_is_kept_as_a_blob(world: World) ->
 
 
 async def test_two_imports_of_the_same_chat_at_the_same_time_make_one(world: World) -> None:
-    chat = whole(messages=3 * REQUEST_EVENTS_MAX)
+    chat = whole(messages=3 * FULL.events)
     raced = False
 
     async def race(_: AppendRequest) -> None:
@@ -236,5 +237,5 @@ async def test_two_imports_of_the_same_chat_at_the_same_time_make_one(world: Wor
 
     world.log.before_append = race
     assert await world.add(chat) == Added("there", 0, 0)
-    assert world.log.view(chat.chat_id).messages_count == 3 * REQUEST_EVENTS_MAX
+    assert world.log.view(chat.chat_id).messages_count == 3 * FULL.events
     assert len(world.listed()) == 1

@@ -1,0 +1,201 @@
+"""``steno chat`` goes on with an answer that was cut off: by Enter, by ``--continue``, and across a server that is stopped."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.settings import Settings
+from tests.api.cli.test_cli import WAIT_S, Shell
+from tests.api.conftest import Running, running
+from tests.crash.processes import ROOT
+
+pytestmark = pytest.mark.anyio
+ANSWER_TYPES = ("message_start", "message_end", "cancelled", "interrupted")
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(Settings(data=tmp_path / "data", drain_s=0.2, poll_interval_ms=20)) as made:
+        yield made
+
+
+@pytest.fixture
+async def shell(server: Running, tmp_path: Path) -> Shell:
+    return await Shell(tmp_path / "config", server.url).sign_in()
+
+
+async def stopped_answer(shell: Shell) -> str:
+    """What an answer had said when its asker pressed Ctrl-C."""
+    process = await shell.start("chat", "--model", "demo:60", "Hello", "--url", shell.url)
+    assert process.stdout is not None
+    async with asyncio.timeout(WAIT_S):
+        await process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    (said,) = [event["data"]["content"] for event in await shell.exported() if event["type"] == "cancelled"]
+    return str(said)
+
+
+async def ends(shell: Shell) -> list[str]:
+    return [event["type"] for event in await shell.exported() if event["type"] in ANSWER_TYPES]
+
+
+async def test_an_answer_that_was_cut_off_is_shown_with_its_beginning_and_goes_on(shell: Shell) -> None:
+    said = await stopped_answer(shell)
+    done = await shell.run("chat", "--continue")
+    assert done.code == 0, done.err
+    assert done.out.startswith(said)
+    events = await shell.exported()
+    assert done.out == events[-1]["data"]["content"] + "\n"
+    assert await ends(shell) == ["message_start", "cancelled", "message_start", "message_end"]
+    again = await shell.run("chat", "--continue")
+    assert (again.code, again.out, "nothing to continue" in again.err) == (1, "", True)
+    assert await shell.exported() == events
+
+
+async def test_enter_goes_on_without_saying_again_what_stands_there(shell: Shell) -> None:
+    process, terminal = await shell.at_terminal("chat", "--model", "demo:60")
+    await terminal.until("/help")
+    await terminal.until("> ")
+    terminal.type("\n/continue\n")
+    await terminal.until("no answer that was cut off")
+    terminal.type("Hello\n")
+    await terminal.until(r"Hello\r\n(.*\s+){3}")
+    process.send_signal(signal.SIGINT)
+    await terminal.until("Enter continues it")
+    await terminal.until("> ")
+    terminal.type("\n")
+    went_on = await terminal.until(r"> \S*$")
+    terminal.type("/quit\n")
+    async with asyncio.timeout(WAIT_S):
+        assert await process.wait() == 0
+    terminal.close()
+    events = await shell.exported()
+    (cancelled,) = [event["data"]["content"] for event in events if event["type"] == "cancelled"]
+    whole = events[-1]["data"]["content"]
+    assert whole.startswith(cancelled)
+    assert words(whole[len(cancelled) :]) in words(went_on)
+    assert words(whole) not in words(went_on)
+
+
+def words(text: str) -> str:
+    return " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", " ", text).split())
+
+
+@pytest.mark.parametrize("asked", ["E-mail: ", "Password: "])
+async def test_ctrl_c_ends_a_prompt_at_once(server: Running, tmp_path: Path, asked: str) -> None:
+    await server.sign_up()
+    process, terminal = await Shell(tmp_path / "another", server.url).at_terminal("login")
+    await terminal.until("E-mail: ")
+    if asked == "Password: ":
+        terminal.type("ann@example.org\n")
+        await terminal.until(asked)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(WAIT_S):
+        assert await process.wait() == 130, "and nobody has pressed Enter"
+    terminal.close()
+
+
+class Folder:
+    """A newcomer in a folder of their own, without any setting."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("STENO_", "DATABASE_URL"))}
+        self.environ = {**kept, "XDG_CONFIG_HOME": str(folder / "config"), "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+
+    async def start(self, *words: str, **more: Any) -> asyncio.subprocess.Process:
+        pipes = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **more}
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "api.cli", *words, cwd=self.folder, env=self.environ, **pipes)
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        process = await self.start(*words)
+        async with asyncio.timeout(WAIT_S):
+            out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    async def serve(self) -> tuple[asyncio.subprocess.Process, str]:
+        """The server on any port, with data that no other command is told of, and the line that it prints."""
+        self.environ["STENO_DRAIN_S"] = "0.5"
+        process = await self.start("serve", "--port", "0", "--data", "kept", stderr=asyncio.subprocess.DEVNULL)
+        return process, await line_of(process, "Stenograph is at")
+
+
+async def line_of(process: asyncio.subprocess.Process, begins: str) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(WAIT_S):
+        while not (line := (await process.stdout.readline()).decode()).startswith(begins):
+            assert line, "the server ended"
+    return line
+
+
+@pytest.mark.slow
+async def test_a_folder_finds_its_server_and_an_answer_outlives_it(open_folder: Path) -> None:
+    folder = open_folder / "newcomer"
+    folder.mkdir(mode=0o711)
+    here = Folder(folder)
+    server, announced = await here.serve()
+    try:
+        assert announced.rstrip().endswith("Try: steno chat")
+        code, _, err = await here.run("login", "--email", "ann@example.org", "--password", "correct horse battery")
+        assert code == 0, err
+        for words in (("whoami",), ("chats",), ("verify",), ("projections", "list")):
+            code, _, err = await here.run(*words)
+            assert code == 0, err
+        chat = await here.start("chat", "--continue", "--model", "demo:100", "Hello")
+        assert chat.stdout is not None
+        async with asyncio.timeout(WAIT_S):
+            first = await chat.stdout.read(1)
+        server.send_signal(signal.SIGINT)
+        stopping = await line_of(server, "Stopping.")
+        assert "1 answer has up to 0.5 s to finish" in stopping
+        assert "Ctrl-C again ends at once" in stopping
+        async with asyncio.timeout(WAIT_S):
+            assert await server.wait() == 0
+        assert (await here.run("whoami"))[0] == 1
+        port = announced.split("http://localhost:")[1].split()[0]
+        server = await here.start("serve", "--port", port, "--data", "kept", stdout=asyncio.subprocess.DEVNULL)
+        async with asyncio.timeout(WAIT_S):
+            out, noted = await chat.communicate()
+        assert chat.returncode == 0, noted.decode()
+        assert "continuing" in noted.decode()
+        code, exported, err = await here.run("export", "last", "--format", "jsonl")
+        assert code == 0, err
+        assert [kind for kind in re.findall(r'"type":"(\w+)"', exported) if kind in ANSWER_TYPES] == [
+            "message_start",
+            "interrupted",
+            "message_start",
+            "message_end",
+        ]
+        assert (first + out).decode().count("\n") >= 1
+    finally:
+        if server.returncode is None:
+            server.send_signal(signal.SIGTERM)
+            await server.wait()
+
+
+@pytest.mark.slow
+async def test_a_login_outlives_the_port_of_its_server(open_folder: Path) -> None:
+    folder = open_folder / "another-port"
+    folder.mkdir(mode=0o711)
+    here = Folder(folder)
+    urls: set[str] = set()
+    for attempt in range(2):
+        server, announced = await here.serve()
+        try:
+            urls.add(announced)
+            if attempt == 0:
+                assert (await here.run("login", "--email", "ann@example.org", "--password", "correct horse battery"))[0] == 0
+            code, _, err = await here.run("whoami")
+            assert code == 0, err
+        finally:
+            server.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(WAIT_S):
+                await server.wait()
