@@ -16,32 +16,32 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import LogTail
 from adapters.identity import Argon2Hasher, JwtTokens
-from adapters.memory.activity import MemoryActivity
+from adapters.memory.accounts.activity import MemoryActivity
+from adapters.memory.accounts.credentials import MemoryCredentials
+from adapters.memory.accounts.run_slots import MemoryRunSlots
+from adapters.memory.accounts.tickets import MemoryTickets
+from adapters.memory.accounts.usage import MemoryUsage
+from adapters.memory.accounts.user_list import MemoryUserList
 from adapters.memory.bell import MemoryBell
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.chat_queries import MemoryChatQueries
-from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
-from adapters.memory.run_slots import MemoryRunSlots
-from adapters.memory.tickets import MemoryTickets
-from adapters.memory.usage import MemoryUsage
-from adapters.memory.user_list import MemoryUserList
-from adapters.postgres.activity import PostgresActivity
+from adapters.postgres.accounts.activity import PostgresActivity
+from adapters.postgres.accounts.credentials import PostgresCredentials
+from adapters.postgres.accounts.run_slots import PostgresRunSlots
+from adapters.postgres.accounts.tickets import PostgresTickets
+from adapters.postgres.accounts.usage import PostgresUsage
+from adapters.postgres.accounts.user_list import PostgresUserList
 from adapters.postgres.appender import SENDERS
 from adapters.postgres.bell import Bell
 from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
-from adapters.postgres.credentials import PostgresCredentials
 from adapters.postgres.epoch import Epoch, EpochGuard
 from adapters.postgres.log import LogReads, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
-from adapters.postgres.run_slots import PostgresRunSlots
-from adapters.postgres.tickets import PostgresTickets
-from adapters.postgres.usage import PostgresUsage
-from adapters.postgres.user_list import PostgresUserList
 from adapters.projector.live import Projector
 from adapters.providers.client import ProviderClients
 from adapters.providers.demo import DemoProvider
@@ -102,8 +102,10 @@ from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
 from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
-from commands.accounts import Accounts
-from commands.api_keys import ApiKeys
+from commands.accounts.accounts import Accounts
+from commands.accounts.api_keys import ApiKeys
+from commands.accounts.sessions import Sessions
+from commands.accounts.usage import Quotas, UsageBook
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -118,10 +120,8 @@ from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
 from commands.saving.saver import ChatSaver
-from commands.sessions import Sessions
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
-from commands.usage import Quotas, UsageBook
 from commands.whole_lists import WholeLists
 from domain.event import StoredEvent
 from domain.stream import Stream

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts import Accounts
+from commands.accounts.accounts import Accounts
 from commands.folders import FolderTrees
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.chat_pages import PAGE_BYTES, ChatPages
 from commands.chats import Chats
 from commands.event_pages import bounded

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts import Principal, actor_of
+from commands.accounts.accounts import Principal, actor_of
 from commands.chat_reader import ChatReader
 from commands.ids import new_id
 from commands.ports import CommandKey, EventLog

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from commands.accounts import Accounts
+from commands.accounts.accounts import Accounts
 from commands.chats import Chats
 from commands.ports import EXISTS, Appended, CommandKey, StreamAppend
 from domain.chat.commands import LeaveChat, ShareChat

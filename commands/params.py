@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from commands.accounts import Principal, actor_of
+from commands.accounts.accounts import Principal, actor_of
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.ports import Appended, Blobs, CommandKey

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from commands.accounts import Accounts, Principal, actor_of
+from commands.accounts.accounts import Accounts, Principal, actor_of
 from commands.chat_reader import ChatReader
 from commands.ports import Appended, CommandKey, EventLog
 from commands.positions import require_projected

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID, uuid4
 
-from commands.accounts import Accounts, Principal
+from commands.accounts.accounts import Accounts, Principal
 from commands.chat_pages import ChatPages
 from commands.chat_reader import ChatReader
 from commands.chats import Chats

@@ -38,6 +38,7 @@ from domain.generation import (
 CONTENT: Final = "content"
 BLOCKS: Final = "blocks"  # what an answer was made of: its words, once more
 RATING: Final = "annotation"
+TIMESTAMP: Final = "timestamp"  # when a message was said, in seconds
 # Which key of its message an emitted event changes; events under other names change none.
 EMITTED_KEYS: Final[Mapping[str, str]] = {
     "status": "statusHistory",
@@ -188,9 +189,9 @@ def without_words(fact: Any) -> Any:
     """What happened to a deleted message, without anything that was said."""
     match without_content(fact):
         case MessageAdded() | MessageStarted() as said:
-            return msgspec.structs.replace(said, client_id=None, fields={})
-        case MessageEdited():
-            return MessageEdited()
+            return msgspec.structs.replace(said, client_id=None, fields=without_text(said.fields))
+        case MessageEdited(fields=fields):
+            return MessageEdited(without_text(fields))
         case GenerationFailed(code=code):
             return GenerationFailed(code, "")
         case MessageRated() as rated:
@@ -199,6 +200,12 @@ def without_words(fact: Any) -> Any:
             return Emitted(name, {})
         case left:
             return left
+
+
+def without_text(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a message's own keys only when it was said: that belongs to its place in the tree."""
+    at = fields.get(TIMESTAMP)
+    return {TIMESTAMP: at} if isinstance(at, int | float) else {}
 
 
 def without_content(fact: Any) -> Any:

@@ -354,8 +354,8 @@ def account_to_json(account: Account) -> dict[str, Any]:
 def decide(account: Account, command: UserCommand) -> list[UserEvent]:
     """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no".
 
-    Two rules together keep at least one admin. Here: an admin cannot demote or deactivate themselves. In ``commands/accounts.py``: the
-    append that demotes another admin succeeds only while its caller is an active admin.
+    Two rules together keep at least one admin. Here: an admin cannot demote or deactivate themselves. In
+    ``commands/accounts/accounts.py``: the append that demotes another admin succeeds only while its caller is an active admin.
     """
     if isinstance(command, CreateUser):
         return create_user(account, command)

@@ -2,16 +2,16 @@
 
 from weakref import WeakKeyDictionary
 
-from adapters.memory.activity import MemoryActivity
+from adapters.memory.accounts.activity import MemoryActivity
+from adapters.memory.accounts.run_slots import MemoryRunSlots
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
-from adapters.memory.run_slots import MemoryRunSlots
-from adapters.postgres.activity import PostgresActivity
+from adapters.postgres.accounts.activity import PostgresActivity
+from adapters.postgres.accounts.run_slots import PostgresRunSlots
 from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.log import PostgresLog
 from adapters.postgres.nodes import PostgresNodes
-from adapters.postgres.run_slots import PostgresRunSlots
 
 _blobs: WeakKeyDictionary[MemoryLog, MemoryBlobs] = WeakKeyDictionary()
 _nodes: WeakKeyDictionary[MemoryLog, MemoryNodes] = WeakKeyDictionary()

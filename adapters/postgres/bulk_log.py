@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 from uuid import uuid4
 
+from adapters.postgres.accounts.user_list import PostgresUserList
 from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import QueryReader
-from adapters.postgres.user_list import PostgresUserList
 
 
 class BulkLog(NamedTuple):

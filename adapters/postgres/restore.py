@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import IO, Final
 
 from adapters.postgres.bulk_log import bulk_log
-from commands.accounts import normal_email
+from commands.accounts.accounts import normal_email
 from commands.transfer.restore import REQUEST_BYTES, REQUEST_EVENTS, Restore, Restored
 from domain.errors import UserNotFound
 

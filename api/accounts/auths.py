@@ -15,7 +15,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
-from commands.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
+from commands.accounts.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
 from commands.security_log import about
 from domain.errors import AccountInactive, Forbidden, NotAuthenticated
 from domain.user import Account, UserRole

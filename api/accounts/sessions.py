@@ -7,8 +7,8 @@ from litestar import Controller, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from commands.accounts import Principal
-from commands.sessions import KnownSession, Sessions
+from commands.accounts.accounts import Principal
+from commands.accounts.sessions import KnownSession, Sessions
 
 
 class KnownSessionOut(msgspec.Struct):

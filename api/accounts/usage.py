@@ -8,8 +8,8 @@ import structlog
 
 from api.periodic import Periodic
 from api.streams.access import LiveConnections
+from commands.accounts.usage import UsageBook
 from commands.ports import RunSlots
-from commands.usage import UsageBook
 from domain.errors import StenographError
 
 logger = structlog.get_logger("usage")

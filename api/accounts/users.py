@@ -13,7 +13,7 @@ from api.accounts.auths import Picture, UserOut, picture_of, profile, user_of
 from api.accounts.usage import QuotasOut, UsageReport
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.accounts import Accounts, require_admin
+from commands.accounts.accounts import Accounts, require_admin
 from commands.ports import Activity, UserList
 from commands.security_log import about
 from domain.errors import BadRequest

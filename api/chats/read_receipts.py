@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from api.chats.chat import CommandOut
 from api.periodic import Periodic
 from api.request.caller import Caller
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.read_receipts import ReadReceipts
 from domain.stream import Stream
 

@@ -166,7 +166,7 @@ async def into(dsn: str, source: ImportFile, email: str | None, files: ImportFil
 
 async def owner_of(bulk: "BulkLog", email: str | None) -> Any:
     """The account that is named, or the only one. Raises ``Failed``."""
-    from commands.accounts import normal_email
+    from commands.accounts.accounts import normal_email
     from commands.aggregate import Aggregate
     from domain.event import Actor
     from domain.user import NOBODY, evolve

@@ -9,7 +9,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 
 from api.request.authentication import PUBLIC
-from commands.accounts import Accounts
+from commands.accounts.accounts import Accounts
 
 NAME: Final = "Stenograph"
 VERSION: Final = version("stenograph")

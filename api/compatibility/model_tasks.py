@@ -15,7 +15,7 @@ from api.completions.openai import OWN_KEYS
 from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from domain.errors import BadRequest
 
 MESSAGES_SHOWN: Final = 12  # the last ones of the conversation

@@ -14,7 +14,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
-from commands.accounts import Accounts
+from commands.accounts.accounts import Accounts
 
 # What a browser shows and never runs: an SVG of somebody else's could hold a script.
 DATA_URL: Final = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,(.*)", re.DOTALL)

@@ -12,7 +12,7 @@ from api.completions.openai import OpenAIController
 from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.accounts import Principal, require_admin
+from commands.accounts.accounts import Principal, require_admin
 from commands.generation.completion import Models
 
 

@@ -13,7 +13,7 @@ from api.request import openai_errors
 from api.request.bodies import CONTENT_BYTES
 from api.request.errors import status_of_provider
 from api.streams.sse import SSE_HEADERS
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.forwarding import forward, whole
 from commands.generation.completion import Models
 from domain.errors import ProviderFailed

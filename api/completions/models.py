@@ -6,7 +6,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.generation.completion import Models
 from commands.providers import Model
 

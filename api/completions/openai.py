@@ -15,7 +15,7 @@ from api.completions.turns import Turns
 from api.request.anthropic_errors import VERSION_HEADER
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.generation.completion import Models
 from commands.providers import Model
 from domain.errors import BadRequest, ModelNotFound

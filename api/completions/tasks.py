@@ -8,7 +8,7 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.chats import Chats
 from commands.generation.runs import Runs
 from commands.ids import bound_id

@@ -5,7 +5,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from api.completions.parameters import require_messages, require_parameters
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.generation.completion import Answerer, Question, Turn
 from commands.ids import bound_id
 from domain.errors import BadRequest

@@ -27,7 +27,8 @@ from api.request.bodies import BodyMemory
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
-from commands.accounts import Accounts
+from commands.accounts.accounts import Accounts
+from commands.accounts.usage import UsageBook
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
@@ -35,7 +36,6 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
-from commands.usage import UsageBook
 from domain.errors import LogUnavailable
 from domain.public_text import public_text
 from projections.ports import ChatQueries

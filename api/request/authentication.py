@@ -17,7 +17,7 @@ from litestar.handlers import BaseRouteHandler
 from api.request import security_log
 from api.request.cors import may_use_cookie
 from api.request.scopes import scopes_for
-from commands.accounts import Accounts, Principal
+from commands.accounts.accounts import Accounts, Principal
 from domain.errors import Forbidden, NotAuthenticated
 
 COOKIE: Final = "token"

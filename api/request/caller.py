@@ -8,7 +8,7 @@ from uuid import UUID
 from litestar import Request
 from litestar.di import NamedDependency
 
-from commands.accounts import Principal, actor_of
+from commands.accounts.accounts import Principal, actor_of
 from commands.ids import bound_id, new_chat_id, new_id
 from commands.ports import CommandKey
 from domain.errors import BadRequest

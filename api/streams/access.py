@@ -12,7 +12,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from adapters.delivery.hub import Hub
-from commands.accounts import READS_EVERYTHING, Accounts, Principal
+from commands.accounts.accounts import READS_EVERYTHING, Accounts, Principal
 from commands.chats import Chats
 from commands.security_log import read_by_role
 from domain.chat.facts import ChatUnshared

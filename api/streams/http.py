@@ -17,7 +17,7 @@ from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import event_stream, sse_response
 from api.streams.tailing import StreamTail
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.event_pages import bounded
 from commands.ports import Blobs, EventLog
 from commands.security_log import read_by_role

@@ -8,7 +8,7 @@ import msgspec
 
 from api.chats.chat_json import chat_pieces
 from api.chats.folders import folder_out
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.aggregate import decoded
 from commands.chat_reader import ChatReader, leave_gone_folder
 from commands.folders import FolderTrees

@@ -34,7 +34,7 @@ from api.streams.frames import (
 )
 from api.streams.socket_context import SocketContext
 from api.streams.websocket_protocol import Wire, text_frame
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from domain.cursor import Cursor
 from domain.errors import LogUnavailable, StenographError, StreamNotFound
 from domain.redaction import Redaction

@@ -15,7 +15,7 @@ from api.streams.signals import SignalDelivery
 from api.streams.snapshot_frames import SnapshotFrames
 from api.streams.snapshots import StateOf
 from api.streams.socket_writer import SocketWriter
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.ports import EventLog
 from domain.errors import NotAuthenticated
 from domain.stream import Stream

@@ -16,7 +16,7 @@ from api.streams.socket import Receive, Socket
 from api.streams.socket_context import SocketContext
 from api.streams.tailing import StreamTail
 from api.streams.websocket_protocol import FRAMES, AsgiWire
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.security_log import record
 from domain.errors import StenographError
 

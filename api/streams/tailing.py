@@ -8,7 +8,7 @@ from typing import Self
 from adapters.delivery.hub import Batch, Hub, Subscription
 from api.formats.event_json import encode_redacted
 from api.streams.access import LiveConnections
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from commands.ports import EventLog
 from domain.errors import LogUnavailable
 from domain.redaction import Redaction

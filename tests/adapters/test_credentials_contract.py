@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from adapters.memory.credentials import MemoryCredentials
-from adapters.memory.tickets import MemoryTickets
-from adapters.postgres.credentials import PostgresCredentials
+from adapters.memory.accounts.credentials import MemoryCredentials
+from adapters.memory.accounts.tickets import MemoryTickets
+from adapters.postgres.accounts.credentials import PostgresCredentials
+from adapters.postgres.accounts.tickets import PostgresTickets
 from adapters.postgres.query_reader import QueryReader
-from adapters.postgres.tickets import PostgresTickets
 from commands.ports import Session
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from hypothesis.strategies import data as drawing
 from hypothesis.strategies import integers
 from msgspec.structs import force_setattr
 
-from domain.chat.facts import OF_A_MESSAGE, MessageAdded, MessageEdited, MessageRated
+from domain.chat.facts import OF_A_MESSAGE, MessageAdded, MessageDeleted, MessageEdited, MessageRated
 from domain.codec import decode_event, encode
 from domain.event import Emitted, Event, StoredEvent
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
@@ -98,6 +98,17 @@ def test_nothing_that_was_said_is_left_of_a_deleted_message(fact: type[Any]) -> 
     said = data.decode().replace('"content":""', "").replace('"text":""', "").replace('"detail":""', "").replace('"comment":null', "")
     said = said.replace('"sha256":"e3b0c442', "").replace('"type":"text"', "")
     assert [word for word in WORDS if word in said] == []
+
+
+def test_when_a_deleted_message_was_said_is_left() -> None:
+    facts = shown(
+        Event(Q, MessageAdded(None, "user", "gone", fields={"timestamp": 7, "note": "gone"})),
+        Event(A, MessageStarted(Q, "m", "m", Q, NODE, fields={"timestamp": 8.5})),
+        Event(A, MessageEdited({"timestamp": 9, "content": "gone"})),
+        Event(A, MessageDeleted()),
+        Event(Q, MessageDeleted()),
+    )
+    assert [facts[0].fields, facts[1].fields, facts[2].fields] == [{"timestamp": 7}, {"timestamp": 8.5}, {"timestamp": 9}]
 
 
 def test_a_replaced_text_is_left_out_and_the_one_that_replaced_it_is_not() -> None:

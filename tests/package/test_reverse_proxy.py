@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from api.settings import Settings
-from commands.attempts import GUESSES_OF_ONE_FROM_ONE_PLACE
+from commands.accounts.attempts import GUESSES_OF_ONE_FROM_ONE_PLACE
 from stenograph_client import Client, Event, State
 from tests.api.conftest import Running, running
 from tests.client.world import WAIT_S, one, soon

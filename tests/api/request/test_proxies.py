@@ -8,7 +8,7 @@ import pytest
 import websockets
 
 from api.settings import Settings
-from commands.attempts import GUESSES_OF_ONE_FROM_ONE_PLACE
+from commands.accounts.attempts import GUESSES_OF_ONE_FROM_ONE_PLACE
 from tests.api.conftest import Running, Serving
 
 pytestmark = pytest.mark.anyio

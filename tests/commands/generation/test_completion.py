@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.memory.accounts.run_slots import MemoryRunSlots
 from adapters.memory.chat_queries import MemoryChatQueries
-from adapters.memory.run_slots import MemoryRunSlots
 from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, StartedTurn, Turn
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from commands.accounts import API_KEY_PREFIX, Accounts, Principal, actor_of, require_admin
+from commands.accounts.accounts import API_KEY_PREFIX, Accounts, Principal, actor_of, require_admin
 from commands.ports import Credentials, EventLog
 from domain.api_key import with_included
 from domain.errors import ApiKeyNotFound, BadRequest, Forbidden

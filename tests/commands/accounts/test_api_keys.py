@@ -6,10 +6,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from commands.accounts import Principal
+from commands.accounts.accounts import Principal
 from domain.errors import ApiKeyNotFound, BadRequest, Forbidden, NotAuthenticated, ScopeMissing, SessionNotFound, UserNotFound
 from domain.user import ChangeRole, DeactivateUser
-from tests.commands.test_accounts import OTHER_PASSWORD, PASSWORD, Process, Start, dsn, one, refused, start, two
+from tests.commands.accounts.test_accounts import OTHER_PASSWORD, PASSWORD, Process, Start, dsn, one, refused, start, two
 
 __all__ = ["dsn", "one", "start", "two"]  # fixtures
 pytestmark = pytest.mark.anyio

@@ -21,8 +21,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from commands import security_log
-from commands.aggregate import Aggregate
-from commands.attempts import (
+from commands.accounts.attempts import (
     GUESSES_OF_ONE_FROM_ONE_PLACE,
     SIGN_UPS_FROM_ONE_PLACE,
     TAKEN_FROM_ONE_PLACE,
@@ -30,6 +29,7 @@ from commands.attempts import (
     SignInBrake,
     network_of,
 )
+from commands.aggregate import Aggregate
 from commands.ports import (
     Appended,
     Claim,

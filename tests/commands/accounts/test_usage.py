@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adapters.memory.accounts.usage import MemoryUsage
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
-from adapters.memory.usage import MemoryUsage
+from commands.accounts.usage import REFRESH_S, Quotas, UsageBook
 from commands.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
-from commands.usage import REFRESH_S, Quotas, UsageBook
 from domain.chat.commands import AddMessage, CreateChat, DeleteChat, DeleteMessage, RenameChat
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.errors import ChatFull, QuotaReached, RateReached

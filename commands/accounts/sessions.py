@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts import Accounts, Principal
+from commands.accounts.accounts import Accounts, Principal
 from commands.ports import Credentials, Session
 from domain.errors import SessionNotFound
 from domain.user import RevokeTokens

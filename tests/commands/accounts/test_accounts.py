@@ -10,23 +10,23 @@ import msgspec
 import pytest
 
 from adapters.identity import Argon2Hasher, JwtTokens
-from adapters.memory.credentials import MemoryCredentials
+from adapters.memory.accounts.credentials import MemoryCredentials
+from adapters.memory.accounts.tickets import MemoryTickets
 from adapters.memory.log import MemoryLog
-from adapters.memory.tickets import MemoryTickets
-from adapters.postgres.credentials import PostgresCredentials
+from adapters.postgres.accounts.credentials import PostgresCredentials
+from adapters.postgres.accounts.tickets import PostgresTickets
 from adapters.postgres.log import PostgresLog, postgres_log
-from adapters.postgres.tickets import PostgresTickets
-from commands.accounts import PASSWORD_CHARACTERS, Accounts, Principal, normal_email
-from commands.api_keys import ApiKeys
-from commands.attempts import (
+from commands.accounts.accounts import PASSWORD_CHARACTERS, Accounts, Principal, normal_email
+from commands.accounts.api_keys import ApiKeys
+from commands.accounts.attempts import (
     GUESSES_OF_ONE,
     GUESSES_OF_ONE_FROM_ONE_PLACE,
     LONGEST_PAUSE_S,
     TAKEN_FROM_ONE_PLACE,
     SignInBrake,
 )
+from commands.accounts.sessions import Sessions
 from commands.ports import Appended, AppendRequest
-from commands.sessions import Sessions
 from domain.errors import (
     AccountInactive,
     BadRequest,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from commands.attempts import (
+from commands.accounts.attempts import (
     ATTEMPTS_KEPT_MAX,
     FIRST_WAIT_S,
     GUESSES_FROM_ONE_PLACE,

@@ -1,0 +1,1 @@
+"""The twins of ``adapters/postgres/accounts``."""
