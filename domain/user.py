@@ -13,6 +13,17 @@ import msgspec
 
 from domain import api_key
 from domain.api_key import API_KEY_TYPES, ApiKey, ApiKeyCreated, ApiKeyFact, ApiKeyRevoked, create_api_key, revoke_api_keys
+from domain.channel.own import (
+    ChannelHidden,
+    ChannelJoined,
+    ChannelLeft,
+    ChannelMuted,
+    ChannelPinned,
+    ChannelUnhidden,
+    ChannelUnmuted,
+    ChannelUnpinned,
+    OwnChannelFact,
+)
 from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, ShareRefused, TooManyOffers, UserNotFound
 from domain.event import Actor, Emitted, Event
 from domain.fields import differing
@@ -145,6 +156,7 @@ UserFact = (
     | LastReadAt
     | MarkedUnread
     | FolderFact
+    | OwnChannelFact
     | Emitted
 )
 UserEvent = Event[UserFact]
@@ -566,6 +578,10 @@ def evolve(account: Account, event: UserEvent, version: int) -> Account:
         case FolderCreated() | FolderRenamed() | FolderMoved() | FolderConfigured():
             return account  # folded by domain/folder.py
         case FolderExpanded() | FolderCollapsed() | FolderDeleted():
+            return account
+        case ChannelJoined() | ChannelLeft() | ChannelMuted() | ChannelUnmuted():
+            return account  # folded by domain/channel/own.py
+        case ChannelPinned() | ChannelUnpinned() | ChannelHidden() | ChannelUnhidden():
             return account
         case _:
             assert_never(event.data)

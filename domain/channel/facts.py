@@ -141,6 +141,14 @@ ChannelFact = (
 )
 ChannelEvent = Event[ChannelFact]
 
+# Facts about a message: their event names one.
+OF_A_CHANNEL_MESSAGE: Final = frozenset(
+    {
+        *(MessagePosted, MessageChanged, MessageRemoved, ReactionAdded, ReactionRemoved, MessagePinned, MessageUnpinned),
+        *GENERATION_TYPES.values(),
+    }
+)
+
 # The names on the wire and in the log, for ever. Any other type in a channel's stream was emitted and keeps its own name.
 CHANNEL_TYPES: Final[Mapping[str, type[Any]]] = {
     "channel:created": ChannelCreated,
