@@ -1,4 +1,4 @@
-"""Who may do what in a channel. The table for people: docs/explanation/channels.md.
+"""Who may do what in a channel.
 
 | | standard | group | dm |
 |---|---|---|---|

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, strategies
 
 from domain import group, model, user
+from domain.channel.evolve import evolve as evolve_channel
+from domain.channel.state import NO_CHANNEL
 from domain.chat.evolve import evolve
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
 from domain.chat.state import EMPTY
@@ -48,6 +50,7 @@ FOLDS: dict[str, tuple[Any, Any]] = {
     "user": (user.NOBODY, user.evolve),
     "model": (model.NO_MODEL, model.evolve),
     "group": (group.NO_GROUP, group.evolve),
+    "channel": (NO_CHANNEL, evolve_channel),
 }
 
 
