@@ -83,6 +83,8 @@ from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.formats.event_json import encode_event
+from api.models.entries import ModelEntriesController
+from api.models.groups import GroupsController
 from api.process.docs_page import docs_assets, send_docs_policy
 from api.process.health import Gauges, OpsController
 from api.process.server import Stores, System
@@ -119,6 +121,11 @@ from commands.own_chats import OwnChats
 from commands.params import ChatParams
 from commands.positions import ListWaits
 from commands.read_receipts import ReadReceipts
+from commands.routing.access import ModelAccess
+from commands.routing.editing import ModelEditor
+from commands.routing.groups import Groups
+from commands.routing.models import ModelEntries
+from commands.routing.router import Router as ModelRouter
 from commands.saving.saver import ChatSaver
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
@@ -161,6 +168,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     CompletionsController,
     TasksController,
     ModelsController,
+    ModelEntriesController,
+    GroupsController,
     OpenAIController,
     ForwardingController,
     ResponsesController,
@@ -296,6 +305,10 @@ async def assemble(
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))
+    groups = Groups(log, tail.wait_for)
+    model_entries = ModelEntries(log, tail.wait_for)
+    access = ModelAccess(model_entries, groups, settings.model_access)
+    router = ModelRouter([providers], model_entries, groups, access)
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
     passwords = Argon2Hasher()
@@ -349,7 +362,15 @@ async def assemble(
         time.monotonic,
     )
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
-    for observer in (accounts.observe, live.observe, runs.observe, list_waits.observe, *(projector.observe for projector in projectors)):
+    for observer in (
+        accounts.observe,
+        groups.observe,
+        model_entries.observe,
+        live.observe,
+        runs.observe,
+        list_waits.observe,
+        *(projector.observe for projector in projectors),
+    ):
         hub.add_observer(observer)
     return System(
         settings=settings,
@@ -372,7 +393,7 @@ async def assemble(
             chats,
             stores.chat_queries,
             runs,
-            providers,
+            router,
             stores.run_slots,
             runs_max,
             node_id=node_id,
@@ -381,6 +402,10 @@ async def assemble(
             model_settings=ModelSettings(settings.default_params, settings.model_params),
         ),
         providers=providers,
+        groups=groups,
+        model_entries=model_entries,
+        router=router,
+        model_editor=ModelEditor(model_entries, groups, access, router),
         live=live,
         usage_book=usage_book,
         usage_writer=UsageWriter(usage_book),
@@ -440,17 +465,19 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "epoch": system.epoch.epoch,
         "folders": system.folders,
         "chat_queries": chat_queries,
+        "groups": system.groups,
         "hub": system.hub,
         "list_waits": system.list_waits,
         "live": system.live,
         "log": log,
-        "models": system.providers,
+        "model_editor": system.model_editor,
         "nodes": stores.nodes,
         "offers": Offers(chats, system.accounts),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
+        "router": system.router,
         "responses": Responses(system.completions, chats, system.runs, chat_queries, blobs, log, system.hub, system.live),
         "runs": system.runs,
         "settings": system.settings,

@@ -130,6 +130,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "counts above them."
         ),
     ] = {}
+    model_access: Annotated[
+        Literal["open", "granted", "bypass"],
+        Meta(
+            description="Who may use a provider's model of which no admin has said anything: `open` everybody, `granted` admins "
+            "alone, until it is granted. `bypass`: everybody may use every model, whatever was granted."
+        ),
+    ] = "open"
     model_params: Annotated[dict[str, dict[str, Any]], Meta(description="The same for single models, below their ids.")] = {}
 
     # Accounts

@@ -3,20 +3,22 @@
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
-from commands.generation.completion import Models
 from commands.providers import Forwarder
+from commands.routing.router import Router
 from domain.errors import BadRequest, ProviderFailed
+from domain.event import Actor
 
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of one that does not stream: 2,048 embeddings of 3,072 numbers, and some more
 
 
-async def forward(models: Models, path: str, data: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-    """The body of the provider's answer to ``data``, as it comes. Raises ``BadRequest``, ``ModelNotFound``, ``ProviderFailed``."""
+async def forward(router: Router, path: str, data: Mapping[str, Any], actor: Actor) -> AsyncGenerator[bytes, None]:
+    """The body of the provider's answer to ``data``, as it comes. Raises ``BadRequest``, ``ProviderFailed``, and what
+    ``Router.route`` raises. An arena is refused: what it picked would be nowhere."""
     model = data.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest("expected model as text", param="model")
-    route = await models.resolve(model)
-    if not isinstance(route.provider, Forwarder):
+    route = await router.route(model, actor)
+    if not isinstance(route.provider, Forwarder) or route.selected_model_id is not None:
         raise BadRequest(f"expected a model whose provider has {path}, received {model[:200]}", param="model")
     return route.provider.forward(path, {**data, "model": route.upstream})
 

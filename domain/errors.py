@@ -208,9 +208,10 @@ class SessionNotFound(Refusal):
 class ModelNotFound(Refusal):
     code = "model_not_found"
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, base_model_id: str | None = None) -> None:
         self.model = model
-        super().__init__(f"Model not found: {model[:200]}")
+        why = f", since the model that it stands on is not there: {base_model_id[:200]}" if base_model_id is not None else ""
+        super().__init__(f"Model not found: {model[:200]}{why}")
 
 
 class ModelEntryNotFound(Refusal):

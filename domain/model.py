@@ -39,6 +39,7 @@ class ModelCreated(msgspec.Struct, frozen=True):
     base_model_id: str | None = None
     params: Mapping[str, Any] = {}
     meta: Mapping[str, Any] = {}
+    by_admin: bool = False  # only an admin's model may stand in the place of a provider's that has the same id
 
 
 class ModelChanged(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,6 +131,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     base_model_id: str | None = None
     params: Mapping[str, Any] = {}
     meta: Mapping[str, Any] = {}
+    by_admin: bool = False
     active: bool = True
     grants: Grants = ()
 
@@ -185,7 +187,7 @@ def create_model(entry: ModelEntry, command: CreateModel) -> list[ModelEvent]:
     require_model_id(command.model_id)
     params, meta = without_nulls(command.params), without_nulls(command.meta)
     base_model_id = base_of(command.model_id, command.base_model_id)
-    made = ModelCreated(command.model_id, command.by.id, cleaned(command.name), base_model_id, params, meta)
+    made = ModelCreated(command.model_id, command.by.id, cleaned(command.name), base_model_id, params, meta, command.by.role == "admin")
     require_valid(params, meta)
     is_custom = evolve(NO_MODEL, Event(None, made), 1).is_custom
     wanted = ([] if is_custom else [access.PUBLIC]) if command.grants is None else command.grants
@@ -266,7 +268,7 @@ def evolve(entry: ModelEntry, event: Event[Any], version: int) -> ModelEntry:
     match fact:
         case ModelCreated():
             params, meta = without_nulls(fact.params), without_nulls(fact.meta)
-            return ModelEntry(fact.model_id, True, fact.owner_id, fact.name, fact.base_model_id, params, meta)
+            return ModelEntry(fact.model_id, True, fact.owner_id, fact.name, fact.base_model_id, params, meta, fact.by_admin)
         case ModelChanged():
             changed: dict[str, Any] = {
                 "params": without_nulls({**entry.params, **fact.params}),

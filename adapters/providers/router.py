@@ -10,8 +10,10 @@ import msgspec
 import structlog
 
 from commands.providers import Model, Provider
+from commands.routing.route import Route as RouteFound
 from domain.errors import ModelNotFound, ProviderFailed
 
+DEMO: Final = "demo"
 LISTED_S: Final = 10.0  # how long a connection's list of models is believed
 LIST_TIMEOUT_S: Final = 10.0  # how long one connection may take for its list
 WAIT_S: Final = 1.0  # how long a list of all models waits for one of them, once: then it shows what is known until that one has answered
@@ -39,6 +41,7 @@ class Route:
     connection: str
     provider: Provider
     upstream: str
+    owned_by: str = ""
 
 
 @dataclass(slots=True)
@@ -109,6 +112,14 @@ class Providers:
             raise ModelNotFound(model)
         return route
 
+    async def find(self, model: str) -> RouteFound | None:
+        """As ``resolve``, as a source of the router. None where no connection has the model."""
+        try:
+            route = await self.resolve(model)
+        except ModelNotFound:
+            return None
+        return RouteFound(provider=route.provider, upstream=route.upstream, owned_by=route.owned_by)
+
     @property
     def failures(self) -> Mapping[str, ProviderFailed]:
         """The connections whose last listing failed, and why."""
@@ -124,7 +135,7 @@ class Providers:
         for connection in self._connections:
             for listed in self._listings[connection.name].known:
                 if connection.public_id(listed.id) == model:
-                    return Route(connection.name, connection.provider, listed.id)
+                    return Route(connection.name, connection.provider, listed.id, listed.owned_by)
         return None
 
     def _route_for_unlisted_model(self, model: str) -> Route | None:
@@ -132,7 +143,8 @@ class Providers:
             accepts = getattr(connection.provider, "accepts", None)
             prefix = connection.public_id("")
             if accepts is not None and model.startswith(prefix) and accepts(model[len(prefix) :]):
-                return Route(connection.name, connection.provider, model[len(prefix) :])
+                owned_by = DEMO if connection.last else ""
+                return Route(connection.name, connection.provider, model[len(prefix) :], owned_by)
         return None
 
     async def _all_listed(self, wait_s: float) -> None:

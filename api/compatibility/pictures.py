@@ -14,7 +14,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
+from api.request.caller import Caller
 from commands.accounts.accounts import Accounts
+from commands.routing.editing import ModelEditor
+from domain.errors import ModelEntryNotFound
 
 # What a browser shows and never runs: an SVG of somebody else's could hold a script.
 DATA_URL: Final = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,(.*)", re.DOTALL)
@@ -33,21 +36,34 @@ class PicturesController(Controller):
     async def of_user(self, user_id: FromPath[UUID], accounts: NamedDependency[Accounts]) -> Response[bytes] | Redirect:
         """The picture of an account: its own, or its initials."""
         account = await accounts.existing(user_id)
-        picture = str(account.fields.get("profile_image_url") or "")
-        if picture.startswith(("http://", "https://")):
-            return Redirect(picture, status_code=302, headers={"cache-control": "no-store"})
-        given = DATA_URL.fullmatch(picture)
-        if given is not None:
-            try:
-                return Response(base64.b64decode(given[2], validate=True), media_type=given[1], headers=HEADERS)
-            except binascii.Error:
-                pass
-        return initials(account.name)
+        return picture(str(account.fields.get("profile_image_url") or ""), account.name)
 
     @get("/models/model/profile/image")
-    async def of_model(self, id: FromQuery[str] = "") -> Response[bytes]:  # as it is called in the address
-        """A picture for a model: its initials."""
-        return initials(id)
+    async def of_model(
+        self,
+        caller: NamedDependency[Caller],
+        model_editor: NamedDependency[ModelEditor],
+        id: FromQuery[str] = "",  # as it is called in the address
+    ) -> Response[bytes] | Redirect:
+        """The picture of a model: its own, if the caller may use it and it has one, or its initials."""
+        try:
+            entry = (await model_editor.existing(id, caller.actor)).state
+        except ModelEntryNotFound:
+            return initials(id)
+        return picture(str(entry.meta.get("profile_image_url") or ""), entry.name)
+
+
+def picture(url: str, name: str) -> Response[bytes] | Redirect:
+    """What the address says, or the initials of the name where it says nothing that a browser may show."""
+    if url.startswith(("http://", "https://")):
+        return Redirect(url, status_code=302, headers={"cache-control": "no-store"})
+    given = DATA_URL.fullmatch(url)
+    if given is not None:
+        try:
+            return Response(base64.b64decode(given[2], validate=True), media_type=given[1], headers=HEADERS)
+        except binascii.Error:
+            pass
+    return initials(name)
 
 
 def initials(name: str) -> Response[bytes]:

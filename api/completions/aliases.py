@@ -4,16 +4,16 @@ from typing import Any
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, SkipValidation
+from litestar.params import JSONBody
 
 from api.completions.completions import CompletionsController, complete
-from api.completions.models import models_out
+from api.completions.models import base_models_out, models_out
 from api.completions.openai import OpenAIController
 from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import Principal, require_admin
-from commands.generation.completion import Models
+from commands.accounts.accounts import Principal, actor_of, require_admin
+from commands.routing.router import Router
 
 
 class OpenAIAliasController(OpenAIController):
@@ -38,12 +38,12 @@ class CompletionsAliasController(Controller):
         return await complete(data, request, caller, turns)
 
     @get("/v1/models")
-    async def models(self, principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]) -> dict[str, Any]:
+    async def models(self, principal: NamedDependency[Principal], router: NamedDependency[Router]) -> dict[str, Any]:
         """As ``/api/models``, in the same order."""
-        return await models_out(models)
+        return await models_out(router, actor_of(principal))
 
     @get("/models/base")
-    async def base_models(self, principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]) -> dict[str, Any]:
+    async def base_models(self, principal: NamedDependency[Principal], router: NamedDependency[Router]) -> dict[str, Any]:
         """The models as their providers offer them (admin)."""
         require_admin(principal)
-        return await models_out(models)
+        return await base_models_out(router)

@@ -15,6 +15,7 @@ from commands.generation.completion import StartedTurn
 from domain.event import StoredEvent
 
 DONE: Final = b"data: [DONE]\n\n"
+REFERENCE_PATHS: Final = "/api/"  # of the reference's own routes; below the others only what OpenAI's clients can read
 
 
 class AnswerFrames(Protocol):
@@ -39,7 +40,8 @@ async def answer(
 ) -> Response[Any]:
     """The answer of every model that was asked, in OpenAI's form. See ``answer_with``."""
     include_usage = bool((data.get("stream_options") or {}).get("include_usage"))
-    frames = Frames(epoch, started.message_ids, include_usage=include_usage)
+    pick_first = request.url.path.startswith(REFERENCE_PATHS)
+    frames = Frames(epoch, started.message_ids, include_usage=include_usage, pick_first=pick_first)
     stream = bool(data.get("stream"))
     return await answer_with(request, started, frames, lambda: completion_of(frames, started.chat_id), events, stream=stream, end=DONE)
 

@@ -32,6 +32,7 @@ class Choice:
     def __init__(self, index: int) -> None:
         self.index = index
         self.model = ""
+        self.selected_model_id: str | None = None  # what an arena picked
         self.created = 0
         self.blocks: list[BlockOpened] = []
         self.tool_calls: list[dict[str, Any]] = []
@@ -58,8 +59,10 @@ class Failure(msgspec.Struct, frozen=True):
 class Frames:
     """Stateful: feed it a chat's events in order, and it gives the SSE frames of the answers that were asked for."""
 
-    def __init__(self, epoch: UUID, message_ids: Sequence[UUID], *, include_usage: bool) -> None:
+    def __init__(self, epoch: UUID, message_ids: Sequence[UUID], *, include_usage: bool, pick_first: bool = False) -> None:
+        """``pick_first``: what an arena picked is a frame of its own, as in the reference; otherwise a key of the first chunk."""
         self._epoch = epoch
+        self._pick_first = pick_first
         self._include_usage = include_usage
         self.choices = {message_id: Choice(index) for index, message_id in enumerate(message_ids)}
         self._open = set(message_ids)
@@ -82,9 +85,14 @@ class Frames:
             return b""
         cursor = b"id: %b:%d\n" % (str(self._epoch).encode(), stored.version)
         match decode_event(stored).data:
-            case MessageStarted(model=model):
-                choice.model, choice.created = model, int(stored.at.timestamp())
-                return cursor + self._chunk(choice, {"role": "assistant", "content": ""})
+            case MessageStarted(model=model, selected_model_id=picked):
+                choice.model, choice.created, choice.selected_model_id = model, int(stored.at.timestamp()), picked
+                delta = {"role": "assistant", "content": ""}
+                if picked is None:
+                    return cursor + self._chunk(choice, delta)
+                if self._pick_first:
+                    return b"data: %b\n\n" % msgspec.json.encode(self._pick(choice)) + cursor + self._chunk(choice, delta)
+                return cursor + self._chunk(choice, delta, more=self._pick(choice))
             case BlockOpened() as block:
                 choice.blocks.append(block)
                 if block.type == "audio":
@@ -127,6 +135,11 @@ class Frames:
                 return cursor + self._chunk(choice, {}, "stop")
             case _:
                 return b""
+
+    def _pick(self, choice: Choice) -> dict[str, Any]:
+        """Among several answers with the index of this one."""
+        which = {"index": choice.index} if len(self.choices) > 1 and self._pick_first else {}
+        return {"selected_model_id": choice.selected_model_id, **which}
 
     def _delta(self, choice: Choice, index: int, text: str) -> dict[str, Any]:
         block = choice.blocks[index]
@@ -206,11 +219,15 @@ def completion_of(frames: Frames, chat_id: UUID) -> dict[str, Any]:
             message["reasoning_content"] = "".join(choice.reasoning)
         if choice.tool_calls:
             message["tool_calls"] = [{name: value for name, value in call.items() if name != "block"} for call in choice.tool_calls]
-        beside = {"logprobs": with_all(choice.logprobs)} if choice.logprobs else {}
+        beside: dict[str, Any] = {"logprobs": with_all(choice.logprobs)} if choice.logprobs else {}
+        if choice.selected_model_id is not None and len(choices) > 1:
+            beside["selected_model_id"] = choice.selected_model_id
         own = {"index": choice.index, "message": message, "finish_reason": choice.finish_reason}
         made.append({**choice.extras.get("choice", {}), **beside, **own})
+    picked = choices[0].selected_model_id
     return {
         **choices[0].extras.get("chunk", {}),
+        **({"selected_model_id": picked} if picked is not None else {}),
         "id": frames.id,
         "object": "chat.completion",
         "created": choices[0].created,

@@ -6,16 +6,16 @@ from typing import Any
 import msgspec
 from litestar import Controller, Response, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, SkipValidation
+from litestar.params import JSONBody
 from litestar.response import Stream as StreamResponse
 
 from api.request import openai_errors
 from api.request.bodies import CONTENT_BYTES
 from api.request.errors import status_of_provider
 from api.streams.sse import SSE_HEADERS
-from commands.accounts.accounts import Principal
+from commands.accounts.accounts import Principal, actor_of
 from commands.forwarding import forward, whole
-from commands.generation.completion import Models
+from commands.routing.router import Router
 from domain.errors import ProviderFailed
 
 
@@ -25,10 +25,10 @@ class ForwardingController(Controller):
 
     @post("/completions", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def complete(
-        self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]
+        self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], router: NamedDependency[Router]
     ) -> Response[Any]:
         """The provider's completion of a prompt. It is no turn of a chat: nothing is logged, and it ends when the caller leaves."""
-        pieces = await forward(models, "/completions", data)
+        pieces = await forward(router, "/completions", data, actor_of(principal))
         if not data.get("stream"):
             return json_response(await whole(pieces))
         first = await anext(pieces, b"")  # the status waits for it: where the provider refuses instead, that is the answer
@@ -36,10 +36,10 @@ class ForwardingController(Controller):
 
     @post("/embeddings", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def embed(
-        self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]
+        self, data: JSONBody[dict[str, Any]], principal: NamedDependency[Principal], router: NamedDependency[Router]
     ) -> Response[Any]:
         """The provider's embeddings. Nothing is logged."""
-        return json_response(await whole(await forward(models, "/embeddings", data)))
+        return json_response(await whole(await forward(router, "/embeddings", data, actor_of(principal))))
 
 
 def json_response(body: bytes) -> Response[bytes]:

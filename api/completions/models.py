@@ -1,29 +1,66 @@
-"""``/api/models``: which models can be asked now."""
+"""``/api/models``: which models the caller can ask now, in the reference's form."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
-from litestar.params import SkipValidation
 
-from commands.accounts.accounts import Principal
-from commands.generation.completion import Models
+from api.models.entry_json import entry_json
+from commands.accounts.accounts import Principal, actor_of
 from commands.providers import Model
+from commands.routing.access import PIPE
+from commands.routing.router import AvailableModel, Router
+from domain.event import Actor
+
+OPENAI: Final = "openai"
+PICTURE: Final = "profile_image_url"  # it has a route of its own: a list would be megabytes of pictures
+
+
+async def models_out(router: Router, actor: Actor) -> dict[str, Any]:
+    return {"data": [available_out(model) for model in await router.available(actor)]}
+
+
+async def base_models_out(router: Router) -> dict[str, Any]:
+    return {"data": [model_out(model) for model in await router.base_models()]}
 
 
 def model_out(model: Model) -> dict[str, Any]:
+    """``owned_by`` is "openai" for a pipe, as in the reference: clients know it by ``pipe``."""
+    is_pipe = model.owned_by == PIPE
     return {
         "id": model.id,
         "name": model.name,
         "object": "model",
         "created": model.created,
-        "owned_by": model.owned_by,
+        "owned_by": OPENAI if is_pipe else model.owned_by,
+        **({"pipe": {"type": PIPE}} if is_pipe else {}),
         "info": {"meta": dict(model.details)},
+        "tags": [],
+        "actions": [],
+        "filters": [],
     }
 
 
-async def models_out(models: Models) -> dict[str, Any]:
-    return {"data": [model_out(model) for model in await models.models()]}
+def available_out(model: AvailableModel) -> dict[str, Any]:
+    """A model with what people have made or said of it in ``info``, as far as the caller may see that."""
+    shown = model_out(model)
+    if model.entry is None:
+        return shown
+    info = entry_json(model.entry, may_write=model.may_write)
+    meta = {name: value for name, value in info["meta"].items() if name != PICTURE}
+    shown |= {"info": {**info, "meta": {**model.details, **meta}}, "tags": tags_of(meta)}
+    if model.is_arena:
+        shown["arena"] = True
+    if model.is_custom:
+        shown["preset"] = True
+    return shown
+
+
+def tags_of(meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """As models carry them: ``{"name"}``."""
+    tags = meta.get("tags")
+    return [{"name": tag["name"]} for tag in tags if isinstance(tag, Mapping) and tag.get("name")] if isinstance(tags, list) else []
 
 
 class ModelsController(Controller):
@@ -31,6 +68,6 @@ class ModelsController(Controller):
     tags = ("models",)
 
     @get("/models")
-    async def models(self, principal: NamedDependency[Principal], models: NamedDependency[SkipValidation[Models]]) -> dict[str, Any]:
-        """The models that can be asked now. A provider that is down hides only its own."""
-        return await models_out(models)
+    async def models(self, principal: NamedDependency[Principal], router: NamedDependency[Router]) -> dict[str, Any]:
+        """The models that the caller can ask now. A provider that is down hides only its own."""
+        return await models_out(router, actor_of(principal))

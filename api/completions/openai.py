@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, SkipValidation
+from litestar.params import FromPath, JSONBody
 
 from api.completions.anthropic.models import anthropic_list, anthropic_listed
 from api.completions.turns import Turns
 from api.request.anthropic_errors import VERSION_HEADER
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import Principal
-from commands.generation.completion import Models
+from commands.accounts.accounts import Principal, actor_of
 from commands.providers import Model
+from commands.routing.router import Router
 from domain.errors import BadRequest, ModelNotFound
 
 # What this server says to the provider itself. Everything else goes there as it is.
@@ -39,10 +39,10 @@ class OpenAIController(Controller):
         self,
         request: Request[Any, Any, Any],
         principal: NamedDependency[Principal],
-        models: NamedDependency[SkipValidation[Models]],
+        router: NamedDependency[Router],
     ) -> dict[str, Any]:
         """As OpenAI lists them; as Anthropic does for a client that sends ``anthropic-version``."""
-        known = await models.models()
+        known = await router.available(actor_of(principal))
         if VERSION_HEADER in request.headers:
             return anthropic_list(known)
         return {"object": "list", "data": [listed(model) for model in known]}
@@ -53,11 +53,11 @@ class OpenAIController(Controller):
         model_id: FromPath[str],
         request: Request[Any, Any, Any],
         principal: NamedDependency[Principal],
-        models: NamedDependency[SkipValidation[Models]],
+        router: NamedDependency[Router],
     ) -> Mapping[str, Any]:
         """One model, in the same form. Its id may hold ``/`` and ``:``."""
         wanted = model_id.removeprefix("/")
-        for model in await models.models():
+        for model in await router.available(actor_of(principal)):
             if model.id == wanted:
                 return anthropic_listed(model) if VERSION_HEADER in request.headers else listed(model)
         raise ModelNotFound(wanted)

@@ -36,6 +36,10 @@ from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
+from commands.routing.editing import ModelEditor
+from commands.routing.groups import Groups
+from commands.routing.models import ModelEntries
+from commands.routing.router import Router
 from domain.errors import LogUnavailable
 from domain.public_text import public_text
 from projections.ports import ChatQueries
@@ -85,6 +89,10 @@ class System:
     keeper: NodeWatch
     completions: Completions
     providers: Providers
+    groups: Groups
+    model_entries: ModelEntries
+    router: Router
+    model_editor: ModelEditor
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter
@@ -102,6 +110,8 @@ class System:
 
     async def start(self) -> None:
         await self.tail.start(await self.log.head())
+        await self.groups.start()
+        await self.model_entries.start()
         await self.bell.start()
         await self.keeper.start()
         await self.sockets.start()
@@ -161,6 +171,7 @@ class System:
                 await self.used.close()
                 await self.keeper.close()
         projectors = [projector.close() for projector in self.projectors]
+        await asyncio.gather(self.groups.close(), self.model_entries.close())
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
 
     @property

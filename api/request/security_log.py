@@ -30,6 +30,18 @@ ACTS: Final[Mapping[str, str]] = {
     "GET /api/v1/users": "accounts_listed",
     "POST /api/v1/users/{user_id}/update": "account_changed",
     "DELETE /api/v1/users/{user_id}": "account_deactivated",
+    "POST /api/v1/models/create": "model_changed",
+    "POST /api/v1/models/import": "models_imported",
+    "POST /api/v1/models/model/toggle": "model_changed",
+    "POST /api/v1/models/model/update": "model_changed",
+    "POST /api/v1/models/model/access/update": "model_access_changed",
+    "POST /api/v1/models/model/delete": "model_deleted",
+    "DELETE /api/v1/models/delete/all": "models_deleted",
+    "POST /api/v1/groups/create": "group_changed",
+    "POST /api/v1/groups/id/{group_id}/update": "group_changed",
+    "POST /api/v1/groups/id/{group_id}/users/add": "group_members_added",
+    "POST /api/v1/groups/id/{group_id}/users/remove": "group_members_removed",
+    "DELETE /api/v1/groups/id/{group_id}/delete": "group_deleted",
 }
 
 
@@ -62,7 +74,8 @@ async def record_response(message: Message, scope: Scope) -> None:
         event = "refused"
     else:
         return
-    target = scope.get("path_params", {}).get("user_id")
+    named = scope.get("path_params", {})
+    target = named.get("user_id", named.get("group_id"))
     who = {} if principal is None else {"account": principal.user_id, "role": principal.role}
     security_log.record(event, status=status, code=state.get(CODE), **who, **({"target": target} if target is not None else {}))
 

@@ -8,14 +8,20 @@ import msgspec
 
 from api.chats.chat_json import chat_pieces
 from api.chats.folders import folder_out
+from api.models.entry_json import entry_json
+from api.models.groups import group_json
 from commands.accounts.accounts import Principal
 from commands.aggregate import decoded
 from commands.chat_reader import ChatReader, leave_gone_folder
 from commands.folders import FolderTrees
 from commands.ports import EventLog
+from commands.routing.entry import known_at
+from domain import group, model
 from domain.codec import decode_event
 from domain.errors import StreamNotFound
 from domain.folder import NO_FOLDERS, fold
+from domain.group import NO_GROUP
+from domain.model import NO_MODEL
 from domain.stream import Stream
 from domain.user import NOBODY, account_to_json, evolve
 
@@ -55,6 +61,16 @@ def snapshots(log: EventLog, chat_reader: ChatReader, folders: FolderTrees) -> S
                 known = [folder_out(stream.id, folder_id, folder, times, version) for folder_id, folder in by_id.items()]
                 state = msgspec.json.encode({"id": stream.id, **account_to_json(account), "folders": known})
                 return State(version, lambda: one_piece(state))
+            case "model":
+                entry = await known_at(log, stream, await log.version(stream), NO_MODEL, model.evolve)
+                state = msgspec.json.encode({**entry_json(entry, may_write=True), "deleted": not entry.state.exists})
+                return State(entry.version, lambda: one_piece(state))
+            case "group":
+                known_group = await known_at(log, stream, await log.version(stream), NO_GROUP, group.evolve)
+                members = sorted(str(user_id) for user_id in known_group.state.member_ids)
+                shown = {**group_json(known_group), "user_ids": members, "deleted": not known_group.state.exists}
+                state = msgspec.json.encode(shown)
+                return State(known_group.version, lambda: one_piece(state))
             case _:
                 raise StreamNotFound(stream)
 

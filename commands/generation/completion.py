@@ -22,11 +22,12 @@ from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.large_values import large_values, with_references
 from commands.ports import Appended, Blobs, CommandKey, EventLog, RunSlots
-from commands.providers import Model, Provider, ProviderRequest
+from commands.providers import ProviderRequest
+from commands.routing.route import Routed
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, StartGeneration
 from domain.chat.state import Chat
 from domain.codec import decode_event
-from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, RateReached, Refusal
+from domain.errors import BadRequest, ChatNotFound, ConcurrencyConflict, LogUnavailable, ProviderFailed, RateReached, Refusal
 from domain.event import Actor
 from domain.stream import chat_stream
 from projections.ports import ChatQueries
@@ -35,23 +36,11 @@ ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one has ended by then, or will soon
 
 
-class Route(Protocol):
-    """The provider of a model, and the model's name there."""
+class Routes(Protocol):
+    """Who answers for a model: ``commands/routing/router.py``."""
 
-    @property
-    def provider(self) -> Provider: ...
-
-    @property
-    def upstream(self) -> str: ...
-
-
-class Models(Protocol):
-    """The known models and their providers."""
-
-    async def models(self) -> Sequence[Model]: ...
-
-    async def resolve(self, model: str) -> Route:
-        """Raises ``ModelNotFound``."""
+    async def route(self, model: str, actor: Actor) -> Routed:
+        """Raises ``ModelNotFound``, ``ArenaEmpty``, ``ProviderFailed``."""
         ...
 
 
@@ -107,7 +96,7 @@ class Completions:
         chats: Chats,
         chat_queries: ChatQueries,
         runs: Runs,
-        models: Models,
+        routes: Routes,
         slots: RunSlots,
         runs_max: Callable[[UUID], Awaitable[int]],
         *,
@@ -122,7 +111,7 @@ class Completions:
         self._chat_queries = chat_queries
         self._model_settings = model_settings
         self._runs = runs
-        self._models = models
+        self._routes = routes
         self._slots = slots
         self._runs_max = runs_max
         self._node_id = node_id
@@ -133,7 +122,7 @@ class Completions:
     async def begin(self, turn: Turn, actor: Actor, key: CommandKey | None = None) -> StartedTurn:
         """Append the turn and start its runs. Returns once the start is committed; the runs go on without the caller.
 
-        Raises ``ModelNotFound``, ``BadRequest``, ``RateReached``, and what ``decide`` refuses: nothing was written then.
+        Raises what ``Routes.route`` raises, ``BadRequest``, ``RateReached``, and what ``decide`` refuses: nothing was written then.
         """
         # In a task of its own: a caller that is cancelled between the commit and the start would leave a generation without a run.
         task = asyncio.create_task(self._begin(turn, actor, key))
@@ -146,7 +135,13 @@ class Completions:
             raise LogUnavailable("the server is going away; nothing was written")
         if not 1 <= len(turn.answerers) <= ANSWERS_MAX:
             raise BadRequest(f"expected 1 to {ANSWERS_MAX} models, received {len(turn.answerers)}")
-        routes = [await self._models.resolve(answerer.model) for answerer in turn.answerers]
+        try:
+            routes = [await self._routes.route(answerer.model, actor) for answerer in turn.answerers]
+        except (Refusal, ProviderFailed):
+            known = await self._log.find_command(key.actor_id, key.key) if key is not None else None
+            if key is None or known is None or known.request_hash != key.request_hash:
+                raise
+            return stored_start(known.appended)  # what was begun once gets its first answer, whatever has become of the model since
         made = turn.chat_id is None
         chat_id = turn.chat_id or uuid4()
         chat = Chat()
@@ -174,14 +169,16 @@ class Completions:
                 by=actor.id,
                 message_id=answerer.message_id,
                 parent_id=parent_id,
-                model=answerer.model,
-                requested_model=answerer.model,
+                model=route.model,
+                requested_model=route.requested_model,
+                selected_model_id=route.selected_model_id,
+                base_model_id=route.base_model_id if route.base_model_id is not None else msgspec.UNSET,
                 task_id=task_id,
                 node_id=self._node_id,
                 client_id=answerer.client_id,
                 fields=answerer.fields,
             )
-            for answerer, task_id in zip(turn.answerers, tasks, strict=True)
+            for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True)
         )
         started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
         if key is not None:
@@ -197,7 +194,14 @@ class Completions:
                 await self._slots.give_back(tasks)
                 return stored_start(appended)
             for answerer, task_id, route in zip(turn.answerers, tasks, routes, strict=True):
-                settings = asked(self._model_settings, answerer.model, chat_params, turn.settings)
+                settings = asked(
+                    self._model_settings,
+                    route.model,
+                    chat_params,
+                    turn.settings,
+                    base_model_id=route.base_model_id,
+                    entry=route.settings,
+                )
                 ask = ProviderRequest(
                     model=route.upstream,
                     messages=with_systems(settings.systems, messages),

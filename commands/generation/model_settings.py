@@ -6,8 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from commands.generation.context import SYSTEM_ROLES, Message
-
-Layer = Mapping[str, Any]
+from commands.routing.route import Layer
 
 
 class ModelSettings(msgspec.Struct, frozen=True):
@@ -18,6 +17,7 @@ class ModelSettings(msgspec.Struct, frozen=True):
 
 
 NO_SETTINGS: Final = ModelSettings()
+NOTHING: Final[Layer] = {}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -34,12 +34,16 @@ OWN_NAMES: Final = frozenset(
 )
 
 
-def asked(settings: ModelSettings, model: str, chat: Layer, request: Layer) -> Asked:
+def asked(
+    settings: ModelSettings, model: str, chat: Layer, request: Layer, *, base_model_id: str | None = None, entry: Layer = NOTHING
+) -> Asked:
     """Of one name the later place counts: default, model, chat, request. ``custom_params`` are merged key by key.
 
-    A model's system prompt and a chat's both hold; the model's comes first.
+    A model's system prompt and a chat's both hold; the model's comes first. ``entry`` is what people have set for the model, above what
+    the operator has; of a custom model the operator's settings of ``base_model_id`` count first.
     """
-    of_model = (settings.default, settings.by_model.get(model, {}))
+    of_base = settings.by_model.get(base_model_id, {}) if base_model_id is not None else {}
+    of_model = (settings.default, of_base, settings.by_model.get(model, {}), as_typed(entry))
     of_chat = (as_typed(chat), request)
     options: dict[str, Any] = {}
     custom: dict[str, Any] = {}
@@ -67,7 +71,7 @@ def parsed(value: Any) -> Any:
 
 
 def as_typed(chat: Layer) -> Layer:
-    """A chat keeps what its user typed: stop sequences with commas between them, biases as ``token:bias``."""
+    """A chat and a model keep what their user typed: stop sequences with commas between them, biases as ``token:bias``."""
     typed = dict(chat)
     if isinstance(stop := typed.get("stop"), str):
         typed["stop"] = [one.strip() for one in stop.split(",") if one.strip()] or None

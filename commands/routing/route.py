@@ -26,6 +26,7 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider
     upstream: str  # the name under which the provider knows the model
     selected_model_id: str | None = None  # what an arena picked
+    base_model_id: str | None = None  # of a custom model: the model that it stands on, which is asked
     settings: Layer = {}  # a custom model's ``params``, with its system prompt as ``system``
     meta: Mapping[str, Any] = {}  # a custom model's ``meta``: ``capabilities``, ``filterIds``, ``actionIds``, …
     owned_by: str = ""

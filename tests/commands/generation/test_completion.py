@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -13,7 +12,7 @@ from adapters.memory.chat_queries import MemoryChatQueries
 from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, StartedTurn, Turn
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
-from commands.providers import Model
+from commands.routing.route import Routed
 from domain.chat.commands import DeleteMessage, ShareChat
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.errors import (
@@ -27,7 +26,7 @@ from domain.errors import (
     RateReached,
     StenographError,
 )
-from domain.event import Event
+from domain.event import Actor, Event
 from domain.generation import GenerationInterrupted, MessageEnded, MessageStarted
 from domain.stream import chat_stream, user_stream
 from domain.user import UserCreated
@@ -42,19 +41,19 @@ class Way(NamedTuple):
 
 
 class KnownModels:
-    """Knows ``demo`` and ``other``, each with a provider of its own."""
+    """Knows ``demo`` and ``other``, each with a provider of its own. ``routed`` says more of what is found."""
 
     def __init__(self, provider: ToldProvider) -> None:
         self.ways = {"demo": Way(provider, "demo-upstream"), "other": Way(ToldProvider(), "other-upstream")}
+        self.routed: dict[str, Any] = {}
 
-    async def models(self) -> Sequence[Model]:
-        return []
-
-    async def resolve(self, model: str) -> Way:
+    async def route(self, model: str, actor: Actor) -> Routed:
         await asyncio.sleep(0)
         if model not in self.ways:
             raise ModelNotFound(model)
-        return self.ways[model]
+        way = self.ways[model]
+        known = {"requested_model": model, "model": model, "provider": way.provider, "upstream": way.upstream}
+        return Routed(**known | self.routed)
 
 
 class Server:
