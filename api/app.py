@@ -24,6 +24,7 @@ from adapters.memory.accounts.usage import MemoryUsage
 from adapters.memory.accounts.user_list import MemoryUserList
 from adapters.memory.bell import MemoryBell
 from adapters.memory.blobs import MemoryBlobs
+from adapters.memory.channel_queries import MemoryChannelQueries
 from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
@@ -36,6 +37,7 @@ from adapters.postgres.accounts.user_list import PostgresUserList
 from adapters.postgres.appender import SENDERS
 from adapters.postgres.bell import Bell
 from adapters.postgres.blobs import PostgresBlobs
+from adapters.postgres.channel_queries import PostgresChannelQueries
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
@@ -55,6 +57,8 @@ from api.accounts.last_active import LastActiveWriter
 from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
+from api.channels.channels import ChannelController, ChannelsController
+from api.channels.messages import ChannelMessagesController
 from api.chats.bulk import AllChatsController
 from api.chats.chat import ChatsController
 from api.chats.copying import CopiesController
@@ -108,6 +112,8 @@ from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
+from commands.channels.channel_reader import ChannelReader
+from commands.channels.channels import Channels
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -170,6 +176,9 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ModelsController,
     ModelEntriesController,
     GroupsController,
+    ChannelsController,
+    ChannelController,
+    ChannelMessagesController,
     OpenAIController,
     ForwardingController,
     ResponsesController,
@@ -221,6 +230,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         credentials=PostgresCredentials(reader),
         tickets=PostgresTickets(reader),
         chat_queries=PostgresChatQueries(reader),
+        channel_queries=PostgresChannelQueries(reader),
     )
     return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
@@ -243,6 +253,7 @@ async def in_memory(settings: Settings) -> System:
         credentials=MemoryCredentials(),
         tickets=MemoryTickets(),
         chat_queries=MemoryChatQueries(log, blobs),
+        channel_queries=MemoryChannelQueries(log),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
@@ -302,6 +313,7 @@ async def assemble(
         return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
 
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
+    channels = Channels(log)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     providers = Providers(connections(settings))
@@ -405,6 +417,7 @@ async def assemble(
         groups=groups,
         model_entries=model_entries,
         router=router,
+        channels=channels,
         model_editor=ModelEditor(model_entries, groups, access, router),
         live=live,
         usage_book=usage_book,
@@ -461,6 +474,8 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "chat_params": ChatParams(chats, reader, blobs),
         "chat_reader": reader,
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
+        "channels": system.channels,
+        "channel_reader": ChannelReader(system.channels, stores.channel_queries, system.groups, system.accounts),
         "chats": chats,
         "epoch": system.epoch.epoch,
         "folders": system.folders,

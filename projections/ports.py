@@ -171,8 +171,9 @@ class Replies(msgspec.Struct, frozen=True):
 
 
 class ChannelSummary(msgspec.Struct, frozen=True):
-    """``last_version`` 0: nobody has written in the channel."""
+    """``last_version`` 0: nobody has written in the channel. ``created_at`` None: there is no such channel."""
 
+    created_at: datetime | None = None
     last_version: int = 0
     last_at: datetime | None = None
     unread: int = 0

@@ -66,7 +66,8 @@ class MemoryChannelQueries:
             messages = [message for message in (await self._all(channel_id, None)).values() if message.parent_id is None]
             last = max((message.created_version for message in messages), default=0)
             unread = [one for one in messages if one.exists and one.created_version > read_version and one.user_id != user_id]
-            found[channel_id] = ChannelSummary(last, events[last - 1].at if last else None, len(unread))
+            created_at = events[0].at if events else None
+            found[channel_id] = ChannelSummary(created_at, last, events[last - 1].at if last else None, len(unread))
         return found
 
     async def standard_channels(self) -> Sequence[UUID]:

@@ -62,7 +62,9 @@ class PostgresChannelQueries:
 
     async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
         rows = await self._reader.fetch(SUMMARIES, list(read), list(read.values()), str(user_id))
-        return {row["channel_id"]: ChannelSummary(row["last_version"] or 0, row["last_at"], row["unread"]) for row in rows}
+        return {
+            row["channel_id"]: ChannelSummary(row["created_at"], row["last_version"] or 0, row["last_at"], row["unread"]) for row in rows
+        }
 
     async def standard_channels(self) -> Sequence[UUID]:
         return [row["stream_id"] for row in await self._reader.fetch(STANDARD)]

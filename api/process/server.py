@@ -29,6 +29,7 @@ from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
 from commands.accounts.accounts import Accounts
 from commands.accounts.usage import UsageBook
+from commands.channels.channels import Channels
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
@@ -42,7 +43,7 @@ from commands.routing.models import ModelEntries
 from commands.routing.router import Router
 from domain.errors import LogUnavailable
 from domain.public_text import public_text
-from projections.ports import ChatQueries
+from projections.ports import ChannelQueries, ChatQueries
 
 logger = structlog.get_logger("server")
 
@@ -67,6 +68,7 @@ class Stores:
     credentials: Credentials
     tickets: Tickets
     chat_queries: ChatQueries
+    channel_queries: ChannelQueries
 
 
 @dataclass
@@ -93,6 +95,7 @@ class System:
     model_entries: ModelEntries
     router: Router
     model_editor: ModelEditor
+    channels: Channels
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter

@@ -56,9 +56,10 @@ OFFSET $3
  LIMIT $4;
 
 -- name: channel_summaries
--- $1 uuid[], $2 int[]: channels, and the version up to which the reader has read each. $3 text: the reader. Of each the newest message, and how
--- many others have written in it since.
-SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS last_at, unread.count AS unread
+-- $1 uuid[], $2 int[]: channels, and the version up to which the reader has read each. $3 text: the reader. Of each when it was made, its newest
+-- message, and how many others have written in it since.
+SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS last_at, unread.count AS unread,
+       (SELECT f.recorded_at FROM events AS f WHERE f.stream_id = asked.channel_id AND f.version = 1) AS created_at
   FROM unnest($1::uuid[], $2::integer[]) AS asked(channel_id, read_version)
   LEFT JOIN LATERAL (
         SELECT m.version, m.recorded_at FROM events AS m
