@@ -130,6 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "counts above them."
         ),
     ] = {}
+    model_params: Annotated[dict[str, dict[str, Any]], Meta(description="The same for single models, below their ids.")] = {}
     model_access: Annotated[
         Literal["open", "granted", "bypass"],
         Meta(
@@ -137,7 +138,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "alone, until it is granted. `bypass`: everybody may use every model, whatever was granted."
         ),
     ] = "open"
-    model_params: Annotated[dict[str, dict[str, Any]], Meta(description="The same for single models, below their ids.")] = {}
 
     # Accounts
     secret: Annotated[

@@ -3,7 +3,7 @@
 The facts are in the stream of the thing itself. The check is pure: it is given the grants, the account and its groups.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -44,12 +44,13 @@ ACCESS_TYPES: Final[Mapping[str, type[Any]]] = {"access_granted": AccessGranted,
 # ---------------------------------------------------------------------------------------------------------------- check
 
 
-def permission_of(grants: Iterable[Grant], user_id: UUID, group_ids: Collection[UUID]) -> Permission | None:
+def permission_of(grants: Sequence[Grant], user_id: UUID, group_ids: Collection[UUID]) -> Permission | None:
     """The most that the grants give this account, which is in these groups; None: nothing."""
-    user, groups = str(user_id), {str(group_id) for group_id in group_ids}
+    principals = {EVERYBODY, str(user_id)} if grants else frozenset[str]()
+    groups = {str(group_id) for group_id in group_ids} if grants and group_ids else frozenset[str]()
     found: Permission | None = None
     for grant in grants:
-        if grant.principal_id in groups if grant.principal_type == "group" else grant.principal_id in (EVERYBODY, user):
+        if grant.principal_id in (groups if grant.principal_type == "group" else principals):
             if grant.permission == "write":
                 return "write"
             found = "read"

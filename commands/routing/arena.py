@@ -10,12 +10,11 @@ Choose = Callable[[Sequence[str]], str]  # one of a list that is not empty
 choose_at_random: Choose = random.SystemRandom().choice
 
 
-def pool_of(arena: ModelEntry, usable: Sequence[str]) -> list[str]:
-    """The models to pick from. ``usable`` are no arenas: all of them, those that the arena names, or all but those."""
-    named = dict.fromkeys(arena.arena_model_ids)
-    if arena.excludes:
-        return [one for one in usable if one not in named]
-    if not named:
-        return list(usable)
-    known = frozenset(usable)
-    return [one for one in named if one in known]
+def named_by(arena: ModelEntry) -> list[str]:
+    """The models that it picks from, each once; empty where it picks from all others, or from all but those that it names."""
+    return [] if arena.excludes else list(dict.fromkeys(arena.arena_model_ids))
+
+
+def not_excluded(arena: ModelEntry, models: Sequence[str]) -> list[str]:
+    excluded = frozenset(arena.arena_model_ids) if arena.excludes else frozenset[str]()
+    return [one for one in models if one not in excluded]

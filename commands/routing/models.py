@@ -28,6 +28,7 @@ class ModelEntries:
         self._aggregate = Aggregate(log, "model", NO_MODEL, evolve)
         self._catalogue = Catalogue(log, "model", NO_MODEL, evolve, self._on_changed)
         self._streams: dict[str, UUID] = {}  # by public id, also of deleted ones
+        self._all: Sequence[Known[ModelEntry]] | None = None  # as of the newest change
         self.changes = 0  # how often anything has changed
         self.observe = self._catalogue.observe
 
@@ -57,8 +58,10 @@ class ModelEntries:
 
     def all(self) -> Sequence[Known[ModelEntry]]:
         """Every entry that is there, in the order in which they were made."""
-        known = [self._known(stream_id) for stream_id, entry in self._catalogue if entry.exists]
-        return sorted(known, key=lambda one: (one.created_at, one.id))
+        if self._all is None:
+            known = [self._known(stream_id) for stream_id, entry in self._catalogue if entry.exists]
+            self._all = sorted(known, key=lambda one: (one.created_at, one.id))
+        return self._all
 
     async def handle(self, command: ModelCommand, actor: Actor, key: CommandKey | None = None) -> tuple[Known[ModelEntry], Appended]:
         """The entry as the command has made it. Raises what ``decide`` and ``Aggregate.handle`` raise."""
@@ -94,4 +97,5 @@ class ModelEntries:
 
     def _on_changed(self, stream_id: UUID) -> None:
         self.changes += 1
+        self._all = None
         self._streams[self._catalogue.get(stream_id).model_id] = stream_id

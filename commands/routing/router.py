@@ -11,7 +11,7 @@ import msgspec
 
 from commands.providers import Model
 from commands.routing.access import ModelAccess
-from commands.routing.arena import Choose, choose_at_random, pool_of
+from commands.routing.arena import Choose, choose_at_random, named_by, not_excluded
 from commands.routing.entry import Known
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
@@ -159,27 +159,16 @@ class Router:
             return await self._answering(model, actor)
         if not arena.active or not self._access.may_read(arena, actor):
             raise ModelNotFound(model)
-        pool = pool_of(arena, await self._usable(arena, actor))
+        pool = named_by(arena) or not_excluded(arena, [one.id for one in await self._available(actor) if not one.is_arena])
         while pool:
             picked = self._choose(pool)
             try:
                 routed = await self._answering(picked, actor)
-            except ModelNotFound:  # it went away since it was listed
+            except ModelNotFound:  # this account may not use it, it is an arena, or it is not there: of the others each is as likely
                 pool.remove(picked)
             else:
                 return msgspec.structs.replace(routed, requested_model=model, selected_model_id=picked)
         raise ArenaEmpty(model)
-
-    async def _usable(self, arena: ModelEntry, actor: Actor) -> list[str]:
-        """What the account may use and is no arena; of what the arena names also models that no list shows (``demo:N``)."""
-        available = {one.id: one.is_arena for one in await self._available(actor)}
-        unlisted = [] if arena.excludes else [one for one in arena.arena_model_ids if one not in available]
-        usable = [model_id for model_id, is_arena in available.items() if not is_arena]
-        for model_id in unlisted:
-            entry = self._entries.get(model_id)
-            if entry is None and await self._found(model_id, actor) is not None:
-                usable.append(model_id)
-        return usable
 
     async def _answering(self, model: str, actor: Actor) -> Routed:
         """The answer of a model that is no arena."""

@@ -479,6 +479,13 @@ def test_a_message_is_rated() -> None:
     given(*ANSWERED).when(command).then(Event(A, MessageRated(-1, "no")))
 
 
+def test_a_rating_of_an_arenas_answer_keeps_what_it_picked_and_what_was_asked() -> None:
+    picked = Event(A, MessageStarted(Q, "gpt", "arena", TASK, NODE, "gpt"))
+    given(CREATED, asked(Q), picked, opened(A), said(A, "Hello"), over(A)).when(
+        RateMessage(chat_id=CHAT, by=OWNER, message_id=A, rating=1, comment=None)
+    ).then(Event(A, MessageRated(1, None, "gpt", "arena")))
+
+
 @pytest.mark.parametrize("rating", [-2, 2, 5])
 def test_a_rating_is_one_up_one_down_or_none(rating: int) -> None:
     given(*ANSWERED).when(RateMessage(chat_id=CHAT, by=OWNER, message_id=A, rating=rating)).then_raises(BadRequest)

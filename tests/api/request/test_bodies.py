@@ -123,6 +123,7 @@ async def test_each_route_takes_a_body_of_its_own_size_and_refuses_a_larger_one_
         ("POST", "/v1/messages"),
         ("POST", "/v1/responses"),
         ("POST", "/api/v1/tasks/{task}/completions"),
+        ("POST", "/api/v1/models/import"),
     }
     fields = {
         ("PATCH", "/api/v1/chats/{chat_id}/params"),
@@ -130,6 +131,13 @@ async def test_each_route_takes_a_body_of_its_own_size_and_refuses_a_larger_one_
         ("POST", "/api/v1/folders/{folder_id}/update"),
         ("POST", "/api/v1/chats/shared/{chat_id}/access/update"),
         ("POST", "/api/v1/users/user/settings/update"),
+        ("POST", "/api/v1/models/create"),
+        ("POST", "/api/v1/models/model/update"),
+        ("POST", "/api/v1/models/model/access/update"),
+        ("POST", "/api/v1/groups/create"),
+        ("POST", "/api/v1/groups/id/{group_id}/update"),
+        ("POST", "/api/v1/groups/id/{group_id}/users/add"),
+        ("POST", "/api/v1/groups/id/{group_id}/users/remove"),
     }
     schema = (await user.get("/docs/openapi.json")).json()
     with_body = {(method.upper(), path) for path, item in schema["paths"].items() for method in item if "requestBody" in item[method]}

@@ -16,6 +16,7 @@ from commands.routing.route import Routed
 from domain.chat.commands import DeleteMessage, ShareChat
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.errors import (
+    ArenaEmpty,
     BadRequest,
     ChatNotFound,
     CommandMismatch,
@@ -23,6 +24,7 @@ from domain.errors import (
     MessageExists,
     ModelNotFound,
     ParentNotFound,
+    ProviderFailed,
     RateReached,
     StenographError,
 )
@@ -473,3 +475,40 @@ async def test_one_accounts_runs_do_not_count_for_another(bounded: Server) -> No
     await bounded.begin(turn())
     await bounded.begin(turn())
     await bounded.begin(turn(), actor=SOMEBODY)
+
+
+async def test_what_routing_found_is_in_the_log_and_its_settings_are_sent(server: Server) -> None:
+    server.models.routed = {
+        "requested_model": "arena",
+        "model": "preset",
+        "selected_model_id": "preset",
+        "base_model_id": "gpt",
+        "settings": {"system": "Rhyme.", "temperature": 0.5, "custom_params": {"x": 1}},
+    }
+    started = await server.begin(turn(None, "hello", "demo", params={}))
+    await server.finish()
+    [start] = [event.data for event in server.world.log.of(started.chat_id) if isinstance(event.data, MessageStarted)]
+    assert (start.requested_model, start.model, start.selected_model_id, start.base_model_id) == ("arena", "preset", "preset", "gpt")
+    [ask] = server.world.provider.asked
+    assert (ask.model, ask.options, ask.params) == ("demo-upstream", {"temperature": 0.5}, {"x": 1})
+    assert [message["role"] for message in ask.messages] == ["system", "user"]
+    assert ask.messages[0]["content"] == "Rhyme."
+
+
+@pytest.mark.parametrize("failure", [ModelNotFound("demo"), ArenaEmpty("demo"), ProviderFailed("provider_unreachable", "gone")])
+async def test_a_refusal_of_routing_writes_nothing_and_a_repeat_gets_its_first_answer(server: Server, failure: Exception) -> None:
+    key = CommandKey(ME.id, "key", b"a" * 32)
+    asked = turn()
+    first = await server.begin(asked, key)
+    await server.finish()
+
+    async def refuse(model: str, actor: Actor) -> Routed:
+        raise failure
+
+    server.models.route = refuse  # type: ignore[method-assign]
+    head = await server.world.log.head()
+    assert await server.begin(asked, key) == first
+    for other in (None, CommandKey(ME.id, "key", b"b" * 32), CommandKey(ME.id, "new", b"a" * 32)):
+        with pytest.raises(type(failure)):
+            await server.begin(asked, other)
+    assert await server.world.log.head() == head

@@ -14,6 +14,17 @@ def test_the_later_place_counts_and_null_is_no_value() -> None:
     assert asked(settings, "m", {"c": 3, "d": 3}, {"d": 4, "a": None}).options == {"a": 1, "b": 2, "c": 3, "d": 4}
 
 
+def test_an_entry_counts_above_what_the_operator_has_set_for_it_and_its_base() -> None:
+    settings = ModelSettings(
+        {"a": 0, "b": 0, "c": 0, "d": 0, "system": "default"}, {"base": {"b": 1, "c": 1, "d": 1}, "m": {"c": 2, "d": 2}}
+    )
+    entry = {"d": 3, "system": "entry", "stop": "END, STOP"}
+    said = asked(settings, "m", {}, {}, base_model_id="base", entry=entry)
+    assert (said.options, said.systems) == ({"a": 0, "b": 1, "c": 2, "d": 3, "stop": ["END", "STOP"]}, ["entry"])
+    assert asked(settings, "m", {"d": 4, "system": "chat"}, {}, entry=entry).options["d"] == 4
+    assert asked(settings, "m", {"system": "chat"}, {}, entry=entry).systems == ["entry", "chat"]
+
+
 def test_custom_params_are_merged_key_by_key_and_json_in_them_is_read() -> None:
     settings = ModelSettings({"custom_params": {"a": 1, "b": 1}}, {"m": {"custom_params": {"b": '{"x": 1}'}}})
     assert asked(settings, "m", {"custom_params": {"c": "plain"}}, {}).custom == {"a": 1, "b": {"x": 1}, "c": "plain"}
