@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import msgspec
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from api.channels.callers_channel import CallersChannel, provide_channel
 from api.channels.channel_json import channel_json, person_json
@@ -229,7 +229,7 @@ class ChannelController(Controller):
         self,
         channel: NamedDependency[CallersChannel],
         accounts: NamedDependency[Accounts],
-        query: FromQuery[str] = "",
+        part: Annotated[str, QueryParameter(name="query", max_length=200, required=False)] = "",
         order_by: FromQuery[str] = "name",
         direction: FromQuery[str] = "asc",
         page: FromQuery[int] = 1,
@@ -238,7 +238,7 @@ class ChannelController(Controller):
         if not 1 <= page <= PAGE_MAX:
             raise BadRequest(f"expected a page from 1 to {PAGE_MAX}, received {page}")
         people = await people_json(accounts, await channel.reader.members(channel.known))
-        found = [one for one in people if query.casefold() in one["name"].casefold()]
+        found = [one for one in people if part.casefold() in one["name"].casefold()]
         field = "role" if order_by == "role" else "name"
         found.sort(key=lambda one: (str(one[field]).casefold(), one["id"]), reverse=direction == "desc")
         start = (page - 1) * MEMBERS_PAGE
