@@ -32,6 +32,7 @@ from adapters.memory.accounts.usage import MemoryUsage
 from adapters.memory.accounts.user_list import MemoryUserList
 from adapters.memory.bell import MemoryBell
 from adapters.memory.blobs import MemoryBlobs
+from adapters.memory.channel_queries import MemoryChannelQueries
 from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
@@ -46,6 +47,7 @@ from adapters.postgres.accounts.user_list import PostgresUserList
 from adapters.postgres.appender import SENDERS
 from adapters.postgres.bell import Bell
 from adapters.postgres.blobs import PostgresBlobs
+from adapters.postgres.channel_queries import PostgresChannelQueries
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
@@ -67,6 +69,8 @@ from api.accounts.last_active import LastActiveWriter
 from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
+from api.channels.channels import ChannelController, ChannelsController
+from api.channels.messages import ChannelMessagesController
 from api.chats.bulk import AllChatsController
 from api.chats.calls import CallsController
 from api.chats.chat import ChatsController
@@ -133,6 +137,8 @@ from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
 from commands.background.work import Background, BackgroundSettings
 from commands.catalogue import Catalogue
+from commands.channels.channel_reader import ChannelReader
+from commands.channels.channels import Channels
 from commands.chat_lists import ChatLists
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
@@ -219,6 +225,9 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ProvidersController,
     OpenAIListController,
     OllamaListController,
+    ChannelsController,
+    ChannelController,
+    ChannelMessagesController,
     OpenAIController,
     ForwardingController,
     ResponsesController,
@@ -273,6 +282,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         tickets=PostgresTickets(reader),
         chat_queries=PostgresChatQueries(reader),
         relays=PostgresRelays(reader),
+        channel_queries=PostgresChannelQueries(reader),
     )
     return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
@@ -296,6 +306,7 @@ async def in_memory(settings: Settings) -> System:
         tickets=MemoryTickets(),
         chat_queries=MemoryChatQueries(log, blobs),
         relays=MemoryRelays(),
+        channel_queries=MemoryChannelQueries(log),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
@@ -355,6 +366,7 @@ async def assemble(
         return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
 
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
+    channels = Channels(log)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     relaying = Relaying(stores.relays, node_id, bell.signal)
@@ -506,6 +518,7 @@ async def assemble(
         groups=groups,
         model_entries=model_entries,
         router=router,
+        channels=channels,
         model_editor=ModelEditor(model_entries, groups, access, router),
         provider_registry=provider_registry,
         live=live,
@@ -590,6 +603,8 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "chat_saver": ChatSaver(chats, chat_queries, log, blobs),
         "call_answers": system.call_answers,
         "calls": system.calls,
+        "channels": system.channels,
+        "channel_reader": ChannelReader(system.channels, stores.channel_queries, system.groups, system.accounts),
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),
         "epoch": system.epoch.epoch,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from commands.aggregate import ANSWER_TYPES, decoded
+from commands.aggregate import decoded
+from commands.open_generations import counted, open_generations
 from commands.ports import EventLog
 from domain import call
 from domain.call import OpenCalls
@@ -16,7 +17,7 @@ from domain.chat.evolve import changed, evolve
 from domain.chat.partial import LOOKED_AT_TYPES, NOTHING_LOADED, PartialMessages, trimmed, with_loaded
 from domain.chat.state import EMPTY, Chat, MessageNode
 from domain.event import Event
-from domain.generation import Generation, MessageStarted, advanced, started
+from domain.generation import Generation
 from domain.idmap import NeedsWhole, NotLoaded, UnusualHistory
 from domain.stream import Stream
 
@@ -59,11 +60,8 @@ class PartialChatReader:
 
     async def complete(self, stream: Stream, version: int, chat: Chat, missing: NotLoaded) -> Chat:
         if missing.generations:
-            starts = decoded(await self._log.read_open_starts(stream, until=version))
-            found = {event.message_id: await self._generation(stream, version, at, event) for at, event in starts}
-            known = chat.open_generations
-            more = {one: generation for one, generation in found.items() if one is not None and one not in known}
-            return changed(chat, open_generations={**known, **more}, generations_loaded=True)
+            found = await open_generations(self._log, stream, version)
+            return changed(chat, open_generations={**found, **chat.open_generations}, generations_loaded=True)
 
         if missing.calls:
             open_calls: OpenCalls = {}
@@ -78,8 +76,8 @@ class PartialChatReader:
             return messages.nodes(missing.keys)
 
         nodes, generations = await self._answer(stream, version, entries)
-        counted = {one: await self._counted(stream, version, one, generation) for one, generation in generations.items()}
-        return with_loaded(chat, nodes, counted)
+        going = {one: await counted(self._log, stream, version, one, generation) for one, generation in generations.items()}
+        return with_loaded(chat, nodes, going)
 
     def trimmed(self, chat: Chat) -> Chat:
         return trimmed(chat, self._messages_max)
@@ -94,16 +92,3 @@ class PartialChatReader:
             wanted: Collection[UUID] = list(messages.wanted)
             messages.add_events(wanted, list(decoded(await self._log.read_relatives(stream, wanted, until=version))))
         raise UnusualHistory(f"relatives of relatives after {ROUNDS_MAX} rounds")
-
-    async def _generation(self, stream: Stream, version: int, started_version: int, start: Event[Any]) -> Generation:
-        assert start.message_id is not None
-        assert isinstance(start.data, MessageStarted)
-        generation = started({}, start.message_id, start.data, started_version)[start.message_id]
-        return await self._counted(stream, version, start.message_id, generation)
-
-    async def _counted(self, stream: Stream, version: int, message_id: UUID, generation: Generation) -> Generation:
-        """With the deltas and blocks that it has up to ``version``."""
-        events = await self._log.read_message(stream, message_id, after=generation.started_version)
-        types = [stored.type for stored in events if stored.version <= version]
-        deltas, blocks = (types.count(one) for one in ANSWER_TYPES)
-        return advanced({message_id: generation}, message_id, deltas=deltas, blocks=blocks)[message_id]

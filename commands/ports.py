@@ -128,6 +128,10 @@ class EventLog(Protocol):
         """
         ...
 
+    async def read_messages(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[StoredEvent]:
+        """All events with ``version <= until`` of these messages, in order. As in an outline."""
+        ...
+
     async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
         """Every ``message_start`` with ``version <= until`` whose generation has no end there. Takes longer in a longer stream."""
         ...

@@ -11,6 +11,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import force_setattr
 
+from domain.channel.facts import CHANNEL_TYPES
+from domain.channel.own import OWN_CHANNEL_TYPES
 from domain.chat.facts import CHAT_TYPES
 from domain.errors import BadRequest, ContentRefused
 from domain.event import Actor, Emitted, Event, StoredEvent, Verbatim
@@ -26,8 +28,8 @@ from domain.user import USER_TYPES
 
 TYPES: Final[Mapping[Kind, Mapping[str, type[Any]]]] = {
     "chat": CHAT_TYPES,
-    "user": {**USER_TYPES, **FOLDER_TYPES, **USER_VALVES_TYPES},
-    "channel": {},
+    "user": {**USER_TYPES, **FOLDER_TYPES, **USER_VALVES_TYPES, **OWN_CHANNEL_TYPES},
+    "channel": CHANNEL_TYPES,
     "model": MODEL_TYPES,
     "group": GROUP_TYPES,
     "function": FUNCTION_TYPES,

@@ -23,6 +23,10 @@ def chat_stream(chat_id: UUID) -> Stream:
     return Stream("chat", chat_id)
 
 
+def channel_stream(channel_id: UUID) -> Stream:
+    return Stream("channel", channel_id)
+
+
 def user_stream(user_id: UUID) -> Stream:
     """A person's own stream: their account, folders, lists and what concerns them."""
     return Stream("user", user_id)

@@ -13,6 +13,17 @@ import msgspec
 
 from domain import api_key
 from domain.api_key import API_KEY_TYPES, ApiKey, ApiKeyCreated, ApiKeyFact, ApiKeyRevoked, create_api_key, revoke_api_keys
+from domain.channel.own import (
+    ChannelHidden,
+    ChannelJoined,
+    ChannelLeft,
+    ChannelMuted,
+    ChannelPinned,
+    ChannelUnhidden,
+    ChannelUnmuted,
+    ChannelUnpinned,
+    OwnChannelFact,
+)
 from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, ShareRefused, TooManyOffers, UserNotFound
 from domain.event import Actor, Emitted, Event
 from domain.fields import differing
@@ -147,6 +158,7 @@ UserFact = (
     | MarkedUnread
     | FolderFact
     | UserValvesChanged
+    | OwnChannelFact
     | Emitted
 )
 UserEvent = Event[UserFact]
@@ -571,6 +583,10 @@ def evolve(account: Account, event: UserEvent, version: int) -> Account:
             return account
         case UserValvesChanged():
             return account  # folded by domain/function.py
+        case ChannelJoined() | ChannelLeft() | ChannelMuted() | ChannelUnmuted():
+            return account  # folded by domain/channel/own.py
+        case ChannelPinned() | ChannelUnpinned() | ChannelHidden() | ChannelUnhidden():
+            return account
         case _:
             assert_never(event.data)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain.chat.state import tag_id
+from projections.channel_message import ChannelMessage
 from projections.chat import ChatView
 from projections.outline import Outline
 from projections.search import Phrase
@@ -154,4 +155,65 @@ class ChatQueries(Protocol):
 
     async def reached(self, position: int, timeout_s: float) -> bool:
         """Wait until lists and searches hold everything up to ``position``; False if they do not in time."""
+        ...
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A message and the version that made it: its place among others."""
+
+    message_id: UUID
+    version: int
+
+
+class Replies(msgspec.Struct, frozen=True):
+    count: int
+    latest_at: datetime
+
+
+class ChannelSummary(msgspec.Struct, frozen=True):
+    """``last_version`` 0: nobody has written in the channel. ``created_at`` None: there is no such channel."""
+
+    created_at: datetime | None = None
+    last_version: int = 0
+    last_at: datetime | None = None
+    unread: int = 0
+
+
+class ChannelQueries(Protocol):
+    """What is read of channels, exact as of the call or of a version. Deleted messages are left out, except by ``messages``.
+
+    ``at`` None: now. No access is checked here.
+    """
+
+    async def page(
+        self,
+        channel_id: UUID,
+        *,
+        parent_id: UUID | None = None,
+        before: int | None = None,
+        offset: int = 0,
+        limit: int,
+        at: int | None = None,
+    ) -> Sequence[Placed]:
+        """The newest first: of the channel itself, or the replies in the thread below ``parent_id``. ``before``: a version."""
+        ...
+
+    async def messages(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, ChannelMessage]:
+        """Those that there are in this channel, also deleted ones. An answer is complete to its last token."""
+        ...
+
+    async def replies(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, Replies]:
+        """Of each that has any."""
+        ...
+
+    async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: int | None = None) -> Sequence[Placed]:
+        """Pinned last comes first. ``version`` is that of the pin."""
+        ...
+
+    async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
+        """By channel, for the version up to which this person has read each. Their own messages are not unread."""
+        ...
+
+    async def standard_channels(self) -> Sequence[UUID]:
+        """All channels that go by grants, also deleted ones."""
         ...

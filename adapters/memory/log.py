@@ -165,6 +165,10 @@ class MemoryLog:
             and (event.type in always or newest.get(event.message_id) == event.version)
         ]
 
+    async def read_messages(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[StoredEvent]:
+        events = self._streams.get(stream, [])[:until]
+        return [as_outline(event) for event in events if event.message_id in message_ids and event.type not in ANSWER_TYPES]
+
     async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
         started: dict[UUID | None, StoredEvent] = {}
         for event in self._streams.get(stream, [])[:until]:

@@ -27,6 +27,7 @@ READ_OUTLINE: Final = text("read_outline")
 READ_MESSAGE: Final = text("read_message")
 READ_HEAD: Final = text("read_head")
 READ_RELATIVES: Final = text("read_relatives")
+READ_MESSAGES: Final = text("read_messages")
 READ_OPEN_STARTS: Final = text("read_open_starts")
 READ_OPEN_CALLS: Final = text("read_open_calls")
 READ_CALL: Final = text("read_call")
@@ -69,6 +70,9 @@ class LogReads:
 
     async def read_relatives(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[StoredEvent]:
         return _of(stream, await self.reader.fetch(READ_RELATIVES, stream.id, list(message_ids), until, OUTLINE_END))
+
+    async def read_messages(self, stream: Stream, message_ids: Collection[UUID], *, until: int) -> Sequence[StoredEvent]:
+        return _of(stream, await self.reader.fetch(READ_MESSAGES, stream.id, list(message_ids), until, OUTLINE_END))
 
     async def read_open_starts(self, stream: Stream, *, until: int) -> Sequence[StoredEvent]:
         return _of(stream, await self.reader.fetch(READ_OPEN_STARTS, stream.id, until))

@@ -34,6 +34,7 @@ from commands.accounts.accounts import Accounts
 from commands.accounts.usage import UsageBook
 from commands.background.work import Background
 from commands.catalogue import Catalogue
+from commands.channels.channels import Channels
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
 from commands.folders import FolderTrees
@@ -54,7 +55,7 @@ from commands.routing.router import Router
 from domain.errors import LogUnavailable
 from domain.function import FunctionState
 from domain.public_text import public_text
-from projections.ports import ChatQueries
+from projections.ports import ChannelQueries, ChatQueries
 
 logger = structlog.get_logger("server")
 
@@ -79,6 +80,7 @@ class Stores:
     credentials: Credentials
     tickets: Tickets
     chat_queries: ChatQueries
+    channel_queries: ChannelQueries
     relays: Relays
 
 
@@ -139,6 +141,7 @@ class System:
     email_of: EmailOf
     model_editor: ModelEditor
     provider_registry: ProviderRegistry
+    channels: Channels
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter

@@ -57,6 +57,12 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ArenaEmpty: ErrorStatus(400, 1008),
     errors.GroupNotFound: ErrorStatus(404, 1008),
     errors.ProviderNotFound: ErrorStatus(404, 1008),
+    errors.ChannelNotFound: ErrorStatus(404, 4403),
+    errors.ChannelExists: ErrorStatus(409, 1008),
+    errors.ChannelMessageNotFound: ErrorStatus(404, 1008),
+    errors.ChannelMessageExists: ErrorStatus(409, 1008),
+    errors.NotAThread: ErrorStatus(400, 1008),
+    errors.WebhookNotFound: ErrorStatus(404, 1008),
     errors.ResponseNotFound: ErrorStatus(404, 1008),
     errors.TooLarge: ErrorStatus(413, 1008),
     errors.UserNotFound: ErrorStatus(400, 1008),  # as in the reference

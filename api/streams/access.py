@@ -126,12 +126,10 @@ class LiveConnections:
                     readable = True
                 since = 0 if reads_everything else chat.access_since(principal.user_id)
                 return Access(readable, chat.may_write(principal.user_id) and principal.may("chat"), since)
-            case "model" | "group" | "function" | "provider":
+            case "channel" | "model" | "group" | "function" | "provider":
                 if reads_everything:
                     read_by_role(principal.user_id, principal.role, str(stream))
                 return Access(reads_everything, may_write=False)
-            case _:
-                return NO_ACCESS
 
     async def redaction(self, access: Access, stream: Stream, after: int) -> Redaction | None:
         """What is hidden from a reader with this access of what follows version ``after``; None: nothing is."""

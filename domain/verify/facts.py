@@ -1,17 +1,19 @@
 """Each row decodes: its stream exists, its type and data decode (old ones through their upcasters), its actor decodes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
+from domain.channel.facts import OF_A_CHANNEL_MESSAGE
 from domain.chat.facts import OF_A_MESSAGE
 from domain.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
 from domain.event import Emitted
 from domain.verify.finding import Finding, RowHeader, Rows, VerifyBatch, found
 
+OF_MESSAGES: Final[Mapping[str | None, Collection[Any]]] = {"chat": OF_A_MESSAGE, "channel": OF_A_CHANNEL_MESSAGE}
 EMITTING: Final = frozenset({"chat", "channel"})  # kinds of streams in which plugins emit events of types that they choose
 ACTORS_KEPT_MAX: Final = 10_000
 
@@ -61,7 +63,7 @@ class FactCheck:
     def _wrong(self, head: RowHeader, fact: Any, data: bytes) -> Iterator[str]:
         if fact is None:
             yield self._why(head, data)
-        elif head.message_id is None and type(fact) in OF_A_MESSAGE and head.kind == "chat":
+        elif head.message_id is None and type(fact) in OF_MESSAGES.get(head.kind, ()):
             yield f"expected the message that a {head.type} is about, found none"
         elif type(fact) is Emitted and (head.kind not in EMITTING or not EMITTED_NAME.fullmatch(head.type)):
             yield f"expected a type of a {head.kind} stream, found {head.type[:80]!r}"

@@ -93,6 +93,20 @@ SELECT e.position, s.kind, $1 AS stream_id, e.version, e.type, e.message_id, NUL
  WHERE s.stream_id = $1
  ORDER BY e.version;
 
+-- name: read_messages
+-- $1 uuid: the stream. $2 uuid[]: messages. $3 int: the last version that counts. $4 json: as of read_outline.
+-- All events of these messages without what answers are made of, each message by its index. OFFSET 0: as of read_relatives.
+SELECT e.position, s.kind, $1 AS stream_id, e.version, e.type, e.message_id, NULL::json AS actor,
+       CASE WHEN e.type = 'message_end' THEN $4::json ELSE e.data END AS data, e.recorded_at
+  FROM streams AS s CROSS JOIN (SELECT DISTINCT message_id FROM unnest($2::uuid[]) AS u(message_id)) AS named
+       CROSS JOIN LATERAL (
+        SELECT * FROM events AS o
+         WHERE o.stream_id = $1 AND o.message_id = named.message_id AND o.type <> 'message_delta' AND o.type <> 'content_block'
+           AND o.version <= $3
+        OFFSET 0) AS e
+ WHERE s.stream_id = $1
+ ORDER BY e.version;
+
 -- name: read_open_starts
 -- $1 uuid: the stream. $2 int: the last version that counts. Every message_start that no end came after.
 SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::json AS actor, e.data, e.recorded_at

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, strategies
 
 from domain import function, group, model, provider, user
+from domain.channel.evolve import evolve as evolve_channel
+from domain.channel.state import NO_CHANNEL
 from domain.chat.evolve import evolve
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
 from domain.chat.state import EMPTY
@@ -50,6 +52,7 @@ FOLDS: dict[str, tuple[Any, Any]] = {
     "group": (group.NO_GROUP, group.evolve),
     "function": (function.NO_FUNCTION, function.evolve),
     "provider": (provider.NO_PROVIDER, provider.evolve),
+    "channel": (NO_CHANNEL, evolve_channel),
 }
 
 

@@ -1,0 +1,87 @@
+"""``ChannelQueries`` without an index: every question is answered from all events. What the indexes must agree with."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from adapters.memory.log import MemoryLog
+from domain.channel.facts import ChannelCreated, MessagePinned, MessageUnpinned
+from domain.codec import decode_event
+from domain.event import StoredEvent
+from domain.stream import channel_stream
+from projections.channel_message import ChannelMessage, channel_message
+from projections.ports import ChannelSummary, Placed, Replies
+
+
+class MemoryChannelQueries:
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def page(
+        self,
+        channel_id: UUID,
+        *,
+        parent_id: UUID | None = None,
+        before: int | None = None,
+        offset: int = 0,
+        limit: int,
+        at: int | None = None,
+    ) -> Sequence[Placed]:
+        messages = await self._all(channel_id, at)
+        found = [
+            Placed(message.id, message.created_version)
+            for message in messages.values()
+            if message.exists and message.parent_id == parent_id and (before is None or message.created_version < before)
+        ]
+        return sorted(found, key=lambda one: -one.version)[offset : offset + limit]
+
+    async def messages(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, ChannelMessage]:
+        messages = await self._all(channel_id, at)
+        return {one: messages[one] for one in message_ids if one in messages}
+
+    async def replies(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, Replies]:
+        found: dict[UUID, Replies] = {}
+        recorded = {event.version: event.at for event in await self._events(channel_id, at)}
+        for one in message_ids:
+            replies = await self.page(channel_id, parent_id=one, limit=len(recorded), at=at)
+            if replies:
+                found[one] = Replies(len(replies), max(recorded[reply.version] for reply in replies))
+        return found
+
+    async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: int | None = None) -> Sequence[Placed]:
+        pinned: dict[UUID, int] = {}
+        for event in await self._events(channel_id, at):
+            fact = decode_event(event).data
+            if event.message_id is not None and isinstance(fact, MessagePinned | MessageUnpinned):
+                pinned.pop(event.message_id, None)
+                if isinstance(fact, MessagePinned):
+                    pinned[event.message_id] = event.version
+        messages = await self._all(channel_id, at)
+        found = [Placed(one, version) for one, version in pinned.items() if messages[one].exists]
+        return sorted(found, key=lambda one: -one.version)[offset : offset + limit]
+
+    async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
+        found: dict[UUID, ChannelSummary] = {}
+        for channel_id, read_version in read.items():
+            events = await self._events(channel_id, None)
+            messages = [message for message in (await self._all(channel_id, None)).values() if message.parent_id is None]
+            last = max((message.created_version for message in messages), default=0)
+            unread = [one for one in messages if one.exists and one.created_version > read_version and one.user_id != user_id]
+            created_at = events[0].at if events else None
+            found[channel_id] = ChannelSummary(created_at, last, events[last - 1].at if last else None, len(unread))
+        return found
+
+    async def standard_channels(self) -> Sequence[UUID]:
+        first = [(stream, await self._log.read(stream, limit=1)) for stream in await self._log.streams("channel")]
+        made = [(stream.id, decode_event(events[0]).data) for stream, events in first if events]
+        return [channel_id for channel_id, fact in made if isinstance(fact, ChannelCreated) and fact.type == "standard"]
+
+    async def _events(self, channel_id: UUID, at: int | None) -> Sequence[StoredEvent]:
+        stream = channel_stream(channel_id)
+        return await self._log.read(stream, until=at, limit=await self._log.version(stream) + 1)
+
+    async def _all(self, channel_id: UUID, at: int | None) -> dict[UUID, ChannelMessage]:
+        by_message: dict[UUID, list[StoredEvent]] = {}
+        for event in await self._events(channel_id, at):
+            if event.message_id is not None:
+                by_message.setdefault(event.message_id, []).append(event)
+        return {message_id: channel_message(message_id, events) for message_id, events in by_message.items()}

@@ -1,0 +1,78 @@
+"""``ChannelQueries`` on the log itself: each question has an index of its own (sql/migrations/0016)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from adapters.postgres.log import VERSION_MAX, stored
+from adapters.postgres.queries import text
+from adapters.postgres.query_reader import QueryReader
+from projections.channel_message import ChannelMessage, channel_message
+from projections.ports import ChannelSummary, Placed, Replies
+
+PAGE: Final = text("channel_page")
+MESSAGES: Final = text("channel_messages")
+REPLIES: Final = text("channel_replies")
+PINNED: Final = text("channel_pinned")
+SUMMARIES: Final = text("channel_summaries")
+STANDARD: Final = text("standard_channels")
+READ_MESSAGE: Final = text("read_message")
+
+
+class PostgresChannelQueries:
+    """``ChannelQueries``. See the port for what each method promises."""
+
+    def __init__(self, reader: QueryReader) -> None:
+        self._reader = reader
+
+    async def page(
+        self,
+        channel_id: UUID,
+        *,
+        parent_id: UUID | None = None,
+        before: int | None = None,
+        offset: int = 0,
+        limit: int,
+        at: int | None = None,
+    ) -> Sequence[Placed]:
+        thread = str(parent_id) if parent_id is not None else ""
+        return placed(await self._reader.fetch(PAGE, channel_id, thread, bounded(before), bounded(at), offset, limit))
+
+    async def messages(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, ChannelMessage]:
+        async def read(connection: Any) -> Mapping[UUID, ChannelMessage]:
+            events: dict[UUID, list[Any]] = {}
+            for row in await connection.fetch(MESSAGES, channel_id, list(message_ids), bounded(at)):
+                events.setdefault(row["message_id"], []).append(stored(row))
+            found = {message_id: channel_message(message_id, its) for message_id, its in events.items()}
+            for message in found.values():
+                if message.is_generated_now:  # its text is its tokens: all of it is read
+                    rows = await connection.fetch(READ_MESSAGE, channel_id, message.id, message.created_version - 1)
+                    its = [event for row in rows if (event := stored(row)).version <= bounded(at)]
+                    found[message.id] = channel_message(message.id, its)
+            return found
+
+        return await self._reader.in_transaction_snapshot(read)
+
+    async def replies(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, Replies]:
+        rows = await self._reader.fetch(REPLIES, channel_id, [str(one) for one in message_ids], bounded(at))
+        return {row["message_id"]: Replies(row["replies"], row["latest_at"]) for row in rows}
+
+    async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: int | None = None) -> Sequence[Placed]:
+        return placed(await self._reader.fetch(PINNED, channel_id, bounded(at), offset, limit))
+
+    async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
+        rows = await self._reader.fetch(SUMMARIES, list(read), list(read.values()), str(user_id))
+        return {
+            row["channel_id"]: ChannelSummary(row["created_at"], row["last_version"] or 0, row["last_at"], row["unread"]) for row in rows
+        }
+
+    async def standard_channels(self) -> Sequence[UUID]:
+        return [row["stream_id"] for row in await self._reader.fetch(STANDARD)]
+
+
+def placed(rows: Sequence[Any]) -> list[Placed]:
+    return [Placed(row["message_id"], row["version"]) for row in rows]
+
+
+def bounded(version: int | None) -> int:
+    return VERSION_MAX if version is None else min(version, VERSION_MAX)

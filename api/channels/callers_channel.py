@@ -1,0 +1,65 @@
+"""The channel that a request is about, for a caller who may read it: the one dependency of every handler below a channel's path."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from api.channels.channel_json import channel_json
+from api.request.caller import Caller
+from commands.channels.channel_reader import ChannelReader, KnownChannel
+from commands.channels.channels import Channels
+from commands.ports import Appended
+from domain.channel.commands import ChannelCommand
+from domain.channel.own import SetOwnChannel
+from domain.channel.rights import Asker
+
+
+class CallersChannel:
+    """Access to read was checked before the handler runs; what a command needs besides is checked by its decision."""
+
+    def __init__(self, caller: Caller, known: KnownChannel, channels: Channels, reader: ChannelReader) -> None:
+        self.caller = caller
+        self.known = known
+        self.reader = reader
+        self._channels = channels
+
+    @property
+    def id(self) -> UUID:
+        return self.known.id
+
+    @property
+    def by(self) -> Asker:
+        return self.known.asker
+
+    async def handle(self, command: ChannelCommand) -> Appended:
+        """With the request's idempotency key, and the version of ``If-Match``."""
+        caller = self.caller
+        return await self._channels.handle(command, actor=caller.actor, key=caller.key, expected_version=caller.expected_version)
+
+    async def set_own(self, *, muted: bool | None = None, pinned: bool | None = None, hidden: bool | None = None) -> Appended:
+        """What the caller sets for the channel, for themselves alone."""
+        command = SetOwnChannel(user_id=self.caller.user_id, channel_id=self.id, muted=muted, pinned=pinned, hidden=hidden)
+        return await self._channels.set_own(command, actor=self.caller.actor, key=self.caller.key)
+
+    async def json(self) -> dict[str, Any]:
+        """The channel as it is now. Raises ``Forbidden`` where the caller has just given their own access up."""
+        known = await self.reader.known(self.caller.actor, self.id)
+        own = await self._channels.own(self.caller.user_id)
+        summaries = await self.reader.summaries(self.caller.user_id, [self.id])
+        return channel_json(known, summaries[self.id], own)
+
+    async def message(self, message_id: UUID) -> dict[str, Any]:
+        """Raises ``ChannelMessageNotFound``, also for a message of another channel."""
+        return await self.reader.message(self.id, message_id)
+
+
+async def provide_channel(
+    channel_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    channels: NamedDependency[Channels],
+    channel_reader: NamedDependency[ChannelReader],
+) -> CallersChannel:
+    """Raises ``ChannelNotFound``, ``Forbidden``."""
+    return CallersChannel(caller, await channel_reader.known(caller.actor, channel_id), channels, channel_reader)

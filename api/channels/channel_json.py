@@ -1,0 +1,43 @@
+"""A channel as routes answer it. Times are nanoseconds since 1970, as the reference system counts them in channels."""
+
+from typing import Any
+from uuid import UUID
+
+from commands.channels.channel_reader import KnownChannel
+from domain.channel.own import OwnChannels
+from domain.channel.rights import may_manage, may_post
+from projections.channel_message import nanoseconds, text_or_none
+from projections.ports import ChannelSummary
+
+
+def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels) -> dict[str, Any]:
+    channel = known.channel
+    return {
+        "id": str(known.id),
+        "user_id": text_or_none(channel.owner_id),
+        "type": None if channel.type == "standard" else channel.type,
+        "name": channel.name,
+        "description": channel.description,
+        "is_private": channel.is_private,
+        "data": dict(channel.data),
+        "meta": dict(channel.meta),
+        "access_grants": [
+            {"principal_type": grant.principal_type, "principal_id": grant.principal_id, "permission": grant.permission}
+            for grant in channel.grants
+        ],
+        "archived": channel.archived,
+        "created_at": nanoseconds(summary.created_at),
+        "updated_at": nanoseconds(summary.last_at or summary.created_at),
+        "last_message_at": nanoseconds(summary.last_at),
+        "unread_count": summary.unread,
+        "write_access": may_post(channel, known.asker),
+        "is_channel_muted": known.id in own.muted,
+        "is_channel_pinned": known.id in own.pinned,
+        "is_manager": may_manage(channel, known.asker),
+        "user_ids": [str(user_id) for user_id in channel.members] if channel.type != "standard" else None,
+        "version": known.version,
+    }
+
+
+def person_json(user_id: UUID, name: str, role: str) -> dict[str, Any]:
+    return {"id": str(user_id), "name": name, "role": role, "profile_image_url": f"/api/v1/users/{user_id}/profile/image"}

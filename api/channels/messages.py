@@ -1,0 +1,170 @@
+"""What is said in a channel: ``/api/v1/channels/{id}/messages``, in the reference's paths, bodies and forms."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from api.channels.callers_channel import CallersChannel, provide_channel
+from api.request.bodies import FIELDS_BYTES
+from domain.channel.commands import ChangeMessage, PinMessage, PostMessage, React, RemoveMessage
+from domain.errors import BadRequest
+
+PAGE: Final = 50
+PAGE_MAX: Final = 200
+SKIP_MAX: Final = 1_000_000
+PINNED_PAGE: Final = 20
+CONTENT_CHARACTERS_MAX: Final = 128 * 1024
+Text = Annotated[str, msgspec.Meta(max_length=CONTENT_CHARACTERS_MAX)]
+Name = Annotated[str, msgspec.Meta(max_length=10_000)]
+Fields = dict[str, Any] | None
+
+
+class PostIn(msgspec.Struct):
+    content: Text = ""
+    temp_id: Name | None = None
+    id: Name | None = None  # the client's own; otherwise the server makes one
+    parent_id: Name | None = None
+    reply_to_id: Name | None = None
+    data: Fields = None
+    meta: Fields = None
+
+
+class ContentIn(msgspec.Struct):
+    """What is absent stays as it is; ``data`` and ``meta`` are merged key by key."""
+
+    content: Text | None = None
+    data: Fields = None
+    meta: Fields = None
+
+
+class ReactionIn(msgspec.Struct):
+    name: Name
+
+
+class PinnedIn(msgspec.Struct):
+    is_pinned: bool
+
+
+class ChannelMessagesController(Controller):
+    path = "/api/v1/channels/{channel_id:uuid}/messages"
+    tags = ("channels",)
+    dependencies = {"channel": Provide(provide_channel)}  # noqa: RUF012  # Litestar reads it once
+
+    @get("/")
+    async def page(
+        self,
+        channel: NamedDependency[CallersChannel],
+        skip: FromQuery[int] = 0,
+        limit: FromQuery[int] = PAGE,
+        before: FromQuery[int | None] = None,
+        at: FromQuery[int | None] = None,
+    ) -> list[dict[str, Any]]:
+        """The channel itself without its threads, the newest first. ``before``: below this version, so that no insert moves a page.
+
+        ``at``: as it was at this version.
+        """
+        require_page(skip, limit)
+        return await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=at)
+
+    @get("/pinned")
+    async def pinned(self, channel: NamedDependency[CallersChannel], page: FromQuery[int] = 1) -> list[dict[str, Any]]:
+        """What is pinned, 20 a page, pinned last first."""
+        require_page((page - 1) * PINNED_PAGE, PINNED_PAGE)
+        return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE)
+
+    @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES)
+    async def add(self, data: JSONBody[PostIn], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
+        """Write a message. With an ``Idempotency-Key`` a retry is the same message."""
+        if not data.content.strip() and not (data.data or {}).get("files"):
+            raise BadRequest("expected content, or files in data", param="content")
+        caller = channel.caller
+        message_id, client_id = caller.new_id("channel message", data.id)
+        appended = await channel.handle(
+            PostMessage(
+                channel_id=channel.id,
+                by=channel.by,
+                message_id=message_id,
+                content=data.content,
+                parent_id=caller.bound_or_none(data.parent_id),
+                reply_to_id=caller.bound_or_none(data.reply_to_id),
+                temp_id=data.temp_id,
+                client_id=client_id,
+                fields={name: value for name, value in (("data", data.data), ("meta", data.meta)) if value},
+            )
+        )
+        return {**await channel.message(message_id), "position": appended.position}
+
+    @get("/{message_id:str}")
+    async def message(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
+        """One message of this channel."""
+        return await channel.message(channel.caller.bound(message_id))
+
+    @get("/{message_id:str}/data")
+    async def message_data(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
+        """What else a message holds: its files."""
+        data: dict[str, Any] = (await channel.message(channel.caller.bound(message_id)))["data"]
+        return data
+
+    @get("/{message_id:str}/thread")
+    async def thread(
+        self,
+        message_id: FromPath[str],
+        channel: NamedDependency[CallersChannel],
+        skip: FromQuery[int] = 0,
+        limit: FromQuery[int] = PAGE,
+        before: FromQuery[int | None] = None,
+    ) -> list[dict[str, Any]]:
+        """The replies to a message, the newest first, and at the end of the last page the message itself."""
+        require_page(skip, limit)
+        root_id = channel.caller.bound(message_id)
+        replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit)
+        return replies if len(replies) == limit else [*replies, await channel.message(root_id)]
+
+    @post("/{message_id:str}/update", status_code=200, request_max_body_size=FIELDS_BYTES)
+    async def update(
+        self, message_id: FromPath[str], data: JSONBody[ContentIn], channel: NamedDependency[CallersChannel]
+    ) -> dict[str, Any]:
+        """Edit a message (its author, or an admin). The log keeps what it said."""
+        known_id = channel.caller.bound(message_id)
+        fields = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not None}
+        await channel.handle(ChangeMessage(channel_id=channel.id, by=channel.by, message_id=known_id, fields=fields))
+        return await channel.message(known_id)
+
+    @delete("/{message_id:str}/delete", status_code=200)
+    async def remove(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> bool:
+        """Delete a message (its author, or an admin). The log keeps what it said, and the replies in its thread stay."""
+        await channel.handle(RemoveMessage(channel_id=channel.id, by=channel.by, message_id=channel.caller.bound(message_id)))
+        return True
+
+    @post("/{message_id:str}/pin", status_code=200)
+    async def pin(self, message_id: FromPath[str], data: JSONBody[PinnedIn], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
+        """Pin a message, or not any more (who may write)."""
+        known_id = channel.caller.bound(message_id)
+        await channel.handle(PinMessage(channel_id=channel.id, by=channel.by, message_id=known_id, pinned=data.is_pinned))
+        return await channel.message(known_id)
+
+    @post("/{message_id:str}/reactions/add", status_code=200)
+    async def add_reaction(self, message_id: FromPath[str], data: JSONBody[ReactionIn], channel: NamedDependency[CallersChannel]) -> bool:
+        """React to a message; once by each name."""
+        return await react(channel, message_id, data.name, present=True)
+
+    @post("/{message_id:str}/reactions/remove", status_code=200)
+    async def remove_reaction(
+        self, message_id: FromPath[str], data: JSONBody[ReactionIn], channel: NamedDependency[CallersChannel]
+    ) -> bool:
+        """Take one's own reaction away."""
+        return await react(channel, message_id, data.name, present=False)
+
+
+async def react(channel: CallersChannel, message_id: str, name: str, *, present: bool) -> bool:
+    known_id = channel.caller.bound(message_id)
+    await channel.handle(React(channel_id=channel.id, by=channel.by, message_id=known_id, name=name, present=present))
+    return True
+
+
+def require_page(skip: int, limit: int) -> None:
+    if not (0 <= skip <= SKIP_MAX and 1 <= limit <= PAGE_MAX):
+        raise BadRequest(f"expected skip from 0 to {SKIP_MAX} and limit from 1 to {PAGE_MAX}, received {skip} and {limit}")

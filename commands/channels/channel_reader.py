@@ -1,0 +1,159 @@
+"""What people read of channels. Access is checked first, by the channel's state and the groups of the caller as of now."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from commands.accounts.accounts import Accounts
+from commands.channels.channels import Channels
+from commands.routing.groups import Groups
+from domain.access import EVERYBODY
+from domain.channel.own import OwnChannels
+from domain.channel.rights import Asker, may_read
+from domain.channel.state import Channel
+from domain.errors import ChannelMessageNotFound, ChannelNotFound, Forbidden
+from domain.event import Actor
+from projections.channel_message import message_json, nanoseconds
+from projections.ports import ChannelQueries, ChannelSummary, Placed
+
+QUOTED: Final = "reply_to_message"
+STATES_AT_ONCE: Final = 64  # channels that are read at once for a list
+
+
+class KnownChannel(msgspec.Struct, frozen=True):
+    """A channel as of ``version``, for somebody who may read it."""
+
+    id: UUID
+    version: int
+    channel: Channel
+    asker: Asker
+
+
+class ListedChannel(msgspec.Struct, frozen=True):
+    known: KnownChannel
+    summary: ChannelSummary
+    own: OwnChannels  # what the reader has made of all of theirs
+
+
+class ChannelReader:
+    def __init__(self, channels: Channels, queries: ChannelQueries, groups: Groups, accounts: Accounts) -> None:
+        self._channels = channels
+        self._queries = queries
+        self._groups = groups
+        self._accounts = accounts
+
+    def asker(self, actor: Actor) -> Asker:
+        return Asker(actor.id, actor.role, self._groups.groups_of(actor.id))
+
+    async def known(self, actor: Actor, channel_id: UUID, *, messages: Sequence[UUID] = ()) -> KnownChannel:
+        """The channel, for somebody who may read it. Raises ``ChannelNotFound``, ``Forbidden``."""
+        version, channel = await self._channels.state(channel_id, messages=messages)
+        if channel.owner_id is None or channel.deleted:
+            raise ChannelNotFound(channel_id)
+        asker = self.asker(actor)
+        if not may_read(channel, asker):
+            raise Forbidden("you are not in this channel")
+        return KnownChannel(channel_id, version, channel, asker)
+
+    async def listed(self, actor: Actor) -> list[ListedChannel]:
+        """The channels of this person: groups and dms that they are in, standard ones that they may read. The one with the newest message
+        first; one that they have hidden is left out until somebody writes in it.
+        """
+        own = await self._channels.own(actor.id)
+        candidates = [*dict.fromkeys([*own.joined, *await self._queries.standard_channels()])]
+        asker = self.asker(actor)
+        limit = asyncio.Semaphore(STATES_AT_ONCE)
+
+        async def seen(channel_id: UUID) -> KnownChannel | None:
+            async with limit:
+                version, channel = await self._channels.state(channel_id)
+            return KnownChannel(channel_id, version, channel, asker) if channel.owner_id is not None and may_read(channel, asker) else None
+
+        found = [one for one in await asyncio.gather(*(seen(channel_id) for channel_id in candidates)) if one is not None]
+        summaries = await self.summaries(actor.id, [one.id for one in found])
+        listed = [ListedChannel(one, summaries[one.id], own) for one in found]
+        shown = [one for one in listed if not is_hidden(one)]
+        return sorted(shown, key=lambda one: (one.summary.last_at or one.summary.created_at).timestamp(), reverse=True)  # type: ignore[union-attr]
+
+    async def summaries(self, user_id: UUID, channel_ids: Sequence[UUID]) -> Mapping[UUID, ChannelSummary]:
+        account = await self._accounts.account(user_id, fresh=True)
+        return await self._queries.summaries(user_id, {one: account.read_version(one) for one in channel_ids})
+
+    async def page(
+        self,
+        channel_id: UUID,
+        *,
+        parent_id: UUID | None = None,
+        before: int | None = None,
+        offset: int = 0,
+        limit: int,
+        at: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Messages as routes answer them, the newest first."""
+        return await self.shown(
+            channel_id,
+            await self._queries.page(channel_id, parent_id=parent_id, before=before, offset=offset, limit=limit, at=at),
+            at=at,
+        )
+
+    async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: int | None = None) -> list[dict[str, Any]]:
+        return await self.shown(channel_id, await self._queries.pinned(channel_id, offset=offset, limit=limit, at=at), at=at)
+
+    async def message(self, channel_id: UUID, message_id: UUID, *, at: int | None = None) -> dict[str, Any]:
+        """One message of this channel. Raises ``ChannelMessageNotFound``, also for one of another channel."""
+        found = await self.shown(channel_id, [Placed(message_id, 0)], at=at)
+        if not found:
+            raise ChannelMessageNotFound(message_id)
+        return found[0]
+
+    async def shown(self, channel_id: UUID, placed: Sequence[Placed], *, at: int | None = None) -> list[dict[str, Any]]:
+        """These messages with what others say of them: their replies, and the ones that they quote. Deleted ones are left out."""
+        if not placed:
+            return []
+        ids = [one.message_id for one in placed]
+        messages, replies = await asyncio.gather(
+            self._queries.messages(channel_id, ids, at=at), self._queries.replies(channel_id, ids, at=at)
+        )
+        quoted_ids = [one.reply_to_id for one in messages.values() if one.reply_to_id is not None]
+        quoted = await self._queries.messages(channel_id, quoted_ids, at=at) if quoted_ids else {}
+        shown = []
+        for message_id in ids:
+            message = messages.get(message_id)
+            if message is None or not message.exists:
+                continue
+            its = replies.get(message_id)
+            quote = quoted.get(message.reply_to_id) if message.reply_to_id is not None else None
+            shown.append(
+                {
+                    **message_json(message, channel_id),
+                    "reply_count": its.count if its is not None else 0,
+                    "latest_reply_at": nanoseconds(its.latest_at) if its is not None else None,
+                    QUOTED: None
+                    if message.reply_to_id is None
+                    else message_json(quote, channel_id)
+                    if quote is not None and quote.exists
+                    else {"id": str(message.reply_to_id), "deleted": True},
+                }
+            )
+        return shown
+
+    async def members(self, known: KnownChannel) -> list[UUID]:
+        """Who is in the channel, as far as it says so: its members, or its owner and the accounts that its grants and their groups name."""
+        channel = known.channel
+        if channel.type != "standard":
+            return list(channel.members)
+        named = [channel.owner_id] if channel.owner_id is not None else []
+        named += [
+            UUID(grant.principal_id) for grant in channel.grants if grant.principal_type == "user" and grant.principal_id != EVERYBODY
+        ]
+        in_groups = {UUID(grant.principal_id) for grant in channel.grants if grant.principal_type == "group"}
+        named += [user_id for one in self._groups.all() if one.id in in_groups for user_id in one.state.member_ids]
+        return list(dict.fromkeys(named))
+
+
+def is_hidden(one: ListedChannel) -> bool:
+    """Hidden, and nobody has written in it that they have not read."""
+    return one.known.id in one.own.hidden and one.summary.unread == 0

@@ -1,0 +1,155 @@
+"""Channel commands: each becomes appended events, in the channel's own stream and in those of the people whom it concerns.
+
+Who joins, leaves or loses a channel finds that in their own stream too, in the same commit: their clients hear of it although they could
+not follow the channel yet, or not any more.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from commands.aggregate import Aggregate
+from commands.channels.partial_channel import PartialChannelReader
+from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
+from domain.channel import own
+from domain.channel.commands import AddMembers, ChannelCommand, CreateChannel, DeleteChannel, LeaveChannel, RemoveMembers
+from domain.channel.decide import decide
+from domain.channel.evolve import evolve
+from domain.channel.facts import ChannelDeleted, ChannelEvent, MemberJoined, MemberLeft
+from domain.channel.own import NO_CHANNELS, ChannelJoined, ChannelLeft, OwnChannels, SetOwnChannel
+from domain.channel.state import NO_CHANNEL, Channel
+from domain.errors import ClaimTaken, ConcurrencyConflict, UserNotFound
+from domain.event import Actor, Event
+from domain.stream import Stream, channel_stream, user_stream
+
+KEPT_MAX: Final = 2048
+OWN_KEPT_MAX: Final = 1024
+STREAMS_AT_ONCE_MAX: Final = 1_000  # of one commit: a larger channel tells its members of its end by the channel's own stream alone
+DM: Final = "dm"  # the kind of the claim by which a set of people has one dm
+
+
+class Channels:
+    """All channels, and what each person has made of theirs."""
+
+    def __init__(self, log: EventLog, *, kept_max: int = KEPT_MAX) -> None:
+        self._log = log
+        reader = PartialChannelReader(log)
+        self._aggregate = Aggregate(log, "channel", NO_CHANNEL, evolve, kept_max=kept_max, partial_reader=reader)
+        self._own = Aggregate(log, "user", NO_CHANNELS, own.evolve, kept_max=OWN_KEPT_MAX)
+
+    async def state(
+        self, channel_id: UUID, *, fresh: bool = True, messages: Iterable[UUID | None] = (), generations: bool = False
+    ) -> tuple[int, Channel]:
+        """``(version, state)``; an empty state where there is no such channel.
+
+        ``Channel.messages`` tells of ``messages``; for another it may raise ``NotLoaded``. With ``generations``
+        ``Channel.open_generations`` holds all of the channel.
+        """
+        named = [one for one in messages if one is not None]
+
+        def require(channel: Channel) -> None:
+            channel.messages.require(named)
+            if generations:
+                channel.require_generations()
+
+        return await self._aggregate.state(channel_id, fresh=fresh, require=require if named or generations else None)
+
+    async def handle(
+        self,
+        command: ChannelCommand,
+        *,
+        actor: Actor | None,
+        key: CommandKey | None = None,
+        expected_version: int | None = None,
+        attempts_max: int | None = 32,
+    ) -> Appended:
+        """Raises what ``decide`` and ``Aggregate.handle`` raise; ``UserNotFound`` for a member who is no account, ``ClaimTaken`` for a
+        dm of people who have one (``dm_of``).
+        """
+        decided: list[ChannelEvent] = []
+
+        def deciding(channel: Channel) -> Sequence[Event[Any]]:
+            decided[:] = decide(channel, command)
+            return decided
+
+        also: Callable[[Channel], Sequence[StreamAppend]] | None = None
+        if type(command) in CHANGES_MEMBERS:
+
+            def also(channel: Channel) -> Sequence[StreamAppend]:
+                return own_appends(command.channel_id, channel, decided)
+
+        claims = []
+        if isinstance(command, CreateChannel) and command.type == "dm":
+            people = {command.by.id, *command.member_ids}
+            claims = [Claim(DM, dm_key(people), channel_stream(command.channel_id))]
+        try:
+            return await self._aggregate.handle(
+                command.channel_id,
+                deciding,
+                actor=actor,
+                command=key,
+                claims=claims,
+                also=also,
+                expected_version=expected_version,
+                attempts_max=attempts_max,
+            )
+        except ConcurrencyConflict as conflict:
+            if conflict.expected == EXISTS and isinstance(conflict.stream, Stream):
+                raise UserNotFound(conflict.stream.id) from None
+            raise
+
+    async def dm_of(self, user_ids: Collection[UUID]) -> UUID | None:
+        """The dm of exactly these people."""
+        stream: Stream | None = await self._log.find_claim(DM, dm_key(user_ids))
+        return stream.id if stream is not None else None
+
+    async def get_or_create_dm(self, command: CreateChannel, *, actor: Actor | None, key: CommandKey | None = None) -> UUID:
+        """The dm of these people, whoever of them made it, also where two do so at once."""
+        people = {command.by.id, *command.member_ids}
+        known = await self.dm_of(people)
+        if known is not None:
+            return known
+        try:
+            await self.handle(command, actor=actor, key=key)
+        except ClaimTaken:
+            known = await self.dm_of(people)
+            assert known is not None
+            return known
+        return command.channel_id
+
+    async def own(self, user_id: UUID, *, fresh: bool = True) -> OwnChannels:
+        _, state = await self._own.state(user_id, fresh=fresh)
+        return state
+
+    async def set_own(self, command: SetOwnChannel, *, actor: Actor, key: CommandKey | None = None) -> Appended:
+        """Whether they may see the channel was decided before."""
+        return await self._own.handle(command.user_id, lambda state: own.decide(state, command), actor=actor, command=key)
+
+
+def dm_key(user_ids: Collection[UUID]) -> str:
+    """The same for the same people, in whatever order they are named."""
+    return hashlib.sha256(b"".join(sorted(one.bytes for one in set(user_ids)))).hexdigest()
+
+
+CHANGES_MEMBERS: Final = frozenset({CreateChannel, AddMembers, RemoveMembers, LeaveChannel, DeleteChannel})
+
+
+def own_appends(channel_id: UUID, channel: Channel, decided: Sequence[ChannelEvent]) -> list[StreamAppend]:
+    """What these events are in the streams of the people whom they concern."""
+    appends: list[StreamAppend] = []
+    for event in decided:
+        match event.data:
+            case MemberJoined(user_id=user_id):
+                appends.append(StreamAppend(user_stream(user_id), [Event(None, ChannelJoined(channel_id))], EXISTS))
+            case MemberLeft(user_id=user_id):
+                appends.append(append_left(channel_id, user_id))
+            case ChannelDeleted():
+                appends += [append_left(channel_id, user_id) for user_id in channel.members]
+            case _:
+                pass
+    return appends[:STREAMS_AT_ONCE_MAX]
+
+
+def append_left(channel_id: UUID, user_id: UUID) -> StreamAppend:
+    return StreamAppend(user_stream(user_id), [Event(None, ChannelLeft(channel_id))], ANY)

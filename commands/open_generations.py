@@ -1,0 +1,31 @@
+"""The open generations of a stream as of a version, read from the log: for states that are held in part."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from commands.aggregate import ANSWER_TYPES, decoded
+from commands.ports import EventLog
+from domain.event import Event
+from domain.generation import Generation, MessageStarted, advanced, started
+from domain.stream import Stream
+
+
+async def open_generations(log: EventLog, stream: Stream, version: int) -> Mapping[UUID, Generation]:
+    """All of them, by the ids of their messages. Takes longer in a longer stream."""
+    starts = decoded(await log.read_open_starts(stream, until=version))
+    found = [(start.message_id, at, start) for at, start in starts]
+    return {one: await counted(log, stream, version, one, begun(one, at, start)) for one, at, start in found if one is not None}
+
+
+def begun(message_id: UUID, version: int, start: Event[Any]) -> Generation:
+    assert isinstance(start.data, MessageStarted)
+    return started({}, message_id, start.data, version)[message_id]
+
+
+async def counted(log: EventLog, stream: Stream, version: int, message_id: UUID, generation: Generation) -> Generation:
+    """With the deltas and blocks that it has up to ``version``."""
+    events = await log.read_message(stream, message_id, after=generation.started_version)
+    types = [stored.type for stored in events if stored.version <= version]
+    deltas, blocks = (types.count(one) for one in ANSWER_TYPES)
+    return advanced({message_id: generation}, message_id, deltas=deltas, blocks=blocks)[message_id]

@@ -1,0 +1,184 @@
+"""What can be asked of a channel. ``by`` is who asks; None is the server itself, which the rules of access do not bind."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.access import Grant
+from domain.channel.facts import ChannelType, MemberRole
+from domain.channel.rights import Asker
+from domain.event import Emitted
+from domain.generation import BlockOpened, GenerationOver, MessageDelta
+
+
+class CreateChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the caller may make channels of this type at all was decided before."""
+
+    channel_id: UUID
+    by: Asker
+    type: ChannelType
+    name: str = ""
+    description: str = ""
+    is_private: bool = False
+    data: Mapping[str, Any] = {}
+    meta: Mapping[str, Any] = {}
+    grants: Sequence[Grant] = ()
+    member_ids: Sequence[UUID] = ()  # besides the caller
+
+
+class ChangeChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """What it is from now on. None: as it is."""
+
+    channel_id: UUID
+    by: Asker
+    name: str | None = None
+    description: str | None = None
+    is_private: bool | None = None
+    data: Mapping[str, Any] | None = None  # all of it
+    meta: Mapping[str, Any] | None = None
+    grants: Sequence[Grant] | None = None
+
+
+class ArchiveChannel(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    archived: bool
+
+
+class DeleteChannel(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+
+
+class AddMembers(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    user_ids: Sequence[UUID]
+
+
+class RemoveMembers(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    user_ids: Sequence[UUID]
+
+
+class LeaveChannel(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+
+
+class ChangeMemberRole(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    user_id: UUID
+    role: MemberRole
+
+
+class CreateWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    webhook_id: UUID
+    name: str
+    profile_image_url: str | None = None
+
+
+class ChangeWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    webhook_id: UUID
+    name: str
+    profile_image_url: str | None = None
+
+
+class RevokeWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    webhook_id: UUID
+
+
+class PostMessage(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker | None  # None: the webhook, whose token was checked
+    message_id: UUID
+    content: Any
+    parent_id: UUID | None = None
+    reply_to_id: UUID | None = None
+    webhook_id: UUID | None = None
+    temp_id: str | None = None
+    client_id: str | None = None
+    fields: Mapping[str, Any] = {}
+
+
+class ChangeMessage(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    message_id: UUID
+    fields: Mapping[str, Any]  # changed keys only
+
+
+class RemoveMessage(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    message_id: UUID
+
+
+class React(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    message_id: UUID
+    name: str
+    present: bool
+
+
+class PinMessage(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    message_id: UUID
+    pinned: bool
+
+
+class StartChannelGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    message_id: UUID
+    parent_id: UUID | None
+    model: str
+    requested_model: str
+    task_id: UUID
+    node_id: UUID
+    selected_model_id: str | None = None
+
+
+class AppendChannelParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrived together of one answer. ``seq`` counts the deltas before it, from 0."""
+
+    channel_id: UUID
+    message_id: UUID
+    seq: int
+    parts: Sequence[BlockOpened | MessageDelta]
+    by: None = None
+
+
+class EndChannelGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    message_id: UUID
+    outcome: GenerationOver
+    emitted: Sequence[Emitted] = ()
+    by: None = None
+
+
+ManagingCommand = (
+    ChangeChannel
+    | DeleteChannel
+    | ArchiveChannel
+    | AddMembers
+    | RemoveMembers
+    | ChangeMemberRole
+    | CreateWebhook
+    | ChangeWebhook
+    | RevokeWebhook
+)
+MessageCommand = PostMessage | ChangeMessage | RemoveMessage | React | PinMessage | StartChannelGeneration
+ChannelCommand = CreateChannel | ManagingCommand | LeaveChannel | MessageCommand | AppendChannelParts | EndChannelGeneration

@@ -1,0 +1,412 @@
+"""What a command leads to, or why it is refused."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, assert_never
+from uuid import UUID
+
+import msgspec
+
+from domain import access
+from domain.channel.commands import (
+    AddMembers,
+    AppendChannelParts,
+    ArchiveChannel,
+    ChangeChannel,
+    ChangeMemberRole,
+    ChangeMessage,
+    ChangeWebhook,
+    ChannelCommand,
+    CreateChannel,
+    CreateWebhook,
+    DeleteChannel,
+    EndChannelGeneration,
+    LeaveChannel,
+    MessageCommand,
+    PinMessage,
+    PostMessage,
+    React,
+    RemoveMembers,
+    RemoveMessage,
+    RevokeWebhook,
+    StartChannelGeneration,
+)
+from domain.channel.facts import (
+    ChannelArchived,
+    ChannelChanged,
+    ChannelCreated,
+    ChannelDeleted,
+    ChannelEvent,
+    ChannelFact,
+    ChannelUnarchived,
+    MemberJoined,
+    MemberLeft,
+    MemberRoleChanged,
+    MessageChanged,
+    MessagePinned,
+    MessagePosted,
+    MessageRemoved,
+    MessageUnpinned,
+    ReactionAdded,
+    ReactionRemoved,
+    WebhookChanged,
+    WebhookCreated,
+    WebhookRevoked,
+)
+from domain.channel.rights import Asker, may_change_message, may_manage, may_post, may_read
+from domain.channel.state import Channel, MessageNode
+from domain.errors import (
+    BadRequest,
+    ChannelExists,
+    ChannelMessageExists,
+    ChannelMessageNotFound,
+    ChannelNotFound,
+    Forbidden,
+    GenerationNotOpen,
+    GenerationOpen,
+    NotAThread,
+    WebhookNotFound,
+)
+from domain.event import Event
+from domain.fields import replacing, without_nulls
+from domain.generation import MessageStarted, append_parts
+from domain.name import require_name
+
+NAME_CHARACTERS_MAX: Final = 128
+DESCRIPTION_CHARACTERS_MAX: Final = 2_000
+CHANNEL_BYTES_MAX: Final = 64 * 1024  # of the data and the meta of a channel, as JSON
+MEMBERS_MAX: Final = 10_000  # of a group
+MEMBERS_AT_ONCE_MAX: Final = 500
+DM_MEMBERS_MAX: Final = 10
+WEBHOOKS_MAX: Final = 50
+REACTION_CHARACTERS_MAX: Final = 64
+REACTIONS_MAX: Final = 100  # different ones on one message
+TEMP_ID_CHARACTERS_MAX: Final = 200
+
+
+def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
+    """The events that the command leads to. An empty list means "already so", a ``Refusal`` means "no".
+
+    Raises ``NotLoaded`` where the state is partial and the decision reads more of it.
+    """
+    match command:
+        case CreateChannel():
+            return create_channel(channel, command)
+        case AppendChannelParts(message_id=message_id):
+            require_going(channel, message_id)
+            return [*append_parts(channel.open_generations, message_id, command.seq, command.parts)]
+        case EndChannelGeneration(message_id=message_id, outcome=outcome, emitted=emitted):
+            require_going(channel, message_id)
+            return [*(Event(message_id, fact) for fact in emitted), Event(message_id, outcome)]
+        case _:
+            pass
+    if channel.owner_id is None or channel.deleted:
+        raise ChannelNotFound(command.channel_id)
+    match command:
+        case LeaveChannel():
+            return leave(channel, command)
+        case PostMessage() | ChangeMessage() | RemoveMessage() | React() | PinMessage() | StartChannelGeneration():
+            return of_a_message(channel, command)
+        case _:
+            pass
+    if not may_manage(channel, command.by):
+        raise Forbidden("only who manages the channel may do that")
+    match command:
+        case ChangeChannel():
+            return change_channel(channel, command)
+        case ArchiveChannel(archived=archived):
+            return [] if archived == channel.archived else events(ChannelArchived() if archived else ChannelUnarchived())
+        case DeleteChannel():
+            channel.require_generations()
+            if channel.open_generations:
+                raise GenerationOpen(min(channel.open_generations))
+            return events(ChannelDeleted())
+        case AddMembers(user_ids=user_ids):
+            return add_members(channel, user_ids)
+        case RemoveMembers(user_ids=user_ids):
+            require_group(channel)
+            return without_members(channel, [one for one in require_few(user_ids) if one in channel.members])
+        case ChangeMemberRole():
+            return change_role(channel, command)
+        case CreateWebhook() | ChangeWebhook() | RevokeWebhook():
+            return of_a_webhook(channel, command)
+        case _:
+            assert_never(command)
+
+
+def events(*facts: ChannelFact) -> list[ChannelEvent]:
+    return [Event(None, fact) for fact in facts]
+
+
+# ---------------------------------------------------------------------------------------------------------- the channel
+
+
+def create_channel(channel: Channel, command: CreateChannel) -> list[ChannelEvent]:
+    if channel.owner_id is not None:
+        raise ChannelExists(command.channel_id)
+    by = command.by.id
+    members = [one for one in require_few(command.member_ids) if one != by]
+    made = ChannelCreated(
+        command.type,
+        by,
+        "" if command.type == "dm" else channel_name(command.name),
+        described(command.description),
+        command.is_private,
+        without_nulls(command.data),
+        without_nulls(command.meta),
+    )
+    require_room(made.data, made.meta)
+    if command.type == "standard":
+        if members:
+            raise BadRequest("expected no members: the grants of a standard channel say who is in it", param="user_ids")
+        return [*events(made), *access.change_grants((), command.grants)]
+    if command.grants:
+        raise BadRequest("expected no grants: only a standard channel goes by them", param="access_grants")
+    if command.type == "dm" and len(members) >= DM_MEMBERS_MAX:
+        raise BadRequest(f"expected at most {DM_MEMBERS_MAX} people in a dm, received {len(members) + 1}", param="user_ids")
+    joined = [MemberJoined(by, "manager" if command.type == "group" else "member"), *(MemberJoined(one) for one in members)]
+    return events(made, *joined)
+
+
+def change_channel(channel: Channel, command: ChangeChannel) -> list[ChannelEvent]:
+    changes = ChannelChanged()
+    if command.name is not None and (name := channel_name(command.name)) != channel.name:
+        changes = msgspec.structs.replace(changes, name=name)
+    if command.description is not None and described(command.description) != channel.description:
+        changes = msgspec.structs.replace(changes, description=command.description)
+    if command.is_private is not None and command.is_private != channel.is_private:
+        changes = msgspec.structs.replace(changes, is_private=command.is_private)
+    data = replacing(channel.data, command.data) if command.data is not None else {}
+    meta = replacing(channel.meta, command.meta) if command.meta is not None else {}
+    changes = msgspec.structs.replace(changes, data=data, meta=meta)
+    require_room({**channel.data, **data}, {**channel.meta, **meta})
+    made: list[ChannelEvent] = [] if changes == ChannelChanged() else events(changes)
+    if command.grants is None:
+        return made
+    if channel.type != "standard":
+        if command.grants:
+            raise BadRequest("expected no grants: only a standard channel goes by them", param="access_grants")
+        return made
+    return [*made, *access.change_grants(channel.grants, command.grants)]
+
+
+def channel_name(name: str) -> str:
+    name = name.strip()
+    require_name(name, NAME_CHARACTERS_MAX)
+    return name
+
+
+def described(description: str) -> str:
+    if len(description) > DESCRIPTION_CHARACTERS_MAX:
+        raise BadRequest(f"expected a description of at most {DESCRIPTION_CHARACTERS_MAX} characters, received {len(description)}")
+    return description
+
+
+def require_room(*mappings: Mapping[str, Any]) -> None:
+    size = len(msgspec.json.encode(mappings))
+    if size > CHANNEL_BYTES_MAX:
+        raise BadRequest(f"data and meta of a channel hold at most {CHANNEL_BYTES_MAX} bytes together, these have {size}")
+
+
+# --------------------------------------------------------------------------------------------------------------- people
+
+
+def require_group(channel: Channel) -> None:
+    if channel.type != "group":
+        raise BadRequest("expected a channel of type group: the grants of a standard channel say who is in it")
+
+
+def require_few(user_ids: Sequence[UUID]) -> list[UUID]:
+    """Each once. Raises ``BadRequest``."""
+    if len(user_ids) > MEMBERS_AT_ONCE_MAX:
+        raise BadRequest(f"expected at most {MEMBERS_AT_ONCE_MAX} accounts at once, received {len(user_ids)}", param="user_ids")
+    return list(dict.fromkeys(user_ids))
+
+
+def add_members(channel: Channel, user_ids: Sequence[UUID]) -> list[ChannelEvent]:
+    require_group(channel)
+    new = [one for one in require_few(user_ids) if one not in channel.members]
+    if len(channel.members) + len(new) > MEMBERS_MAX:
+        raise BadRequest(f"a channel has at most {MEMBERS_MAX} members, this one would have {len(channel.members) + len(new)}")
+    return events(*(MemberJoined(one) for one in new))
+
+
+def leave(channel: Channel, command: LeaveChannel) -> list[ChannelEvent]:
+    if channel.type == "dm":
+        raise Forbidden("a dm is of exactly its people: it can be hidden, not left")
+    require_group(channel)
+    return without_members(channel, [command.by.id]) if command.by.id in channel.members else []
+
+
+def without_members(channel: Channel, going: Sequence[UUID]) -> list[ChannelEvent]:
+    """They leave. Where no manager is left, the one who has been there longest becomes one: a channel can always be managed."""
+    left: list[ChannelFact] = [MemberLeft(one) for one in going]
+    staying = [one for one in channel.members if one not in going]
+    if going and staying and not any(one in staying for one in channel.managers):
+        left.append(MemberRoleChanged(staying[0], "manager"))
+    return events(*left)
+
+
+def change_role(channel: Channel, command: ChangeMemberRole) -> list[ChannelEvent]:
+    require_group(channel)
+    member = channel.members.get(command.user_id)
+    if member is None:
+        raise BadRequest(f"{command.user_id} is no member of this channel", param="user_id")
+    if command.role == member.role:
+        return []
+    if command.role == "member" and channel.managers == [command.user_id]:
+        raise Forbidden("the last manager of a channel stays one: make somebody else a manager first")
+    return events(MemberRoleChanged(command.user_id, command.role))
+
+
+def of_a_webhook(channel: Channel, command: CreateWebhook | ChangeWebhook | RevokeWebhook) -> list[ChannelEvent]:
+    webhook_id, known = command.webhook_id, channel.webhook_ids
+    match command:
+        case CreateWebhook(name=name, profile_image_url=picture):
+            if webhook_id in known:
+                return []
+            if len(known) >= WEBHOOKS_MAX:
+                raise BadRequest(f"a channel has at most {WEBHOOKS_MAX} webhooks")
+            return events(WebhookCreated(webhook_id, channel_name(name), picture))
+        case _ if webhook_id not in known:
+            raise WebhookNotFound(webhook_id)
+        case ChangeWebhook(name=name, profile_image_url=picture):
+            return events(WebhookChanged(webhook_id, channel_name(name), picture))
+        case RevokeWebhook():
+            return events(WebhookRevoked(webhook_id))
+        case _:
+            assert_never(command)
+
+
+# ------------------------------------------------------------------------------------------------------------- messages
+
+
+def of_a_message(channel: Channel, command: MessageCommand) -> list[ChannelEvent]:
+    require_posting(channel, command)
+    channel.messages.require(named_messages(command))
+    message_id = command.message_id
+    match command:
+        case PostMessage() | StartChannelGeneration():
+            require_place(channel, command)
+            return [Event(message_id, posted(command) if isinstance(command, PostMessage) else started(command))]
+        case ChangeMessage(by=by, fields=fields):
+            require_author(channel, by, existing(channel, message_id))
+            if message_id in channel.open_generations:
+                raise GenerationOpen(message_id)
+            return [Event(message_id, MessageChanged(fields))] if fields else []
+        case RemoveMessage(by=by):
+            node = channel.messages.get(message_id)
+            if node is None:
+                raise ChannelMessageNotFound(message_id)
+            require_author(channel, by, node)
+            if message_id in channel.open_generations:
+                raise GenerationOpen(message_id)
+            return [] if node.deleted else [Event(message_id, MessageRemoved())]
+        case React():
+            return react(existing(channel, message_id), command)
+        case PinMessage(pinned=pinned):
+            node = existing(channel, message_id)
+            return [] if pinned == node.pinned else [Event(message_id, MessagePinned() if pinned else MessageUnpinned())]
+        case _:
+            assert_never(command)
+
+
+def require_posting(channel: Channel, command: MessageCommand) -> None:
+    if isinstance(command, PostMessage) and command.by is None:
+        if command.webhook_id not in channel.webhook_ids or channel.archived:
+            raise Forbidden("the webhook was revoked, or its channel is archived")
+        return
+    by = command.by
+    assert by is not None
+    if not may_post(channel, by):
+        archived = channel.archived and may_read(channel, by)
+        raise Forbidden("the channel is archived" if archived else "you may not write in this channel")
+
+
+def named_messages(command: ChannelCommand) -> tuple[UUID, ...]:
+    """The messages that a decision on the command reads."""
+    match command:
+        case PostMessage(message_id=message_id, parent_id=parent_id, reply_to_id=reply_to_id):
+            return tuple(one for one in (message_id, parent_id, reply_to_id) if one is not None)
+        case StartChannelGeneration(message_id=message_id, parent_id=parent_id):
+            return (message_id,) if parent_id is None else (message_id, parent_id)
+        case (
+            ChangeMessage(message_id=message_id)
+            | RemoveMessage(message_id=message_id)
+            | React(message_id=message_id)
+            | PinMessage(message_id=message_id)
+            | AppendChannelParts(message_id=message_id)
+            | EndChannelGeneration(message_id=message_id)
+        ):
+            return (message_id,)
+        case _:
+            return ()
+
+
+def existing(channel: Channel, message_id: UUID) -> MessageNode:
+    node = channel.messages.get(message_id)
+    if node is None or node.deleted:
+        raise ChannelMessageNotFound(message_id)
+    return node
+
+
+def require_place(channel: Channel, command: PostMessage | StartChannelGeneration) -> None:
+    if command.message_id in channel.messages:
+        raise ChannelMessageExists(command.message_id)
+    if command.parent_id is not None and existing(channel, command.parent_id).parent_id is not None:
+        raise NotAThread(command.parent_id)
+    if isinstance(command, PostMessage) and command.reply_to_id is not None:
+        existing(channel, command.reply_to_id)
+
+
+def posted(command: PostMessage) -> MessagePosted:
+    if command.temp_id is not None and len(command.temp_id) > TEMP_ID_CHARACTERS_MAX:
+        raise BadRequest(f"expected temp_id of at most {TEMP_ID_CHARACTERS_MAX} characters", param="temp_id")
+    return MessagePosted(
+        command.by.id if command.by is not None else None,
+        command.content,
+        command.parent_id,
+        command.reply_to_id,
+        command.webhook_id,
+        command.temp_id,
+        command.client_id,
+        command.fields,
+    )
+
+
+def started(command: StartChannelGeneration) -> MessageStarted:
+    return MessageStarted(
+        command.parent_id,
+        command.model,
+        command.requested_model,
+        command.task_id,
+        command.node_id,
+        command.selected_model_id,
+        fields={"user_id": str(command.by.id)},  # whose message it is: of the one who asked
+    )
+
+
+def require_author(channel: Channel, by: Asker, node: MessageNode) -> None:
+    if not may_change_message(channel, by, node):
+        raise Forbidden("only its author or an admin may change a message")
+
+
+def react(node: MessageNode, command: React) -> list[ChannelEvent]:
+    name, by = command.name, command.by.id
+    if not 1 <= len(name) <= REACTION_CHARACTERS_MAX or not name.isprintable():
+        raise BadRequest(f"expected the name of a reaction, of 1 to {REACTION_CHARACTERS_MAX} visible characters", param="name")
+    if (by in node.reactions.get(name, ())) == command.present:
+        return []
+    if not command.present:
+        return [Event(command.message_id, ReactionRemoved(name, by))]
+    if name not in node.reactions and len(node.reactions) >= REACTIONS_MAX:
+        raise BadRequest(f"a message has at most {REACTIONS_MAX} different reactions", param="name")
+    return [Event(command.message_id, ReactionAdded(name, by))]
+
+
+def require_going(channel: Channel, message_id: UUID) -> None:
+    """Raises ``GenerationNotOpen``."""
+    if channel.deleted:
+        raise GenerationNotOpen(message_id)
+    if message_id not in channel.open_generations:
+        channel.messages.require((message_id,))
+        raise GenerationNotOpen(message_id)

@@ -1,0 +1,65 @@
+"""What a decision about a channel reads, folded from its events by ``evolve.py``. Texts of messages are not part of it."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from domain.access import Grants
+from domain.channel.facts import ChannelType, MemberRole
+from domain.generation import OpenGenerations
+from domain.idmap import IdMap, NotLoaded, PartialMap
+
+
+class Member(msgspec.Struct, frozen=True):
+    role: MemberRole
+    since: int  # the version at which they joined
+
+
+class MessageNode(msgspec.Struct, frozen=True):
+    """One message, without its text."""
+
+    user_id: UUID | None  # whose it is; of a model's answer who asked; None: a webhook's
+    parent_id: UUID | None = None
+    deleted: bool = False
+    pinned: bool = False
+    reactions: Mapping[str, frozenset[UUID]] = {}  # by name: who reacted so
+    changed_version: int = 0  # of the newest event that changed what it says
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """Holds only what a decision reads.
+
+    A state may be partial: then ``messages`` is a ``PartialMap``. Everything that is loaded is exact, and a decision that reads more
+    raises ``NotLoaded``. A message is its own events: nothing of its thread has to be loaded with it.
+    """
+
+    type: ChannelType = "standard"
+    owner_id: UUID | None = None  # None: there is no such channel yet
+    name: str = ""
+    description: str = ""
+    is_private: bool = False
+    data: Mapping[str, Any] = {}
+    meta: Mapping[str, Any] = {}
+    archived: bool = False
+    deleted: bool = False
+    grants: Grants = ()
+    members: Mapping[UUID, Member] = {}  # in the order in which they joined
+    webhook_ids: frozenset[UUID] = frozenset()  # those that may post
+    messages: IdMap[MessageNode] = IdMap()
+    open_generations: OpenGenerations = {}
+    generations_loaded: bool = True  # False: ``open_generations`` holds those of loaded messages, and there may be more
+
+    def require_generations(self) -> None:
+        """Raises ``NotLoaded`` unless ``open_generations`` holds every open generation of the channel."""
+        if not self.generations_loaded:
+            raise NotLoaded((), generations=True)
+
+    @property
+    def managers(self) -> list[UUID]:
+        return [user_id for user_id, member in self.members.items() if member.role == "manager"]
+
+
+NO_CHANNEL: Final = Channel()
+NOTHING_LOADED: Final = msgspec.structs.replace(NO_CHANNEL, messages=PartialMap(), generations_loaded=False)

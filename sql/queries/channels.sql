@@ -1,0 +1,77 @@
+-- What is read of channels. There are no rows of a projection: the log itself has an index for each question (migration 0016), so that what
+-- is read is never behind what was written, and is as easily read as of any version.
+
+-- name: channel_page
+-- $1 uuid: the channel. $2 text: the first message of a thread, '' for the channel itself. $3 int: below this version. $4 int: as of this version.
+-- $5 int: offset. $6 int: rows at most. The newest first, without those that were deleted by then.
+SELECT m.message_id, m.version
+  FROM events AS m
+ WHERE m.stream_id = $1 AND m.type IN ('message', 'message_start') AND coalesce(m.data ->> 'parent_id', '') = $2
+   AND m.version < $3 AND m.version <= $4
+   AND NOT EXISTS (SELECT FROM events AS d
+                    WHERE d.stream_id = $1 AND d.message_id = m.message_id AND d.type = 'message:delete'
+                      AND d.type <> 'message_delta' AND d.type <> 'content_block' AND d.version <= $4)
+ ORDER BY m.version DESC
+OFFSET $5
+ LIMIT $6;
+
+-- name: channel_messages
+-- $1 uuid: the channel. $2 uuid[]: messages. $3 int: as of this version. All of their events but what answers are made of.
+SELECT e.position, 'channel' AS kind, $1 AS stream_id, e.version, e.type, e.message_id, e.actor, e.data,
+       coalesce(o.recorded_at, e.recorded_at) AS recorded_at
+  FROM (SELECT DISTINCT message_id FROM unnest($2::uuid[]) AS u(message_id)) AS named
+       CROSS JOIN LATERAL (
+        SELECT * FROM events AS one
+         WHERE one.stream_id = $1 AND one.message_id = named.message_id AND one.type <> 'message_delta' AND one.type <> 'content_block'
+           AND one.version <= $3
+        OFFSET 0) AS e
+  LEFT JOIN originals AS o ON o.stream_id = $1 AND o.version = e.version
+ ORDER BY e.version;
+
+-- name: channel_replies
+-- $1 uuid: the channel. $2 text[]: first messages of threads. $3 int: as of this version. How many replies each has, and when the last came.
+SELECT named.parent_id::uuid AS message_id, thread.replies, thread.latest_at
+  FROM unnest($2::text[]) AS named(parent_id)
+       CROSS JOIN LATERAL (
+        SELECT count(*) AS replies, max(m.recorded_at) AS latest_at
+          FROM events AS m
+         WHERE m.stream_id = $1 AND m.type IN ('message', 'message_start') AND coalesce(m.data ->> 'parent_id', '') = named.parent_id
+           AND m.version <= $3
+           AND NOT EXISTS (SELECT FROM events AS d
+                            WHERE d.stream_id = $1 AND d.message_id = m.message_id AND d.type = 'message:delete'
+                              AND d.type <> 'message_delta' AND d.type <> 'content_block' AND d.version <= $3)
+        ) AS thread
+ WHERE thread.replies > 0;
+
+-- name: channel_pinned
+-- $1 uuid: the channel. $2 int: as of this version. $3 int: offset. $4 int: rows at most. Pinned last comes first.
+SELECT p.message_id, p.version
+  FROM events AS p
+ WHERE p.stream_id = $1 AND p.type = 'message:pin' AND p.version <= $2
+   AND NOT EXISTS (SELECT FROM events AS d
+                    WHERE d.stream_id = $1 AND d.message_id = p.message_id AND d.type IN ('message:delete', 'message:unpin', 'message:pin')
+                      AND d.type <> 'message_delta' AND d.type <> 'content_block' AND d.version > p.version AND d.version <= $2)
+ ORDER BY p.version DESC
+OFFSET $3
+ LIMIT $4;
+
+-- name: channel_summaries
+-- $1 uuid[], $2 int[]: channels, and the version up to which the reader has read each. $3 text: the reader. Of each when it was made, its newest
+-- message, and how many others have written in it since.
+SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS last_at, unread.count AS unread,
+       (SELECT f.recorded_at FROM events AS f WHERE f.stream_id = asked.channel_id AND f.version = 1) AS created_at
+  FROM unnest($1::uuid[], $2::integer[]) AS asked(channel_id, read_version)
+  LEFT JOIN LATERAL (
+        SELECT m.version, m.recorded_at FROM events AS m
+         WHERE m.stream_id = asked.channel_id AND m.type IN ('message', 'message_start') AND coalesce(m.data ->> 'parent_id', '') = ''
+         ORDER BY m.version DESC LIMIT 1) AS newest ON true
+ CROSS JOIN LATERAL (
+        SELECT count(*) FROM events AS m
+         WHERE m.stream_id = asked.channel_id AND m.type IN ('message', 'message_start') AND coalesce(m.data ->> 'parent_id', '') = ''
+           AND m.version > asked.read_version AND (m.data ->> 'user_id') IS DISTINCT FROM $3
+           AND NOT EXISTS (SELECT FROM events AS d
+                            WHERE d.stream_id = asked.channel_id AND d.message_id = m.message_id AND d.type = 'message:delete'
+                              AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS unread;
+
+-- name: standard_channels
+SELECT stream_id FROM events WHERE type = 'channel:created' AND (data ->> 'type') = 'standard';

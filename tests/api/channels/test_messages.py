@@ -1,0 +1,166 @@
+"""What is said in channels, over HTTP: messages, threads, quotes, reactions, pins, and who may change what."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.api.channels.test_channels import BASE, made, said
+from tests.api.conftest import Running, User, on_one_and_two
+
+pytestmark = [pytest.mark.anyio, on_one_and_two]
+
+
+async def page(user: User, channel_id: str, **query: Any) -> list[dict[str, Any]]:
+    answer = await user.get(f"{BASE}/{channel_id}/messages/", **query)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
+
+
+def contents(messages: list[dict[str, Any]]) -> list[str]:
+    return [one["content"] for one in messages]
+
+
+async def test_a_message_has_the_references_form(server: Running) -> None:
+    ada = await server.sign_up("Ada")
+    channel_id = await made(ada)
+    files = {"files": [{"type": "image", "url": "/x.png"}]}
+    message = await said(ada, channel_id, "hello", temp_id="t-1", data=files, meta={"a": 1})
+    assert message.pop("position") > 0
+    [listed] = await page(ada, channel_id)
+    assert listed == message
+    assert {name: listed[name] for name in listed if name not in ("id", "created_at", "updated_at", "version")} == {
+        "channel_id": channel_id,
+        "user_id": ada.id,
+        "user": {"id": ada.id, "name": "Ada", "role": "admin"},
+        "webhook_id": None,
+        "parent_id": None,
+        "reply_to_id": None,
+        "reply_to_message": None,
+        "temp_id": "t-1",
+        "content": "hello",
+        "data": files,
+        "meta": {"a": 1},
+        "is_pinned": False,
+        "pinned_at": None,
+        "pinned_by": None,
+        "edited": False,
+        "reactions": [],
+        "reply_count": 0,
+        "latest_reply_at": None,
+    }
+    assert listed["created_at"] > 10**18
+    assert (await ada.get(f"{BASE}/{channel_id}/messages/{listed['id']}")).json() == listed
+    assert (await ada.get(f"{BASE}/{channel_id}/messages/{listed['id']}/data")).json() == files
+
+
+async def test_pages_are_newest_first_and_a_cursor_neither_repeats_nor_hides(server: Running) -> None:
+    ada = await server.sign_up("Ada")
+    channel_id = await made(ada)
+    for number in range(5):
+        await said(ada, channel_id, str(number))
+    assert contents(await page(ada, channel_id, skip=1, limit=2)) == ["3", "2"]
+    first = await page(ada, channel_id, limit=2)
+    await said(ada, channel_id, "meanwhile")
+    created = [one["version"] for one in first]
+    assert contents(await page(ada, channel_id, limit=2, before=created[-1])) == ["2", "1"]
+    was = await page(ada, channel_id, at=first[0]["version"])
+    assert contents(was) == ["4", "3", "2", "1", "0"]
+    for query in ({"limit": 0}, {"limit": 201}, {"skip": -1}):
+        assert (await ada.get(f"{BASE}/{channel_id}/messages/", **query)).status_code == 400
+
+
+async def test_a_retried_post_is_one_message(server: Running) -> None:
+    ada = await server.sign_up("Ada")
+    channel_id = await made(ada)
+    headers = {"Idempotency-Key": "k1"}
+    body = {"content": "once"}
+    answers = [await ada.post(f"{BASE}/{channel_id}/messages/post", body, **headers) for _ in range(3)]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert contents(await page(ada, channel_id)) == ["once"]
+    other = await ada.post(f"{BASE}/{channel_id}/messages/post", {"content": "other"}, **headers)
+    assert other.status_code == 422
+    assert (await ada.post(f"{BASE}/{channel_id}/messages/post", {"content": "  "})).status_code == 400
+
+
+async def test_threads_are_counted_and_read_apart(server: Running) -> None:
+    _, ada, bob = [await server.sign_up(name) for name in ("Admin", "Ada", "Bob")]
+    channel_id = await made(ada, bob)
+    root = await said(ada, channel_id, "root")
+    replies = [await said(bob, channel_id, f"reply {number}", parent_id=root["id"]) for number in range(3)]
+    [listed] = await page(ada, channel_id)
+    assert (listed["reply_count"], listed["latest_reply_at"]) == (3, replies[-1]["created_at"])
+    thread = (await ada.get(f"{BASE}/{channel_id}/messages/{root['id']}/thread")).json()
+    assert contents(thread) == ["reply 2", "reply 1", "reply 0", "root"]
+    assert contents((await ada.get(f"{BASE}/{channel_id}/messages/{root['id']}/thread", limit=2)).json()) == ["reply 2", "reply 1"]
+    deep = await ada.post(f"{BASE}/{channel_id}/messages/post", {"content": "x", "parent_id": replies[0]["id"]})
+    assert (deep.status_code, deep.json()["code"]) == (400, "not_a_thread")
+    await bob.http.delete(f"{BASE}/{channel_id}/messages/{replies[1]['id']}/delete")
+    assert (await page(ada, channel_id))[0]["reply_count"] == 2
+    await ada.http.delete(f"{BASE}/{channel_id}/messages/{root['id']}/delete")
+    assert await page(ada, channel_id) == []
+    thread = (await bob.get(f"{BASE}/{channel_id}/messages/{replies[0]['id']}")).json()
+    assert thread["content"] == "reply 0"  # other people's words stay
+
+
+async def test_a_quote_shows_what_it_quotes_until_that_is_deleted(server: Running) -> None:
+    _, ada, bob = [await server.sign_up(name) for name in ("Admin", "Ada", "Bob")]
+    channel_id = await made(ada, bob)
+    quoted = await said(ada, channel_id, "what I said")
+    quote = await said(bob, channel_id, "this?", reply_to_id=quoted["id"])
+    assert quote["reply_to_message"]["content"] == "what I said"
+    await ada.http.delete(f"{BASE}/{channel_id}/messages/{quoted['id']}/delete")
+    [listed] = await page(ada, channel_id)
+    assert listed["reply_to_message"] == {"id": quoted["id"], "deleted": True}
+
+
+async def test_reactions_are_grouped_and_ones_own(server: Running) -> None:
+    _, ada, bob = [await server.sign_up(name) for name in ("Admin", "Ada", "Bob")]
+    channel_id = await made(ada, bob)
+    path = f"{BASE}/{channel_id}/messages/{(await said(ada, channel_id, 'hi'))['id']}"
+    for user in (ada, bob, bob):
+        assert (await user.post(f"{path}/reactions/add", {"name": "👍"})).json() is True
+    [listed] = await page(ada, channel_id)
+    assert listed["reactions"] == [{"name": "👍", "count": 2, "users": [{"id": ada.id, "name": "Ada"}, {"id": bob.id, "name": "Bob"}]}]
+    assert (await bob.post(f"{path}/reactions/remove", {"name": "👍"})).json() is True
+    [listed] = await page(ada, channel_id)
+    assert [one["count"] for one in listed["reactions"]] == [1]
+    assert (await bob.post(f"{path}/reactions/add", {"name": "x" * 10_000})).status_code == 400
+
+
+async def test_pins_are_listed_last_first(server: Running) -> None:
+    _, ada, bob = [await server.sign_up(name) for name in ("Admin", "Ada", "Bob")]
+    channel_id = await made(ada, bob)
+    ids = [(await said(ada, channel_id, str(number)))["id"] for number in range(3)]
+    for message_id in (ids[2], ids[0]):
+        pinned = await bob.post(f"{BASE}/{channel_id}/messages/{message_id}/pin", {"is_pinned": True})
+        assert (pinned.json()["is_pinned"], pinned.json()["pinned_by"]) == (True, bob.id)
+    assert contents((await ada.get(f"{BASE}/{channel_id}/messages/pinned")).json()) == ["0", "2"]
+    await ada.post(f"{BASE}/{channel_id}/messages/{ids[0]}/pin", {"is_pinned": False})
+    assert contents((await ada.get(f"{BASE}/{channel_id}/messages/pinned", page=1)).json()) == ["2"]
+
+
+async def test_only_its_author_or_an_admin_changes_a_message(server: Running) -> None:
+    admin, ada, bob = [await server.sign_up(name) for name in ("Admin", "Ada", "Bob")]
+    channel_id = await made(ada, bob, admin)
+    path = f"{BASE}/{channel_id}/messages/{(await said(bob, channel_id, 'mine'))['id']}"
+    for change in ("update", "delete"):
+        answer = await (ada.post(f"{path}/update", {"content": "x"}) if change == "update" else ada.http.delete(f"{path}/delete"))
+        assert answer.status_code == 403
+    edited = (await bob.post(f"{path}/update", {"content": "mine, edited", "data": {"a": 1}})).json()
+    assert (edited["content"], edited["data"], edited["edited"]) == ("mine, edited", {"a": 1}, True)
+    assert (await admin.post(f"{path}/update", {"content": "by an admin"})).status_code == 200
+    assert (await admin.http.delete(f"{path}/delete")).json() is True
+    for missing in (f"{BASE}/{channel_id}/messages/{uuid4()}", path):
+        assert (await bob.post(f"{missing}/update", {"content": "x"})).status_code == 404
+        assert (await bob.get(missing)).status_code == 404
+
+
+async def test_a_message_is_only_found_in_its_own_channel(server: Running) -> None:
+    ada = await server.sign_up("Ada")
+    one, other = await made(ada), await made(ada, name="Other")
+    message_id = (await said(ada, one, "here"))["id"]
+    for path in ("", "/data", "/thread"):
+        assert (await ada.get(f"{BASE}/{other}/messages/{message_id}{path}")).status_code == 404
+    assert (await ada.post(f"{BASE}/{other}/messages/post", {"content": "x", "parent_id": message_id})).status_code == 404
+    assert (await ada.post(f"{BASE}/{other}/messages/{message_id}/reactions/add", {"name": "x"})).status_code == 404
