@@ -22,10 +22,12 @@ async def typed_answer(user: User, chat_id: str, parent_id: str | None = None) -
 
 
 async def generated(user: User, chat_id: str) -> str:
-    message_id = (await user.ask(chat_id, "demo:3"))["message_id"]
-    page = await user.get(f"/api/v1/streams/chat/{chat_id}/events", live="long-poll", types="message_end")
-    assert page.json()["events"]
-    return str(message_id)
+    message_id, after = str((await user.ask(chat_id, "demo:3"))["message_id"]), "start"
+    while True:  # an earlier answer has ended, too
+        page = (await user.get(f"/api/v1/streams/chat/{chat_id}/events", live="long-poll", types="message_end", after=after)).json()
+        if message_id in [event["message_id"] for event in page["events"]]:
+            return message_id
+        after = page["next"]
 
 
 async def messages(user: User, chat_id: str, **query: Any) -> dict[str, Any]:

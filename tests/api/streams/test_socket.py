@@ -42,7 +42,7 @@ async def test_before_hello_nothing_else_is_done(server: Running) -> None:
         ('{"op": "unsubscribe", "stream": "chat/0190a000-0000-7000-8000-000000000000"}', "bad_request"),
         ('{"op": "read", "stream": "chat/0190a000-0000-7000-8000-000000000000", "version": 1}', "bad_request"),
         ('{"op": "follow", "id": 1, "kind": "channel", "cursors": {}}', "not_available"),
-        ('{"op": "answer", "call_id": "x", "data": 1}', "not_available"),
+        ('{"op": "answer", "call_id": "x", "data": 1}', "call_not_found"),
         ('{"op": "hello"}', "bad_request"),
         ("[" * 5000, "bad_request"),
     ],
