@@ -5,6 +5,7 @@ a file is read once it has stayed the same between two looks, at the start at on
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +59,7 @@ class FunctionFolder:
 
     async def start(self) -> None:
         """Read the folder once, then go on looking at it."""
-        await self.read(at_once=True)
+        await self._read_or_wait(at_once=True)
         self._task = asyncio.create_task(self._watch(), name="folder of functions")
 
     async def close(self) -> None:
@@ -95,10 +96,14 @@ class FunctionFolder:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
-            try:
-                await self.read()
-            except LogUnavailable as error:
-                logger.warning("folder_of_functions_waits", error=str(error))
+            await self._read_or_wait()
+
+    async def _read_or_wait(self, *, at_once: bool = False) -> None:
+        """What could not be put in now is tried again at the next look."""
+        try:
+            await self.read(at_once=at_once)
+        except StenographError as error:
+            logger.warning("folder_of_functions_waits", code=error.code, error=str(error))
 
     async def _put_in(self, path: Path, first: Path) -> None:
         function_id = id_of(path)
@@ -139,7 +144,8 @@ class FunctionFolder:
         gone = [state.function_id for _, state in self._library.states() if state.origin == "folder" and state.function_id not in present]
         for function_id in gone:
             logger.info("function_file_gone", function=function_id)
-            await self._library.delete(None, function_id)
+            with contextlib.suppress(FunctionNotFound):  # another process was first
+                await self._library.delete(None, function_id)
 
     def _note(self, path: Path, problem: FileProblem) -> None:
         if self._problems.get(path) != problem:

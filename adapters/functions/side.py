@@ -133,6 +133,9 @@ class Side:
                 except StenographError as error:
                     logger.info("event_refused", function=self._function_id, type=name, code=error.code, error=str(error))
                     resolve(future, None, error)
+                except Exception as error:
+                    logger.exception("event_not_written", function=self._function_id, type=name)
+                    resolve(future, None, error)
                 finally:
                     self.written += 1
         finally:

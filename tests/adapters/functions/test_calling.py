@@ -192,6 +192,23 @@ async def test_an_event_that_is_refused_is_an_exception_where_it_is_awaited() ->
         assert await bench.call("f", "inlet", None, CallContext(actor=ADA, emit=refuse)) == {"said": "no"}
 
 
+async def test_events_that_cannot_be_written_at_all_do_not_hold_up_the_call() -> None:
+    source = """
+        class Filter:
+            def inlet(self, body, __event_emitter__):
+                for n in range(3):
+                    __event_emitter__("log", n)
+                return body
+    """
+    async with workbench() as bench:
+        await bench.put("f", source)
+
+        async def fail(name: str, data: Any) -> None:
+            raise OSError("no room")
+
+        assert await bench.call("f", "inlet", {"body": {"a": 1}}, CallContext(actor=ADA, emit=fail)) == {"a": 1}
+
+
 async def test_an_emitter_refuses_what_is_no_event() -> None:
     async with workbench() as bench:
         await bench.put("f", "class Filter:\n    async def inlet(self, body, __event_emitter__):\n        await __event_emitter__(1)\n")
