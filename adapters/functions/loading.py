@@ -4,7 +4,9 @@ import ast
 import functools
 import importlib.util
 import linecache
+import re
 import sys
+import threading
 import traceback
 import types
 from collections.abc import Callable, Mapping
@@ -24,6 +26,8 @@ METHODS: Final[Mapping[FunctionKind, tuple[str, ...]]] = {
 }
 # Names under which older functions import what is below ``open_webui`` today.
 OLD_PACKAGES: Final = frozenset({"utils", "apps", "main", "config"})
+OLD_IMPORT: Final = re.compile(rf"^\s*from\s+(?:{'|'.join(sorted(OLD_PACKAGES))})\b", re.MULTILINE)
+_parsing: Final = threading.Lock()  # CPython 3.11 counts the depth of trees for all threads together, and fails where two make one at once
 DETAIL_CHARACTERS_MAX: Final = 500
 
 
@@ -52,8 +56,7 @@ def load(function_id: str, source: str, stored: Mapping[str, Any]) -> Loaded:
         raise refused("no_pydantic", "functions need pydantic, which is not installed: pip install 'stenograph[functions]'")
     install()
     try:
-        tree = _with_todays_imports(ast.parse(source, file))
-        code = compile(tree, file, "exec")
+        code = compile(_with_todays_imports(source, file), file, "exec")
     except SyntaxError as error:
         raise refused("syntax", f"{type(error).__name__}: {error.msg}", error.lineno) from None
     except (ValueError, RecursionError, MemoryError) as error:  # a null byte, or nested too deeply
@@ -118,8 +121,12 @@ def line_in(error: BaseException, file: str) -> int | None:
     return lines[-1] if lines else None
 
 
-def _with_todays_imports(tree: ast.Module) -> ast.Module:
+def _with_todays_imports(source: str, file: str) -> str | ast.Module:
     """``from utils.misc import …`` is ``from open_webui.utils.misc import …`` today. The source itself stays as it is."""
+    if OLD_IMPORT.search(source) is None:
+        return source
+    with _parsing:
+        tree = ast.parse(source, file)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
             top = node.module.partition(".")[0]
