@@ -223,9 +223,9 @@ async def serve(
         if ending:
             server.should_exit = server.force_exit = True  # asked twice: do not wait for open answers
         else:
+            ending.append(asyncio.create_task(end_in_order(system, server)))
             if slot is None:
                 say_that_it_stops(settings, len(system.runs))
-            ending.append(asyncio.create_task(end_in_order(system, server)))
 
     everywhere = asyncio.Event()
 
@@ -334,12 +334,11 @@ def command_to_paste() -> str:
 
 def say_that_it_stops(settings: Settings, runs: int | None) -> None:
     """One line for the person who stops it. ``runs``: how many answers run; None if that is not known."""
-    if runs == 0:
-        sys.stdout.write("Stopping.\n")
-    else:
+    line = "Stopping."
+    if runs != 0:
         answers = "Answers that run have" if runs is None else "1 answer has" if runs == 1 else f"{runs} answers have"
-        sys.stdout.write(
-            f"Stopping. {answers} up to {settings.drain_s:g} s to finish; what is unfinished then is kept, and can be continued. "
-            "Ctrl-C again ends at once.\n"
-        )
-    sys.stdout.flush()
+        line += f" {answers} up to {settings.drain_s:g} s to finish; what is unfinished then is kept, and can be continued."
+        line += " Ctrl-C again ends at once."
+    with contextlib.suppress(OSError):  # the terminal may be what has gone
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()

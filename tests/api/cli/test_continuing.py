@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pty
 import re
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from api.settings import Settings
-from tests.api.cli.test_cli import WAIT_S, Shell
+from tests.api.cli.test_cli import WAIT_S, Shell, Terminal
 from tests.api.conftest import Running, running
 from tests.crash.processes import ROOT
 
@@ -179,6 +180,22 @@ async def test_a_folder_finds_its_server_and_an_answer_outlives_it(open_folder: 
         if server.returncode is None:
             server.send_signal(signal.SIGTERM)
             await server.wait()
+
+
+@pytest.mark.slow
+async def test_a_server_whose_terminal_is_closed_ends_in_good_order(open_folder: Path) -> None:
+    folder = open_folder / "closed-terminal"
+    folder.mkdir(mode=0o711)
+    master, slave = pty.openpty()
+    pipes = {"stdin": slave, "stdout": slave, "stderr": slave, "start_new_session": True}
+    server = await Folder(folder).start("serve", "--port", "0", "--data", "kept", **pipes)
+    os.close(slave)
+    terminal = Terminal(master)
+    await terminal.until("Stenograph is at")
+    terminal.close()  # what it writes from here on fails
+    server.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(WAIT_S):
+        assert await server.wait() == 0
 
 
 @pytest.mark.slow
