@@ -338,7 +338,9 @@ class Completions:
         if turn.direct is not None and is_direct(turn, answerer):
             provider = self._direct_tabs(actor, chat_id, answerer.message_id, turn.direct)
             direct = Route(provider=provider, upstream=answerer.model)
-        return await self._routes.route(answerer.model, actor, direct=direct)
+        # The operator has chosen the task model: who asked for the answer need not be allowed to ask that model.
+        asker = actor if turn.task is None else msgspec.structs.replace(actor, role="admin")
+        return await self._routes.route(answerer.model, asker, direct=direct)
 
     def _request(
         self,

@@ -280,3 +280,16 @@ async def test_a_title_that_was_set_by_hand_is_kept_from_the_server_alone(settin
         await chats.handle(RenameChat(chat_id=chat_id, by=None, title="Ours", unless_renamed=True))
         await chats.handle(RenameChat(chat_id=chat_id, by=owner, title="Mine again"))
         assert [event["data"]["title"] for event in await there.events(str(chat_id), "chat_renamed")] == ["Mine", "Mine again"]
+
+
+async def test_the_task_model_need_not_be_open_to_who_asks(settings: Settings) -> None:
+    async with scene(settings, task_model=MODEL, demo_model=True) as there:
+        entry = {"id": MODEL, "name": "For tasks", "base_model_id": None, "access_grants": []}
+        assert (await there.user.post("/api/v1/models/create", entry)).status_code == 200
+        bob = await there.server.sign_up("Bob")
+        chat_id = await bob.new_chat("New Chat")
+        refused = await bob.post("/api/chat/completions", {"model": MODEL, "chat_id": chat_id, "messages": [], "session_id": "s"})
+        assert refused.json()["code"] == "model_not_found"
+        await bob.ask(chat_id, "demo:2", background_tasks=ALL)
+        await there.settled()
+        assert (await bob.get(f"/api/v1/chats/{chat_id}")).json()["title"] == "Owls at night"
