@@ -19,17 +19,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stenograph_client.client import ENDS, Client
-from stenograph_client.events import Event
 from walkthrough import ACCOUNT, ANSWER_TOKENS_MAX, HERE, ROOT, Server, Story
 
-HOUSE = "THE"  # what the filter ``house_words`` writes in place of its lower case
+from stenograph_client.client import Client
+from stenograph_client.events import Event
+
+HOUSE = "Sea"  # what the filter ``house_words`` writes in place of its lower case
 ACTION = "count_words.add"
 SHOWN_CHARACTERS = 300
 WAIT_S = 300
 
 
-async def walk(model_url: str | None, model: str) -> str:
+async def walk(model_url: str | None, model: str, house: str) -> str:
     story = Story()
     folder = Path(tempfile.mkdtemp(prefix="steno-walk-"))
     folder.chmod(0o711)  # the embedded Postgres runs as another user when we are root
@@ -40,7 +41,7 @@ async def walk(model_url: str | None, model: str) -> str:
         async with Client(f"http://127.0.0.1:{server.port}", retry_s=60) as client:
             await client.sign_up(*ACCOUNT)
             chat = await client.new_chat("A duel")
-            await set_up(client, story, model)
+            await set_up(client, story, model, house)
             answer = await the_answer(client, story, chat["id"])
             await the_action(client, story, server, chat["id"], answer)
             await the_log(client, story, chat["id"])
@@ -51,15 +52,15 @@ async def walk(model_url: str | None, model: str) -> str:
     return page(story, model, model_url)
 
 
-async def set_up(client: Client, story: Story, model: str) -> None:
+async def set_up(client: Client, story: Story, model: str, house: str) -> None:
     story.say("## An arena and a filter\n")
     arena = {"id": "duel", "name": "Duel", "base_model_id": None, "params": {}, "meta": {"model_ids": [model, "demo:30"]}}
     await client.http.post("/api/v1/models/create", arena)
-    story.say(f"`POST /api/v1/models/create` makes the arena `duel` of `{model}` and `demo:30`. The functions of `examples/functions` are there:\n")
+    story.say(f"`POST /api/v1/models/create` makes the arena `duel` of `{model}` and `demo:30`. The functions of `examples/functions`:\n")
     for function in await client.http.get("/api/v1/functions/"):
-        story.say(f"- `{function['id']}`, a {function['type']}: {function['meta'].get('description', '')}")
-    await client.http.post("/api/v1/functions/id/house_words/valves/update", {"house": HOUSE})
-    story.say(f"\nThe filter's valve `house` is set to `{HOUSE}`: that word is written so from here on.\n")
+        story.say(f"- `{function['id']}` ({function['type']}): {function['meta'].get('description', '')}")
+    await client.http.post("/api/v1/functions/id/house_words/valves/update", {"house": house})
+    story.say(f"\nThe filter's valve `house` is set to `{house}`: that word is written so from here on.\n")
 
 
 async def the_answer(client: Client, story: Story, chat_id: str) -> str:
@@ -96,33 +97,46 @@ async def the_answer(client: Client, story: Story, chat_id: str) -> str:
 
 async def the_action(client: Client, story: Story, server: Server, chat_id: str, message_id: str) -> None:
     story.say("## An action that asks\n")
-    story.say(f"`POST /api/chat/actions/{ACTION}` wants to add a line to the answer, and asks first. The question is an event of the chat.\n")
+    story.say(f"`POST /api/chat/actions/{ACTION}` wants to add a line to the answer, and asks first: an event of the chat.\n")
     running, call = await asked(client, chat_id, message_id)
     story.note(f"`kill -9` of the server while “{call.data['data']['message']}” waits, and a new one on the same data.")
     server.kill()
     await server.start()
-    failure = await asyncio.gather(running, return_exceptions=True)
-    story.say(f"\nThe request of the action has ended ({type(failure[0]).__name__}). Who asked is gone, and the log says so:\n")
-    async with asyncio.timeout(WAIT_S):
-        async with aclosing(client.follow(f"chat/{chat_id}", call.cursor)) as events:
-            async for event in events:
-                if event.type == "call_expired":
-                    story.say(f"`call_expired` at version {event.version}, reason `{event.data['reason']}`.\n")
-                    break
-    story.say("The action is run again, and another client of the same person answers:\n")
-    running, call = await asked(client, chat_id, message_id)
-    await client.answer_call(chat_id, call.data["call_id"], True)
+    story.say("\nWho asked is gone, and the log says so. The client repeats its request, so the action begins anew and asks again:\n")
+    again = await expired_and_asked_again(client, story, chat_id, call)
+    await client.answer_call(chat_id, again.data["call_id"], True)
     result = await running
-    story.say(f"The answer is “yes”; the action returns `{json.dumps(result)}`, and the message ends with:\n")
+    story.say(f"\nThe answer is “yes”, after the restart; the action returns `{json.dumps(result)}`, and the message ends with:\n")
     message = (await client.chat(chat_id))["chat"]["history"]["messages"][message_id]
     story.say(f"> {message['content'].splitlines()[-1]}\n")
+
+
+async def expired_and_asked_again(client: Client, story: Story, chat_id: str, call: Event) -> Event:
+    again = None
+    has_expired = False
+    async with asyncio.timeout(WAIT_S), aclosing(client.follow(f"chat/{chat_id}", call.cursor)) as events:
+        async for event in events:
+            if event.type == "call_expired":
+                has_expired = True
+                story.say(f"- `call_expired` at version {event.version}, reason `{event.data['reason']}`")
+            elif event.type == "call":
+                again = event
+                story.say(f"- `call` at version {event.version}, the same question")
+            if has_expired and again is not None:
+                return again
+    raise AssertionError("a stream that is followed has no end")
 
 
 async def asked(client: Client, chat_id: str, message_id: str) -> tuple["asyncio.Task[Any]", Event]:
     """The running action, and its question once it stands in the log."""
     chat = await client.chat(chat_id)
     message = chat["chat"]["history"]["messages"][message_id]
-    body = {"model": message["model"], "chat_id": chat_id, "id": message_id, "messages": [{"role": "assistant", "content": message["content"]}]}
+    body = {
+        "model": message["model"],
+        "chat_id": chat_id,
+        "id": message_id,
+        "messages": [{"role": "assistant", "content": message["content"]}],
+    }
     running = asyncio.create_task(client.http.post(f"/api/chat/actions/{ACTION}", body))
     async with asyncio.timeout(WAIT_S):
         async with aclosing(client.follow(f"chat/{chat_id}", f"{await client.epoch(f'chat/{chat_id}')}:{chat['version']}")) as events:
@@ -169,9 +183,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make docs/walkthrough-routing.md.")
     parser.add_argument("--model-url", help="an OpenAI-compatible server, such as http://127.0.0.1:9411/v1; default: the built-in model")
     parser.add_argument("--model", default="demo:25")
+    parser.add_argument("--house", default=HOUSE, help="the word that a filter writes with a capital")
     parser.add_argument("--output", type=Path, default=HERE / "walkthrough-routing.md")
     given = parser.parse_args()
-    given.output.write_text(asyncio.run(walk(given.model_url, given.model)))
+    given.output.write_text(asyncio.run(walk(given.model_url, given.model, given.house)))
     json.dump({"written": str(given.output)}, sys.stdout)
 
 
