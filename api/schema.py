@@ -149,7 +149,7 @@ def refusal_of(path: str) -> str:
     """The name of the refusals of a route, in the shape of its dialect."""
     if anthropic_errors.is_spoken(path, {}):
         return "RefusedByAnthropic"
-    return "RefusedByOpenAI" if path.startswith(openai_errors.PATHS) else "Refused"
+    return "RefusedByOpenAI" if openai_errors.is_spoken(path) else "Refused"
 
 
 def with_any_of(schema: Any) -> Any:

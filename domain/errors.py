@@ -7,6 +7,8 @@
     │   ├── ChatNotFound (ChatToActInNotFound), StreamNotFound, MessageNotFound, ModelNotFound, ResponseNotFound, UserNotFound, TaskNotFound
     │   ├── ApiKeyNotFound, SessionNotFound, ProviderNotFound
     │   ├── ModelEntryNotFound, ModelExists, GroupNotFound
+    │   ├── ChannelNotFound, ChannelExists, WebhookNotFound
+    │   ├── NotAThread               a reply to a reply in a channel
     │   ├── ArenaEmpty               an arena has nothing to pick for this caller
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ActionNotFound, ActionNotAvailable
@@ -181,7 +183,7 @@ class ChatNotFound(Refusal):
 
 
 class ChatToActInNotFound(ChatNotFound):
-    """The same where an action or an outlet is asked for in a chat: those routes of the reference have another status for it."""
+    """The same where an action or an outlet is asked for in a chat: those routes of the reference have another status for it. One code."""
 
 
 class StreamNotFound(Refusal):
@@ -199,7 +201,7 @@ class MessageNotFound(Refusal):
 
     def __init__(self, message_id: UUID | str) -> None:
         self.message_id = message_id
-        super().__init__(f"no message {message_id} in this chat")
+        super().__init__(f"there is no message {message_id} here")
 
 
 class ApiKeyNotFound(Refusal):
@@ -285,22 +287,6 @@ class ChannelExists(Refusal):
         super().__init__(f"channel {channel_id} exists already")
 
 
-class ChannelMessageNotFound(Refusal):
-    code = "message_not_found"
-
-    def __init__(self, message_id: UUID) -> None:
-        self.message_id = message_id
-        super().__init__(f"no message {message_id} in this channel")
-
-
-class ChannelMessageExists(Refusal):
-    code = "message_exists"
-
-    def __init__(self, message_id: UUID) -> None:
-        self.message_id = message_id
-        super().__init__(f"message {message_id} exists already in this channel")
-
-
 class NotAThread(Refusal):
     """A reply to a reply."""
 
@@ -358,7 +344,7 @@ class MessageExists(Refusal):
 
     def __init__(self, message_id: UUID) -> None:
         self.message_id = message_id
-        super().__init__(f"message {message_id} exists already in this chat")
+        super().__init__(f"message {message_id} exists already")
 
 
 class ParentNotFound(Refusal):

@@ -10,7 +10,9 @@ import structlog
 from domain.errors import ProviderFailed
 
 RETRIES_MAX: Final = 3  # of one request
-WAITS_S_MAX: Final = 20.0  # all waits of one request: somebody looks at an empty answer meanwhile
+# All waits of one request: somebody looks at an empty answer meanwhile, and a stream begins at its first ping (``PING_S``) at the latest;
+# until then a refusal is still the refusal of the request.
+WAITS_S_MAX: Final = 10.0
 STATUSES: Final = frozenset({429, 503})  # with ``Retry-After``: too many requests; not available now
 
 _log: Final = structlog.get_logger(__name__)

@@ -51,7 +51,7 @@ class CallersChannel:
         return channel_json(known, summaries[self.id], own)
 
     async def message(self, message_id: UUID) -> dict[str, Any]:
-        """Raises ``ChannelMessageNotFound``, also for a message of another channel."""
+        """Raises ``MessageNotFound``, also for a message of another channel."""
         return await self.reader.message(self.id, message_id)
 
 

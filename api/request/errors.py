@@ -59,8 +59,6 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.ProviderNotFound: ErrorStatus(404, 1008),
     errors.ChannelNotFound: ErrorStatus(404, 4403),
     errors.ChannelExists: ErrorStatus(409, 1008),
-    errors.ChannelMessageNotFound: ErrorStatus(404, 1008),
-    errors.ChannelMessageExists: ErrorStatus(409, 1008),
     errors.NotAThread: ErrorStatus(400, 1008),
     errors.WebhookNotFound: ErrorStatus(404, 1008),
     errors.ResponseNotFound: ErrorStatus(404, 1008),

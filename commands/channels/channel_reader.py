@@ -14,7 +14,7 @@ from domain.access import EVERYBODY
 from domain.channel.own import OwnChannels
 from domain.channel.rights import Asker, may_read
 from domain.channel.state import Channel
-from domain.errors import ChannelMessageNotFound, ChannelNotFound, Forbidden
+from domain.errors import ChannelNotFound, Forbidden, MessageNotFound
 from domain.event import Actor
 from projections.channel_message import message_json, nanoseconds
 from projections.ports import ChannelQueries, ChannelSummary, Placed
@@ -103,10 +103,10 @@ class ChannelReader:
         return await self.shown(channel_id, await self._queries.pinned(channel_id, offset=offset, limit=limit, at=at), at=at)
 
     async def message(self, channel_id: UUID, message_id: UUID, *, at: int | None = None) -> dict[str, Any]:
-        """One message of this channel. Raises ``ChannelMessageNotFound``, also for one of another channel."""
+        """One message of this channel. Raises ``MessageNotFound``, also for one of another channel."""
         found = await self.shown(channel_id, [Placed(message_id, 0)], at=at)
         if not found:
-            raise ChannelMessageNotFound(message_id)
+            raise MessageNotFound(message_id)
         return found[0]
 
     async def shown(self, channel_id: UUID, placed: Sequence[Placed], *, at: int | None = None) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID, uuid4
 
@@ -177,10 +178,11 @@ class Completions:
         try:
             routes = [await self._route(turn, answerer, chat_id, actor) for answerer in turn.answerers]
         except (Refusal, ProviderFailed):
-            repeated = await self._repeated(key)
-            if repeated is None:
-                raise
-            return repeated  # what was begun once gets its first answer, whatever has become of the model since
+            with suppress(CommandMismatch):
+                repeated = await self._repeated(key)
+                if repeated is not None:
+                    return repeated  # what was begun once gets its first answer, whatever has become of the model since
+            raise
         made = turn.chat_id is None
         version, chat = 0, Chat()
         source = chat

@@ -57,12 +57,12 @@ from domain.channel.state import Channel, MessageNode
 from domain.errors import (
     BadRequest,
     ChannelExists,
-    ChannelMessageExists,
-    ChannelMessageNotFound,
     ChannelNotFound,
     Forbidden,
     GenerationNotOpen,
     GenerationOpen,
+    MessageExists,
+    MessageNotFound,
     NotAThread,
     WebhookNotFound,
 )
@@ -296,7 +296,7 @@ def of_a_message(channel: Channel, command: MessageCommand) -> list[ChannelEvent
         case RemoveMessage(by=by):
             node = channel.messages.get(message_id)
             if node is None:
-                raise ChannelMessageNotFound(message_id)
+                raise MessageNotFound(message_id)
             require_author(channel, by, node)
             if message_id in channel.open_generations:
                 raise GenerationOpen(message_id)
@@ -345,13 +345,13 @@ def named_messages(command: ChannelCommand) -> tuple[UUID, ...]:
 def existing(channel: Channel, message_id: UUID) -> MessageNode:
     node = channel.messages.get(message_id)
     if node is None or node.deleted:
-        raise ChannelMessageNotFound(message_id)
+        raise MessageNotFound(message_id)
     return node
 
 
 def require_place(channel: Channel, command: PostMessage | StartChannelGeneration) -> None:
     if command.message_id in channel.messages:
-        raise ChannelMessageExists(command.message_id)
+        raise MessageExists(command.message_id)
     if command.parent_id is not None and existing(channel, command.parent_id).parent_id is not None:
         raise NotAThread(command.parent_id)
     if isinstance(command, PostMessage) and command.reply_to_id is not None:

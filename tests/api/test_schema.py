@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api.app import create_app, in_memory
+from api.request import openai_errors
 from api.settings import Settings
 from tests.api.conftest import Running
 
@@ -25,7 +26,7 @@ async def test_every_route_is_described_and_says_how_it_refuses() -> None:
     schema = await description()
     for method, path, operation in operations(schema):
         assert operation["description"], f"{method} {path}"
-        name = "RefusedByOpenAI" if path.startswith(("/v1/", "/openai/")) else "Refused"
+        name = "RefusedByOpenAI" if openai_errors.is_spoken(path) else "Refused"
         name = "RefusedByAnthropic" if path.startswith("/v1/messages") else name
         refusals = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
         assert set(map(json.dumps, refusals.values())) == {json.dumps({"$ref": f"#/components/responses/{name}"})}, f"{method} {path}"

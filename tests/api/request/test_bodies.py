@@ -124,6 +124,11 @@ async def test_each_route_takes_a_body_of_its_own_size_and_refuses_a_larger_one_
         ("POST", "/v1/responses"),
         ("POST", "/api/v1/tasks/{task}/completions"),
         ("POST", "/api/v1/models/import"),
+        ("POST", "/api/chat/actions"),
+        ("POST", "/api/chat/actions/{action_id}"),
+        ("POST", "/api/chat/completed"),
+        ("POST", "/api/v1/functions/create"),
+        ("POST", "/api/v1/functions/id/{function_id}/update"),
     }
     fields = {
         ("PATCH", "/api/v1/chats/{chat_id}/params"),
@@ -144,6 +149,13 @@ async def test_each_route_takes_a_body_of_its_own_size_and_refuses_a_larger_one_
         ("POST", "/api/v1/providers/{provider_id}"),
         ("POST", "/openai/config/update"),
         ("POST", "/ollama/config/update"),
+        ("POST", "/api/v1/channels/create"),
+        ("POST", "/api/v1/channels/{channel_id}/update"),
+        ("POST", "/api/v1/channels/{channel_id}/access/update"),
+        ("POST", "/api/v1/channels/{channel_id}/messages/post"),
+        ("POST", "/api/v1/channels/{channel_id}/messages/{message_id}/update"),
+        ("POST", "/api/v1/functions/id/{function_id}/valves/update"),
+        ("POST", "/api/v1/functions/id/{function_id}/valves/user/update"),
     }
     schema = (await user.get("/docs/openapi.json")).json()
     with_body = {(method.upper(), path) for path, item in schema["paths"].items() for method in item if "requestBody" in item[method]}

@@ -34,7 +34,7 @@ from domain.channel.own import ChannelJoined, ChannelLeft, ChannelMuted, Channel
 from domain.channel.rights import Asker
 from domain.channel.state import NO_CHANNEL, Channel
 from domain.codec import decode_event
-from domain.errors import ChannelMessageNotFound, Forbidden, Refusal, UserNotFound
+from domain.errors import Forbidden, MessageNotFound, Refusal, UserNotFound
 from domain.event import Actor, Event
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta
 from domain.idmap import PartialMap
@@ -173,9 +173,9 @@ async def test_a_message_is_only_ever_found_in_its_own_channel(log: MemoryLog) -
     await do(channels, create())
     await do(channels, create(other))
     await do(channels, post(message_id))
-    with pytest.raises(ChannelMessageNotFound):
+    with pytest.raises(MessageNotFound):
         await do(channels, post(uuid4(), parent_id=message_id, channel_id=other))
-    with pytest.raises(ChannelMessageNotFound):
+    with pytest.raises(MessageNotFound):
         await do(channels, React(channel_id=other, by=ann, message_id=message_id, name="👍", present=True))
 
 

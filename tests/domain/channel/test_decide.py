@@ -59,12 +59,12 @@ from domain.channel.state import NO_CHANNEL, Channel
 from domain.errors import (
     BadRequest,
     ChannelExists,
-    ChannelMessageExists,
-    ChannelMessageNotFound,
     ChannelNotFound,
     Forbidden,
     GenerationNotOpen,
     GenerationOpen,
+    MessageExists,
+    MessageNotFound,
     NotAThread,
     Refusal,
     WebhookNotFound,
@@ -299,12 +299,12 @@ def test_a_message_is_posted_with_all_that_came_with_it() -> None:
 
 def test_a_message_stands_where_it_can() -> None:
     reply = Event(M2, MessagePosted(CAT, "re", M1))
-    given(GROUP_OF_THREE, POSTED).when(post(message_id=M1)).then_raises(ChannelMessageExists)
-    given(GROUP_OF_THREE, POSTED).when(post(parent_id=M4)).then_raises(ChannelMessageNotFound)
-    given(GROUP_OF_THREE, POSTED).when(post(reply_to_id=M4)).then_raises(ChannelMessageNotFound)
+    given(GROUP_OF_THREE, POSTED).when(post(message_id=M1)).then_raises(MessageExists)
+    given(GROUP_OF_THREE, POSTED).when(post(parent_id=M4)).then_raises(MessageNotFound)
+    given(GROUP_OF_THREE, POSTED).when(post(reply_to_id=M4)).then_raises(MessageNotFound)
     given(GROUP_OF_THREE, POSTED, reply).when(post(message_id=M4, parent_id=M2)).then_raises(NotAThread)
     given(GROUP_OF_THREE, POSTED, reply).when(post(message_id=M4, reply_to_id=M2)).then(Event(M4, MessagePosted(BEN, "hi", reply_to_id=M2)))
-    given(GROUP_OF_THREE, POSTED, Event(M1, MessageRemoved())).when(post(parent_id=M1)).then_raises(ChannelMessageNotFound)
+    given(GROUP_OF_THREE, POSTED, Event(M1, MessageRemoved())).when(post(parent_id=M1)).then_raises(MessageNotFound)
     given(GROUP_OF_THREE).when(post(temp_id="x" * 201)).then_raises(BadRequest)
 
 
@@ -317,9 +317,9 @@ def test_a_message_is_edited_and_deleted_once() -> None:
     gone = [*GROUP_OF_THREE, POSTED, Event(M1, MessageRemoved())]
     given(gone).when(remove()).then()
     for command in (edit(), react(), pin()):
-        given(gone).when(command).then_raises(ChannelMessageNotFound)
+        given(gone).when(command).then_raises(MessageNotFound)
     for command in (edit(message_id=M4), remove(message_id=M4), react(message_id=M4), pin(message_id=M4)):
-        given(gone).when(command).then_raises(ChannelMessageNotFound)
+        given(gone).when(command).then_raises(MessageNotFound)
 
 
 def test_a_reaction_is_there_once_and_taken_away_by_its_owner_alone() -> None:
