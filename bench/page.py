@@ -1,10 +1,11 @@
 """The figures of one or more ``--json`` files, into ``docs/benchmarks.md``: ``python -m bench.page FILE…``.
 
-A later file's reports replace an earlier one's of the same name, so that one benchmark can be measured again alone. Each section says
+A report replaces what the page or an earlier file has of its name, so that one benchmark can be measured again alone. Each section says
 what machine it was made on, and when. What stands outside of the two marks is written by people and stays.
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,15 +53,16 @@ def made(machine: Mapping[str, Any]) -> str:
 
 def written(page: str, figures: Sequence[Mapping[str, Any]]) -> str:
     """The page with these figures between the marks. Raises ``ValueError`` where there are no marks, or the figures are of ``--quick``."""
-    reports: dict[str, str] = {}
+    before, begin, rest = page.partition(BEGIN)
+    stands, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"expected {BEGIN} and {END} in the page")
+    sections = re.split(r"^(?=### )", stands, flags=re.MULTILINE)[1:]
+    reports = {text.partition("\n")[0].removeprefix("### "): text.rstrip() for text in sections}
     for one in figures:
         if one["quick"]:
             raise ValueError("figures made with --quick mean nothing")
         reports |= {report["bench"]: section(report, one["machine"]) for report in one["reports"]}
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"expected {BEGIN} and {END} in the page")
     return "\n".join([f"{before}{BEGIN}", "", "\n\n".join(reports[name] for name in NAMES if name in reports), "", f"{END}{after}"])
 
 

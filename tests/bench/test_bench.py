@@ -85,6 +85,15 @@ def test_the_page_gets_the_newest_figures_and_keeps_what_people_wrote() -> None:
     assert "before" not in made
 
 
+def test_a_benchmark_measured_again_alone_leaves_the_others_as_they_are() -> None:
+    both = page.written(
+        f"{page.BEGIN}{page.END}",
+        [figures("storm", Line(what="x", measured=1, unit="s")), figures("append", Line(what="y", measured=2, unit="s"))],
+    )
+    made = page.written(both, [figures("storm", Line(what="x", measured=3, unit="s"))])
+    assert made == both.replace("| 1 s |", "| 3 s |")
+
+
 def test_figures_that_mean_nothing_are_not_put_on_the_page() -> None:
     with pytest.raises(ValueError, match="--quick"):
         page.written(f"{page.BEGIN}{page.END}", [figures("storm", Line(what="x", measured=1, unit="s"), quick=True)])
