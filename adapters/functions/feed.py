@@ -19,7 +19,7 @@ class Feed:
         self._arrived = asyncio.Event()
         self._wanting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._ended = False
-        self.closed = False  # nobody takes any more
+        self.closed = False  # the reader has left
         self.puts = 0  # how many came: a sign of life
 
     def put(self, item: Any) -> None:
@@ -29,7 +29,7 @@ class Feed:
         self._wake()
 
     def wait_for_room(self) -> bool:
-        """Block until there is room. False: nobody takes any more."""
+        """Block until there is room. False: the reader has left."""
         if len(self._items) >= ITEMS_MAX:
             with self._room:
                 self._room.wait_for(lambda: len(self._items) < ITEMS_MAX or self.closed)

@@ -41,7 +41,7 @@ class Job:
         self.future: asyncio.Future[Any] = loop.create_future()
         self.begun = False
         self.over = False  # its thread is free again
-        self.stopped = False  # nobody waits for it any more
+        self.stopped = False  # the caller has stopped waiting for the result
         self.thread_id = 0  # while it is in one of a pool's threads
         self.given_up = False  # its thread ends after it
 

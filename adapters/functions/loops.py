@@ -1,7 +1,7 @@
 """Event loops for functions that are asynchronous: each function has one of its own, in a thread of its own.
 
-A function that blocks its loop, as many do that use a blocking HTTP client, delays its own calls and nobody else's. What it keeps between
-calls (a client session, a lock) belongs to that one loop. Where the loop has been blocked for a moment, new calls get a second one.
+A function that blocks its loop, as many do that use a blocking HTTP client, delays only its own calls. What it keeps between calls (a
+client session, a lock) belongs to that one loop. Where the loop has been blocked for a moment, new calls get a second one.
 """
 
 import asyncio

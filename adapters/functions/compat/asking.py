@@ -13,7 +13,7 @@ async def generate_chat_completion(
 ) -> Any:
     """The answer of ``form_data["model"]`` for ``user``: a completion, or with ``stream`` a response of lines ``data: …``.
 
-    Only a model that ``user`` may ask can be asked, whatever ``bypass_filter`` says. Raises what the server says where it cannot.
+    The access of ``user`` to the model is checked, also with ``bypass_filter``. Raises the server's error where it refuses.
     """
     user_id = getattr(user, "id", None) or (user.get("id") if isinstance(user, dict) else None)
     if not user_id:

@@ -10,7 +10,7 @@ class Host(Protocol):
         ...
 
     def complete(self, user_id: str, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The chunks of an answer in OpenAI's form, by whatever answers for ``body["model"]`` here.
+        """Ask the model ``body["model"]`` of this server. Yields its answer as chunks in OpenAI's form.
 
         Raises an exception with the server's text where the model cannot be asked.
         """

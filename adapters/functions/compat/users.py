@@ -31,7 +31,7 @@ class UserModel(BaseModel):
         return _itself(self).__await__()
 
 
-class _Nobody:
+class _UnknownUser:
     """None that can be awaited."""
 
     def __bool__(self) -> bool:
@@ -44,7 +44,7 @@ class _Nobody:
 class UsersTable:
     def get_user_by_id(self, id: str, *_: Any, **__: Any) -> Any:
         person = host.host.person(str(id))
-        return UserModel(**person) if person is not None else _Nobody()
+        return UserModel(**person) if person is not None else _UnknownUser()
 
 
 User = UserModel
