@@ -13,6 +13,7 @@ from commands.chat_reader import ChatReader
 from commands.ids import new_id
 from commands.ports import Blobs, CommandKey, EventLog
 from commands.references import resolve
+from commands.saving.normalised import cut_title
 from commands.share_links import ShareLinks
 from commands.transfer.whole_chat import WholeChats
 from domain.errors import BadRequest, ChatNotFound, CommandMismatch, MessageNotFound, TooLarge
@@ -21,7 +22,6 @@ from domain.whole_chat import COPY, ImportSource, WholeChat, WholeMessage
 from projections.chat_list import referred_bytes
 from projections.messages import Message
 
-TITLE_CHARACTERS_MAX: Final = 1000
 COPY_BYTES_MAX: Final = 64 * 1024 * 1024  # of what is copied, with the content of its blobs: a copy is made in memory
 # What a copy of a message has anew: where it stands, and what ties it to its own run and its own author.
 NOT_COPIED: Final = frozenset({"id", "parentId", "childrenIds", "role", "content", "done", "task_id", "user_id", "client_id"})
@@ -127,7 +127,7 @@ class ChatCopier:
         return WholeChat(
             chat_id=copy_id,
             owner_id=owner_id,
-            title=source.title[:TITLE_CHARACTERS_MAX],
+            title=cut_title(source.title),
             origin=ImportSource(COPY, original_id),
             messages=messages,
             current_id=current_id,

@@ -20,7 +20,7 @@ def storable_text(text: str) -> str:
 
 
 def is_storable(value: Any) -> bool:
-    """Whether all texts of a JSON value are."""
+    """Whether all texts of a JSON value are. False also for a text that says ``\\u0000`` in six characters."""
     try:
         return b"\\u0000" not in msgspec.json.encode(value)
     except UnicodeEncodeError:

@@ -4,7 +4,6 @@ Where the reference answers a command with the whole chat, this answers with the
 long chat costs no more to edit than a short one (docs/deviations.md).
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -19,11 +18,11 @@ from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.chat_reader import ChatReader
 from commands.chats import Chats
-from commands.copying import TITLE_CHARACTERS_MAX
 from commands.folders import FolderTrees
 from commands.offers import Offers
 from commands.own_chats import OwnChats
 from commands.ports import Appended
+from commands.saving.normalised import normalised_chat
 from commands.saving.saved_chat import brought_along, parse_saved_chat, tags_of
 from commands.saving.saver import ChatSaver
 from domain.chat.commands import (
@@ -92,13 +91,11 @@ class CommandOut(msgspec.Struct):
     version: int
     position: int
     message_id: UUID | None = None
+    notes: list[str] | msgspec.UnsetType = msgspec.UNSET  # what was put right in what was sent
 
 
-def title_of(chat: Mapping[str, Any]) -> str:
-    title = chat.get("title", DEFAULT_TITLE)
-    if not isinstance(title, str) or len(title) > TITLE_CHARACTERS_MAX:
-        raise BadRequest(f"expected a title of at most {TITLE_CHARACTERS_MAX} characters")
-    return title
+def noted(notes: list[str]) -> dict[str, Any]:
+    return {"notes": notes} if notes else {}
 
 
 class ChatsController(ChatPastController):
@@ -114,22 +111,26 @@ class ChatsController(ChatPastController):
         chat_reader: NamedDependency[ChatReader],
         folders: NamedDependency[FolderTrees],
     ) -> Response[dict[str, Any]]:
-        """Make a chat. Everything in ``chat`` is kept: its tags, and its messages, given as ``history`` or as a list."""
-        given = data.chat.get("id")
+        """Make a chat. Everything in ``chat`` is kept: its tags, and its messages, given as ``history`` or as a list.
+
+        What is only odd in it is put right, and ``notes`` of the answer say so: a title that is too long, U+0000.
+        """
+        chat, notes = normalised_chat(data.chat)
+        given = chat.get("id")
         chat_id, client_id = caller.new_chat_id(given if isinstance(given, str) else None)
         command = CreateChat(
             chat_id=chat_id,
             by=caller.user_id,
-            title=title_of(data.chat),
+            title=chat.get("title", DEFAULT_TITLE),
             folder_id=caller.bound_or_none(data.folder_id),
             client_id=client_id,
-            fields={name: value for name, value in data.chat.items() if name not in ("id", "title", "history", "messages", "tags")},
+            fields={name: value for name, value in chat.items() if name not in ("id", "title", "history", "messages", "tags")},
         )
         await folders.require(caller.user_id, command.folder_id, caller.key)
-        saved = brought_along(data.chat, caller.user_id)
-        appended = await chat_saver.create(caller.actor, command, saved, tags_of(data.chat), caller.key)
+        saved = brought_along(chat, caller.user_id)
+        appended = await chat_saver.create(caller.actor, command, saved, tags_of(chat), caller.key)
         pages = await chat_reader.pages_as_of(chat_id, appended.versions[0])
-        return await chat_response(pages, position=appended.position)
+        return await chat_response(pages, position=appended.position, **noted(notes))
 
     @get("/{chat_id:str}")
     async def get_chat(
@@ -162,21 +163,22 @@ class ChatsController(ChatPastController):
         ``version`` (or ``If-Match``) says what was read before. 409 ``edit_conflict`` where another user changed the same since.
         """
         known_id = caller.bound(chat_id)
+        chat, notes = normalised_chat(data.chat)
         commands: list[ChatCommand] = []
-        if "title" in data.chat:
-            commands.append(RenameChat(chat_id=known_id, by=caller.user_id, title=title_of(data.chat)))
-        if "history" in data.chat:
-            saved_chat = parse_saved_chat(data.chat, caller.user_id, read_version(caller, data))
+        if "title" in chat:
+            commands.append(RenameChat(chat_id=known_id, by=caller.user_id, title=chat["title"]))
+        if "history" in chat:
+            saved_chat = parse_saved_chat(chat, caller.user_id, read_version(caller, data))
             saved = await chat_saver.save(caller.actor, known_id, saved_chat, caller.key)
             pages = await chat_reader.pages_as_of(known_id, saved.appended.versions[0])
-            return await chat_response(pages, position=saved.appended.position, kept=saved.kept)
-        fields = {name: value for name, value in data.chat.items() if name not in ("id", "title", "messages", "tags")}
+            return await chat_response(pages, position=saved.appended.position, kept=saved.kept, **noted(notes))
+        fields = {name: value for name, value in chat.items() if name not in ("id", "title", "messages", "tags")}
         if fields:
             commands.append(ConfigureChat(chat_id=known_id, by=caller.user_id, fields=fields))
         if not commands:
             raise BadRequest("expected a chat with a title, other keys of its own, or a history")
         appended = await chats.handle_all(commands, actor=caller.actor, key=caller.key, expected_version=read_version(caller, data))
-        return Response(command_out(known_id, appended))
+        return Response(command_out(known_id, appended, notes=notes))
 
     @delete("/{chat_id:str}", status_code=200)
     async def remove(self, chat_id: FromPath[str], caller: NamedDependency[Caller], own_chats: NamedDependency[OwnChats]) -> bool:
@@ -287,5 +289,5 @@ def read_version(caller: Caller, data: UpdateChatIn) -> int | None:
     return given if given is not None else data.version
 
 
-def command_out(chat_id: UUID, appended: Appended, message_id: UUID | None = None) -> CommandOut:
-    return CommandOut(chat_id, appended.versions[0], appended.position, message_id)
+def command_out(chat_id: UUID, appended: Appended, message_id: UUID | None = None, *, notes: list[str] | None = None) -> CommandOut:
+    return CommandOut(chat_id, appended.versions[0], appended.position, message_id, notes or msgspec.UNSET)

@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from commands.saving.normalised import CLEANED, CUT, cut_title
 from domain.chat.facts import Role
 from domain.codec import UNREADABLE
 from domain.errors import ImportRefused
@@ -33,11 +34,9 @@ MESSAGE_KEYS: Final = frozenset({"id", "parentId", "childrenIds", "role", "conte
 FOREIGN_TEXT_KEYS: Final = ("text", "parts", "body", "message", "mapping", "chat_messages")  # where other systems keep what was said
 NO_CHAT: Final = "expected a chat as Open WebUI exports it, with its history or messages"
 # What is kept otherwise than the source has it, as it is told to people.
-CLEANED: Final = "U+0000 or half of a surrogate pair left out"
 SCALED: Final = "time kept in seconds"
 NO_TIME: Final = "time left out, which is none"
 JOINED: Final = "message joined to the parent that names it among its children"
-CUT: Final = f"title cut to {TITLE_CHARACTERS_MAX:,} characters"
 
 
 class ExportedTree(msgspec.Struct):
@@ -121,8 +120,8 @@ class ExportedRowReader:
         self._source = source
         self._owner_id = owner_id
         self._notes: Counter[str] = Counter()
-        if not is_storable(row):
-            row = storable_json(row)
+        if not is_storable(row) and (cleaned := storable_json(row)) != row:
+            row = cleaned
             self._notes[CLEANED] += 1
         self._name = name_of(row, name)
         self._row: dict[str, Any] = self._expect(row, dict, "chat", NO_CHAT)
@@ -139,7 +138,7 @@ class ExportedRowReader:
         chat_id = imported_id(self._owner_id, self._source, source_id)
         title = row.get("title") if row.get("title") is not None else chat.get("title")
         if title is not None and len(self._expect(title, str, "title", "expected text")) > TITLE_CHARACTERS_MAX:
-            title = f"{title[: TITLE_CHARACTERS_MAX - 1]}…"
+            title = cut_title(title)
             self._notes[CUT] += 1
         origin = ImportSource(
             self._source, source_id, self._time(row, "created_at") or self._time(chat, "timestamp"), self._time(row, "updated_at")

@@ -33,6 +33,26 @@ async def test_a_chat_keeps_what_it_was_made_with(server: Running) -> None:
     assert read["version"] == made["version"] == 1
 
 
+async def test_what_is_only_odd_in_a_chat_is_put_right_and_said(server: Running) -> None:
+    user = await server.sign_up()
+    odd = {"title": "x" * 1001, "history": {"messages": {"q": {"role": "user", "content": "a\0b"}}}, "note": "\\u0000"}
+    notes = ["U+0000 or half of a surrogate pair left out", "title cut to 1,000 characters"]
+    made = (await user.post("/api/v1/chats/new", {"chat": odd})).json()
+    assert (made["title"], made["notes"]) == ("x" * 999 + "…", notes)
+    assert [message["content"] for message in made["chat"]["messages"]] == ["ab"]
+    assert made["chat"]["note"] == "\\u0000"  # six characters, and not the one that they name
+    path = f"/api/v1/chats/{made['id']}"
+    renamed = await user.post(path, {"chat": {"title": "y" * 2000}})
+    assert (renamed.status_code, renamed.json()["notes"]) == (200, notes[1:])
+    saved = await user.post(path, {"chat": {"title": "z\0", "history": {"messages": {"r": {"role": "user", "content": "c\0d"}}}}})
+    assert (saved.json()["title"], saved.json()["notes"]) == ("z", notes[:1])
+    assert {message["content"] for message in (await messages_of(user, made["id"])).values()} == {"ab", "cd"}
+    plain = await user.post(path, {"chat": {"title": "z", "note": "\\u0000"}})
+    assert "notes" not in plain.json()
+    wrong = await user.post("/api/v1/chats/new", {"chat": {"title": 5}})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "bad_request")
+
+
 async def test_the_list_is_newest_first_and_holds_ones_own(server: Running) -> None:
     ada, bob = await server.sign_up(), await server.sign_up("Bob")
     first, second = await ada.new_chat("First"), await ada.new_chat("Second")
