@@ -56,12 +56,12 @@ from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.relays import PostgresRelays
 from adapters.projector.live import Projector
-from adapters.providers.address_guard import AddressGuard
-from adapters.providers.client import ProviderClients
-from adapters.providers.demo import DemoProvider
+from adapters.providers.demo.demo import DemoProvider
 from adapters.providers.direct import DirectProvider
 from adapters.providers.factory import ProviderFactory
-from adapters.providers.http import Patience
+from adapters.providers.http.address_guard import AddressGuard
+from adapters.providers.http.client import ProviderClients
+from adapters.providers.http.http import Patience
 from adapters.providers.router import ConfiguredProvider, Providers
 from api.accounts.auths import AuthsController
 from api.accounts.keys import KeysController, UserKeysController
@@ -136,49 +136,49 @@ from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
 from commands.background.work import Background, BackgroundSettings
+from commands.calls.call_answers import CallAnswers
+from commands.calls.calls import Calls
+from commands.calls.direct import no_direct_tabs
+from commands.calls.relays import OP, Relaying
 from commands.catalogue import Catalogue
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
-from commands.chat_lists import ChatLists
-from commands.chat_reader import ChatReader
-from commands.chats import Chats
-from commands.copying import ChatCopier
-from commands.folders import FolderTrees
+from commands.chats.chat_lists import ChatLists
+from commands.chats.chat_reader import ChatReader
+from commands.chats.chats import Chats
+from commands.chats.folders import FolderTrees
+from commands.chats.offers import Offers
+from commands.chats.params import ChatParams
+from commands.chats.read_receipts import ReadReceipts
+from commands.chats.share_links import ShareLinks
+from commands.chats.whole_lists import WholeLists
+from commands.filters.completed import CompletedFilters
+from commands.filters.filters import Filters
+from commands.functions.actions import Actions
+from commands.functions.function_library import FunctionLibrary, FunctionStore
 from commands.generation.asking import ModelQuestions
 from commands.generation.completion import Completions, TaskKind
 from commands.generation.filtering import AnswerFilters
 from commands.generation.model_settings import ModelSettings
+from commands.generation.payloads import Payloads
 from commands.generation.runs import NodeWatch, Runs
-from commands.offers import Offers
-from commands.own_chats import OwnChats
-from commands.params import ChatParams
-from commands.payloads import Payloads
+from commands.own_chats.own_chats import OwnChats
 from commands.ports import Blobs
 from commands.positions import ListWaits
-from commands.read_receipts import ReadReceipts
+from commands.providers.provider_setup import ProviderSetup
+from commands.providers.providers import ProviderRegistry
 from commands.routing.access import ModelAccess
-from commands.routing.actions import Actions
-from commands.routing.call_answers import CallAnswers
-from commands.routing.calls import Calls
-from commands.routing.completed import CompletedFilters
-from commands.routing.direct import no_direct_tabs
 from commands.routing.editing import ModelEditor
-from commands.routing.filters import Filters
-from commands.routing.function_library import FunctionLibrary, FunctionStore
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
-from commands.routing.provider_setup import ProviderSetup
-from commands.routing.providers import ProviderRegistry
-from commands.routing.relays import OP, Relaying
 from commands.routing.router import Router as ModelRouter
 from commands.saving.saver import ChatSaver
-from commands.share_links import ShareLinks
+from commands.transfer.copying import ChatCopier
 from commands.transfer.whole_chat import WholeChats
-from commands.whole_lists import WholeLists
-from domain.event import StoredEvent
-from domain.function import NO_FUNCTION
-from domain.function import evolve as evolve_function
-from domain.stream import Stream
+from domain.log.event import StoredEvent
+from domain.log.stream import Stream
+from domain.routing.function import NO_FUNCTION
+from domain.routing.function import evolve as evolve_function
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree

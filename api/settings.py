@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.errors import BadRequest
-from domain.provider import PROVIDER_KINDS, require_fields
+from domain.routing.provider import PROVIDER_KINDS, require_fields
 
 FILE_NAME = "stenograph.toml"
 FILE_VARIABLE = "STENO_CONFIG"
@@ -45,7 +45,7 @@ OF_SERVERS = {
     "pipelines_keys": ("pipelines_urls", "keys"),
 }
 
-# What an entry of ``providers`` may hold beside the fields of domain/provider.py.
+# What an entry of ``providers`` may hold beside the fields of domain/routing/provider.py.
 PROVIDER_KEYS: Mapping[str, Any] = {"kind": str, "api_key": str, "headers": dict[str, str], "proxy": str, "enabled": bool}
 
 HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:]+")  # a name, or an address; no port

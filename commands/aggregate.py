@@ -15,11 +15,11 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from commands.ports import EXISTS, Appended, AppendRequest, Claim, CommandKey, EventLog, StreamAppend
-from domain.codec import decode_event
 from domain.errors import CommandMismatch, ConcurrencyConflict, Refusal, TooManyLostRaces
-from domain.event import Actor, Event, StoredEvent
-from domain.idmap import NeedsWhole, NotLoaded, UnusualHistory
-from domain.stream import Kind, Stream
+from domain.log.codec import decode_event
+from domain.log.event import Actor, Event, StoredEvent
+from domain.log.stream import Kind, Stream
+from domain.values.idmap import NeedsWhole, NotLoaded, UnusualHistory
 
 State = TypeVar("State")
 ATTEMPTS_MAX: Final = 32

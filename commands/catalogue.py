@@ -14,10 +14,10 @@ import structlog
 
 from commands.aggregate import PAGE_EVENTS
 from commands.ports import EventLog
-from domain.codec import decode_event
 from domain.errors import LogUnavailable
-from domain.event import Event, StoredEvent
-from domain.stream import Kind, Stream
+from domain.log.codec import decode_event
+from domain.log.event import Event, StoredEvent
+from domain.log.stream import Kind, Stream
 
 State = TypeVar("State")
 RETRY_S = 0.25

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from domain.event import StoredEvent
+from domain.log.event import StoredEvent
 
 PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from commands.aggregate import ANSWER_TYPES, decoded
 from commands.ports import EventLog
-from domain.event import Event
 from domain.generation import Generation, MessageStarted, advanced, started
-from domain.stream import Stream
+from domain.log.event import Event
+from domain.log.stream import Stream
 
 
 async def open_generations(log: EventLog, stream: Stream, version: int) -> Mapping[UUID, Generation]:

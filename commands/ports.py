@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain.event import Actor, Event, StoredEvent
-from domain.stream import Kind, Stream
+from domain.log.event import Actor, Event, StoredEvent
+from domain.log.stream import Kind, Stream
 
 ANY: Final = -1  # expected version: whatever the stream is at
 EXISTS: Final = -2  # expected version: the stream has at least one event

@@ -8,7 +8,7 @@ import msgspec
 
 from commands.ports import EventLog
 from domain.errors import BadRequest, ProjectionBehind
-from domain.event import StoredEvent
+from domain.log.event import StoredEvent
 from projections.ports import ChatQueries
 
 AT_LEAST_WAIT_S: Final = 10.0

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from domain.errors import BlockGap, DeltaGap, GenerationNotOpen
-from domain.event import Event
+from domain.log.event import Event
 
 BlockType = Literal["text", "reasoning", "tool_call", "audio"]
 REFUSAL: Final = "refusal"  # the name of a text block in which the model says why it does not answer

@@ -17,9 +17,6 @@ from domain.channel.facts import (
     ReactionAdded,
     ReactionRemoved,
 )
-from domain.codec import decode_actor, decode_event
-from domain.event import Actor, Emitted, StoredEvent, emitters_name
-from domain.fields import without_nulls
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -31,6 +28,9 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
+from domain.log.codec import decode_actor, decode_event
+from domain.log.event import Actor, Emitted, StoredEvent, emitters_name
+from domain.values.fields import without_nulls
 
 END_STATES: Final[Mapping[type[Any], str]] = {
     MessageEnded: "done",

@@ -16,7 +16,6 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.chat.facts import (
     PROVENANCE,
     BranchSelected,
@@ -40,8 +39,8 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.codec import decode_actor, decode_event
-from domain.event import Actor, Emitted, StoredEvent, emitters_name
+from domain.chat.merge import GENERATED_KEYS
+from domain.chat.sharing import ChatVersionShared, ChatVersionUnshared
 from domain.generation import (
     ActionRan,
     BlockOpened,
@@ -54,8 +53,9 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.merge import GENERATED_KEYS
-from domain.sharing import ChatVersionShared, ChatVersionUnshared
+from domain.log.codec import decode_actor, decode_event
+from domain.log.event import Actor, Emitted, StoredEvent, emitters_name
+from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 from projections.messages import PLACE, Message, Messages
 
 MessageChange = MessageEdited | MessageRated | Emitted

@@ -13,9 +13,9 @@ from uuid import UUID
 import msgspec
 
 from domain.chat.state import tag_id
-from domain.codec import decode_event
-from domain.event import StoredEvent
-from domain.stream import Kind
+from domain.log.codec import decode_event
+from domain.log.event import StoredEvent
+from domain.log.stream import Kind
 from projections.chat import ChatView, blob_of, chat_of_row
 from projections.projection import Projecting, Recorded, Rows, Write
 

@@ -13,9 +13,9 @@ import msgspec
 from msgspec.structs import astuple
 
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
-from domain.event import Emitted, emitters_name
 from domain.generation import GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageEnded, MessageStarted
-from domain.stream import Kind
+from domain.log.event import Emitted, emitters_name
+from domain.log.stream import Kind
 from projections.chat import TEXT_NAMES, blob_of, with_text
 from projections.projection import Ask, Events, Projecting, Recorded, Rows, Write
 from projections.words import of_owner, vector, words

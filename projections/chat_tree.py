@@ -29,7 +29,6 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.event import Emitted, StoredEvent
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -39,7 +38,8 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.stream import Kind
+from domain.log.event import Emitted, StoredEvent
+from domain.log.stream import Kind
 from projections.chat import ChatView, changes_message, chat_of_row
 from projections.messages import PLACE, Message
 from projections.projection import Ask, Events, Projecting, Recorded, Rows, TooMuch, Write

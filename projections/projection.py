@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from domain.event import StoredEvent
-from domain.stream import Kind
+from domain.log.event import StoredEvent
+from domain.log.stream import Kind
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):

@@ -1,8 +1,8 @@
-"""A chat as it was before its reader's access began, without the words that are hidden from them (``domain/redaction.py``)."""
+"""A chat as it was before its reader's access began, without the words that are hidden from them (``domain/log/redaction.py``)."""
 
 from typing import Final
 
-from domain.redaction import BLOCKS, CONTENT, EMITTED_CONTENT, RATING, Redaction
+from domain.log.redaction import BLOCKS, CONTENT, EMITTED_CONTENT, RATING, Redaction
 from projections.chat import ChatView
 from projections.messages import Message
 

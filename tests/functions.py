@@ -9,11 +9,11 @@ from uuid import UUID
 from api.app import in_memory
 from api.process.server import Functions, System
 from api.settings import Settings
-from commands.call_context import Ask, CallContext
-from commands.providers import Part, ProviderRequest
-from commands.routing.function_library import KnownFunction
-from commands.routing.functions import Function
-from domain.event import Actor
+from commands.functions.call_context import Ask, CallContext
+from commands.functions.function_library import KnownFunction
+from commands.functions.functions import Function
+from commands.providers.provider import Part, ProviderRequest
+from domain.log.event import Actor
 
 ADA = Actor(UUID("01900000-0000-7000-8000-0000000000ad"), "Ada", "admin")
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from domain.event import StoredEvent
-from domain.stream import Stream
+from domain.log.event import StoredEvent
+from domain.log.stream import Stream
 
 SEGMENT_VERSIONS: Final = 512
 SEGMENT_BYTES_MAX: Final = 1024 * 1024  # above it a segment is cut short: events may be large

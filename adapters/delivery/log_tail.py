@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from domain.errors import LogUnavailable
-from domain.event import StoredEvent
+from domain.log.event import StoredEvent
 
 logger = structlog.get_logger("tail")
 

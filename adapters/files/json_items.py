@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from domain.codec import UNREADABLE
+from domain.log.codec import UNREADABLE
 
 READ_BYTES: Final = 1024 * 1024
 ITEM_BYTES_MAX: Final = 512 * 1024 * 1024  # of one item; a chat is held whole

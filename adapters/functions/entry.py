@@ -8,9 +8,9 @@ from uuid import UUID
 from adapters.functions.loading import METHODS, Loaded
 from adapters.functions.parameters import Signature
 from adapters.functions.valves import priority_of
-from commands.routing.functions import Function, Sub
+from commands.functions.functions import Function, Sub
 from domain.errors import FunctionNotLoaded
-from domain.function import FunctionState
+from domain.routing.function import FunctionState
 
 
 class Entry:

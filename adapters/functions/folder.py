@@ -15,9 +15,9 @@ import msgspec
 import structlog
 
 from adapters.functions.frontmatter import frontmatter
-from commands.routing.function_library import FunctionLibrary
+from commands.functions.function_library import FunctionLibrary
 from domain.errors import FunctionExists, FunctionNotFound, LogUnavailable, StenographError
-from domain.function import FUNCTION_ID, NAME_CHARACTERS_MAX, SOURCE_BYTES_MAX
+from domain.routing.function import FUNCTION_ID, NAME_CHARACTERS_MAX, SOURCE_BYTES_MAX
 
 logger = structlog.get_logger("functions")
 
@@ -34,7 +34,7 @@ class Look(NamedTuple):
 
 
 class FileProblem(msgspec.Struct, frozen=True):
-    """Why a file is no function. ``code`` as in ``domain/errors.py``."""
+    """Why a file is no function. ``code`` as in ``domain/errors/``."""
 
     file: str
     code: str

@@ -15,9 +15,9 @@ from adapters.functions.jobs import Stopped, TooSlow
 from adapters.functions.loading import Loaded, load
 from adapters.functions.running import Running
 from adapters.functions.valves import Refused, made, priority_of
-from commands.routing.functions import Function, FunctionKind
+from commands.functions.functions import Function, FunctionKind
 from domain.errors import FunctionNotFound, FunctionNotLoaded, LogUnavailable
-from domain.function import FunctionState, Valves
+from domain.routing.function import FunctionState, Valves
 
 logger = structlog.get_logger("functions")
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from adapters.functions.compat import install
 from adapters.functions.frontmatter import frontmatter
 from adapters.functions.valves import Declared, declared, with_stored_valves
-from commands.routing.functions import FunctionKind
+from commands.functions.functions import FunctionKind
 from domain.errors import FunctionNotLoaded
 
 CLASSES: Final[Mapping[str, FunctionKind]] = {"Pipe": "pipe", "Filter": "filter", "Action": "action"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters.functions.request import Request
 from adapters.functions.side import Side
-from commands.routing.functions import CallContext
+from commands.functions.functions import CallContext
 
 
 class Signature:

@@ -6,8 +6,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from adapters.providers.openai_answer import OpenAIReader
-from commands.providers import Finish, Part, Text, Usage
+from adapters.providers.openai.openai_answer import OpenAIReader
+from commands.providers.provider import Finish, Part, Text, Usage
 from domain.errors import ProviderFailed
 
 DATA: Final = "data:"

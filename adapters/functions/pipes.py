@@ -15,13 +15,13 @@ from adapters.functions.pipe_answer import TEXT_EVENTS, PipeAnswer
 from adapters.functions.running import is_iterated
 from adapters.functions.runtime import FunctionRuntime
 from adapters.functions.valves import plain
-from adapters.providers.openai import OPTION_KEYS
-from commands.call_context import CallContext
-from commands.providers import Model, Part, ProviderRequest, Text
-from commands.routing.functions import Function, Sub
+from adapters.providers.openai.openai import OPTION_KEYS
+from commands.functions.call_context import CallContext
+from commands.functions.functions import Function, Sub
+from commands.providers.provider import Model, Part, ProviderRequest, Text
 from commands.routing.route import Route
 from domain.errors import FunctionFailed, ProviderFailed
-from domain.event import Actor
+from domain.log.event import Actor
 
 logger = structlog.get_logger("functions")
 

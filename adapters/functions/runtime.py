@@ -17,7 +17,7 @@ from adapters.functions.parameters import Signature, injected
 from adapters.functions.running import Limits, Running, is_iterated
 from adapters.functions.side import Side
 from adapters.functions.valves import Refused, made
-from commands.routing.functions import CallContext, Function
+from commands.functions.functions import CallContext, Function
 from domain.errors import FunctionNotFound
 
 logger = structlog.get_logger("functions")

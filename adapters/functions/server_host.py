@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
-from commands.providers import Finish, Part, Reasoning, RefusalText, Text, ToolCall, Usage
+from commands.providers.provider import Finish, Part, Reasoning, RefusalText, Text, ToolCall, Usage
 from domain.errors import UserNotFound
-from domain.event import Actor
+from domain.log.event import Actor
 
 PERSON_S: Final = 10.0  # how long a function waits for an account
 T = TypeVar("T")

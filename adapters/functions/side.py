@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from adapters.functions.valves import plain
-from commands.routing.functions import CallContext
+from commands.functions.functions import CallContext
 from domain.errors import StenographError
 
 logger = structlog.get_logger("functions")

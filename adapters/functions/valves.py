@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from domain.function import MASK
+from domain.routing.function import MASK
 
 PROBLEMS_MAX: Final = 20
 # A name that says that its text is a secret, where the class does not say so itself. "max_tokens" is none.

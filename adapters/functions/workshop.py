@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.functions.runtime import FunctionRuntime
 from adapters.functions.valves import Refused, checked, spec
-from commands.routing.function_library import Examined, Whose
+from commands.functions.function_library import Examined, Whose
 from domain.errors import FunctionNotLoaded, ValvesRefused
 
 

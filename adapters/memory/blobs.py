@@ -2,7 +2,7 @@
 
 import hashlib
 
-from domain.stream import Stream
+from domain.log.stream import Stream
 
 
 class MemoryBlobs:

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from domain.channel.facts import ChannelCreated, MessagePinned, MessageUnpinned
-from domain.codec import decode_event
-from domain.event import StoredEvent
-from domain.stream import channel_stream
+from domain.log.codec import decode_event
+from domain.log.event import StoredEvent
+from domain.log.stream import channel_stream
 from projections.channel_message import ChannelMessage, channel_message
 from projections.ports import ChannelSummary, Placed, Replies
 

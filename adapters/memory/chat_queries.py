@@ -11,7 +11,7 @@ from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
 from domain.chat.state import tag_id
 from domain.errors import MessageNotFound
-from domain.stream import chat_stream
+from domain.log.stream import chat_stream
 from projections.chat import ChatView, blob_of, message_for_wire, text_of, view
 from projections.chat_search import TEXT_CHARACTERS_MAX, plain_text
 from projections.messages import Messages

@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 
 from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, QuotaGuard
-from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
-from domain.event import StoredEvent
-from domain.stream import Kind, Stream
+from domain.log.codec import EVENT_BYTES_MAX, OUTLINE_END, encode, encode_actor
+from domain.log.event import StoredEvent
+from domain.log.stream import Kind, Stream
 
 ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
 ADDED_TYPES = ("message_added", "message_start")

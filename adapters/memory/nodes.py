@@ -6,9 +6,9 @@ from uuid import UUID
 
 from adapters.memory.log import CALL_TYPES, MemoryLog, call_id_of
 from commands.ports import NodeBeat, OpenGeneration, WaitingCall
-from domain.codec import decode
 from domain.generation import MessageStarted
-from domain.stream import Stream
+from domain.log.codec import decode
+from domain.log.stream import Stream
 
 ENDS: Final = frozenset({"message_end", "error", "cancelled", "interrupted"})
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from commands.routing.relays import Outcome, RelayedChunk
+from commands.calls.relays import Outcome, RelayedChunk
 
 
 class Connection:

@@ -14,10 +14,10 @@ import httpx
 import msgspec
 import structlog
 
-from adapters.providers.http import FAILURES, Endpoint, Patience, bounded_body
-from commands.routing.pipelines import Pipeline, PipelineSkipped, PipelineStage
-from domain.codec import UNREADABLE
+from adapters.providers.http.http import FAILURES, Endpoint, Patience, bounded_body
+from commands.filters.pipelines import Pipeline, PipelineSkipped, PipelineStage
 from domain.errors import PipelineFailed, ProviderFailed
+from domain.log.codec import UNREADABLE
 
 LIST_FRESH_S: Final = 10.0  # a list is used as it is; an older one is asked for again beside the requests that use it
 LIST_KEPT_S: Final = 300.0  # for how long a server that has gone silent is still asked by its last list

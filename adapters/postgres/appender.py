@@ -24,10 +24,10 @@ import structlog
 from adapters.postgres.connection import FAILURES, outcome_unknown, passes, refuses_data
 from adapters.postgres.queries import text
 from commands.ports import Appended, AppendRequest, CommandKey, StreamAppend
-from domain.codec import EVENT_BYTES_MAX, encode, encode_actor
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, LogUnavailable, Overloaded, StenographError
-from domain.event import StoredEvent
-from domain.stream import Stream
+from domain.log.codec import EVENT_BYTES_MAX, encode, encode_actor
+from domain.log.event import StoredEvent
+from domain.log.stream import Stream
 
 log = structlog.get_logger("appender")
 

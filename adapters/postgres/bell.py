@@ -21,8 +21,8 @@ import structlog
 
 from adapters.postgres.connection import FAILURES
 from adapters.postgres.queries import text
-from domain.event import StoredEvent
-from domain.stream import Stream
+from domain.log.event import StoredEvent
+from domain.log.stream import Stream
 
 logger = structlog.get_logger("bell")
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
-from domain.stream import Stream
+from domain.log.stream import Stream
 
 PUT: Final = text("put_blob")
 GET: Final = text("get_blob")

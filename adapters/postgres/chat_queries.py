@@ -17,10 +17,10 @@ from adapters.postgres.log import VERSION_MAX
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from adapters.postgres.search import LISTED, Searching, listing, marks
-from domain.codec import decode_event, today
 from domain.errors import MessageNotFound
-from domain.event import StoredEvent
-from domain.stream import chat_stream
+from domain.log.codec import decode_event, today
+from domain.log.event import StoredEvent
+from domain.log.stream import chat_stream
 from projections.chat import ChatView, message_for_wire, message_to_json
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch

@@ -9,7 +9,7 @@ from psycopg.adapt import Loader
 from psycopg.rows import namedtuple_row
 
 from adapters.postgres.queries import text
-from domain.jsonlines import encode_blob, encode_event, references
+from domain.log.jsonlines import encode_blob, encode_event, references
 
 CHATS: Final = text("export_chats")
 EVENTS: Final = text("export_events")

@@ -14,10 +14,10 @@ from adapters.postgres.connection import FAILURES, connect
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from commands.ports import Appended, AppendRequest, KnownCommand, QuotaGuard
-from domain.codec import OUTLINE_END
 from domain.errors import StenographError
-from domain.event import StoredEvent
-from domain.stream import Kind, Stream
+from domain.log.codec import OUTLINE_END
+from domain.log.event import StoredEvent
+from domain.log.stream import Kind, Stream
 
 logger = structlog.get_logger("log")
 

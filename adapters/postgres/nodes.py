@@ -7,7 +7,7 @@ from uuid import UUID
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from commands.ports import NodeBeat, OpenGeneration, WaitingCall
-from domain.stream import chat_stream
+from domain.log.stream import chat_stream
 
 BEAT: Final = text("beat")
 BEATS: Final = text("beats")

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
-from commands.routing.relays import Outcome, RelayedChunk
+from commands.calls.relays import Outcome, RelayedChunk
 
 OPEN: Final = text("open_relay")
 QUESTION: Final = text("relay_question")

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from adapters.postgres.queries import text
-from domain.codec import decode
+from domain.log.codec import decode
 from projections.chat import blob_of
 from projections.chat_search import TEXT_CHARACTERS_MAX, plain_text, said_by
 from projections.ports import ChatFilter, FoundChat, ListedChat

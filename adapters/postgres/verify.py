@@ -15,7 +15,7 @@ from psycopg.pq.abc import PGconn
 from psycopg.rows import class_row, namedtuple_row
 
 from adapters.postgres.queries import text
-from domain.stream import KINDS, Stream
+from domain.log.stream import KINDS, Stream
 from domain.verify.blobs import StoredBlob
 from domain.verify.finding import Finding, RowHeader, Rows
 from domain.verify.log import Report, Verification

@@ -23,7 +23,7 @@ import uvloop
 from adapters.postgres.migrate import schema_of
 from adapters.postgres.queries import text
 from adapters.projector.writer import PASSING, BatchSize, CheckpointMoved, Poisoned, Writer, connect, described, named
-from domain.event import StoredEvent
+from domain.log.event import StoredEvent
 from projections.projection import Projection
 
 log = structlog.get_logger("projector")

@@ -24,9 +24,9 @@ from adapters.postgres.connection import APP_ROLE
 from adapters.postgres.database_url import unless_given
 from adapters.postgres.migrate import projection_sha256
 from adapters.postgres.queries import text
-from domain.codec import decode_event, today
-from domain.event import StoredEvent
-from domain.stream import Stream
+from domain.log.codec import decode_event, today
+from domain.log.event import StoredEvent
+from domain.log.stream import Stream
 from projections.projection import Ask, Events, Projecting, Projection, Recorded, Rows, Write, step, together
 
 UUID_OID: Final = psycopg.adapters.types["uuid"].oid

@@ -12,16 +12,16 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from adapters.providers.http import AFTER_FINISH_S, Patience
-from adapters.providers.openai import body_of
-from adapters.providers.openai_answer import OpenAIReader
-from commands.providers import Model, Part, ProviderRequest
-from commands.routing.calls import Calls, retrieve
-from commands.routing.direct import DirectTab
-from commands.routing.relays import Relayed, Relaying, RelayReader
-from domain.call import CallOpened
+from adapters.providers.http.http import AFTER_FINISH_S, Patience
+from adapters.providers.openai.openai import body_of
+from adapters.providers.openai.openai_answer import OpenAIReader
+from commands.calls.calls import Calls, retrieve
+from commands.calls.direct import DirectTab
+from commands.calls.relays import Relayed, Relaying, RelayReader
+from commands.providers.provider import Model, Part, ProviderRequest
 from domain.errors import ProviderFailed, Refusal
-from domain.event import Actor
+from domain.log.event import Actor
+from domain.routing.call import CallOpened
 
 KIND: Final = "request:chat:completion"
 SSE_FIELDS: Final = (":", "id:", "event:", "retry:")  # lines that a tab relays with the others, and that are no data

@@ -7,13 +7,13 @@ from uuid import UUID
 
 import structlog
 
-from adapters.providers.address_guard import AddressGuard
-from adapters.providers.client import ProviderClients
-from adapters.providers.http import Patience
-from adapters.providers.ollama import OllamaProvider
-from adapters.providers.openai import OpenAIProvider
+from adapters.providers.http.address_guard import AddressGuard
+from adapters.providers.http.client import ProviderClients
+from adapters.providers.http.http import Patience
+from adapters.providers.ollama.ollama import OllamaProvider
+from adapters.providers.openai.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider
-from commands.routing.provider_setup import ProviderSetup
+from commands.providers.provider_setup import ProviderSetup
 from domain.errors import BadRequest, ProviderFailed
 
 VERIFY_S: Final = 10.0

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from commands.providers import Model, Provider
+from commands.providers.provider import Model, Provider
 from commands.routing.route import Route as RouteFound
 from domain.errors import ModelNotFound, ProviderFailed
 

@@ -17,8 +17,8 @@ from litestar.params import JSONBody
 from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
 from commands.accounts.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
 from commands.security_log import about
+from domain.accounts.user import Account, UserRole
 from domain.errors import AccountInactive, Forbidden, NotAuthenticated
-from domain.user import Account, UserRole
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
 Picture = Annotated[str, msgspec.Meta(max_length=64 * 1024)]

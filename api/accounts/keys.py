@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 
 from commands.accounts.accounts import Accounts, Principal
 from commands.accounts.api_keys import ApiKeys, KnownApiKey
-from domain.api_key import KEY_NAME_CHARACTERS_MAX, Scope
+from domain.accounts.api_key import KEY_NAME_CHARACTERS_MAX, Scope
 
 
 class NewKeyIn(msgspec.Struct, forbid_unknown_fields=True):

@@ -16,8 +16,8 @@ from api.request.caller import Caller
 from commands.accounts.accounts import Accounts, require_admin
 from commands.ports import Activity, UserList, UserSearch
 from commands.security_log import about
+from domain.accounts.user import Account, ChangeQuotas, ChangeSettings, DeactivateUser, UserRole
 from domain.errors import BadRequest
-from domain.user import Account, ChangeQuotas, ChangeSettings, DeactivateUser, UserRole
 
 PAGE_USERS = 30
 USERS_MAX = 10_000

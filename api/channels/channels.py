@@ -18,7 +18,8 @@ from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.ids import new_id
 from commands.routing.groups import Groups
-from domain.access import Grant
+from domain.accounts.access import Grant
+from domain.accounts.user import MarkRead
 from domain.channel.commands import (
     AddMembers,
     ArchiveChannel,
@@ -32,8 +33,7 @@ from domain.channel.commands import (
 from domain.channel.facts import ChannelType
 from domain.channel.own import SetOwnChannel
 from domain.errors import BadRequest
-from domain.stream import channel_stream
-from domain.user import MarkRead
+from domain.log.stream import channel_stream
 
 MEMBERS_PAGE: Final = 30
 USER_IDS_MAX: Final = 500

@@ -11,10 +11,10 @@ from litestar.response import Stream
 from api.chats.chat_json import chat_pieces
 from api.chats.list_items import ChatListOut, PageNumber, list_out, page_bounds
 from api.request.caller import Caller
-from commands.chat_lists import ChatLists
-from commands.chat_pages import ChatPages
+from commands.chats.chat_lists import ChatLists
+from commands.chats.chat_pages import ChatPages
+from commands.chats.whole_lists import WholeLists
 from commands.security_log import read_by_role
-from commands.whole_lists import WholeLists
 from domain.errors import Forbidden
 from projections.ports import ALL, ChatFilter
 

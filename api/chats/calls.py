@@ -11,12 +11,12 @@ from litestar.params import FromPath, JSONBody
 
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.chat_reader import ChatReader
+from commands.calls.call_answers import CallAnswers
+from commands.calls.calls import Call, Calls, bound_session
+from commands.chats.chat_reader import ChatReader
 from commands.ports import Appended
-from commands.routing.call_answers import CallAnswers
-from commands.routing.calls import Call, Calls, bound_session
-from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.errors import BadRequest, CallNotFound
+from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 
 
 class CallOut(msgspec.Struct):

@@ -16,11 +16,11 @@ from api.chats.chat_json import chat_response
 from api.chats.past import ChatPastController
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.chat_reader import ChatReader
-from commands.chats import Chats
-from commands.folders import FolderTrees
-from commands.offers import Offers
-from commands.own_chats import OwnChats
+from commands.chats.chat_reader import ChatReader
+from commands.chats.chats import Chats
+from commands.chats.folders import FolderTrees
+from commands.chats.offers import Offers
+from commands.own_chats.own_chats import OwnChats
 from commands.ports import Appended
 from commands.saving.normalised import normalised_chat
 from commands.saving.saved_chat import brought_along, parse_saved_chat, tags_of

@@ -11,7 +11,7 @@ import msgspec
 from litestar import Response
 from litestar.response import Stream
 
-from commands.chat_pages import ChatPages
+from commands.chats.chat_pages import ChatPages
 
 PIECE_BYTES: Final = 64 * 1024  # what is worth a write
 MEDIA_TYPE: Final = "application/json"

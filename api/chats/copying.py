@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.request.caller import Caller
-from commands.copying import ChatCopier
+from commands.transfer.copying import ChatCopier
 
 
 class CloneIn(msgspec.Struct):

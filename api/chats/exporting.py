@@ -17,13 +17,13 @@ from api.formats import markdown as transcript_markdown
 from api.formats import open_webui
 from api.formats.transcript import Transcript
 from api.request.caller import Caller
-from commands.chat_pages import ChatPages
-from commands.chat_reader import ChatReader
+from commands.chats.chat_pages import ChatPages
+from commands.chats.chat_reader import ChatReader
 from commands.ports import Blobs, EventLog
 from commands.transfer.export import lines
-from domain.cursor import resume_point
 from domain.errors import BadRequest, MessageNotFound
-from domain.stream import chat_stream
+from domain.log.cursor import resume_point
+from domain.log.stream import chat_stream
 from projections.chat import ChatView
 
 Format = Literal["jsonl", "markdown", "html", "open-webui"]

@@ -15,9 +15,9 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.folders import FolderTrees
-from commands.own_chats import OwnChats
-from domain.folder import ChangeFolder, CreateFolder, ExpandFolder, Folder, FolderCommand, MoveFolder, existing
+from commands.chats.folders import FolderTrees
+from commands.own_chats.own_chats import OwnChats
+from domain.chat.folder import ChangeFolder, CreateFolder, ExpandFolder, Folder, FolderCommand, MoveFolder, existing
 
 
 class NewFolderIn(msgspec.Struct):

@@ -10,14 +10,14 @@ from litestar.params import JSONBody, SkipValidation
 
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.folders import FolderTrees
+from commands.chats.folders import FolderTrees
 from commands.ports import EventLog
 from commands.transfer import open_webui
 from commands.transfer.foreign import recognised
 from commands.transfer.whole_chat import Added, Outcome, Prepared, WholeChats
+from domain.chat.folder import Folders
 from domain.errors import BadRequest, ImportRefused
-from domain.folder import Folders
-from domain.stream import chat_stream
+from domain.log.stream import chat_stream
 
 
 class ImportIn(msgspec.Struct):

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from litestar.params import QueryParameter
 
-from commands.chat_lists import ListItem
+from commands.chats.chat_lists import ListItem
 
 PAGE_CHATS: Final = 60
 CHATS_MAX: Final = 10_000  # of a list without pages

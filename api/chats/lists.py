@@ -12,11 +12,11 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from api.chats.chat import CommandOut, command_out
 from api.chats.list_items import CHATS_MAX, ChatListOut, PageNumber, list_out, page_bounds
 from api.request.caller import Caller
-from commands.chat_lists import ChatLists
-from commands.chat_reader import ChatReader
-from commands.chats import Chats
-from commands.folders import FolderTrees
-from commands.own_chats import OwnChats
+from commands.chats.chat_lists import ChatLists
+from commands.chats.chat_reader import ChatReader
+from commands.chats.chats import Chats
+from commands.chats.folders import FolderTrees
+from commands.own_chats.own_chats import OwnChats
 from domain.chat.commands import ArchiveChat, MoveChat, PinChat, TagChat
 from domain.chat.state import tag_id
 from projections.ports import ChatFilter

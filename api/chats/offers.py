@@ -10,8 +10,8 @@ from litestar.params import FromPath, FromQuery
 from api.chats.list_items import ChatListOut, PageNumber, list_out, page_bounds
 from api.request.caller import Caller
 from commands.accounts.accounts import Accounts
-from commands.chat_lists import ChatLists
-from commands.offers import Offers
+from commands.chats.chat_lists import ChatLists
+from commands.chats.offers import Offers
 
 
 class OfferOut(msgspec.Struct):

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from api.chats.chat import CommandOut, command_out
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.params import ChatParams
+from commands.chats.params import ChatParams
 
 
 class ParamsIn(msgspec.Struct):

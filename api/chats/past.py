@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from api.formats.event_json import encode_event, encode_redacted
 from api.request.caller import Caller
-from commands.chat_reader import Change, ChatReader
+from commands.chats.chat_reader import Change, ChatReader
 from projections.chat import message_for_wire
 
 PAGE_MESSAGES: Final = 60

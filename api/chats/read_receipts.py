@@ -11,8 +11,8 @@ from api.chats.chat import CommandOut
 from api.periodic import Periodic
 from api.request.caller import Caller
 from commands.accounts.accounts import Principal
-from commands.read_receipts import ReadReceipts
-from domain.stream import Stream
+from commands.chats.read_receipts import ReadReceipts
+from domain.log.stream import Stream
 
 EVERY_S: Final = 1.0
 

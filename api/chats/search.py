@@ -10,7 +10,7 @@ from litestar.params import FromQuery, QueryParameter
 
 from api.chats.list_items import PAGE_MAX, ChatListOut, list_out, page_bounds
 from api.request.caller import Caller
-from commands.chat_lists import ChatLists
+from commands.chats.chat_lists import ChatLists
 
 Page = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX, required=False)]
 

@@ -13,10 +13,10 @@ from api.chats.chat_json import chat_response
 from api.chats.list_items import PageNumber, page_bounds
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.chats import Chats
-from commands.share_links import SHARES_MAX, ShareLinks
+from commands.chats.chats import Chats
+from commands.chats.share_links import SHARES_MAX, ShareLinks
+from domain.chat.sharing import SetShareLinkAccess
 from domain.errors import BadRequest
-from domain.sharing import SetShareLinkAccess
 
 EVERYONE: Final = "*"
 PEOPLE_MAX: Final = 1000

@@ -12,8 +12,8 @@ from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 from litestar.response import Stream
 
 from api.request.caller import Caller
-from commands.chat_pages import ChatPages
-from commands.chat_reader import ChatReader
+from commands.chats.chat_pages import ChatPages
+from commands.chats.chat_reader import ChatReader
 from commands.positions import ListWaits
 from projections.ports import ChatQueries
 from projections.statistics import CountedChat, Statistics, counted_chat, counted_message, statistics

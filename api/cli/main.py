@@ -8,15 +8,16 @@ from typing import Any
 
 import rich_click as click
 
-from api.cli import accounts, keys, server
-from api.cli.chat import chat
-from api.cli.exporting import export
-from api.cli.importing import import_
+from api.cli.accounts import accounts, keys
+from api.cli.chat.chat import chat
+from api.cli.chat.replay import replay
+from api.cli.chat.tail import tail
 from api.cli.login import Failed
-from api.cli.projections import projections
-from api.cli.replay import replay
-from api.cli.tail import tail
-from api.cli.verify import verify
+from api.cli.operating import server
+from api.cli.operating.projections import projections
+from api.cli.operating.verify import verify
+from api.cli.transfer.exporting import export
+from api.cli.transfer.importing import import_
 
 click.rich_click.USE_MARKDOWN = True
 click.rich_click.COMMAND_GROUPS = {

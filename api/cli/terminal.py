@@ -8,7 +8,7 @@ from typing import Any, Final
 import rich_click as click
 from rich.cells import cell_len
 
-from api.cli.answer_text import Style, StyledPiece
+from api.cli.chat.answer_text import Style, StyledPiece
 from api.cli.safe_text import safe, safe_line
 from stenograph_client import State
 

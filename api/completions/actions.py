@@ -9,8 +9,8 @@ from litestar.params import FromPath, JSONBody
 
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.routing.actions import Actions
-from commands.routing.completed import CompletedFilters
+from commands.filters.completed import CompletedFilters
+from commands.functions.actions import Actions
 from domain.errors import BadRequest
 
 ID_KEYS: Final = ("actionId", "action_id")

@@ -12,7 +12,7 @@ from api.completions.chunks import Failure, Frames, completion_of
 from api.request.errors import headers_of_provider, problem, status_of_provider
 from api.streams.sse import PING, SSE_HEADERS
 from commands.generation.completion import StartedTurn
-from domain.event import StoredEvent
+from domain.log.event import StoredEvent
 
 DONE: Final = b"data: [DONE]\n\n"
 REFERENCE_PATHS: Final = "/api/"  # of the reference's own routes; below the others only what OpenAI's clients can read

@@ -8,8 +8,6 @@ import msgspec
 
 from api.request import openai_errors
 from commands.generation.run import with_all
-from domain.codec import decode_event
-from domain.event import Emitted, StoredEvent
 from domain.generation import (
     REFUSAL,
     BlockOpened,
@@ -20,7 +18,9 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.stream import Stream
+from domain.log.codec import decode_event
+from domain.log.event import Emitted, StoredEvent
+from domain.log.stream import Stream
 from projections.chat import blob_of
 
 OBJECT: Final = "chat.completion.chunk"

@@ -13,8 +13,8 @@ from api.completions.actions import action_of, run_action
 from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
+from commands.functions.actions import Actions
 from commands.generation.completion import StartedTurn
-from commands.routing.actions import Actions
 
 # Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
 OWN_KEYS: Final = (

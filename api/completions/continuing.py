@@ -13,7 +13,7 @@ from api.completions.completions import BegunOut, begun_out
 from api.completions.turns import Turns
 from api.request.bodies import SMALL_BYTES
 from api.request.caller import Caller
-from commands.chat_reader import ChatReader
+from commands.chats.chat_reader import ChatReader
 from commands.generation.completion import Answerer, Turn
 from domain.errors import BadRequest
 

@@ -14,7 +14,7 @@ from api.request.bodies import CONTENT_BYTES
 from api.request.errors import status_of_provider
 from api.streams.sse import SSE_HEADERS
 from commands.accounts.accounts import Principal, actor_of
-from commands.forwarding import forward, whole
+from commands.routing.forwarding import forward, whole
 from commands.routing.router import Router
 from domain.errors import ProviderFailed
 

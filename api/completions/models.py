@@ -9,12 +9,12 @@ from litestar.params import SkipValidation
 
 from api.models.entry_json import entry_json
 from commands.accounts.accounts import Principal, actor_of
-from commands.providers import Model
+from commands.functions.actions import action_items, filter_items
+from commands.functions.functions import Functions
+from commands.providers.provider import Model
 from commands.routing.access import PIPE
-from commands.routing.actions import action_items, filter_items
-from commands.routing.functions import Functions
 from commands.routing.router import AvailableModel, Router
-from domain.event import Actor
+from domain.log.event import Actor
 
 OPENAI: Final = "openai"
 PICTURE: Final = "profile_image_url"  # it has a route of its own: a list would be megabytes of pictures

@@ -16,7 +16,7 @@ from api.request.anthropic_errors import VERSION_HEADER
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import Principal, actor_of
-from commands.providers import Model
+from commands.providers.provider import Model
 from commands.routing.router import Router
 from domain.errors import BadRequest, ModelNotFound
 

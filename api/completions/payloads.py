@@ -6,7 +6,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.request.caller import Caller
-from commands.payloads import Payloads
+from commands.generation.payloads import Payloads
 
 
 class PayloadOut(msgspec.Struct):

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 
 from commands.accounts.accounts import Principal
-from commands.chats import Chats
+from commands.chats.chats import Chats
 from commands.generation.runs import Runs
 from commands.ids import bound_id
 from commands.ports import Nodes, OpenGeneration

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 
 from api.completions.parameters import require_messages, require_parameters
 from commands.accounts.accounts import Principal
+from commands.calls.calls import bound_session
+from commands.calls.direct import DirectTab
 from commands.generation.completion import Answerer, Question, TaskKind, Turn
 from commands.ids import bound_id
-from commands.routing.calls import bound_session
-from commands.routing.direct import DirectTab
 from domain.errors import BadRequest
 
 # Keys that say where in its chat a turn is stored, or who follows it there. A client that names the chat alone stores the turn itself.

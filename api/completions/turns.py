@@ -13,14 +13,14 @@ from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import PING_S
 from api.streams.tailing import tail_stream
+from commands.content.references import value_of
+from commands.filters.filters import Filters
 from commands.generation.completion import Completions, StartedTurn, Turn
 from commands.generation.runs import Runs
 from commands.ports import Blobs, EventLog
-from commands.references import value_of
-from commands.routing.filters import Filters
 from domain.chat.facts import MessageEdited
-from domain.codec import NAMES, decode_event
-from domain.stream import chat_stream
+from domain.log.codec import NAMES, decode_event
+from domain.log.stream import chat_stream
 
 EDITED: Final = NAMES[MessageEdited]
 

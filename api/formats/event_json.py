@@ -4,9 +4,9 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from domain.event import StoredEvent
-from domain.redaction import Redaction
-from domain.stream import Stream
+from domain.log.event import StoredEvent
+from domain.log.redaction import Redaction
+from domain.log.stream import Stream
 
 
 @lru_cache(maxsize=1024)

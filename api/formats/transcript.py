@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from commands.chat_pages import ChatPages
+from commands.chats.chat_pages import ChatPages
 from commands.ports import Blobs, EventLog
-from domain.codec import decode_actor
 from domain.generation import CONTINUED
-from domain.stream import chat_stream
-from domain.times import seconds_since_1970
+from domain.log.codec import decode_actor
+from domain.log.stream import chat_stream
+from domain.values.times import seconds_since_1970
 from projections.chat import blob_of
 from projections.messages import Message
 

@@ -13,7 +13,7 @@ from adapters.functions.folder import FunctionFolder
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import Accounts, require_admin
-from commands.routing.function_library import FunctionLibrary, KnownFunction
+from commands.functions.function_library import FunctionLibrary, KnownFunction
 
 
 class FunctionIn(msgspec.Struct):

@@ -14,8 +14,8 @@ from api.request.caller import Caller
 from commands.accounts.accounts import Accounts, require_admin
 from commands.routing.editing import ModelEditor, Result
 from commands.routing.entry import Known
-from domain.access import Grant, Permission, PrincipalType
-from domain.model import ChangeModel, CreateModel, ModelEntry
+from domain.accounts.access import Grant, Permission, PrincipalType
+from domain.routing.model import ChangeModel, CreateModel, ModelEntry
 
 PAGE_MODELS: Final = 30
 PAGE_MAX: Final = 1_000_000

@@ -3,7 +3,7 @@
 from typing import Any
 
 from commands.routing.entry import Known
-from domain.model import ModelEntry
+from domain.routing.model import ModelEntry
 
 
 def entry_json(known: Known[ModelEntry], *, may_write: bool) -> dict[str, Any]:

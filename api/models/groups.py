@@ -15,7 +15,7 @@ from commands.ids import new_id
 from commands.ports import Appended
 from commands.routing.entry import Known
 from commands.routing.groups import Groups
-from domain.group import MEMBERS_AT_ONCE_MAX, AddGroupMembers, ChangeGroup, CreateGroup, DeleteGroup, Group, RemoveGroupMembers
+from domain.accounts.group import MEMBERS_AT_ONCE_MAX, AddGroupMembers, ChangeGroup, CreateGroup, DeleteGroup, Group, RemoveGroupMembers
 
 Text = Annotated[str, msgspec.Meta(max_length=10_000)]
 Fields = dict[str, Any] | None

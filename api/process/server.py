@@ -33,28 +33,28 @@ from api.streams.sockets import WebSockets
 from commands.accounts.accounts import Accounts
 from commands.accounts.usage import UsageBook
 from commands.background.work import Background
+from commands.calls.call_answers import CallAnswers
+from commands.calls.calls import Calls
+from commands.calls.relays import Relaying, Relays
 from commands.catalogue import Catalogue
 from commands.channels.channels import Channels
-from commands.chat_reader import ChatReader
-from commands.chats import Chats
-from commands.folders import FolderTrees
+from commands.chats.chat_reader import ChatReader
+from commands.chats.chats import Chats
+from commands.chats.folders import FolderTrees
+from commands.filters.filters import EmailOf, Filters
+from commands.functions.function_library import FunctionLibrary
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
-from commands.routing.call_answers import CallAnswers
-from commands.routing.calls import Calls
+from commands.providers.providers import ProviderRegistry
 from commands.routing.editing import ModelEditor
-from commands.routing.filters import EmailOf, Filters
-from commands.routing.function_library import FunctionLibrary
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
-from commands.routing.providers import ProviderRegistry
-from commands.routing.relays import Relaying, Relays
 from commands.routing.router import Router
 from domain.errors import LogUnavailable
-from domain.function import FunctionState
-from domain.public_text import public_text
+from domain.routing.function import FunctionState
+from domain.values.public_text import public_text
 from projections.ports import ChannelQueries, ChatQueries
 
 logger = structlog.get_logger("server")

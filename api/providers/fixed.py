@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from uuid import uuid5
 
 from api.settings import PROVIDER_KEYS, Settings
-from commands.routing.provider_setup import ProviderSecrets, ProviderSetup
-from domain.provider import NAMESPACE, ProviderKind
+from commands.providers.provider_setup import ProviderSecrets, ProviderSetup
+from domain.routing.provider import NAMESPACE, ProviderKind
 
 
 def fixed_providers(settings: Settings) -> list[ProviderSetup]:

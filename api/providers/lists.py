@@ -16,11 +16,11 @@ from api.providers.providers import Headers, Text, masked, unmasked, unmasked_he
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import require_admin
-from commands.routing.provider_setup import ProviderEdit, ProviderSetup, WantedProvider
-from commands.routing.providers import ProviderRegistry
+from commands.providers.provider_setup import ProviderEdit, ProviderSetup, WantedProvider
+from commands.providers.providers import ProviderRegistry
 from commands.security_log import about
 from domain.errors import BadRequest
-from domain.provider import TIMEOUTS, ProviderKind, require_fields
+from domain.routing.provider import TIMEOUTS, ProviderKind, require_fields
 
 Configs = dict[str, dict[str, Any]]
 FIELDS: Final = ("prefix_id", "model_ids", "connection_type", "name", *TIMEOUTS)

@@ -12,11 +12,11 @@ from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from commands.accounts.accounts import require_admin
-from commands.routing.provider_setup import ProviderEdit, ProviderSetup
-from commands.routing.providers import ProviderRegistry
+from commands.providers.provider_setup import ProviderEdit, ProviderSetup
+from commands.providers.providers import ProviderRegistry
 from commands.security_log import about
-from domain.provider import ProviderKind
-from domain.public_text import KEY
+from domain.routing.provider import ProviderKind
+from domain.values.public_text import KEY
 
 MASK = KEY
 Text = Annotated[str, msgspec.Meta(max_length=8_000)]

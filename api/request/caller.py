@@ -12,7 +12,7 @@ from commands.accounts.accounts import Principal, actor_of
 from commands.ids import bound_id, new_chat_id, new_id
 from commands.ports import CommandKey
 from domain.errors import BadRequest
-from domain.event import Actor
+from domain.log.event import Actor
 
 KEY_CHARACTERS_MAX: Final = 256
 VERSION_DIGITS_MAX: Final = 10  # a version is below 2³¹

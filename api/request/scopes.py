@@ -6,7 +6,7 @@ Tokens of a sign-in, and keys without scopes, may do whatever their account may.
 from collections.abc import Mapping
 from typing import Final
 
-from domain.api_key import SCOPES, Scope
+from domain.accounts.api_key import SCOPES, Scope
 
 Scopes = frozenset[Scope]  # one of them is enough
 

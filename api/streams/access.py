@@ -13,13 +13,13 @@ from weakref import WeakValueDictionary
 
 from adapters.delivery.hub import Hub
 from commands.accounts.accounts import READS_EVERYTHING, Accounts, Principal
-from commands.chats import Chats
+from commands.chats.chats import Chats
 from commands.security_log import read_by_role
 from domain.chat.facts import ChatUnshared
-from domain.codec import decode_event
-from domain.event import StoredEvent
-from domain.redaction import Redaction
-from domain.stream import Stream
+from domain.log.codec import decode_event
+from domain.log.event import StoredEvent
+from domain.log.redaction import Redaction
+from domain.log.stream import Stream
 
 ACCOUNT_TYPES: Final = frozenset({"user_deactivated", "role_changed", "tokens_revoked", "password_changed", "api_key_revoked"})
 

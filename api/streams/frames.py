@@ -9,9 +9,9 @@ from uuid import UUID
 
 import msgspec
 
-from domain.cursor import Cursor, parse_cursor
 from domain.errors import BadRequest, CallNotFound, NotAuthenticated, Refusal, StenographError
-from domain.stream import Stream, parse_stream
+from domain.log.cursor import Cursor, parse_cursor
+from domain.log.stream import Stream, parse_stream
 
 FRAMES_PER_S: Final = 50
 FRAMES_BURST: Final = 2_000  # a client that comes back subscribes to everything it had at once

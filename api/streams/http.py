@@ -21,11 +21,11 @@ from commands.accounts.accounts import Principal
 from commands.event_pages import bounded
 from commands.ports import Blobs, EventLog
 from commands.security_log import read_by_role
-from domain.cursor import Cursor, resume_point
 from domain.errors import BadRequest, Forbidden, RateReached, StreamNotFound
-from domain.event import StoredEvent
-from domain.redaction import Redaction
-from domain.stream import Stream, parse_stream
+from domain.log.cursor import Cursor, resume_point
+from domain.log.event import StoredEvent
+from domain.log.redaction import Redaction
+from domain.log.stream import Stream, parse_stream
 
 PAGE_EVENTS: Final = 1000
 LONG_POLL_S: Final = 30.0

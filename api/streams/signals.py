@@ -9,7 +9,7 @@ from uuid import UUID
 
 from adapters.delivery.hub import Hub
 from api.streams.websocket_protocol import text_frame
-from domain.stream import Stream
+from domain.log.stream import Stream
 
 
 class SignalDelivery:

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from api.streams.snapshots import State, StateOf
 from api.streams.websocket_protocol import text_frame
 from commands.accounts.accounts import Principal
-from domain.stream import Stream
+from domain.log.stream import Stream
 
 KEPT_BYTES_MAX: Final = 16 * 1024 * 1024  # of the frames of all snapshots
 FRAME_HEAD_BYTES: Final = 200

@@ -12,18 +12,19 @@ from api.models.entry_json import entry_json
 from api.models.groups import group_json
 from commands.accounts.accounts import Principal
 from commands.aggregate import decoded
-from commands.chat_reader import ChatReader, leave_gone_folder
-from commands.folders import FolderTrees
+from commands.chats.chat_reader import ChatReader, leave_gone_folder
+from commands.chats.folders import FolderTrees
 from commands.ports import EventLog
 from commands.routing.entry import known_at
-from domain import group, model
-from domain.codec import decode_event
+from domain.accounts import group
+from domain.accounts.group import NO_GROUP
+from domain.accounts.user import NOBODY, account_to_json, evolve
+from domain.chat.folder import NO_FOLDERS, fold
 from domain.errors import StreamNotFound
-from domain.folder import NO_FOLDERS, fold
-from domain.group import NO_GROUP
-from domain.model import NO_MODEL
-from domain.stream import Stream
-from domain.user import NOBODY, account_to_json, evolve
+from domain.log.codec import decode_event
+from domain.log.stream import Stream
+from domain.routing import model
+from domain.routing.model import NO_MODEL
 
 USER_EVENTS_MAX = 100_000
 

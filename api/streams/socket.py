@@ -37,10 +37,10 @@ from api.streams.frames import (
 from api.streams.socket_context import SocketContext
 from api.streams.websocket_protocol import Wire, text_frame
 from commands.accounts.accounts import Principal, actor_of
-from domain.cursor import Cursor
 from domain.errors import LogUnavailable, NotAuthenticated, StenographError, StreamNotFound
-from domain.redaction import Redaction
-from domain.stream import Stream, user_stream
+from domain.log.cursor import Cursor
+from domain.log.redaction import Redaction
+from domain.log.stream import Stream, user_stream
 
 logger = structlog.get_logger("ws")
 

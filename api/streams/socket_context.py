@@ -16,10 +16,10 @@ from api.streams.snapshot_frames import SnapshotFrames
 from api.streams.snapshots import StateOf
 from api.streams.socket_writer import SocketWriter
 from commands.accounts.accounts import Principal
+from commands.calls.call_answers import CallAnswers
 from commands.ports import EventLog
-from commands.routing.call_answers import CallAnswers
 from domain.errors import NotAuthenticated
-from domain.stream import Stream
+from domain.log.stream import Stream
 
 TRANSPORT_BUFFER_BYTES: Final = 64 * 1024  # asyncio's high-water mark: what waits for a slow client besides one frame
 FRAME_OUT_BYTES_MIN: Final = 1024

@@ -11,8 +11,8 @@ from api.streams.access import LiveConnections
 from commands.accounts.accounts import Principal
 from commands.ports import EventLog
 from domain.errors import LogUnavailable
-from domain.redaction import Redaction
-from domain.stream import Stream
+from domain.log.redaction import Redaction
+from domain.log.stream import Stream
 
 BATCH_BYTES_MAX = 256 * 1024
 LOG_RETRY_S = 0.5

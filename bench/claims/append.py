@@ -17,9 +17,9 @@ from adapters.postgres.log import PostgresLog, postgres_log
 from bench.host import Host
 from bench.report import Line, percentile
 from commands.ports import AppendRequest, StreamAppend
-from domain.event import Event, StoredEvent
 from domain.generation import MessageDelta
-from domain.stream import chat_stream
+from domain.log.event import Event, StoredEvent
+from domain.log.stream import chat_stream
 
 ROUNDS: Final = 5
 SLICE_S: Final = 2.0

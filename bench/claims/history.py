@@ -17,8 +17,8 @@ from bench.load.seed import Chat, Seeding
 from bench.report import Line, percentile
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import MessageEdited
-from domain.event import Event
-from domain.stream import chat_stream
+from domain.log.event import Event
+from domain.log.stream import chat_stream
 
 LENGTHS: Final = (10, 1_000, 10_000, 50_000)
 DELTAS: Final = 20  # of each answer

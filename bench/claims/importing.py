@@ -16,9 +16,9 @@ from bench.load.dataset import Conversations, conversations_of
 from bench.load.seed import Seeding
 from bench.report import Line, percentile
 from commands.ports import AppendRequest, Claim, StreamAppend
-from domain.event import Event
-from domain.stream import user_stream
-from domain.user import UserCreated
+from domain.accounts.user import UserCreated
+from domain.log.event import Event
+from domain.log.stream import user_stream
 
 EMAIL: Final = "importer@example.org"
 CHATS: Final = 10  # that stream beside it

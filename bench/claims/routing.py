@@ -22,11 +22,11 @@ from bench.load.filters import SLEEPER, folder_with, many, noop
 from bench.load.http import Http
 from bench.load.seed import Chat, Seeding
 from bench.report import Line, percentile
-from commands.call_context import CallContext
-from commands.providers import Finish, Model, Part, ProviderRequest, Text
-from commands.routing.filtered_provider import FilteredProvider
-from commands.routing.filters import Filters, Scene
-from domain.event import Actor
+from commands.filters.filtered_provider import FilteredProvider
+from commands.filters.filters import Filters, Scene
+from commands.functions.call_context import CallContext
+from commands.providers.provider import Finish, Model, Part, ProviderRequest, Text
+from domain.log.event import Actor
 
 ROUNDS: Final = 8
 REQUESTS: Final = 20  # a round

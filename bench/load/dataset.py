@@ -33,13 +33,13 @@ from adapters.identity import JwtTokens
 from adapters.postgres.migrate import migrate
 from bench.host import SECRET, Host, dsn_of
 from bench.load.seed import TOKEN_LIFETIME_S, Person, Seeding
-from commands.chats import Chats
+from commands.chats.chats import Chats
 from commands.ports import TokenClaims
 from commands.transfer import chitchat
 from commands.transfer.importing import Importer, Summary
 from commands.transfer.whole_chat import WholeChats
-from domain.event import Actor
-from domain.whole_chat import ImportSource, WholeChat, WholeMessage, imported_id
+from domain.chat.whole_chat import ImportSource, WholeChat, WholeMessage, imported_id
+from domain.log.event import Actor
 
 EVENTS_MIN: Final = 3_000_000
 LONG_CHAT_MESSAGES: Final = 10_000

@@ -14,11 +14,11 @@ from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.log import postgres_log
 from bench.host import SECRET
 from commands.ports import AppendRequest, StreamAppend, TokenClaims
+from domain.accounts.user import UserCreated, UserRole
 from domain.chat.facts import ChatCreated, ChatShared, MessageAdded
-from domain.event import Actor, Event, StoredEvent
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
-from domain.stream import chat_stream, user_stream
-from domain.user import UserCreated, UserRole
+from domain.log.event import Actor, Event, StoredEvent
+from domain.log.stream import chat_stream, user_stream
 
 TOKEN_LIFETIME_S: Final = 24 * 3600
 PER_REQUEST: Final = 1_000  # events

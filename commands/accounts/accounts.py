@@ -44,22 +44,8 @@ from commands.ports import (
     TokenClaims,
     Tokens,
 )
-from domain.api_key import RAISED_ROLES, Scope
-from domain.codec import decode_event
-from domain.errors import (
-    AccountInactive,
-    BadRequest,
-    ClaimTaken,
-    Forbidden,
-    NotAuthenticated,
-    ScopeMissing,
-    TooManyLostRaces,
-    UserNotFound,
-    WrongCredentials,
-)
-from domain.event import Actor, StoredEvent
-from domain.stream import Stream, user_stream
-from domain.user import (
+from domain.accounts.api_key import RAISED_ROLES, Scope
+from domain.accounts.user import (
     NOBODY,
     Account,
     ChangePassword,
@@ -74,6 +60,20 @@ from domain.user import (
     decide,
     evolve,
 )
+from domain.errors import (
+    AccountInactive,
+    BadRequest,
+    ClaimTaken,
+    Forbidden,
+    NotAuthenticated,
+    ScopeMissing,
+    TooManyLostRaces,
+    UserNotFound,
+    WrongCredentials,
+)
+from domain.log.codec import decode_event
+from domain.log.event import Actor, StoredEvent
+from domain.log.stream import Stream, user_stream
 
 READS_EVERYTHING: Final = frozenset({"admin", "auditor"})
 PASSWORD_CHARACTERS: Final = (8, 1024)  # at most: what is hashed is work that anybody may ask for

@@ -12,10 +12,10 @@ import msgspec
 
 from commands.accounts.accounts import API_KEY_PREFIX, Accounts, Principal, actor_of, require_admin
 from commands.ports import Credentials, EventLog
-from domain.api_key import with_included
+from domain.accounts.api_key import with_included
+from domain.accounts.user import CreateApiKey, RevokeApiKeys, decide
 from domain.errors import ApiKeyNotFound, BadRequest, Forbidden
-from domain.stream import user_stream
-from domain.user import CreateApiKey, RevokeApiKeys, decide
+from domain.log.stream import user_stream
 
 KEY_BYTES: Final = 32
 

@@ -10,8 +10,8 @@ import msgspec
 
 from commands.accounts.accounts import Accounts, Principal
 from commands.ports import Credentials, Session
+from domain.accounts.user import RevokeTokens
 from domain.errors import SessionNotFound
-from domain.user import RevokeTokens
 
 SESSIONS_MAX: Final = 1000  # of a list without pages
 

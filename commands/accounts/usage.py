@@ -15,13 +15,13 @@ from uuid import UUID
 import msgspec
 
 from commands.ports import AccountUsage, AppendRequest, StreamAppend, Usage
+from domain.accounts.user import Account, ProfileChanged, SettingsChanged
 from domain.chat.facts import ChatConfigured, ChatCreated, MessageAdded, MessageEdited
-from domain.codec import EVENT_BYTES_MAX, NAMES, decode_actor
+from domain.chat.folder import FolderConfigured, FolderCreated
 from domain.errors import ChatFull, QuotaReached, RateReached
-from domain.event import Emitted, StoredEvent, Verbatim
-from domain.folder import FolderConfigured, FolderCreated
 from domain.generation import MessageStarted
-from domain.user import Account, ProfileChanged, SettingsChanged
+from domain.log.codec import EVENT_BYTES_MAX, NAMES, decode_actor
+from domain.log.event import Emitted, StoredEvent, Verbatim
 from projections.chat_list import stored_bytes
 
 # Facts that hold what a person says. All others are small, and some of them make room: those are never refused.

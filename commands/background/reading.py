@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from domain.storable import storable_text
+from domain.values.storable import storable_text
 
 TITLE_CHARACTERS_MAX: Final = 100
 TAGS_MAX: Final = 5

@@ -15,7 +15,7 @@ import structlog
 
 from commands.background.prompts import MESSAGES_SHOWN, prompt_for, words_of
 from commands.background.reading import first_line, read_follow_ups, read_tags, read_title
-from commands.chats import Chats
+from commands.chats.chats import Chats
 from commands.generation.completion import Answerer, Completions, Question, TaskKind, Turn
 from commands.generation.context import Message, branch_of
 from commands.generation.run import Run
@@ -23,8 +23,8 @@ from commands.generation.runs import Runs
 from commands.ports import Blobs
 from domain.chat.commands import ChatCommand, Emit, RenameChat, TagChat
 from domain.errors import StenographError
-from domain.event import Actor
 from domain.generation import MessageEnded
+from domain.log.event import Actor
 from projections.chat import text_of
 from projections.ports import ChatQueries
 

@@ -10,12 +10,12 @@ import msgspec
 from commands.accounts.accounts import Accounts
 from commands.channels.channels import Channels
 from commands.routing.groups import Groups
-from domain.access import EVERYBODY
+from domain.accounts.access import EVERYBODY
 from domain.channel.own import OwnChannels
 from domain.channel.rights import Asker, may_read
 from domain.channel.state import Channel
 from domain.errors import ChannelNotFound, Forbidden, MessageNotFound
-from domain.event import Actor
+from domain.log.event import Actor
 from projections.channel_message import message_json, nanoseconds
 from projections.ports import ChannelQueries, ChannelSummary, Placed
 

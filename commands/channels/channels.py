@@ -20,8 +20,8 @@ from domain.channel.facts import ChannelDeleted, ChannelEvent, MemberJoined, Mem
 from domain.channel.own import NO_CHANNELS, ChannelJoined, ChannelLeft, OwnChannels, SetOwnChannel
 from domain.channel.state import NO_CHANNEL, Channel
 from domain.errors import ClaimTaken, ConcurrencyConflict, UserNotFound
-from domain.event import Actor, Event
-from domain.stream import Stream, channel_stream, user_stream
+from domain.log.event import Actor, Event
+from domain.log.stream import Stream, channel_stream, user_stream
 
 KEPT_MAX: Final = 2048
 OWN_KEPT_MAX: Final = 1024

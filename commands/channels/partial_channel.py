@@ -16,8 +16,8 @@ from commands.ports import EventLog
 from domain.channel.evolve import evolve
 from domain.channel.state import NO_CHANNEL, NOTHING_LOADED, Channel, MessageNode
 from domain.generation import Generation
-from domain.idmap import NotLoaded, PartialMap
-from domain.stream import Stream
+from domain.log.stream import Stream
+from domain.values.idmap import NotLoaded, PartialMap
 
 MESSAGE_TYPES: Final = ("message", "message_start")  # the newest of them is read besides: a search that ends at once
 MESSAGES_MAX: Final = 256  # messages that are held between two commands; adding one copies them all

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from commands.call_context import Ask, CallContext
-from commands.chats import Chats
+from commands.chats.chats import Chats
+from commands.functions.call_context import Ask, CallContext
 from commands.generation.emitting import emitter
-from domain.event import Actor
+from domain.log.event import Actor
 
 # Keys of a request that ``__metadata__`` repeats.
 METADATA_KEYS = ("tool_ids", "files", "features", "variables")

@@ -3,12 +3,12 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from commands.call_context import CallContext
+from commands.functions.call_context import CallContext
 from commands.generation.model_settings import ModelSettings, asked, with_systems
-from commands.providers import Part, ProviderRequest
+from commands.providers.provider import Part, ProviderRequest
 from commands.routing.route import Routed
 from domain.errors import BadRequest
-from domain.event import Actor
+from domain.log.event import Actor
 
 # Keys of a body that are about the request itself.
 OWN_KEYS: Final = frozenset({"model", "messages", "stream", "metadata", "params", "chat_id", "id", "session_id", "files", "features"})

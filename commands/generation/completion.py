@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from commands.call_context import Asking, CallContext
-from commands.chats import Chats
-from commands.folders import FolderTrees
+from commands.calls.direct import DirectTab, DirectTabs, no_direct_tabs
+from commands.chats.chats import Chats
+from commands.chats.folders import FolderTrees
+from commands.content.large_values import large_values, with_references
+from commands.functions.call_context import Asking, CallContext
 from commands.generation.answer_context import answer_context
 from commands.generation.context import (
     MESSAGES_MAX,
@@ -29,14 +31,11 @@ from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked
 from commands.generation.payload import Payload, keep_payload, payload_of
 from commands.generation.run import Run
 from commands.generation.runs import Runs
-from commands.large_values import large_values, with_references
 from commands.ports import Appended, Blobs, CommandKey, EventLog, RunSlots
-from commands.providers import ProviderRequest
-from commands.routing.direct import DirectTab, DirectTabs, no_direct_tabs
+from commands.providers.provider import ProviderRequest
 from commands.routing.route import Route, Routed
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, ExpectUnchanged, StartGeneration
 from domain.chat.state import Chat
-from domain.codec import decode_event
 from domain.errors import (
     BadRequest,
     ChatNotFound,
@@ -48,8 +47,9 @@ from domain.errors import (
     RateReached,
     Refusal,
 )
-from domain.event import Actor
-from domain.stream import chat_stream
+from domain.log.codec import decode_event
+from domain.log.event import Actor
+from domain.log.stream import chat_stream
 from projections.ports import ChatQueries
 
 TaskKind = Literal["title", "tags", "follow_ups"]

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from commands.content.references import resolve_blobs
 from commands.generation.files import with_files
 from commands.ports import Blobs
-from commands.references import resolve_blobs
 from domain.errors import MessageNotFound
 from projections.chat import text_of
 from projections.ports import ChatQueries

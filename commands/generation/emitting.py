@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from commands.call_context import Emit
-from commands.chats import Chats
+from commands.chats.chats import Chats
+from commands.functions.call_context import Emit
 from domain.chat.commands import Emit as EmitEvent
 
 

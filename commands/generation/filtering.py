@@ -10,23 +10,23 @@ from uuid import UUID
 
 import structlog
 
-from commands.call_context import CallContext
-from commands.chats import Chats
+from commands.chats.chats import Chats
+from commands.content.large_values import reference
+from commands.content.references import resolve_blobs
+from commands.filters.filtered_body import Body, copied
+from commands.filters.filtered_provider import Choose, FilteredProvider
+from commands.filters.filters import Chain, EmailOf, Filters, Scene
+from commands.functions.call_context import CallContext
 from commands.generation.context import MESSAGES_MAX
-from commands.large_values import reference
 from commands.ports import Blobs
-from commands.providers import Provider, ProviderRequest
-from commands.references import resolve_blobs
-from commands.routing.filtered_body import Body, copied
-from commands.routing.filtered_provider import Choose, FilteredProvider
-from commands.routing.filters import Chain, EmailOf, Filters, Scene
+from commands.providers.provider import Provider, ProviderRequest
 from commands.routing.route import Routed
 from domain.chat.commands import EditMessage, NotePlugin
 from domain.errors import ChatNotFound, ConcurrencyConflict, MessageNotFound, TooManyLostRaces
-from domain.event import Actor
 from domain.generation import FilterApplied, MessageEnded
-from domain.storable import storable_json
-from domain.stream import chat_stream
+from domain.log.event import Actor
+from domain.log.stream import chat_stream
+from domain.values.storable import storable_json
 from projections.chat import ChatView, text_of
 from projections.messages import Message
 from projections.ports import ChatQueries

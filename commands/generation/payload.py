@@ -13,11 +13,11 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from commands.large_values import BLOB_BYTES_MAX, JSON
+from commands.content.large_values import BLOB_BYTES_MAX, JSON
+from commands.content.references import THREAD_MESSAGES
 from commands.ports import Blobs
-from commands.providers import ProviderRequest
-from commands.references import THREAD_MESSAGES
-from domain.stream import Stream
+from commands.providers.provider import ProviderRequest
+from domain.log.stream import Stream
 
 logger = structlog.get_logger("payload")
 

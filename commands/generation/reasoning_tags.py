@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from commands.providers import Audio, File, Finish, LeftOut, Logprobs, Part, Reasoning, RefusalText, Skipped, Text, ToolCall
+from commands.providers.provider import Audio, File, Finish, LeftOut, Logprobs, Part, Reasoning, RefusalText, Skipped, Text, ToolCall
 
 TAGS: Final[Sequence[tuple[str, str]]] = (
     ("<think>", "</think>"),

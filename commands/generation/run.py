@@ -16,12 +16,12 @@ import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from commands.chats import Chats
+from commands.chats.chats import Chats
+from commands.content.large_values import reference
 from commands.generation.filtering import Filtering
 from commands.generation.reasoning_tags import splitter_for
-from commands.large_values import reference
 from commands.ports import Blobs
-from commands.providers import (
+from commands.providers.provider import (
     Audio,
     Extras,
     File,
@@ -42,7 +42,6 @@ from commands.providers import (
 )
 from domain.chat.commands import AppendParts, Emit, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
-from domain.event import Emitted
 from domain.generation import (
     CONTINUED,
     REFUSAL,
@@ -58,8 +57,9 @@ from domain.generation import (
     MessageEnded,
     Timings,
 )
-from domain.storable import storable_text
-from domain.stream import chat_stream
+from domain.log.event import Emitted
+from domain.log.stream import chat_stream
+from domain.values.storable import storable_text
 
 logger = structlog.get_logger("run")
 

@@ -13,15 +13,15 @@ from uuid import UUID
 
 import structlog
 
-from commands.chats import Chats
+from commands.calls.calls import Calls
+from commands.calls.relays import Relaying
+from commands.chats.chats import Chats
 from commands.generation.run import Run, with_content
 from commands.ports import Blobs, EventLog, NodeBeat, Nodes, OpenGeneration
-from commands.routing.calls import Calls
-from commands.routing.relays import Relaying
 from domain.chat.commands import EndGeneration
 from domain.errors import ChatNotFound, ConcurrencyConflict, GenerationNotOpen, LogUnavailable, TooManyLostRaces
-from domain.event import StoredEvent
 from domain.generation import GenerationCancelled, GenerationInterrupted, GenerationOver
+from domain.log.event import StoredEvent
 
 log = structlog.get_logger("runs")
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
-from domain.event import Actor
-from domain.model import ModelEntry
+from domain.log.event import Actor
+from domain.routing.model import ModelEntry
 
 # Who may use a provider's model without an entry: everybody, or nobody but admins. "bypass": nothing is checked for any model.
 Rule = Literal["open", "granted", "bypass"]

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 
-from domain.model import ModelEntry
+from domain.routing.model import ModelEntry
 
 Choose = Callable[[Sequence[str]], str]  # one of a list that is not empty
 

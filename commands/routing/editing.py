@@ -12,10 +12,10 @@ from commands.routing.entry import Known
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router
-from domain.access import EVERYBODY, Grant
+from domain.accounts.access import EVERYBODY, Grant
 from domain.errors import BadRequest, Forbidden, ModelEntryNotFound
-from domain.event import Actor
-from domain.model import NO_MODEL, ChangeModel, CreateModel, DeleteModel, ModelEntry, ToggleModel, decide
+from domain.log.event import Actor
+from domain.routing.model import NO_MODEL, ChangeModel, CreateModel, DeleteModel, ModelEntry, ToggleModel, decide
 
 # Permissions of groups, named as in the reference system. Admins need none.
 MAKE: Final = "workspace.models"

@@ -8,9 +8,9 @@ from uuid import UUID
 import msgspec
 
 from commands.ports import EventLog
-from domain.codec import decode_event
-from domain.event import Event
-from domain.stream import Stream
+from domain.log.codec import decode_event
+from domain.log.event import Event
+from domain.log.stream import Stream
 
 State = TypeVar("State")
 PAGE_EVENTS: Final = 10_000

@@ -9,10 +9,10 @@ from commands.aggregate import Aggregate
 from commands.catalogue import Catalogue
 from commands.ports import Appended, CommandKey, EventLog
 from commands.routing.entry import Known, known_at
+from domain.accounts.group import NO_GROUP, Group, GroupCommand, decide, evolve
 from domain.errors import GroupNotFound
-from domain.event import Actor
-from domain.group import NO_GROUP, Group, GroupCommand, decide, evolve
-from domain.stream import group_stream
+from domain.log.event import Actor
+from domain.log.stream import group_stream
 
 NO_GROUPS: Final[frozenset[UUID]] = frozenset()
 

@@ -11,9 +11,9 @@ from commands.ids import new_id
 from commands.ports import Appended, Claim, CommandKey, EventLog
 from commands.routing.entry import Known, known_at
 from domain.errors import ClaimTaken, ModelEntryNotFound
-from domain.event import Actor
-from domain.model import NO_MODEL, CreateModel, ModelCommand, ModelEntry, decide, evolve
-from domain.stream import model_stream
+from domain.log.event import Actor
+from domain.log.stream import model_stream
+from domain.routing.model import NO_MODEL, CreateModel, ModelCommand, ModelEntry, decide, evolve
 
 CLAIM: Final = "model"  # of a model's public id, held by its stream, also when the model was deleted
 VARIANT_OWNERS: Final = frozenset({"ollama", "demo"})  # their ids have a variant after a colon: ``llama3:7b``

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from commands.providers import Model, Provider
+from commands.providers.provider import Model, Provider
 
 Layer = Mapping[str, Any]  # settings under the reference's names, as in ``commands/generation/model_settings.py``
 

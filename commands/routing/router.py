@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from commands.providers import Model
+from commands.providers.provider import Model
 from commands.routing.access import ModelAccess
 from commands.routing.arena import Choose, choose_at_random, named_by, not_excluded
 from commands.routing.entry import Known
@@ -17,8 +17,8 @@ from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.route import Layer, ModelSource, Route, Routed
 from domain.errors import ArenaEmpty, ModelNotFound
-from domain.event import Actor
-from domain.model import ModelEntry
+from domain.log.event import Actor
+from domain.routing.model import ModelEntry
 
 CHAIN_MAX: Final = 8  # custom models that stand on each other
 ARENA: Final = "arena"

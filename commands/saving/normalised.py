@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from domain.chat.whole_chat import TITLE_CHARACTERS_MAX
 from domain.errors import BadRequest
-from domain.storable import is_storable, storable_json
-from domain.whole_chat import TITLE_CHARACTERS_MAX
+from domain.values.storable import is_storable, storable_json
 
 # What is kept otherwise than it was sent, as it is told to people.
 CLEANED: Final = "U+0000 or half of a surrogate pair left out"

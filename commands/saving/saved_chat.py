@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import msgspec
 
 from commands.ids import bound_id
+from domain.chat.merge import Conflict, SavedMessage, same_json
 from domain.chat.state import tag_id
 from domain.errors import BadRequest
-from domain.merge import Conflict, SavedMessage, same_json
 from projections.chat import ChatView
 
 ROLES: Final = ("user", "assistant", "system")

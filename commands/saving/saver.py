@@ -7,9 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-from commands.chats import Chats
+from commands.chats.chats import Chats
+from commands.content.references import THREAD_MESSAGES, resolve_blobs
 from commands.ports import Appended, Blobs, CommandKey, EventLog
-from commands.references import THREAD_MESSAGES, resolve_blobs
 from commands.saving.saved_chat import SavedChat, changed_chat_settings, current_message, own_keys
 from domain.chat.commands import (
     AddMessage,
@@ -23,8 +23,8 @@ from domain.chat.commands import (
     SelectBranch,
     TagChat,
 )
+from domain.chat.merge import SERVERS_KEYS, Conflict, Merged, ReadState, SavedMessage, differing, merge, same_json
 from domain.chat.state import Chat, MessageNode
-from domain.codec import decode_actor
 from domain.errors import (
     BadRequest,
     ChatChanged,
@@ -35,9 +35,9 @@ from domain.errors import (
     MessageNotFound,
     ParentNotFound,
 )
-from domain.event import Actor
-from domain.merge import SERVERS_KEYS, Conflict, Merged, ReadState, SavedMessage, differing, merge, same_json
-from domain.stream import chat_stream
+from domain.log.codec import decode_actor
+from domain.log.event import Actor
+from domain.log.stream import chat_stream
 from projections.chat import ChatView, message_to_json
 from projections.messages import Message, Messages
 from projections.ports import ChatQueries

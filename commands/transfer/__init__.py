@@ -1,1 +1,1 @@
-"""Chats in and out of the log as files: imports from elsewhere, exports, and restores of exports."""
+"""Whole chats that become new ones: imports from elsewhere, restores of exports, copies; and exports."""

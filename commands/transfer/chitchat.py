@@ -13,9 +13,9 @@ from uuid import UUID, uuid5
 import msgspec
 
 from domain.chat.facts import Role
-from domain.codec import UNREADABLE
+from domain.chat.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 from domain.errors import ImportRefused
-from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
+from domain.log.codec import UNREADABLE
 
 SOURCE: Final = "chitchat"
 MODEL: Final = "chitchat"

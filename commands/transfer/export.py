@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from commands.ports import Blobs, EventLog
-from domain.jsonlines import encode_blob, encode_event, microseconds, redacted_line, references
-from domain.redaction import Redaction
-from domain.stream import Stream
+from domain.log.jsonlines import encode_blob, encode_event, microseconds, redacted_line, references
+from domain.log.redaction import Redaction
+from domain.log.stream import Stream
 
 PAGE_EVENTS: Final = 200  # of 256 KiB at most
 

@@ -9,9 +9,9 @@ from uuid import UUID
 import msgspec
 
 from commands.transfer.whole_chat import Added, Prepared, WholeChats
+from domain.chat.whole_chat import WholeChat
 from domain.errors import ImportRefused
-from domain.event import Actor
-from domain.whole_chat import WholeChat
+from domain.log.event import Actor
 
 IN_FLIGHT: Final = 4  # requests: while one commits, the next ones are prepared
 REFUSALS_KEPT_MAX: Final = 1_000

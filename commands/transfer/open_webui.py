@@ -17,11 +17,11 @@ import msgspec
 
 from commands.saving.normalised import CLEANED, CUT, cut_title
 from domain.chat.facts import Role
-from domain.codec import UNREADABLE
+from domain.chat.whole_chat import TITLE_CHARACTERS_MAX, ImportSource, WholeChat, WholeMessage, imported_id
 from domain.errors import ImportRefused
-from domain.storable import is_storable, storable_json
-from domain.times import seconds_since_1970
-from domain.whole_chat import TITLE_CHARACTERS_MAX, ImportSource, WholeChat, WholeMessage, imported_id
+from domain.log.codec import UNREADABLE
+from domain.values.storable import is_storable, storable_json
+from domain.values.times import seconds_since_1970
 
 SOURCE: Final = "open-webui"
 DEFAULT_TITLE: Final = "New Chat"

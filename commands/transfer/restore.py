@@ -16,11 +16,9 @@ from uuid import UUID
 
 from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes, Origin, StreamAppend
 from commands.transfer.bounds import FULL, RequestBounds
-from domain.call import CallAnswered, CallLapsed, CallOpened
+from domain.accounts.user import ChatListed, ChatUnlisted
 from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
-from domain.codec import EMITTED_NAME, EVENT_BYTES_MAX, UNREADABLE, decode, decode_actor, refuse_nul
 from domain.errors import BadLine, LogUnavailable, StenographError
-from domain.event import Emitted, Event, StoredEvent, Verbatim
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -30,9 +28,11 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.jsonlines import BlobLine, EventLine, microseconds, parse_line, stream_of
-from domain.stream import Stream, user_stream
-from domain.user import ChatListed, ChatUnlisted
+from domain.log.codec import EMITTED_NAME, EVENT_BYTES_MAX, UNREADABLE, decode, decode_actor, refuse_nul
+from domain.log.event import Emitted, Event, StoredEvent, Verbatim
+from domain.log.jsonlines import BlobLine, EventLine, microseconds, parse_line, stream_of
+from domain.log.stream import Stream, user_stream
+from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 
 REQUESTS_IN_FLIGHT: Final = 4
 KNOWN_PAGE: Final = 200

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from commands.chats import Chats
-from commands.large_values import VALUES_BYTES_MAX, values_of, with_references
+from commands.chats.chats import Chats
+from commands.content.large_values import VALUES_BYTES_MAX, values_of, with_references
 from commands.ports import EXISTS, Appended, AppendRequest, Blobs, CommandKey, EventLog, StreamAppend
 from commands.transfer.bounds import FULL, RequestBounds
+from domain.accounts.user import ChatListed
 from domain.chat.facts import ChatConfigured, ChatCreated
-from domain.codec import EVENT_BYTES_MAX, decode_event, encode
+from domain.chat.whole_chat import Step, WholeChat, steps_of
 from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, TooLarge, UserNotFound
-from domain.event import Actor, Event, Verbatim
 from domain.generation import MessageEnded
-from domain.stream import Stream, chat_stream, user_stream
-from domain.user import ChatListed
-from domain.whole_chat import Step, WholeChat, steps_of
+from domain.log.codec import EVENT_BYTES_MAX, decode_event, encode
+from domain.log.event import Actor, Event, Verbatim
+from domain.log.stream import Stream, chat_stream, user_stream
 
 ATTEMPTS_MAX: Final = 5
 PAGE_EVENTS: Final = 2_000

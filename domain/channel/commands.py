@@ -6,11 +6,11 @@ from uuid import UUID
 
 import msgspec
 
-from domain.access import Grant
+from domain.accounts.access import Grant
 from domain.channel.facts import ChannelType, MemberRole
 from domain.channel.rights import Asker
-from domain.event import Emitted
 from domain.generation import BlockOpened, GenerationOver, MessageDelta
+from domain.log.event import Emitted
 
 
 class CreateChannel(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain import access
+from domain.accounts import access
+from domain.accounts.name import require_name
 from domain.channel.commands import (
     AddMembers,
     AppendChannelParts,
@@ -66,10 +67,9 @@ from domain.errors import (
     NotAThread,
     WebhookNotFound,
 )
-from domain.event import Event
-from domain.fields import replacing, without_nulls
 from domain.generation import MessageStarted, append_parts
-from domain.name import require_name
+from domain.log.event import Event
+from domain.values.fields import replacing, without_nulls
 
 NAME_CHARACTERS_MAX: Final = 128
 DESCRIPTION_CHARACTERS_MAX: Final = 2_000

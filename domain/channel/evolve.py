@@ -8,8 +8,9 @@ from uuid import UUID
 
 import msgspec
 
-from domain import access, generation
-from domain.access import AccessGranted, AccessRevoked
+from domain import generation
+from domain.accounts import access
+from domain.accounts.access import AccessGranted, AccessRevoked
 from domain.channel.facts import (
     ChannelArchived,
     ChannelChanged,
@@ -32,8 +33,6 @@ from domain.channel.facts import (
     WebhookRevoked,
 )
 from domain.channel.state import Channel, Member, MessageNode
-from domain.event import Emitted
-from domain.fields import without_nulls
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -43,6 +42,8 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
+from domain.log.event import Emitted
+from domain.values.fields import without_nulls
 
 changed = msgspec.structs.replace
 

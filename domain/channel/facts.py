@@ -10,9 +10,9 @@ from uuid import UUID
 
 import msgspec
 
-from domain.access import ACCESS_TYPES, AccessFact
-from domain.event import Emitted, Event
+from domain.accounts.access import ACCESS_TYPES, AccessFact
 from domain.generation import GENERATION_TYPES, GenerationFact
+from domain.log.event import Emitted, Event
 
 ChannelType = Literal["standard", "group", "dm"]  # by grants; by membership; by membership of exactly these people
 MemberRole = Literal["member", "manager"]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.event import Event
+from domain.log.event import Event
 
 # ---------------------------------------------------------------------------------------------------------------- facts
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.access import permission_of
+from domain.accounts.access import permission_of
 from domain.channel.state import Channel, MessageNode
 
 

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import msgspec
 
-from domain.access import Grants
+from domain.accounts.access import Grants
 from domain.channel.facts import ChannelType, MemberRole
 from domain.generation import OpenGenerations
-from domain.idmap import IdMap, NotLoaded, PartialMap
+from domain.values.idmap import IdMap, NotLoaded, PartialMap
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import msgspec
 
-from domain.call import CallOpened, ExpiryReason
 from domain.chat.facts import Permission, Role
-from domain.event import Emitted
+from domain.chat.sharing import SharingCommand
 from domain.generation import BlockOpened, FilterApplied, GenerationOver, MessageDelta, PluginTrace
-from domain.sharing import SharingCommand
+from domain.log.event import Emitted
+from domain.routing.call import CallOpened, ExpiryReason
 
 
 class CreateChat(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET
 
-from domain import call, sharing
-from domain.call import CallAnswered, CallLapsed, ExpiryReason
+from domain.chat import sharing
 from domain.chat.commands import (
     AddMessage,
     AnswerCall,
@@ -59,6 +58,7 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
+from domain.chat.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion, SharingCommand
 from domain.chat.state import Chat, MessageNode, tag_id
 from domain.errors import (
     BadRequest,
@@ -72,10 +72,11 @@ from domain.errors import (
     MessageNotFound,
     ParentNotFound,
 )
-from domain.event import Emitted, Event
 from domain.generation import GenerationInterrupted, MessageStarted, append_parts
-from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion, SharingCommand
-from domain.times import seconds_since_1970
+from domain.log.event import Emitted, Event
+from domain.routing import call
+from domain.routing.call import CallAnswered, CallLapsed, ExpiryReason
+from domain.values.times import seconds_since_1970
 
 TAG_CHARACTERS_MAX: Final = 100
 

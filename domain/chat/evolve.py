@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain import call, generation, sharing
-from domain.call import CallAnswered, CallLapsed, CallOpened
+from domain import generation
+from domain.chat import sharing
 from domain.chat.facts import (
     BranchSelected,
     ChatArchived,
@@ -34,8 +34,8 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
+from domain.chat.sharing import ChatVersionShared, ChatVersionUnshared
 from domain.chat.state import Chat, Grant, MessageNode, Pick
-from domain.event import Emitted
 from domain.generation import (
     ActionRan,
     BlockOpened,
@@ -47,7 +47,9 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
-from domain.sharing import ChatVersionShared, ChatVersionUnshared
+from domain.log.event import Emitted
+from domain.routing import call
+from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 
 
 def evolve(chat: Chat, event: ChatEvent, version: int) -> Chat:

@@ -10,8 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.call import CALL_TYPES, CallFact
-from domain.event import Emitted, Event
+from domain.chat.sharing import SHARING_TYPES, SharingFact
 from domain.generation import (
     GENERATION_TYPES,
     TRACE_TYPES,
@@ -19,7 +18,8 @@ from domain.generation import (
     GenerationFact,
     PluginTrace,
 )
-from domain.sharing import SHARING_TYPES, SharingFact
+from domain.log.event import Emitted, Event
+from domain.routing.call import CALL_TYPES, CallFact
 
 Permission = Literal["read", "write"]
 Role = Literal["user", "assistant", "system"]

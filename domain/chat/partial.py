@@ -15,7 +15,7 @@ from domain.chat.evolve import changed, evolve
 from domain.chat.facts import BranchSelected, ChatEvent, MessageAdded, MessageDeleted
 from domain.chat.state import EMPTY, Chat, MessageNode
 from domain.generation import Generation, MessageStarted
-from domain.idmap import PartialMap, UnusualHistory
+from domain.values.idmap import PartialMap, UnusualHistory
 
 NOTHING_LOADED: Final = changed(EMPTY, messages=PartialMap(), generations_loaded=False, calls_loaded=False)
 # The types that say which message is looked at, until that one is deleted.

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import msgspec
 
-from domain.call import OpenCall
 from domain.chat.facts import Permission
+from domain.chat.sharing import ShareLink
 from domain.generation import Generation
-from domain.idmap import IdMap, NotLoaded
-from domain.sharing import ShareLink
+from domain.routing.call import OpenCall
+from domain.values.idmap import IdMap, NotLoaded
 
 
 class Pick(msgspec.Struct, frozen=True):

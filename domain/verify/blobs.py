@@ -6,10 +6,10 @@ from uuid import UUID
 
 from msgspec import UNSET
 
-from domain.call import CallAnswered, CallOpened
 from domain.chat.facts import MessageAdded, MessageEdited
-from domain.function import FunctionChanged, FunctionCreated
 from domain.generation import ActionRan, FilterApplied, MessageStarted
+from domain.routing.call import CallAnswered, CallOpened
+from domain.routing.function import FunctionChanged, FunctionCreated
 from domain.verify.answers import ENDS, BlobRef, blob_ref
 from domain.verify.finding import Finding, LogRow, VerifyBatch, found
 

@@ -9,8 +9,8 @@ import msgspec
 
 from domain.channel.facts import OF_A_CHANNEL_MESSAGE
 from domain.chat.facts import OF_A_MESSAGE
-from domain.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
-from domain.event import Emitted
+from domain.log.codec import DECODER, EMITTED_NAME, Decoder, decode_actor
+from domain.log.event import Emitted
 from domain.verify.finding import Finding, RowHeader, Rows, VerifyBatch, found
 
 OF_MESSAGES: Final[Mapping[str | None, Collection[Any]]] = {"chat": OF_A_MESSAGE, "channel": OF_A_CHANNEL_MESSAGE}

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.stream import Kind
+from domain.log.stream import Kind
 
 
 class RowHeader(msgspec.Struct, frozen=True, gc=False):

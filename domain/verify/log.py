@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from domain.codec import DECODER, Decoder
+from domain.log.codec import DECODER, Decoder
 from domain.verify.answers import AnswerCheck
 from domain.verify.blobs import BlobCheck
 from domain.verify.facts import FactCheck, batch_of

@@ -8,8 +8,8 @@ from uuid import uuid4
 from adapters.postgres.log import postgres_log
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatRenamed
-from domain.event import Event
-from domain.stream import chat_stream
+from domain.log.event import Event
+from domain.log.stream import chat_stream
 
 
 async def main(dsn: str) -> None:

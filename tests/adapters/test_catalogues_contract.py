@@ -9,10 +9,10 @@ import pytest
 from adapters.memory.log import MemoryLog
 from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import CommandKey
-from domain.access import EVERYBODY
+from domain.accounts.access import EVERYBODY
+from domain.accounts.group import AddGroupMembers, CreateGroup, DeleteGroup, RemoveGroupMembers
 from domain.errors import CommandMismatch, GroupNotFound, ModelEntryNotFound, ModelExists, ModelNotFound
-from domain.group import AddGroupMembers, CreateGroup, DeleteGroup, RemoveGroupMembers
-from domain.model import ChangeModel, CreateModel
+from domain.routing.model import ChangeModel, CreateModel
 from tests.commands.routing.sources import ADA, ADMIN, BOB, Routing, Source, to, to_group
 
 pytestmark = pytest.mark.anyio

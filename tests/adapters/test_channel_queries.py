@@ -23,9 +23,9 @@ from domain.channel.facts import (
     ReactionAdded,
     ReactionRemoved,
 )
-from domain.event import Actor, Emitted, Event
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageStarted
-from domain.stream import channel_stream
+from domain.log.event import Actor, Emitted, Event
+from domain.log.stream import channel_stream
 from projections.channel_message import ChannelMessage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]

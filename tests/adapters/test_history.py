@@ -18,8 +18,9 @@ from adapters.postgres.log import postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector.writer import Writer, connect
 from api.chats.chat_json import chat_pieces
-from commands.chat_pages import ChatPages
+from commands.chats.chat_pages import ChatPages
 from commands.ports import AppendRequest, Origin, StreamAppend
+from domain.accounts.user import ChatListed
 from domain.chat.facts import (
     BranchSelected,
     ChatArchived,
@@ -37,12 +38,11 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
+from domain.chat.sharing import ChatVersionShared, ChatVersionUnshared
 from domain.errors import MessageNotFound
-from domain.event import Actor, Emitted, Event
 from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, MessageDelta, MessageStarted
-from domain.sharing import ChatVersionShared, ChatVersionUnshared
-from domain.stream import chat_stream, user_stream
-from domain.user import ChatListed
+from domain.log.event import Actor, Emitted, Event
+from domain.log.stream import chat_stream, user_stream
 from projections import chat_tree
 from projections.chat import ChatView, view
 from projections.chat_list import ChatList

@@ -15,11 +15,11 @@ from adapters.memory.log import MemoryLog
 from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import ANY, EXISTS, Appended, AppendRequest, Claim, CommandKey, NodeBeat, OpenGeneration, StreamAppend
 from domain.chat.facts import BranchSelected, ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
-from domain.codec import EVENT_BYTES_MAX, OUTLINE_END, decode_actor, decode_event, encode
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, ContentRefused
-from domain.event import Actor, Event, StoredEvent, Verbatim
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageEnded, MessageStarted, Timings
-from domain.stream import Kind, Stream, user_stream
+from domain.log.codec import EVENT_BYTES_MAX, OUTLINE_END, decode_actor, decode_event, encode
+from domain.log.event import Actor, Event, StoredEvent, Verbatim
+from domain.log.stream import Kind, Stream, user_stream
 from tests.stores import activity_of, blobs_of, nodes_of
 
 pytestmark = pytest.mark.anyio

@@ -13,12 +13,12 @@ from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.verify import verify
 from adapters.projector.compare import verify_projections
 from adapters.projector.rebuild import rebuild
-from commands.chats import Chats
-from domain import user
-from domain.codec import decode_event
-from domain.event import Emitted
-from domain.stream import chat_stream
-from domain.user import UserRole
+from commands.chats.chats import Chats
+from domain.accounts import user
+from domain.accounts.user import UserRole
+from domain.log.codec import decode_event
+from domain.log.event import Emitted
+from domain.log.stream import chat_stream
 from projections.chat import ChatView, view
 from tests.adapters.old_log import chats, put_in
 from tests.adapters.test_projector import ALL

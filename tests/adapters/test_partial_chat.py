@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies
 
 from adapters.postgres.connection import connect
 from adapters.postgres.log import READ_HEAD, READ_RELATIVES, postgres_log
-from commands.chats import Chats
-from commands.partial_chat import PartialChatReader
+from commands.chats.chats import Chats
+from commands.chats.partial_chat import PartialChatReader
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.evolve import changed, fold
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.chat.partial import LOOKED_AT_TYPES
 from domain.chat.state import EMPTY
-from domain.codec import decode_event
-from domain.event import Event
-from domain.stream import chat_stream
+from domain.log.codec import decode_event
+from domain.log.event import Event
+from domain.log.stream import chat_stream
 from tests.domain.histories import MESSAGES, OWNER, UNHURRIED, History, histories
 
 pytestmark = pytest.mark.postgres

@@ -20,9 +20,9 @@ from adapters.projector.rebuild import RebuildFailed, rebuild
 from adapters.projector.writer import Poisoned, Writer, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatConfigured, ChatCreated, MessageAdded, MessageDeleted, MessageEdited, MessageRated
-from domain.event import Emitted, Event
 from domain.generation import BlockOpened, MessageDelta, MessageStarted
-from domain.stream import chat_stream
+from domain.log.event import Emitted, Event
+from domain.log.stream import chat_stream
 from projections.chat import LISTED_BYTES_MAX, LISTED_MAX, view
 from projections.chat_tree import ChatTree
 from projections.projection import Projecting, Projection, Recorded

@@ -26,9 +26,9 @@ from adapters.projector.replay import Done
 from adapters.projector.writer import CheckpointMoved, Poisoned, Writer, connect
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageEdited
-from domain.event import Event
 from domain.generation import BlockOpened, MessageDelta, MessageStarted
-from domain.stream import chat_stream
+from domain.log.event import Event
+from domain.log.stream import chat_stream
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree

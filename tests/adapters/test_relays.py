@@ -11,13 +11,13 @@ from adapters.memory.log import MemoryLog
 from adapters.memory.relays import MemoryRelays
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.relays import PostgresRelays
+from commands.calls.relays import Relays
 from commands.ports import AppendRequest, StreamAppend, WaitingCall
-from commands.routing.relays import Relays
-from domain.call import CallAnswered, CallLapsed, CallOpened
 from domain.chat.facts import ChatCreated, MessageAdded, MessageEdited
-from domain.codec import decode_event
-from domain.event import Event
-from domain.stream import Stream, chat_stream
+from domain.log.codec import decode_event
+from domain.log.event import Event
+from domain.log.stream import Stream, chat_stream
+from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 from tests.stores import nodes_of
 
 pytestmark = pytest.mark.anyio

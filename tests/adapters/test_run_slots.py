@@ -10,9 +10,9 @@ from adapters.memory.log import MemoryLog
 from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import AppendRequest, NodeBeat, RunSlots, StreamAppend
 from domain.chat.facts import ChatCreated
-from domain.event import Event
 from domain.generation import GenerationCancelled, MessageStarted
-from domain.stream import chat_stream
+from domain.log.event import Event
+from domain.log.stream import chat_stream
 from tests.stores import nodes_of, run_slots_of
 
 pytestmark = pytest.mark.anyio

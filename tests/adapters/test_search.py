@@ -28,9 +28,9 @@ from domain.chat.facts import (
     MessageEdited,
 )
 from domain.errors import BadSearch
-from domain.event import Actor, Event
 from domain.generation import MessageDelta, MessageEnded, MessageStarted, Timings
-from domain.stream import chat_stream
+from domain.log.event import Actor, Event
+from domain.log.stream import chat_stream
 from projections.ports import ALL, ChatFilter, FoundChat
 from projections.search import parsed
 from tests.adapters.test_history import IN_ONE_WORLD, World, block

@@ -7,7 +7,7 @@ import pytest
 from api import settings
 from api.providers.fixed import fixed_providers
 from api.settings import OpenAIEndpoint, Settings, SettingsError, load
-from commands.routing.provider_setup import ProviderSecrets
+from commands.providers.provider_setup import ProviderSecrets
 
 
 def problems_of(environ: dict[str, str], folder: Path) -> list[str]:

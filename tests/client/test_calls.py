@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from api.settings import Settings
-from domain.event import Actor
+from domain.log.event import Actor
 from stenograph_client import UNANSWERED, Call, CallWatch, Conflict, Event, NotFound
 from tests.api.conftest import Running, Serving, on_one_and_two, serving
 from tests.client.test_with_server import signed_up

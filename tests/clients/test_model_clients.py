@@ -70,7 +70,7 @@ HIDES_HEADERS = "with_pydantic_ai.py"
 async def test_a_library_asks_models(script: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.streams.sse.PING_S", provider.PING_S)
     monkeypatch.setattr("api.completions.turns.PING_S", provider.PING_S)
-    monkeypatch.setattr("adapters.providers.retries.RETRIES_MAX", 0)  # a stream whose ping comes before the refusal has begun
+    monkeypatch.setattr("adapters.providers.http.retries.RETRIES_MAX", 0)  # a stream whose ping comes before the refusal has begun
     async with server_with_models(settings) as server:
         user = await server.sign_up()
         if script.endswith(".js"):

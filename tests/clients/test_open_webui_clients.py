@@ -80,7 +80,7 @@ async def test_openwebui_chat_client(settings: Settings, tmp_path: Path) -> None
 async def test_openwebui_sdk(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.streams.sse.PING_S", provider.PING_S)
     monkeypatch.setattr("api.completions.turns.PING_S", provider.PING_S)
-    monkeypatch.setattr("adapters.providers.retries.RETRIES_MAX", 0)  # a stream whose ping comes before the refusal has begun
+    monkeypatch.setattr("adapters.providers.http.retries.RETRIES_MAX", 0)  # a stream whose ping comes before the refusal has begun
     async with server_with_models(settings) as server:
         user = await somebody(server)
         given = {"url": server.url, "token": user.token, "email": user.email, "password": "correct horse"}

@@ -12,9 +12,9 @@ from commands.aggregate import ATTEMPTS_MAX, Aggregate
 from commands.ports import ANY, EXISTS, AppendRequest, Claim, CommandKey, StreamAppend
 from domain.chat.facts import ChatRenamed, ChatTagged
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, LogUnavailable, Refusal, TooManyLostRaces
-from domain.event import Event
 from domain.generation import MessageDelta, MessageStarted
-from domain.stream import chat_stream, user_stream
+from domain.log.event import Event
+from domain.log.stream import chat_stream, user_stream
 from tests.commands.world import FailingLog, until
 
 pytestmark = pytest.mark.anyio

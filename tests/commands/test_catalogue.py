@@ -11,8 +11,8 @@ from commands.catalogue import Catalogue
 from commands.ports import ANY, AppendRequest, StreamAppend
 from domain.chat.facts import ChatRenamed
 from domain.errors import LogUnavailable
-from domain.event import Emitted, Event, StoredEvent
-from domain.stream import Stream, model_stream
+from domain.log.event import Emitted, Event, StoredEvent
+from domain.log.stream import Stream, model_stream
 
 pytestmark = pytest.mark.anyio
 

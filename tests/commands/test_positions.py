@@ -12,8 +12,8 @@ from commands.ports import AppendRequest, StreamAppend
 from commands.positions import ListWaits
 from domain.chat.facts import ChatCreated
 from domain.errors import BadRequest, ProjectionBehind
-from domain.event import Actor, Event
-from domain.stream import chat_stream
+from domain.log.event import Actor, Event
+from domain.log.stream import chat_stream
 
 pytestmark = pytest.mark.anyio
 

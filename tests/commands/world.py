@@ -10,17 +10,17 @@ from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
 from adapters.memory.relays import MemoryRelays
-from commands.chats import Chats
+from commands.calls.calls import Calls
+from commands.calls.relays import Relaying, Relays
+from commands.chats.chats import Chats
 from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.ports import Appended, AppendRequest, NodeBeat
-from commands.providers import Finish, Model, Part, ProviderRequest, Text
-from commands.routing.calls import Calls
-from commands.routing.relays import Relaying, Relays
+from commands.providers.provider import Finish, Model, Part, ProviderRequest, Text
 from domain.chat.commands import AddMessage, CreateChat, StartGeneration
-from domain.codec import decode_event
-from domain.event import Actor, Event, StoredEvent
-from domain.stream import Stream, chat_stream
+from domain.log.codec import decode_event
+from domain.log.event import Actor, Event, StoredEvent
+from domain.log.stream import Stream, chat_stream
 from projections.chat import ChatView, view
 
 ME, SOMEBODY = Actor(UUID(int=0xA1), "Me", "user"), Actor(UUID(int=0xA2), "Somebody", "user")

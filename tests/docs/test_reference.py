@@ -15,7 +15,7 @@ from api.request.errors import CODES, TABLE
 from api.settings import Settings, markdown_table, variable_of
 from domain import errors
 from domain.chat.facts import RESERVED
-from domain.codec import TYPES
+from domain.log.codec import TYPES
 from tests.docs.pages import ROOT, pages, prose, rows
 
 REFERENCE = ROOT / "docs" / "reference"

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal, Union
 from uuid import UUID
 
-from domain.codec import TYPES, encode
-from domain.event import Emitted
+from domain.log.codec import TYPES, encode
+from domain.log.event import Emitted
 
 FOLDER = Path(__file__).parents[1] / "golden"
 SUMS = FOLDER / "SHA256SUMS"

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, settings, strategies
 from hypothesis.strategies import DrawFn, SearchStrategy
 from msgspec import structs
 
-from domain.call import CallOpened
 from domain.chat.commands import (
     AddMessage,
     AnswerCall,
@@ -38,9 +37,10 @@ from domain.chat.commands import (
 from domain.chat.decide import decide
 from domain.chat.evolve import evolve, fold
 from domain.chat.facts import ChatEvent, MessageEdited
+from domain.chat.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion
 from domain.chat.state import EMPTY, Chat
+from domain.chat.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, steps_of
 from domain.errors import Refusal
-from domain.event import Emitted
 from domain.generation import (
     BlockOpened,
     BlockSum,
@@ -51,8 +51,8 @@ from domain.generation import (
     MessageEnded,
     Timings,
 )
-from domain.sharing import RemoveShareLink, SetShareLinkAccess, ShareVersion
-from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, steps_of
+from domain.log.event import Emitted
+from domain.routing.call import CallOpened
 
 # No test of ours asserts a time, so hypothesis shall not either: a busy machine is no bug.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

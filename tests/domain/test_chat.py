@@ -74,7 +74,6 @@ from domain.errors import (
     ParentNotFound,
     Refusal,
 )
-from domain.event import Emitted, Event
 from domain.generation import (
     ActionRan,
     BlockOpened,
@@ -85,6 +84,7 @@ from domain.generation import (
     MessageDelta,
     MessageStarted,
 )
+from domain.log.event import Emitted, Event
 from tests.domain.histories import CHAT, FEW, NODE, OWNER, READER, STRANGER, WRITER, History, ended, histories
 
 Q, A, B, Q2, A2, OTHER = (UUID(int=number) for number in range(1, 7))

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, strategies
 from msgspec.structs import replace
 
+from domain.accounts.user import UserCreated
 from domain.chat.facts import ChatCreated, MessageAdded, MessageEdited
-from domain.codec import Decoder, encode, encode_actor
-from domain.event import Actor, Emitted, Event
-from domain.function import FunctionChanged, FunctionCreated, SourceRef
 from domain.generation import (
     ActionRan,
     BlockOpened,
@@ -27,9 +25,11 @@ from domain.generation import (
     MessageStarted,
     Timings,
 )
-from domain.stream import Kind
-from domain.upcasting import Upcast
-from domain.user import UserCreated
+from domain.log.codec import Decoder, encode, encode_actor
+from domain.log.event import Actor, Emitted, Event
+from domain.log.stream import Kind
+from domain.log.upcasting import Upcast
+from domain.routing.function import FunctionChanged, FunctionCreated, SourceRef
 from domain.verify.blobs import StoredBlob
 from domain.verify.finding import Finding, LogRow, RowHeader, Rows
 from domain.verify.log import LISTED_MAX, Report, Verification

@@ -25,10 +25,10 @@ from domain.chat.facts import (
     MessageEdited,
     MessageRated,
 )
-from domain.codec import encode, encode_actor
-from domain.event import Actor, Emitted, Event, StoredEvent
 from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageStarted
-from domain.stream import chat_stream
+from domain.log.codec import encode, encode_actor
+from domain.log.event import Actor, Emitted, Event, StoredEvent
+from domain.log.stream import chat_stream
 from projections.chat import ChatView, view
 from tests.domain.histories import CHAT, FEW, NODE, OWNER, READER, History, ended, histories
 

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given, strategies
 
 from domain.chat.facts import MessageAdded
-from domain.event import Event
+from domain.log.event import Event
 from projections.chat import ChatView, message_for_wire, view
 from projections.chat_tree import body_of, load
 from projections.messages import Messages

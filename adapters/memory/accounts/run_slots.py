@@ -5,7 +5,7 @@ from uuid import UUID
 
 from adapters.memory.log import ENDS, MemoryLog
 from adapters.memory.nodes import MemoryNodes
-from domain.stream import chat_stream
+from domain.log.stream import chat_stream
 
 
 class MemoryRunSlots:

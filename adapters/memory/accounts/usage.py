@@ -7,7 +7,7 @@ from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from commands.ports import AccountUsage, ChatUsage
-from domain.stream import chat_stream
+from domain.log.stream import chat_stream
 from projections.chat import view
 from projections.chat_list import Growth
 

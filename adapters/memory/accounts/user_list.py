@@ -5,9 +5,9 @@ from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from commands.ports import UserSearch
-from domain.codec import decode_event
-from domain.stream import user_stream
-from domain.user import NOBODY, Account, evolve
+from domain.accounts.user import NOBODY, Account, evolve
+from domain.log.codec import decode_event
+from domain.log.stream import user_stream
 
 
 class MemoryUserList:

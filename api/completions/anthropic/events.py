@@ -12,8 +12,6 @@ import msgspec
 from api.completions.chunks import Failure
 from api.request import anthropic_errors
 from api.request.errors import status_of_provider
-from domain.codec import decode_event
-from domain.event import StoredEvent
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -23,6 +21,8 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
+from domain.log.codec import decode_event
+from domain.log.event import StoredEvent
 
 STOP_REASONS: Final[Mapping[str, str]] = {
     "length": "max_tokens",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from commands.providers import Model
+from commands.providers.provider import Model
 
 YEAR_9999_S: Final = 253_370_764_800  # a provider may say anything
 

@@ -12,8 +12,6 @@ import msgspec
 from api.completions.chunks import Failure
 from api.completions.responses.ids import conversation_id, response_id
 from api.request.errors import status_of_provider
-from domain.codec import decode_event
-from domain.event import StoredEvent
 from domain.generation import (
     REFUSAL,
     BlockOpened,
@@ -24,6 +22,8 @@ from domain.generation import (
     MessageEnded,
     MessageStarted,
 )
+from domain.log.codec import decode_event
+from domain.log.event import StoredEvent
 
 Event = dict[str, Any]
 

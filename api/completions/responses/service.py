@@ -15,17 +15,17 @@ from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.tailing import tail_stream
 from commands.accounts.accounts import Principal
-from commands.chats import Chats
+from commands.chats.chats import Chats
+from commands.content.references import resolve, resolve_blobs
 from commands.generation.completion import Answerer, Completions, Question, StartedTurn, Turn
 from commands.generation.runs import Runs
 from commands.ports import Blobs, EventLog
-from commands.references import resolve, resolve_blobs
 from domain.chat.commands import DeleteMessage
-from domain.codec import decode_event
 from domain.errors import GenerationOpen, MessageNotFound, ResponseNotFound
-from domain.event import StoredEvent
 from domain.generation import MessageStarted
-from domain.stream import chat_stream
+from domain.log.codec import decode_event
+from domain.log.event import StoredEvent
+from domain.log.stream import chat_stream
 from projections.chat import text_of
 from projections.ports import ChatQueries
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from domain.times import seconds_since_1970
+from domain.values.times import seconds_since_1970
 
 
 def message(message_id: str, parent_id: str | None, role: str, content: Any, timestamp: Any, **more: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from adapters.postgres.connection import connect
 from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import Appended, AppendRequest, StreamAppend
 from domain.chat.facts import ChatRenamed
-from domain.event import Actor, Event, StoredEvent
-from domain.stream import chat_stream
+from domain.log.event import Actor, Event, StoredEvent
+from domain.log.stream import chat_stream
 
 pytestmark = pytest.mark.anyio
 

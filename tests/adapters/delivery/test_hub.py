@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from adapters.delivery.hub import EVENT_OVERHEAD_BYTES, SEGMENT_VERSIONS, Batch, Hub, Subscription
 from domain.errors import LogUnavailable
-from domain.event import StoredEvent
-from domain.stream import Stream, chat_stream
+from domain.log.event import StoredEvent
+from domain.log.stream import Stream, chat_stream
 
 pytestmark = pytest.mark.anyio
 

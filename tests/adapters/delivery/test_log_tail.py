@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from adapters.delivery.log_tail import HELD_BATCHES_MAX, HOLE_S, LogTail
 from domain.errors import LogUnavailable
-from domain.event import StoredEvent
-from domain.stream import chat_stream
+from domain.log.event import StoredEvent
+from domain.log.stream import chat_stream
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from commands.call_context import CallContext
+from commands.functions.call_context import CallContext
 from domain.errors import BadRequest, FunctionFailed, FunctionNotFound
 from tests.functions import ADA, Workbench, workbench
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from commands.providers import Finish, Text
+from commands.providers.provider import Finish, Text
 from tests.functions import ADA, workbench
 
 pytestmark = pytest.mark.anyio

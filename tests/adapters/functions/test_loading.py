@@ -7,7 +7,7 @@ import pytest
 
 from adapters.functions.frontmatter import frontmatter
 from domain.errors import BadRequest, FunctionExists, FunctionFailed, FunctionNotFound, FunctionNotLoaded, ValvesRefused
-from domain.function import MASK
+from domain.routing.function import MASK
 from tests.functions import ADA, workbench
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +92,7 @@ async def test_of_what_the_log_holds_and_this_process_cannot_load_the_last_good_
         await bench.put("f", GOOD)
 
         async def only_there(*_: Any) -> Any:
-            from commands.routing.function_library import Examined
+            from commands.functions.function_library import Examined
 
             return Examined("filter", {})
 

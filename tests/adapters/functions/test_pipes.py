@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from commands.providers import Finish, Part, ProviderRequest, Reasoning, Source, Text, ToolCall, Usage
+from commands.providers.provider import Finish, Part, ProviderRequest, Reasoning, Source, Text, ToolCall, Usage
 from domain.errors import FunctionFailed, ProviderFailed
 from tests.functions import ADA, Workbench, workbench
 

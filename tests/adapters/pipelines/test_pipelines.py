@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from adapters.pipelines.http import LIST_FRESH_S, LIST_KEPT_S, HttpPipelines, PipelinesServer
-from adapters.providers.client import provider_client
-from adapters.providers.http import Patience
-from commands.routing.pipelines import Pipeline, PipelineSkipped, chosen
+from adapters.providers.http.client import provider_client
+from adapters.providers.http.http import Patience
+from commands.filters.pipelines import Pipeline, PipelineSkipped, chosen
 from domain.errors import ProviderFailed
 from tests.adapters.pipelines.server import Pipe, pipelines_server
 from tests.adapters.providers.scripted import Peer, serving, whole

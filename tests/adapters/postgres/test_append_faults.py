@@ -27,8 +27,8 @@ from adapters.postgres.migrate import migrate
 from commands.ports import ANY, Appended, AppendRequest, Claim, CommandKey, StreamAppend
 from domain.chat.facts import ChatRenamed
 from domain.errors import ConcurrencyConflict, LogUnavailable
-from domain.event import Event, StoredEvent
-from domain.stream import Stream, chat_stream, user_stream
+from domain.log.event import Event, StoredEvent
+from domain.log.stream import Stream, chat_stream, user_stream
 from tests.adapters.proxy import FAULTS, Fault, Proxy
 from tests.conftest import create_database, database_name, drop_database
 

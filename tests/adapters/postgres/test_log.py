@@ -17,8 +17,8 @@ from adapters.postgres.log import PostgresLog, postgres_log
 from commands.ports import ANY, Appended, AppendRequest, Claim, CommandKey, StreamAppend
 from domain.chat.facts import ChatRenamed
 from domain.errors import BadRequest, ConcurrencyConflict, LogUnavailable, Refusal
-from domain.event import Event, StoredEvent
-from domain.stream import Stream, chat_stream, user_stream
+from domain.log.event import Event, StoredEvent
+from domain.log.stream import Stream, chat_stream, user_stream
 
 pytestmark = pytest.mark.anyio
 

@@ -17,9 +17,8 @@ from adapters.projector.checkpoints import listed
 from adapters.projector.compare import Compared, verify_projections
 from adapters.projector.writer import Writer, connect
 from commands.ports import AppendRequest, StreamAppend
+from domain.accounts.user import UserCreated
 from domain.chat.facts import ChatCreated, ChatRenamed, MessageAdded, MessageDeleted, MessageEdited
-from domain.codec import decode_actor
-from domain.event import Actor, Emitted, Event
 from domain.generation import (
     BlockOpened,
     BlockSum,
@@ -31,8 +30,9 @@ from domain.generation import (
     MessageStarted,
     Timings,
 )
-from domain.stream import Stream, chat_stream, user_stream
-from domain.user import UserCreated
+from domain.log.codec import decode_actor
+from domain.log.event import Actor, Emitted, Event
+from domain.log.stream import Stream, chat_stream, user_stream
 from domain.verify.finding import LogRow
 from domain.verify.log import Report
 from projections.chat_list import ChatList

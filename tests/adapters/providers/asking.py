@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from commands.providers import Finish, Part, Provider, ProviderRequest, Reasoning, Text
+from commands.providers.provider import Finish, Part, Provider, ProviderRequest, Reasoning, Text
 from domain.errors import ProviderFailed
 
 STOP = Finish("stop")

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from adapters.providers.client import provider_client
+from adapters.providers.http.client import provider_client
 
 
 @pytest.fixture(params=["our transport", "httpx's transport"])

@@ -13,9 +13,9 @@ from multiprocessing.connection import Connection as Pipe
 import httpx
 import uvloop
 
-from adapters.providers.client import provider_client
-from adapters.providers.openai import OpenAIProvider
-from adapters.providers.openai_answer import OpenAIReader
+from adapters.providers.http.client import provider_client
+from adapters.providers.openai.openai import OpenAIProvider
+from adapters.providers.openai.openai_answer import OpenAIReader
 from tests.adapters.providers.asking import ask
 from tests.adapters.providers.scripted import END, LAST, SSE_HEAD, Peer, chunk, event, serving
 

@@ -10,13 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.providers import answer_stream, retries
-from adapters.providers.http import PATIENCE, Patience
-from adapters.providers.lines import EVENT_BYTES_MAX
-from adapters.providers.ollama import OllamaProvider
-from adapters.providers.openai import OpenAIProvider
-from adapters.providers.retries import RETRIES_MAX, WAITS_S_MAX, asked_wait_s
-from commands.providers import Finish, Part, Skipped, Text, ToolCall, Waiting
+from adapters.providers.answers import answer_stream
+from adapters.providers.http import retries
+from adapters.providers.http.http import PATIENCE, Patience
+from adapters.providers.http.lines import EVENT_BYTES_MAX
+from adapters.providers.http.retries import RETRIES_MAX, WAITS_S_MAX, asked_wait_s
+from adapters.providers.ollama.ollama import OllamaProvider
+from adapters.providers.openai.openai import OpenAIProvider
+from commands.providers.provider import Finish, Part, Skipped, Text, ToolCall, Waiting
 from domain.errors import ProviderFailed
 from tests.adapters.providers.asking import STOP, closed_port, heard, heard_until_failure, text
 from tests.adapters.providers.scripted import (
@@ -276,7 +277,7 @@ async def test_an_answer_that_never_ends_is_ended_by_its_time(client: httpx.Asyn
 @BOTH
 async def test_an_answer_that_never_ends_is_ended_by_its_size(client: httpx.AsyncClient, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_stream, "STREAM_BYTES_MAX", MIB)
-    monkeypatch.setattr("adapters.providers.http.STREAM_BYTES_MAX", MIB)
+    monkeypatch.setattr("adapters.providers.http.http.STREAM_BYTES_MAX", MIB)
     piece = said("a" * 1_000) if api is OpenAIProvider else line({"content": "a" * 1_000})
     before, failure = await failure_of(api, client, endless(piece))
     assert 100_000 < len(before) < 2 * MIB

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.providers.ollama import request_of
-from adapters.providers.ollama_answer import OllamaReader
-from adapters.providers.openai_answer import OpenAIReader
-from commands.providers import Finish, Part, ProviderRequest, Reasoning, Text, ToolCall, Usage
+from adapters.providers.ollama.ollama import request_of
+from adapters.providers.ollama.ollama_answer import OllamaReader
+from adapters.providers.openai.openai_answer import OpenAIReader
+from commands.providers.provider import Finish, Part, ProviderRequest, Reasoning, Text, ToolCall, Usage
 from tests.adapters.providers.scripted import DONE, event, said
 from tests.domain.histories import UNHURRIED
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from adapters.providers.openai_answer import OpenAIReader
-from commands.providers import Audio, Extras, File, Finish, Logprobs, Part, Reasoning, RefusalText, Skipped, Source, Text, ToolCall
+from adapters.providers.openai.openai_answer import OpenAIReader
+from commands.providers.provider import Audio, Extras, File, Finish, Logprobs, Part, Reasoning, RefusalText, Skipped, Source, Text, ToolCall
 from domain.errors import ProviderFailed
 from tests.adapters.providers.asking import reasoning, text
 from tests.adapters.providers.scripted import DONE, END, event, said

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from adapters.providers.ollama_answer import OllamaReader
-from adapters.providers.openai_answer import OpenAIReader
-from commands.providers import Skipped
+from adapters.providers.ollama.ollama_answer import OllamaReader
+from adapters.providers.openai.openai_answer import OpenAIReader
+from commands.providers.provider import Skipped
 from tests.adapters.providers.test_conversion import read, summary
 
 FOLDER = Path(__file__).parent / "recorded"

@@ -3,9 +3,9 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from adapters.providers.demo import DemoProvider
+from adapters.providers.demo.demo import DemoProvider
 from adapters.providers.router import ConfiguredProvider, Providers
-from commands.providers import Model, Part, ProviderRequest
+from commands.providers.provider import Model, Part, ProviderRequest
 from domain.errors import ModelNotFound, ProviderFailed
 
 pytestmark = pytest.mark.anyio

@@ -177,7 +177,7 @@ async def test_a_chat_that_is_too_large_to_be_copied_is_refused_and_a_branch_of_
     chat_id = await user.new_chat()
     small = (await user.add(chat_id, "small"))["message_id"]
     await user.add(chat_id, "large " * 60_000)  # kept by reference, and counted with its content
-    monkeypatch.setattr("commands.copying.COPY_BYTES_MAX", 100_000)
+    monkeypatch.setattr("commands.transfer.copying.COPY_BYTES_MAX", 100_000)
     link = (await user.post(f"/api/v1/chats/{chat_id}/share")).json()["share_id"]
     for path in (f"{chat_id}/clone", f"{link}/clone/shared", f"{chat_id}/fork"):
         refused = await user.post(f"/api/v1/chats/{path}", {})

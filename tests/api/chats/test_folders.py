@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from api.settings import Settings
-from commands import own_chats
-from commands.chats import Chats
-from commands.deleting import delete_chat
+from commands.chats.chats import Chats
 from commands.generation.runs import Runs
+from commands.own_chats import own_chats
+from commands.own_chats.deleting import delete_chat
 from domain.chat.commands import CreateChat
 from domain.errors import LogUnavailable
-from domain.event import Actor
+from domain.log.event import Actor
 from tests.api.conftest import Running, User, running
 
 pytestmark = pytest.mark.anyio

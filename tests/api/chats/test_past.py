@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from commands.content.references import THREAD_MESSAGES
 from commands.generation.run import CONTENT_BYTES_MAX
 from commands.ports import AppendRequest, Origin, StreamAppend
-from commands.references import THREAD_MESSAGES
 from domain.chat.facts import ChatCreated, MessageAdded, MessageEdited
-from domain.event import Event
-from domain.stream import chat_stream
+from domain.log.event import Event
+from domain.log.stream import chat_stream
 from tests.api.conftest import Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]

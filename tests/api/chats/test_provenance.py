@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from api.cli.parallel_answers import ParallelAnswers
-from api.cli.replay import event_of
+from api.cli.chat.parallel_answers import ParallelAnswers
+from api.cli.chat.replay import event_of
 from tests.api.conftest import Running, User
 
 pytestmark = pytest.mark.anyio

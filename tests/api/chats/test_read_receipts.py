@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.stream import chat_stream
+from domain.log.stream import chat_stream
 from tests.api.conftest import Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]

@@ -13,12 +13,12 @@ from hypothesis import given, strategies
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
-from commands.chats import Chats
+from commands.chats.chats import Chats
 from commands.saving.saved_chat import parse_saved_chat
 from commands.saving.saver import ChatSaver
 from domain.chat.commands import AddMessage, CreateChat, ShareChat
 from domain.errors import EditConflict
-from domain.event import Actor
+from domain.log.event import Actor
 from projections.chat import message_to_json
 from tests.api.conftest import Running, User
 from tests.domain.histories import FEW, TEXTS

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api.cli.replay import of_file
+from api.cli.chat.replay import of_file
 from tests.api.conftest import Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]

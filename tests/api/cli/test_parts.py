@@ -11,13 +11,13 @@ import pytest
 import rich_click as click
 from hypothesis import given, strategies
 
-from api.cli.answer_text import AnswerText, StyledPiece
+from api.cli.chat.answer_text import AnswerText, StyledPiece
+from api.cli.chat.parallel_answers import ParallelAnswers
+from api.cli.chat.replay import Pace, Point, play
+from api.cli.chat.tail import json_of
+from api.cli.chat.tail import line_of as tail_line
 from api.cli.login import Failed
-from api.cli.parallel_answers import ParallelAnswers
-from api.cli.replay import Pace, Point, play
 from api.cli.safe_text import safe, safe_json, safe_line
-from api.cli.tail import json_of
-from api.cli.tail import line_of as tail_line
 from api.cli.terminal import RECONNECTING, LineWrapper, Terminal
 from stenograph_client import Event, State, User
 

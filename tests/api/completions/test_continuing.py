@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from api.settings import Settings
-from domain.event import StoredEvent
+from domain.log.event import StoredEvent
 from domain.verify.finding import LogRow
 from tests.adapters.providers.scripted import DONE, said, serving
 from tests.api.completions.test_openai import provider, with_provider

@@ -11,9 +11,7 @@ from hypothesis import given, strategies
 from api.completions.anthropic.events import MessageFrames
 from api.completions.responses.events import Event, ResponseEvents
 from commands.generation.run import AnswerBuilder
-from commands.providers import Part, Reasoning, RefusalText, Text, ToolCall
-from domain.codec import encode
-from domain.event import StoredEvent
+from commands.providers.provider import Part, Reasoning, RefusalText, Text, ToolCall
 from domain.generation import (
     BlockOpened,
     BlockSum,
@@ -25,7 +23,9 @@ from domain.generation import (
     MessageStarted,
     Timings,
 )
-from domain.stream import chat_stream
+from domain.log.codec import encode
+from domain.log.event import StoredEvent
+from domain.log.stream import chat_stream
 from tests.domain.histories import UNHURRIED
 
 CHAT, ANSWER, OTHER, NODE = (UUID(int=number) for number in range(1, 5))

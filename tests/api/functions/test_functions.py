@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from api.process.server import System
-from domain.function import MASK
-from domain.stream import function_stream
+from domain.log.stream import function_stream
+from domain.routing.function import MASK
 from tests.api.conftest import Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]

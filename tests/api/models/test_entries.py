@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from api.settings import Settings
-from domain.model import ENTRY_BYTES_MAX
+from domain.routing.model import ENTRY_BYTES_MAX
 from tests.api.conftest import Running, Serving, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]

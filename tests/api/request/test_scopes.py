@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from api.request.scopes import ADMIN, CHAT, READ, ROUTE_SCOPES
-from domain.api_key import SCOPES
+from domain.accounts.api_key import SCOPES
 from tests.api.conftest import Running, User
 from tests.api.request.test_authentication import PUBLIC
 from tests.docs.pages import ROOT, rows

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from api.settings import Settings
+from tests.adapters.providers.openai.test_openai_answer import read
 from tests.adapters.providers.scripted import DONE, Peer, said, serving, whole
-from tests.adapters.providers.test_openai_answer import read
 from tests.api.conftest import Running, User, running
 
 pytestmark = pytest.mark.anyio

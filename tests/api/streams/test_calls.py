@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from commands.routing.calls import ANSWER_BYTES_MAX
+from commands.calls.calls import ANSWER_BYTES_MAX
 from domain.errors import CallExpired
-from domain.event import Actor
+from domain.log.event import Actor
 from tests.api.conftest import Running, User, Wire, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
@@ -174,7 +174,7 @@ async def test_a_password_reaches_the_function_and_not_the_log(server: Running, 
 
 
 async def test_a_password_that_nobody_types_expires(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("commands.routing.calls.TIMEOUT_MIN_S", 0.0)
+    monkeypatch.setattr("commands.calls.calls.TIMEOUT_MIN_S", 0.0)
     await asking.ask("input", {"type": "password"}, timeout_s=0.5)
     with pytest.raises(CallExpired, match="timeout"):
         await asking.answered()
@@ -266,7 +266,7 @@ async def test_a_key_that_may_only_read_does_not_answer(server: Running, asking:
 async def test_a_timeout_is_an_event_and_a_late_answer_hears_of_it(
     server: Running, asking: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("commands.routing.calls.TIMEOUT_MIN_S", 0.0)
+    monkeypatch.setattr("commands.calls.calls.TIMEOUT_MIN_S", 0.0)
     wire = await server.connect(asking.user)
     await follow(wire, asking.stream)
     call_id = await asking.ask(timeout_s=0.5)

@@ -23,8 +23,8 @@ from api.streams.frames import (
     SendSignal,
     StartSubscription,
 )
-from domain.cursor import Cursor
-from domain.stream import Stream, chat_stream
+from domain.log.cursor import Cursor
+from domain.log.stream import Stream, chat_stream
 
 CHAT = chat_stream(UUID("0190a000-0000-7000-8000-000000000001"))
 OTHER = chat_stream(UUID("0190a000-0000-7000-8000-000000000002"))

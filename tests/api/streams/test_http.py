@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from api.settings import Settings
-from commands.chats import Chats
+from commands.chats.chats import Chats
 from domain.chat.commands import ShareChat
-from domain.stream import chat_stream
+from domain.log.stream import chat_stream
 from tests.api.conftest import WAIT_S, Running, User, running
 
 pytestmark = pytest.mark.anyio

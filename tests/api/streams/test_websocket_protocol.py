@@ -17,7 +17,7 @@ from api.settings import Settings
 from api.streams.snapshots import State
 from api.streams.socket import Socket, SocketSubscription
 from api.streams.websocket_protocol import AsgiWire, payload_of, text_frame
-from domain.stream import parse_stream
+from domain.log.stream import parse_stream
 from tests.api.conftest import WAIT_S, Running, User, Wire, running
 
 anyio = pytest.mark.anyio

@@ -27,6 +27,7 @@ from commands.accounts.attempts import (
 )
 from commands.accounts.sessions import Sessions
 from commands.ports import Appended, AppendRequest
+from domain.accounts.user import ChangeRole, ChangeSettings, DeactivateUser, RenameUser, RevokeTokens, UserRole
 from domain.errors import (
     AccountInactive,
     BadRequest,
@@ -37,8 +38,7 @@ from domain.errors import (
     UserNotFound,
     WrongCredentials,
 )
-from domain.event import StoredEvent
-from domain.user import ChangeRole, ChangeSettings, DeactivateUser, RenameUser, RevokeTokens, UserRole
+from domain.log.event import StoredEvent
 
 pytestmark = pytest.mark.anyio
 

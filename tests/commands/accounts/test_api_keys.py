@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from commands.accounts.accounts import Principal
+from domain.accounts.user import ChangeRole, DeactivateUser
 from domain.errors import ApiKeyNotFound, BadRequest, Forbidden, NotAuthenticated, ScopeMissing, SessionNotFound, UserNotFound
-from domain.user import ChangeRole, DeactivateUser
 from tests.commands.accounts.test_accounts import OTHER_PASSWORD, PASSWORD, Process, Start, dsn, one, refused, start, two
 
 __all__ = ["dsn", "one", "start", "two"]  # fixtures

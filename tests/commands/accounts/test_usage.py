@@ -11,14 +11,14 @@ from adapters.memory.accounts.usage import MemoryUsage
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.log import MemoryLog
 from commands.accounts.usage import REFRESH_S, Quotas, UsageBook
-from commands.chats import Chats
+from commands.chats.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
+from domain.accounts.user import Account
 from domain.chat.commands import AddMessage, CreateChat, DeleteChat, DeleteMessage, RenameChat
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.errors import ChatFull, QuotaReached, RateReached
-from domain.event import Actor, Event
-from domain.stream import chat_stream
-from domain.user import Account
+from domain.log.event import Actor, Event
+from domain.log.stream import chat_stream
 from tests.commands.world import ME, SOMEBODY
 
 pytestmark = pytest.mark.anyio

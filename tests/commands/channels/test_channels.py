@@ -14,6 +14,7 @@ from commands.aggregate import Aggregate
 from commands.channels.channels import Channels
 from commands.channels.partial_channel import PartialChannelReader
 from commands.ports import ANY, AppendRequest, StreamAppend
+from domain.accounts.user import UserCreated
 from domain.channel.commands import (
     AddMembers,
     AppendChannelParts,
@@ -33,13 +34,12 @@ from domain.channel.evolve import evolve
 from domain.channel.own import ChannelJoined, ChannelLeft, ChannelMuted, ChannelPinned, ChannelUnmuted, SetOwnChannel
 from domain.channel.rights import Asker
 from domain.channel.state import NO_CHANNEL, Channel
-from domain.codec import decode_event
 from domain.errors import Forbidden, MessageNotFound, Refusal, UserNotFound
-from domain.event import Actor, Event
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta
-from domain.idmap import PartialMap
-from domain.stream import channel_stream, user_stream
-from domain.user import UserCreated
+from domain.log.codec import decode_event
+from domain.log.event import Actor, Event
+from domain.log.stream import channel_stream, user_stream
+from domain.values.idmap import PartialMap
 
 pytestmark = pytest.mark.anyio
 

@@ -13,6 +13,7 @@ from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Q
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
 from commands.routing.route import Route, Routed
+from domain.accounts.user import UserCreated
 from domain.chat.commands import DeleteMessage, ShareChat
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.errors import (
@@ -28,10 +29,9 @@ from domain.errors import (
     RateReached,
     StenographError,
 )
-from domain.event import Actor, Event
 from domain.generation import GenerationInterrupted, MessageEnded, MessageStarted
-from domain.stream import chat_stream, user_stream
-from domain.user import UserCreated
+from domain.log.event import Actor, Event
+from domain.log.stream import chat_stream, user_stream
 from tests.commands.world import ME, SOMEBODY, ToldProvider, World, until
 
 pytestmark = pytest.mark.anyio

@@ -13,17 +13,17 @@ from structlog.testing import capture_logs
 
 from adapters.memory.accounts.run_slots import MemoryRunSlots
 from adapters.memory.chat_queries import MemoryChatQueries
+from commands.filters.filters import Filters
+from commands.filters.pipelines import Pipeline, PipelineSkipped
 from commands.generation.completion import Completions, StartedTurn
 from commands.generation.filtering import AnswerFilters
-from commands.providers import Finish, Logprobs, Reasoning, Text, ToolCall, Usage
-from commands.routing.filters import Filters
-from commands.routing.pipelines import Pipeline, PipelineSkipped
+from commands.providers.provider import Finish, Logprobs, Reasoning, Text, ToolCall, Usage
 from domain.chat.commands import DeleteMessage, EditMessage
 from domain.chat.facts import MessageEdited
 from domain.errors import ModelNotFound, PipelineFailed, ProviderFailed
-from domain.event import Emitted
 from domain.generation import FilterApplied, GenerationCancelled, GenerationFailed, MessageDelta, MessageEnded
-from domain.stream import chat_stream
+from domain.log.event import Emitted
+from domain.log.stream import chat_stream
 from tests.commands.generation.test_completion import KnownModels, turn
 from tests.commands.routing.functions import TestFunctions
 from tests.commands.world import ME, ToldProvider, World, until

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from commands.generation.reasoning_tags import AROUND_THE_ANSWER, SPACE_CHARACTERS_MAX, TAGS, TagSplitter, splitter_for
 from commands.generation.run import LEFT_OUT_CHARACTERS_MAX, AnswerBuilder
-from commands.providers import Finish, LeftOut, Logprobs, Part, Reasoning, Skipped, Text, ToolCall
-from domain.codec import encode
+from commands.providers.provider import Finish, LeftOut, Logprobs, Part, Reasoning, Skipped, Text, ToolCall
 from domain.generation import BlockOpened, MessageDelta
+from domain.log.codec import encode
 from tests.domain.histories import UNHURRIED
 
 TAGGED = [*(tag for pair in TAGS for tag in pair), *AROUND_THE_ANSWER, '<think effort="high">', "<think\n>", "<thinkers>"]

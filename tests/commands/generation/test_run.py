@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, strategies
 from structlog.testing import capture_logs
 
+from commands.content.references import resolve_blobs
 from commands.generation import run as runs
 from commands.generation.run import CONTENT_BYTES_MAX, DELTA_CHARACTERS_MAX, DELTAS_PER_APPEND_MAX, AnswerBuilder, joined
 from commands.ports import ANY, AppendRequest, StreamAppend
-from commands.providers import (
+from commands.providers.provider import (
     Extras,
     File,
     Finish,
@@ -30,14 +31,13 @@ from commands.providers import (
     Usage,
     Waiting,
 )
-from commands.references import resolve_blobs
+from domain.accounts.user import UserDeactivated
 from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
-from domain.codec import encode
 from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
-from domain.event import Emitted, Event, StoredEvent
 from domain.generation import REFUSAL, BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
-from domain.stream import chat_stream, user_stream
-from domain.user import UserDeactivated
+from domain.log.codec import encode
+from domain.log.event import Emitted, Event, StoredEvent
+from domain.log.stream import chat_stream, user_stream
 from tests.commands.world import ME, NODE, SOMEBODY, ToldProvider, World, until
 from tests.domain.histories import UNHURRIED
 

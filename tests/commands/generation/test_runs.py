@@ -12,7 +12,7 @@ from commands.ports import AppendRequest
 from domain.chat.commands import AppendParts, RenameChat
 from domain.errors import LogUnavailable
 from domain.generation import BlockOpened, GenerationCancelled, GenerationInterrupted, MessageDelta, MessageEnded
-from domain.stream import chat_stream
+from domain.log.stream import chat_stream
 from tests.commands.world import ME, SOMEBODY, FailingLog, World, until
 
 pytestmark = pytest.mark.anyio

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from commands.routing.functions import Bound, CallContext, Function
+from commands.functions.functions import Bound, CallContext, Function
 from domain.errors import FunctionFailed, FunctionNotFound
 
 Method = Callable[..., Any]

@@ -7,17 +7,17 @@ from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from commands.ports import EventLog
-from commands.providers import Model
+from commands.providers.provider import Model
 from commands.routing.access import ModelAccess, Rule
 from commands.routing.editing import ModelEditor
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.route import Route
 from commands.routing.router import Router
-from domain.access import Grant
+from domain.accounts.access import Grant
 from domain.errors import ProviderFailed
-from domain.event import Actor, StoredEvent
-from domain.model import CreateModel
+from domain.log.event import Actor, StoredEvent
+from domain.routing.model import CreateModel
 from tests.commands.world import ToldProvider
 
 ADMIN = Actor(UUID(int=0xAD), "Admin", "admin")

@@ -5,7 +5,9 @@ from typing import Any
 
 from hypothesis import given, strategies
 
-from commands.providers import (
+from commands.filters.filtered_body import Seen, asked_by, replaced, request_body
+from commands.filters.filtered_stream import ChunkForm, Said, parts_of
+from commands.providers.provider import (
     Audio,
     Extras,
     File,
@@ -21,8 +23,6 @@ from commands.providers import (
     ToolCall,
     Usage,
 )
-from commands.routing.filtered_body import Seen, asked_by, replaced, request_body
-from commands.routing.filtered_stream import ChunkForm, Said, parts_of
 from tests.domain.histories import UNHURRIED
 
 TEXTS = strategies.text(min_size=1, max_size=8).filter(lambda text: "\0" not in text)

@@ -10,11 +10,11 @@ from adapters.memory.log import MemoryLog
 from commands.routing.access import Rule
 from commands.routing.route import Route
 from commands.routing.router import CHAIN_MAX
-from domain.access import EVERYBODY
+from domain.accounts.access import EVERYBODY
+from domain.accounts.group import AddGroupMembers, CreateGroup, RemoveGroupMembers
 from domain.errors import ArenaEmpty, Forbidden, ModelExists, ModelNotFound, ProviderFailed
-from domain.event import Actor
-from domain.group import AddGroupMembers, CreateGroup, RemoveGroupMembers
-from domain.model import ChangeModel
+from domain.log.event import Actor
+from domain.routing.model import ChangeModel
 from tests.commands.routing.sources import ADA, ADMIN, AUDITOR, BOB, PROVIDER, Routing, Source, at_once, routing, to, to_group
 
 pytestmark = pytest.mark.anyio

@@ -10,9 +10,9 @@ from hypothesis import given, strategies
 
 from commands.transfer.chitchat import whole_chat, words
 from domain.chat.facts import MessageAdded
+from domain.chat.whole_chat import steps_of
 from domain.errors import ImportRefused
 from domain.generation import MessageDelta, MessageEnded, MessageStarted
-from domain.whole_chat import steps_of
 from tests.domain.histories import OWNER, UNHURRIED
 
 

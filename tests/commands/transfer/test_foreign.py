@@ -6,7 +6,7 @@ import pytest
 
 from commands.transfer.foreign import recognised
 from commands.transfer.open_webui import whole_chat
-from domain.whole_chat import WholeChat, steps_of
+from domain.chat.whole_chat import WholeChat, steps_of
 from tests.commands.transfer.test_open_webui import row
 from tests.domain.histories import OWNER
 

@@ -9,8 +9,8 @@ import pytest
 
 from commands.transfer.open_webui import decoded, whole_chat
 from domain.chat.facts import BranchSelected, ChatTagged, MessageAdded, MessageRated
+from domain.chat.whole_chat import WholeChat, steps_of
 from domain.errors import ImportRefused
-from domain.whole_chat import WholeChat, steps_of
 from tests.domain.histories import OWNER
 
 QUESTION = {

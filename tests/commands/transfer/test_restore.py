@@ -19,13 +19,13 @@ from commands.ports import ANY, Appended, AppendRequest, Origin, StreamAppend
 from commands.transfer.bounds import FULL, SMALL, RequestBounds
 from commands.transfer.export import lines
 from commands.transfer.restore import Restore, Restored
+from domain.accounts.user import UserCreated
 from domain.chat.facts import ChatCreated, ChatEvent, MessageAdded, MessageEdited
-from domain.event import Actor, Emitted, Event
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
-from domain.jsonlines import encode_blob
-from domain.redaction import Redaction
-from domain.stream import Stream, chat_stream, user_stream
-from domain.user import UserCreated
+from domain.log.event import Actor, Emitted, Event
+from domain.log.jsonlines import encode_blob
+from domain.log.redaction import Redaction
+from domain.log.stream import Stream, chat_stream, user_stream
 from projections.chat import view
 from tests.domain.histories import OWNER, UNHURRIED, History, histories
 from tests.stores import blobs_of, nodes_of

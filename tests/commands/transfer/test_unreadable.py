@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 
 from adapters.files.json_items import items
-from api.cli.replay import event_of
+from api.cli.chat.replay import event_of
 from commands.transfer import chitchat, open_webui
 from domain.errors import BadLine, ImportRefused, StenographError
-from domain.jsonlines import parse_line
+from domain.log.jsonlines import parse_line
 
 OWNER = UUID(int=7)
 UNREADABLE = {

@@ -7,16 +7,16 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from commands.chats import Chats
+from commands.chats.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
 from commands.transfer.bounds import FULL, SMALL, RequestBounds
 from commands.transfer.whole_chat import Added, WholeChats
+from domain.accounts.user import UserCreated
 from domain.chat.commands import DeleteChat
+from domain.chat.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 from domain.errors import ImportRefused, LogUnavailable, UserNotFound
-from domain.event import Event
-from domain.stream import chat_stream, user_stream
-from domain.user import UserCreated
-from domain.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
+from domain.log.event import Event
+from domain.log.stream import chat_stream, user_stream
 from tests.commands.world import ME, SOMEBODY, FailingLog
 
 pytestmark = pytest.mark.anyio

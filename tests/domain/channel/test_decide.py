@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.access import PUBLIC, AccessGranted, AccessRevoked, Grant
+from domain.accounts.access import PUBLIC, AccessGranted, AccessRevoked, Grant
 from domain.channel import decide as rules
 from domain.channel.commands import (
     AddMembers,
@@ -69,8 +69,8 @@ from domain.errors import (
     Refusal,
     WebhookNotFound,
 )
-from domain.event import Emitted, Event
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageStarted
+from domain.log.event import Emitted, Event
 
 CHANNEL = UUID(int=0xC0)
 ANN, BEN, CAT, DAN, ROOT_USER = (UUID(int=number) for number in range(1, 6))

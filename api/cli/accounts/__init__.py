@@ -1,0 +1,1 @@
+"""``steno login``, ``user``, ``key``, ``session``: accounts and what they may do."""

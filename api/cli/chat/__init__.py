@@ -1,0 +1,1 @@
+"""``steno chat``, ``replay``, ``tail``: conversations in the terminal."""

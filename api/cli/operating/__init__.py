@@ -1,0 +1,1 @@
+"""``steno serve``, ``verify``, ``projections``: a server and its data."""

@@ -1,0 +1,1 @@
+"""``steno import``, ``export``: chats from and to files."""

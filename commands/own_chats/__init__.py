@@ -1,0 +1,1 @@
+"""Changes of all of a person's own chats, and their deletion, which ends what runs in them first."""

@@ -1,0 +1,1 @@
+"""What answers: models, providers, functions, and the calls to the user that they make."""
