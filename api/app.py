@@ -105,6 +105,7 @@ from api.completions.turns import Turns
 from api.completions.usage import UsageController
 from api.formats.event_json import encode_event
 from api.functions.functions import FunctionsController
+from api.functions.history import FunctionHistoryController
 from api.functions.valves import FunctionValvesController
 from api.models.entries import ModelEntriesController
 from api.models.groups import GroupsController
@@ -155,6 +156,7 @@ from commands.chats.whole_lists import WholeLists
 from commands.filters.completed import CompletedFilters
 from commands.filters.filters import Filters
 from commands.functions.actions import Actions
+from commands.functions.function_history import FunctionHistory
 from commands.functions.function_library import FunctionLibrary, FunctionStore
 from commands.generation.asking import ModelQuestions
 from commands.generation.completion import Completions, TaskKind
@@ -238,6 +240,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     InstanceController,
     PicturesController,
     FunctionsController,
+    FunctionHistoryController,
     FunctionValvesController,
     AbsentController,
     StreamsController,
@@ -547,7 +550,7 @@ def functions_of(
     known = Catalogue(log, "function", NO_FUNCTION, evolve_function, runtime.loader.on_changed)
     library = FunctionLibrary(log, blobs, store, known, FunctionWorkshop(runtime), seen)
     folder = None if settings.functions is None else FunctionFolder(settings.functions, library)
-    return Functions(known, runtime, library, PipeModels(runtime), folder)
+    return Functions(known, runtime, library, FunctionHistory(log, store, library), PipeModels(runtime), folder)
 
 
 def quotas_of(settings: Settings) -> Quotas:
@@ -610,6 +613,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "epoch": system.epoch.epoch,
         "folders": system.folders,
         "function_folder": system.functions.folder,
+        "function_history": system.functions.history,
         "function_library": system.functions.library,
         "chat_queries": chat_queries,
         "functions": functions,

@@ -42,6 +42,7 @@ from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
 from commands.chats.folders import FolderTrees
 from commands.filters.filters import EmailOf, Filters
+from commands.functions.function_history import FunctionHistory
 from commands.functions.function_library import FunctionLibrary
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
@@ -91,6 +92,7 @@ class Functions:
     known: Catalogue[FunctionState]
     runtime: FunctionRuntime
     library: FunctionLibrary
+    history: FunctionHistory
     pipes: PipeModels
     folder: FunctionFolder | None
 

@@ -72,6 +72,7 @@ TABLE: Final[Mapping[type[errors.StenographError], ErrorStatus]] = {
     errors.FolderNameTaken: ErrorStatus(400, 1008),  # as in the reference
     errors.FolderCycle: ErrorStatus(400, 1008),
     errors.FunctionNotFound: ErrorStatus(401, 1008),  # as in the reference
+    errors.FunctionVersionNotFound: ErrorStatus(404, 1008),
     errors.ActionNotFound: ErrorStatus(400, 1008),  # as in the reference
     errors.ActionNotAvailable: ErrorStatus(400, 1008),
     errors.FunctionExists: ErrorStatus(400, 1008),  # as in the reference

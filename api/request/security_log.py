@@ -32,6 +32,7 @@ ACTS: Final[Mapping[str, str]] = {
     "DELETE /api/v1/users/{user_id}": "account_deactivated",
     "POST /api/v1/functions/create": "function_made",
     "POST /api/v1/functions/id/{function_id}/update": "function_changed",
+    "POST /api/v1/functions/id/{function_id}/update/version": "function_changed",
     "POST /api/v1/functions/id/{function_id}/toggle": "function_switched",
     "POST /api/v1/functions/id/{function_id}/toggle/global": "function_switched",
     "POST /api/v1/functions/id/{function_id}/valves/update": "function_valves_changed",

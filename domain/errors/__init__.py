@@ -12,7 +12,7 @@
     │   ├── ArenaEmpty               an arena has nothing to pick for this caller
     │   ├── FolderNotFound, FolderExists, FolderNameTaken, FolderCycle
     │   ├── ActionNotFound, ActionNotAvailable
-    │   ├── FunctionNotFound, FunctionExists, FunctionInactive, FunctionReadOnly
+    │   ├── FunctionNotFound (FunctionVersionNotFound), FunctionExists, FunctionInactive, FunctionReadOnly
     │   ├── FunctionNotLoaded        a function's source that cannot be run: names the line and the exception
     │   ├── ValvesRefused            settings of a function that are not as it declares them
     │   ├── ChatExists, MessageExists, ParentNotFound, GenerationNotOpen, GenerationOpen

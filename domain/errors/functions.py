@@ -15,6 +15,15 @@ class FunctionNotFound(Refusal):
         super().__init__(f"no function {function_id[:200]!r}" + (f" that has a method {method}" if method else ""))
 
 
+class FunctionVersionNotFound(FunctionNotFound):
+    code = "function_version_not_found"
+
+    def __init__(self, function_id: str, version: int) -> None:
+        super().__init__(function_id)
+        self.version = version
+        self.args = (f"function {function_id[:200]!r} has no version {version}; its history lists those that it has",)
+
+
 class ActionNotFound(Refusal):
     code = "action_not_found"
 

@@ -93,6 +93,41 @@ async def test_the_log_says_which_source_ran_and_who_put_it_in(server: Running) 
     assert kept == FILTER.encode()
 
 
+async def test_each_save_is_a_version_and_an_older_one_can_be_put_back(server: Running) -> None:
+    admin = await server.sign_up()
+    user = await server.sign_up("Bob")
+    first = await put(admin)
+    path = "/api/v1/functions/id/a_filter"
+    changed = {"id": "a_filter", "name": "A better filter", "content": FILTER + "# better\n", "meta": {}}
+    for _ in range(2):  # an equal one is no version
+        assert (await admin.post(f"{path}/update", changed)).status_code == 200
+    await admin.post(f"{path}/toggle")
+    newest, oldest = (await admin.get(f"{path}/history")).json()
+    assert (oldest["version"], oldest["sha256"], oldest["is_production"]) == (1, first["sha256"], False)
+    assert (newest["version"], newest["name"], newest["is_production"], newest["user_id"]) == (2, "A better filter", True, admin.id)
+    assert (await admin.get(f"{path}/history/1")).json()["content"] == FILTER
+
+    restored = (await admin.post(f"{path}/update/version", {"version": 1})).json()
+    assert (restored["content"], restored["name"], restored["is_active"]) == (FILTER, "A filter", True)
+    assert [one["sha256"] for one in (await admin.get(f"{path}/history")).json()] == [first["sha256"], newest["sha256"], first["sha256"]]
+    await loaded(server, "a_filter", first["sha256"])
+    again = (await admin.post(f"{path}/update/version", {"version": 1})).json()
+    assert again["version"] == restored["version"]
+
+    missing = await admin.post(f"{path}/update/version", {"version": 3})  # the switch: no version of the function
+    assert (missing.status_code, missing.json()["code"]) == (404, "function_version_not_found")
+    for refused in (
+        await user.get(f"{path}/history"),
+        await user.get(f"{path}/history/1"),
+        await user.post(f"{path}/update/version", {"version": 1}),
+    ):
+        assert refused.status_code == 403, refused.text
+    await admin.http.delete(f"{path}/delete")
+    assert (await admin.get(f"{path}/history")).status_code == 401
+    await put(admin)
+    assert [one["is_production"] for one in (await admin.get(f"{path}/history")).json()] == [True]  # what was before does not count
+
+
 async def test_only_admins_put_functions_in_and_read_their_source(server: Running) -> None:
     admin, user = await server.sign_up(), await server.sign_up("Bob")
     await put(admin)
