@@ -136,7 +136,7 @@ def behind_filters(filters: Filters, provider: Any) -> Any:
     async def nothing(_: Any) -> None:
         return None
 
-    async def none(_: str) -> Any:
+    async def none(_: str, __: ProviderRequest) -> Any:
         raise AssertionError
 
     return FilteredProvider(provider, chain, keep=nothing, note=nothing, choose=none, message_id="bench", created=0)

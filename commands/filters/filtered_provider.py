@@ -2,15 +2,13 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-from msgspec.structs import replace
-
 from commands.filters.filter_steps import Keep
 from commands.filters.filters import Chain, Note
 from commands.providers.provider import Model, Part, Provider, ProviderRequest
-from commands.routing.route import Routed
 from domain.errors import FilterRefused, Refusal
 
-Choose = Callable[[str], Awaitable[Routed]]  # who answers for a model that a filter has chosen. Raises ``Refusal``
+# Who answers for a model that a filter has chosen, and the request as that one is sent it. Raises ``Refusal``.
+Choose = Callable[[str, ProviderRequest], Awaitable[tuple[Provider, ProviderRequest]]]
 
 
 class FilteredProvider:
@@ -33,10 +31,9 @@ class FilteredProvider:
         ask, model = await chain.inlet(ask, self._keep, self._note)
         if model is not None:
             try:
-                routed = await self._choose(model)
+                provider, ask = await self._choose(model, ask)
             except Refusal as refusal:
                 raise FilterRefused(model, refusal) from None
-            provider, ask = routed.provider, replace(ask, model=routed.upstream)
         await chain.begin_stream(self._message_id, self._created)
         reads = provider.stream(ask)
         try:

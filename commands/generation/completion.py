@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID, uuid4
 
@@ -27,7 +28,7 @@ from commands.generation.continuing import continued_messages, continued_node
 from commands.generation.files import with_files
 from commands.generation.filling import fill
 from commands.generation.filtering import AnswerFilters, Filtering
-from commands.generation.model_settings import NO_SETTINGS, ModelSettings, asked, with_systems, with_variables
+from commands.generation.model_settings import NO_SETTINGS, Asked, ModelSettings, asked, with_other_settings, with_systems, with_variables
 from commands.generation.payload import Payload, keep_payload, payload_of
 from commands.generation.run import Run
 from commands.generation.runs import Runs
@@ -225,13 +226,22 @@ class Completions:
             messages, chat_params = await self._context(chat, turn, parent_id, added)
         folder_prompt = await self._folder_prompt(source if made else chat, actor)
         contexts = [self._call_context(turn, one, route, chat_id, actor) for one, route in zip(turn.answerers, routes, strict=True)]
-        payloads = [
-            await payload_of(self._request(one, route, turn, messages, chat_params, folder_prompt, context))
-            for one, route, context in zip(turn.answerers, routes, contexts, strict=True)
+        settings = [
+            self._settings(turn, route, chat_params, folder_prompt, is_direct=is_direct(turn, one))
+            for one, route in zip(turn.answerers, routes, strict=True)
         ]
+        payloads = [
+            await payload_of(self._request(route, turn, messages, one, context))
+            for route, one, context in zip(routes, settings, contexts, strict=True)
+        ]
+
+        def resettled(old: Asked, other: Routed, ask: ProviderRequest) -> ProviderRequest:
+            ask = with_other_settings(ask, old, self._settings(turn, other, chat_params, folder_prompt))
+            return msgspec.structs.replace(ask, model=other.upstream)
+
         filterings = [
-            await self._filtering(turn, one, route, chat_id, context)
-            for one, route, context in zip(turn.answerers, routes, contexts, strict=True)
+            await self._filtering(turn, one, route, chat_id, context, partial(resettled, old))
+            for one, route, context, old in zip(turn.answerers, routes, contexts, settings, strict=True)
         ]
         tasks = [uuid4() for _ in turn.answerers]
         events_count = sum(not isinstance(command, ExpectUnchanged) for command in commands) + len(tasks)
@@ -321,7 +331,15 @@ class Completions:
             ask=self._asking(actor, chat_id, answerer.message_id) if self._asking is not None else None,
         )
 
-    async def _filtering(self, turn: Turn, answerer: Answerer, route: Routed, chat_id: UUID, context: CallContext) -> Filtering | None:
+    async def _filtering(
+        self,
+        turn: Turn,
+        answerer: Answerer,
+        route: Routed,
+        chat_id: UUID,
+        context: CallContext,
+        resettled: Callable[[Routed, ProviderRequest], ProviderRequest],
+    ) -> Filtering | None:
         if self._filters is None or self._filters.is_empty or turn.task is not None:
             return None
         return await self._filters.of(
@@ -332,6 +350,7 @@ class Completions:
             meta=route.meta,
             beside=turn.beside,
             is_saved=turn.chat_id is not None,
+            resettled=resettled,
         )
 
     async def _route(self, turn: Turn, answerer: Answerer, chat_id: UUID, actor: Actor) -> Routed:
@@ -344,19 +363,10 @@ class Completions:
         asker = actor if turn.task is None else msgspec.structs.replace(actor, role="admin")
         return await self._routes.route(answerer.model, asker, direct=direct)
 
-    def _request(
-        self,
-        answerer: Answerer,
-        route: Routed,
-        turn: Turn,
-        messages: Sequence[Mapping[str, Any]],
-        chat_params: Mapping[str, Any],
-        folder_prompt: str,
-        context: CallContext,
-    ) -> ProviderRequest:
-        settings = asked(
+    def _settings(self, turn: Turn, route: Routed, chat_params: Mapping[str, Any], folder_prompt: str, *, is_direct: bool = False) -> Asked:
+        return asked(
             # What an admin has set for a model of that name is not for somebody's own provider.
-            NO_SETTINGS if is_direct(turn, answerer) else self._model_settings,
+            NO_SETTINGS if is_direct else self._model_settings,
             route.model,
             chat_params,
             turn.settings,
@@ -365,6 +375,10 @@ class Completions:
             folder=folder_prompt,
             variables=turn.variables,
         )
+
+    def _request(
+        self, route: Routed, turn: Turn, messages: Sequence[Mapping[str, Any]], settings: Asked, context: CallContext
+    ) -> ProviderRequest:
         return ProviderRequest(
             model=route.upstream,
             messages=with_systems(settings.systems if turn.task is None else (), with_variables(messages, turn.variables)),

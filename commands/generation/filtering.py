@@ -185,8 +185,12 @@ class AnswerFilters:
         meta: Mapping[str, Any],
         beside: Mapping[str, Any],
         is_saved: bool,
+        resettled: Callable[[Routed, ProviderRequest], ProviderRequest],
     ) -> Filtering | None:
-        """``beside``: the keys of the request that go to no provider; ``meta``: the model's. None where no filter is for this answer."""
+        """``beside``: the keys of the request that go to no provider; ``meta``: the model's. None where no filter is for this answer.
+
+        ``resettled``: a request as it is sent to another model that a filter has chosen, with that one's settings.
+        """
         filter_ids = beside.get("filter_ids")
         scene = Scene(
             model=model,
@@ -200,8 +204,9 @@ class AnswerFilters:
         if chain is None:
             return None
 
-        async def choose(chosen: str) -> Routed:
-            return await self._choose(chosen, context.actor)
+        async def choose(chosen: str, ask: ProviderRequest) -> tuple[Provider, ProviderRequest]:
+            routed = await self._choose(chosen, context.actor)
+            return routed.provider, resettled(routed, ask)
 
         return Filtering(
             chain, self._chats, self._blobs, self._chat_queries, choose, chat_id=chat_id, message_id=message_id, is_saved=is_saved

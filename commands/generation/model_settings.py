@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from commands.generation.context import SYSTEM_ROLES, Message
+from commands.providers.provider import ProviderRequest
 from commands.routing.route import Layer
 
 
@@ -67,6 +68,18 @@ def asked(
     tags = [layer["reasoning_tags"] for layer in (*of_model, *of_chat) if layer.get("reasoning_tags") is not None]
     prompts = list(dict.fromkeys(filled(prompt, variables or {}) for prompt in systems))
     return Asked(prompts, options, custom, tags[-1] if tags else None)
+
+
+def with_other_settings(ask: ProviderRequest, old: Asked, new: Asked) -> ProviderRequest:
+    """``ask``, which was made with ``old``, for another model: with ``new``, but for what a filter has changed in it since."""
+    changed = {name: value for name, value in ask.options.items() if name not in old.options or old.options[name] != value}
+    params = {name: value for name, value in ask.params.items() if name not in old.custom or old.custom[name] != value}
+    return msgspec.structs.replace(
+        ask,
+        messages=with_systems(new.systems, ask.messages),
+        options={**new.options, **changed},
+        params={**new.custom, **params},
+    )
 
 
 def last_system(layers: Sequence[Layer]) -> str:

@@ -43,11 +43,12 @@ class Way(NamedTuple):
 
 
 class KnownModels:
-    """Knows ``demo`` and ``other``, each with a provider of its own. ``routed`` says more of what is found."""
+    """Knows ``demo`` and ``other``, each with a provider of its own. ``routed`` says more of what is found, ``routed_by_model`` of one."""
 
     def __init__(self, provider: ToldProvider) -> None:
         self.ways = {"demo": Way(provider, "demo-upstream"), "other": Way(ToldProvider(), "other-upstream")}
         self.routed: dict[str, Any] = {}
+        self.routed_by_model: dict[str, dict[str, Any]] = {}
 
     async def route(self, model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
         await asyncio.sleep(0)
@@ -55,7 +56,7 @@ class KnownModels:
             raise ModelNotFound(model)
         way = self.ways[model]
         known = {"requested_model": model, "model": model, "provider": way.provider, "upstream": way.upstream}
-        return Routed(**known | self.routed)
+        return Routed(**known | self.routed | self.routed_by_model.get(model, {}))
 
 
 class Server:

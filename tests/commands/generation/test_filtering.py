@@ -295,6 +295,19 @@ async def test_an_inlet_may_choose_another_model_and_the_log_says_so(there: Ther
     assert (trace.model, trace.changed) == ("other", 1)
 
 
+async def test_a_model_that_a_filter_chooses_is_asked_with_its_own_settings(there: There) -> None:
+    """What the request says and what the filter says stand above them."""
+    there.functions.add("chooser", inlet=lambda body: {**body, "model": "other", "top_p": 0.5})
+    settings = {"system": "You are the other.", "temperature": 0.1, "top_p": 0.9, "top_k": 3}
+    there.models.routed_by_model = {"other": {"settings": settings}, "demo": {"settings": {"min_p": 0.2, "temperature": 0.3}}}
+    other = there.models.ways["other"].provider
+    other.end()
+    await there.answer(settings={"seed": 7})  # and ``temperature`` 0 beside it
+    (asked,) = other.asked
+    assert {**asked.options, **asked.params} == {"temperature": 0, "seed": 7, "top_p": 0.5, "top_k": 3}
+    assert asked.messages[0] == {"role": "system", "content": "You are the other."}
+
+
 async def test_a_model_that_there_is_not_is_refused_where_a_filter_chooses_it(there: There) -> None:
     there.functions.add("chooser", inlet=lambda body: {**body, "model": "none"})
     ended = there.ended(await there.answer())
