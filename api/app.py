@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -103,6 +104,9 @@ from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.completions.usage import UsageController
+from api.dialects.open_webui.front_end import FrontEnd
+from api.dialects.open_webui.page_context import PageContext
+from api.dialects.open_webui.page_sockets import PageSockets
 from api.formats.event_json import encode_event
 from api.functions.functions import FunctionsController
 from api.functions.history import FunctionHistoryController
@@ -110,6 +114,7 @@ from api.functions.valves import FunctionValvesController
 from api.models.entries import ModelEntriesController
 from api.models.groups import GroupsController
 from api.process.docs_page import docs_assets, send_docs_policy
+from api.process.front_page import front_page
 from api.process.health import Gauges, OpsController
 from api.process.server import Functions, Stores, System
 from api.providers.fixed import fixed_providers
@@ -459,6 +464,8 @@ async def assemble(
         call_answers,
         time.monotonic,
     )
+    page = PageContext(log, hub, live, chat_reader, reads.note, seen.note)
+    page_sockets = PageSockets(page, allowed_origins=settings.allowed_origins, anonymous_max=settings.sockets_before_hello_max)
     completions = Completions(
         log,
         blobs,
@@ -532,6 +539,7 @@ async def assemble(
         seen=seen,
         used=used,
         sockets=WebSockets(context),
+        page_sockets=page_sockets,
         body_memory=BodyMemory(settings.bodies_bytes_max),
         projectors=projectors,
     )
@@ -581,7 +589,15 @@ def registry_of(system: System) -> CollectorRegistry:
 
 def create_app(system: System, registry: CollectorRegistry | None = None) -> Litestar:
     """The routes on the parts. ``registry`` is what ``/metrics`` shows: this process's figures, unless it is another."""
-    return routes_on(parts_of(system, registry), system.sockets, system.settings.allowed_origins, docs_public=system.settings.docs_public)
+    settings = system.settings
+    return routes_on(
+        parts_of(system, registry),
+        system.sockets,
+        system.page_sockets,
+        settings.allowed_origins,
+        docs_public=settings.docs_public,
+        front_end=settings.front_end,
+    )
 
 
 def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[str, object]:
@@ -646,9 +662,15 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
 
 
 def routes_on(
-    parts: Mapping[str, object], sockets: Callable[..., Awaitable[None]], allowed_origins: Sequence[str], *, docs_public: bool = True
+    parts: Mapping[str, object],
+    sockets: Callable[..., Awaitable[None]],
+    page_sockets: Callable[..., Awaitable[None]],
+    allowed_origins: Sequence[str],
+    *,
+    docs_public: bool = True,
+    front_end: Path | None = None,
 ) -> Litestar:
-    """``parts`` as ``parts_of`` makes them; ``sockets`` serves ``/ws``.
+    """``parts`` as ``parts_of`` makes them; ``sockets`` serves ``/ws``, ``page_sockets`` ``/ws/socket.io``.
 
     ``parts`` is read at each request: the tests make the routes once, and put the parts of one server after the other there.
     """
@@ -674,6 +696,8 @@ def routes_on(
             Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in], middleware=[bounded_bodies(body_memory)]),
             OpsController,
             asgi("/ws", copy_scope=False)(sockets),
+            asgi("/ws/socket.io", copy_scope=False)(page_sockets),
+            *([front_page()] if front_end is None else [asgi("/", is_mount=True, copy_scope=False)(FrontEnd(front_end))]),
             *([docs_assets()] if docs_public else []),
         ],
         dependencies=dependencies,

@@ -6,7 +6,6 @@ from typing import Any
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
-from litestar.response import Redirect
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -20,11 +19,6 @@ Readiness = Callable[[], dict[str, Any]]
 class OpsController(Controller):
     path = "/"
     tags = ("operation",)
-
-    @get("/", opt={PUBLIC: True}, include_in_schema=False, status_code=307)
-    async def front(self, settings: NamedDependency[SkipValidation[Settings]]) -> Redirect:
-        """To the description of the API, until there is a page; where that is closed, to whether the server is ready."""
-        return Redirect("/docs" if settings.docs_public else "/ready", status_code=307)
 
     @get("/health", opt={PUBLIC: True})
     async def health(self) -> dict[str, bool]:

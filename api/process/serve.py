@@ -276,7 +276,7 @@ async def serve(
 async def stop_after_epoch_lost(system: System, server: uvicorn.Server) -> None:
     """Send the clients away. They reconnect to the process that starts next, which tells them the new epoch."""
     await system.epoch_lost()
-    await system.sockets.go_away()
+    await asyncio.gather(system.sockets.go_away(), system.page_sockets.go_away())
     server.should_exit = True
 
 

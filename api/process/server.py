@@ -26,6 +26,7 @@ from adapters.providers.router import Providers
 from api.accounts.last_active import LastActiveWriter
 from api.accounts.usage import UsageWriter
 from api.chats.read_receipts import ReadReceiptWriter
+from api.dialects.open_webui.page_sockets import PageSockets
 from api.request.bodies import BodyMemory
 from api.settings import Settings
 from api.streams.access import LiveConnections
@@ -152,6 +153,7 @@ class System:
     seen: LastActiveWriter
     used: LastActiveWriter
     sockets: WebSockets
+    page_sockets: PageSockets
     body_memory: BodyMemory
     projectors: Sequence[Projector]
     worker: int | None = None  # which of several processes that share an address, from 1
@@ -212,7 +214,7 @@ class System:
                 async with asyncio.timeout_at(until_s + OTHERS_END_S):
                     await self.drained_here()
                     await self.tail.wait_for(await self.log.head())  # subscribers here see the ends that other processes wrote
-        await self.sockets.go_away()
+        await asyncio.gather(self.sockets.go_away(), self.page_sockets.go_away())
 
     async def stop(self) -> None:
         await self.drain()
@@ -281,6 +283,7 @@ class System:
         yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.tail.holes
         yield "counter", "stenograph_notifications", "Bells rung.", self.bell.notifications
         yield "gauge", "stenograph_sockets", "Open WebSockets.", len(self.sockets)
+        yield "gauge", "stenograph_page_sockets", "Open sockets of Open WebUI's page.", len(self.page_sockets)
         held = self.body_memory.held_bytes
         yield "gauge", "stenograph_bodies_bytes", "Memory of the bodies that are read or decoded.", held
         yield from self.functions.runtime.figures()

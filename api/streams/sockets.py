@@ -5,11 +5,12 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from api.request import security_log
 from api.request.authentication import bearer_of
 from api.request.errors import error_status
+from api.request.origins import origin_allowed
 from api.request.security_headers import HEADERS
 from api.streams.frames import Close, frame
 from api.streams.socket import Receive, Socket
@@ -64,7 +65,7 @@ class WebSockets:
         socket = Socket(self._context, receive, scope.get("extensions", {}).get(FRAMES) or AsgiWire(send))
         self._sockets.add(socket)
         try:
-            if not self._origin_allowed(headers):
+            if not origin_allowed(headers, self._context.settings.allowed_origins):
                 record("refused", code="origin_refused", origin=headers.get("origin"))
                 socket.close(Close(1008, "this origin is not on the list"))
             else:
@@ -111,12 +112,6 @@ class WebSockets:
             return await socket.hello()
         finally:
             waiting.pop(socket, None)
-
-    def _origin_allowed(self, headers: dict[str, str]) -> bool:
-        """Browsers always send an origin, programs do not."""
-        origin = headers.get("origin")
-        allowed = self._context.settings.allowed_origins
-        return origin is None or "*" in allowed or origin in allowed or urlsplit(origin).netloc == headers.get("host")
 
     async def go_away(self) -> None:
         """Each client is told to come back after another delay, so that they do not all come at once; then it is closed."""

@@ -60,6 +60,20 @@ class ChatReader:
         require_reader(view, principal, chat_id)
         return view
 
+    async def unfinished(self, principal: Principal, chat_id: UUID) -> ChatView:
+        """The chat as it is now, with its current message and with those that are being written alone."""
+        await self.head(principal, chat_id)
+        view, ids = await self._chat_queries.branch(chat_id, limit=1)
+        require_reader(view, principal, chat_id)
+        missing = [UUID(one) for one in view.open if one not in view.messages]
+        if missing:
+            others = await self._chat_queries.messages(chat_id, [str(one) for one in missing], at=view.version)
+            for one in others.messages:
+                view.messages[one] = others.messages[one]
+        view.messages = view.messages.only(dict.fromkeys([*ids, *(one for one in view.open if one in view.messages)]))
+        await resolve_blobs(self._blobs, chat_id, view)
+        return view
+
     async def pages(self, principal: Principal, chat_id: UUID, at: str | None = None) -> ChatPages:
         """The whole chat, with the content of its blobs; the chat of now is in no folder that is gone."""
         head = await self.head(principal, chat_id)

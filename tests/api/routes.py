@@ -25,7 +25,9 @@ class Routes:
         async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
             await self._system.sockets(scope, receive, send)
 
-        self.app = routes_on(self._parts, sockets, system.settings.allowed_origins, docs_public=system.settings.docs_public)
+        self.app = routes_on(
+            self._parts, sockets, system.page_sockets, system.settings.allowed_origins, docs_public=system.settings.docs_public
+        )
 
     def give(self, system: System) -> None:
         self._system = system
