@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -104,7 +103,6 @@ from api.completions.responses.service import Responses
 from api.completions.tasks import TasksController
 from api.completions.turns import Turns
 from api.completions.usage import UsageController
-from api.dialects.open_webui.front_end import FrontEnd
 from api.dialects.open_webui.page_context import PageContext
 from api.dialects.open_webui.page_sockets import PageSockets
 from api.formats.event_json import encode_event
@@ -596,7 +594,6 @@ def create_app(system: System, registry: CollectorRegistry | None = None) -> Lit
         system.page_sockets,
         settings.allowed_origins,
         docs_public=settings.docs_public,
-        front_end=settings.front_end,
     )
 
 
@@ -668,7 +665,6 @@ def routes_on(
     allowed_origins: Sequence[str],
     *,
     docs_public: bool = True,
-    front_end: Path | None = None,
 ) -> Litestar:
     """``parts`` as ``parts_of`` makes them; ``sockets`` serves ``/ws``, ``page_sockets`` ``/ws/socket.io``.
 
@@ -697,7 +693,7 @@ def routes_on(
             OpsController,
             asgi("/ws", copy_scope=False)(sockets),
             asgi("/ws/socket.io", copy_scope=False)(page_sockets),
-            *([front_page()] if front_end is None else [asgi("/", is_mount=True, copy_scope=False)(FrontEnd(front_end))]),
+            front_page(),
             *([docs_assets()] if docs_public else []),
         ],
         dependencies=dependencies,

@@ -9,10 +9,10 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import OpenAPI
 from litestar.routes import HTTPRoute
 
-from api.compatibility.instance import VERSION
 from api.process.docs_page import PATH, DocsPage
 from api.request import anthropic_errors, openai_errors
 from api.request.authentication import COOKIE, KEY_HEADER, PUBLIC
+from api.version import VERSION
 
 METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 TEXT: Final = {"type": "string"}

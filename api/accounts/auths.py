@@ -15,9 +15,9 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
-from commands.accounts.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn
+from commands.accounts.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn, actor_of
 from commands.security_log import about
-from domain.accounts.user import Account, UserRole
+from domain.accounts.user import Account, ChangeSettings, UserRole
 from domain.errors import AccountInactive, Forbidden, NotAuthenticated
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -50,6 +50,10 @@ class PasswordIn(msgspec.Struct):
     password: Text
     new_password: Text
     revoke_keys: bool = True
+
+
+class TimezoneIn(msgspec.Struct):
+    timezone: Annotated[str, msgspec.Meta(max_length=100)]  # as the browser names it: "Europe/Berlin"
 
 
 class ProfileIn(msgspec.Struct):
@@ -154,6 +158,15 @@ class AuthsController(Controller):
         fields = profile(profile_image_url=data.profile_image_url, bio=data.bio, gender=data.gender, date_of_birth=data.date_of_birth)
         account = await accounts.change_profile(any_principal, data.name, fields)
         return user_of(any_principal.user_id, account)
+
+    @post("/update/timezone", status_code=200)
+    async def change_timezone(
+        self, data: JSONBody[TimezoneIn], any_principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+    ) -> DoneOut:
+        """Keep the caller's time zone among their settings."""
+        command = ChangeSettings(user_id=any_principal.user_id, fields={"timezone": data.timezone})
+        await accounts.handle(command, actor=actor_of(any_principal))
+        return DoneOut()
 
     @post("/add", status_code=200)
     async def add(self, data: JSONBody[AddIn], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:

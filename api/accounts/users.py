@@ -1,5 +1,6 @@
 """``/api/v1/users``: what an admin does to accounts, and what all users do to their own settings."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -13,6 +14,8 @@ from api.accounts.auths import Picture, UserOut, picture_of, profile, user_of
 from api.accounts.usage import QuotasOut, UsageReport
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
+from api.settings import Settings
+from api.version import VERSION
 from commands.accounts.accounts import Accounts, require_admin
 from commands.ports import Activity, UserList, UserSearch
 from commands.security_log import about
@@ -123,17 +126,23 @@ class UsersController(Controller):
         return FoundUsersOut([found_user(one, await accounts.existing(one), with_email=is_admin) for one in ids], total)
 
     @get("/user/settings")
-    async def settings(self, caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]) -> dict[str, Any]:
+    async def own_settings(
+        self, caller: NamedDependency[Caller], accounts: NamedDependency[Accounts], settings: NamedDependency[SkipValidation[Settings]]
+    ) -> dict[str, Any]:
         """The caller's own settings."""
-        return dict((await accounts.account(caller.user_id)).settings)
+        return shown_settings((await accounts.account(caller.user_id)).settings, settings)
 
     @post("/user/settings/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def change_settings(
-        self, data: JSONBody[dict[str, Any]], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
+        self,
+        data: JSONBody[dict[str, Any]],
+        caller: NamedDependency[Caller],
+        accounts: NamedDependency[Accounts],
+        settings: NamedDependency[SkipValidation[Settings]],
     ) -> dict[str, Any]:
-        """Change some; the others stay."""
+        """Change some; the others stay, also those inside ``ui``."""
         await accounts.handle(ChangeSettings(user_id=caller.user_id, fields=data), actor=caller.actor)
-        return dict((await accounts.account(caller.user_id, fresh=True)).settings)
+        return shown_settings((await accounts.account(caller.user_id, fresh=True)).settings, settings)
 
     @get("/{user_id:uuid}")
     async def user(
@@ -220,3 +229,11 @@ def found_user(user_id: UUID, account: Account, *, with_email: bool) -> FoundUse
 
 def seen_user(user: UserOut, at: datetime | None) -> SeenUserOut:
     return SeenUserOut(**msgspec.structs.asdict(user), last_active_at=int(at.timestamp()) if at is not None else None)
+
+
+def shown_settings(stored: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """As stored. Open WebUI's page shows the release notes of a version that does not stand in them, and there are none here."""
+    ui = stored.get("ui", {})
+    if settings.front_end is None or not isinstance(ui, Mapping):
+        return dict(stored)
+    return {**stored, "ui": {**ui, "version": VERSION}}

@@ -1,18 +1,21 @@
 """``/api/config`` and ``/api/version``: what this server is and which features it has, before anybody signs in."""
 
-from importlib.metadata import version
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from api.request.authentication import PUBLIC
+from api.settings import Settings
+from api.version import VERSION
 from commands.accounts.accounts import Accounts
+from commands.ports import UserList
 
 NAME: Final = "Stenograph"
-VERSION: Final = version("stenograph")
+PAGE_NAME: Final = "Open WebUI"  # what its page calls itself: its licence lets nobody rename it
 
 
 class VersionOut(msgspec.Struct):
@@ -25,8 +28,14 @@ class InstanceController(Controller):
     tags = ("operation",)
 
     @get("/config", opt={PUBLIC: True})
-    async def config(self, accounts: NamedDependency[Accounts]) -> dict[str, Any]:
-        """The name, the version, and which features there are."""
+    async def config(
+        self,
+        accounts: NamedDependency[Accounts],
+        settings: NamedDependency[SkipValidation[Settings]],
+        user_list: NamedDependency[SkipValidation[UserList]],
+    ) -> dict[str, Any]:
+        """The name, the version, and which features there are. ``onboarding``: there is no account yet."""
+        _, count = await user_list.users(offset=0, limit=1)
         features = {
             "auth": True,
             "enable_signup": accounts.signup_enabled,
@@ -39,7 +48,9 @@ class InstanceController(Controller):
                 ("enable_channels", "enable_notes", "enable_web_search", "enable_code_execution", "enable_image_generation"), False
             ),
         }
-        return {"status": True, "name": NAME, "version": VERSION, "default_locale": "", "features": features}
+        name = NAME if settings.front_end is None else PAGE_NAME
+        onboarding = {} if count else {"onboarding": True}
+        return {"status": True, "name": name, "version": VERSION, "default_locale": "", "features": features, **onboarding}
 
     @get("/version", opt={PUBLIC: True})
     async def version(self, epoch: NamedDependency[UUID]) -> VersionOut:

@@ -8,7 +8,8 @@ from api.completions.parameters import require_messages, require_parameters
 from commands.accounts.accounts import Principal
 from commands.calls.calls import bound_session
 from commands.calls.direct import DirectTab
-from commands.generation.completion import Answerer, Question, TaskKind, Turn
+from commands.generation.completion import Answerer, NewChat, Question, TaskKind, Turn
+from commands.generation.context import SYSTEM_ROLES
 from commands.ids import bound_id
 from domain.errors import BadRequest
 
@@ -30,15 +31,18 @@ def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozense
     user_id = principal.user_id
     chat_id = chat_of(data, user_id)
     messages = require_messages(data.get("messages") or [])
-    if not messages and chat_id is None:
+    new_chat = new_chat_of(data, user_id, messages) if "user_message" in own_keys else None
+    if not messages and chat_id is None and new_chat is None:
         raise BadRequest("expected messages, or the chat_id of a chat that holds them")
     continues = optional_id(data, "assistant_message_id", user_id) if "assistant_message_id" in own_keys else None
     if continues is not None and chat_id is None:
         raise BadRequest("expected the chat_id of the answer that assistant_message_id names", param="assistant_message_id")
-    is_stored = continues is not None or (chat_id is not None and (not messages or any(data.get(name) for name in PLACE_KEYS)))
+    names_place = not messages or any(data.get(name) for name in PLACE_KEYS)
+    is_stored = new_chat is not None or continues is not None or (chat_id is not None and names_place)
     settings = data.get("params")
     return Turn(
         chat_id=chat_id if is_stored else None,
+        new_chat=new_chat,
         context_chat_id=None if is_stored else chat_id,
         question=question_of(data, user_id, messages) if continues is None else None,
         parent_id=optional_id(data, "parent_id", user_id),
@@ -93,6 +97,14 @@ def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:
     if given.startswith(("local:", "temporary:")):
         return None  # the reference keeps such a chat in the tab alone; here it is logged, and in nobody's list
     return bound_id(user_id, given)[0]
+
+
+def new_chat_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mapping[str, Any]]) -> NewChat | None:
+    """The chat that Open WebUI's page begins: it names the question and no chat, and sends nothing but system prompts."""
+    if data.get("chat_id") or not isinstance(data.get("user_message"), dict) or any(one["role"] not in SYSTEM_ROLES for one in messages):
+        return None
+    models = [answerer.model for answerer in answerers_of(data, user_id)]
+    return NewChat(folder_id=optional_id(data, "folder_id", user_id), fields={"models": models})
 
 
 def question_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mapping[str, Any]]) -> Question | None:

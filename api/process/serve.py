@@ -31,6 +31,7 @@ from adapters.postgres.migrate import migrate
 from adapters.postgres.requirements import require_database
 from adapters.shared_memory import SharedMemory
 from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres, registry_of
+from api.dialects.open_webui.front_end import FrontEnd
 from api.process.http_protocol import BoundedHttpProtocol
 from api.process.logging import configure
 from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish_parent_metrics
@@ -288,6 +289,8 @@ async def end_in_order(system: System, server: uvicorn.Server) -> None:
 
 
 def config(settings: Settings, app: Any) -> ServerConfig:
+    if settings.front_end is not None:
+        app = FrontEnd(app, settings.front_end)
     return ServerConfig(
         AllowedHosts(app, settings.allowed_hosts) if settings.allowed_hosts else app,
         settings,

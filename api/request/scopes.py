@@ -89,6 +89,7 @@ ROUTE_SCOPES: Final[Mapping[str, Scopes]] = {
     "POST /api/v1/groups/id/{group_id}/users/add": ADMIN,
     "POST /api/v1/groups/id/{group_id}/users/remove": ADMIN,
     "DELETE /api/v1/groups/id/{group_id}/delete": ADMIN,
+    "POST /api/v1/auths/update/timezone": ACCOUNT,
     "GET /api/v1/notes": READ,
     "GET /api/v1/notes/pinned": READ,
     "GET /api/v1/prompts": READ,

@@ -90,7 +90,7 @@ class Background:
 
     def follow(self, run: Run, turn: Turn, index: int, actor: Actor) -> None:
         """The run of one answer of a turn has started. A chat has one title: only the turn's first answer names it and tags it."""
-        if turn.chat_id is None or turn.task is not None:
+        if not turn.is_saved or turn.task is not None:
             return
         wanted = {kind: is_wanted for kind, is_wanted in turn.background.items() if index == 0 or kind == "follow_ups"}
         if not wanted:

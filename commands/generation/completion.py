@@ -77,6 +77,9 @@ class Question(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}
 
 
+NEW_TITLE: Final = "New Chat"  # until it is named by its first question
+
+
 class Answerer(msgspec.Struct, frozen=True):
     model: str
     message_id: UUID
@@ -84,10 +87,18 @@ class Answerer(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}
 
 
+class NewChat(msgspec.Struct, frozen=True, kw_only=True):
+    """The chat that a turn begins: in its owner's list, unlike that of a turn that names none."""
+
+    folder_id: UUID | None = None
+    fields: Mapping[str, Any] = {}
+
+
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One completion request. Without ``chat_id`` the turn gets an unlisted chat of its own."""
+    """One completion request. Without ``chat_id`` the turn gets a chat of its own: an unlisted one, or ``new_chat``."""
 
     chat_id: UUID | None
+    new_chat: NewChat | None = None
     question: Question | None  # None: a regeneration; the answers are children of ``parent_id``
     parent_id: UUID | None
     answerers: Sequence[Answerer]
@@ -101,6 +112,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     variables: Mapping[str, Any] = {}  # what ``{{NAME}}`` in system prompts stands for
     background: Mapping[TaskKind, bool] = {}  # work after the answers; false: a title without a model, and nothing else
     task: Mapping[str, Any] | None = None  # of such work itself: its kind, and the message that it is about
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether a chat of somebody's list holds the turn."""
+        return self.chat_id is not None or self.new_chat is not None
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -200,7 +216,14 @@ class Completions:
             version, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
         commands: list[ChatCommand] = []
         expected: list[ChatCommand] = []
-        if made:
+        if turn.new_chat is not None:
+            new = turn.new_chat
+            if self._folders is not None:
+                await self._folders.require(actor.id, new.folder_id, key)
+            command = CreateChat(chat_id=chat_id, by=actor.id, title=NEW_TITLE, folder_id=new.folder_id, fields=new.fields)
+            commands.append(command)
+            source = Chat(owner_id=actor.id, folder_id=new.folder_id)
+        elif made:
             fields = {"task": turn.task} if turn.task is not None else {}
             commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False, fields=fields))
         fills = {answerer.message_id for answerer in turn.answerers if answerer.message_id in chat.messages}
@@ -349,7 +372,7 @@ class Completions:
             model=route.model,
             meta=route.meta,
             beside=turn.beside,
-            is_saved=turn.chat_id is not None,
+            is_saved=turn.is_saved,
             resettled=resettled,
         )
 
@@ -423,9 +446,14 @@ class Completions:
         A caller that sends only the question, or nothing, gets the stored branch above it; one that sends a history is believed.
         """
         chat_id = turn.chat_id or turn.context_chat_id
-        if chat_id is None:
+        if chat_id is None and turn.new_chat is None:
             return sendable(turn.messages), {}
         sent, question = without_stored_keys(turn.messages), turn.question
+        if chat_id is None:
+            if question is not None and is_only_a_question(sent):
+                sent = [message for message in sent if message["role"] in SYSTEM_ROLES]
+                sent.append({"role": "user", "content": with_files(question.content, question.fields.get("files"))})
+            return sendable(sent), {}
         if not is_only_a_question(sent):
             _, params = await branch_of(self._chat_queries, self._blobs, chat_id, None, messages_max=1)
             return sendable(sent), params

@@ -508,6 +508,10 @@ def keys_revoked(account: Account, revoke_keys: bool) -> list[UserEvent]:
 
 
 def change_settings(account: Account, fields: Mapping[str, Any]) -> list[UserEvent]:
+    """Keys that are not named stay, also inside ``ui``: a page sends of it only what its user has changed."""
+    known, new = account.settings.get("ui"), fields.get("ui")
+    if isinstance(known, Mapping) and isinstance(new, Mapping):
+        fields = {**fields, "ui": {**known, **new}}
     changes = differing(account.settings, fields)
     size = len(msgspec.json.encode({**account.settings, **changes}))
     if size > SETTINGS_BYTES_MAX:

@@ -25,9 +25,11 @@ class Routes:
         async def sockets(scope: Scope, receive: Receive, send: Send) -> None:
             await self._system.sockets(scope, receive, send)
 
-        self.app = routes_on(
-            self._parts, sockets, system.page_sockets, system.settings.allowed_origins, docs_public=system.settings.docs_public
-        )
+        async def page_sockets(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._system.page_sockets(scope, receive, send)
+
+        settings = system.settings
+        self.app = routes_on(self._parts, sockets, page_sockets, settings.allowed_origins, docs_public=settings.docs_public)
 
     def give(self, system: System) -> None:
         self._system = system

@@ -31,7 +31,7 @@ DELTA_TYPES: Final[Mapping[str, str]] = {
     "reasoning": "response.reasoning_text.delta",
     "tool_call": "response.function_call_arguments.delta",
 }
-# What emitters may say to a page, by their names and as the page knows it. The page acts on other names: it would run code, or ask its user.
+# What emitters may say to a page, by their names and as the page knows it. On other names it acts: it would run code, or ask its user.
 SHOWN_NAMES: Final[Mapping[str, str]] = {
     "status": "status",
     "message": "message",

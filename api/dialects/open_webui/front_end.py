@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from litestar.exceptions import NotFoundException
+from api.request.security_headers import HEADERS
 
 INDEX: Final = "/index.html"
 # Below these an address that is no route is no page either: a client that expects JSON gets the error as JSON.
-NO_PAGES: Final = ("/api", "/v1", "/ws", "/docs", "/openai", "/ollama", "/oauth", "/cache")
+NO_PAGES: Final = ("/api", "/v1", "/ws", "/docs", "/openai", "/ollama", "/health", "/ready", "/metrics")
 NOT_SERVED: Final = (".map", ".py")  # source maps are a third of the folder, and nobody's page asks for them
 COMPRESSED: Final = (
     "text/",
@@ -50,6 +50,7 @@ POLICY: Final = (
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class ServedFile(NamedTuple):
@@ -64,10 +65,11 @@ class ServedFile(NamedTuple):
 
 
 class FrontEnd:
-    """The ASGI handler of all paths that are no route. The folder is read once: a new version of it needs a restart."""
+    """Serves the page, and ``app`` everything else. The folder is read once: a new version of it needs a restart."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, app: App, folder: Path) -> None:
         """Raises ``FileNotFoundError`` for a folder without a page."""
+        self._app = app
         self._files = files_of(folder)
         if INDEX not in self._files:
             raise FileNotFoundError(f"{folder} holds no index.html: expected the folder 'frontend' of the package open-webui")
@@ -75,15 +77,14 @@ class FrontEnd:
         self._kept_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or is_below(path, NO_PAGES):
-            raise NotFoundException
-        found = self._files.get(path)
-        if found is None:
-            if path.endswith((".js", *NOT_SERVED)):
-                raise NotFoundException
-            path, found = INDEX, self._files[INDEX]
-        await self._answer(scope, send, path, found)
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or is_below(scope["path"], NO_PAGES):
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"] if scope["path"] in self._files else INDEX
+        if path == INDEX and scope["path"].endswith((".js", *NOT_SERVED)):
+            await self._app(scope, receive, send)  # there is no such file: as for any other path that is no route
+            return
+        await self._answer(scope, send, path, self._files[path])
 
     async def _answer(self, scope: Scope, send: Send, path: str, found: ServedFile) -> None:
         asked = dict(scope["headers"])
@@ -98,6 +99,8 @@ class FrontEnd:
             (b"content-security-policy", POLICY),
             (b"referrer-policy", b"same-origin"),
         ]
+        known = {name for name, _ in headers}
+        headers += [header for header in HEADERS.items() if header[0] not in known]
         if asked.get(b"if-none-match") == found.etag:
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})

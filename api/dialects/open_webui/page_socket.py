@@ -153,7 +153,7 @@ class PageSocket:
                 pass  # nothing is asked of the page yet
 
     async def _sign_in(self, auth: Any) -> None:
-        """With a token that is good. Without one the socket stays, and hears nothing: the page has one socket before and after its sign-in."""
+        """With a token that is good. Without one the socket stays and hears nothing: the page has one before and after its sign-in."""
         token = auth.get("token") if isinstance(auth, dict) else None
         if not isinstance(token, str) or not token:
             return
