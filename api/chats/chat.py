@@ -10,12 +10,13 @@ from uuid import UUID
 import msgspec
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from api.chats.chat_json import chat_response
 from api.chats.past import ChatPastController
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
+from api.settings import Settings
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
 from commands.chats.folders import FolderTrees
@@ -138,6 +139,7 @@ class ChatsController(ChatPastController):
         chat_id: FromPath[str],
         caller: NamedDependency[Caller],
         chat_reader: NamedDependency[ChatReader],
+        settings: NamedDependency[SkipValidation[Settings]],
         at: FromQuery[str | None] = None,
     ) -> Response[dict[str, Any]]:
         """The chat with its tree of messages, exact to the last token, and the ``version`` to subscribe from.
@@ -145,7 +147,8 @@ class ChatsController(ChatPastController):
         ``at``, a cursor or a time: as it was then.
         """
         known_id = caller.bound(chat_id)
-        return await chat_response(await chat_reader.pages(caller.principal, known_id, at))
+        pages = await chat_reader.pages(caller.principal, known_id, at)
+        return await chat_response(pages, for_page=settings.front_end is not None)
 
     @post("/{chat_id:str}", status_code=200, request_max_body_size=CONTENT_BYTES)
     async def update_chat(

@@ -6,13 +6,14 @@ from uuid import UUID
 import msgspec
 from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from api.chats.chat import CommandOut, command_out
 from api.chats.chat_json import chat_response
 from api.chats.list_items import PageNumber, page_bounds
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
+from api.settings import Settings
 from commands.chats.chats import Chats
 from commands.chats.share_links import SHARES_MAX, ShareLinks
 from domain.chat.sharing import SetShareLinkAccess
@@ -83,11 +84,15 @@ class SharingController(Controller):
 
     @get("/share/{share_id:str}")
     async def shared_chat(
-        self, share_id: FromPath[str], caller: NamedDependency[Caller], share_links: NamedDependency[ShareLinks]
+        self,
+        share_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        share_links: NamedDependency[ShareLinks],
+        settings: NamedDependency[SkipValidation[Settings]],
     ) -> Response[dict[str, Any]]:
         """The chat as it was shared, without what was deleted since. A link that is not there, has ended or is for others: 401."""
         link_id, pages = await share_links.shared_pages(caller.principal, share_id)
-        return await chat_response(pages, link_id, share_id=link_id)
+        return await chat_response(pages, link_id, for_page=settings.front_end is not None, share_id=link_id)
 
     @get("/shared")
     async def shares(

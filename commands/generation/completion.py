@@ -273,7 +273,7 @@ class Completions:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, events_count)))
         if turn.task is None:  # work in the background must not keep its user from asking
             await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
-        with self._runs.starting():
+        with self._runs.starting() as floor:
             try:
                 kept = await self._kept_payloads(chat_id, payloads, actor)
                 commands.extend(
@@ -321,7 +321,7 @@ class Completions:
                     task_id=task_id,
                     node_id=self._node_id,
                     user_id=actor.id,
-                    started_position=appended.position - len(turn.answerers) + 1,
+                    started_position=floor + 1,  # what else the turn wrote may stand behind its start
                     clock=self._clock,
                     spend=self._spend,
                     filtering=filtering,

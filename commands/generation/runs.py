@@ -49,12 +49,15 @@ class Runs:
         return len(self._by_task)
 
     @contextlib.contextmanager
-    def starting(self) -> Iterator[None]:
-        """Encloses the append of a ``message_start`` and ``start``: between the two only the log knows the run."""
+    def starting(self) -> Iterator[int]:
+        """Encloses the append of a ``message_start`` and ``start``: between the two only the log knows the run.
+
+        Gives a position below that of the start.
+        """
         floor = self._floor
         self._starting.append(floor)
         try:
-            yield
+            yield floor
         finally:
             self._starting.remove(floor)
 

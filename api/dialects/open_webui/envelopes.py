@@ -31,6 +31,7 @@ DELTA_TYPES: Final[Mapping[str, str]] = {
     "reasoning": "response.reasoning_text.delta",
     "tool_call": "response.function_call_arguments.delta",
 }
+PIECES: Final = frozenset({"message_delta", "content_block"})
 # What emitters may say to a page, by their names and as the page knows it. On other names it acts: it would run code, or ask its user.
 SHOWN_NAMES: Final[Mapping[str, str]] = {
     "status": "status",
@@ -70,13 +71,23 @@ class ChatEnvelopes:
             made += self._ended(str(view.current_id), current)
         return made
 
-    def of(self, events: Iterable[StoredEvent]) -> list[Envelope]:
-        """The envelopes of the next events, in order. They must go on from ``version``."""
+    def of(self, events: Iterable[StoredEvent], *, whole_texts: bool = False) -> list[Envelope]:
+        """The envelopes of the next events, in order. They must go on from ``version``.
+
+        ``whole_texts``: in the place of pieces all that an answer says so far, for a page that may have lost some.
+        """
         made: list[Envelope] = []
+        view = self._view
+        said: dict[str, None] = {}
         for stored in events:
-            if stored.version > self._view.version:
-                self._add(made, stored)
-        return made
+            if stored.version > view.version:
+                if whole_texts and stored.type in PIECES:
+                    view.apply(stored)
+                    said[str(stored.message_id)] = None
+                else:
+                    self._add(made, stored)
+        unfinished = [one for one in said if one in view.open and one in view.messages]
+        return made + [self._of(one, "chat:completion", whole(view.messages[one])) for one in unfinished]
 
     def _add(self, made: list[Envelope], stored: StoredEvent) -> None:
         view, message_id = self._view, str(stored.message_id)

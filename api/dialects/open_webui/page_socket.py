@@ -32,7 +32,10 @@ PING_INTERVAL_S: Final = 25.0
 PING_TIMEOUT_S: Final = 20.0
 PAYLOAD_BYTES_MAX: Final = 1_000_000
 ANONYMOUS_S: Final = 600.0  # a page that nobody has signed in to comes back by itself
-LOG_RETRY_S: Final = 0.5
+# A page that joins reads the chat once more after that, and then forgets what it has heard meanwhile. So long it gets whole texts, not more
+# often than so.
+SETTLING_S: Final = 5.0
+SETTLING_TURN_S: Final = 0.1
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -173,7 +176,8 @@ class PageSocket:
             self.close(Close(4409, "the account has as many connections as it may have"))
             return
         if known is not None:
-            await self._leave()
+            if known.user_id != principal.user_id:
+                await self._leave()  # else it has just joined a chat: a page says both each time it has connected
             context.live.remove(self)
         self.principal = principal
         self._wire.admit()
@@ -245,13 +249,18 @@ class PageSocket:
             for envelope in envelopes.so_far():
                 self._write(envelope)
             async with StreamTail(context.hub, context.log, context.live, principal, chat_stream(chat_id), envelopes.version) as tail:
+                settled_at = asyncio.get_running_loop().time() + SETTLING_S
+                settling = True
                 while True:
                     await self._room()
-                    batch = await tail.next()
+                    batch = await tail.next(SETTLING_TURN_S if settling else None)
                     if batch is None or self._closed:
                         return
-                    for envelope in envelopes.of(event.stored for event in batch.events):
+                    for envelope in envelopes.of((event.stored for event in batch.events), whole_texts=settling):
                         self._write(envelope)
+                    if settling:
+                        settling = asyncio.get_running_loop().time() < settled_at
+                        await asyncio.sleep(SETTLING_TURN_S)
         except LogUnavailable:
             self.close(Close(1013, "the log does not answer now"))  # the page comes back and joins again
         except Exception:

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.memory.accounts.run_slots import MemoryRunSlots
 from adapters.memory.chat_queries import MemoryChatQueries
-from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, Question, StartedTurn, Turn
+from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, NewChat, Question, StartedTurn, Turn
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
 from commands.routing.route import Route, Routed
@@ -60,6 +60,12 @@ class KnownModels:
 
 
 class Server:
+    async def found_if_it_dies(self) -> set[UUID]:
+        """The open generations that another server finds by this one's last heartbeat."""
+        log = self.world.log
+        since = self.world.runs.open_since(await log.head())
+        return {one.message_id for one in await log.nodes.open_generations(since=since)}
+
     def __init__(self, world: World, model_settings: ModelSettings = NO_SETTINGS) -> None:
         self.world = world
         self.models = KnownModels(world.provider)
@@ -281,6 +287,20 @@ async def test_an_answer_below_nothing_that_is_there_is_refused(server: Server) 
     assert server.world.log.types(chat_id) == ["chat_created"]
 
 
+async def test_a_turn_may_begin_a_chat_of_its_askers_list(server: Server) -> None:
+    messages = [{"role": "system", "content": "Be brief."}]
+    fields = {"models": ["demo"]}
+    started = await server.begin(turn(None, "hello", messages=messages, new_chat=NewChat(fields=fields)))
+    assert await server.found_if_it_dies() == set(started.message_ids)  # its start is not the last event of the request
+    await server.finish()
+    view = server.world.log.view(started.chat_id)
+    assert (view.listed, view.title, view.fields, view.owner_id) == (True, "New Chat", fields, ME.id)
+    question, answer = view.branch(view.current_id)
+    assert (view.messages[question]["content"], UUID(answer)) == ("hello", started.message_ids[0])
+    (asked,) = server.world.provider.asked
+    assert asked.messages == [*messages, {"role": "user", "content": "hello"}]
+
+
 # ----------------------------------------------------------------------------------------------------------- the answers
 
 
@@ -289,8 +309,7 @@ async def test_several_models_answer_side_by_side(server: Server) -> None:
     assert len(set(started.message_ids)) == len(set(started.task_ids)) == 3
     assert started.version == 0
     assert started.position == 5
-    assert {run.started_position for run in server.world.runs.all()} <= {3, 4, 5}
-    assert min(run.started_position for run in server.world.runs.all()) == 3
+    assert await server.found_if_it_dies() == set(started.message_ids)
     parents = {parent for type_, _, parent in tree(server, started.chat_id) if type_ == "message_start"}
     assert len(parents) == 1
     await server.finish()
