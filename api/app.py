@@ -86,8 +86,10 @@ from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
 from api.compatibility.absent import AbsentController
+from api.compatibility.feedback import FeedbackController
 from api.compatibility.instance import InstanceController
 from api.compatibility.model_tasks import ModelTasksController
+from api.compatibility.page_search import PageSearchController
 from api.compatibility.pictures import PicturesController
 from api.completions.actions import ActionsController
 from api.completions.aliases import CompletionsAliasController, OpenAIAliasController
@@ -246,6 +248,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     FunctionHistoryController,
     FunctionValvesController,
     AbsentController,
+    FeedbackController,
+    PageSearchController,
     StreamsController,
 )
 

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from api.completions.parameters import require_messages, require_parameters
 from commands.accounts.accounts import Principal
+from commands.background.reading import first_line
 from commands.calls.calls import bound_session
 from commands.calls.direct import DirectTab
 from commands.generation.completion import Answerer, NewChat, Question, TaskKind, Turn
@@ -104,7 +105,9 @@ def new_chat_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mappi
     if data.get("chat_id") or not isinstance(data.get("user_message"), dict) or any(one["role"] not in SYSTEM_ROLES for one in messages):
         return None
     models = [answerer.model for answerer in answerers_of(data, user_id)]
-    return NewChat(folder_id=optional_id(data, "folder_id", user_id), fields={"models": models})
+    content = data["user_message"].get("content")
+    title = first_line(content) if isinstance(content, str) and content.strip() else NewChat().title
+    return NewChat(title=title, folder_id=optional_id(data, "folder_id", user_id), fields={"models": models})
 
 
 def question_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mapping[str, Any]]) -> Question | None:

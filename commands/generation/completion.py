@@ -77,9 +77,6 @@ class Question(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}
 
 
-NEW_TITLE: Final = "New Chat"  # until it is named by its first question
-
-
 class Answerer(msgspec.Struct, frozen=True):
     model: str
     message_id: UUID
@@ -90,6 +87,7 @@ class Answerer(msgspec.Struct, frozen=True):
 class NewChat(msgspec.Struct, frozen=True, kw_only=True):
     """The chat that a turn begins: in its owner's list, unlike that of a turn that names none."""
 
+    title: str = "New Chat"
     folder_id: UUID | None = None
     fields: Mapping[str, Any] = {}
 
@@ -220,7 +218,7 @@ class Completions:
             new = turn.new_chat
             if self._folders is not None:
                 await self._folders.require(actor.id, new.folder_id, key)
-            command = CreateChat(chat_id=chat_id, by=actor.id, title=NEW_TITLE, folder_id=new.folder_id, fields=new.fields)
+            command = CreateChat(chat_id=chat_id, by=actor.id, title=new.title, folder_id=new.folder_id, fields=new.fields)
             commands.append(command)
             source = Chat(owner_id=actor.id, folder_id=new.folder_id)
         elif made:
