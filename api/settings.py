@@ -110,7 +110,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="The Postgres to use, as its owner: `postgresql://user:password@host/database`. Unset: one in the data folder."),
     ] = None
     front_end: Annotated[
-        Path | None, Meta(description="The folder of Open WebUI's page, to be served at `/`. Unset: a page that says what this server is.")
+        Path | None,
+        Meta(
+            description="The folder of Open WebUI's page, to be served at `/`. Unset: what `steno front-end install` has put into the data "
+            "folder, or that of an installed `open-webui`; without either a page that says what this server is."
+        ),
     ] = None
     workers: Annotated[int, Meta(ge=1, le=64, description="Server processes on this machine.")] = 1
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="The least that is logged.")] = "info"

@@ -32,6 +32,7 @@ from adapters.postgres.requirements import require_database
 from adapters.shared_memory import SharedMemory
 from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres, registry_of
 from api.dialects.open_webui.front_end import FrontEnd
+from api.process.front_end_folder import with_front_end
 from api.process.http_protocol import BoundedHttpProtocol
 from api.process.logging import configure
 from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish_parent_metrics
@@ -82,6 +83,7 @@ def run(settings: Settings) -> None:
 
     Raises ``CannotListen``, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``, ``DatabaseError``.
     """
+    settings = with_front_end(settings)
     configure(settings.log_level, settings.log_format, settings.security_log)
     listening = listen(settings.host, settings.port)
     url, own_database = url_of(listening), settings.database_url is None
@@ -314,7 +316,10 @@ def config(settings: Settings, app: Any) -> ServerConfig:
 
 def announce(settings: Settings, listening: socket.socket) -> None:
     """One line for the person who started it."""
-    api = " (API: /docs)" if settings.docs_public else ""
+    pages = ", ".join(
+        [*(["Open WebUI's page: /"] if settings.front_end is not None else []), *(["API: /docs"] if settings.docs_public else [])]
+    )
+    api = f" ({pages})" if pages else ""
     sys.stdout.write(f"Stenograph is at {url_of(listening)}{api}. Try: {command_to_paste()} chat\n")
     sys.stdout.flush()
 

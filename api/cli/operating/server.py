@@ -66,12 +66,13 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
     Everything else is set in the environment or in a `stenograph.toml`: docs/configuration.md.
     """
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})
+    from api.process.front_end_folder import FrontEndMissing
     from api.process.serve import CannotListen, run  # only here: no other command needs a server
 
     try:
         with start_failures(settings):
             run(settings)
-    except CannotListen as error:
+    except (CannotListen, FrontEndMissing) as error:
         raise Failed(str(error)) from None
 
 

@@ -5,6 +5,7 @@ pieces of the items of an answer (``output``), as OpenAI's Responses name them; 
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +32,7 @@ DELTA_TYPES: Final[Mapping[str, str]] = {
     "reasoning": "response.reasoning_text.delta",
     "tool_call": "response.function_call_arguments.delta",
 }
+RECENT: Final = timedelta(minutes=1)
 PIECES: Final = frozenset({"message_delta", "content_block"})
 # What emitters may say to a page, by their names and as the page knows it. On other names it acts: it would run code, or ask its user.
 SHOWN_NAMES: Final[Mapping[str, str]] = {
@@ -58,16 +60,21 @@ class ChatEnvelopes:
     def version(self) -> int:
         return self._view.version
 
-    def so_far(self) -> list[Envelope]:
-        """What a page that has just joined may lack: the text so far of each answer that is being written, and the end of the newest."""
+    def so_far(self, now: datetime) -> list[Envelope]:
+        """What a page that has just joined may lack: the text so far of each answer that is being written, and the title of its chat; or
+        the end of the newest answer, where it has ended lately.
+        """
         made: list[Envelope] = []
         view = self._view
+        if view.open:
+            made.append(self._of(self._leaf(), "chat:title", view.title))
         for message_id in view.open:
             message = view.messages.get(message_id)
             if message is not None:
                 made.append(self._of(message_id, "chat:completion", whole(message)))
         current = view.messages.get(view.current_id) if view.current_id is not None else None
-        if not view.open and current is not None and current.get("role") == "assistant":
+        is_recent = view.updated_at is not None and now - view.updated_at < RECENT
+        if not view.open and is_recent and current is not None and current.get("role") == "assistant":
             made += self._ended(str(view.current_id), current)
         return made
 

@@ -7,6 +7,7 @@ have missed of the answers that are being written. What it has not been sent sta
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -246,7 +247,7 @@ class PageSocket:
             await self._room()
             if not context.live.may_send(principal):
                 return
-            for envelope in envelopes.so_far():
+            for envelope in envelopes.so_far(datetime.now(UTC)):
                 self._write(envelope)
             async with StreamTail(context.hub, context.log, context.live, principal, chat_stream(chat_id), envelopes.version) as tail:
                 settled_at = asyncio.get_running_loop().time() + SETTLING_S
