@@ -25,10 +25,8 @@ click.rich_click.COMMAND_GROUPS = {
     "steno": [
         {"name": "Talk", "commands": ["chat", "chats", "models"]},
         {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
-        {
-            "name": "Run",
-            "commands": ["serve", "front-end", "login", "logout", "whoami", "user", "key", "session", "projections", "verify", "epoch"],
-        },
+        {"name": "Run", "commands": ["serve", "front-end", "projections", "verify", "epoch"]},
+        {"name": "Accounts", "commands": ["login", "logout", "whoami", "user", "key", "session"]},
     ]
 }
 

@@ -316,9 +316,8 @@ def config(settings: Settings, app: Any) -> ServerConfig:
 
 def announce(settings: Settings, listening: socket.socket) -> None:
     """One line for the person who started it."""
-    pages = ", ".join(
-        [*(["Open WebUI's page: /"] if settings.front_end is not None else []), *(["API: /docs"] if settings.docs_public else [])]
-    )
+    page = ["Open WebUI's page: /"] if settings.front_end is not None else []
+    pages = ", ".join([*page, *(["API: /docs"] if settings.docs_public else [])])
     api = f" ({pages})" if pages else ""
     sys.stdout.write(f"Stenograph is at {url_of(listening)}{api}. Try: {command_to_paste()} chat\n")
     sys.stdout.flush()

@@ -57,7 +57,7 @@ def downloaded(version: str, folder: Path) -> Path:
 
 
 def unpack(wheel: Path, folder: Path) -> int:
-    """The number of files. What was there before is replaced, once all of it is unpacked. Raises ``OSError``, ``BadZipFile``, ``Failed``."""
+    """The number of files. What was there before is replaced at the end. Raises ``OSError``, ``BadZipFile``, ``Failed``."""
     prefix = f"{PACKAGE}/{FOLDER}/"
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

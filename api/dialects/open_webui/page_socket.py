@@ -106,8 +106,8 @@ class PageSocket:
                 if text is None:
                     return
                 await self._take(packets.parse(text))
-        except BadRequest as error:
-            self.close(Close(1008, error.detail))
+        except StenographError as error:
+            self.close(Close(error_status(error).close, error.detail))
         finally:
             await self._leave()
             if self.principal is not None:
