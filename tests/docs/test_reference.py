@@ -97,7 +97,7 @@ def test_every_command_and_every_option_stands_in_the_reference() -> None:
     page = REFERENCE / "command-line.md"
     words = set(code_words(prose(page)))
     options = {word for text in words for word in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text)}
-    table = {" ".join(re.findall(r"(?:^|(?<= ))[a-z]+", code_words(row[0])[0])): row for row in rows(page, "command")}
+    table = {" ".join(re.findall(r"(?:^|(?<= ))[a-z]+(?:-[a-z]+)*", code_words(row[0])[0])): row for row in rows(page, "command")}
     assert set(table) == {name for name, _ in commands(main, "steno")}
     for name, command in commands(main, "steno"):
         known = {option for one in command.params if isinstance(one, click.Option) for option in one.opts}
