@@ -1,6 +1,6 @@
 # make serve: install what is needed into .venv, once, and serve.   make test: check everything.   make check: the quick part of it.
 # They need Python >= 3.11 and nothing else; after the first time they need no network.   make lock: renew the locked versions.
-# make node: install the clients for Node that the tests drive, which needs npm.
+# make node: install the clients for Node that the tests drive, which needs npm. make front-end: Open WebUI's page for the browser test.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check --no-i
 
 LOCK = "$(VENV)/lock/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: serve test check style bench node lock clean help
+.PHONY: serve test check style bench node front-end lock clean help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
@@ -43,6 +43,9 @@ lock:
 # The clients for Node that the tests drive, from npm. Without them those tests are skipped. The scripts of packages are not run.
 node: $(VENV)/node/installed
 
+# Open WebUI's page, which a test uses in a browser. Without it that test is skipped.
+front-end: $(VENV)/front-end/LICENSE
+
 clean:
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -71,6 +74,9 @@ $(VENV)/clients/installed: requirements/clients.txt
 	@echo "Installing the clients that the tests drive (once, a minute or two) …"
 	@"$(VENV)/clients/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --requirement requirements/clients.txt
 	@touch "$@"
+
+$(VENV)/front-end/LICENSE: $(VENV)/installed
+	@"$(BIN)/steno" front-end install --to "$(VENV)/front-end"
 
 $(VENV)/node/installed: tests/clients/node/package.json tests/clients/node/package-lock.json
 	@mkdir -p "$(VENV)/node"

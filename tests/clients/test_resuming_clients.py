@@ -53,6 +53,20 @@ async def test_websocket_client(server: Running, tmp_path: Path, seed: int) -> N
     assert seen["refused"] == 4401
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_socketio(server: Running, tmp_path: Path, seed: int) -> None:
+    user = await server.sign_up()
+    chat_id = await begun(user)
+    async with cutting(server.url, seed=seed) as proxy:
+        seen = await run_python("with_socketio.py", tmp_path, url=proxy.url, token=user.token, chat_id=chat_id)
+    print(seen["client"], seen["version"], proxy.cuts, "cuts")
+    whole = await answer_of(user, chat_id)
+    assert seen["shown"][-1] == whole
+    assert [text for text in seen["shown"] if not whole.startswith(text)] == []  # no gap and no repeat at any moment
+    assert len(seen["shown"]) > 3
+    assert seen["joins"] == proxy.cuts + 1 >= 3
+
+
 @pytest.mark.usefixtures("many_pings")
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_aiohttp(server: Running, tmp_path: Path, seed: int) -> None:

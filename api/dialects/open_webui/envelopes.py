@@ -76,7 +76,7 @@ class ChatEnvelopes:
         is_recent = view.updated_at is not None and now - view.updated_at < RECENT
         if not view.open and is_recent and current is not None and current.get("role") == "assistant":
             made += self._ended(str(view.current_id), current)
-        return made
+        return made + self._idle(made)
 
     def of(self, events: Iterable[StoredEvent], *, whole_texts: bool = False) -> list[Envelope]:
         """The envelopes of the next events, in order. They must go on from ``version``.
@@ -94,7 +94,13 @@ class ChatEnvelopes:
                 else:
                     self._add(made, stored)
         unfinished = [one for one in said if one in view.open and one in view.messages]
-        return made + [self._of(one, "chat:completion", whole(view.messages[one])) for one in unfinished]
+        made += [self._of(one, "chat:completion", whole(view.messages[one])) for one in unfinished]
+        return made + self._idle(made)
+
+    def _idle(self, made: list[Envelope]) -> list[Envelope]:
+        """That nothing is being written any more, where the last answer has ended: the page takes away what stops an answer then."""
+        over = [one["message_id"] for one in made if one["data"]["type"] == "chat:completion" and one["data"]["data"].get("done")]
+        return [self._of(over[-1], "chat:active", {"active": False})] if over and not self._view.open else []
 
     def _add(self, made: list[Envelope], stored: StoredEvent) -> None:
         view, message_id = self._view, str(stored.message_id)
@@ -176,7 +182,6 @@ class ChatEnvelopes:
                 pass
         usage = {"usage": message["usage"]} if "usage" in message else {}
         made.append(self._of(message_id, "chat:completion", {**whole(message), **usage, "done": True}))
-        made.append(self._of(message_id, "chat:active", {"active": False}))
         return made
 
     def _add_emitted(self, made: list[Envelope], message_id: str, message: Message | None, fact: Emitted) -> None:

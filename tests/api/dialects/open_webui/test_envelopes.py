@@ -83,6 +83,15 @@ def test_an_end_says_all_of_the_answer() -> None:
     assert idle == ("chat:active", {"active": False})
 
 
+def test_a_page_may_stop_what_is_still_written_beside_an_answer_that_has_ended() -> None:
+    b = UUID(int=8)
+    other = Event(b, STARTED.data)
+    done = of(CREATED, ASKED, STARTED, other, Event(A, ended("")), after=4)
+    assert [kind for kind, _ in done] == ["chat:completion"]
+    rows = [CREATED, ASKED, STARTED, other, Event(A, ended("")), Event(b, ended(""))]
+    assert [kind for kind, _ in of(*rows, after=5)] == ["chat:completion", "chat:active"]
+
+
 @pytest.mark.parametrize(
     ("end", "error"),
     [
