@@ -125,7 +125,7 @@ async def signed_up(context: BrowserContext) -> Page:
 
 async def reload_and_second_tab(context: BrowserContext, page: Page) -> dict[str, Any]:
     """An answer that is being written, after a reload and in another tab: each text that was shown is a beginning of it."""
-    chat_id = await begun(page, "demo:3000", "A long one")
+    chat_id = await begun(page, "demo:1000", "A long one")
     other = await opened(context, "other")
     await other.goto(page.url)
     await until("words in the other tab", lambda: has_words(other, 3))
@@ -154,7 +154,7 @@ async def has_answers(page: Page, count: int) -> bool:
 
 async def cut_and_killed(page: Page) -> dict[str, Any]:
     """The connection is lost for a while; then the server is killed, and started again."""
-    chat_id = await begun(page, "demo:3000", "Cut me off")
+    chat_id = await begun(page, "demo:1000", "Cut me off")
     # Until the page has settled after its join.
     await until("many words", lambda: has_words(page, 60))
     tell("cut")
