@@ -28,15 +28,20 @@ import pytest
 from psycopg import sql
 
 from adapters.postgres.migrate import migrate
+from tests.costs import lower_costs, memory_folder
 
 TESTS = Path(__file__).parent
 # What the command line and servers of the tests keep: not among the logins and servers of the person who runs them.
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="stenograph-config-")
-# Runs the Postgres of a folder and prints its URL, until its input ends; then it removes the folder.
+lower_costs()
+# Runs the Postgres of a folder and prints its URL, until its input ends; then it removes the folder. The folder may be one in memory:
+# its write-ahead log is kept small.
 HOLD_POSTGRES = """
 import shutil, sys
 from pathlib import Path
+from adapters.embedded import server
 from adapters.embedded.server import EmbeddedPostgres
+server.NO_WAIT_FOR_DISK |= {"max_wal_size": "160MB", "min_wal_size": "32MB"}
 folder = Path(sys.argv[1])
 with EmbeddedPostgres(folder, durable=False) as embedded:
     print(embedded.dsn, flush=True)
@@ -92,8 +97,11 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
-    """A temporary folder that the system user of the embedded Postgres may enter, which pytest's own is not when we are root."""
-    folder = Path(tempfile.mkdtemp(prefix="steno-test-", dir="/tmp"))
+    """A temporary folder that the system user of the embedded Postgres may enter, which pytest's own is not when we are root.
+
+    In memory, if there is enough.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="steno-test-", dir=memory_folder() or "/tmp"))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
