@@ -12,6 +12,7 @@ compute. ``GROUPS`` names the tests that stay together in one process; each othe
 """
 
 import contextlib
+import gc
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from adapters.garbage_collection import collect_rarely
 from adapters.postgres.migrate import migrate
 from tests.costs import lower_costs, memory_folder
 
@@ -77,6 +79,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = group_of(item.path)
         if group is not None:
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: no collection of garbage looks at it again. Others are as rare as in a server."""
+    gc.collect()
+    gc.freeze()
+    collect_rarely()
 
 
 def group_of(path: Path) -> str | None:
