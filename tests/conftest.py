@@ -11,10 +11,14 @@ server does. anyio's pytest plugin is there already with httpx, so no other is n
 compute. ``GROUPS`` names the tests that stay together in one process; each other test goes to the process that is free next.
 """
 
+import asyncio
 import contextlib
+import functools
 import gc
+import inspect
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +54,8 @@ with EmbeddedPostgres(folder, durable=False) as embedded:
     sys.stdin.read()
 shutil.rmtree(folder, ignore_errors=True)
 """
+HOLDER_ENDS_WITHIN_S = 60
+ASYNC_TEST_WITHIN_S = 450  # only ends a test that hangs: below the bound of pytest-timeout, which ends the whole process of the tests
 POSTGRES_FIXTURES = {"postgres_dsn", "migrated_template", "database"}
 WORKERS_PER_CORE = 3
 
@@ -74,11 +80,25 @@ hypothesis.settings.load_profile("stenograph")
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        bound_asynchronous(item)
         if POSTGRES_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.postgres)
         group = group_of(item.path)
         if group is not None:
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def bound_asynchronous(item: pytest.Item) -> None:
+    """An asynchronous test that waits for what never comes fails where it waits. Its fixtures stop their servers, and the others go on."""
+    test = getattr(item, "obj", None)
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(test):
+
+        @functools.wraps(test)
+        async def bounded(*given: Any, **named: Any) -> None:
+            async with asyncio.timeout(ASYNC_TEST_WITHIN_S):
+                await test(*given, **named)
+
+        item.obj = bounded
 
 
 def pytest_collection_finish() -> None:
@@ -141,7 +161,24 @@ def held_postgres(folder: Path) -> Iterator[str]:
         assert holder.stdout is not None
         dsn = holder.stdout.readline().strip()
         assert dsn, "the embedded Postgres did not start"
-        yield dsn
+        try:
+            yield dsn
+        finally:
+            end_holder(holder)
+
+
+def end_holder(holder: "subprocess.Popen[str]") -> None:
+    """Closes its input and waits for its end. The input does not end where a process that a test has left behind holds a copy of it:
+    then it is interrupted, and at last killed.
+    """
+    assert holder.stdin is not None
+    holder.stdin.close()
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            holder.wait(HOLDER_ENDS_WITHIN_S)
+            return
+        holder.send_signal(number)
+    holder.wait(HOLDER_ENDS_WITHIN_S)
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,10 @@ def _address() -> str:
 
 
 def _end(holder: "subprocess.Popen[bytes]", folder: str) -> None:
-    holder.communicate(timeout=WAIT_S)
+    try:
+        holder.communicate(timeout=WAIT_S)
+    except subprocess.TimeoutExpired:
+        holder.kill()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -114,8 +114,10 @@ class ServerProcess:
             for pid in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self._process.wait()
+            self._process.wait(STOP_TIMEOUT_S)
+            deadline = time.monotonic() + STOP_TIMEOUT_S
             while any(lives(pid) for pid in workers):  # the address is theirs as well
+                assert time.monotonic() < deadline, f"killed, and still there after {STOP_TIMEOUT_S} s: {workers}"
                 time.sleep(POLL_S)
 
     async def ended(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
