@@ -69,6 +69,7 @@ GROUPS = {
     "crash/test_sigterm.py": "crash-2",
     "crash": "crash-3",
     "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
+    "test_layering.py": "layering",  # each module is parsed once
     "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
 }
 
