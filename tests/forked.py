@@ -1,8 +1,8 @@
-"""``steno`` as a process of its own, without the half second of a core that Python takes to load it.
+"""``steno`` and servers as processes of their own, without the second of a core that Python takes to load them.
 
-A process that has loaded everything forks for each command. The child gets its own arguments, environment, folder and files, and begins
-where ``python -m api.cli`` would: what it shares with the others is loaded modules and nothing else. A command that a test talks to or
-kills while it runs is started as people start it, and so are some of the others (``tests/docs``).
+A process that has loaded everything forks for each. The child gets its own arguments, environment, folder and files, and begins where
+``python -m api.cli`` would: what it shares with the others is loaded modules and nothing else. A command that a test talks to while it
+runs is started as people start it, and so are all of ``tests/docs``.
 """
 
 import array
@@ -16,6 +16,7 @@ import json
 import os
 import pkgutil
 import runpy
+import select
 import selectors
 import shutil
 import signal
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,28 +40,68 @@ class Done(NamedTuple):
     err: str  # empty where it went with ``out``
 
 
+class Forked:
+    """One child, with as much of ``subprocess.Popen`` as the tests need."""
+
+    def __init__(self, request: dict[str, Any], files: Sequence[int]) -> None:
+        """``files``: the child's input, output and errors. ``request``: ``words`` for ``steno``, or the ``code`` to run instead."""
+        self.returncode: int | None = None
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.settimeout(WAIT_S)
+        self._connection.connect(_address())
+        data = json.dumps(request).encode()
+        socket.send_fds(self._connection, [len(data).to_bytes(FRAME_BYTES)], list(files))
+        self._connection.sendall(data)
+        self.pid = self._said()
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(TimeoutError):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout_s: float = WAIT_S) -> int:
+        """The exit code, below zero for a signal. Raises ``TimeoutError``."""
+        if self.returncode is None:
+            if not select.select([self._connection], [], [], timeout_s)[0]:
+                raise TimeoutError(f"process {self.pid} did not end within {timeout_s} s")
+            self.returncode = self._said()
+            self._connection.close()
+        return self.returncode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _said(self) -> int:
+        said = self._connection.recv(FRAME_BYTES)
+        assert said, "the process that forks has ended"
+        return int.from_bytes(said, signed=True)
+
+
 def steno(
     *words: str, environ: Mapping[str, str], folder: Path = ROOT, stdin: bytes = b"", together: bool = False, timeout_s: float = WAIT_S
 ) -> Done:
     """Runs ``steno`` to its end. With ``together`` both outputs are one. Raises ``TimeoutError`` after ``timeout_s``: it was killed."""
-    request = json.dumps({"words": words, "environ": dict(environ), "folder": str(folder)}).encode()
     with contextlib.ExitStack() as stack:
         out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         reading, writing = os.pipe()
         fill = threading.Thread(target=_fill, args=(writing, stdin), daemon=True)
         fill.start()
-        connection = stack.enter_context(socket.socket(socket.AF_UNIX))
-        connection.settimeout(timeout_s)
-        connection.connect(_address())
-        socket.send_fds(connection, [len(request).to_bytes(FRAME_BYTES)], [reading, out.fileno(), (out if together else err).fileno()])
+        files = reading, out.fileno(), (out if together else err).fileno()
+        process = Forked({"words": words, "environ": dict(environ), "folder": str(folder)}, files)
         os.close(reading)
-        connection.sendall(request)
-        code = connection.recv(FRAME_BYTES)
-        assert code, "the process that forks has ended"
+        try:
+            code = process.wait(timeout_s)
+        finally:
+            process.kill()
         fill.join(timeout_s)
         for file in (out, err):
             file.seek(0)
-        return Done(int.from_bytes(code, signed=True), out.read().decode(), err.read().decode())
+        return Done(code, out.read().decode(), err.read().decode())
 
 
 async def steno_in_thread(*words: str, **given: Any) -> Done:
@@ -124,7 +165,9 @@ def wait_for_command(address: str) -> dict[str, Any]:
     sys.stdout.flush()
     while True:
         for key, _ in selector.select():
-            if key.fileobj == 0:
+            if key.fileobj == 0:  # the tests have ended, or were killed
+                for pid, _ in children.values():
+                    os.kill(pid, signal.SIGKILL)
                 os._exit(0)
             elif key.fileobj is listening:
                 connection, _ = listening.accept()
@@ -141,6 +184,8 @@ def wait_for_command(address: str) -> dict[str, Any]:
                 for file in files:
                     os.close(file)
                 ended = os.pidfd_open(pid)
+                with contextlib.suppress(OSError):
+                    connection.sendall(pid.to_bytes(FRAME_BYTES, signed=True))
                 children[ended], askers[connection] = (pid, connection), ended
                 selector.register(ended, selectors.EVENT_READ)
                 selector.register(connection, selectors.EVENT_READ)
@@ -156,7 +201,7 @@ def wait_for_command(address: str) -> dict[str, Any]:
                 with contextlib.suppress(OSError):
                     connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(FRAME_BYTES, signed=True))
                 connection.close()
-            elif key.fileobj in askers:  # gone: it has waited for long enough
+            elif key.fileobj in askers:  # gone: nobody waits for this child any more
                 ended = askers.pop(key.fileobj)  # type: ignore[call-overload]
                 selector.unregister(key.fileobj)
                 os.kill(children[ended][0], signal.SIGKILL)
@@ -183,7 +228,7 @@ def begin(request: dict[str, Any]) -> None:
     sys.stdout = open(1, "w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # noqa: SIM115
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
-    sys.argv = ["steno", *request["words"]]
+    sys.argv = ["steno", *request.get("words", ())]
 
 
 if __name__ == "__main__":
@@ -191,5 +236,9 @@ if __name__ == "__main__":
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page that it visits
     assert threading.active_count() == 1, "a process with threads cannot be forked"
-    begin(wait_for_command(sys.argv[1]))
-    runpy.run_module("api.cli", run_name="__main__", alter_sys=False)
+    asked = wait_for_command(sys.argv[1])
+    begin(asked)
+    if "code" in asked:
+        exec(asked["code"], {"__name__": "__main__"})
+    else:
+        runpy.run_module("api.cli", run_name="__main__", alter_sys=False)
