@@ -11,9 +11,14 @@ server does. anyio's pytest plugin is there already with httpx, so no other is n
 compute. ``GROUPS`` names the tests that stay together in one process; each other test goes to the process that is free next.
 """
 
+import asyncio
 import contextlib
+import functools
+import gc
+import inspect
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,22 +32,30 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from adapters.garbage_collection import collect_rarely
 from adapters.postgres.migrate import migrate
+from tests.costs import lower_costs, memory_folder
 
 TESTS = Path(__file__).parent
 # What the command line and servers of the tests keep: not among the logins and servers of the person who runs them.
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="stenograph-config-")
-# Runs the Postgres of a folder and prints its URL, until its input ends; then it removes the folder.
+lower_costs()
+# Runs the Postgres of a folder and prints its URL, until its input ends; then it removes the folder. The folder may be one in memory:
+# its write-ahead log is kept small.
 HOLD_POSTGRES = """
 import shutil, sys
 from pathlib import Path
+from adapters.embedded import server
 from adapters.embedded.server import EmbeddedPostgres
+server.NO_WAIT_FOR_DISK |= {"max_wal_size": "160MB", "min_wal_size": "32MB"}
 folder = Path(sys.argv[1])
 with EmbeddedPostgres(folder, durable=False) as embedded:
     print(embedded.dsn, flush=True)
     sys.stdin.read()
 shutil.rmtree(folder, ignore_errors=True)
 """
+HOLDER_ENDS_WITHIN_S = 60
+ASYNC_TEST_WITHIN_S = 450  # only ends a test that hangs: below the bound of pytest-timeout, which ends the whole process of the tests
 POSTGRES_FIXTURES = {"postgres_dsn", "migrated_template", "database"}
 WORKERS_PER_CORE = 3
 
@@ -56,6 +69,7 @@ GROUPS = {
     "crash/test_sigterm.py": "crash-2",
     "crash": "crash-3",
     "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
+    "test_layering.py": "layering",  # each module is parsed once
     "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
 }
 
@@ -67,11 +81,32 @@ hypothesis.settings.load_profile("stenograph")
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        bound_asynchronous(item)
         if POSTGRES_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.postgres)
         group = group_of(item.path)
         if group is not None:
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def bound_asynchronous(item: pytest.Item) -> None:
+    """An asynchronous test that waits for what never comes fails where it waits. Its fixtures stop their servers, and the others go on."""
+    test = getattr(item, "obj", None)
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(test):
+
+        @functools.wraps(test)
+        async def bounded(*given: Any, **named: Any) -> None:
+            async with asyncio.timeout(ASYNC_TEST_WITHIN_S):
+                await test(*given, **named)
+
+        item.obj = bounded
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: no collection of garbage looks at it again. Others are as rare as in a server."""
+    gc.collect()
+    gc.freeze()
+    collect_rarely()
 
 
 def group_of(path: Path) -> str | None:
@@ -92,8 +127,11 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
-    """A temporary folder that the system user of the embedded Postgres may enter, which pytest's own is not when we are root."""
-    folder = Path(tempfile.mkdtemp(prefix="steno-test-", dir="/tmp"))
+    """A temporary folder that the system user of the embedded Postgres may enter, which pytest's own is not when we are root.
+
+    In memory, if there is enough.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="steno-test-", dir=memory_folder() or "/tmp"))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -124,7 +162,24 @@ def held_postgres(folder: Path) -> Iterator[str]:
         assert holder.stdout is not None
         dsn = holder.stdout.readline().strip()
         assert dsn, "the embedded Postgres did not start"
-        yield dsn
+        try:
+            yield dsn
+        finally:
+            end_holder(holder)
+
+
+def end_holder(holder: "subprocess.Popen[str]") -> None:
+    """Closes its input and waits for its end. The input does not end where a process that a test has left behind holds a copy of it:
+    then it is interrupted, and at last killed.
+    """
+    assert holder.stdin is not None
+    holder.stdin.close()
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            holder.wait(HOLDER_ENDS_WITHIN_S)
+            return
+        holder.send_signal(number)
+    holder.wait(HOLDER_ENDS_WITHIN_S)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """Imports point inwards only. The rules are read off the import statements, whether or not a line of them ever runs."""
 
 import ast
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,19 @@ FOLDERS = {package: Path(package) for package in PACKAGES} | {"stenograph_client
 MODULES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / FOLDERS[package]).rglob("*.py"))
 
 
-def imports_of(module: Path) -> Iterator[tuple[str, str]]:
+@functools.cache
+def nodes_of(module: Path) -> Sequence[ast.AST]:
+    return list(ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))))
+
+
+@functools.cache
+def imports_of(module: Path) -> Sequence[tuple[str, str]]:
     """Each import as ``(module, name)``: ``import a.b`` gives ("a.b", ""), ``from a.b import c`` gives ("a.b", "c")."""
-    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    return list(imports_among(module, nodes_of(module)))
+
+
+def imports_among(module: Path, nodes: Sequence[ast.AST]) -> Iterator[tuple[str, str]]:
+    for node in nodes:
         match node:
             case ast.Import(names=names):
                 yield from ((name.name, "") for name in names)
@@ -72,8 +82,7 @@ def test_only_adapters_import_a_driver(module: Path) -> None:
 @pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) == "api" and module not in WIRING], ids=str)
 def test_only_the_wiring_constructs_adapters(module: Path) -> None:
     imported = {name for source, name in imports_of(module) if source.partition(".")[0] == "adapters"}
-    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
-    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    called = {node.func.id for node in nodes_of(module) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     # A class by its capital: a function of an adapter may be called, and its error is raised or caught, not wired.
     constructed = {name for name in imported & called if name[0].isupper() and not name.endswith("Error")} - VALUES
     assert constructed == set()
@@ -122,8 +131,7 @@ def test_no_two_rooms_import_each_other(package: str) -> None:
 @pytest.mark.parametrize("module", [module for module in MODULES if package_of(module) != "adapters"], ids=str)
 def test_no_decision_hangs_on_the_name_or_the_text_of_an_exception(module: Path) -> None:
     """An error is told apart by its class, which an adapter raises: its name and its words are the driver's to change."""
-    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
-    tests = [node.test for node in ast.walk(tree) if isinstance(node, ast.If | ast.IfExp | ast.While)]
+    tests = [node.test for node in nodes_of(module) if isinstance(node, ast.If | ast.IfExp | ast.While)]
     asked = [ast.unparse(part) for test in tests for part in ast.walk(test) if isinstance(part, ast.Compare | ast.Call)]
     names = (".__name__", ".__module__", "str(error)", "str(exc)", "error.args")
     assert [part for part in asked if any(name in part for name in names)] == []

@@ -15,4 +15,4 @@ assert not drivers, drivers
 
 
 def test_it_is_told_by_a_command_that_has_not_loaded_a_driver_yet() -> None:
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+    subprocess.run([sys.executable, "-c", PROGRAM], timeout=120, check=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +13,17 @@ from argon2 import PasswordHasher
 from adapters.identity import AT_ONCE_MAX, WAITING_MAX, Argon2Hasher, JwtTokens
 from commands.ports import TokenClaims
 from domain.errors import Overloaded
+from tests.costs import real_password_costs
 
 DAY_S = 86_400  # longer than any run of the tests: these are made when the module is read
 SECRET = b"s" * 32
 CLAIMS = TokenClaims(UUID(int=1), UUID(int=2), 3, int(time.time()) + DAY_S)
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_server() -> Iterator[None]:
+    with real_password_costs():
+        yield
 
 
 @pytest.mark.anyio

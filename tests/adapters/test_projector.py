@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
+import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from projections.projection import Projecting, Projection, Recorded
 from tests.domain.histories import NODE, OWNER, ended
+from tests.forked import Forked
 
 pytestmark = pytest.mark.anyio
 
@@ -317,21 +316,27 @@ async def test_it_goes_on_when_its_connection_is_lost(database: str, log: Postgr
     await assert_right(database)
 
 
+def started(database: str) -> Forked:
+    with open(os.devnull, "r+b") as nothing:
+        files = (nothing.fileno(),) * 3
+        return Forked({"code": WORKER, "words": [database], "environ": dict(os.environ), "folder": str(ROOT)}, files)
+
+
 async def test_killed_at_any_moment_its_rows_are_those_of_its_checkpoint(database: str, log: PostgresLog) -> None:
     for _ in range(300):
         await talk(log, words=3, edits=3)
     head, history = await log.head(), PostgresChatQueries(log.reader)
     places = []
     while position(database) < head:
-        worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, database, cwd=ROOT, stderr=subprocess.DEVNULL)
+        worker = await asyncio.to_thread(started, database)
         was = position(database)
         with contextlib.suppress(TimeoutError):  # the last one may be killed when it has nothing left to do
             async with asyncio.timeout(5):
                 while position(database) == was:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
         await asyncio.sleep(random.uniform(0, 0.05))
-        worker.send_signal(signal.SIGKILL)
-        await worker.wait()
+        worker.kill()
+        await asyncio.to_thread(worker.wait)
         places.append(position(database))
     assert await history.reached(head, 0)
     assert len(places) > 2, "it was killed on its way"

@@ -23,11 +23,13 @@ from adapters.postgres.epoch import current_epoch
 from api.app import in_memory, on_postgres
 from api.process.serve import Server, config, listen
 from api.process.server import System
+from api.request.server_config import ServerConfig
 from api.settings import Settings
 from tests.api.routes import routes_for
 from tests.api.turns import by_turns
 
 WAIT_S = 60  # nothing is measured by it: it only ends a test that hangs
+TICK_S = 0.1  # as often as uvicorn renews the date of its answers
 LISTS = re.compile(r"/api/v1/chats/(?![0-9a-f-]{36})")
 
 
@@ -206,22 +208,44 @@ async def two_running(settings: Settings, dsn: str) -> AsyncIterator[Running]:
             yield Running(url, systems, clients)
 
 
+class PromptServer(Server):
+    """Ends when it is told to: uvicorn's own looks whether it was ten times a second, which thousands of tests would wait for."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def tell_to_exit(self) -> None:
+        self.should_exit = True
+        self._told.set()
+
+    async def main_loop(self) -> None:
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), TICK_S)
+
+
 @contextlib.asynccontextmanager
 async def served(system: System) -> AsyncIterator[str]:
     """Its address, for as long as it lasts."""
     await system.start()
     listening = listen("127.0.0.1", 0)
     with routes_for(system) as app:
-        server = Server(config(system.settings, app))
+        server = PromptServer(config(system.settings, app))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            while not server.started:  # noqa: ASYNC110  # nothing there offers an event
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(WAIT_S):
+                while not server.started:
+                    assert not serving.done(), serving.exception()
+                    await asyncio.sleep(0.001)
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:  # also after a failure: what still runs would keep the loop from ending
-            server.should_exit = True
-            await serving
-            await system.stop()
+            server.tell_to_exit()
+            async with asyncio.timeout(WAIT_S):
+                await serving
+                await system.stop()
             listening.close()
 
 

@@ -36,7 +36,7 @@ def test_of_several_in_one_folder_none_is_meant(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_a_crash_left_behind_is_recognised_and_deleted() -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, timeout=120, check=True)
     for number, (pid, began) in enumerate([(int(gone.stdout), "1"), (os.getpid(), "another process had this number")]):
         path = servers_folder() / f"{number}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def test_a_process_that_is_forked_meanwhile_takes_nobody_off_the_list() -> None:
         script = "import os\nfrom pathlib import Path\nfrom api.running import noted, running_servers\n"
         script += "with noted('http://localhost:2', Path('forking'), own_database=True):\n"
         script += "    pid = os.fork()\n    if pid:\n        os.waitpid(pid, 0)\n        print(len(running_servers()))\n"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=with_project())
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True, env=with_project())
         assert done.stdout == "2\n"
         assert len(running_servers()) == 1
 

@@ -7,6 +7,8 @@ from itertools import cycle
 from typing import Any
 from urllib.parse import urlsplit
 
+CLOSED_WITHIN_S = 60  # only ends a test that hangs
+
 
 class Side(asyncio.Protocol):
     """One end of a connection that is passed on. What comes before the other end is there waits; one that ends, ends the other."""
@@ -78,5 +80,6 @@ async def by_turns(urls: Sequence[str]) -> AsyncIterator[str]:
         for side in sides:
             if not side.gone:
                 side.transport.abort()
-        while not all(side.gone for side in sides):  # noqa: ASYNC110  # nothing there offers an event
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(CLOSED_WITHIN_S):
+            while not all(side.gone for side in sides):  # noqa: ASYNC110  # nothing there offers an event
+                await asyncio.sleep(0.001)

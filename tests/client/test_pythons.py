@@ -21,5 +21,5 @@ def test_the_oldest_version_is_the_one_that_pip_is_told() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_types_hold(version: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--python-version", version, "--cache-dir", str(tmp_path), "--package", "stenograph_client"]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr

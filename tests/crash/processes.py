@@ -3,20 +3,23 @@
 import asyncio
 import contextlib
 import os
+import random
+import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 
+from tests.forked import Forked
+
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 180  # only ends a test that hangs: on a busy machine two processes take long to start
 STOP_TIMEOUT_S = 20
 POLL_S = 0.02
+PORT_MIN = 10_240
 LEASE_S = 2
 SECRET = "a secret that every process of a test shares"
 
@@ -35,10 +38,14 @@ run(load())
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One below those that the system gives to connections: while its server is dead nobody else gets it."""
+    below = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(PORT_MIN, below)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class ServerProcess:
@@ -62,7 +69,7 @@ class ServerProcess:
         if "hold_s" in settings:
             self._environment["CRASH_HOLD_S"] = str(settings["hold_s"])
         self.processes = int(str(given.get("workers", 1)))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
 
     @property
     def pid(self) -> int:
@@ -70,10 +77,9 @@ class ServerProcess:
         return self._process.pid
 
     def spawn(self) -> None:
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVE], cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        request = {"code": SERVE, "environ": self._environment, "folder": str(ROOT)}
+        with self.log_file.open("ab") as log, open(os.devnull) as nothing:
+            self._process = Forked(request, (nothing.fileno(), log.fileno(), log.fileno()))
 
     async def start(self) -> "ServerProcess":
         """Returns once it is ready, with all its processes."""
@@ -112,11 +118,8 @@ class ServerProcess:
             workers = self.workers()
             self._process.kill()
             for pid in workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self._process.wait()
-            while any(lives(pid) for pid in workers):  # the address is theirs as well
-                time.sleep(POLL_S)
+                kill_and_wait(pid)  # the address is theirs as well
+            self._process.wait(STOP_TIMEOUT_S)
 
     async def ended(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Its exit code."""
@@ -133,6 +136,21 @@ class ServerProcess:
 
     def said(self, characters: int = 12000) -> str:
         return self.log_file.read_text(errors="replace")[-characters:] if self.log_file.exists() else ""
+
+
+def kill_and_wait(pid: int) -> None:
+    """Until all of its threads have ended: it counts as a zombie before, while one of them still holds its sockets open."""
+    try:
+        ended = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(ended, signal.SIGKILL)
+        assert select.select([ended], [], [], STOP_TIMEOUT_S)[0], f"process {pid} was killed and is still there after {STOP_TIMEOUT_S} s"
+    except ProcessLookupError:
+        pass  # ended meanwhile, and reaped
+    finally:
+        os.close(ended)
 
 
 def children_of(pid: int) -> list[int]:

@@ -21,7 +21,7 @@ def verified(folder: Path, text: str) -> str:
     unit = folder / "stenograph.service"
     unit.write_text(text.replace(STENO, str(Path(sys.executable).with_name("steno"))), encoding="utf-8")
     command = [program("systemd-analyze", "systemd"), "verify", "--man=no", "--recursive-errors=no", str(unit)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     found = done.stdout + done.stderr
     assert (done.returncode == 0) or found
     return found

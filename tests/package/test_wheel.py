@@ -84,10 +84,10 @@ def served(programs: Path, data: Path) -> Iterator[str]:
         yield address[1]
     finally:
         os.kill(server.pid, signal.SIGTERM)
-        code = server.wait()
+        code = server.wait(WAIT_S)
         hangs.cancel()
         if drain.ident is not None:
-            drain.join()
+            drain.join(WAIT_S)
         server.stdout.close()
     assert code == 0
 

@@ -10,23 +10,18 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from api.settings import Settings
 from tests.api.conftest import Running, running
 from tests.client.line import bad_line
+from tests.forked import Done, steno_in_thread
 
 pytestmark = pytest.mark.anyio
 WAIT_S = 120  # ends a test that hangs, measures nothing
 EMAIL, PASSWORD = "ann@example.org", "correct horse battery"
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 class Shell:
@@ -43,10 +38,7 @@ class Shell:
         return await asyncio.create_subprocess_exec(sys.executable, "-m", "api.cli", *words, env=self.environ, **given)
 
     async def run(self, *words: str, stdin: str = "", at: str | None = None) -> Done:
-        process = await self.start(*words, *(() if at == "" else ("--url", at or self.url)))
-        async with asyncio.timeout(WAIT_S):
-            out, err = await process.communicate(stdin.encode())
-        return Done(process.returncode or 0, out.decode(), err.decode())
+        return await steno_in_thread(*words, *(() if at == "" else ("--url", at or self.url)), environ=self.environ, stdin=stdin.encode())
 
     async def at_terminal(self, *words: str) -> tuple[asyncio.subprocess.Process, "Terminal"]:
         master, slave = pty.openpty()

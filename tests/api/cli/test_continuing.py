@@ -16,6 +16,7 @@ from api.settings import Settings
 from tests.api.cli.test_cli import WAIT_S, Shell, Terminal
 from tests.api.conftest import Running, running
 from tests.crash.processes import ROOT
+from tests.forked import steno_in_thread
 
 pytestmark = pytest.mark.anyio
 ANSWER_TYPES = ("message_start", "message_end", "cancelled", "interrupted")
@@ -117,10 +118,7 @@ class Folder:
         return await asyncio.create_subprocess_exec(sys.executable, "-m", "api.cli", *words, cwd=self.folder, env=self.environ, **pipes)
 
     async def run(self, *words: str) -> tuple[int, str, str]:
-        process = await self.start(*words)
-        async with asyncio.timeout(WAIT_S):
-            out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
+        return await steno_in_thread(*words, environ=self.environ, folder=self.folder)
 
     async def serve(self) -> tuple[asyncio.subprocess.Process, str]:
         """The server on any port, with data that no other command is told of, and the line that it prints."""

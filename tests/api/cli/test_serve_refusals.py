@@ -1,33 +1,23 @@
 """What an operator gets wrong: ``steno serve`` says it in a sentence, with what to do, and shows neither a traceback nor a password."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forked import steno
+
 ROOT = Path(__file__).parents[3]
 SECRET = "hunter2"
-WAIT_S = 120  # ends a test that hangs, measures nothing
 
 
 def refusal(folder: Path, *options: str, **environ: str) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STENO_") and name != "DATABASE_URL"}
-    done = subprocess.run(
-        [sys.executable, "-m", "api.cli", "serve", *options],
-        cwd=folder,
-        env={**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'client'}", "STENO_DATA": str(folder / "data"), "STENO_PORT": "0", **environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
-    assert done.returncode == 1, done
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said and SECRET not in said
-    return done.stderr
+    environ = {**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'client'}", "STENO_DATA": str(folder / "data"), "STENO_PORT": "0", **environ}
+    done = steno("serve", *options, environ=environ, folder=folder)
+    assert done.code == 1, done
+    assert "Traceback" not in done.out + done.err and SECRET not in done.out + done.err
+    return done.err
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ except RuntimeError as error:
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_failure_is_told_without_the_values_that_were_at_hand(form: str) -> None:
-    said = subprocess.run([sys.executable, "-c", PROGRAM.format(form=form)], capture_output=True, text=True, check=True).stderr
+    said = subprocess.run([sys.executable, "-c", PROGRAM.format(form=form)], capture_output=True, text=True, timeout=120, check=True).stderr
     assert "our own bug" in said
     assert "sign_in" in said
     assert "correct horse" not in said

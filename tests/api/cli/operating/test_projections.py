@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +13,7 @@ from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated
 from domain.log.event import Event
 from domain.log.stream import chat_stream
+from tests import forked
 from tests.domain.histories import OWNER
 
 ROOT = Path(__file__).parents[4]
@@ -29,9 +28,8 @@ def steno(database: str, tmp_path: Path) -> Steno:
     environment = {**os.environ, "DATABASE_URL": database, "STENO_DATA": str(tmp_path), "COLUMNS": "120"}
 
     def run(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "api.cli", "projections", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return done.returncode, done.stdout
+        done = forked.steno("projections", *arguments, environ=environment, together=True)
+        return done.code, done.out
 
     return run
 

@@ -20,6 +20,7 @@ from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.log.event import Event
 from domain.log.stream import chat_stream
+from tests import forked
 from tests.adapters.postgres.test_verify import damage
 from tests.domain.histories import OWNER
 
@@ -38,9 +39,8 @@ def steno(environment: dict[str, str]) -> Steno:
     """Runs it as a process of its own; its exit code, and all it says."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "api.cli", "verify", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return done.returncode, done.stdout
+        done = forked.steno("verify", *arguments, environ=environment, together=True)
+        return done.code, done.out
 
     return run
 

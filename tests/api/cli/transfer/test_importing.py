@@ -5,8 +5,6 @@ import gzip
 import io
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from domain.accounts.user import UserCreated
 from domain.chat.whole_chat import imported_id
 from domain.log.event import Event
 from domain.log.stream import chat_stream, user_stream
+from tests import forked
 from tests.commands.transfer.test_foreign import CHATGPT, CLAUDE, LIBRECHAT
 from tests.commands.transfer.test_open_webui import row
 from tests.domain.histories import OWNER, READER
@@ -52,11 +51,8 @@ def steno(database: str, tmp_path: Path) -> Steno:
     sign_up(database, OWNER, "me@example.org")
 
     def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str]:
-        command = [sys.executable, "-m", "api.cli", "import", *arguments]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
-        return done.returncode, done.stdout.decode()
+        done = forked.steno("import", *arguments, environ=environment, stdin=stdin, together=True)
+        return done.code, done.out
 
     return run
 

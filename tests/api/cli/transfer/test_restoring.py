@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +17,7 @@ from domain.accounts.user import UserCreated
 from domain.chat.facts import ChatCreated, ChatDeleted, MessageAdded
 from domain.log.event import Event
 from domain.log.stream import chat_stream, user_stream
+from tests import forked
 from tests.commands.transfer.test_restore import CHAT, ME, OTHER, events_of, exported, talk
 from tests.conftest import create_database, database_name, drop_database
 from tests.domain.histories import OWNER
@@ -37,9 +36,8 @@ def steno(tmp_path: Path) -> Steno:
 
     def run(dsn: str, *arguments: str) -> tuple[int, str]:
         environment = {**os.environ, "DATABASE_URL": dsn, "STENO_DATA": str(tmp_path / "data"), "COLUMNS": "200"}
-        command = [sys.executable, "-m", "api.cli", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return done.returncode, done.stdout
+        done = forked.steno(*arguments, environ=environment, together=True)
+        return done.code, done.out
 
     return run
 
