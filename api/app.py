@@ -126,6 +126,7 @@ from api.request.security_log import record_response
 from api.schema import openapi_config, public_routes
 from api.settings import Settings
 from api.streams.access import LiveConnections
+from api.streams.channel_access import ChannelAccess
 from api.streams.http import StreamsController
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
@@ -143,6 +144,8 @@ from commands.calls.relays import OP, Relaying
 from commands.catalogue import Catalogue
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
+from commands.channels.directory import ChannelDirectory
+from commands.channels.redactions import ChannelRedactions
 from commands.chats.chat_lists import ChatLists
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
@@ -176,7 +179,7 @@ from commands.saving.saver import ChatSaver
 from commands.transfer.copying import ChatCopier
 from commands.transfer.whole_chat import WholeChats
 from domain.log.event import StoredEvent
-from domain.log.stream import Stream
+from domain.log.stream import Stream, channel_stream
 from domain.routing.function import NO_FUNCTION
 from domain.routing.function import evolve as evolve_function
 from projections.chat_list import ChatList
@@ -409,7 +412,11 @@ async def assemble(
         processes=settings.workers,
         note_used=used.note,
     )
-    live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    directory = ChannelDirectory(log, stores.channel_queries, lambda channel_id: hub.head(channel_stream(channel_id)) > 0)
+    channel_access = ChannelAccess(hub, directory, ChannelRedactions(stores.channel_queries), groups)
+    live = LiveConnections(
+        hub, accounts, chats, channel_access, has_recent_contact, connections_per_user_max=settings.connections_per_user_max
+    )
     default_quotas = quotas_of(settings)
 
     async def email_of(user_id: UUID) -> str:
@@ -439,6 +446,7 @@ async def assemble(
     set_host(ServerHost(function_store.person, ModelQuestions(router, model_settings).answer))
     filters = Filters(functions.runtime, pipelines(settings))
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
+    channel_reader = ChannelReader(channels, stores.channel_queries, groups, accounts)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity.note_active, "activity")
@@ -448,12 +456,13 @@ async def assemble(
         log,
         hub,
         live,
-        snapshots(log, chat_reader, folders),
+        snapshots(log, chat_reader, folders, channel_reader),
         signals,
         bell.signal,
         reads.note,
         seen.note,
         call_answers,
+        channels,
         time.monotonic,
     )
     completions = Completions(
@@ -483,6 +492,7 @@ async def assemble(
         groups.observe,
         model_entries.observe,
         provider_registry.observe,
+        directory.observe,
         live.observe,
         runs.observe,
         calls.observe,
@@ -519,6 +529,7 @@ async def assemble(
         model_entries=model_entries,
         router=router,
         channels=channels,
+        channel_reader=channel_reader,
         model_editor=ModelEditor(model_entries, groups, access, router),
         provider_registry=provider_registry,
         live=live,
@@ -604,7 +615,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "call_answers": system.call_answers,
         "calls": system.calls,
         "channels": system.channels,
-        "channel_reader": ChannelReader(system.channels, stores.channel_queries, system.groups, system.accounts),
+        "channel_reader": system.channel_reader,
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),
         "epoch": system.epoch.epoch,

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain.chat.state import tag_id
+from domain.log.event import StoredEvent
 from projections.channel_message import ChannelMessage
 from projections.chat import ChatView
 from projections.outline import Outline
@@ -212,6 +213,10 @@ class ChannelQueries(Protocol):
 
     async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
         """By channel, for the version up to which this person has read each. Their own messages are not unread."""
+        ...
+
+    async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
+        """The events with ``after < version <= until`` that took words away (``CHANGING_TYPES``), in order."""
         ...
 
     async def standard_channels(self) -> Sequence[UUID]:

@@ -149,7 +149,7 @@ class StreamEntry:
 class Subscription:
     """One reader of one stream: a cursor. ``wake(self)`` is called when there may be something to take; it must not block."""
 
-    __slots__ = ("cursor", "ends_after", "ends_because", "entry", "owner", "stream", "wake")
+    __slots__ = ("cursor", "ends_after", "ends_because", "entry", "owner", "replaying", "stream", "wake")
 
     def __init__(self, stream: Stream, cursor: int, owner: object, wake: "Callable[[Any], None]") -> None:
         self.stream = stream
@@ -159,6 +159,7 @@ class Subscription:
         self.entry: StreamEntry | None = None  # while it is registered
         self.ends_after: int | None = None  # it gets nothing with a higher version
         self.ends_because = ""
+        self.replaying = True  # whether it still gets what there was before: set by its owner
 
     def end(self, version: int, because: str) -> None:
         """Nothing above ``version`` is handed out any more, whatever was already waiting."""

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from domain.channel.facts import ChannelCreated, MessagePinned, MessageUnpinned
+from domain.channel.redaction import CHANGING_TYPES
 from domain.log.codec import decode_event
 from domain.log.event import StoredEvent
 from domain.log.stream import channel_stream
@@ -69,6 +70,9 @@ class MemoryChannelQueries:
             created_at = events[0].at if events else None
             found[channel_id] = ChannelSummary(created_at, last, events[last - 1].at if last else None, len(unread))
         return found
+
+    async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
+        return [one for one in await self._events(channel_id, until) if one.version > after and one.type in CHANGING_TYPES][:limit]
 
     async def standard_channels(self) -> Sequence[UUID]:
         first = [(stream, await self._log.read(stream, limit=1)) for stream in await self._log.streams("channel")]

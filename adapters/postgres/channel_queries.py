@@ -7,6 +7,7 @@ from uuid import UUID
 from adapters.postgres.log import VERSION_MAX, stored
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
+from domain.log.event import StoredEvent
 from projections.channel_message import ChannelMessage, channel_message
 from projections.ports import ChannelSummary, Placed, Replies
 
@@ -15,6 +16,7 @@ MESSAGES: Final = text("channel_messages")
 REPLIES: Final = text("channel_replies")
 PINNED: Final = text("channel_pinned")
 SUMMARIES: Final = text("channel_summaries")
+CHANGES: Final = text("channel_changes")
 STANDARD: Final = text("standard_channels")
 READ_MESSAGE: Final = text("read_message")
 
@@ -65,6 +67,9 @@ class PostgresChannelQueries:
         return {
             row["channel_id"]: ChannelSummary(row["created_at"], row["last_version"] or 0, row["last_at"], row["unread"]) for row in rows
         }
+
+    async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
+        return [stored(row) for row in await self._reader.fetch(CHANGES, channel_id, after, until, limit)]
 
     async def standard_channels(self) -> Sequence[UUID]:
         return [row["stream_id"] for row in await self._reader.fetch(STANDARD)]

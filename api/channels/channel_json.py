@@ -6,14 +6,15 @@ from uuid import UUID
 from commands.channels.channel_reader import KnownChannel
 from domain.channel.own import OwnChannels
 from domain.channel.rights import may_manage, may_post
+from domain.channel.state import Channel
 from projections.channel_message import nanoseconds, text_or_none
 from projections.ports import ChannelSummary
 
 
-def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels) -> dict[str, Any]:
-    channel = known.channel
+def shared_json(channel_id: UUID, channel: Channel) -> dict[str, Any]:
+    """What every reader of the channel sees of it."""
     return {
-        "id": str(known.id),
+        "id": str(channel_id),
         "user_id": text_or_none(channel.owner_id),
         "type": None if channel.type == "standard" else channel.type,
         "name": channel.name,
@@ -26,6 +27,13 @@ def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels)
             for grant in channel.grants
         ],
         "archived": channel.archived,
+    }
+
+
+def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels) -> dict[str, Any]:
+    channel = known.channel
+    return {
+        **shared_json(known.id, channel),
         "created_at": nanoseconds(summary.created_at),
         "updated_at": nanoseconds(summary.last_at or summary.created_at),
         "last_message_at": nanoseconds(summary.last_at),

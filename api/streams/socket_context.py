@@ -17,6 +17,7 @@ from api.streams.snapshots import StateOf
 from api.streams.socket_writer import SocketWriter
 from commands.accounts.accounts import Principal
 from commands.calls.call_answers import CallAnswers
+from commands.channels.channels import Channels
 from commands.ports import EventLog
 from domain.errors import NotAuthenticated
 from domain.log.stream import Stream
@@ -50,6 +51,7 @@ class SocketContext:
     mark_read: Callable[[Principal, Stream, int, int], None]
     note_active: Callable[[UUID], None]
     call_answers: CallAnswers
+    channels: Channels
     clock: Callable[[], float]
     still_valid: Callable[[Principal], bool]
 
@@ -90,6 +92,7 @@ def socket_context(
     mark_read: Callable[[Principal, Stream, int, int], None],
     note_active: Callable[[UUID], None],
     call_answers: CallAnswers,
+    channels: Channels,
     clock: Callable[[], float],
 ) -> SocketContext:
     """The parts that sockets share, and those that follow from the settings."""
@@ -108,6 +111,7 @@ def socket_context(
         mark_read=mark_read,
         note_active=note_active,
         call_answers=call_answers,
+        channels=channels,
         clock=clock,
         still_valid=live.accounts.still_valid,
     )

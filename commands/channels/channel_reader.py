@@ -20,6 +20,7 @@ from projections.channel_message import message_json, nanoseconds
 from projections.ports import ChannelQueries, ChannelSummary, Placed
 
 QUOTED: Final = "reply_to_message"
+NOBODY: Final = Asker(UUID(int=0), "")
 STATES_AT_ONCE: Final = 64  # channels that are read at once for a list
 
 
@@ -57,6 +58,16 @@ class ChannelReader:
         if not may_read(channel, asker):
             raise Forbidden("you are not in this channel")
         return KnownChannel(channel_id, version, channel, asker)
+
+    async def snapshot(
+        self, channel_id: UUID, *, messages: int, pinned: int
+    ) -> tuple[KnownChannel, list[dict[str, Any]], list[dict[str, Any]]]:
+        """The channel with its newest messages and what was pinned last, all as of one version; for nobody in particular, and unchecked."""
+        version, channel = await self._channels.state(channel_id)
+        newest, pins = await asyncio.gather(
+            self.page(channel_id, limit=messages, at=version), self.pinned(channel_id, offset=0, limit=pinned, at=version)
+        )
+        return KnownChannel(channel_id, version, channel, NOBODY), newest, pins
 
     async def listed(self, actor: Actor) -> list[ListedChannel]:
         """The channels of this person: groups and dms that they are in, standard ones that they may read. The one with the newest message

@@ -75,3 +75,12 @@ SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS l
 
 -- name: standard_channels
 SELECT stream_id FROM events WHERE type = 'channel:created' AND (data ->> 'type') = 'standard';
+
+-- name: channel_changes
+-- $1 uuid: the channel. $2, $3 int: above and up to these versions. $4 int: rows at most. What took words away.
+SELECT e.position, 'channel' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e
+ WHERE e.stream_id = $1 AND e.type IN ('message:update', 'message:delete', 'message:reaction:remove', 'channel:update')
+   AND e.version > $2 AND e.version <= $3
+ ORDER BY e.version
+ LIMIT $4;

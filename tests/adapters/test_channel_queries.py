@@ -131,6 +131,9 @@ async def test_the_indexes_answer_as_all_events_do(logs: tuple[MemoryLog, Postgr
         assert {one: its.count for one, its in replies.items()} == {one: its.count for one, its in expected.items()}
         pins = {**asked, "offset": offset, "limit": limit}
         assert await indexed.pinned(CHANNEL, **pins) == await memory.pinned(CHANNEL, **pins)
+        span = {"after": choose.randint(0, 60), "until": choose.randint(40, len(events)), "limit": limit}
+        changes, told_changes = await indexed.changes(CHANNEL, **span), await memory.changes(CHANNEL, **span)
+        assert [(one.version, one.type, one.data) for one in changes] == [(one.version, one.type, one.data) for one in told_changes]
         read = {CHANNEL: choose.randint(0, len(events)), OTHER: 0, EMPTY: 0}
         for user_id in (ANN, BEN):
             found, told = await indexed.summaries(user_id, read), await memory.summaries(user_id, read)
@@ -158,6 +161,7 @@ async def test_every_question_goes_by_its_index(logs: tuple[MemoryLog, PostgresL
         "channel_messages": (CHANNEL, [UUID(int=0x1000 + number) for number in range(50)], 2**31 - 1),
         "channel_pinned": (CHANNEL, 2**31 - 1, 0, 20),
         "channel_summaries": ([CHANNEL], [len(many) - 20], str(ANN)),
+        "channel_changes": (CHANNEL, 0, 2**31 - 1, 2_000),
         "standard_channels": (),
     }
     for name, arguments in asked.items():
