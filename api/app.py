@@ -145,6 +145,7 @@ from commands.catalogue import Catalogue
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.channels.directory import ChannelDirectory
+from commands.channels.mentioning import Mentioning
 from commands.channels.redactions import ChannelRedactions
 from commands.chats.chat_lists import ChatLists
 from commands.chats.chat_reader import ChatReader
@@ -369,7 +370,6 @@ async def assemble(
         return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
 
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
-    channels = Channels(log)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     relaying = Relaying(stores.relays, node_id, bell.signal)
@@ -412,6 +412,7 @@ async def assemble(
         processes=settings.workers,
         note_used=used.note,
     )
+    channels = Channels(log, mentioned=Mentioning(accounts, groups).people)
     directory = ChannelDirectory(log, stores.channel_queries, lambda channel_id: hub.head(channel_stream(channel_id)) > 0)
     channel_access = ChannelAccess(hub, directory, ChannelRedactions(stores.channel_queries), groups)
     live = LiveConnections(
@@ -446,7 +447,7 @@ async def assemble(
     set_host(ServerHost(function_store.person, ModelQuestions(router, model_settings).answer))
     filters = Filters(functions.runtime, pipelines(settings))
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
-    channel_reader = ChannelReader(channels, stores.channel_queries, groups, accounts)
+    channel_reader = ChannelReader(channels, directory, stores.channel_queries, groups, accounts)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity.note_active, "activity")

@@ -177,7 +177,12 @@ class ChannelSummary(msgspec.Struct, frozen=True):
     created_at: datetime | None = None
     last_version: int = 0
     last_at: datetime | None = None
-    unread: int = 0
+    unread: int = 0  # messages of the channel itself
+    unread_replies: int = 0  # in all threads
+    unread_mentions: int = 0  # of the reader, in either
+
+
+NOTHING_READ: Final[Mapping[UUID, int]] = {}
 
 
 class ChannelQueries(Protocol):
@@ -211,8 +216,13 @@ class ChannelQueries(Protocol):
         """Pinned last comes first. ``version`` is that of the pin."""
         ...
 
-    async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
-        """By channel, for the version up to which this person has read each. Their own messages are not unread."""
+    async def summaries(
+        self, user_id: UUID, read: Mapping[UUID, int], threads: Mapping[UUID, int] = NOTHING_READ
+    ) -> Mapping[UUID, ChannelSummary]:
+        """By channel, for the version up to which this person has read each. Their own messages are not unread.
+
+        ``threads``: of single threads, by their first message, the version up to which they have read those besides.
+        """
         ...
 
     async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:

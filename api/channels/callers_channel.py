@@ -12,7 +12,7 @@ from commands.channels.channel_reader import ChannelReader, KnownChannel
 from commands.channels.channels import Channels
 from commands.ports import Appended
 from domain.channel.commands import ChannelCommand
-from domain.channel.own import SetOwnChannel
+from domain.channel.own import ReadThread, SetOwnChannel
 from domain.channel.rights import Asker
 
 
@@ -41,6 +41,11 @@ class CallersChannel:
     async def set_own(self, *, muted: bool | None = None, pinned: bool | None = None, hidden: bool | None = None) -> Appended:
         """What the caller sets for the channel, for themselves alone."""
         command = SetOwnChannel(user_id=self.caller.user_id, channel_id=self.id, muted=muted, pinned=pinned, hidden=hidden)
+        return await self._channels.set_own(command, actor=self.caller.actor, key=self.caller.key)
+
+    async def read_thread(self, message_id: UUID, version: int) -> Appended:
+        """The caller has read the thread below this message up to ``version``."""
+        command = ReadThread(user_id=self.caller.user_id, channel_id=self.id, message_id=message_id, version=version)
         return await self._channels.set_own(command, actor=self.caller.actor, key=self.caller.key)
 
     async def json(self) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels)
         "updated_at": nanoseconds(summary.last_at or summary.created_at),
         "last_message_at": nanoseconds(summary.last_at),
         "unread_count": summary.unread,
+        "unread_replies": summary.unread_replies,
+        "unread_mentions": summary.unread_mentions,
         "write_access": may_post(channel, known.asker),
         "is_channel_muted": known.id in own.muted,
         "is_channel_pinned": known.id in own.pinned,

@@ -1,6 +1,7 @@
 """What is said in a channel: ``/api/v1/channels/{id}/messages``, in the reference's paths, bodies and forms."""
 
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 import msgspec
 from litestar import Controller, delete, get, post
@@ -10,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from api.channels.callers_channel import CallersChannel, provide_channel
 from api.request.bodies import FIELDS_BYTES
 from domain.channel.commands import ChangeMessage, PinMessage, PostMessage, React, RemoveMessage
-from domain.errors import BadRequest
+from domain.errors import BadRequest, NotAThread
 
 PAGE: Final = 50
 PAGE_MAX: Final = 200
@@ -42,6 +43,10 @@ class ContentIn(msgspec.Struct):
 
 class ReactionIn(msgspec.Struct):
     name: Name
+
+
+class ReadIn(msgspec.Struct):
+    version: int | None = None  # null: all that there is
 
 
 class PinnedIn(msgspec.Struct):
@@ -122,6 +127,19 @@ class ChannelMessagesController(Controller):
         root_id = channel.caller.bound(message_id)
         replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit)
         return replies if len(replies) == limit else [*replies, await channel.message(root_id)]
+
+    @post("/{message_id:str}/read", status_code=200)
+    async def read_thread(
+        self, message_id: FromPath[str], channel: NamedDependency[CallersChannel], data: JSONBody[ReadIn | None] = None
+    ) -> dict[str, Any]:
+        """Mark the thread below a message as read up to ``version``, or all of it. It only moves forward, in all of one's tabs."""
+        root = await channel.message(channel.caller.bound(message_id))
+        if root["parent_id"] is not None:
+            raise NotAThread(UUID(root["id"]))
+        asked, head = data.version if data is not None else None, channel.known.version
+        version = head if asked is None else min(asked, head)
+        appended = await channel.read_thread(UUID(root["id"]), version)
+        return {"id": root["id"], "version": version, "position": appended.position}
 
     @post("/{message_id:str}/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def update(

@@ -9,6 +9,7 @@ import msgspec
 
 from commands.accounts.accounts import Accounts
 from commands.channels.channels import Channels
+from commands.channels.directory import ChannelDirectory
 from commands.routing.groups import Groups
 from domain.accounts.access import EVERYBODY
 from domain.channel.own import OwnChannels
@@ -21,7 +22,6 @@ from projections.ports import ChannelQueries, ChannelSummary, Placed
 
 QUOTED: Final = "reply_to_message"
 NOBODY: Final = Asker(UUID(int=0), "")
-STATES_AT_ONCE: Final = 64  # channels that are read at once for a list
 
 
 class KnownChannel(msgspec.Struct, frozen=True):
@@ -40,8 +40,11 @@ class ListedChannel(msgspec.Struct, frozen=True):
 
 
 class ChannelReader:
-    def __init__(self, channels: Channels, queries: ChannelQueries, groups: Groups, accounts: Accounts) -> None:
+    def __init__(
+        self, channels: Channels, directory: ChannelDirectory, queries: ChannelQueries, groups: Groups, accounts: Accounts
+    ) -> None:
         self._channels = channels
+        self._directory = directory
         self._queries = queries
         self._groups = groups
         self._accounts = accounts
@@ -73,25 +76,24 @@ class ChannelReader:
         """The channels of this person: groups and dms that they are in, standard ones that they may read. The one with the newest message
         first; one that they have hidden is left out until somebody writes in it.
         """
+        await self._groups.refresh()  # what was committed before the call has passed here now: the directory knows it too
         own = await self._channels.own(actor.id)
-        candidates = [*dict.fromkeys([*own.joined, *await self._queries.standard_channels()])]
         asker = self.asker(actor)
-        limit = asyncio.Semaphore(STATES_AT_ONCE)
-
-        async def seen(channel_id: UUID) -> KnownChannel | None:
-            async with limit:
-                version, channel = await self._channels.state(channel_id)
-            return KnownChannel(channel_id, version, channel, asker) if channel.owner_id is not None and may_read(channel, asker) else None
-
-        found = [one for one in await asyncio.gather(*(seen(channel_id) for channel_id in candidates)) if one is not None]
-        summaries = await self.summaries(actor.id, [one.id for one in found])
+        ids = await self._directory.readable(asker, own.joined)
+        states = [await self._directory.known(channel_id) for channel_id in ids]
+        found = [KnownChannel(one, version, channel, asker) for one, (version, channel) in zip(ids, states, strict=True)]
+        summaries = await self._summaries(actor.id, ids, own)
         listed = [ListedChannel(one, summaries[one.id], own) for one in found]
         shown = [one for one in listed if not is_hidden(one)]
         return sorted(shown, key=lambda one: (one.summary.last_at or one.summary.created_at).timestamp(), reverse=True)  # type: ignore[union-attr]
 
     async def summaries(self, user_id: UUID, channel_ids: Sequence[UUID]) -> Mapping[UUID, ChannelSummary]:
+        return await self._summaries(user_id, channel_ids, await self._channels.own(user_id))
+
+    async def _summaries(self, user_id: UUID, channel_ids: Sequence[UUID], own: OwnChannels) -> Mapping[UUID, ChannelSummary]:
         account = await self._accounts.account(user_id, fresh=True)
-        return await self._queries.summaries(user_id, {one: account.read_version(one) for one in channel_ids})
+        read = {one: account.read_version(one) for one in channel_ids}
+        return await self._queries.summaries(user_id, read, own.threads_of(read))
 
     async def page(
         self,

@@ -56,9 +56,11 @@ OFFSET $3
  LIMIT $4;
 
 -- name: channel_summaries
--- $1 uuid[], $2 int[]: channels, and the version up to which the reader has read each. $3 text: the reader. Of each when it was made, its newest
--- message, and how many others have written in it since.
-SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS last_at, unread.count AS unread,
+-- $1 uuid[], $2 int[]: channels, and the version up to which the reader has read each. $3 uuid: the reader. $4 text[], $5 int[]: first messages of
+-- threads, and the version up to which the reader has read each of those. Of each channel when it was made, its newest message, how many
+-- others have written in it since, in its threads too, and how many of all those mention the reader.
+SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS last_at,
+       unread.count AS unread, replies.count AS unread_replies, mentions.count AS unread_mentions,
        (SELECT f.recorded_at FROM events AS f WHERE f.stream_id = asked.channel_id AND f.version = 1) AS created_at
   FROM unnest($1::uuid[], $2::integer[]) AS asked(channel_id, read_version)
   LEFT JOIN LATERAL (
@@ -68,10 +70,28 @@ SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS l
  CROSS JOIN LATERAL (
         SELECT count(*) FROM events AS m
          WHERE m.stream_id = asked.channel_id AND m.type IN ('message', 'message_start') AND coalesce(m.data ->> 'parent_id', '') = ''
-           AND m.version > asked.read_version AND (m.data ->> 'user_id') IS DISTINCT FROM $3
+           AND m.version > asked.read_version AND (m.data ->> 'user_id') IS DISTINCT FROM ($3::uuid)::text
            AND NOT EXISTS (SELECT FROM events AS d
                             WHERE d.stream_id = asked.channel_id AND d.message_id = m.message_id AND d.type = 'message:delete'
-                              AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS unread;
+                              AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS unread
+ CROSS JOIN LATERAL (
+        SELECT count(*) FROM events AS m
+         WHERE m.stream_id = asked.channel_id AND m.type IN ('message', 'message_start') AND (m.data ->> 'parent_id') IS NOT NULL
+           AND m.version > asked.read_version AND (m.data ->> 'user_id') IS DISTINCT FROM ($3::uuid)::text
+           AND m.version > coalesce((SELECT t.version FROM unnest($4::text[], $5::integer[]) AS t(root, version)
+                                      WHERE t.root = m.data ->> 'parent_id'), 0)
+           AND NOT EXISTS (SELECT FROM events AS d
+                            WHERE d.stream_id = asked.channel_id AND d.message_id = m.message_id AND d.type = 'message:delete'
+                              AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS replies
+ CROSS JOIN LATERAL (
+        SELECT count(*) FROM events AS n
+         WHERE n.stream_id = $3::uuid AND n.type = 'mentioned' AND (n.data ->> 'channel_id') = asked.channel_id::text
+           AND (n.data ->> 'version')::integer > asked.read_version
+           AND (n.data ->> 'version')::integer > coalesce((SELECT t.version FROM unnest($4::text[], $5::integer[]) AS t(root, version)
+                                                            WHERE t.root = n.data ->> 'parent_id'), 0)
+           AND NOT EXISTS (SELECT FROM events AS d
+                            WHERE d.stream_id = asked.channel_id AND d.message_id = (n.data ->> 'message_id')::uuid
+                              AND d.type = 'message:delete' AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS mentions;
 
 -- name: standard_channels
 SELECT stream_id FROM events WHERE type = 'channel:created' AND (data ->> 'type') = 'standard';
