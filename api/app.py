@@ -128,10 +128,15 @@ from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.channel_access import ChannelAccess
 from api.streams.http import StreamsController
+from api.streams.presence import OP as PRESENCE
+from api.streams.presence import Presence, PresenceDelivery
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
 from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
+from api.streams.ticking import EphemeralTicks
+from api.streams.typing import OP as TYPING
+from api.streams.typing import Typing
 from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
@@ -262,7 +267,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         lambda: connect(dsn, application="bell", opened=guard.check),
         rung=delivery.tail.on_head,
         committed=delivery.tail.add_announced,
-        signalled=delivery.signals.deliver,
+        signalled=delivery.signals.on_signal,
         interval_s=settings.notify_interval_ms / 1000,
     )
     log = postgres_log(
@@ -451,6 +456,11 @@ async def assemble(
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity.note_active, "activity")
+    ticks = EphemeralTicks(
+        Typing(signals.deliver, bell.signal, time.monotonic),
+        Presence(node_id, live.user_ids, bell.signal, PresenceDelivery(hub, channel_access).deliver),
+    )
+    signals.handlers |= {TYPING: ticks.typing.on_signal, PRESENCE: ticks.presence.on_signal}
     context = socket_context(
         settings,
         epoch.epoch,
@@ -458,8 +468,7 @@ async def assemble(
         hub,
         live,
         snapshots(log, chat_reader, folders, channel_reader),
-        signals,
-        bell.signal,
+        ticks.typing,
         reads.note,
         seen.note,
         call_answers,
@@ -539,6 +548,7 @@ async def assemble(
         list_waits=list_waits,
         reads=reads,
         seen=seen,
+        ticks=ticks,
         used=used,
         sockets=WebSockets(context),
         body_memory=BodyMemory(settings.bodies_bytes_max),
@@ -616,6 +626,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "call_answers": system.call_answers,
         "calls": system.calls,
         "channels": system.channels,
+        "presence": system.ticks.presence,
         "channel_reader": system.channel_reader,
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from domain.log.event import StoredEvent
-from domain.log.stream import Stream
+from domain.log.stream import Kind, Stream
 
 SEGMENT_VERSIONS: Final = 512
 SEGMENT_BYTES_MAX: Final = 1024 * 1024  # above it a segment is cut short: events may be large
@@ -268,6 +268,10 @@ class Hub:
     def subscriptions(self, stream: Stream) -> Iterator[Subscription]:
         entry = self._entries.get(stream)
         return iter(list(entry.subscriptions)) if entry is not None else iter(())
+
+    def streams(self, kind: Kind) -> Iterator[Stream]:
+        """The streams of this kind that somebody here is subscribed to."""
+        return iter([stream for stream in self._entries if stream.kind == kind])
 
     def head(self, stream: Stream) -> int:
         entry = self._entries.get(stream)

@@ -30,6 +30,7 @@ from api.request.bodies import BodyMemory
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
+from api.streams.ticking import EphemeralTicks
 from commands.accounts.accounts import Accounts
 from commands.accounts.usage import UsageBook
 from commands.background.work import Background
@@ -150,6 +151,7 @@ class System:
     list_waits: ListWaits
     reads: ReadReceiptWriter
     seen: LastActiveWriter
+    ticks: EphemeralTicks
     used: LastActiveWriter
     sockets: WebSockets
     body_memory: BodyMemory
@@ -171,6 +173,7 @@ class System:
         self.reads.start()
         self.usage_writer.start()
         self.seen.start()
+        self.ticks.start()
         self.used.start()
         for projector in self.projectors:
             projector.start()
@@ -225,6 +228,7 @@ class System:
                 await self.reads.close()
                 await self.usage_writer.close()
                 await self.seen.close()
+                await self.ticks.close()
                 await self.used.close()
                 await self.keeper.close()
                 await self.relaying.close_of_node(self.node_id)

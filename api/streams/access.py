@@ -84,6 +84,10 @@ class LiveConnections:
     def count(self, user_id: UUID) -> int:
         return sum(reader.counted for reader in self._readers.get(user_id, ()))
 
+    def user_ids(self) -> list[UUID]:
+        """The accounts that are connected."""
+        return [user_id for user_id, readers in self._readers.items() if any(reader.counted for reader in readers)]
+
     def connections_max(self, principal: Principal) -> int:
         """How many live connections the account may have to this process."""
         standing = principal.standing

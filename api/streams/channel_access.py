@@ -4,7 +4,7 @@ A member is removed, a grant is taken away, a group loses a member or is deleted
 has not been sent by then they are not sent any more, also in the middle of a replay.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -64,6 +64,15 @@ class ChannelAccess:
             read_by_role(principal.user_id, principal.role, str(channel_stream(channel_id)))
         since = 0 if by_role or not readable else access_since(channel, asker)
         return Access(readable or by_role, may_post(channel, asker) and principal.may("chat"), since)
+
+    def readers_among(self, channel_id: UUID, user_ids: Collection[UUID]) -> frozenset[UUID]:
+        """Those of them who are in the channel, as its members or by a grant. Not who reads it by role alone."""
+        channel = self.directory.get(channel_id)
+        if channel is None:
+            return frozenset()
+        if channel.type != "standard":
+            return frozenset(one for one in user_ids if one in channel.members)
+        return frozenset(one for one in user_ids if may_read(channel, Asker(one, "user", self._groups.groups_of(one))))
 
     async def redaction(self, channel_id: UUID, since: int) -> ChannelRedaction:
         return await self._redactions.redaction(channel_id, since)

@@ -39,7 +39,7 @@ from api.streams.frames import (
 from api.streams.socket_context import SocketContext
 from api.streams.websocket_protocol import Wire, text_frame
 from commands.accounts.accounts import Principal, actor_of
-from domain.errors import LogUnavailable, NotAuthenticated, StenographError, StreamNotFound
+from domain.errors import Forbidden, LogUnavailable, NotAuthenticated, StenographError, StreamNotFound
 from domain.log.cursor import Cursor
 from domain.log.redaction import HidesWords
 from domain.log.stream import Stream, user_stream
@@ -206,6 +206,7 @@ class Socket:
             for joined in self._joined.values():
                 self._let_go(joined)
             self.context.live.remove(self)
+            self.context.typing.connection_ended(self)
 
     async def hello(self) -> Principal | None:
         """The principal of a ``hello``, or None once the connection is over. The first frame has to be it: nobody else is listened to."""
@@ -308,7 +309,9 @@ class Socket:
                     self.principal.require_scope(CHAT)
                     joined = self._joined.get(stream)
                     if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
-                        self.context.send_typing(self.principal, effect)
+                        if stream.kind == "channel" and not joined.may_write:
+                            raise Forbidden("who may not write in a channel does not type there")
+                        self.context.send_typing(self, self.principal, effect)
                 case MarkRead(stream=stream, version=version):
                     self.principal.require_scope(CHAT)
                     await self._mark_read(stream, version)

@@ -335,3 +335,19 @@ async def test_membership_stands_in_ones_own_stream(server: Running) -> None:
     assert (await wire.event(f"user/{bob.id}", "channel_joined"))["data"]["data"] == {"channel_id": channel_id}
     await ada.post(f"{BASE}/{channel_id}/update/members/remove", {"user_ids": [bob.id]})
     assert (await wire.event(f"user/{bob.id}", "channel_left"))["data"]["data"] == {"channel_id": channel_id}
+
+
+# ---------------------------------------------------------------------------------------------------------------- typing
+
+
+async def test_who_may_write_is_seen_typing_and_who_may_not_is_refused(server: Running) -> None:
+    admin, ada = [await server.sign_up(name) for name in ("Admin", "Ada")]
+    channel_id = await standard(admin, {**EVERYBODY, "permission": "read"})
+    theirs, ours = await followed(server, admin, channel_id), await followed(server, ada, channel_id)
+    await ours.say(op="typing", stream=f"channel/{channel_id}", typing=True)
+    assert (await ours.op("error"))["code"] == "forbidden"
+    await theirs.say(op="typing", stream=f"channel/{channel_id}", message_id="a thread", typing=True)
+    heard = await ours.op("ephemeral", stream=f"channel/{channel_id}")
+    assert (heard["user"]["id"], heard["data"]["message_id"], heard["data"]["data"]) == (admin.id, "a thread", {"typing": True})
+    await theirs.socket.close()
+    assert (await ours.op("ephemeral", stream=f"channel/{channel_id}"))["data"]["data"] == {"typing": False}
