@@ -167,8 +167,8 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Replies(msgspec.Struct, frozen=True):
-    count: int
-    latest_at: datetime
+    count: int  # without deleted ones
+    latest_at: datetime  # when the last one came, which may be deleted by now
 
 
 class ChannelSummary(msgspec.Struct, frozen=True):

@@ -43,10 +43,12 @@ class MemoryChannelQueries:
     async def replies(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, Replies]:
         found: dict[UUID, Replies] = {}
         recorded = {event.version: event.at for event in await self._events(channel_id, at)}
+        messages = await self._all(channel_id, at)
         for one in message_ids:
-            replies = await self.page(channel_id, parent_id=one, limit=len(recorded), at=at)
-            if replies:
-                found[one] = Replies(len(replies), max(recorded[reply.version] for reply in replies))
+            replies = [message for message in messages.values() if message.parent_id == one]
+            if any(reply.exists for reply in replies):
+                latest = max(recorded[reply.created_version] for reply in replies)
+                found[one] = Replies(sum(reply.exists for reply in replies), latest)
         return found
 
     async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: int | None = None) -> Sequence[Placed]:

@@ -29,18 +29,19 @@ SELECT e.position, 'channel' AS kind, $1 AS stream_id, e.version, e.type, e.mess
  ORDER BY e.version;
 
 -- name: channel_replies
--- $1 uuid: the channel. $2 text[]: first messages of threads. $3 int: as of this version. How many replies each has, and when the last came.
+-- $1 uuid: the channel. $2 text[]: first messages of threads. $3 int: as of this version. How many replies each has, and when the last came,
+-- which may be deleted by now.
 SELECT named.parent_id::uuid AS message_id, thread.replies, thread.latest_at
   FROM unnest($2::text[]) AS named(parent_id)
        CROSS JOIN LATERAL (
-        SELECT count(*) AS replies, max(m.recorded_at) AS latest_at
+        SELECT count(*) FILTER (WHERE NOT EXISTS (
+                      SELECT FROM events AS d
+                       WHERE d.stream_id = $1 AND d.message_id = m.message_id AND d.type = 'message:delete'
+                         AND d.type <> 'message_delta' AND d.type <> 'content_block' AND d.version <= $3)) AS replies,
+               max(m.recorded_at) AS latest_at
           FROM events AS m
          WHERE m.stream_id = $1 AND m.type IN ('message', 'message_start') AND coalesce(m.data ->> 'parent_id', '') = named.parent_id
-           AND m.version <= $3
-           AND NOT EXISTS (SELECT FROM events AS d
-                            WHERE d.stream_id = $1 AND d.message_id = m.message_id AND d.type = 'message:delete'
-                              AND d.type <> 'message_delta' AND d.type <> 'content_block' AND d.version <= $3)
-        ) AS thread
+           AND m.version <= $3) AS thread
  WHERE thread.replies > 0;
 
 -- name: channel_pinned
