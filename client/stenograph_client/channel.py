@@ -71,7 +71,7 @@ class Channel:
         await self._client.http.post(f"{self._path}/messages/{message_id}/pin", {"is_pinned": pinned})
 
     async def messages(self, *, before: int | None = None, limit: int = 50) -> list[Message]:
-        """The channel itself without its threads, the newest first. ``before``: posted below this version of the channel."""
+        """The channel itself without its threads, the newest first. ``before``: a ``created_version``."""
         query: dict[str, int] = {"limit": limit} if before is None else {"limit": limit, "before": before}
         return list(await self._client.http.get(f"{self._path}/messages/", **query))
 

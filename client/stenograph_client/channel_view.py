@@ -171,6 +171,7 @@ class ChannelView:
             "created_at": nanoseconds(event.at),
             "updated_at": nanoseconds(event.at),
             "version": event.version,
+            "created_version": event.version,
             "reply_count": 0,
             "latest_reply_at": None,
         }
