@@ -60,6 +60,16 @@ class CallersChannel:
         return await self.reader.message(self.id, message_id)
 
 
+async def provide_channel_to_post(
+    channel_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    channels: NamedDependency[Channels],
+    channel_reader: NamedDependency[ChannelReader],
+) -> CallersChannel:
+    """The same for a post, without a query where the channel is known: the decision to append is made on its newest version anyway."""
+    return CallersChannel(caller, await channel_reader.known(caller.actor, channel_id, fresh=False), channels, channel_reader)
+
+
 async def provide_channel(
     channel_id: FromPath[UUID],
     caller: NamedDependency[Caller],

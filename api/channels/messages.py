@@ -8,7 +8,7 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.channels.callers_channel import CallersChannel, provide_channel
+from api.channels.callers_channel import CallersChannel, provide_channel, provide_channel_to_post
 from api.request.bodies import FIELDS_BYTES
 from domain.channel.commands import ChangeMessage, PinMessage, PostMessage, React, RemoveMessage
 from domain.errors import BadRequest, NotAThread
@@ -80,27 +80,26 @@ class ChannelMessagesController(Controller):
         require_page((page - 1) * PINNED_PAGE, PINNED_PAGE)
         return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE)
 
-    @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES)
+    @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES, dependencies={"channel": Provide(provide_channel_to_post)})
     async def add(self, data: JSONBody[PostIn], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
         """Write a message. With an ``Idempotency-Key`` a retry is the same message."""
         if not data.content.strip() and not (data.data or {}).get("files"):
             raise BadRequest("expected content, or files in data", param="content")
         caller = channel.caller
         message_id, client_id = caller.new_id("channel message", data.id)
-        appended = await channel.handle(
-            PostMessage(
-                channel_id=channel.id,
-                by=channel.by,
-                message_id=message_id,
-                content=data.content,
-                parent_id=caller.bound_or_none(data.parent_id),
-                reply_to_id=caller.bound_or_none(data.reply_to_id),
-                temp_id=data.temp_id,
-                client_id=client_id,
-                fields={name: value for name, value in (("data", data.data), ("meta", data.meta)) if value},
-            )
+        command = PostMessage(
+            channel_id=channel.id,
+            by=channel.by,
+            message_id=message_id,
+            content=data.content,
+            parent_id=caller.bound_or_none(data.parent_id),
+            reply_to_id=caller.bound_or_none(data.reply_to_id),
+            temp_id=data.temp_id,
+            client_id=client_id,
+            fields={name: value for name, value in (("data", data.data), ("meta", data.meta)) if value},
         )
-        return {**await channel.message(message_id), "position": appended.position}
+        appended = await channel.handle(command)
+        return {**await channel.reader.posted(command, caller.actor, appended), "position": appended.position}
 
     @get("/{message_id:str}")
     async def message(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:

@@ -10,14 +10,19 @@ import msgspec
 from commands.accounts.accounts import Accounts
 from commands.channels.channels import Channels
 from commands.channels.directory import ChannelDirectory
+from commands.ports import Appended
 from commands.routing.groups import Groups
 from domain.accounts.access import EVERYBODY
+from domain.channel.commands import PostMessage
+from domain.channel.decide import posted
 from domain.channel.own import OwnChannels
 from domain.channel.rights import Asker, may_read
 from domain.channel.state import Channel
 from domain.errors import ChannelNotFound, Forbidden, MessageNotFound
-from domain.log.event import Actor
-from projections.channel_message import message_json, nanoseconds
+from domain.log.codec import encode, encode_actor
+from domain.log.event import Actor, StoredEvent
+from domain.log.stream import channel_stream
+from projections.channel_message import channel_message, message_json, nanoseconds
 from projections.ports import ChannelQueries, ChannelSummary, Placed
 
 QUOTED: Final = "reply_to_message"
@@ -52,12 +57,17 @@ class ChannelReader:
     def asker(self, actor: Actor) -> Asker:
         return Asker(actor.id, actor.role, self._groups.groups_of(actor.id))
 
-    async def known(self, actor: Actor, channel_id: UUID, *, messages: Sequence[UUID] = ()) -> KnownChannel:
-        """The channel, for somebody who may read it. Raises ``ChannelNotFound``, ``Forbidden``."""
-        version, channel = await self._channels.state(channel_id, messages=messages)
+    async def known(self, actor: Actor, channel_id: UUID, *, fresh: bool = True) -> KnownChannel:
+        """The channel, for somebody who may read it. Raises ``ChannelNotFound``, ``Forbidden``.
+
+        Without ``fresh`` for whoever goes on to a decision, which is made anew where the channel has changed: a "yes" may be old then.
+        """
+        version, channel = await self._channels.state(channel_id, fresh=fresh)
+        asker = self.asker(actor)
+        if not fresh and (channel.owner_id is None or not may_read(channel, asker)):
+            version, channel = await self._channels.state(channel_id)
         if channel.owner_id is None or channel.deleted:
             raise ChannelNotFound(channel_id)
-        asker = self.asker(actor)
         if not may_read(channel, asker):
             raise Forbidden("you are not in this channel")
         return KnownChannel(channel_id, version, channel, asker)
@@ -121,6 +131,17 @@ class ChannelReader:
         if not found:
             raise MessageNotFound(message_id)
         return found[0]
+
+    async def posted(self, command: PostMessage, actor: Actor, appended: Appended) -> dict[str, Any]:
+        """The message that the command has just written, which is not read again unless it quotes another one or was written before."""
+        if appended.repeated or appended.at is None or command.reply_to_id is not None:
+            return await self.message(command.channel_id, command.message_id)
+        name, data = encode(posted(command))
+        stream, version = channel_stream(command.channel_id), appended.versions[0]
+        by = encode_actor(actor)
+        stored = StoredEvent(appended.position, stream, version, name, command.message_id, by, data, appended.at)
+        message = message_json(channel_message(command.message_id, [stored]), command.channel_id)
+        return {**message, "reply_count": 0, "latest_reply_at": None, QUOTED: None}
 
     async def shown(self, channel_id: UUID, placed: Sequence[Placed], *, at: int | None = None) -> list[dict[str, Any]]:
         """These messages with what others say of them: their replies, and the ones that they quote. Deleted ones are left out."""
