@@ -51,6 +51,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 HELLO_TIMEOUT_S: Final = 5.0
 LOG_RETRY_S: Final = 0.5
 ANSWERS_WAITING_MAX: Final = 100  # above it nothing more is read from a client until it has read its answers
+ANSWERS_BYTES_MAX: Final = 16 * 1024  # of those that go out at once
 SIGNALS_WAITING_MAX: Final = 50  # above it typing and presence are lost, as they may be
 # The principal of a socket before its welcome. It may read nothing.
 NOBODY: Final = Principal(UUID(int=0), "", "pending", "", 0, None, None)
@@ -463,7 +464,7 @@ class Socket:
             self.account_changed()
             return False
         if answers:
-            self.wire.write_frame(answers.pop(0))
+            self.wire.write_frame(self._next_answers())
         elif ready:
             if not has_contact:
                 context.live.stalled.add(self)  # cut off from Postgres: it is woken when that is back
@@ -474,6 +475,17 @@ class Socket:
         if self._drained is not None and not self._owes_much():
             self._let_reader_go_on()
         return bool(answers or ready)
+
+    def _next_answers(self) -> bytes:
+        """The next answer, and what fits beside it where the wire takes several at once: a follow is many of them."""
+        answers, count = self.answers, 1
+        if self.wire.takes_many:
+            size = len(answers[0])
+            while count < len(answers) and (size := size + len(answers[count])) <= ANSWERS_BYTES_MAX:
+                count += 1
+        taken = answers[:count]
+        del answers[:count]
+        return taken[0] if count == 1 else b"".join(taken)
 
     def _give(self, joined: SocketSubscription, segment: Segment | None) -> None:
         """The next of what a subscription has for its client; once more if there is more."""
