@@ -132,11 +132,17 @@ from api.request.security_log import record_response
 from api.schema import openapi_config, public_routes
 from api.settings import Settings
 from api.streams.access import LiveConnections
+from api.streams.channel_access import ChannelAccess
 from api.streams.http import StreamsController
+from api.streams.presence import OP as PRESENCE
+from api.streams.presence import Presence, PresenceDelivery
 from api.streams.signals import SignalDelivery
 from api.streams.snapshots import snapshots
 from api.streams.socket_context import socket_context
 from api.streams.sockets import WebSockets
+from api.streams.ticking import EphemeralTicks
+from api.streams.typing import OP as TYPING
+from api.streams.typing import Typing
 from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
@@ -149,6 +155,9 @@ from commands.calls.relays import OP, Relaying
 from commands.catalogue import Catalogue
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
+from commands.channels.directory import ChannelDirectory
+from commands.channels.mentioning import Mentioning
+from commands.channels.redactions import ChannelRedactions
 from commands.chats.chat_lists import ChatLists
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
@@ -183,7 +192,7 @@ from commands.saving.saver import ChatSaver
 from commands.transfer.copying import ChatCopier
 from commands.transfer.whole_chat import WholeChats
 from domain.log.event import StoredEvent
-from domain.log.stream import Stream
+from domain.log.stream import Stream, channel_stream
 from domain.routing.function import NO_FUNCTION
 from domain.routing.function import evolve as evolve_function
 from projections.chat_list import ChatList
@@ -268,7 +277,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         lambda: connect(dsn, application="bell", opened=guard.check),
         rung=delivery.tail.on_head,
         committed=delivery.tail.add_announced,
-        signalled=delivery.signals.deliver,
+        signalled=delivery.signals.on_signal,
         interval_s=settings.notify_interval_ms / 1000,
     )
     log = postgres_log(
@@ -376,7 +385,6 @@ async def assemble(
         return asyncio.get_running_loop().time() - max(tail.seen_at, log.last_success_at) < settings.lease_s
 
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
-    channels = Channels(log)
     folders = FolderTrees(log)
     runs = Runs(chats, blobs)
     relaying = Relaying(stores.relays, node_id, bell.signal)
@@ -419,7 +427,12 @@ async def assemble(
         processes=settings.workers,
         note_used=used.note,
     )
-    live = LiveConnections(hub, accounts, chats, has_recent_contact, connections_per_user_max=settings.connections_per_user_max)
+    channels = Channels(log, mentioned=Mentioning(accounts, groups).people)
+    directory = ChannelDirectory(log, stores.channel_queries, lambda channel_id: hub.head(channel_stream(channel_id)) > 0)
+    channel_access = ChannelAccess(hub, directory, ChannelRedactions(stores.channel_queries), groups)
+    live = LiveConnections(
+        hub, accounts, chats, channel_access, has_recent_contact, connections_per_user_max=settings.connections_per_user_max
+    )
     default_quotas = quotas_of(settings)
 
     async def email_of(user_id: UUID) -> str:
@@ -449,21 +462,27 @@ async def assemble(
     set_host(ServerHost(function_store.person, ModelQuestions(router, model_settings).answer))
     filters = Filters(functions.runtime, pipelines(settings))
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
+    channel_reader = ChannelReader(channels, directory, stores.channel_queries, groups, accounts)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity.note_active, "activity")
+    ticks = EphemeralTicks(
+        Typing(signals.deliver, bell.signal, time.monotonic),
+        Presence(node_id, live.user_ids, bell.signal, PresenceDelivery(hub, channel_access).deliver),
+    )
+    signals.handlers |= {TYPING: ticks.typing.on_signal, PRESENCE: ticks.presence.on_signal}
     context = socket_context(
         settings,
         epoch.epoch,
         log,
         hub,
         live,
-        snapshots(log, chat_reader, folders),
-        signals,
-        bell.signal,
+        snapshots(log, chat_reader, folders, channel_reader),
+        ticks.typing,
         reads.note,
         seen.note,
         call_answers,
+        channels,
         time.monotonic,
     )
     page = PageContext(log, hub, live, chat_reader, reads.note, seen.note)
@@ -495,6 +514,7 @@ async def assemble(
         groups.observe,
         model_entries.observe,
         provider_registry.observe,
+        directory.observe,
         live.observe,
         runs.observe,
         calls.observe,
@@ -531,6 +551,7 @@ async def assemble(
         model_entries=model_entries,
         router=router,
         channels=channels,
+        channel_reader=channel_reader,
         model_editor=ModelEditor(model_entries, groups, access, router),
         provider_registry=provider_registry,
         live=live,
@@ -539,6 +560,7 @@ async def assemble(
         list_waits=list_waits,
         reads=reads,
         seen=seen,
+        ticks=ticks,
         used=used,
         sockets=WebSockets(context),
         page_sockets=page_sockets,
@@ -624,7 +646,8 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "call_answers": system.call_answers,
         "calls": system.calls,
         "channels": system.channels,
-        "channel_reader": ChannelReader(system.channels, stores.channel_queries, system.groups, system.accounts),
+        "presence": system.ticks.presence,
+        "channel_reader": system.channel_reader,
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),
         "epoch": system.epoch.epoch,

@@ -259,11 +259,12 @@ class Aggregate(Generic[State]):
         actor: Actor | None = None,
         command: CommandKey | None = None,
         claims: Sequence[Claim] = (),
-        also: Callable[[State], Sequence[StreamAppend]] | None = None,
+        also: Callable[[State, int], Sequence[StreamAppend]] | None = None,
         expected_version: int | None = None,
         attempts_max: int | None = ATTEMPTS_MAX,
     ) -> Appended:
-        """Decide on the stream's state and append what comes of it, with what ``also`` makes of that state in the same commit.
+        """Decide on the stream's state and append what comes of it, with what ``also`` makes of that state and its version in the same
+        commit.
 
         Returns the versions of this stream first, then of ``also``. ``expected_version`` makes the command conditional:
         ``ConcurrencyConflict`` at once if the stream is elsewhere. Otherwise a lost race is decided again, at most
@@ -311,7 +312,7 @@ class Aggregate(Generic[State]):
                 # Where only the command is to be remembered, it is with the version that it found.
                 appends = [StreamAppend(stream, events, version)]
                 if also is not None and events:
-                    appends += also(state)
+                    appends += also(state, version)
                 try:
                     appended = await self._log.append(AppendRequest(appends, actor, command, claims))
                 except ConcurrencyConflict as conflict:

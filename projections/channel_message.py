@@ -215,6 +215,7 @@ def message_json(message: ChannelMessage, channel_id: UUID) -> dict[str, Any]:
         "created_at": nanoseconds(message.created_at),
         "updated_at": nanoseconds(message.updated_at),
         "version": message.version,
+        "created_version": message.created_version,
         **({"client_id": message.client_id} if message.client_id is not None else {}),
     }
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain.chat.state import tag_id
+from domain.log.event import StoredEvent
 from projections.channel_message import ChannelMessage
 from projections.chat import ChatView
 from projections.outline import Outline
@@ -166,8 +167,8 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Replies(msgspec.Struct, frozen=True):
-    count: int
-    latest_at: datetime
+    count: int  # without deleted ones
+    latest_at: datetime  # when the last one came, which may be deleted by now
 
 
 class ChannelSummary(msgspec.Struct, frozen=True):
@@ -176,7 +177,12 @@ class ChannelSummary(msgspec.Struct, frozen=True):
     created_at: datetime | None = None
     last_version: int = 0
     last_at: datetime | None = None
-    unread: int = 0
+    unread: int = 0  # messages of the channel itself
+    unread_replies: int = 0  # in all threads
+    unread_mentions: int = 0  # of the reader, in either
+
+
+NOTHING_READ: Final[Mapping[UUID, int]] = {}
 
 
 class ChannelQueries(Protocol):
@@ -210,8 +216,17 @@ class ChannelQueries(Protocol):
         """Pinned last comes first. ``version`` is that of the pin."""
         ...
 
-    async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
-        """By channel, for the version up to which this person has read each. Their own messages are not unread."""
+    async def summaries(
+        self, user_id: UUID, read: Mapping[UUID, int], threads: Mapping[UUID, int] = NOTHING_READ
+    ) -> Mapping[UUID, ChannelSummary]:
+        """By channel, for the version up to which this person has read each. Their own messages are not unread.
+
+        ``threads``: of single threads, by their first message, the version up to which they have read those besides.
+        """
+        ...
+
+    async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
+        """The events with ``after < version <= until`` that took words away (``CHANGING_TYPES``), in order."""
         ...
 
     async def standard_channels(self) -> Sequence[UUID]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from domain.log.event import StoredEvent
-from domain.log.stream import Stream
+from domain.log.stream import Kind, Stream
 
 SEGMENT_VERSIONS: Final = 512
 SEGMENT_BYTES_MAX: Final = 1024 * 1024  # above it a segment is cut short: events may be large
@@ -149,7 +149,7 @@ class StreamEntry:
 class Subscription:
     """One reader of one stream: a cursor. ``wake(self)`` is called when there may be something to take; it must not block."""
 
-    __slots__ = ("cursor", "ends_after", "ends_because", "entry", "owner", "stream", "wake")
+    __slots__ = ("cursor", "ends_after", "ends_because", "entry", "owner", "replaying", "stream", "wake")
 
     def __init__(self, stream: Stream, cursor: int, owner: object, wake: "Callable[[Any], None]") -> None:
         self.stream = stream
@@ -159,6 +159,7 @@ class Subscription:
         self.entry: StreamEntry | None = None  # while it is registered
         self.ends_after: int | None = None  # it gets nothing with a higher version
         self.ends_because = ""
+        self.replaying = True  # whether it still gets what there was before: set by its owner
 
     def end(self, version: int, because: str) -> None:
         """Nothing above ``version`` is handed out any more, whatever was already waiting."""
@@ -267,6 +268,10 @@ class Hub:
     def subscriptions(self, stream: Stream) -> Iterator[Subscription]:
         entry = self._entries.get(stream)
         return iter(list(entry.subscriptions)) if entry is not None else iter(())
+
+    def streams(self, kind: Kind) -> Iterator[Stream]:
+        """The streams of this kind that somebody here is subscribed to."""
+        return iter([stream for stream in self._entries if stream.kind == kind])
 
     def head(self, stream: Stream) -> int:
         entry = self._entries.get(stream)

@@ -5,11 +5,13 @@ from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from domain.channel.facts import ChannelCreated, MessagePinned, MessageUnpinned
+from domain.channel.own import Mentioned
+from domain.channel.redaction import CHANGING_TYPES
 from domain.log.codec import decode_event
 from domain.log.event import StoredEvent
-from domain.log.stream import channel_stream
+from domain.log.stream import channel_stream, user_stream
 from projections.channel_message import ChannelMessage, channel_message
-from projections.ports import ChannelSummary, Placed, Replies
+from projections.ports import NOTHING_READ, ChannelSummary, Placed, Replies
 
 
 class MemoryChannelQueries:
@@ -41,10 +43,12 @@ class MemoryChannelQueries:
     async def replies(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, Replies]:
         found: dict[UUID, Replies] = {}
         recorded = {event.version: event.at for event in await self._events(channel_id, at)}
+        messages = await self._all(channel_id, at)
         for one in message_ids:
-            replies = await self.page(channel_id, parent_id=one, limit=len(recorded), at=at)
-            if replies:
-                found[one] = Replies(len(replies), max(recorded[reply.version] for reply in replies))
+            replies = [message for message in messages.values() if message.parent_id == one]
+            if any(reply.exists for reply in replies):
+                latest = max(recorded[reply.created_version] for reply in replies)
+                found[one] = Replies(sum(reply.exists for reply in replies), latest)
         return found
 
     async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: int | None = None) -> Sequence[Placed]:
@@ -59,16 +63,35 @@ class MemoryChannelQueries:
         found = [Placed(one, version) for one, version in pinned.items() if messages[one].exists]
         return sorted(found, key=lambda one: -one.version)[offset : offset + limit]
 
-    async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
+    async def summaries(
+        self, user_id: UUID, read: Mapping[UUID, int], threads: Mapping[UUID, int] = NOTHING_READ
+    ) -> Mapping[UUID, ChannelSummary]:
         found: dict[UUID, ChannelSummary] = {}
         for channel_id, read_version in read.items():
             events = await self._events(channel_id, None)
-            messages = [message for message in (await self._all(channel_id, None)).values() if message.parent_id is None]
+            there = await self._all(channel_id, None)
+            messages = [message for message in there.values() if message.parent_id is None]
             last = max((message.created_version for message in messages), default=0)
             unread = [one for one in messages if one.exists and one.created_version > read_version and one.user_id != user_id]
             created_at = events[0].at if events else None
-            found[channel_id] = ChannelSummary(created_at, last, events[last - 1].at if last else None, len(unread))
+
+            def is_unread(message_id: UUID, read_version: int = read_version, there: Mapping[UUID, ChannelMessage] = there) -> bool:
+                message = there[message_id]
+                thread_version = threads.get(message.parent_id, 0) if message.parent_id is not None else 0
+                return message.exists and message.created_version > max(read_version, thread_version)
+
+            replies = [one.id for one in there.values() if one.parent_id is not None and one.user_id != user_id and is_unread(one.id)]
+            mentions = [
+                fact.message_id
+                for stored in await self._log.read(user_stream(user_id), limit=await self._log.version(user_stream(user_id)) + 1)
+                if isinstance(fact := decode_event(stored).data, Mentioned) and fact.channel_id == channel_id and is_unread(fact.message_id)
+            ]
+            last_at = events[last - 1].at if last else None
+            found[channel_id] = ChannelSummary(created_at, last, last_at, len(unread), len(replies), len(mentions))
         return found
+
+    async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
+        return [one for one in await self._events(channel_id, until) if one.version > after and one.type in CHANGING_TYPES][:limit]
 
     async def standard_channels(self) -> Sequence[UUID]:
         first = [(stream, await self._log.read(stream, limit=1)) for stream in await self._log.streams("channel")]

@@ -7,14 +7,16 @@ from uuid import UUID
 from adapters.postgres.log import VERSION_MAX, stored
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
+from domain.log.event import StoredEvent
 from projections.channel_message import ChannelMessage, channel_message
-from projections.ports import ChannelSummary, Placed, Replies
+from projections.ports import NOTHING_READ, ChannelSummary, Placed, Replies
 
 PAGE: Final = text("channel_page")
 MESSAGES: Final = text("channel_messages")
 REPLIES: Final = text("channel_replies")
 PINNED: Final = text("channel_pinned")
 SUMMARIES: Final = text("channel_summaries")
+CHANGES: Final = text("channel_changes")
 STANDARD: Final = text("standard_channels")
 READ_MESSAGE: Final = text("read_message")
 
@@ -60,14 +62,24 @@ class PostgresChannelQueries:
     async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: int | None = None) -> Sequence[Placed]:
         return placed(await self._reader.fetch(PINNED, channel_id, bounded(at), offset, limit))
 
-    async def summaries(self, user_id: UUID, read: Mapping[UUID, int]) -> Mapping[UUID, ChannelSummary]:
-        rows = await self._reader.fetch(SUMMARIES, list(read), list(read.values()), str(user_id))
-        return {
-            row["channel_id"]: ChannelSummary(row["created_at"], row["last_version"] or 0, row["last_at"], row["unread"]) for row in rows
-        }
+    async def summaries(
+        self, user_id: UUID, read: Mapping[UUID, int], threads: Mapping[UUID, int] = NOTHING_READ
+    ) -> Mapping[UUID, ChannelSummary]:
+        roots = [str(one) for one in threads]
+        rows = await self._reader.fetch(SUMMARIES, list(read), list(read.values()), user_id, roots, list(threads.values()))
+        return {row["channel_id"]: summary(row) for row in rows}
+
+    async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
+        return [stored(row) for row in await self._reader.fetch(CHANGES, channel_id, after, until, limit)]
 
     async def standard_channels(self) -> Sequence[UUID]:
         return [row["stream_id"] for row in await self._reader.fetch(STANDARD)]
+
+
+def summary(row: Any) -> ChannelSummary:
+    return ChannelSummary(
+        row["created_at"], row["last_version"] or 0, row["last_at"], row["unread"], row["unread_replies"], row["unread_mentions"]
+    )
 
 
 def placed(rows: Sequence[Any]) -> list[Placed]:

@@ -12,7 +12,7 @@ from commands.channels.channel_reader import ChannelReader, KnownChannel
 from commands.channels.channels import Channels
 from commands.ports import Appended
 from domain.channel.commands import ChannelCommand
-from domain.channel.own import SetOwnChannel
+from domain.channel.own import ReadThread, SetOwnChannel
 from domain.channel.rights import Asker
 
 
@@ -43,6 +43,11 @@ class CallersChannel:
         command = SetOwnChannel(user_id=self.caller.user_id, channel_id=self.id, muted=muted, pinned=pinned, hidden=hidden)
         return await self._channels.set_own(command, actor=self.caller.actor, key=self.caller.key)
 
+    async def read_thread(self, message_id: UUID, version: int) -> Appended:
+        """The caller has read the thread below this message up to ``version``."""
+        command = ReadThread(user_id=self.caller.user_id, channel_id=self.id, message_id=message_id, version=version)
+        return await self._channels.set_own(command, actor=self.caller.actor, key=self.caller.key)
+
     async def json(self) -> dict[str, Any]:
         """The channel as it is now. Raises ``Forbidden`` where the caller has just given their own access up."""
         known = await self.reader.known(self.caller.actor, self.id)
@@ -53,6 +58,16 @@ class CallersChannel:
     async def message(self, message_id: UUID) -> dict[str, Any]:
         """Raises ``MessageNotFound``, also for a message of another channel."""
         return await self.reader.message(self.id, message_id)
+
+
+async def provide_channel_to_post(
+    channel_id: FromPath[UUID],
+    caller: NamedDependency[Caller],
+    channels: NamedDependency[Channels],
+    channel_reader: NamedDependency[ChannelReader],
+) -> CallersChannel:
+    """The same for a post, without a query where the channel is known: the decision to append is made on its newest version anyway."""
+    return CallersChannel(caller, await channel_reader.known(caller.actor, channel_id, fresh=False), channels, channel_reader)
 
 
 async def provide_channel(

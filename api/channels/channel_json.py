@@ -6,14 +6,15 @@ from uuid import UUID
 from commands.channels.channel_reader import KnownChannel
 from domain.channel.own import OwnChannels
 from domain.channel.rights import may_manage, may_post
+from domain.channel.state import Channel
 from projections.channel_message import nanoseconds, text_or_none
 from projections.ports import ChannelSummary
 
 
-def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels) -> dict[str, Any]:
-    channel = known.channel
+def shared_json(channel_id: UUID, channel: Channel) -> dict[str, Any]:
+    """What every reader of the channel sees of it."""
     return {
-        "id": str(known.id),
+        "id": str(channel_id),
         "user_id": text_or_none(channel.owner_id),
         "type": None if channel.type == "standard" else channel.type,
         "name": channel.name,
@@ -26,10 +27,19 @@ def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels)
             for grant in channel.grants
         ],
         "archived": channel.archived,
+    }
+
+
+def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels) -> dict[str, Any]:
+    channel = known.channel
+    return {
+        **shared_json(known.id, channel),
         "created_at": nanoseconds(summary.created_at),
         "updated_at": nanoseconds(summary.last_at or summary.created_at),
         "last_message_at": nanoseconds(summary.last_at),
         "unread_count": summary.unread,
+        "unread_replies": summary.unread_replies,
+        "unread_mentions": summary.unread_mentions,
         "write_access": may_post(channel, known.asker),
         "is_channel_muted": known.id in own.muted,
         "is_channel_pinned": known.id in own.pinned,

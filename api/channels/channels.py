@@ -13,6 +13,7 @@ from api.channels.callers_channel import CallersChannel, provide_channel
 from api.channels.channel_json import channel_json, person_json
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
+from api.streams.presence import Presence
 from commands.accounts.accounts import Accounts, require_admin
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
@@ -229,12 +230,13 @@ class ChannelController(Controller):
         self,
         channel: NamedDependency[CallersChannel],
         accounts: NamedDependency[Accounts],
+        presence: NamedDependency[Presence],
         part: Annotated[str, QueryParameter(name="query", max_length=200, required=False)] = "",
         order_by: FromQuery[str] = "name",
         direction: FromQuery[str] = "asc",
         page: FromQuery[int] = 1,
     ) -> dict[str, Any]:
-        """Who is in a channel, 30 a page, by name. ``query``: a part of the name."""
+        """Who is in a channel, 30 a page, by name, and whether they are connected now. ``query``: a part of the name."""
         if not 1 <= page <= PAGE_MAX:
             raise BadRequest(f"expected a page from 1 to {PAGE_MAX}, received {page}")
         people = await people_json(accounts, await channel.reader.members(channel.known))
@@ -242,7 +244,8 @@ class ChannelController(Controller):
         field = "role" if order_by == "role" else "name"
         found.sort(key=lambda one: (str(one[field]).casefold(), one["id"]), reverse=direction == "desc")
         start = (page - 1) * MEMBERS_PAGE
-        return {"users": found[start : start + MEMBERS_PAGE], "total": len(found)}
+        users = [{**one, "is_active": presence.is_present(UUID(one["id"]))} for one in found[start : start + MEMBERS_PAGE]]
+        return {"users": users, "total": len(found)}
 
     @post("/update/members/add", status_code=200)
     async def add_members(

@@ -1,16 +1,17 @@
 """What is said in a channel: ``/api/v1/channels/{id}/messages``, in the reference's paths, bodies and forms."""
 
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 import msgspec
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.channels.callers_channel import CallersChannel, provide_channel
+from api.channels.callers_channel import CallersChannel, provide_channel, provide_channel_to_post
 from api.request.bodies import FIELDS_BYTES
 from domain.channel.commands import ChangeMessage, PinMessage, PostMessage, React, RemoveMessage
-from domain.errors import BadRequest
+from domain.errors import BadRequest, NotAThread
 
 PAGE: Final = 50
 PAGE_MAX: Final = 200
@@ -44,6 +45,10 @@ class ReactionIn(msgspec.Struct):
     name: Name
 
 
+class ReadIn(msgspec.Struct):
+    version: int | None = None  # null: all that there is
+
+
 class PinnedIn(msgspec.Struct):
     is_pinned: bool
 
@@ -75,27 +80,26 @@ class ChannelMessagesController(Controller):
         require_page((page - 1) * PINNED_PAGE, PINNED_PAGE)
         return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE)
 
-    @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES)
+    @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES, dependencies={"channel": Provide(provide_channel_to_post)})
     async def add(self, data: JSONBody[PostIn], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
         """Write a message. With an ``Idempotency-Key`` a retry is the same message."""
         if not data.content.strip() and not (data.data or {}).get("files"):
             raise BadRequest("expected content, or files in data", param="content")
         caller = channel.caller
         message_id, client_id = caller.new_id("channel message", data.id)
-        appended = await channel.handle(
-            PostMessage(
-                channel_id=channel.id,
-                by=channel.by,
-                message_id=message_id,
-                content=data.content,
-                parent_id=caller.bound_or_none(data.parent_id),
-                reply_to_id=caller.bound_or_none(data.reply_to_id),
-                temp_id=data.temp_id,
-                client_id=client_id,
-                fields={name: value for name, value in (("data", data.data), ("meta", data.meta)) if value},
-            )
+        command = PostMessage(
+            channel_id=channel.id,
+            by=channel.by,
+            message_id=message_id,
+            content=data.content,
+            parent_id=caller.bound_or_none(data.parent_id),
+            reply_to_id=caller.bound_or_none(data.reply_to_id),
+            temp_id=data.temp_id,
+            client_id=client_id,
+            fields={name: value for name, value in (("data", data.data), ("meta", data.meta)) if value},
         )
-        return {**await channel.message(message_id), "position": appended.position}
+        appended = await channel.handle(command)
+        return {**await channel.reader.posted(command, caller.actor, appended), "position": appended.position}
 
     @get("/{message_id:str}")
     async def message(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
@@ -122,6 +126,19 @@ class ChannelMessagesController(Controller):
         root_id = channel.caller.bound(message_id)
         replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit)
         return replies if len(replies) == limit else [*replies, await channel.message(root_id)]
+
+    @post("/{message_id:str}/read", status_code=200)
+    async def read_thread(
+        self, message_id: FromPath[str], channel: NamedDependency[CallersChannel], data: JSONBody[ReadIn | None] = None
+    ) -> dict[str, Any]:
+        """Mark the thread below a message as read up to ``version``, or all of it. It only moves forward, in all of one's tabs."""
+        root = await channel.message(channel.caller.bound(message_id))
+        if root["parent_id"] is not None:
+            raise NotAThread(UUID(root["id"]))
+        asked, head = data.version if data is not None else None, channel.known.version
+        version = head if asked is None else min(asked, head)
+        appended = await channel.read_thread(UUID(root["id"]), version)
+        return {"id": root["id"], "version": version, "position": appended.position}
 
     @post("/{message_id:str}/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def update(

@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 
 from api.cli.accounts import accounts, keys
+from api.cli.channels.channels import channel, channels
 from api.cli.chat.chat import chat
 from api.cli.chat.replay import replay
 from api.cli.chat.tail import tail
@@ -23,7 +24,7 @@ from api.cli.transfer.importing import import_
 click.rich_click.USE_MARKDOWN = True
 click.rich_click.COMMAND_GROUPS = {
     "steno": [
-        {"name": "Talk", "commands": ["chat", "chats", "models"]},
+        {"name": "Talk", "commands": ["chat", "chats", "channel", "channels", "models"]},
         {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
         {"name": "Run", "commands": ["serve", "front-end", "projections", "verify", "epoch"]},
         {"name": "Accounts", "commands": ["login", "logout", "whoami", "user", "key", "session"]},
@@ -63,6 +64,8 @@ def main() -> None:
 
 for command in (
     chat,
+    channel,
+    channels,
     tail,
     replay,
     export,

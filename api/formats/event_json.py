@@ -5,7 +5,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from domain.log.event import StoredEvent
-from domain.log.redaction import Redaction
+from domain.log.redaction import HidesWords
 from domain.log.stream import Stream
 
 
@@ -37,7 +37,7 @@ def encode_redacted(stored: StoredEvent) -> bytes:
     return encode_event(stored)[:-1] + b',"redacted":true}'
 
 
-def encode_for_reader(stored: StoredEvent, redaction: Redaction | None) -> bytes:
+def encode_for_reader(stored: StoredEvent, redaction: HidesWords | None) -> bytes:
     """One event as a reader with this redaction gets it."""
     shown = redaction.of(stored) if redaction is not None else stored
     return encode_event(stored) if shown is stored else encode_redacted(shown)

@@ -31,6 +31,7 @@ from api.request.bodies import BodyMemory
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
+from api.streams.ticking import EphemeralTicks
 from commands.accounts.accounts import Accounts
 from commands.accounts.usage import UsageBook
 from commands.background.work import Background
@@ -38,6 +39,7 @@ from commands.calls.call_answers import CallAnswers
 from commands.calls.calls import Calls
 from commands.calls.relays import Relaying, Relays
 from commands.catalogue import Catalogue
+from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
@@ -145,12 +147,14 @@ class System:
     model_editor: ModelEditor
     provider_registry: ProviderRegistry
     channels: Channels
+    channel_reader: ChannelReader
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter
     list_waits: ListWaits
     reads: ReadReceiptWriter
     seen: LastActiveWriter
+    ticks: EphemeralTicks
     used: LastActiveWriter
     sockets: WebSockets
     page_sockets: PageSockets
@@ -173,6 +177,7 @@ class System:
         self.reads.start()
         self.usage_writer.start()
         self.seen.start()
+        self.ticks.start()
         self.used.start()
         for projector in self.projectors:
             projector.start()
@@ -227,6 +232,7 @@ class System:
                 await self.reads.close()
                 await self.usage_writer.close()
                 await self.seen.close()
+                await self.ticks.close()
                 await self.used.close()
                 await self.keeper.close()
                 await self.relaying.close_of_node(self.node_id)

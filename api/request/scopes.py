@@ -242,6 +242,7 @@ ROUTE_SCOPES: Final[Mapping[str, Scopes]] = {
     "POST /api/v1/channels/{channel_id}/members/mute": CHAT,
     "POST /api/v1/channels/{channel_id}/members/pin": CHAT,
     "POST /api/v1/channels/{channel_id}/read": CHAT,
+    "POST /api/v1/channels/{channel_id}/messages/{message_id}/read": CHAT,
     "GET /api/v1/channels/{channel_id}/messages": READ,
     "GET /api/v1/channels/{channel_id}/messages/pinned": READ,
     "POST /api/v1/channels/{channel_id}/messages/post": CHAT,

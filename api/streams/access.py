@@ -7,30 +7,23 @@ exactly the version that ends it, whatever was already waiting.
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from adapters.delivery.hub import Hub
+from adapters.delivery.hub import Hub, Subscription
+from api.streams.channel_access import ChannelAccess
+from api.streams.reader_access import Access
 from commands.accounts.accounts import READS_EVERYTHING, Accounts, Principal
 from commands.chats.chats import Chats
 from commands.security_log import read_by_role
 from domain.chat.facts import ChatUnshared
 from domain.log.codec import decode_event
 from domain.log.event import StoredEvent
-from domain.log.redaction import Redaction
+from domain.log.redaction import HidesWords
 from domain.log.stream import Stream
 
 ACCOUNT_TYPES: Final = frozenset({"user_deactivated", "role_changed", "tokens_revoked", "password_changed", "api_key_revoked"})
-
-
-class Access(NamedTuple):
-    may_read: bool
-    may_write: bool
-    since: int = 0  # the version at which it began: what was gone before it is redacted; 0: nothing is
-
-
-NO_ACCESS: Final = Access(may_read=False, may_write=False)
 
 
 class ClientConnection(Protocol):
@@ -51,6 +44,10 @@ class ClientConnection(Protocol):
         """An ephemeral signal, as a WebSocket text frame. It may be dropped."""
         ...
 
+    def write_access_changed(self, subscription: Subscription, may_write: bool) -> None:
+        """Whether its person may write in the stream may have changed."""
+        ...
+
 
 class LiveConnections:
     """All client connections of this process by their account.
@@ -59,11 +56,19 @@ class LiveConnections:
     """
 
     def __init__(
-        self, hub: Hub, accounts: Accounts, chats: Chats, has_recent_contact: Callable[[], bool], *, connections_per_user_max: int = 32
+        self,
+        hub: Hub,
+        accounts: Accounts,
+        chats: Chats,
+        channels: ChannelAccess,
+        has_recent_contact: Callable[[], bool],
+        *,
+        connections_per_user_max: int = 32,
     ) -> None:
         self.hub = hub
         self.accounts = accounts
         self.chats = chats
+        self.channels = channels
         self.has_recent_contact = has_recent_contact
         self.connections_per_user_max = connections_per_user_max
         self._readers: dict[UUID, dict[ClientConnection, None]] = {}
@@ -78,6 +83,10 @@ class LiveConnections:
 
     def count(self, user_id: UUID) -> int:
         return sum(reader.counted for reader in self._readers.get(user_id, ()))
+
+    def user_ids(self) -> list[UUID]:
+        """The accounts that are connected."""
+        return [user_id for user_id, readers in self._readers.items() if any(reader.counted for reader in readers)]
 
     def connections_max(self, principal: Principal) -> int:
         """How many live connections the account may have to this process."""
@@ -126,16 +135,22 @@ class LiveConnections:
                     readable = True
                 since = 0 if reads_everything else chat.access_since(principal.user_id)
                 return Access(readable, chat.may_write(principal.user_id) and principal.may("chat"), since)
-            case "channel" | "model" | "group" | "function" | "provider":
+            case "channel":
+                return await self.channels.access(principal, stream.id, at_least=at_least)
+            case "model" | "group" | "function" | "provider":
                 if reads_everything:
                     read_by_role(principal.user_id, principal.role, str(stream))
                 return Access(reads_everything, may_write=False)
 
-    async def redaction(self, access: Access, stream: Stream, after: int) -> Redaction | None:
+    async def redaction(self, access: Access, stream: Stream, after: int) -> HidesWords | None:
         """What is hidden from a reader with this access of what follows version ``after``; None: nothing is."""
-        return await self.chats.redaction(stream.id, access.since) if after < access.since else None
+        if after >= access.since:
+            return None
+        of: Chats | ChannelAccess = self.channels if stream.kind == "channel" else self.chats
+        return await of.redaction(stream.id, access.since)
 
     def observe(self, stored: StoredEvent) -> None:
+        self.channels.observe(stored)
         stream = stored.stream
         if stream.kind == "user" and stored.type in ACCOUNT_TYPES:
             for reader in list(self._readers.get(stream.id, ())):

@@ -40,6 +40,7 @@ class FollowFrame(FrameIn, tag="follow", frozen=True):
     kind: str
     id: Id = None
     cursors: Mapping[str, str] = {}
+    snapshot: bool = False
 
 
 class UnsubscribeFrame(FrameIn, tag="unsubscribe", frozen=True):
@@ -103,6 +104,16 @@ class StartSubscription(msgspec.Struct, frozen=True):
     snapshot: bool
 
 
+class StartFollow(msgspec.Struct, frozen=True):
+    """Subscribe to every channel of the person, now and later: after its cursor, and where there is none to what comes from now on or,
+    with ``snapshot``, to its state and what follows.
+    """
+
+    id: Id
+    cursors: Mapping[Stream, Cursor | str]
+    snapshot: bool
+
+
 class EndSubscription(msgspec.Struct, frozen=True):
     id: Id
     stream: Stream
@@ -152,6 +163,7 @@ class Close(msgspec.Struct, frozen=True):
 Effect = (
     Authenticate
     | StartSubscription
+    | StartFollow
     | EndSubscription
     | SendSignal
     | MarkRead
@@ -179,10 +191,6 @@ def error_frame(error: StenographError, request_id: Id = None, **more: Any) -> b
 
 class UnknownOp(BadRequest):
     code = "unknown_op"
-
-
-class NotAvailable(Refusal):
-    code = "not_available"
 
 
 class TooMany(Refusal):
@@ -306,7 +314,7 @@ class ProtocolState:
             case HeartbeatFrame():
                 return [NoteActive()]
             case FollowFrame():
-                raise NotAvailable("there are no channels to follow on this server")
+                return [self._follow(asked)]
             case CallAnswerFrame(call_id=call_id, data=data):
                 return [AnswerUserCall(parse_call_id(call_id), data)]
             case CallChunkFrame(call_id=call_id, seq=seq, data=data):
@@ -322,6 +330,24 @@ class ProtocolState:
         after = parse_cursor(asked.after)
         self.streams.add(stream)
         return StartSubscription(request_id, stream, after, asked.snapshot)
+
+    def _follow(self, asked: FollowFrame) -> StartFollow:
+        request_id = require_id(asked.id)
+        if asked.kind != "channel":
+            raise BadRequest(f"expected channel as the kind to follow, received {asked.kind[:80]!r}")
+        cursors = {parse_stream(name): parse_cursor(cursor) for name, cursor in asked.cursors.items()}
+        if any(stream.kind != "channel" for stream in cursors):
+            raise BadRequest("expected cursors of channels only")
+        return StartFollow(request_id, cursors, asked.snapshot)
+
+    def claims(self, stream: Stream) -> bool:
+        """Count the stream as subscribed to, for a follow. False: it is so already. Raises ``TooMany``."""
+        if stream in self.streams:
+            return False
+        if len(self.streams) >= self.subscriptions_max:
+            raise TooMany(f"a connection has at most {self.subscriptions_max} subscriptions")
+        self.streams.add(stream)
+        return True
 
     def _joined(self, name: str) -> Stream:
         """Only what is subscribed to, and so was authorised, can be talked about."""

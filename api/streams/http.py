@@ -24,7 +24,7 @@ from commands.security_log import read_by_role
 from domain.errors import BadRequest, Forbidden, RateReached, StreamNotFound
 from domain.log.cursor import Cursor, resume_point
 from domain.log.event import StoredEvent
-from domain.log.redaction import Redaction
+from domain.log.redaction import HidesWords
 from domain.log.stream import Stream, parse_stream
 
 PAGE_EVENTS: Final = 1000
@@ -44,7 +44,7 @@ class EventsOut(msgspec.Struct):
     next: str
 
 
-def chosen(events: Sequence[StoredEvent], types: frozenset[str] | None, redaction: Redaction | None = None) -> list[msgspec.Raw]:
+def chosen(events: Sequence[StoredEvent], types: frozenset[str] | None, redaction: HidesWords | None = None) -> list[msgspec.Raw]:
     return [msgspec.Raw(encode_for_reader(event, redaction)) for event in events if types is None or event.type in types]
 
 

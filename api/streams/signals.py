@@ -1,36 +1,30 @@
-"""Ephemeral signals: from one client to the other subscribers of a stream (typing, presence), and from one process to another (that
-chunks of a direct connection have come). They are never stored.
-"""
+"""Ephemeral signals: from one process to the others, and to the connections of this one. They are never stored."""
 
 import json
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from adapters.delivery.hub import Hub
-from api.streams.websocket_protocol import text_frame
 from domain.log.stream import Stream
 
 
 class SignalDelivery:
-    """Hands signals to this process's subscribers, whether they come from here or through the bell from another process."""
+    """``handlers`` get what other processes say, by its op: that chunks of a direct connection have come, who types, who is there."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self.handlers: dict[str, Callable[[dict[str, Any]], None]] = {}  # of signals between processes, by their op
+        self.handlers: dict[str, Callable[[dict[str, Any]], None]] = {}
 
-    def deliver(self, signal: bytes) -> None:
-        """``signal`` is for one of ``handlers``, or an ``ephemeral`` frame: that goes to every subscriber of its stream except the
-        connections of its sender.
-        """
+    def on_signal(self, signal: bytes) -> None:
+        """A signal of another process. One of a later version may be unknown."""
         content = json.loads(signal)
         handler = self.handlers.get(content["op"])
         if handler is not None:
             handler(content)
-            return
-        kind, _, stream_id = content["stream"].partition("/")
-        framed = text_frame(signal)
-        for subscription in self._hub.subscriptions(Stream(kind, UUID(stream_id))):
+
+    def deliver(self, stream: Stream, user_id: str, framed: bytes) -> None:
+        """To every subscriber of the stream here, except the connections of that person."""
+        for subscription in self._hub.subscriptions(stream):
             owner: Any = subscription.owner
-            if subscription.ends_after is None and str(owner.principal.user_id) != content["user"]["id"]:
+            if subscription.ends_after is None and str(owner.principal.user_id) != user_id:
                 owner.send_signal(framed)

@@ -6,12 +6,14 @@ from uuid import UUID
 
 import msgspec
 
+from api.channels.channel_json import shared_json
 from api.chats.chat_json import chat_pieces
 from api.chats.folders import folder_out
 from api.models.entry_json import entry_json
 from api.models.groups import group_json
 from commands.accounts.accounts import Principal
 from commands.aggregate import decoded
+from commands.channels.channel_reader import ChannelReader
 from commands.chats.chat_reader import ChatReader, leave_gone_folder
 from commands.chats.folders import FolderTrees
 from commands.ports import EventLog
@@ -27,6 +29,8 @@ from domain.routing import model
 from domain.routing.model import NO_MODEL
 
 USER_EVENTS_MAX = 100_000
+CHANNEL_MESSAGES = 50  # the newest of the channel itself
+CHANNEL_PINNED = 20
 
 
 class State(NamedTuple):
@@ -43,7 +47,7 @@ class State(NamedTuple):
 StateOf = Callable[[Stream, Principal], Awaitable[State]]
 
 
-def snapshots(log: EventLog, chat_reader: ChatReader, folders: FolderTrees) -> StateOf:
+def snapshots(log: EventLog, chat_reader: ChatReader, folders: FolderTrees, channels: ChannelReader) -> StateOf:
     """For subscribers whose access was checked."""
 
     async def snapshot(stream: Stream, principal: Principal) -> State:
@@ -62,6 +66,19 @@ def snapshots(log: EventLog, chat_reader: ChatReader, folders: FolderTrees) -> S
                 known = [folder_out(stream.id, folder_id, folder, times, version) for folder_id, folder in by_id.items()]
                 state = msgspec.json.encode({"id": stream.id, **account_to_json(account), "folders": known})
                 return State(version, lambda: one_piece(state))
+            case "channel":
+                known_channel, messages, pinned = await channels.snapshot(stream.id, messages=CHANNEL_MESSAGES, pinned=CHANNEL_PINNED)
+                channel = known_channel.channel
+                shown = {
+                    **shared_json(stream.id, channel),
+                    "deleted": channel.deleted,
+                    "members": [{"user_id": str(one), "role": member.role} for one, member in channel.members.items()],
+                    "messages": messages,
+                    "pinned": pinned,
+                    "version": known_channel.version,
+                }
+                state = msgspec.json.encode(shown)
+                return State(known_channel.version, lambda: one_piece(state))
             case "model":
                 entry = await known_at(log, stream, await log.version(stream), NO_MODEL, model.evolve)
                 state = msgspec.json.encode({**entry_json(entry, may_write=True), "deleted": not entry.state.exists})
@@ -69,8 +86,8 @@ def snapshots(log: EventLog, chat_reader: ChatReader, folders: FolderTrees) -> S
             case "group":
                 known_group = await known_at(log, stream, await log.version(stream), NO_GROUP, group.evolve)
                 members = sorted(str(user_id) for user_id in known_group.state.member_ids)
-                shown = {**group_json(known_group), "user_ids": members, "deleted": not known_group.state.exists}
-                state = msgspec.json.encode(shown)
+                group_shown = {**group_json(known_group), "user_ids": members, "deleted": not known_group.state.exists}
+                state = msgspec.json.encode(group_shown)
                 return State(known_group.version, lambda: one_piece(state))
             case _:
                 raise StreamNotFound(stream)

@@ -18,6 +18,7 @@ from api.formats.event_json import encode_redacted
 from api.request.errors import error_status, members
 from api.request.scopes import CHAT
 from api.request.security_log import record_socket
+from api.streams.following import ChannelFollow
 from api.streams.frames import (
     AnswerUserCall,
     Authenticate,
@@ -30,6 +31,7 @@ from api.streams.frames import (
     RelayChunk,
     SendFrame,
     SendSignal,
+    StartFollow,
     StartSubscription,
     error_frame,
     frame,
@@ -37,9 +39,9 @@ from api.streams.frames import (
 from api.streams.socket_context import SocketContext
 from api.streams.websocket_protocol import Wire, text_frame
 from commands.accounts.accounts import Principal, actor_of
-from domain.errors import LogUnavailable, NotAuthenticated, StenographError, StreamNotFound
+from domain.errors import Forbidden, LogUnavailable, NotAuthenticated, StenographError, StreamNotFound
 from domain.log.cursor import Cursor
-from domain.log.redaction import Redaction
+from domain.log.redaction import HidesWords
 from domain.log.stream import Stream, user_stream
 
 logger = structlog.get_logger("ws")
@@ -49,6 +51,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 HELLO_TIMEOUT_S: Final = 5.0
 LOG_RETRY_S: Final = 0.5
 ANSWERS_WAITING_MAX: Final = 100  # above it nothing more is read from a client until it has read its answers
+ANSWERS_BYTES_MAX: Final = 16 * 1024  # of those that go out at once
 SIGNALS_WAITING_MAX: Final = 50  # above it typing and presence are lost, as they may be
 # The principal of a socket before its welcome. It may read nothing.
 NOBODY: Final = Principal(UUID(int=0), "", "pending", "", 0, None, None)
@@ -73,19 +76,19 @@ def caught_up_frame(stream: Stream, version: int) -> bytes:
 class SocketSubscription(Subscription):
     """One subscription of one socket, and what its client still has to get besides events."""
 
-    __slots__ = ("fetching", "gone", "page", "pages", "queued", "redaction", "replaying")
+    __slots__ = ("fetching", "gone", "may_write", "page", "pages", "queued", "redaction")
 
     def __init__(self, stream: Stream, socket: "Socket") -> None:
         super().__init__(stream, 0, socket, wake)
         self.pages: AsyncIterator[bytes] | None = None  # of a snapshot, that is sent before any event
         self.page: bytes | None = None  # the next one, that was made while its client could not take it
         self.fetching: asyncio.Task[None] | None = None
-        self.redaction: Redaction | None = None  # until the cursor has come to where the access began
-        self.replaying = True
+        self.redaction: HidesWords | None = None  # until the cursor has come to where the access began
+        self.may_write = False  # as its client was told
         self.queued = True  # not to be woken before it is set up
         self.gone = False
 
-    def redacted(self, batch: Batch, redaction: Redaction) -> Batch:
+    def redacted(self, batch: Batch, redaction: HidesWords) -> Batch:
         """The batch without what is hidden from this reader."""
         if batch.until >= redaction.since:
             self.redaction = None
@@ -108,6 +111,7 @@ class Socket:
     __slots__ = (
         "_closing",
         "_drained",
+        "_follow",
         "_joined",
         "_receive",
         "_snapshots",
@@ -136,6 +140,7 @@ class Socket:
         self._joined: dict[Stream, SocketSubscription] = {}
         self._snapshots: set[SocketSubscription] = set()  # whose snapshot is being sent
         self._drained: asyncio.Future[None] | None = None
+        self._follow: ChannelFollow | None = None
         self._closing: Close | None = None
         wire.resumed = self._resumed
 
@@ -156,6 +161,16 @@ class Socket:
         if self._closing is None:
             self.answers.append(text_frame(payload))
             self.context.writer.add(self)
+
+    def write_access_changed(self, subscription: Subscription, may_write: bool) -> None:
+        assert isinstance(subscription, SocketSubscription)
+        if not subscription.gone and subscription is self._joined.get(subscription.stream) and may_write != subscription.may_write:
+            subscription.may_write = may_write
+            self.send_reply(frame("access", stream=str(subscription.stream), write_access=may_write))
+
+    def follow_channel(self, channel_id: UUID) -> None:
+        if self._follow is not None:
+            self._follow.add(channel_id)
 
     def send_signal(self, framed: bytes) -> None:
         """Something ephemeral: lost where too much waits already."""
@@ -187,9 +202,12 @@ class Socket:
             if await self._welcome(principal):
                 await self._read()
         finally:
+            if self._follow is not None:
+                self._follow.end()
             for joined in self._joined.values():
                 self._let_go(joined)
             self.context.live.remove(self)
+            self.context.typing.connection_ended(self)
 
     async def hello(self) -> Principal | None:
         """The principal of a ``hello``, or None once the connection is over. The first frame has to be it: nobody else is listened to."""
@@ -254,18 +272,23 @@ class Socket:
         while (text := await self._next()) is not None:
             for effect in self.protocol.receive(text, self.context.clock()):
                 await self._do(effect)
-            if self._owes_much():
+            await self.room()
+
+    async def room(self) -> None:
+        """Returns once the client has taken enough of what it was sent, or is gone."""
+        while self._owes_much() and self._closing is None:
+            if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
-                await self._drained
-                self._drained = None
+            await asyncio.wait([self._drained])  # not the future itself: several may wait, and one be cancelled
 
     def _owes_much(self) -> bool:
         """Whether the client has to read before it may ask for more: else its answers and snapshots would pile up."""
         return len(self.answers) >= ANSWERS_WAITING_MAX or bool(self._snapshots)
 
     def _let_reader_go_on(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set_result(None)
 
     async def _do(self, effect: Effect) -> None:
         """A refusal is answered; it ends nothing."""
@@ -279,13 +302,17 @@ class Socket:
                     await self._authenticate_again(token)
                 case StartSubscription():
                     await self._join(effect)
+                case StartFollow():
+                    await self._follow_channels(effect)
                 case EndSubscription():
                     self._leave(effect)
                 case SendSignal(stream=stream):
                     self.principal.require_scope(CHAT)
                     joined = self._joined.get(stream)
                     if joined is not None and joined.ends_after is None:  # else it has ended, and the client will hear so
-                        self.context.send_typing(self.principal, effect)
+                        if stream.kind == "channel" and not joined.may_write:
+                            raise Forbidden("who may not write in a channel does not type there")
+                        self.context.send_typing(self, self.principal, effect)
                 case MarkRead(stream=stream, version=version):
                     self.principal.require_scope(CHAT)
                     await self._mark_read(stream, version)
@@ -300,7 +327,7 @@ class Socket:
                 case NoteActive():
                     self.context.note_active(self.principal.user_id)
         except StenographError as error:
-            about = effect.id if isinstance(effect, StartSubscription) else None
+            about = effect.id if isinstance(effect, StartSubscription | StartFollow) else None
             more: dict[str, Any] = {}
             if isinstance(effect, AnswerUserCall | RelayChunk):
                 more = {"call_id": effect.call_id, **({"seq": effect.seq} if isinstance(effect, RelayChunk) else {}), **members(error)}
@@ -335,6 +362,25 @@ class Socket:
         self.principal = principal
         self.send_reply(self._welcome_frame())
 
+    async def _follow_channels(self, follow: StartFollow) -> None:
+        """A second follow takes the place of the first, as far as it names other cursors: what is subscribed to stays so."""
+        if self._follow is not None:
+            self._follow.end()
+        self._follow = ChannelFollow(self, follow)
+        await self._follow.begin()
+
+    async def join_channel(self, stream: Stream, follow: StartFollow) -> None:
+        """Subscribe for a follow. Nothing is said of a channel that may not be read any more. Raises ``TooMany``, ``LogUnavailable``."""
+        if self._closing is not None or not self.protocol.claims(stream):
+            return
+        cursor = follow.cursors.get(stream)
+        try:
+            await self._join(StartSubscription(follow.id, stream, cursor or "now", follow.snapshot and cursor is None))
+        except BaseException as error:
+            self.protocol.left(stream)
+            if not isinstance(error, StreamNotFound):
+                raise
+
     async def _join(self, join: StartSubscription) -> None:
         """First the interest, then the head, then the access as of that head: what comes after it passes the guard."""
         context, stream = self.context, join.stream
@@ -360,6 +406,7 @@ class Socket:
         if earlier is not None:  # the own user stream, joined at welcome, is taken up from a cursor
             self._let_go(earlier)
         joined.cursor = after
+        joined.may_write = access.may_write
         self._joined[stream] = joined
         if joined.pages is not None:
             self._snapshots.add(joined)
@@ -389,6 +436,8 @@ class Socket:
         joined = self._joined.pop(leave.stream, None)
         if joined is not None:
             self._let_go(joined)
+        if self._follow is not None:
+            self._follow.left(leave.stream.id)
         about = {} if leave.id is None else {"id": leave.id}
         self.send_reply(frame("unsubscribed", **about, stream=str(leave.stream), code="asked", reason="you asked for it"))
 
@@ -415,7 +464,7 @@ class Socket:
             self.account_changed()
             return False
         if answers:
-            self.wire.write_frame(answers.pop(0))
+            self.wire.write_frame(self._next_answers())
         elif ready:
             if not has_contact:
                 context.live.stalled.add(self)  # cut off from Postgres: it is woken when that is back
@@ -427,9 +476,23 @@ class Socket:
             self._let_reader_go_on()
         return bool(answers or ready)
 
+    def _next_answers(self) -> bytes:
+        """The next answer, and what fits beside it where the wire takes several at once: a follow is many of them."""
+        answers, count = self.answers, 1
+        if self.wire.takes_many:
+            size = len(answers[0])
+            while count < len(answers) and (size := size + len(answers[count])) <= ANSWERS_BYTES_MAX:
+                count += 1
+        taken = answers[:count]
+        del answers[:count]
+        return taken[0] if count == 1 else b"".join(taken)
+
     def _give(self, joined: SocketSubscription, segment: Segment | None) -> None:
         """The next of what a subscription has for its client; once more if there is more."""
         if joined.gone or joined.fetching is not None:
+            return
+        if joined.ends_after is not None and (joined.page is not None or joined.pages is not None):
+            self._ended(joined)  # what is left of the snapshot is not for this reader any more
             return
         if joined.page is not None:
             self.wire.write_frame(joined.page)
@@ -500,6 +563,8 @@ class Socket:
         self.protocol.left(joined.stream)
         code = joined.ends_because
         self.answers.append(text_frame(frame("unsubscribed", stream=str(joined.stream), code=code, reason=code.replace("_", " "))))
+        if self._follow is not None and joined.stream.kind == "channel":
+            self._follow.ended(joined.stream.id)
 
 
 def where(join: StartSubscription, epoch: UUID, head: int) -> tuple[str, int, str | None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from adapters.delivery.hub import Hub
@@ -10,13 +10,14 @@ from api.request.authentication import require_approved
 from api.request.scopes import READ
 from api.settings import Settings
 from api.streams.access import LiveConnections
-from api.streams.frames import SendSignal, frame
-from api.streams.signals import SignalDelivery
+from api.streams.frames import SendSignal
 from api.streams.snapshot_frames import SnapshotFrames
 from api.streams.snapshots import StateOf
 from api.streams.socket_writer import SocketWriter
+from api.streams.typing import Typing
 from commands.accounts.accounts import Principal
 from commands.calls.call_answers import CallAnswers
+from commands.channels.channels import Channels
 from commands.ports import EventLog
 from domain.errors import NotAuthenticated
 from domain.log.stream import Stream
@@ -45,11 +46,11 @@ class SocketContext:
     writer: SocketWriter
     snapshots: SnapshotFrames
     frame_bytes: int
-    signals: SignalDelivery
-    signal_others: Callable[[bytes], None]  # to the other processes
+    typing: Typing
     mark_read: Callable[[Principal, Stream, int, int], None]
     note_active: Callable[[UUID], None]
     call_answers: CallAnswers
+    channels: Channels
     clock: Callable[[], float]
     still_valid: Callable[[Principal], bool]
 
@@ -63,13 +64,10 @@ class SocketContext:
         """As ``authenticate``, for a ticket."""
         return require_reader(await self.live.accounts.redeem(ticket))
 
-    def send_typing(self, principal: Principal, signal: SendSignal) -> None:
+    def send_typing(self, origin: object, principal: Principal, signal: SendSignal) -> None:
         """Tell the other subscribers of the stream, here and at the other processes, that this person types."""
-        data: dict[str, Any] = {"type": "typing", "data": {"typing": signal.typing}, "message_id": signal.message_id}
         user = {"id": str(principal.user_id), "name": principal.name, "role": principal.role}
-        ephemeral = frame("ephemeral", stream=str(signal.stream), user=user, data=data)
-        self.signals.deliver(ephemeral)
-        self.signal_others(ephemeral)
+        self.typing.say(origin, signal.stream, user, signal.message_id, typing=signal.typing)
 
 
 def require_reader(principal: Principal) -> Principal:
@@ -85,11 +83,11 @@ def socket_context(
     hub: Hub,
     live: LiveConnections,
     state_of: StateOf,
-    signals: SignalDelivery,
-    signal_others: Callable[[bytes], None],
+    typing: Typing,
     mark_read: Callable[[Principal, Stream, int, int], None],
     note_active: Callable[[UUID], None],
     call_answers: CallAnswers,
+    channels: Channels,
     clock: Callable[[], float],
 ) -> SocketContext:
     """The parts that sockets share, and those that follow from the settings."""
@@ -103,11 +101,11 @@ def socket_context(
         writer=SocketWriter(live),
         snapshots=SnapshotFrames(state_of, size),
         frame_bytes=size,
-        signals=signals,
-        signal_others=signal_others,
+        typing=typing,
         mark_read=mark_read,
         note_active=note_active,
         call_answers=call_answers,
+        channels=channels,
         clock=clock,
         still_valid=live.accounts.still_valid,
     )

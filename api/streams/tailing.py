@@ -11,7 +11,7 @@ from api.streams.access import LiveConnections
 from commands.accounts.accounts import Principal
 from commands.ports import EventLog
 from domain.errors import LogUnavailable
-from domain.log.redaction import Redaction
+from domain.log.redaction import HidesWords
 from domain.log.stream import Stream
 
 BATCH_BYTES_MAX = 256 * 1024
@@ -36,7 +36,6 @@ class StreamTail:
         "over",
         "principal",
         "redaction",
-        "replaying",
         "subscription",
     )
 
@@ -52,8 +51,7 @@ class StreamTail:
         self.over = False
         self.leaving_ms: int | None = None  # set when the server goes away: when the client should come back
         self.head = 0
-        self.replaying = True  # until its user sets it to False at ``caught_up``; again each time it falls behind
-        self.redaction: Redaction | None = None  # until the cursor has come to where the access began
+        self.redaction: HidesWords | None = None  # until the cursor has come to where the access began
         self.subscription = Subscription(stream, after, self, lambda _: self._wake.set())
 
     async def __aenter__(self) -> Self:
@@ -92,6 +90,18 @@ class StreamTail:
         self.leaving_ms = after_ms
         self._wake.set()
 
+    def write_access_changed(self, subscription: Subscription, may_write: bool) -> None:
+        """Nothing: it was said in no frame."""
+
+    @property
+    def replaying(self) -> bool:
+        """Until its user sets it to False at ``caught_up``; again each time it falls behind."""
+        return self.subscription.replaying
+
+    @replaying.setter
+    def replaying(self, replaying: bool) -> None:
+        self.subscription.replaying = replaying
+
     @property
     def behind(self) -> bool:
         return self._hub.behind(self.subscription)
@@ -126,7 +136,7 @@ class StreamTail:
             return Batch(subscription.stream, subscription.cursor, ())
         return None
 
-    def _redacted(self, batch: Batch, redaction: Redaction) -> Batch:
+    def _redacted(self, batch: Batch, redaction: HidesWords) -> Batch:
         if batch.until >= redaction.since:
             self.redaction = None
         return batch.changed(redaction.of, encode_redacted)

@@ -52,6 +52,11 @@ class Wire(Protocol):
     resumed: Callable[[], None] | None
 
     @property
+    def takes_many(self) -> bool:
+        """Whether several small frames may be written as one piece."""
+        ...
+
+    @property
     def can_write(self) -> bool:
         """Whether the client has taken what it was sent, but for a transport's buffer."""
         ...
@@ -76,6 +81,8 @@ class Wire(Protocol):
 class FramedProtocol(WebSocketsSansIOProtocol):
     """A ``Wire``, and uvicorn's protocol with other rules: a slow reader is not taken for a dead one, a dead one is let go, and frames of
     every kind count against the rate."""
+
+    takes_many = True
 
     config: ServerConfig
 
@@ -192,6 +199,8 @@ class FramedProtocol(WebSocketsSansIOProtocol):
 
 class AsgiWire:
     """A ``Wire`` over ``send``, for servers that have no ``FRAMES``. A frame waits in a task of its own."""
+
+    takes_many = False
 
     def __init__(self, send: Send) -> None:
         self.resumed: Callable[[], None] | None = None

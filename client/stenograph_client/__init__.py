@@ -18,12 +18,15 @@ The examples are written as in ``python -m asyncio``, where ``await`` may stand 
 >>> text
 'A page that is finished.'
 
-``client.py`` is what a program calls, ``session.py`` which event comes next (pure), ``connection.py`` and ``sse.py`` the ways to the
-server, ``calls.py`` what the server asks the person, ``backoff.py`` how long to wait, ``errors.py`` everything that can go wrong.
+``client.py`` is what a program calls, ``channel.py`` what it does in a channel and ``channel_view.py`` what it sees there, ``session.py``
+which event comes next (pure), ``connection.py`` and ``sse.py`` the ways to the server, ``calls.py`` what the server asks the person,
+``backoff.py`` how long to wait, ``errors.py`` everything that can go wrong.
 """
 
 from stenograph_client.backoff import Backoff
 from stenograph_client.calls import UNANSWERED, Call, CallWatch, OnCall
+from stenograph_client.channel import Channel
+from stenograph_client.channel_view import ChannelView
 from stenograph_client.client import ENDS, Account, Begun, Client, Page
 from stenograph_client.connection import State
 from stenograph_client.errors import (
@@ -43,7 +46,7 @@ from stenograph_client.errors import (
     ServerUnreachable,
     SubscriptionRefused,
 )
-from stenograph_client.events import CaughtUp, Cursor, Event, Item, Snapshot, User, parse_cursor
+from stenograph_client.events import CaughtUp, Cursor, Event, Item, Signal, Snapshot, User, parse_cursor
 
 __all__ = [
     "ENDS",
@@ -57,6 +60,8 @@ __all__ = [
     "Call",
     "CallWatch",
     "CaughtUp",
+    "Channel",
+    "ChannelView",
     "Client",
     "ClientError",
     "Conflict",
@@ -74,6 +79,7 @@ __all__ = [
     "OnCall",
     "Page",
     "ServerUnreachable",
+    "Signal",
     "Snapshot",
     "State",
     "SubscriptionRefused",

@@ -10,6 +10,7 @@ import msgspec
 
 from stenograph_client.backoff import Backoff
 from stenograph_client.calls import Call, CallWatch, OnCall
+from stenograph_client.channel import Channel
 from stenograph_client.connection import BUFFER_ITEMS, PATIENCE_S, Connection, Handshake, State
 from stenograph_client.events import CaughtUp, Event, Item, WireEvent
 from stenograph_client.http import Credentials, Http, TokenSource
@@ -138,6 +139,7 @@ class Client:
         snapshot: bool = False,
         epoch_change: EpochChange = "raise",
         caught_up: bool = False,
+        signals: bool = False,
         transport: Transport | None = None,
     ) -> AsyncGenerator[Item, None]: ...
 
@@ -149,6 +151,7 @@ class Client:
         snapshot: bool = False,
         epoch_change: EpochChange = "raise",
         caught_up: bool = False,
+        signals: bool = False,
         transport: Transport | None = None,
     ) -> AsyncGenerator[Item, None]:
         """Each event of ``stream`` exactly once, in order, for ever, whatever happens to the connection.
@@ -156,6 +159,7 @@ class Client:
         ``after`` is ``start``, ``now`` or a cursor that was saved (``event.cursor``). With ``snapshot`` the stream's state comes first,
         as a ``Snapshot``, then what follows it. When the server's history is not the cursor's any more, ``epoch_change`` decides:
         ``raise`` an ``EpochChanged``, or yield the new history's ``snapshot``. With ``caught_up`` a ``CaughtUp`` marks where replay ends.
+        With ``signals``, over WebSocket, a ``Signal`` says that somebody types.
         A consumer that is slower than the server slows it down; nothing is dropped. Leave the loop, or close the generator, to end it.
 
         Raises ``EpochChanged``, ``AccessEnded``, ``SubscriptionRefused``, ``GapNotRepaired``, ``AlreadyFollowed``,
@@ -176,7 +180,9 @@ class Client:
         third
         """
         items = (
-            self._sse(stream, after, snapshot, epoch_change) if self._is_sse(transport) else self._ws(stream, after, snapshot, epoch_change)
+            self._sse(stream, after, snapshot, epoch_change)
+            if self._is_sse(transport)
+            else self._ws(stream, after, snapshot, epoch_change, signals)
         )
         try:
             async for item in items:
@@ -199,8 +205,8 @@ class Client:
             on_state=lambda state: self.on_state(state),
         )
 
-    async def _ws(self, stream: str, after: str, snapshot: bool, epoch_change: EpochChange) -> AsyncGenerator[Item, None]:
-        track = await self._connection.follow(stream, after, snapshot=snapshot, epoch_change=epoch_change)
+    async def _ws(self, stream: str, after: str, snapshot: bool, epoch_change: EpochChange, signals: bool) -> AsyncGenerator[Item, None]:
+        track = await self._connection.follow(stream, after, snapshot=snapshot, epoch_change=epoch_change, signals=signals)
         try:
             while True:
                 yield await self._connection.next(track)
@@ -412,6 +418,37 @@ class Client:
     async def answer_call(self, chat_id: str, call_id: str, data: Any) -> None:
         """Answer a call. Raises ``Conflict`` where it is over, with the code ``call_answered`` or ``call_expired``, and ``NotFound``."""
         await self.http.post(f"/api/v1/chats/{chat_id}/calls/{call_id}/answer", {"data": data})
+
+    # --------------------------------------------------------------------------------------------------------- channels
+
+    def channel(self, channel_id: str) -> Channel:
+        """What is done in one channel. Nothing is asked of the server yet."""
+        return Channel(self, channel_id)
+
+    async def channels(self) -> list[dict[str, Any]]:
+        """The channels of this account with what is unread of each, the one with the newest message first."""
+        return list(await self.http.get("/api/v1/channels/"))
+
+    async def create_channel(
+        self, name: str, *, kind: Literal["standard", "group"] = "group", user_ids: Sequence[str] = (), **keys: Any
+    ) -> Channel:
+        """A group of these people and this account, or a standard channel (admin). Other keys are those of the request.
+
+        >>> channel = await client.create_channel("Friends")
+        >>> [one["name"] for one in await client.channels() if one["id"] == channel.id]
+        ['Friends']
+        """
+        people = {"user_ids": list(user_ids)} if kind == "group" else {}
+        made = await self.http.post("/api/v1/channels/create", {"name": name, "type": kind, **people, **keys})
+        return Channel(self, made["id"])
+
+    async def dm(self, user_id: str) -> Channel:
+        """The dm with this person, made where there is none."""
+        return Channel(self, (await self.http.get(f"/api/v1/channels/users/{user_id}"))["id"])
+
+    async def say(self, frame: Mapping[str, Any], *, about: str) -> None:
+        """Send a frame of the protocol over the socket, about a stream that is followed now; where it is not, nothing is sent."""
+        await self._connection.say(frame, about)
 
     async def epoch(self, stream: str) -> str:
         """The history that the server has now."""

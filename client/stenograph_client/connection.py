@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -95,9 +95,9 @@ class Connection:
 
     # ----------------------------------------------------------------------------------------------------- for follows
 
-    async def follow(self, stream: str, after: str, *, snapshot: bool, epoch_change: EpochChange) -> Track:
+    async def follow(self, stream: str, after: str, *, snapshot: bool, epoch_change: EpochChange, signals: bool = False) -> Track:
         """Raises ``AlreadyFollowed``, ``ValueError``."""
-        track, outs = self.session.follow(stream, after, snapshot=snapshot, epoch_change=epoch_change)
+        track, outs = self.session.follow(stream, after, snapshot=snapshot, signals=signals, epoch_change=epoch_change)
         self._buffers[track] = Buffer(self._buffer_items)
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run(), name="stenograph client")
@@ -117,6 +117,11 @@ class Connection:
         if buffer is not None:
             buffer.fail(asyncio.CancelledError())  # the reader may be waiting for room in it
         await self._perform(self.session.unfollow(track))
+
+    async def say(self, frame: Mapping[str, Any], about: str) -> None:
+        """Send a frame about a stream that is followed now; where it is not, nothing is sent."""
+        if self.session.is_live(about):
+            await self._perform([Send(frame)])
 
     async def aclose(self) -> None:
         tasks = [task for task in (self._running, *self._side) if task is not None]

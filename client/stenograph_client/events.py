@@ -88,7 +88,17 @@ class CaughtUp(msgspec.Struct, frozen=True):
         return f"{self.epoch}:{self.version}"
 
 
-Item = Event | Snapshot | CaughtUp
+class Signal(msgspec.Struct, frozen=True):
+    """Something that is never stored: ``typing``, with ``data["typing"]``, by ``user``, in the thread below ``message_id``."""
+
+    stream: str
+    user: User | None
+    type: str
+    data: Any
+    message_id: str | None = None
+
+
+Item = Event | Snapshot | CaughtUp | Signal
 
 
 # ------------------------------------------------------------------------------------------------------ frames received
@@ -167,8 +177,24 @@ class Refused(msgspec.Struct, frozen=True, tag_field="op", tag="error"):
     id: str | int | None = None
 
 
+class SignalFact(msgspec.Struct, frozen=True):
+    type: str = ""
+    data: Any = None
+    message_id: str | None = None
+
+
 class Ephemeral(msgspec.Struct, frozen=True, tag_field="op", tag="ephemeral"):
     stream: str = ""
+    user: Any = None
+    data: Any = None
+
+    def signal(self) -> Signal | None:
+        """None for one that this client does not understand."""
+        try:
+            user, fact = msgspec.convert(self.user, User | None), msgspec.convert(self.data, SignalFact)
+        except msgspec.ValidationError:
+            return None
+        return Signal(self.stream, user, fact.type, fact.data, fact.message_id)
 
 
 Frame = Welcome | Subscribed | SnapshotPage | Events | CaughtUpFrame | Unsubscribed | Reconnect | Refused | Ephemeral

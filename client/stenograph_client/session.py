@@ -100,6 +100,7 @@ class Track:
     stream: str
     after: str  # what was asked for at first: start, now or a cursor
     snapshot: bool = False  # begin with the stream's state
+    signals: bool = False  # whether what is never stored is wanted too
     epoch_change: EpochChange = "raise"  # or "snapshot": accept another history and begin it with its state
     cursor: Cursor | None = None
     phase: Phase = Phase.AWAY
@@ -164,12 +165,14 @@ class Session:
     connected: bool = False
     _ids: int = 0
 
-    def follow(self, stream: str, after: str, *, snapshot: bool = False, epoch_change: EpochChange = "raise") -> tuple[Track, list[Out]]:
+    def follow(
+        self, stream: str, after: str, *, snapshot: bool = False, signals: bool = False, epoch_change: EpochChange = "raise"
+    ) -> tuple[Track, list[Out]]:
         """Raises ``AlreadyFollowed``, and ``ValueError`` for a malformed cursor."""
         known = self.tracks.get(stream)
         if known is not None and not known.over:
             raise AlreadyFollowed(stream)
-        track = Track(stream, after, snapshot, epoch_change)
+        track = Track(stream, after, snapshot, signals, epoch_change)
         if known is not None:
             # Its predecessor's end is not confirmed yet: a subscribe now would be refused as a second one.
             track.phase, track.asked_id = known.phase, known.asked_id
@@ -229,7 +232,10 @@ class Session:
             case Reconnect():
                 yield ComeBack(max(0.0, frame.after_ms / 1000))
             case Ephemeral():
-                pass
+                yield from self._signal(frame)
+
+    def is_live(self, stream: str) -> bool:
+        return self._live(stream) is not None
 
     # ------------------------------------------------------------------------------------------------------ inside
 
@@ -296,6 +302,12 @@ class Session:
             else:
                 yield from self._gap(track, have + 1, wire.version)
                 return
+
+    def _signal(self, frame: Ephemeral) -> Iterator[Out]:
+        track = self._live(frame.stream)
+        signal = frame.signal() if track is not None and track.signals else None
+        if track is not None and signal is not None:
+            yield Deliver(track, signal)
 
     def _page(self, frame: SnapshotPage) -> Iterator[Out]:
         track = self._live(frame.stream)

@@ -594,7 +594,7 @@ def role_within(role: UserRole, scopes: frozenset[str] | None) -> UserRole:
     return role if scopes is None or "admin" in scopes or role not in RAISED_ROLES else "user"
 
 
-def with_guard(guard: StreamAppend, _: Account) -> list[StreamAppend]:
+def with_guard(guard: StreamAppend, _: Account, __: int) -> list[StreamAppend]:
     return [guard]
 
 

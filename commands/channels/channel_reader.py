@@ -9,18 +9,24 @@ import msgspec
 
 from commands.accounts.accounts import Accounts
 from commands.channels.channels import Channels
+from commands.channels.directory import ChannelDirectory
+from commands.ports import Appended
 from commands.routing.groups import Groups
 from domain.accounts.access import EVERYBODY
+from domain.channel.commands import PostMessage
+from domain.channel.decide import posted
 from domain.channel.own import OwnChannels
 from domain.channel.rights import Asker, may_read
 from domain.channel.state import Channel
 from domain.errors import ChannelNotFound, Forbidden, MessageNotFound
-from domain.log.event import Actor
-from projections.channel_message import message_json, nanoseconds
+from domain.log.codec import encode, encode_actor
+from domain.log.event import Actor, StoredEvent
+from domain.log.stream import channel_stream
+from projections.channel_message import channel_message, message_json, nanoseconds
 from projections.ports import ChannelQueries, ChannelSummary, Placed
 
 QUOTED: Final = "reply_to_message"
-STATES_AT_ONCE: Final = 64  # channels that are read at once for a list
+NOBODY: Final = Asker(UUID(int=0), "")
 
 
 class KnownChannel(msgspec.Struct, frozen=True):
@@ -39,8 +45,11 @@ class ListedChannel(msgspec.Struct, frozen=True):
 
 
 class ChannelReader:
-    def __init__(self, channels: Channels, queries: ChannelQueries, groups: Groups, accounts: Accounts) -> None:
+    def __init__(
+        self, channels: Channels, directory: ChannelDirectory, queries: ChannelQueries, groups: Groups, accounts: Accounts
+    ) -> None:
         self._channels = channels
+        self._directory = directory
         self._queries = queries
         self._groups = groups
         self._accounts = accounts
@@ -48,39 +57,53 @@ class ChannelReader:
     def asker(self, actor: Actor) -> Asker:
         return Asker(actor.id, actor.role, self._groups.groups_of(actor.id))
 
-    async def known(self, actor: Actor, channel_id: UUID, *, messages: Sequence[UUID] = ()) -> KnownChannel:
-        """The channel, for somebody who may read it. Raises ``ChannelNotFound``, ``Forbidden``."""
-        version, channel = await self._channels.state(channel_id, messages=messages)
+    async def known(self, actor: Actor, channel_id: UUID, *, fresh: bool = True) -> KnownChannel:
+        """The channel, for somebody who may read it. Raises ``ChannelNotFound``, ``Forbidden``.
+
+        Without ``fresh`` for whoever goes on to a decision, which is made anew where the channel has changed: a "yes" may be old then.
+        """
+        version, channel = await self._channels.state(channel_id, fresh=fresh)
+        asker = self.asker(actor)
+        if not fresh and (channel.owner_id is None or not may_read(channel, asker)):
+            version, channel = await self._channels.state(channel_id)
         if channel.owner_id is None or channel.deleted:
             raise ChannelNotFound(channel_id)
-        asker = self.asker(actor)
         if not may_read(channel, asker):
             raise Forbidden("you are not in this channel")
         return KnownChannel(channel_id, version, channel, asker)
+
+    async def snapshot(
+        self, channel_id: UUID, *, messages: int, pinned: int
+    ) -> tuple[KnownChannel, list[dict[str, Any]], list[dict[str, Any]]]:
+        """The channel with its newest messages and what was pinned last, all as of one version; for nobody in particular, and unchecked."""
+        version, channel = await self._channels.state(channel_id)
+        newest, pins = await asyncio.gather(
+            self.page(channel_id, limit=messages, at=version), self.pinned(channel_id, offset=0, limit=pinned, at=version)
+        )
+        return KnownChannel(channel_id, version, channel, NOBODY), newest, pins
 
     async def listed(self, actor: Actor) -> list[ListedChannel]:
         """The channels of this person: groups and dms that they are in, standard ones that they may read. The one with the newest message
         first; one that they have hidden is left out until somebody writes in it.
         """
+        await self._groups.refresh()  # what was committed before the call has passed here now: the directory knows it too
         own = await self._channels.own(actor.id)
-        candidates = [*dict.fromkeys([*own.joined, *await self._queries.standard_channels()])]
         asker = self.asker(actor)
-        limit = asyncio.Semaphore(STATES_AT_ONCE)
-
-        async def seen(channel_id: UUID) -> KnownChannel | None:
-            async with limit:
-                version, channel = await self._channels.state(channel_id)
-            return KnownChannel(channel_id, version, channel, asker) if channel.owner_id is not None and may_read(channel, asker) else None
-
-        found = [one for one in await asyncio.gather(*(seen(channel_id) for channel_id in candidates)) if one is not None]
-        summaries = await self.summaries(actor.id, [one.id for one in found])
+        ids = await self._directory.readable(asker, own.joined)
+        states = [await self._directory.known(channel_id) for channel_id in ids]
+        found = [KnownChannel(one, version, channel, asker) for one, (version, channel) in zip(ids, states, strict=True)]
+        summaries = await self._summaries(actor.id, ids, own)
         listed = [ListedChannel(one, summaries[one.id], own) for one in found]
         shown = [one for one in listed if not is_hidden(one)]
         return sorted(shown, key=lambda one: (one.summary.last_at or one.summary.created_at).timestamp(), reverse=True)  # type: ignore[union-attr]
 
     async def summaries(self, user_id: UUID, channel_ids: Sequence[UUID]) -> Mapping[UUID, ChannelSummary]:
+        return await self._summaries(user_id, channel_ids, await self._channels.own(user_id))
+
+    async def _summaries(self, user_id: UUID, channel_ids: Sequence[UUID], own: OwnChannels) -> Mapping[UUID, ChannelSummary]:
         account = await self._accounts.account(user_id, fresh=True)
-        return await self._queries.summaries(user_id, {one: account.read_version(one) for one in channel_ids})
+        read = {one: account.read_version(one) for one in channel_ids}
+        return await self._queries.summaries(user_id, read, own.threads_of(read))
 
     async def page(
         self,
@@ -108,6 +131,17 @@ class ChannelReader:
         if not found:
             raise MessageNotFound(message_id)
         return found[0]
+
+    async def posted(self, command: PostMessage, actor: Actor, appended: Appended) -> dict[str, Any]:
+        """The message that the command has just written, which is not read again unless it quotes another one or was written before."""
+        if appended.repeated or appended.at is None or command.reply_to_id is not None:
+            return await self.message(command.channel_id, command.message_id)
+        name, data = encode(posted(command))
+        stream, version = channel_stream(command.channel_id), appended.versions[0]
+        by = encode_actor(actor)
+        stored = StoredEvent(appended.position, stream, version, name, command.message_id, by, data, appended.at)
+        message = message_json(channel_message(command.message_id, [stored]), command.channel_id)
+        return {**message, "reply_count": 0, "latest_reply_at": None, QUOTED: None}
 
     async def shown(self, channel_id: UUID, placed: Sequence[Placed], *, at: int | None = None) -> list[dict[str, Any]]:
         """These messages with what others say of them: their replies, and the ones that they quote. Deleted ones are left out."""

@@ -5,7 +5,8 @@ not follow the channel yet, or not any more.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,11 +14,12 @@ from commands.aggregate import Aggregate
 from commands.channels.partial_channel import PartialChannelReader
 from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
 from domain.channel import own
-from domain.channel.commands import AddMembers, ChannelCommand, CreateChannel, DeleteChannel, LeaveChannel, RemoveMembers
+from domain.channel.commands import AddMembers, ChannelCommand, CreateChannel, DeleteChannel, LeaveChannel, PostMessage, RemoveMembers
 from domain.channel.decide import decide
 from domain.channel.evolve import evolve
 from domain.channel.facts import ChannelDeleted, ChannelEvent, MemberJoined, MemberLeft
-from domain.channel.own import NO_CHANNELS, ChannelJoined, ChannelLeft, OwnChannels, SetOwnChannel
+from domain.channel.own import NO_CHANNELS, ChannelJoined, ChannelLeft, OwnChannels, ReadThread, SetOwnChannel
+from domain.channel.rights import Asker, may_read
 from domain.channel.state import NO_CHANNEL, Channel
 from domain.errors import ClaimTaken, ConcurrencyConflict, UserNotFound
 from domain.log.event import Actor, Event
@@ -29,11 +31,16 @@ STREAMS_AT_ONCE_MAX: Final = 1_000  # of one commit: a larger channel tells its 
 DM: Final = "dm"  # the kind of the claim by which a set of people has one dm
 
 
+Mentioned = Callable[[Any], Awaitable[Sequence[Asker]]]
+
+
 class Channels:
     """All channels, and what each person has made of theirs."""
 
-    def __init__(self, log: EventLog, *, kept_max: int = KEPT_MAX) -> None:
+    def __init__(self, log: EventLog, *, mentioned: Mentioned | None = None, kept_max: int = KEPT_MAX) -> None:
+        """``mentioned`` tells who is mentioned in a text. Without it nobody is told."""
         self._log = log
+        self._mentioned = mentioned
         reader = PartialChannelReader(log)
         self._aggregate = Aggregate(log, "channel", NO_CHANNEL, evolve, kept_max=kept_max, partial_reader=reader)
         self._own = Aggregate(log, "user", NO_CHANNELS, own.evolve, kept_max=OWN_KEPT_MAX)
@@ -73,16 +80,21 @@ class Channels:
             decided[:] = decide(channel, command)
             return decided
 
-        also: Callable[[Channel], Sequence[StreamAppend]] | None = None
+        also: Callable[[Channel, int], Sequence[StreamAppend]] | None = None
         if type(command) in CHANGES_MEMBERS:
 
-            def also(channel: Channel) -> Sequence[StreamAppend]:
+            def also(channel: Channel, _: int) -> Sequence[StreamAppend]:
                 return own_appends(command.channel_id, channel, decided)
+
+        elif isinstance(command, PostMessage) and self._mentioned is not None:
+            people = [one for one in await self._mentioned(command.content) if command.by is None or one.id != command.by.id]
+            if people:
+                also = partial(mention_appends, command, people)
 
         claims = []
         if isinstance(command, CreateChannel) and command.type == "dm":
-            people = {command.by.id, *command.member_ids}
-            claims = [Claim(DM, dm_key(people), channel_stream(command.channel_id))]
+            dm_ids = {command.by.id, *command.member_ids}
+            claims = [Claim(DM, dm_key(dm_ids), channel_stream(command.channel_id))]
         try:
             return await self._aggregate.handle(
                 command.channel_id,
@@ -122,7 +134,7 @@ class Channels:
         _, state = await self._own.state(user_id, fresh=fresh)
         return state
 
-    async def set_own(self, command: SetOwnChannel, *, actor: Actor, key: CommandKey | None = None) -> Appended:
+    async def set_own(self, command: SetOwnChannel | ReadThread, *, actor: Actor, key: CommandKey | None = None) -> Appended:
         """Whether they may see the channel was decided before."""
         return await self._own.handle(command.user_id, lambda state: own.decide(state, command), actor=actor, command=key)
 
@@ -149,6 +161,12 @@ def own_appends(channel_id: UUID, channel: Channel, decided: Sequence[ChannelEve
             case _:
                 pass
     return appends[:STREAMS_AT_ONCE_MAX]
+
+
+def mention_appends(command: PostMessage, people: Sequence[Asker], channel: Channel, version: int) -> list[StreamAppend]:
+    """What a message that becomes ``version + 1`` says to those whom it mentions, as far as they may read it."""
+    fact = own.Mentioned(command.channel_id, command.message_id, version + 1, command.parent_id)
+    return [StreamAppend(user_stream(one.id), [Event(None, fact)], ANY) for one in people if may_read(channel, one)]
 
 
 def append_left(channel_id: UUID, user_id: UUID) -> StreamAppend:

@@ -176,7 +176,7 @@ class Chats:
         def decided(chat: Chat) -> Sequence[Event[Any]]:
             return decide_all(chat, commands, 0)
 
-        def also(chat: Chat) -> Sequence[StreamAppend]:
+        def also(chat: Chat, _: int) -> Sequence[StreamAppend]:
             return [append for command in commands for append in list_appends(chat, command)]
 
         return await self._aggregate.handle(
@@ -238,7 +238,7 @@ def may_be_large(command: ChatCommand) -> bool:
     return type(command) in MAY_BE_LARGE and bool(large_values(command))
 
 
-def appends(chat: Chat, *, command: ChatCommand, more: Callable[[Chat], Sequence[StreamAppend]] | None) -> Sequence[StreamAppend]:
+def appends(chat: Chat, _: int, *, command: ChatCommand, more: Callable[[Chat], Sequence[StreamAppend]] | None) -> Sequence[StreamAppend]:
     return [*list_appends(chat, command), *(more(chat) if more is not None else ())]
 
 

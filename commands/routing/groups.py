@@ -44,6 +44,10 @@ class Groups:
         """The groups that this account is in."""
         return self._groups.get(user_id, NO_GROUPS)
 
+    def members(self, group_id: UUID) -> frozenset[UUID]:
+        """Who is in this group; nobody where there is no such group."""
+        return self._members.get(group_id, NO_GROUPS)
+
     def permits(self, user_id: UUID, permission: str) -> bool:
         """Whether any of the account's groups has this permission."""
         return any(self._catalogue.get(group_id).permits(permission) for group_id in self.groups_of(user_id))

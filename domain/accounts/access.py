@@ -81,10 +81,13 @@ def principal_of(grant: Grant) -> str:
 
 
 def change_grants(known: Grants, wanted: Sequence[Grant]) -> list[Event[AccessFact]]:
-    """The events that lead from the known grants to exactly these: only what differs. Raises ``BadRequest``."""
+    """The events that lead from the known grants to exactly these: only what differs. Raises ``BadRequest``.
+
+    What is new comes first: an account whose permission changes has access at every version in between.
+    """
     valid = valid_grants(wanted)
-    facts: list[AccessFact] = [AccessRevoked(one.principal_type, one.principal_id, one.permission) for one in known if one not in valid]
-    facts += [AccessGranted(one.principal_type, one.principal_id, one.permission) for one in valid if one not in known]
+    facts: list[AccessFact] = [AccessGranted(one.principal_type, one.principal_id, one.permission) for one in valid if one not in known]
+    facts += [AccessRevoked(one.principal_type, one.principal_id, one.permission) for one in known if one not in valid]
     return [Event(None, fact) for fact in facts]
 
 

@@ -23,7 +23,9 @@ from domain.channel.own import (
     ChannelUnhidden,
     ChannelUnmuted,
     ChannelUnpinned,
+    Mentioned,
     OwnChannelFact,
+    ThreadRead,
 )
 from domain.chat.folder import (
     FolderCollapsed,
@@ -590,6 +592,8 @@ def evolve(account: Account, event: UserEvent, version: int) -> Account:
         case ChannelJoined() | ChannelLeft() | ChannelMuted() | ChannelUnmuted():
             return account  # folded by domain/channel/own.py
         case ChannelPinned() | ChannelUnpinned() | ChannelHidden() | ChannelUnhidden():
+            return account
+        case Mentioned() | ThreadRead():
             return account
         case _:
             assert_never(event.data)

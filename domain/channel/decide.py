@@ -300,7 +300,7 @@ def of_a_message(channel: Channel, command: MessageCommand) -> list[ChannelEvent
             require_author(channel, by, node)
             if message_id in channel.open_generations:
                 raise GenerationOpen(message_id)
-            return [] if node.deleted else [Event(message_id, MessageRemoved())]
+            return [] if node.deleted else [Event(message_id, MessageRemoved(node.parent_id))]
         case React():
             return react(existing(channel, message_id), command)
         case PinMessage(pinned=pinned):

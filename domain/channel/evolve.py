@@ -10,7 +10,7 @@ import msgspec
 
 from domain import generation
 from domain.accounts import access
-from domain.accounts.access import AccessGranted, AccessRevoked
+from domain.accounts.access import AccessFact, AccessGranted, AccessRevoked
 from domain.channel.facts import (
     ChannelArchived,
     ChannelChanged,
@@ -91,8 +91,8 @@ def evolve(channel: Channel, event: ChannelEvent, version: int) -> Channel:
             return changed(channel, archived=False)
         case ChannelDeleted():
             return changed(channel, deleted=True)
-        case AccessGranted() | AccessRevoked():
-            return changed(channel, grants=access.evolve_grants(channel.grants, event.data))
+        case AccessGranted() | AccessRevoked() as fact:
+            return admitting(channel, fact, version)
         case MemberJoined(user_id=user_id, role=role):
             return changed(channel, members={**channel.members, user_id: Member(role, version)})
         case MemberLeft(user_id=user_id):
@@ -114,6 +114,15 @@ def configured(channel: Channel, changes: ChannelChanged) -> Channel:
     own = {name: value for name in ("name", "description", "is_private") if (value := getattr(changes, name)) is not msgspec.UNSET}
     data, meta = without_nulls({**channel.data, **changes.data}), without_nulls({**channel.meta, **changes.meta})
     return changed(channel, **own, data=data, meta=meta)
+
+
+def admitting(channel: Channel, fact: AccessFact, version: int) -> Channel:
+    """A principal that keeps a grant stays admitted: a change of its permission does not begin its access anew."""
+    grants = access.evolve_grants(channel.grants, fact)
+    named = {(grant.principal_type, grant.principal_id) for grant in grants}
+    principal = (fact.principal_type, fact.principal_id)
+    admitted = {**channel.admitted, principal: channel.admitted.get(principal, version)}
+    return changed(channel, grants=grants, admitted={one: since for one, since in admitted.items() if one in named})
 
 
 def asker_of(start: MessageStarted) -> UUID | None:

@@ -101,8 +101,10 @@ class MessageChanged(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any] = {}
 
 
-class MessageRemoved(msgspec.Struct, frozen=True):
+class MessageRemoved(msgspec.Struct, frozen=True, omit_defaults=True):
     """The tombstone. The replies in its thread stay."""
+
+    parent_id: UUID | None = None  # as the message had it: who has not read the message still counts one reply less
 
 
 class ReactionAdded(msgspec.Struct, frozen=True):

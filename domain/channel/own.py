@@ -4,7 +4,7 @@ The facts are in the person's own stream, beside those of their account; ``evolv
 in the channel's stream; here it says so to that person's own clients.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, assert_never
 from uuid import UUID
 
@@ -51,8 +51,34 @@ class ChannelUnhidden(msgspec.Struct, frozen=True):
     channel_id: UUID
 
 
+class Mentioned(msgspec.Struct, frozen=True):
+    """A message mentions them, by themselves or by a group that they are in."""
+
+    channel_id: UUID
+    message_id: UUID
+    version: int  # of the message, in its channel
+    parent_id: UUID | None = None  # the first message of its thread
+
+
+class ThreadRead(msgspec.Struct, frozen=True):
+    """They have read a thread up to this version of its channel."""
+
+    channel_id: UUID
+    message_id: UUID  # the first one of the thread
+    version: int
+
+
 OwnChannelFact = (
-    ChannelJoined | ChannelLeft | ChannelMuted | ChannelUnmuted | ChannelPinned | ChannelUnpinned | ChannelHidden | ChannelUnhidden
+    ChannelJoined
+    | ChannelLeft
+    | ChannelMuted
+    | ChannelUnmuted
+    | ChannelPinned
+    | ChannelUnpinned
+    | ChannelHidden
+    | ChannelUnhidden
+    | Mentioned
+    | ThreadRead
 )
 OWN_CHANNEL_TYPES: Final[Mapping[str, type[Any]]] = {
     "channel_joined": ChannelJoined,
@@ -63,6 +89,8 @@ OWN_CHANNEL_TYPES: Final[Mapping[str, type[Any]]] = {
     "channel_unpinned": ChannelUnpinned,
     "channel_hidden": ChannelHidden,
     "channel_unhidden": ChannelUnhidden,
+    "mentioned": Mentioned,
+    "thread_read": ThreadRead,
 }
 
 # ------------------------------------------------------------------------------------------------------------- commands
@@ -78,6 +106,15 @@ class SetOwnChannel(msgspec.Struct, frozen=True, kw_only=True):
     hidden: bool | None = None
 
 
+class ReadThread(msgspec.Struct, frozen=True, kw_only=True):
+    """Read up to this version; it only moves forward."""
+
+    user_id: UUID
+    channel_id: UUID
+    message_id: UUID
+    version: int
+
+
 # ---------------------------------------------------------------------------------------------------------------- state
 
 
@@ -86,15 +123,24 @@ class OwnChannels(msgspec.Struct, frozen=True):
     muted: frozenset[UUID] = frozenset()
     pinned: frozenset[UUID] = frozenset()
     hidden: frozenset[UUID] = frozenset()
+    threads: Mapping[UUID, tuple[UUID, int]] = {}  # by its first message: the channel, and the version read. The newest ``THREADS_MAX``
+
+    def threads_of(self, channel_ids: Collection[UUID]) -> Mapping[UUID, int]:
+        """The version up to which each thread of these channels was read, by its first message."""
+        return {message_id: version for message_id, (channel_id, version) in self.threads.items() if channel_id in channel_ids}
 
 
 NO_CHANNELS: Final = OwnChannels()
+THREADS_MAX: Final = 1_000  # of those read before, only what was read of their channel counts
 
 # --------------------------------------------------------------------------------------------------------------- decide
 
 
-def decide(own: OwnChannels, command: SetOwnChannel) -> list[Event[OwnChannelFact]]:
+def decide(own: OwnChannels, command: SetOwnChannel | ReadThread) -> list[Event[OwnChannelFact]]:
     """The events that the command leads to; none where it is so already. Whether they may see the channel was decided before."""
+    if isinstance(command, ReadThread):
+        _, version = own.threads.get(command.message_id, (None, 0))
+        return [Event(None, ThreadRead(command.channel_id, command.message_id, command.version))] if command.version > version else []
     one = command.channel_id
     facts: list[OwnChannelFact] = []
     if command.muted is not None and command.muted != (one in own.muted):
@@ -120,7 +166,8 @@ def evolve(own: OwnChannels, event: Event[Any], version: int) -> OwnChannels:
         case ChannelJoined(channel_id=one):
             return changed(own, joined=own.joined | {one})
         case ChannelLeft(channel_id=one):
-            return OwnChannels(own.joined - {one}, own.muted - {one}, own.pinned - {one}, own.hidden - {one})
+            threads = {message_id: read for message_id, read in own.threads.items() if read[0] != one}
+            return OwnChannels(own.joined - {one}, own.muted - {one}, own.pinned - {one}, own.hidden - {one}, threads)
         case ChannelMuted(channel_id=one):
             return changed(own, muted=own.muted | {one})
         case ChannelUnmuted(channel_id=one):
@@ -133,6 +180,12 @@ def evolve(own: OwnChannels, event: Event[Any], version: int) -> OwnChannels:
             return changed(own, hidden=own.hidden | {one})
         case ChannelUnhidden(channel_id=one):
             return changed(own, hidden=own.hidden - {one})
+        case ThreadRead(channel_id=one, message_id=message_id, version=read_version):
+            threads = {known: read for known, read in own.threads.items() if known != message_id}
+            newest = [*threads.items(), (message_id, (one, read_version))][-THREADS_MAX:]
+            return changed(own, threads=dict(newest))
+        case Mentioned():
+            return own
         case _:
             assert_never(known)
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.accounts.access import permission_of
+from domain.accounts.access import EVERYBODY, permission_of
 from domain.channel.state import Channel, MessageNode
 
 
@@ -47,6 +47,20 @@ def may_always(channel: Channel, asker: Asker) -> bool:
 def granted(channel: Channel, asker: Asker) -> str | None:
     """The most that grants give them. Only a standard channel goes by grants."""
     return permission_of(channel.grants, asker.id, asker.group_ids) if channel.type == "standard" else None
+
+
+def access_since(channel: Channel, asker: Asker) -> int:
+    """The version at which their access began, for somebody who may read: what was gone before it is hidden from them. 0: nothing is.
+
+    Through a group it began when the group was let in: who joins the group later reads what its members do.
+    """
+    if channel.type != "standard":
+        member = channel.members.get(asker.id)
+        return 0 if member is None else member.since
+    if may_always(channel, asker):
+        return 0
+    principals = [("user", EVERYBODY), ("user", str(asker.id)), *(("group", str(one)) for one in asker.group_ids)]
+    return min((channel.admitted[one] for one in principals if one in channel.admitted), default=0)
 
 
 def may_manage(channel: Channel, asker: Asker) -> bool:

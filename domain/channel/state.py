@@ -45,6 +45,7 @@ class Channel(msgspec.Struct, frozen=True):
     archived: bool = False
     deleted: bool = False
     grants: Grants = ()
+    admitted: Mapping[tuple[str, str], int] = {}  # by type and id of each principal that grants name: the version that let it in
     members: Mapping[UUID, Member] = {}  # in the order in which they joined
     webhook_ids: frozenset[UUID] = frozenset()  # those that may post
     messages: IdMap[MessageNode] = IdMap()

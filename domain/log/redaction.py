@@ -7,7 +7,7 @@ in the tree, so that cursors have no gap. The rule and the matrix of readers: do
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -66,6 +66,16 @@ EMITTED_CONTENT: Final = "content, as emitters changed it"  # the end of an answ
 SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 
 _same: Final[Mapping[str, int]] = {}
+
+
+class HidesWords(Protocol):
+    """What is hidden from one reader of what happened up to version ``since``."""
+
+    since: int
+
+    def of(self, stored: StoredEvent) -> StoredEvent:
+        """The event as the reader gets it: the same object where nothing of it is hidden, else one without what is."""
+        ...
 
 
 class Redaction:

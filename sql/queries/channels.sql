@@ -29,18 +29,19 @@ SELECT e.position, 'channel' AS kind, $1 AS stream_id, e.version, e.type, e.mess
  ORDER BY e.version;
 
 -- name: channel_replies
--- $1 uuid: the channel. $2 text[]: first messages of threads. $3 int: as of this version. How many replies each has, and when the last came.
+-- $1 uuid: the channel. $2 text[]: first messages of threads. $3 int: as of this version. How many replies each has, and when the last came,
+-- which may be deleted by now.
 SELECT named.parent_id::uuid AS message_id, thread.replies, thread.latest_at
   FROM unnest($2::text[]) AS named(parent_id)
        CROSS JOIN LATERAL (
-        SELECT count(*) AS replies, max(m.recorded_at) AS latest_at
+        SELECT count(*) FILTER (WHERE NOT EXISTS (
+                      SELECT FROM events AS d
+                       WHERE d.stream_id = $1 AND d.message_id = m.message_id AND d.type = 'message:delete'
+                         AND d.type <> 'message_delta' AND d.type <> 'content_block' AND d.version <= $3)) AS replies,
+               max(m.recorded_at) AS latest_at
           FROM events AS m
          WHERE m.stream_id = $1 AND m.type IN ('message', 'message_start') AND coalesce(m.data ->> 'parent_id', '') = named.parent_id
-           AND m.version <= $3
-           AND NOT EXISTS (SELECT FROM events AS d
-                            WHERE d.stream_id = $1 AND d.message_id = m.message_id AND d.type = 'message:delete'
-                              AND d.type <> 'message_delta' AND d.type <> 'content_block' AND d.version <= $3)
-        ) AS thread
+           AND m.version <= $3) AS thread
  WHERE thread.replies > 0;
 
 -- name: channel_pinned
@@ -56,9 +57,11 @@ OFFSET $3
  LIMIT $4;
 
 -- name: channel_summaries
--- $1 uuid[], $2 int[]: channels, and the version up to which the reader has read each. $3 text: the reader. Of each when it was made, its newest
--- message, and how many others have written in it since.
-SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS last_at, unread.count AS unread,
+-- $1 uuid[], $2 int[]: channels, and the version up to which the reader has read each. $3 uuid: the reader. $4 text[], $5 int[]: first messages of
+-- threads, and the version up to which the reader has read each of those. Of each channel when it was made, its newest message, how many
+-- others have written in it since, in its threads too, and how many of all those mention the reader.
+SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS last_at,
+       unread.count AS unread, replies.count AS unread_replies, mentions.count AS unread_mentions,
        (SELECT f.recorded_at FROM events AS f WHERE f.stream_id = asked.channel_id AND f.version = 1) AS created_at
   FROM unnest($1::uuid[], $2::integer[]) AS asked(channel_id, read_version)
   LEFT JOIN LATERAL (
@@ -68,10 +71,37 @@ SELECT asked.channel_id, newest.version AS last_version, newest.recorded_at AS l
  CROSS JOIN LATERAL (
         SELECT count(*) FROM events AS m
          WHERE m.stream_id = asked.channel_id AND m.type IN ('message', 'message_start') AND coalesce(m.data ->> 'parent_id', '') = ''
-           AND m.version > asked.read_version AND (m.data ->> 'user_id') IS DISTINCT FROM $3
+           AND m.version > asked.read_version AND (m.data ->> 'user_id') IS DISTINCT FROM ($3::uuid)::text
            AND NOT EXISTS (SELECT FROM events AS d
                             WHERE d.stream_id = asked.channel_id AND d.message_id = m.message_id AND d.type = 'message:delete'
-                              AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS unread;
+                              AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS unread
+ CROSS JOIN LATERAL (
+        SELECT count(*) FROM events AS m
+         WHERE m.stream_id = asked.channel_id AND m.type IN ('message', 'message_start') AND (m.data ->> 'parent_id') IS NOT NULL
+           AND m.version > asked.read_version AND (m.data ->> 'user_id') IS DISTINCT FROM ($3::uuid)::text
+           AND m.version > coalesce((SELECT t.version FROM unnest($4::text[], $5::integer[]) AS t(root, version)
+                                      WHERE t.root = m.data ->> 'parent_id'), 0)
+           AND NOT EXISTS (SELECT FROM events AS d
+                            WHERE d.stream_id = asked.channel_id AND d.message_id = m.message_id AND d.type = 'message:delete'
+                              AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS replies
+ CROSS JOIN LATERAL (
+        SELECT count(*) FROM events AS n
+         WHERE n.stream_id = $3::uuid AND n.type = 'mentioned' AND (n.data ->> 'channel_id') = asked.channel_id::text
+           AND (n.data ->> 'version')::integer > asked.read_version
+           AND (n.data ->> 'version')::integer > coalesce((SELECT t.version FROM unnest($4::text[], $5::integer[]) AS t(root, version)
+                                                            WHERE t.root = n.data ->> 'parent_id'), 0)
+           AND NOT EXISTS (SELECT FROM events AS d
+                            WHERE d.stream_id = asked.channel_id AND d.message_id = (n.data ->> 'message_id')::uuid
+                              AND d.type = 'message:delete' AND d.type <> 'message_delta' AND d.type <> 'content_block')) AS mentions;
 
 -- name: standard_channels
 SELECT stream_id FROM events WHERE type = 'channel:created' AND (data ->> 'type') = 'standard';
+
+-- name: channel_changes
+-- $1 uuid: the channel. $2, $3 int: above and up to these versions. $4 int: rows at most. What took words away.
+SELECT e.position, 'channel' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
+  FROM events AS e
+ WHERE e.stream_id = $1 AND e.type IN ('message:update', 'message:delete', 'message:reaction:remove', 'channel:update')
+   AND e.version > $2 AND e.version <= $3
+ ORDER BY e.version
+ LIMIT $4;

@@ -23,10 +23,12 @@ from domain.channel.facts import (
     ReactionAdded,
     ReactionRemoved,
 )
+from domain.channel.own import Mentioned
 from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageStarted
 from domain.log.event import Actor, Emitted, Event
-from domain.log.stream import channel_stream
+from domain.log.stream import channel_stream, user_stream
 from projections.channel_message import ChannelMessage
+from projections.ports import ChannelSummary
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -111,12 +113,31 @@ def timeless(messages: Mapping[UUID, ChannelMessage]) -> Mapping[UUID, ChannelMe
     }
 
 
+def counts(summaries: Mapping[UUID, ChannelSummary]) -> Mapping[UUID, Any]:
+    return {
+        one: (its.last_version, its.unread, its.unread_replies, its.unread_mentions, its.created_at is None)
+        for one, its in summaries.items()
+    }
+
+
+def mentions(events: Sequence[Event[Any]], choose: random.Random) -> list[Event[Any]]:
+    """What some of the messages say in the stream of a person whom they mention."""
+    posted = [(version, event) for version, event in enumerate(events, 1) if isinstance(event.data, MessagePosted)]
+    return [
+        Event(None, Mentioned(CHANNEL, event.message_id, version, event.data.parent_id))
+        for version, event in posted
+        if event.message_id is not None and choose.random() < 0.5
+    ]
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_the_indexes_answer_as_all_events_do(logs: tuple[MemoryLog, PostgresLog], seed: int) -> None:
     choose = random.Random(seed)
     events = random_history(choose)
+    told_ann = mentions(events, choose)
     for log in logs:
         await write(log, events)
+        await log.append(AppendRequest([StreamAppend(user_stream(ANN), told_ann, 0)]))
         await write(log, [CREATED, Event(UUID(int=9), MessagePosted(BEN, "elsewhere", IDS[0]))], OTHER)
     memory, indexed = MemoryChannelQueries(logs[0]), PostgresChannelQueries(logs[1].reader)
     threads = [None, *IDS]
@@ -131,12 +152,14 @@ async def test_the_indexes_answer_as_all_events_do(logs: tuple[MemoryLog, Postgr
         assert {one: its.count for one, its in replies.items()} == {one: its.count for one, its in expected.items()}
         pins = {**asked, "offset": offset, "limit": limit}
         assert await indexed.pinned(CHANNEL, **pins) == await memory.pinned(CHANNEL, **pins)
+        span = {"after": choose.randint(0, 60), "until": choose.randint(40, len(events)), "limit": limit}
+        changes, told_changes = await indexed.changes(CHANNEL, **span), await memory.changes(CHANNEL, **span)
+        assert [(one.version, one.type, one.data) for one in changes] == [(one.version, one.type, one.data) for one in told_changes]
         read = {CHANNEL: choose.randint(0, len(events)), OTHER: 0, EMPTY: 0}
         for user_id in (ANN, BEN):
-            found, told = await indexed.summaries(user_id, read), await memory.summaries(user_id, read)
-            assert {one: (its.last_version, its.unread) for one, its in found.items()} == {
-                one: (its.last_version, its.unread) for one, its in told.items()
-            }
+            seen = {one: choose.randint(0, len(events)) for one in choose.sample(IDS, 5)}
+            found, told = await indexed.summaries(user_id, read, seen), await memory.summaries(user_id, read, seen)
+            assert counts(found) == counts(told)
     assert set(await indexed.standard_channels()) == set(await memory.standard_channels()) == {CHANNEL, OTHER}
 
 
@@ -157,7 +180,8 @@ async def test_every_question_goes_by_its_index(logs: tuple[MemoryLog, PostgresL
         "channel_page": (CHANNEL, "", 2**31 - 1, 2**31 - 1, 0, 50),
         "channel_messages": (CHANNEL, [UUID(int=0x1000 + number) for number in range(50)], 2**31 - 1),
         "channel_pinned": (CHANNEL, 2**31 - 1, 0, 20),
-        "channel_summaries": ([CHANNEL], [len(many) - 20], str(ANN)),
+        "channel_summaries": ([CHANNEL], [len(many) - 20], ANN, [], []),
+        "channel_changes": (CHANNEL, 0, 2**31 - 1, 2_000),
         "standard_channels": (),
     }
     for name, arguments in asked.items():

@@ -447,12 +447,12 @@ async def test_what_concerns_other_streams_is_written_in_the_same_commit_from_th
     await others(log, "b")
     user = user_stream(uuid4())
 
-    def also(state: Titles) -> Sequence[StreamAppend]:
-        return [StreamAppend(user, [Event(None, ChatTagged(",".join(state.titles)))], ANY)]
+    def also(state: Titles, version: int) -> Sequence[StreamAppend]:
+        return [StreamAppend(user, [Event(None, ChatTagged(",".join([*state.titles, str(version)])))], ANY)]
 
     appended = await known.handle(ID, Rename("c"), also=also)
     assert list(appended.versions) == [3, 1]
-    assert [stored.data for stored in await log.read(user, limit=10)] == [b'{"name":"a,b"}']
+    assert [stored.data for stored in await log.read(user, limit=10)] == [b'{"name":"a,b,2"}']
 
 
 async def test_what_must_exist_elsewhere_and_does_not_is_no_race() -> None:
@@ -460,7 +460,7 @@ async def test_what_must_exist_elsewhere_and_does_not_is_no_race() -> None:
     known = aggregate(log)
     missing = StreamAppend(user_stream(uuid4()), titled("x"), EXISTS)
     with pytest.raises(ConcurrencyConflict) as raised:
-        await known.handle(ID, Rename("a"), also=lambda _: [missing])
+        await known.handle(ID, Rename("a"), also=lambda _, __: [missing])
     assert not isinstance(raised.value, TooManyLostRaces)
     assert raised.value.stream == missing.stream
     assert log.appends == 1

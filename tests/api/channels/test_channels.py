@@ -45,6 +45,8 @@ async def test_a_channel_has_the_references_form(server: Running) -> None:
         "archived": False,
         "last_message_at": None,
         "unread_count": 0,
+        "unread_replies": 0,
+        "unread_mentions": 0,
         "write_access": True,
         "is_manager": True,
         "is_channel_muted": False,

@@ -21,6 +21,7 @@ from api.streams.frames import (
     RelayChunk,
     SendFrame,
     SendSignal,
+    StartFollow,
     StartSubscription,
 )
 from domain.log.cursor import Cursor
@@ -133,8 +134,13 @@ def test_a_heartbeat_says_that_somebody_is_there() -> None:
     assert said(welcomed(), op="heartbeat") == [NoteActive()]
 
 
-def test_what_is_not_there_yet_says_so() -> None:
-    assert refusal(said(welcomed(), op="follow", kind="channel"))["code"] == "not_available"
+def test_a_follow_names_cursors_of_channels_only() -> None:
+    channel = Stream("channel", UUID(int=0xC0))
+    asked = said(welcomed(), op="follow", id=4, kind="channel", cursors={str(channel): f"{EPOCH}:7"}, snapshot=True)
+    assert asked == [StartFollow(4, {channel: Cursor(EPOCH, 7)}, True)]
+    assert refusal(said(welcomed(), op="follow", kind="chat"))["code"] == "bad_request"
+    assert refusal(said(welcomed(), op="follow", kind="channel", cursors={str(CHAT): "start"}))["code"] == "bad_request"
+    assert refusal(said(welcomed(), op="follow", kind="channel", cursors={str(channel): "7"}))["code"] == "bad_cursor"
 
 
 def test_an_answer_and_a_chunk_name_a_call_and_nothing_of_them_is_looked_at_before() -> None:

@@ -41,7 +41,7 @@ async def test_before_hello_nothing_else_is_done(server: Running) -> None:
         ('{"op": "subscribe", "stream": "chat/0190a000-0000-7000-8000-000000000000", "after": "start"}', "stream_not_found"),
         ('{"op": "unsubscribe", "stream": "chat/0190a000-0000-7000-8000-000000000000"}', "bad_request"),
         ('{"op": "read", "stream": "chat/0190a000-0000-7000-8000-000000000000", "version": 1}', "bad_request"),
-        ('{"op": "follow", "id": 1, "kind": "channel", "cursors": {}}', "not_available"),
+        ('{"op": "follow", "id": 1, "kind": "chat", "cursors": {}}', "bad_request"),
         ('{"op": "answer", "call_id": "x", "data": 1}', "call_not_found"),
         ('{"op": "hello"}', "bad_request"),
         ("[" * 5000, "bad_request"),

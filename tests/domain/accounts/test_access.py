@@ -40,7 +40,7 @@ def test_the_most_that_any_grant_gives_counts(grants: list[Grant], permission: s
 def test_only_what_differs_is_an_event() -> None:
     known = (to(ME), to(OTHER, "write"))
     events = change_grants(known, [to(OTHER, "write"), to(GROUP, kind="group")])
-    assert [event.data for event in events] == [AccessRevoked("user", str(ME), "read"), AccessGranted("group", str(GROUP), "read")]
+    assert [event.data for event in events] == [AccessGranted("group", str(GROUP), "read"), AccessRevoked("user", str(ME), "read")]
     assert change_grants(known, [*reversed(known), to(ME)]) == []
 
 

@@ -388,7 +388,7 @@ def test_a_model_answers_as_in_a_chat() -> None:
     given(ended).when(end).then_raises(GenerationNotOpen)
     given(told).when(edit(message_id=M3)).then_raises(GenerationOpen)
     given(told).when(remove(message_id=M3)).then_raises(GenerationOpen)
-    given(ended).when(remove(message_id=M3)).then(Event(M3, MessageRemoved()))  # whoever asked may take it away
+    given(ended).when(remove(message_id=M3)).then(Event(M3, MessageRemoved(M1)))  # whoever asked may take it away
     given(ended).when(remove(cat, M3)).then_raises(Forbidden)
     given(told, Event(None, ChannelDeleted())).when(end).then_raises(GenerationNotOpen)
 

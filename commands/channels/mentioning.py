@@ -1,0 +1,37 @@
+"""Who is told that a message mentions them."""
+
+import asyncio
+from typing import Any, Final
+from uuid import UUID
+
+from commands.accounts.accounts import Accounts
+from commands.routing.groups import Groups
+from domain.channel.mentions import mentions_in
+from domain.channel.rights import Asker
+
+MENTIONED_MAX: Final = 500  # people of one message: one by one and by their groups. Each costs an event in their stream
+
+
+class Mentioning:
+    def __init__(self, accounts: Accounts, groups: Groups) -> None:
+        self._accounts = accounts
+        self._groups = groups
+
+    async def people(self, content: Any) -> list[Asker]:
+        """The accounts that the text mentions, by themselves first and then by their groups; ``MENTIONED_MAX`` at most.
+
+        Whether they may read the message is not checked here. Raises ``LogUnavailable``.
+        """
+        if not isinstance(content, str) or "<@" not in content:
+            return []
+        mentions = mentions_in(content)
+        ids: dict[UUID, None] = dict.fromkeys(mentions.user_ids)
+        for group_id in mentions.group_ids:
+            ids |= dict.fromkeys(sorted(self._groups.members(group_id)))
+        few = list(ids)[:MENTIONED_MAX]
+        accounts = await asyncio.gather(*(self._accounts.account(user_id) for user_id in few))
+        return [
+            Asker(user_id, account.role, self._groups.groups_of(user_id))
+            for user_id, account in zip(few, accounts, strict=True)
+            if account.email and account.active
+        ]
