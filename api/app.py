@@ -156,6 +156,7 @@ from commands.filters.completed import CompletedFilters
 from commands.filters.filters import Filters
 from commands.functions.actions import Actions
 from commands.functions.function_library import FunctionLibrary, FunctionStore
+from commands.generation.answer_streams import StreamsByKind
 from commands.generation.asking import ModelQuestions
 from commands.generation.completion import Completions, TaskKind
 from commands.generation.filtering import AnswerFilters
@@ -368,7 +369,8 @@ async def assemble(
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     channels = Channels(log)
     folders = FolderTrees(log)
-    runs = Runs(chats, blobs)
+    answer_streams: StreamsByKind = {"chat": chats, "channel": channels}
+    runs = Runs(answer_streams, blobs)
     relaying = Relaying(stores.relays, node_id, bell.signal)
     calls = Calls(log, blobs, chats, relaying, node_id, timeout_s=settings.call_timeout_s)
     signals.handlers[OP] = relaying.on_signal
@@ -508,7 +510,9 @@ async def assemble(
         calls=calls,
         call_answers=call_answers,
         relaying=relaying,
-        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, calls, relaying, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        keeper=NodeWatch(
+            stores.nodes, log, blobs, answer_streams, runs, calls, relaying, node_id, lease_s=settings.lease_s, clock=time.monotonic
+        ),
         completions=completions,
         background=background,
         filters=filters,

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import msgspec
 
+from domain import generation
 from domain.accounts import access
 from domain.accounts.name import require_name
 from domain.channel.commands import (
     AddMembers,
-    AppendChannelParts,
     ArchiveChannel,
+    AskModel,
     ChangeChannel,
     ChangeMemberRole,
     ChangeMessage,
@@ -20,7 +21,7 @@ from domain.channel.commands import (
     CreateChannel,
     CreateWebhook,
     DeleteChannel,
-    EndChannelGeneration,
+    EmitByServer,
     LeaveChannel,
     MessageCommand,
     PinMessage,
@@ -29,8 +30,8 @@ from domain.channel.commands import (
     RemoveMembers,
     RemoveMessage,
     RevokeWebhook,
-    StartChannelGeneration,
 )
+from domain.channel.evolve import evolve
 from domain.channel.facts import (
     ChannelArchived,
     ChannelChanged,
@@ -67,8 +68,8 @@ from domain.errors import (
     NotAThread,
     WebhookNotFound,
 )
-from domain.generation import MessageStarted, append_parts
-from domain.log.event import Event
+from domain.generation import AppendParts, EndGeneration
+from domain.log.event import Emitted, Event
 from domain.values.fields import replacing, without_nulls
 
 NAME_CHARACTERS_MAX: Final = 128
@@ -91,12 +92,18 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
     match command:
         case CreateChannel():
             return create_channel(channel, command)
-        case AppendChannelParts(message_id=message_id):
+        case AppendParts(message_id=message_id):
             require_going(channel, message_id)
-            return [*append_parts(channel.open_generations, message_id, command.seq, command.parts)]
-        case EndChannelGeneration(message_id=message_id, outcome=outcome, emitted=emitted):
+            return [*generation.append_parts(channel.open_generations, message_id, command.seq, command.parts)]
+        case EndGeneration(message_id=message_id):
             require_going(channel, message_id)
-            return [*(Event(message_id, fact) for fact in emitted), Event(message_id, outcome)]
+            return generation.end(channel.open_generations, command)
+        case EmitByServer(message_id=message_id, name=name, data=data):
+            if channel.deleted:
+                raise ChannelNotFound(command.channel_id)
+            channel.messages.require((message_id,))
+            existing(channel, message_id)
+            return [Event(message_id, Emitted(name, data))]
         case _:
             pass
     if channel.owner_id is None or channel.deleted:
@@ -104,7 +111,7 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
     match command:
         case LeaveChannel():
             return leave(channel, command)
-        case PostMessage() | ChangeMessage() | RemoveMessage() | React() | PinMessage() | StartChannelGeneration():
+        case PostMessage() | ChangeMessage() | RemoveMessage() | React() | PinMessage() | AskModel():
             return of_a_message(channel, command)
         case _:
             pass
@@ -131,6 +138,17 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
             return of_a_webhook(channel, command)
         case _:
             assert_never(command)
+
+
+def decide_all(channel: Channel, commands: Sequence[ChannelCommand]) -> list[ChannelEvent]:
+    """The events of several commands, each decided on what the ones before it lead to. All or none; each has an event or more."""
+    channel.messages.require({one for command in commands for one in named_messages(command)})
+    made: list[ChannelEvent] = []
+    for command in commands:
+        for event in decide(channel, command):
+            channel = evolve(channel, event, 0)  # no decision on a message reads at which version it began
+            made.append(event)
+    return made
 
 
 def events(*facts: ChannelFact) -> list[ChannelEvent]:
@@ -285,9 +303,16 @@ def of_a_message(channel: Channel, command: MessageCommand) -> list[ChannelEvent
     channel.messages.require(named_messages(command))
     message_id = command.message_id
     match command:
-        case PostMessage() | StartChannelGeneration():
-            require_place(channel, command)
-            return [Event(message_id, posted(command) if isinstance(command, PostMessage) else started(command))]
+        case PostMessage(parent_id=parent_id, reply_to_id=reply_to_id):
+            require_place(channel, message_id, parent_id)
+            if reply_to_id is not None:
+                existing(channel, reply_to_id)
+            return [Event(message_id, posted(command))]
+        case AskModel(start=start):
+            require_place(channel, message_id, start.parent_id)
+            # Whose message it is: of the one who asked.
+            fields = {**start.fields, "user_id": str(command.by.id)}
+            return [Event(message_id, msgspec.structs.replace(generation.start(start), fields=fields))]
         case ChangeMessage(by=by, fields=fields):
             require_author(channel, by, existing(channel, message_id))
             if message_id in channel.open_generations:
@@ -327,15 +352,16 @@ def named_messages(command: ChannelCommand) -> tuple[UUID, ...]:
     match command:
         case PostMessage(message_id=message_id, parent_id=parent_id, reply_to_id=reply_to_id):
             return tuple(one for one in (message_id, parent_id, reply_to_id) if one is not None)
-        case StartChannelGeneration(message_id=message_id, parent_id=parent_id):
-            return (message_id,) if parent_id is None else (message_id, parent_id)
+        case AskModel(start=start):
+            return (start.message_id,) if start.parent_id is None else (start.message_id, start.parent_id)
         case (
             ChangeMessage(message_id=message_id)
             | RemoveMessage(message_id=message_id)
             | React(message_id=message_id)
             | PinMessage(message_id=message_id)
-            | AppendChannelParts(message_id=message_id)
-            | EndChannelGeneration(message_id=message_id)
+            | EmitByServer(message_id=message_id)
+            | AppendParts(message_id=message_id)
+            | EndGeneration(message_id=message_id)
         ):
             return (message_id,)
         case _:
@@ -349,13 +375,11 @@ def existing(channel: Channel, message_id: UUID) -> MessageNode:
     return node
 
 
-def require_place(channel: Channel, command: PostMessage | StartChannelGeneration) -> None:
-    if command.message_id in channel.messages:
-        raise MessageExists(command.message_id)
-    if command.parent_id is not None and existing(channel, command.parent_id).parent_id is not None:
-        raise NotAThread(command.parent_id)
-    if isinstance(command, PostMessage) and command.reply_to_id is not None:
-        existing(channel, command.reply_to_id)
+def require_place(channel: Channel, message_id: UUID, parent_id: UUID | None) -> None:
+    if message_id in channel.messages:
+        raise MessageExists(message_id)
+    if parent_id is not None and existing(channel, parent_id).parent_id is not None:
+        raise NotAThread(parent_id)
 
 
 def posted(command: PostMessage) -> MessagePosted:
@@ -370,18 +394,6 @@ def posted(command: PostMessage) -> MessagePosted:
         command.temp_id,
         command.client_id,
         command.fields,
-    )
-
-
-def started(command: StartChannelGeneration) -> MessageStarted:
-    return MessageStarted(
-        command.parent_id,
-        command.model,
-        command.requested_model,
-        command.task_id,
-        command.node_id,
-        command.selected_model_id,
-        fields={"user_id": str(command.by.id)},  # whose message it is: of the one who asked
     )
 
 

@@ -12,8 +12,8 @@ from domain.accounts.access import PUBLIC, AccessGranted, AccessRevoked, Grant
 from domain.channel import decide as rules
 from domain.channel.commands import (
     AddMembers,
-    AppendChannelParts,
     ArchiveChannel,
+    AskModel,
     ChangeChannel,
     ChangeMemberRole,
     ChangeMessage,
@@ -22,7 +22,6 @@ from domain.channel.commands import (
     CreateChannel,
     CreateWebhook,
     DeleteChannel,
-    EndChannelGeneration,
     LeaveChannel,
     PinMessage,
     PostMessage,
@@ -30,7 +29,6 @@ from domain.channel.commands import (
     RemoveMembers,
     RemoveMessage,
     RevokeWebhook,
-    StartChannelGeneration,
 )
 from domain.channel.decide import decide
 from domain.channel.evolve import evolve
@@ -69,7 +67,7 @@ from domain.errors import (
     Refusal,
     WebhookNotFound,
 )
-from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageStarted
+from domain.generation import AppendParts, BlockOpened, EndGeneration, GenerationCancelled, MessageDelta, MessageStarted, StartGeneration
 from domain.log.event import Emitted, Event
 
 CHANNEL = UUID(int=0xC0)
@@ -154,10 +152,18 @@ def pin(by: Asker = cat, message_id: UUID = M1, *, pinned: bool = True) -> PinMe
     return PinMessage(channel_id=CHANNEL, by=by, message_id=message_id, pinned=pinned)
 
 
-def start(by: Asker = ben, message_id: UUID = M3, parent_id: UUID | None = M1) -> StartChannelGeneration:
-    return StartChannelGeneration(
-        channel_id=CHANNEL, by=by, message_id=message_id, parent_id=parent_id, model="m", requested_model="m", task_id=TASK, node_id=NODE
+def start(by: Asker = ben, message_id: UUID = M3, parent_id: UUID | None = M1) -> AskModel:
+    begun = StartGeneration(
+        stream_id=CHANNEL,
+        by=by.id,
+        message_id=message_id,
+        parent_id=parent_id,
+        model="m",
+        requested_model="m",
+        task_id=TASK,
+        node_id=NODE,
     )
+    return AskModel(channel_id=CHANNEL, by=by, start=begun)
 
 
 STARTED = Event(M3, MessageStarted(M1, "m", "m", TASK, NODE, fields={"user_id": str(BEN)}))
@@ -378,11 +384,11 @@ def test_a_webhook_posts_for_as_long_as_it_is_there() -> None:
 def test_a_model_answers_as_in_a_chat() -> None:
     parts = [BlockOpened(0, "text"), MessageDelta(0, "Hel")]
     given(GROUP_OF_THREE, POSTED).when(start()).then(STARTED)
-    given(GROUP_OF_THREE, POSTED, STARTED).when(AppendChannelParts(channel_id=CHANNEL, message_id=M3, seq=0, parts=parts)).then(
+    given(GROUP_OF_THREE, POSTED, STARTED).when(AppendParts(stream_id=CHANNEL, message_id=M3, seq=0, parts=parts)).then(
         *(Event(M3, part) for part in parts)
     )
     told = [*GROUP_OF_THREE, POSTED, STARTED, *(Event(M3, part) for part in parts)]
-    end = EndChannelGeneration(channel_id=CHANNEL, message_id=M3, outcome=GenerationCancelled(BEN, "Hel"), emitted=[Emitted("files", {})])
+    end = EndGeneration(stream_id=CHANNEL, message_id=M3, outcome=GenerationCancelled(BEN, "Hel"), emitted=[Emitted("files", {})])
     given(told).when(end).then(Event(M3, Emitted("files", {})), Event(M3, GenerationCancelled(BEN, "Hel")))
     ended = [*told, Event(M3, GenerationCancelled(BEN, "Hel"))]
     given(ended).when(end).then_raises(GenerationNotOpen)
