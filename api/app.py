@@ -141,6 +141,7 @@ from commands.calls.calls import Calls
 from commands.calls.direct import no_direct_tabs
 from commands.calls.relays import OP, Relaying
 from commands.catalogue import Catalogue
+from commands.channels.answers import ChannelAnswers
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.chats.chat_lists import ChatLists
@@ -477,6 +478,21 @@ async def assemble(
         folders=folders,
         keep_payloads=settings.keep_payloads,
     )
+    channel_answers = ChannelAnswers(
+        log,
+        blobs,
+        channels,
+        stores.channel_queries,
+        runs,
+        router,
+        stores.run_slots,
+        runs_max,
+        node_id=node_id,
+        clock=time.monotonic,
+        spend=usage_book.spend,
+        model_settings=model_settings,
+        keep_payloads=settings.keep_payloads,
+    )
     background = Background(completions, chats, stores.chat_queries, blobs, runs, background_settings(settings))
     completions.on_started = background.follow
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
@@ -523,6 +539,7 @@ async def assemble(
         model_entries=model_entries,
         router=router,
         channels=channels,
+        channel_answers=channel_answers,
         model_editor=ModelEditor(model_entries, groups, access, router),
         provider_registry=provider_registry,
         live=live,
@@ -608,6 +625,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "call_answers": system.call_answers,
         "calls": system.calls,
         "channels": system.channels,
+        "channel_answers": system.channel_answers,
         "channel_reader": ChannelReader(system.channels, stores.channel_queries, system.groups, system.accounts),
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),

@@ -9,6 +9,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.channels.callers_channel import CallersChannel, provide_channel
 from api.request.bodies import FIELDS_BYTES
+from commands.channels.answers import ChannelAnswers
+from commands.generation.runs import Runs
 from domain.channel.commands import ChangeMessage, PinMessage, PostMessage, React, RemoveMessage
 from domain.errors import BadRequest
 
@@ -76,13 +78,19 @@ class ChannelMessagesController(Controller):
         return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE)
 
     @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES)
-    async def add(self, data: JSONBody[PostIn], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
-        """Write a message. With an ``Idempotency-Key`` a retry is the same message."""
+    async def add(
+        self, data: JSONBody[PostIn], channel: NamedDependency[CallersChannel], channel_answers: NamedDependency[ChannelAnswers]
+    ) -> dict[str, Any]:
+        """Write a message. With an ``Idempotency-Key`` a retry is the same message.
+
+        The models that it mentions, ``<@M:id|label>``, and the one that it replies to, answer. ``answers`` says which do, and why
+        others do not.
+        """
         if not data.content.strip() and not (data.data or {}).get("files"):
             raise BadRequest("expected content, or files in data", param="content")
         caller = channel.caller
         message_id, client_id = caller.new_id("channel message", data.id)
-        appended = await channel.handle(
+        posted = await channel_answers.post(
             PostMessage(
                 channel_id=channel.id,
                 by=channel.by,
@@ -93,9 +101,13 @@ class ChannelMessagesController(Controller):
                 temp_id=data.temp_id,
                 client_id=client_id,
                 fields={name: value for name, value in (("data", data.data), ("meta", data.meta)) if value},
-            )
+            ),
+            caller.actor,
+            key=caller.key,
+            expected_version=caller.expected_version,
         )
-        return {**await channel.message(message_id), "position": appended.position}
+        answers = {"answers": [msgspec.to_builtins(one) for one in posted.answers]} if posted.answers else {}
+        return {**await channel.message(message_id), "position": posted.appended.position, **answers}
 
     @get("/{message_id:str}")
     async def message(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
@@ -138,6 +150,13 @@ class ChannelMessagesController(Controller):
         """Delete a message (its author, or an admin). The log keeps what it said, and the replies in its thread stay."""
         await channel.handle(RemoveMessage(channel_id=channel.id, by=channel.by, message_id=channel.caller.bound(message_id)))
         return True
+
+    @post("/{message_id:str}/stop", status_code=200)
+    async def stop(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel], runs: NamedDependency[Runs]) -> bool:
+        """Stop the answer that a model is giving (who asked for it, or who manages the channel); what it has said is kept. False: it
+        had ended already."""
+        known_id = channel.caller.bound(message_id)
+        return await runs.stop(await channel.stoppable(known_id), known_id, channel.caller.user_id)
 
     @post("/{message_id:str}/pin", status_code=200)
     async def pin(self, message_id: FromPath[str], data: JSONBody[PinnedIn], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from commands.calls.call_answers import CallAnswers
 from commands.calls.calls import Calls
 from commands.calls.relays import Relaying, Relays
 from commands.catalogue import Catalogue
+from commands.channels.answers import ChannelAnswers
 from commands.channels.channels import Channels
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
@@ -142,6 +143,7 @@ class System:
     model_editor: ModelEditor
     provider_registry: ProviderRegistry
     channels: Channels
+    channel_answers: ChannelAnswers
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter

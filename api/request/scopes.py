@@ -243,6 +243,7 @@ ROUTE_SCOPES: Final[Mapping[str, Scopes]] = {
     "GET /api/v1/channels/{channel_id}/messages/{message_id}/thread": READ,
     "POST /api/v1/channels/{channel_id}/messages/{message_id}/update": CHAT,
     "DELETE /api/v1/channels/{channel_id}/messages/{message_id}/delete": CHAT,
+    "POST /api/v1/channels/{channel_id}/messages/{message_id}/stop": CHAT,
     "POST /api/v1/channels/{channel_id}/messages/{message_id}/pin": CHAT,
     "POST /api/v1/channels/{channel_id}/messages/{message_id}/reactions/add": CHAT,
     "POST /api/v1/channels/{channel_id}/messages/{message_id}/reactions/remove": CHAT,

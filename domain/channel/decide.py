@@ -55,6 +55,7 @@ from domain.channel.facts import (
     WebhookRevoked,
 )
 from domain.channel.rights import Asker, may_change_message, may_manage, may_post, may_read
+from domain.channel.settings import require_settings
 from domain.channel.state import Channel, MessageNode
 from domain.errors import (
     BadRequest,
@@ -173,6 +174,7 @@ def create_channel(channel: Channel, command: CreateChannel) -> list[ChannelEven
         without_nulls(command.meta),
     )
     require_room(made.data, made.meta)
+    require_settings(made.data)
     if command.type == "standard":
         if members:
             raise BadRequest("expected no members: the grants of a standard channel say who is in it", param="user_ids")
@@ -197,6 +199,7 @@ def change_channel(channel: Channel, command: ChangeChannel) -> list[ChannelEven
     meta = replacing(channel.meta, command.meta) if command.meta is not None else {}
     changes = msgspec.structs.replace(changes, data=data, meta=meta)
     require_room({**channel.data, **data}, {**channel.meta, **meta})
+    require_settings(data)
     made: list[ChannelEvent] = [] if changes == ChannelChanged() else events(changes)
     if command.grants is None:
         return made
