@@ -71,6 +71,7 @@ from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.channels.channels import ChannelController, ChannelsController
 from api.channels.messages import ChannelMessagesController
+from api.channels.webhooks import ChannelWebhooksController, WebhookPostsController
 from api.chats.bulk import AllChatsController
 from api.chats.calls import CallsController
 from api.chats.chat import ChatsController
@@ -144,6 +145,7 @@ from commands.catalogue import Catalogue
 from commands.channels.answers import ChannelAnswers
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
+from commands.channels.webhooks import ChannelWebhooks
 from commands.chats.chat_lists import ChatLists
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
@@ -230,6 +232,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ChannelsController,
     ChannelController,
     ChannelMessagesController,
+    ChannelWebhooksController,
+    WebhookPostsController,
     OpenAIController,
     ForwardingController,
     ResponsesController,
@@ -626,6 +630,9 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "calls": system.calls,
         "channels": system.channels,
         "channel_answers": system.channel_answers,
+        "channel_webhooks": ChannelWebhooks(
+            log, system.channels, stores.credentials, note_used=system.used.note, processes=system.settings.workers
+        ),
         "channel_reader": ChannelReader(system.channels, stores.channel_queries, system.groups, system.accounts),
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),

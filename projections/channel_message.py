@@ -145,6 +145,9 @@ def begin(message: ChannelMessage, fact: MessagePosted | MessageStarted, stored:
             message.user_id, message.webhook_id, message.reply_to_id = fact.user_id, fact.webhook_id, fact.reply_to_id
             message.content, message.temp_id = fact.content, fact.temp_id
             change(message, fact.fields)
+            webhook = message.meta.get("webhook")
+            if fact.webhook_id is not None and isinstance(webhook, Mapping):
+                message.user = Person(str(fact.webhook_id), str(webhook.get("name")), "webhook")
         case MessageStarted():
             asker = fact.fields.get("user_id")
             message.user_id = UUID(asker) if isinstance(asker, str) else None

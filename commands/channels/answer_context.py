@@ -108,9 +108,6 @@ def writer_of(message: ChannelMessage) -> str:
     model = message.meta.get("model_name")
     if message.is_generated and isinstance(model, str):
         return model
-    webhook = message.meta.get("webhook")
-    if message.webhook_id is not None and isinstance(webhook, Mapping):
-        return str(webhook.get("name"))
     return message.user.name if message.user is not None else "Somebody"
 
 

@@ -280,7 +280,7 @@ def change_role(channel: Channel, command: ChangeMemberRole) -> list[ChannelEven
 
 
 def of_a_webhook(channel: Channel, command: CreateWebhook | ChangeWebhook | RevokeWebhook) -> list[ChannelEvent]:
-    webhook_id, known = command.webhook_id, channel.webhook_ids
+    webhook_id, known = command.webhook_id, channel.webhooks
     match command:
         case CreateWebhook(name=name, profile_image_url=picture):
             if webhook_id in known:
@@ -291,6 +291,8 @@ def of_a_webhook(channel: Channel, command: CreateWebhook | ChangeWebhook | Revo
         case _ if webhook_id not in known:
             raise WebhookNotFound(webhook_id)
         case ChangeWebhook(name=name, profile_image_url=picture):
+            if (known[webhook_id].name, known[webhook_id].profile_image_url) == (channel_name(name), picture):
+                return []
             return events(WebhookChanged(webhook_id, channel_name(name), picture))
         case RevokeWebhook():
             return events(WebhookRevoked(webhook_id))
@@ -340,7 +342,7 @@ def of_a_message(channel: Channel, command: MessageCommand) -> list[ChannelEvent
 
 def require_posting(channel: Channel, command: MessageCommand) -> None:
     if isinstance(command, PostMessage) and command.by is None:
-        if command.webhook_id not in channel.webhook_ids or channel.archived:
+        if command.webhook_id not in channel.webhooks or channel.archived:
             raise Forbidden("the webhook was revoked, or its channel is archived")
         return
     by = command.by

@@ -32,7 +32,7 @@ from domain.channel.facts import (
     WebhookCreated,
     WebhookRevoked,
 )
-from domain.channel.state import Channel, Member, MessageNode
+from domain.channel.state import Channel, Member, MessageNode, Webhook
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -100,12 +100,14 @@ def evolve(channel: Channel, event: ChannelEvent, version: int) -> Channel:
         case MemberRoleChanged(user_id=user_id, role=role):
             member = channel.members.get(user_id)
             return channel if member is None else changed(channel, members={**channel.members, user_id: changed(member, role=role)})
-        case WebhookCreated(webhook_id=webhook_id):
-            return changed(channel, webhook_ids=channel.webhook_ids | {webhook_id})
+        case WebhookCreated(webhook_id=webhook_id, name=name, profile_image_url=picture):
+            return changed(channel, webhooks={**channel.webhooks, webhook_id: Webhook(name, picture, version)})
         case WebhookRevoked(webhook_id=webhook_id):
-            return changed(channel, webhook_ids=channel.webhook_ids - {webhook_id})
-        case WebhookChanged():
-            return channel
+            return changed(channel, webhooks={one: hook for one, hook in channel.webhooks.items() if one != webhook_id})
+        case WebhookChanged(webhook_id=webhook_id, name=name, profile_image_url=picture):
+            hook = channel.webhooks.get(webhook_id)
+            since = hook.since if hook is not None else version
+            return changed(channel, webhooks={**channel.webhooks, webhook_id: Webhook(name, picture, since)})
         case _:
             assert_never(event.data)
 

@@ -28,6 +28,14 @@ class MessageNode(msgspec.Struct, frozen=True):
     changed_version: int = 0  # of the newest event that changed what it says
 
 
+class Webhook(msgspec.Struct, frozen=True):
+    """A service that may post."""
+
+    name: str
+    profile_image_url: str | None = None
+    since: int = 0  # the version at which it was made
+
+
 class Channel(msgspec.Struct, frozen=True):
     """Holds only what a decision reads.
 
@@ -46,7 +54,7 @@ class Channel(msgspec.Struct, frozen=True):
     deleted: bool = False
     grants: Grants = ()
     members: Mapping[UUID, Member] = {}  # in the order in which they joined
-    webhook_ids: frozenset[UUID] = frozenset()  # those that may post
+    webhooks: Mapping[UUID, Webhook] = {}  # those that may post
     messages: IdMap[MessageNode] = IdMap()
     open_generations: OpenGenerations = {}
     generations_loaded: bool = True  # False: ``open_generations`` holds those of loaded messages, and there may be more
