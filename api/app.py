@@ -36,6 +36,7 @@ from adapters.memory.channel_queries import MemoryChannelQueries
 from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.memory.outgoing_webhooks import MemoryOutgoing
 from adapters.memory.relays import MemoryRelays
 from adapters.pipelines.http import HttpPipelines, PipelinesServer
 from adapters.postgres.accounts.activity import PostgresActivity
@@ -53,6 +54,7 @@ from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
 from adapters.postgres.log import LogReads, PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
+from adapters.postgres.outgoing_webhooks import PostgresOutgoing
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.relays import PostgresRelays
 from adapters.projector.live import Projector
@@ -63,6 +65,7 @@ from adapters.providers.http.address_guard import AddressGuard
 from adapters.providers.http.client import ProviderClients
 from adapters.providers.http.http import Patience
 from adapters.providers.router import ConfiguredProvider, Providers
+from adapters.webhooks.http import HttpWebhookSender
 from api.accounts.auths import AuthsController
 from api.accounts.keys import KeysController, UserKeysController
 from api.accounts.last_active import LastActiveWriter
@@ -71,6 +74,7 @@ from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.channels.channels import ChannelController, ChannelsController
 from api.channels.messages import ChannelMessagesController
+from api.channels.outgoing import OutgoingWebhooksController
 from api.channels.webhooks import ChannelWebhooksController, WebhookPostsController
 from api.chats.bulk import AllChatsController
 from api.chats.calls import CallsController
@@ -145,6 +149,7 @@ from commands.catalogue import Catalogue
 from commands.channels.answers import ChannelAnswers
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
+from commands.channels.outgoing import OutgoingWebhooks, OutgoingWorker
 from commands.channels.webhooks import ChannelWebhooks
 from commands.chats.chat_lists import ChatLists
 from commands.chats.chat_reader import ChatReader
@@ -233,6 +238,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ChannelController,
     ChannelMessagesController,
     ChannelWebhooksController,
+    OutgoingWebhooksController,
     WebhookPostsController,
     OpenAIController,
     ForwardingController,
@@ -289,6 +295,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         chat_queries=PostgresChatQueries(reader),
         relays=PostgresRelays(reader),
         channel_queries=PostgresChannelQueries(reader),
+        outgoing=PostgresOutgoing(reader),
     )
     return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
@@ -313,6 +320,7 @@ async def in_memory(settings: Settings) -> System:
         chat_queries=MemoryChatQueries(log, blobs),
         relays=MemoryRelays(),
         channel_queries=MemoryChannelQueries(log),
+        outgoing=MemoryOutgoing(log),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
@@ -497,6 +505,9 @@ async def assemble(
         model_settings=model_settings,
         keep_payloads=settings.keep_payloads,
     )
+    guard_of_webhooks = AddressGuard(settings.webhook_refused_networks)
+    webhook_sender = HttpWebhookSender(guard_of_webhooks)
+    outgoing_worker = OutgoingWorker(log, channels, stores.outgoing, webhook_sender, encode_event, node_id)
     background = Background(completions, chats, stores.chat_queries, blobs, runs, background_settings(settings))
     completions.on_started = background.follow
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
@@ -509,6 +520,7 @@ async def assemble(
         runs.observe,
         calls.observe,
         list_waits.observe,
+        outgoing_worker.observe,
         functions.known.observe,
         *(projector.observe for projector in projectors),
     ):
@@ -544,6 +556,9 @@ async def assemble(
         router=router,
         channels=channels,
         channel_answers=channel_answers,
+        outgoing_webhooks=OutgoingWebhooks(log, channels, stores.outgoing, refuses_host=guard_of_webhooks.refuses),
+        outgoing_worker=outgoing_worker,
+        webhook_sender=webhook_sender,
         model_editor=ModelEditor(model_entries, groups, access, router),
         provider_registry=provider_registry,
         live=live,
@@ -630,6 +645,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "calls": system.calls,
         "channels": system.channels,
         "channel_answers": system.channel_answers,
+        "outgoing_webhooks": system.outgoing_webhooks,
         "channel_webhooks": ChannelWebhooks(
             log, system.channels, stores.credentials, note_used=system.used.note, processes=system.settings.workers
         ),

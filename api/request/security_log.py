@@ -54,6 +54,8 @@ ACTS: Final[Mapping[str, str]] = {
     "DELETE /api/v1/providers/{provider_id}": "provider_removed",
     "POST /api/v1/channels/{channel_id}/webhooks/create": "webhook_made",
     "DELETE /api/v1/channels/{channel_id}/webhooks/{webhook_id}/delete": "webhook_revoked",
+    "POST /api/v1/channels/{channel_id}/webhooks/outgoing/create": "webhook_made",
+    "DELETE /api/v1/channels/{channel_id}/webhooks/outgoing/{webhook_id}/delete": "webhook_revoked",
     "POST /openai/config/update": "provider_changed",
     "POST /ollama/config/update": "provider_changed",
 }

@@ -97,6 +97,21 @@ class RevokeWebhook(msgspec.Struct, frozen=True, kw_only=True):
     webhook_id: UUID
 
 
+class CreateOutgoingWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    webhook_id: UUID
+    origin: str
+    types: Sequence[str]
+
+
+class RevokeOutgoingWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker | None  # None: the server, for ``reason``
+    webhook_id: UUID
+    reason: str | None = None
+
+
 class PostMessage(msgspec.Struct, frozen=True, kw_only=True):
     channel_id: UUID
     by: Asker | None  # None: the webhook, whose token was checked
@@ -170,6 +185,8 @@ ManagingCommand = (
     | CreateWebhook
     | ChangeWebhook
     | RevokeWebhook
+    | CreateOutgoingWebhook
+    | RevokeOutgoingWebhook
 )
 MessageCommand = PostMessage | ChangeMessage | RemoveMessage | React | PinMessage | AskModel
 ChannelCommand = CreateChannel | ManagingCommand | LeaveChannel | MessageCommand | EmitByServer | AppendParts | EndGeneration

@@ -19,6 +19,7 @@ from domain.channel.commands import (
     ChangeWebhook,
     ChannelCommand,
     CreateChannel,
+    CreateOutgoingWebhook,
     CreateWebhook,
     DeleteChannel,
     EmitByServer,
@@ -29,10 +30,12 @@ from domain.channel.commands import (
     React,
     RemoveMembers,
     RemoveMessage,
+    RevokeOutgoingWebhook,
     RevokeWebhook,
 )
 from domain.channel.evolve import evolve
 from domain.channel.facts import (
+    CHANNEL_TYPES,
     ChannelArchived,
     ChannelChanged,
     ChannelCreated,
@@ -48,6 +51,8 @@ from domain.channel.facts import (
     MessagePosted,
     MessageRemoved,
     MessageUnpinned,
+    OutgoingWebhookCreated,
+    OutgoingWebhookRevoked,
     ReactionAdded,
     ReactionRemoved,
     WebhookChanged,
@@ -80,6 +85,8 @@ MEMBERS_MAX: Final = 10_000  # of a group
 MEMBERS_AT_ONCE_MAX: Final = 500
 DM_MEMBERS_MAX: Final = 10
 WEBHOOKS_MAX: Final = 50
+OUTGOING_WEBHOOKS_MAX: Final = 10
+NOT_SENT: Final = frozenset({"message_delta", "content_block"})  # the whole answer is in its end
 REACTION_CHARACTERS_MAX: Final = 64
 REACTIONS_MAX: Final = 100  # different ones on one message
 TEMP_ID_CHARACTERS_MAX: Final = 200
@@ -116,7 +123,7 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
             return of_a_message(channel, command)
         case _:
             pass
-    if not may_manage(channel, command.by):
+    if command.by is not None and not may_manage(channel, command.by):
         raise Forbidden("only who manages the channel may do that")
     match command:
         case ChangeChannel():
@@ -137,6 +144,8 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
             return change_role(channel, command)
         case CreateWebhook() | ChangeWebhook() | RevokeWebhook():
             return of_a_webhook(channel, command)
+        case CreateOutgoingWebhook() | RevokeOutgoingWebhook():
+            return of_an_outgoing_webhook(channel, command)
         case _:
             assert_never(command)
 
@@ -298,6 +307,26 @@ def of_a_webhook(channel: Channel, command: CreateWebhook | ChangeWebhook | Revo
             return events(WebhookRevoked(webhook_id))
         case _:
             assert_never(command)
+
+
+def of_an_outgoing_webhook(channel: Channel, command: CreateOutgoingWebhook | RevokeOutgoingWebhook) -> list[ChannelEvent]:
+    webhook_id = command.webhook_id
+    match command:
+        case RevokeOutgoingWebhook(reason=reason):
+            if webhook_id not in channel.outgoing:
+                raise WebhookNotFound(webhook_id)
+            return events(OutgoingWebhookRevoked(webhook_id, reason))
+        case CreateOutgoingWebhook(origin=origin, types=types):
+            wanted = list(dict.fromkeys(types))
+            unknown = [one for one in wanted if one not in CHANNEL_TYPES or one in NOT_SENT]
+            if not wanted or unknown:
+                said = f"expected types of events in a channel, none of {sorted(NOT_SENT)}; these are none: {unknown}"
+                raise BadRequest(said[:500], param="types")
+            if webhook_id in channel.outgoing:
+                return []
+            if len(channel.outgoing) >= OUTGOING_WEBHOOKS_MAX:
+                raise BadRequest(f"a channel has at most {OUTGOING_WEBHOOKS_MAX} outgoing webhooks")
+            return events(OutgoingWebhookCreated(webhook_id, origin, wanted))
 
 
 # ------------------------------------------------------------------------------------------------------------- messages

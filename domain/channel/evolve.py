@@ -26,13 +26,15 @@ from domain.channel.facts import (
     MessagePosted,
     MessageRemoved,
     MessageUnpinned,
+    OutgoingWebhookCreated,
+    OutgoingWebhookRevoked,
     ReactionAdded,
     ReactionRemoved,
     WebhookChanged,
     WebhookCreated,
     WebhookRevoked,
 )
-from domain.channel.state import Channel, Member, MessageNode, Webhook
+from domain.channel.state import Channel, Member, MessageNode, OutgoingWebhook, Webhook
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -108,6 +110,10 @@ def evolve(channel: Channel, event: ChannelEvent, version: int) -> Channel:
             hook = channel.webhooks.get(webhook_id)
             since = hook.since if hook is not None else version
             return changed(channel, webhooks={**channel.webhooks, webhook_id: Webhook(name, picture, since)})
+        case OutgoingWebhookCreated(webhook_id=webhook_id, origin=origin, types=types):
+            return changed(channel, outgoing={**channel.outgoing, webhook_id: OutgoingWebhook(origin, tuple(types), version)})
+        case OutgoingWebhookRevoked(webhook_id=webhook_id):
+            return changed(channel, outgoing={one: hook for one, hook in channel.outgoing.items() if one != webhook_id})
         case _:
             assert_never(event.data)
 

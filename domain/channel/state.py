@@ -1,6 +1,6 @@
 """What a decision about a channel reads, folded from its events by ``evolve.py``. Texts of messages are not part of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,6 +36,14 @@ class Webhook(msgspec.Struct, frozen=True):
     since: int = 0  # the version at which it was made
 
 
+class OutgoingWebhook(msgspec.Struct, frozen=True):
+    """A service that is sent events."""
+
+    origin: str
+    types: Sequence[str]
+    since: int
+
+
 class Channel(msgspec.Struct, frozen=True):
     """Holds only what a decision reads.
 
@@ -55,6 +63,7 @@ class Channel(msgspec.Struct, frozen=True):
     grants: Grants = ()
     members: Mapping[UUID, Member] = {}  # in the order in which they joined
     webhooks: Mapping[UUID, Webhook] = {}  # those that may post
+    outgoing: Mapping[UUID, OutgoingWebhook] = {}
     messages: IdMap[MessageNode] = IdMap()
     open_generations: OpenGenerations = {}
     generations_loaded: bool = True  # False: ``open_generations`` holds those of loaded messages, and there may be more

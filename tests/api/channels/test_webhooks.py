@@ -43,3 +43,21 @@ async def test_a_service_posts_by_its_token_until_it_is_revoked(server: Running)
         assert (await ada.http.delete(f"{hooks}/{hook['id']}/delete")).json() is True
         assert (await stranger.post(by_path, json={"content": "hi"})).status_code == 401
     assert (await ada.get(hooks)).json() == []
+
+
+async def test_a_service_is_sent_events_by_who_manages_the_channel_and_nowhere_inside(server: Running) -> None:
+    ada, ben = await server.sign_up("Ada"), await server.sign_up("Ben")
+    channel_id = await made(ada, ben)
+    hooks = f"{BASE}/{channel_id}/webhooks/outgoing"
+    inside = await ada.post(f"{hooks}/create", {"url": "http://127.0.0.1:9/x"})
+    assert (inside.status_code, inside.json()["param"]) == (400, "url")
+    url = "https://192.0.2.1/hook?key=k"  # of a network for documentation: nobody is there
+    assert (await ben.post(f"{hooks}/create", {"url": url})).status_code == (await ben.get(hooks)).status_code == 403
+    hook: dict[str, Any] = (await ada.post(f"{hooks}/create", {"url": url, "types": ["message"]})).json()
+    assert hook.pop("secret").startswith("whsec_")
+    [listed] = (await ada.get(hooks)).json()
+    assert (listed["id"], listed["origin"], listed["types"], listed["sent"]) == (hook["id"], "https://192.0.2.1", ["message"], 0)
+    assert (await ben.http.delete(f"{hooks}/{hook['id']}/delete")).status_code == 403
+    assert (await ada.http.delete(f"{hooks}/{hook['id']}/delete")).json() is True
+    assert (await ada.http.delete(f"{hooks}/{hook['id']}/delete")).status_code == 404
+    assert (await ada.get(hooks)).json() == []

@@ -20,6 +20,7 @@ from domain.channel.commands import (
     ChangeWebhook,
     ChannelCommand,
     CreateChannel,
+    CreateOutgoingWebhook,
     CreateWebhook,
     DeleteChannel,
     LeaveChannel,
@@ -28,6 +29,7 @@ from domain.channel.commands import (
     React,
     RemoveMembers,
     RemoveMessage,
+    RevokeOutgoingWebhook,
     RevokeWebhook,
 )
 from domain.channel.decide import decide
@@ -46,6 +48,8 @@ from domain.channel.facts import (
     MessagePosted,
     MessageRemoved,
     MessageUnpinned,
+    OutgoingWebhookCreated,
+    OutgoingWebhookRevoked,
     ReactionAdded,
     ReactionRemoved,
     WebhookChanged,
@@ -357,6 +361,26 @@ def test_a_message_is_pinned_by_whoever_may_post() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- webhooks
+
+
+def test_an_outgoing_webhook_is_of_who_manages_and_ends_once() -> None:
+    def create(**more: Any) -> CreateOutgoingWebhook:
+        given = {"channel_id": CHANNEL, "by": ann, "webhook_id": HOOK, "origin": "https://x", "types": ["message", "message"]}
+        return CreateOutgoingWebhook(**{**given, **more})
+
+    made = Event(None, OutgoingWebhookCreated(HOOK, "https://x", ["message"]))
+    given(STANDARD).when(create()).then(made)
+    given(STANDARD, made).when(create()).then()
+    given(STANDARD).when(create(by=cat)).then_raises(Forbidden)
+    for types in ([], ["message_delta"], ["nothing"]):
+        given(STANDARD).when(create(types=types)).then_raises(BadRequest)
+    many = [Event(None, OutgoingWebhookCreated(UUID(int=0x900 + number), "https://x", ["message"])) for number in range(10)]
+    given(STANDARD, many).when(create()).then_raises(BadRequest)
+    revoke = RevokeOutgoingWebhook(channel_id=CHANNEL, by=ann, webhook_id=HOOK)
+    given(STANDARD, made).when(revoke).then_says(OutgoingWebhookRevoked(HOOK))
+    given(STANDARD).when(revoke).then_raises(WebhookNotFound)
+    by_server = RevokeOutgoingWebhook(channel_id=CHANNEL, by=None, webhook_id=HOOK, reason="gone")
+    given(STANDARD, made).when(by_server).then_says(OutgoingWebhookRevoked(HOOK, "gone"))
 
 
 def test_a_webhook_posts_for_as_long_as_it_is_there() -> None:
