@@ -73,8 +73,10 @@ from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.channels.channels import ChannelController, ChannelsController
+from api.channels.exporting import ChannelExportController
 from api.channels.messages import ChannelMessagesController
 from api.channels.outgoing import OutgoingWebhooksController
+from api.channels.search import ChannelSearchController
 from api.channels.webhooks import ChannelWebhooksController, WebhookPostsController
 from api.chats.bulk import AllChatsController
 from api.chats.calls import CallsController
@@ -188,13 +190,14 @@ from domain.log.event import StoredEvent
 from domain.log.stream import Stream
 from domain.routing.function import NO_FUNCTION
 from domain.routing.function import evolve as evolve_function
+from projections.channel_search import ChannelSearchRows
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from projections.projection import Projection
 
 SECRET_BYTES = 32
-PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
+PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree(), ChannelSearchRows())
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
 CONNECTIONS_LEAST = 1 + SENDERS + 2 + 1
 CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 1
@@ -235,8 +238,10 @@ SIGNED_IN: Sequence[type[Controller]] = (
     OpenAIListController,
     OllamaListController,
     ChannelsController,
+    ChannelSearchController,
     ChannelController,
     ChannelMessagesController,
+    ChannelExportController,
     ChannelWebhooksController,
     OutgoingWebhooksController,
     WebhookPostsController,
@@ -649,7 +654,8 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "channel_webhooks": ChannelWebhooks(
             log, system.channels, stores.credentials, note_used=system.used.note, processes=system.settings.workers
         ),
-        "channel_reader": ChannelReader(system.channels, stores.channel_queries, system.groups, system.accounts),
+        "channel_reader": ChannelReader(system.channels, stores.channel_queries, system.groups, system.accounts, log, system.epoch.epoch),
+        "channel_queries": stores.channel_queries,
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),
         "epoch": system.epoch.epoch,

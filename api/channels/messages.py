@@ -62,20 +62,24 @@ class ChannelMessagesController(Controller):
         skip: FromQuery[int] = 0,
         limit: FromQuery[int] = PAGE,
         before: FromQuery[int | None] = None,
-        at: FromQuery[int | None] = None,
+        at: FromQuery[str | None] = None,
     ) -> list[dict[str, Any]]:
         """The channel itself without its threads, the newest first. ``before``: below this version, so that no insert moves a page.
 
-        ``at``: as it was at this version.
+        ``at``: as it was at a version, a cursor or a time.
         """
         require_page(skip, limit)
-        return await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=at)
+        version = await channel.reader.version_at(channel.known, at)
+        return await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=version)
 
     @get("/pinned")
-    async def pinned(self, channel: NamedDependency[CallersChannel], page: FromQuery[int] = 1) -> list[dict[str, Any]]:
-        """What is pinned, 20 a page, pinned last first."""
+    async def pinned(
+        self, channel: NamedDependency[CallersChannel], page: FromQuery[int] = 1, at: FromQuery[str | None] = None
+    ) -> list[dict[str, Any]]:
+        """What is pinned, 20 a page, pinned last first. ``at``: what was pinned then."""
         require_page((page - 1) * PINNED_PAGE, PINNED_PAGE)
-        return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE)
+        version = await channel.reader.version_at(channel.known, at)
+        return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE, at=version)
 
     @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def add(
@@ -110,9 +114,12 @@ class ChannelMessagesController(Controller):
         return {**await channel.message(message_id), "position": posted.appended.position, **answers}
 
     @get("/{message_id:str}")
-    async def message(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
-        """One message of this channel."""
-        return await channel.message(channel.caller.bound(message_id))
+    async def message(
+        self, message_id: FromPath[str], channel: NamedDependency[CallersChannel], at: FromQuery[str | None] = None
+    ) -> dict[str, Any]:
+        """One message of this channel. ``at``: as it was then."""
+        version = await channel.reader.version_at(channel.known, at)
+        return await channel.reader.message(channel.id, channel.caller.bound(message_id), at=version)
 
     @get("/{message_id:str}/data")
     async def message_data(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
@@ -128,12 +135,14 @@ class ChannelMessagesController(Controller):
         skip: FromQuery[int] = 0,
         limit: FromQuery[int] = PAGE,
         before: FromQuery[int | None] = None,
+        at: FromQuery[str | None] = None,
     ) -> list[dict[str, Any]]:
-        """The replies to a message, the newest first, and at the end of the last page the message itself."""
+        """The replies to a message, the newest first, and at the end of the last page the message itself. ``at``: as it was then."""
         require_page(skip, limit)
         root_id = channel.caller.bound(message_id)
-        replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit)
-        return replies if len(replies) == limit else [*replies, await channel.message(root_id)]
+        version = await channel.reader.version_at(channel.known, at)
+        replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit, at=version)
+        return replies if len(replies) == limit else [*replies, await channel.reader.message(channel.id, root_id, at=version)]
 
     @post("/{message_id:str}/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def update(

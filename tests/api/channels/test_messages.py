@@ -167,6 +167,34 @@ async def test_a_message_is_only_found_in_its_own_channel(server: Running) -> No
     assert (await ada.post(f"{BASE}/{other}/messages/{message_id}/reactions/add", {"name": "x"})).status_code == 404
 
 
+# ---------------------------------------------------------------------------------------------------------------- searches
+
+
+async def found(user: User, text: str, **query: Any) -> list[dict[str, Any]]:
+    answer = await user.get(f"{BASE}/search", text=text, **query)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
+
+
+async def test_what_is_said_is_found_by_who_may_read_it(server: Running) -> None:
+    ada, ben, cat = await server.sign_up("Ada"), await server.sign_up("Ben"), await server.sign_up("Cat")
+    plans, games = await made(ada, ben, name="Plans"), await made(ben, cat, name="Games")
+    first = await said(ada, plans, "We meet at noon in Zürich")
+    last = await said(ben, games, "zurich, at NOON")
+    seen = {"at_least": last["position"]}
+    [one, two] = await found(ben, "noon zurich ", **seen)
+    assert (one["id"], two["id"], two["channel"]) == (last["id"], first["id"], {"id": plans, "name": "Plans"})
+    assert two["snippet"] == "We meet at noon in Zürich"
+    assert [one["id"] for one in await found(ben, "noon", before=one["position"])] == [first["id"]]
+    assert [one["id"] for one in await found(ben, "noon in:plans")] == [one["id"] for one in await found(ben, "from:ada")] == [first["id"]]
+    assert [one["id"] for one in await found(cat, "noon")] == [last["id"]]
+    assert await found(cat, f"noon in:{plans}") == []
+    await ada.post(f"{BASE}/{plans}/update/members/remove", {"user_ids": [ben.id]})
+    assert [one["id"] for one in await found(ben, "noon")] == [last["id"]]
+    assert (await ben.get(f"{BASE}/search", text="has:x")).json()["code"] == "bad_search"
+    assert (await ben.get(f"{BASE}/search", limit=1000)).status_code == 400
+
+
 # ------------------------------------------------------------------------------------------------------------------ models
 
 
