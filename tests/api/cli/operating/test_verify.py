@@ -68,6 +68,7 @@ def test_a_whole_log_is_said_to_be_whole(steno: Steno) -> None:
         "The projection chat_list is what a replay up to position 2 makes.\n"
         "The projection chat_search is what a replay up to position 2 makes.\n"
         "The projection chat_tree is what a replay up to position 2 makes.\n"
+        "The projection channel_search is what a replay up to position 2 makes.\n"
         "The log is whole.\n",
     )
 
