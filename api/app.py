@@ -36,6 +36,7 @@ from adapters.memory.channel_queries import MemoryChannelQueries
 from adapters.memory.chat_queries import MemoryChatQueries
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
+from adapters.memory.outgoing_webhooks import MemoryOutgoing
 from adapters.memory.relays import MemoryRelays
 from adapters.pipelines.http import HttpPipelines, PipelinesServer
 from adapters.postgres.accounts.activity import PostgresActivity
@@ -53,6 +54,7 @@ from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
 from adapters.postgres.log import LogReads, PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
+from adapters.postgres.outgoing_webhooks import PostgresOutgoing
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
 from adapters.postgres.relays import PostgresRelays
 from adapters.projector.live import Projector
@@ -63,6 +65,7 @@ from adapters.providers.http.address_guard import AddressGuard
 from adapters.providers.http.client import ProviderClients
 from adapters.providers.http.http import Patience
 from adapters.providers.router import ConfiguredProvider, Providers
+from adapters.webhooks.http import HttpWebhookSender
 from api.accounts.auths import AuthsController
 from api.accounts.keys import KeysController, UserKeysController
 from api.accounts.last_active import LastActiveWriter
@@ -70,7 +73,11 @@ from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
 from api.channels.channels import ChannelController, ChannelsController
+from api.channels.exporting import ChannelExportController
 from api.channels.messages import ChannelMessagesController
+from api.channels.outgoing import OutgoingWebhooksController
+from api.channels.search import ChannelSearchController
+from api.channels.webhooks import ChannelWebhooksController, WebhookPostsController
 from api.chats.bulk import AllChatsController
 from api.chats.calls import CallsController
 from api.chats.chat import ChatsController
@@ -153,11 +160,14 @@ from commands.calls.calls import Calls
 from commands.calls.direct import no_direct_tabs
 from commands.calls.relays import OP, Relaying
 from commands.catalogue import Catalogue
+from commands.channels.answers import ChannelAnswers
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.channels.directory import ChannelDirectory
 from commands.channels.mentioning import Mentioning
+from commands.channels.outgoing import OutgoingWebhooks, OutgoingWorker
 from commands.channels.redactions import ChannelRedactions
+from commands.channels.webhooks import ChannelWebhooks
 from commands.chats.chat_lists import ChatLists
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
@@ -172,6 +182,7 @@ from commands.filters.filters import Filters
 from commands.functions.actions import Actions
 from commands.functions.function_history import FunctionHistory
 from commands.functions.function_library import FunctionLibrary, FunctionStore
+from commands.generation.answer_streams import StreamsByKind
 from commands.generation.asking import ModelQuestions
 from commands.generation.completion import Completions, TaskKind
 from commands.generation.filtering import AnswerFilters
@@ -195,13 +206,14 @@ from domain.log.event import StoredEvent
 from domain.log.stream import Stream, channel_stream
 from domain.routing.function import NO_FUNCTION
 from domain.routing.function import evolve as evolve_function
+from projections.channel_search import ChannelSearchRows
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from projections.projection import Projection
 
 SECRET_BYTES = 32
-PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
+PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree(), ChannelSearchRows())
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
 CONNECTIONS_LEAST = 1 + SENDERS + 2 + 1
 CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 1
@@ -242,8 +254,13 @@ SIGNED_IN: Sequence[type[Controller]] = (
     OpenAIListController,
     OllamaListController,
     ChannelsController,
+    ChannelSearchController,
     ChannelController,
     ChannelMessagesController,
+    ChannelExportController,
+    ChannelWebhooksController,
+    OutgoingWebhooksController,
+    WebhookPostsController,
     OpenAIController,
     ForwardingController,
     ResponsesController,
@@ -302,6 +319,7 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         chat_queries=PostgresChatQueries(reader),
         relays=PostgresRelays(reader),
         channel_queries=PostgresChannelQueries(reader),
+        outgoing=PostgresOutgoing(reader),
     )
     return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
 
@@ -326,6 +344,7 @@ async def in_memory(settings: Settings) -> System:
         chat_queries=MemoryChatQueries(log, blobs),
         relays=MemoryRelays(),
         channel_queries=MemoryChannelQueries(log),
+        outgoing=MemoryOutgoing(log),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
@@ -386,7 +405,6 @@ async def assemble(
 
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
-    runs = Runs(chats, blobs)
     relaying = Relaying(stores.relays, node_id, bell.signal)
     calls = Calls(log, blobs, chats, relaying, node_id, timeout_s=settings.call_timeout_s)
     signals.handlers[OP] = relaying.on_signal
@@ -428,6 +446,8 @@ async def assemble(
         note_used=used.note,
     )
     channels = Channels(log, mentioned=Mentioning(accounts, groups).people)
+    answer_streams: StreamsByKind = {"chat": chats, "channel": channels}
+    runs = Runs(answer_streams, blobs)
     directory = ChannelDirectory(log, stores.channel_queries, lambda channel_id: hub.head(channel_stream(channel_id)) > 0)
     channel_access = ChannelAccess(hub, directory, ChannelRedactions(stores.channel_queries), groups)
     live = LiveConnections(
@@ -462,7 +482,7 @@ async def assemble(
     set_host(ServerHost(function_store.person, ModelQuestions(router, model_settings).answer))
     filters = Filters(functions.runtime, pipelines(settings))
     chat_reader = ChatReader(chats, stores.chat_queries, log, blobs, folders, epoch.epoch)
-    channel_reader = ChannelReader(channels, directory, stores.channel_queries, groups, accounts)
+    channel_reader = ChannelReader(channels, directory, stores.channel_queries, groups, accounts, log, epoch.epoch)
     list_waits = ListWaits(stores.chat_queries, log)
     reads = ReadReceiptWriter(ReadReceipts(accounts, chat_reader, log, stores.chat_queries))
     seen = LastActiveWriter(stores.activity.note_active, "activity")
@@ -506,6 +526,24 @@ async def assemble(
         folders=folders,
         keep_payloads=settings.keep_payloads,
     )
+    channel_answers = ChannelAnswers(
+        log,
+        blobs,
+        channels,
+        stores.channel_queries,
+        runs,
+        router,
+        stores.run_slots,
+        runs_max,
+        node_id=node_id,
+        clock=time.monotonic,
+        spend=usage_book.spend,
+        model_settings=model_settings,
+        keep_payloads=settings.keep_payloads,
+    )
+    guard_of_webhooks = AddressGuard(settings.webhook_refused_networks)
+    webhook_sender = HttpWebhookSender(guard_of_webhooks)
+    outgoing_worker = OutgoingWorker(log, channels, stores.outgoing, webhook_sender, encode_event, node_id)
     background = Background(completions, chats, stores.chat_queries, blobs, runs, background_settings(settings))
     completions.on_started = background.follow
     # In this order: the account's state is updated before the connections are checked against it. Projectors only note the time.
@@ -519,6 +557,7 @@ async def assemble(
         runs.observe,
         calls.observe,
         list_waits.observe,
+        outgoing_worker.observe,
         functions.known.observe,
         *(projector.observe for projector in projectors),
     ):
@@ -540,7 +579,9 @@ async def assemble(
         calls=calls,
         call_answers=call_answers,
         relaying=relaying,
-        keeper=NodeWatch(stores.nodes, log, blobs, chats, runs, calls, relaying, node_id, lease_s=settings.lease_s, clock=time.monotonic),
+        keeper=NodeWatch(
+            stores.nodes, log, blobs, answer_streams, runs, calls, relaying, node_id, lease_s=settings.lease_s, clock=time.monotonic
+        ),
         completions=completions,
         background=background,
         filters=filters,
@@ -552,6 +593,10 @@ async def assemble(
         router=router,
         channels=channels,
         channel_reader=channel_reader,
+        channel_answers=channel_answers,
+        outgoing_webhooks=OutgoingWebhooks(log, channels, stores.outgoing, refuses_host=guard_of_webhooks.refuses),
+        outgoing_worker=outgoing_worker,
+        webhook_sender=webhook_sender,
         model_editor=ModelEditor(model_entries, groups, access, router),
         provider_registry=provider_registry,
         live=live,
@@ -648,6 +693,12 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "channels": system.channels,
         "presence": system.ticks.presence,
         "channel_reader": system.channel_reader,
+        "channel_answers": system.channel_answers,
+        "outgoing_webhooks": system.outgoing_webhooks,
+        "channel_webhooks": ChannelWebhooks(
+            log, system.channels, stores.credentials, note_used=system.used.note, processes=system.settings.workers
+        ),
+        "channel_queries": stores.channel_queries,
         "chats": chats,
         "completed_filters": CompletedFilters(system.filters, chats, model_of, system.email_of),
         "epoch": system.epoch.epoch,

@@ -36,6 +36,13 @@ REFUSED_NETWORKS = (
     *("100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fd00:ec2::/32"),
 )
 
+# Where no public service is: this machine, private networks, and what is reserved.
+PRIVATE_NETWORKS = (
+    *REFUSED_NETWORKS,
+    *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4"),
+    *("::1/128", "fc00::/7"),
+)
+
 # Lists that say something of each server in another list, and what.
 OF_SERVERS = {
     "openai_api_keys": ("openai_base_urls", "keys"),
@@ -162,6 +169,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "`10.0.0.0/8` where admins are not to reach your own machines."
         ),
     ] = REFUSED_NETWORKS
+    webhook_refused_networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks to which outgoing webhooks of channels send nothing: who manages a channel names their addresses. "
+            "Leave one out where services of your own are to be told."
+        ),
+    ] = PRIVATE_NETWORKS
     pipelines_urls: Annotated[
         tuple[Url, ...],
         Meta(
@@ -386,7 +400,7 @@ def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -
         count, servers = len(values.get(name, ())), len(values.get(urls_name, ()))
         if count > servers:
             problems.append(f"{variable_of(name)}: {count} {what} for {servers} servers in {variable_of(urls_name)}")
-    networks = ("trusted_proxies", "provider_refused_networks")
+    networks = ("trusted_proxies", "provider_refused_networks", "webhook_refused_networks")
     for name, is_valid, form in (
         *((one, is_network, "address and no network") for one in networks),
         ("allowed_hosts", is_host, "host name"),

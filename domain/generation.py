@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from domain.errors import BlockGap, DeltaGap, GenerationNotOpen
-from domain.log.event import Event
+from domain.log.event import Emitted, Event
 
 BlockType = Literal["text", "reasoning", "tool_call", "audio"]
 REFUSAL: Final = "refusal"  # the name of a text block in which the model says why it does not answer
@@ -152,6 +152,58 @@ GENERATION_TYPES: Final[Mapping[str, type[Any]]] = {
 TRACE_TYPES: Final[Mapping[str, type[Any]]] = {"filter_applied": FilterApplied, "action_ran": ActionRan}
 
 
+# ------------------------------------------------------------------------------------------------------------- commands
+
+
+class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    """``stream_id`` is the chat or the channel that the answer is for; ``by`` the account that asked for it.
+
+    With ``fills`` the answer becomes the text of a message that a person has added under the role of an assistant. Who asks for it has
+    made sure that the message has no text, and says so by ``ExpectUnchanged``: no decision reads texts.
+    """
+
+    stream_id: UUID
+    by: UUID
+    message_id: UUID
+    parent_id: UUID | None
+    model: str
+    requested_model: str
+    task_id: UUID
+    node_id: UUID
+    selected_model_id: str | None = None
+    base_model_id: str | msgspec.UnsetType = msgspec.UNSET
+    client_id: str | None = None
+    fills: bool = False
+    continues: UUID | None = None  # an answer beside it that has ended: this one goes on from its text
+    payload_sha256: str | None = None
+    payload: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] = {}
+
+
+class AppendParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrived together of one answer. ``seq`` counts the deltas before it, from 0."""
+
+    stream_id: UUID
+    message_id: UUID
+    seq: int
+    parts: Sequence[GenerationPart]
+
+
+class EndGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    stream_id: UUID
+    message_id: UUID
+    outcome: GenerationOver
+    by: UUID | None = None  # the user who stops it; None: the run itself, or the server that found the run's server dead
+    # What the answer is made of beside its blocks, files and sources; and which filters have changed it.
+    emitted: Sequence[Emitted | FilterApplied] = ()
+
+
+GenerationCommand = StartGeneration | AppendParts | EndGeneration
+
+
+# ------------------------------------------------------------------------------------------- the state, and what may follow
+
+
 class Generation(msgspec.Struct, frozen=True):
     task_id: UUID
     node_id: UUID
@@ -161,6 +213,32 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 OpenGenerations = Mapping[UUID, Generation]  # by the id of the message that is generated; a handful
+
+
+def start(command: StartGeneration) -> MessageStarted:
+    """The fact that the command leads to, where it may begin at all."""
+    return MessageStarted(
+        command.parent_id,
+        command.model,
+        command.requested_model,
+        command.task_id,
+        command.node_id,
+        command.selected_model_id,
+        command.client_id,
+        True if command.fills else msgspec.UNSET,
+        msgspec.UNSET if command.continues is None else command.continues,
+        msgspec.UNSET if command.payload_sha256 is None else command.payload_sha256,
+        msgspec.UNSET if command.payload is None else command.payload,
+        command.fields,
+        command.base_model_id,
+    )
+
+
+def end(generations: OpenGenerations, command: EndGeneration, before: Sequence[Event[Any]] = ()) -> list[Event[Any]]:
+    """The events of an end. ``before``: what else ends with it. Raises ``GenerationNotOpen``."""
+    if command.message_id not in generations:
+        raise GenerationNotOpen(command.message_id)
+    return [*(Event(command.message_id, fact) for fact in command.emitted), *before, Event(command.message_id, command.outcome)]
 
 
 def append_parts(generations: OpenGenerations, message_id: UUID, seq: int, parts: Sequence[GenerationPart]) -> list[Event[GenerationPart]]:

@@ -68,6 +68,7 @@ class ChannelMessage(msgspec.Struct, kw_only=True):
     data: dict[str, Any] = {}
     meta: dict[str, Any] = {}
     fields: dict[str, Any] = {}  # other keys of the client's own
+    is_generated: bool = False  # a model said it
     deleted: bool = False
     edited: bool = False
     pinned_at: datetime | None = None
@@ -144,9 +145,15 @@ def begin(message: ChannelMessage, fact: MessagePosted | MessageStarted, stored:
             message.user_id, message.webhook_id, message.reply_to_id = fact.user_id, fact.webhook_id, fact.reply_to_id
             message.content, message.temp_id = fact.content, fact.temp_id
             change(message, fact.fields)
+            webhook = message.meta.get("webhook")
+            if fact.webhook_id is not None and isinstance(webhook, Mapping):
+                message.user = Person(str(fact.webhook_id), str(webhook.get("name")), "webhook")
         case MessageStarted():
             asker = fact.fields.get("user_id")
             message.user_id = UUID(asker) if isinstance(asker, str) else None
+            quoted = fact.fields.get("reply_to_id")
+            message.reply_to_id = UUID(quoted) if isinstance(quoted, str) else None
+            message.is_generated = True
             message.meta = {"model_id": fact.model, "model_name": fact.model, "done": False, "task_id": str(fact.task_id)}
             if fact.selected_model_id is not None:
                 message.meta["selected_model_id"] = fact.selected_model_id

@@ -10,6 +10,7 @@ import msgspec
 from domain.chat.state import tag_id
 from domain.log.event import StoredEvent
 from projections.channel_message import ChannelMessage
+from projections.channel_search_words import ChannelSearch
 from projections.chat import ChatView
 from projections.outline import Outline
 from projections.search import Phrase
@@ -185,6 +186,12 @@ class ChannelSummary(msgspec.Struct, frozen=True):
 NOTHING_READ: Final[Mapping[UUID, int]] = {}
 
 
+class FoundMessage(msgspec.Struct, frozen=True):
+    channel_id: UUID
+    message_id: UUID
+    position: int  # of the event that began it: a cursor for the next page
+
+
 class ChannelQueries(Protocol):
     """What is read of channels, exact as of the call or of a version. Deleted messages are left out, except by ``messages``.
 
@@ -227,6 +234,20 @@ class ChannelQueries(Protocol):
 
     async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
         """The events with ``after < version <= until`` that took words away (``CHANGING_TYPES``), in order."""
+        ...
+
+    async def search(
+        self, search: ChannelSearch, channel_ids: Sequence[UUID], me: UUID, *, below: int | None = None, offset: int, limit: int
+    ) -> Sequence[FoundMessage]:
+        """The messages in these channels that have all that is looked for, the newest first. Nothing of ``search.channels`` is looked at.
+
+        An answer is found once it has ended, a deleted message not any more. ``below``: a position. As of the projection's checkpoint: see
+        ``reached``.
+        """
+        ...
+
+    async def reached(self, position: int, timeout_s: float) -> bool:
+        """Wait until searches hold everything up to ``position``; False if they do not in time."""
         ...
 
     async def standard_channels(self) -> Sequence[UUID]:

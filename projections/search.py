@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -17,9 +18,7 @@ BEFORE_CHARACTERS: Final = 50  # of a snippet, before the hit
 LOOKED_THROUGH_MAX: Final = 20_000  # characters of a text whose letters are not those of the words, for the sake of its snippet
 
 FLAGS: Final = ("pinned", "archived", "shared")
-PART: Final = re.compile(
-    r'\s*(?:(?P<token>tag|folder|pinned|archived|shared):)?(?:"(?P<quoted>[^"]*)(?P<closed>"?)|(?P<plain>\S*))', re.IGNORECASE
-)
+TOKENS: Final = ("tag", "folder", *FLAGS)
 SPACES: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
@@ -55,14 +54,34 @@ class Search(msgspec.Struct, frozen=True):
 
 def parsed(text: str) -> Search:
     """Raises ``BadSearch``."""
+    phrases, named = split(text, TOKENS)
+    for token in ("tag", "folder"):
+        if "" in named.get(token, ()):
+            raise BadSearch(f"expected {token}:NAME, received {token}: without a name")
+    tags = [tag_id(name) for name in named.get("tag", ())]
+    return Search(
+        phrases=phrases,
+        tags=tuple(tag for tag in tags if tag != "none"),
+        is_untagged="none" in tags,
+        folders=tuple(named.get("folder", ())),
+        **{token: flag(token, named.get(token, ())) for token in FLAGS},
+    )
+
+
+def split(text: str, tokens: Sequence[str]) -> tuple[tuple[Phrase, ...] | None, dict[str, list[str]]]:
+    """The phrases of a text, None where nothing is to be looked for; and the values of its tokens ``NAME:VALUE``, by name.
+
+    Raises ``BadSearch``.
+    """
     if len(text) > TEXT_CHARACTERS_MAX:
         raise BadSearch(f"expected a text of at most {TEXT_CHARACTERS_MAX} characters, received {len(text)}")
+    part_of = part_pattern(tuple(tokens))
     phrases: list[Phrase] = []
     named: dict[str, list[str]] = {}
     is_text = is_unfinished = False
     at, end = 0, len(text.rstrip())
     while at < end:
-        part = PART.match(text, at)
+        part = part_of.match(text, at)
         assert part is not None  # it takes whatever is not a space
         at = part.end()
         value = part["quoted"] if part["quoted"] is not None else part["plain"]
@@ -78,17 +97,14 @@ def parsed(text: str) -> Search:
         raise BadSearch(f"expected at most {WORDS_MAX} words, received {sum(len(phrase.words) for phrase in phrases)}")
     if is_unfinished:
         phrases[-1] = Phrase(phrases[-1].words, is_prefix=True)
-    for token in ("tag", "folder"):
-        if "" in named.get(token, ()):
-            raise BadSearch(f"expected {token}:NAME, received {token}: without a name")
-    tags = [tag_id(name) for name in named.get("tag", ())]
-    return Search(
-        phrases=tuple(phrases) if is_text else None,
-        tags=tuple(tag for tag in tags if tag != "none"),
-        is_untagged="none" in tags,
-        folders=tuple(named.get("folder", ())),
-        **{token: flag(token, named.get(token, ())) for token in FLAGS},
-    )
+    return tuple(phrases) if is_text else None, named
+
+
+@cache
+def part_pattern(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    """The next part of a text: a word, a phrase in quotes, or a token with its value."""
+    named = "|".join(tokens)
+    return re.compile(rf'\s*(?:(?P<token>{named}):)?(?:"(?P<quoted>[^"]*)(?P<closed>"?)|(?P<plain>\S*))', re.IGNORECASE)
 
 
 def flag(token: str, values: Sequence[str]) -> bool | None:

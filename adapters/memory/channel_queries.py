@@ -11,7 +11,9 @@ from domain.log.codec import decode_event
 from domain.log.event import StoredEvent
 from domain.log.stream import channel_stream, user_stream
 from projections.channel_message import ChannelMessage, channel_message
-from projections.ports import NOTHING_READ, ChannelSummary, Placed, Replies
+from projections.channel_search_words import ChannelSearch, found_words, writer_words
+from projections.ports import NOTHING_READ, ChannelSummary, FoundMessage, Placed, Replies
+from projections.search import matches
 
 
 class MemoryChannelQueries:
@@ -92,6 +94,34 @@ class MemoryChannelQueries:
 
     async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
         return [one for one in await self._events(channel_id, until) if one.version > after and one.type in CHANGING_TYPES][:limit]
+
+    async def search(
+        self, search: ChannelSearch, channel_ids: Sequence[UUID], me: UUID, *, below: int | None = None, offset: int, limit: int
+    ) -> Sequence[FoundMessage]:
+        found: list[FoundMessage] = []
+        for channel_id in channel_ids:
+            events = await self._events(channel_id, None)
+            first = await self._log.original_times(channel_stream(channel_id), after=0, until=len(events))
+            for message in (await self._all(channel_id, None)).values():
+                if not message.exists or message.is_generated_now:
+                    continue
+                begun = events[message.created_version - 1]
+                at = first.get(begun.version, begun.at)
+                said, besides = found_words(channel_id, message, message.content if isinstance(message.content, str) else "")
+                is_wanted = (
+                    matches(search.phrases or (), said)
+                    and all(f"#{one}" in besides for one in search.has)
+                    and (not search.writers or any(one in besides for writer in search.writers for one in writer_words(writer, me)))
+                    and (search.before is None or at < search.before)
+                    and (search.after is None or at >= search.after)
+                    and (below is None or begun.position < below)
+                )
+                if is_wanted:
+                    found.append(FoundMessage(channel_id, message.id, begun.position))
+        return sorted(found, key=lambda one: -one.position)[offset : offset + limit]
+
+    async def reached(self, position: int, timeout_s: float) -> bool:
+        return True
 
     async def standard_channels(self) -> Sequence[UUID]:
         first = [(stream, await self._log.read(stream, limit=1)) for stream in await self._log.streams("channel")]

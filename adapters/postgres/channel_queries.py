@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from adapters.postgres.checkpoints import Checkpoints
 from adapters.postgres.log import VERSION_MAX, stored
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from domain.log.event import StoredEvent
 from projections.channel_message import ChannelMessage, channel_message
-from projections.ports import NOTHING_READ, ChannelSummary, Placed, Replies
+from projections.channel_search import ChannelSearchRows
+from projections.channel_search_words import ChannelSearch, asked_words
+from projections.ports import NOTHING_READ, ChannelSummary, FoundMessage, Placed, Replies
 
 PAGE: Final = text("channel_page")
 MESSAGES: Final = text("channel_messages")
@@ -18,6 +21,8 @@ PINNED: Final = text("channel_pinned")
 SUMMARIES: Final = text("channel_summaries")
 CHANGES: Final = text("channel_changes")
 STANDARD: Final = text("standard_channels")
+HITS: Final = text("channel_hits")
+POSITION_MAX: Final = 2**63 - 1
 READ_MESSAGE: Final = text("read_message")
 
 
@@ -26,6 +31,7 @@ class PostgresChannelQueries:
 
     def __init__(self, reader: QueryReader) -> None:
         self._reader = reader
+        self._checkpoints = Checkpoints(reader, [ChannelSearchRows.name])
 
     async def page(
         self,
@@ -71,6 +77,20 @@ class PostgresChannelQueries:
 
     async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
         return [stored(row) for row in await self._reader.fetch(CHANGES, channel_id, after, until, limit)]
+
+    async def search(
+        self, search: ChannelSearch, channel_ids: Sequence[UUID], me: UUID, *, below: int | None = None, offset: int, limit: int
+    ) -> Sequence[FoundMessage]:
+        if not channel_ids:
+            return []
+        asked = asked_words(search, channel_ids, me)
+        rows = await self._reader.fetch(
+            HITS, asked, search.before, search.after, POSITION_MAX if below is None else min(below, POSITION_MAX), offset, limit
+        )
+        return [FoundMessage(row["channel_id"], row["message_id"], row["position"]) for row in rows]
+
+    async def reached(self, position: int, timeout_s: float) -> bool:
+        return await self._checkpoints.reached(position, timeout_s)
 
     async def standard_channels(self) -> Sequence[UUID]:
         return [row["stream_id"] for row in await self._reader.fetch(STANDARD)]

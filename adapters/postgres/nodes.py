@@ -7,7 +7,7 @@ from uuid import UUID
 from adapters.postgres.queries import text
 from adapters.postgres.query_reader import QueryReader
 from commands.ports import NodeBeat, OpenGeneration, WaitingCall
-from domain.log.stream import chat_stream
+from domain.log.stream import Stream, chat_stream
 
 BEAT: Final = text("beat")
 BEATS: Final = text("beats")
@@ -31,7 +31,9 @@ class PostgresNodes:
 
     async def open_generations(self, *, since: int) -> Sequence[OpenGeneration]:
         return [
-            OpenGeneration(chat_stream(row["stream_id"]), row["message_id"], row["task_id"], row["node_id"], row["version"], row["model"])
+            OpenGeneration(
+                Stream(row["kind"], row["stream_id"]), row["message_id"], row["task_id"], row["node_id"], row["version"], row["model"]
+            )
             for row in await self._reader.fetch(OPEN_GENERATIONS, since)
         ]
 

@@ -6,14 +6,16 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.channels.channel_json import channel_json
+from api.formats.channel_json import channel_json
 from api.request.caller import Caller
 from commands.channels.channel_reader import ChannelReader, KnownChannel
 from commands.channels.channels import Channels
 from commands.ports import Appended
 from domain.channel.commands import ChannelCommand
 from domain.channel.own import ReadThread, SetOwnChannel
-from domain.channel.rights import Asker
+from domain.channel.rights import Asker, may_stop
+from domain.errors import Forbidden, MessageNotFound
+from domain.log.stream import Stream, channel_stream
 
 
 class CallersChannel:
@@ -37,6 +39,16 @@ class CallersChannel:
         """With the request's idempotency key, and the version of ``If-Match``."""
         caller = self.caller
         return await self._channels.handle(command, actor=caller.actor, key=caller.key, expected_version=caller.expected_version)
+
+    async def stoppable(self, message_id: UUID) -> Stream:
+        """Where the answer is that the caller may stop. Raises ``MessageNotFound``, ``Forbidden``."""
+        _, channel = await self._channels.state(self.id, messages=[message_id])
+        node = channel.messages.get(message_id)
+        if node is None or node.deleted:
+            raise MessageNotFound(message_id)
+        if not may_stop(channel, self.by, node):
+            raise Forbidden("only who asked for an answer, or who manages the channel, may stop it")
+        return channel_stream(self.id)
 
     async def set_own(self, *, muted: bool | None = None, pinned: bool | None = None, hidden: bool | None = None) -> Appended:
         """What the caller sets for the channel, for themselves alone."""

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from api.channels.callers_channel import CallersChannel, provide_channel
-from api.channels.channel_json import channel_json, person_json
+from api.formats.channel_json import channel_json, person_json
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from api.streams.presence import Presence

@@ -10,6 +10,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.channels.callers_channel import CallersChannel, provide_channel, provide_channel_to_post
 from api.request.bodies import FIELDS_BYTES
+from commands.channels.answers import ChannelAnswers
+from commands.generation.runs import Runs
 from domain.channel.commands import ChangeMessage, PinMessage, PostMessage, React, RemoveMessage
 from domain.errors import BadRequest, NotAThread
 
@@ -65,24 +67,34 @@ class ChannelMessagesController(Controller):
         skip: FromQuery[int] = 0,
         limit: FromQuery[int] = PAGE,
         before: FromQuery[int | None] = None,
-        at: FromQuery[int | None] = None,
+        at: FromQuery[str | None] = None,
     ) -> list[dict[str, Any]]:
         """The channel itself without its threads, the newest first. ``before``: below this version, so that no insert moves a page.
 
-        ``at``: as it was at this version.
+        ``at``: as it was at a version, a cursor or a time.
         """
         require_page(skip, limit)
-        return await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=at)
+        version = await channel.reader.version_at(channel.known, at)
+        return await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=version)
 
     @get("/pinned")
-    async def pinned(self, channel: NamedDependency[CallersChannel], page: FromQuery[int] = 1) -> list[dict[str, Any]]:
-        """What is pinned, 20 a page, pinned last first."""
+    async def pinned(
+        self, channel: NamedDependency[CallersChannel], page: FromQuery[int] = 1, at: FromQuery[str | None] = None
+    ) -> list[dict[str, Any]]:
+        """What is pinned, 20 a page, pinned last first. ``at``: what was pinned then."""
         require_page((page - 1) * PINNED_PAGE, PINNED_PAGE)
-        return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE)
+        version = await channel.reader.version_at(channel.known, at)
+        return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE, at=version)
 
     @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES, dependencies={"channel": Provide(provide_channel_to_post)})
-    async def add(self, data: JSONBody[PostIn], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
-        """Write a message. With an ``Idempotency-Key`` a retry is the same message."""
+    async def add(
+        self, data: JSONBody[PostIn], channel: NamedDependency[CallersChannel], channel_answers: NamedDependency[ChannelAnswers]
+    ) -> dict[str, Any]:
+        """Write a message. With an ``Idempotency-Key`` a retry is the same message.
+
+        The models that it mentions, ``<@M:id|label>``, and the one that it replies to, answer. ``answers`` says which do, and why
+        others do not.
+        """
         if not data.content.strip() and not (data.data or {}).get("files"):
             raise BadRequest("expected content, or files in data", param="content")
         caller = channel.caller
@@ -98,13 +110,18 @@ class ChannelMessagesController(Controller):
             client_id=client_id,
             fields={name: value for name, value in (("data", data.data), ("meta", data.meta)) if value},
         )
-        appended = await channel.handle(command)
-        return {**await channel.reader.posted(command, caller.actor, appended), "position": appended.position}
+        posted = await channel_answers.post(command, caller.actor, key=caller.key, expected_version=caller.expected_version)
+        answers = {"answers": [msgspec.to_builtins(one) for one in posted.answers]} if posted.answers else {}
+        made = await channel.reader.posted(command, caller.actor, posted.appended)
+        return {**made, "position": posted.appended.position, **answers}
 
     @get("/{message_id:str}")
-    async def message(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
-        """One message of this channel."""
-        return await channel.message(channel.caller.bound(message_id))
+    async def message(
+        self, message_id: FromPath[str], channel: NamedDependency[CallersChannel], at: FromQuery[str | None] = None
+    ) -> dict[str, Any]:
+        """One message of this channel. ``at``: as it was then."""
+        version = await channel.reader.version_at(channel.known, at)
+        return await channel.reader.message(channel.id, channel.caller.bound(message_id), at=version)
 
     @get("/{message_id:str}/data")
     async def message_data(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
@@ -120,12 +137,14 @@ class ChannelMessagesController(Controller):
         skip: FromQuery[int] = 0,
         limit: FromQuery[int] = PAGE,
         before: FromQuery[int | None] = None,
+        at: FromQuery[str | None] = None,
     ) -> list[dict[str, Any]]:
-        """The replies to a message, the newest first, and at the end of the last page the message itself."""
+        """The replies to a message, the newest first, and at the end of the last page the message itself. ``at``: as it was then."""
         require_page(skip, limit)
         root_id = channel.caller.bound(message_id)
-        replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit)
-        return replies if len(replies) == limit else [*replies, await channel.message(root_id)]
+        version = await channel.reader.version_at(channel.known, at)
+        replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit, at=version)
+        return replies if len(replies) == limit else [*replies, await channel.reader.message(channel.id, root_id, at=version)]
 
     @post("/{message_id:str}/read", status_code=200)
     async def read_thread(
@@ -155,6 +174,13 @@ class ChannelMessagesController(Controller):
         """Delete a message (its author, or an admin). The log keeps what it said, and the replies in its thread stay."""
         await channel.handle(RemoveMessage(channel_id=channel.id, by=channel.by, message_id=channel.caller.bound(message_id)))
         return True
+
+    @post("/{message_id:str}/stop", status_code=200)
+    async def stop(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel], runs: NamedDependency[Runs]) -> bool:
+        """Stop the answer that a model is giving (who asked for it, or who manages the channel); what it has said is kept. False: it
+        had ended already."""
+        known_id = channel.caller.bound(message_id)
+        return await runs.stop(await channel.stoppable(known_id), known_id, channel.caller.user_id)
 
     @post("/{message_id:str}/pin", status_code=200)
     async def pin(self, message_id: FromPath[str], data: JSONBody[PinnedIn], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:

@@ -6,15 +6,19 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, SkipValidation
 
-from commands.accounts.accounts import Principal
+from commands.accounts.accounts import Principal, actor_of
+from commands.channels.channel_reader import ChannelReader
+from commands.channels.channels import Channels
 from commands.chats.chats import Chats
 from commands.generation.runs import Runs
 from commands.ids import bound_id
 from commands.ports import Nodes, OpenGeneration
+from domain.channel.rights import may_read, may_stop
 from domain.errors import ChatNotFound, TaskNotFound
+from domain.log.stream import Stream, chat_stream
 
 STOPPED: Final = "Task {} stopped"
 NONE_RUNS: Final = "No tasks in chat {}"
@@ -41,21 +45,49 @@ async def open_everywhere(nodes: Nodes) -> list[OpenGeneration]:
     return list(await nodes.open_generations(since=min(beat.open_since for beat in beats.values())))
 
 
+class TaskAccess:
+    """Which answers the caller may know of, and which they may stop: in chats and in channels."""
+
+    def __init__(self, principal: Principal, chats: Chats, channels: Channels, channel_reader: ChannelReader) -> None:
+        self._principal = principal
+        self._chats = chats
+        self._channels = channels
+        self._asker = channel_reader.asker(actor_of(principal))
+
+    async def may_see(self, stream: Stream) -> bool:
+        if stream.kind == "channel":
+            _, channel = await self._channels.state(stream.id, fresh=False)
+            return self._principal.role == "admin" or may_read(channel, self._asker)
+        _, chat = await self._chats.state(stream.id, fresh=False)
+        return self._principal.role == "admin" or chat.may_read(self._principal.user_id)
+
+    async def may_stop(self, stream: Stream, message_id: UUID) -> bool:
+        if stream.kind == "channel":
+            _, channel = await self._channels.state(stream.id, messages=[message_id])
+            node = channel.messages.get(message_id)
+            return node is not None and may_stop(channel, self._asker, node)
+        _, chat = await self._chats.state(stream.id)
+        return chat.may_write(self._principal.user_id) or self._principal.role == "admin"
+
+
+def provide_task_access(
+    principal: NamedDependency[Principal],
+    chats: NamedDependency[Chats],
+    channels: NamedDependency[Channels],
+    channel_reader: NamedDependency[ChannelReader],
+) -> TaskAccess:
+    return TaskAccess(principal, chats, channels, channel_reader)
+
+
 class TasksController(Controller):
     path = "/api/tasks"
     tags = ("tasks",)
+    dependencies = {"task_access": Provide(provide_task_access, sync_to_thread=False)}  # noqa: RUF012  # Litestar reads it once
 
     @get("/")
-    async def tasks(
-        self, principal: NamedDependency[Principal], chats: NamedDependency[Chats], nodes: NamedDependency[SkipValidation[Nodes]]
-    ) -> TasksOut:
-        """The tasks of the caller's chats; of everyone's for an admin."""
-        seen: list[UUID] = []
-        for generation in await open_everywhere(nodes):
-            _, chat = await chats.state(generation.stream.id, fresh=False)
-            if principal.role == "admin" or chat.may_read(principal.user_id):
-                seen.append(generation.task_id)
-        return TasksOut(seen)
+    async def tasks(self, task_access: NamedDependency[TaskAccess], nodes: NamedDependency[SkipValidation[Nodes]]) -> TasksOut:
+        """The tasks of the caller's chats and channels; of everyone's for an admin."""
+        return TasksOut([one.task_id for one in await open_everywhere(nodes) if await task_access.may_see(one.stream)])
 
     @get("/chat/{chat_id:str}")
     async def tasks_of_chat(
@@ -73,23 +105,22 @@ class TasksController(Controller):
         self,
         task_id: FromPath[UUID],
         principal: NamedDependency[Principal],
-        chats: NamedDependency[Chats],
+        task_access: NamedDependency[TaskAccess],
         runs: NamedDependency[Runs],
         nodes: NamedDependency[SkipValidation[Nodes]],
     ) -> StoppedOut:
-        """Stop one answer, wherever in the cluster it runs; what it has said is kept."""
+        """Stop one answer, wherever in the cluster it runs; what it has said is kept. In a channel: who asked for it, and its managers."""
         run = runs.get(task_id)
         if run is not None:
-            chat_id, message_id = run.chat_id, run.message_id
+            stream, message_id = run.stream, run.message_id
         else:
             found = [one for one in await open_everywhere(nodes) if one.task_id == task_id]
             if not found:
                 raise TaskNotFound(task_id)
-            chat_id, message_id = found[0].stream.id, found[0].message_id
-        _, chat = await chats.state(chat_id)
-        if not (chat.may_write(principal.user_id) or principal.role == "admin"):
+            stream, message_id = found[0].stream, found[0].message_id
+        if not await task_access.may_stop(stream, message_id):
             raise TaskNotFound(task_id)
-        if not await runs.stop(chat_id, message_id, principal.user_id):
+        if not await runs.stop(stream, message_id, principal.user_id):
             raise TaskNotFound(task_id)
         return StoppedOut(True, STOPPED.format(task_id))
 
@@ -102,6 +133,7 @@ class TasksController(Controller):
         _, chat = await chats.state(known_id, generations=True)
         if not chat.may_write(principal.user_id):
             raise ChatNotFound(chat_id)
+        stream = chat_stream(known_id)
         # Side by side: each of them waits for its provider to be left.
-        stopped = sum(await gather(*(runs.stop(known_id, message_id, principal.user_id) for message_id in chat.open_generations)))
+        stopped = sum(await gather(*(runs.stop(stream, message_id, principal.user_id) for message_id in chat.open_generations)))
         return StoppedOut(True, f"{stopped} stopped" if stopped else NONE_RUNS.format(known_id))

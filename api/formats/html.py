@@ -6,7 +6,7 @@ that are not in the page itself become links.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Final
@@ -62,19 +62,28 @@ async def html(transcript: Transcript) -> AsyncIterator[str]:
     if view.created_at is not None and view.updated_at is not None:
         facts.append(f"{moment(view.created_at)} to {moment(view.updated_at)}")
     facts.append(f"as of version {view.version}")
-    tags = "".join(f'<span class="tag">{escape(tag)}</span>' for tag in view.tags)
-    yield (
+    yield head(title, facts, view.tags)
+    async for entry in transcript.entries():
+        # Beside the loop that tokens go through: a long text takes its time.
+        yield await asyncio.to_thread(message, entry)
+    yield foot(f"chat {transcript.chat_id}, version {view.version}")
+
+
+def head(title: str, facts: Sequence[str], tags: Sequence[str] = ()) -> str:
+    """Up to the first message. ``title`` is escaped already."""
+    named = "".join(f'<span class="tag">{escape(tag)}</span>' for tag in tags)
+    return (
         f'<!doctype html>\n<html>\n<head>\n<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="referrer" content="no-referrer">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f'<header>\n<h1 dir="auto">{title}</h1>\n<p>{escape(" · ".join(facts))}</p>\n'
-        + (f"<p>{tags}</p>\n" if tags else "")
+        + (f"<p>{named}</p>\n" if named else "")
         + "</header>\n<main>\n"
     )
-    async for entry in transcript.entries():
-        # Beside the loop that tokens go through: a long text takes its time.
-        yield await asyncio.to_thread(message, entry)
-    yield f"</main>\n<footer>Exported from Stenograph: chat {transcript.chat_id}, version {view.version}.</footer>\n</body>\n</html>\n"
+
+
+def foot(of: str) -> str:
+    return f"</main>\n<footer>Exported from Stenograph: {of}.</footer>\n</body>\n</html>\n"
 
 
 def message(entry: Entry) -> str:

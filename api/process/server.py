@@ -23,6 +23,7 @@ from adapters.postgres.epoch import Epoch, EpochGuard, Known, remember
 from adapters.postgres.log import PostgresLog
 from adapters.projector.live import Projector
 from adapters.providers.router import Providers
+from adapters.webhooks.http import HttpWebhookSender
 from api.accounts.last_active import LastActiveWriter
 from api.accounts.usage import UsageWriter
 from api.chats.read_receipts import ReadReceiptWriter
@@ -39,8 +40,10 @@ from commands.calls.call_answers import CallAnswers
 from commands.calls.calls import Calls
 from commands.calls.relays import Relaying, Relays
 from commands.catalogue import Catalogue
+from commands.channels.answers import ChannelAnswers
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
+from commands.channels.outgoing import Outgoing, OutgoingWebhooks, OutgoingWorker
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
 from commands.chats.folders import FolderTrees
@@ -86,6 +89,7 @@ class Stores:
     chat_queries: ChatQueries
     channel_queries: ChannelQueries
     relays: Relays
+    outgoing: Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,10 @@ class System:
     provider_registry: ProviderRegistry
     channels: Channels
     channel_reader: ChannelReader
+    channel_answers: ChannelAnswers
+    outgoing_webhooks: OutgoingWebhooks
+    outgoing_worker: OutgoingWorker
+    webhook_sender: HttpWebhookSender
     live: LiveConnections
     usage_book: UsageBook
     usage_writer: UsageWriter
@@ -179,6 +187,7 @@ class System:
         self.seen.start()
         self.ticks.start()
         self.used.start()
+        self.outgoing_worker.start()
         for projector in self.projectors:
             projector.start()
         self._memory = asyncio.create_task(self._remember(), name="epoch memory")
@@ -236,6 +245,8 @@ class System:
                 await self.used.close()
                 await self.keeper.close()
                 await self.relaying.close_of_node(self.node_id)
+        await self.outgoing_worker.close()
+        await self.webhook_sender.aclose()
         await self.functions.close()
         await self.provider_registry.close()
         projectors = [projector.close() for projector in self.projectors]
@@ -294,6 +305,13 @@ class System:
         yield "gauge", "stenograph_bodies_bytes", "Memory of the bodies that are read or decoded.", held
         yield from self.functions.runtime.figures()
         yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
+        yield "counter", "stenograph_webhooks_sent", "Events that services have taken.", self.outgoing_worker.sent
+        yield (
+            "counter",
+            "stenograph_webhooks_failed",
+            "Events that were not taken, and are sent again.",
+            self.outgoing_worker.failed,
+        )
         yield "gauge", "stenograph_calls_open", "Calls to users that wait in this process.", len(self.calls)
         yield "gauge", "stenograph_background_open", "Answers of which work in the background is under way or waits.", len(self.background)
         yield (

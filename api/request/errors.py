@@ -13,6 +13,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from api.request import anthropic_errors, openai_errors, security_log
+from api.request.loggable_path import loggable_path
 from api.request.request_id import request_id
 from domain import errors
 
@@ -221,7 +222,7 @@ def known_error(request: Request[Any, Any, Any], error: errors.StenographError) 
             "request_not_served",
             request_id=request_id(request.scope),
             method=request.method,
-            path=request.url.path,
+            path=loggable_path(request.url.path),
             code=error.code,
             error=str(error),
         )
@@ -273,7 +274,11 @@ def reasons(error: ValidationException) -> list[str]:
 def unknown_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """Our own bug: all of it goes to the log, none of it to the caller."""
     log.error(
-        "request_failed", request_id=request_id(request.scope), method=request.method, path=printable(request.url.path), exc_info=error
+        "request_failed",
+        request_id=request_id(request.scope),
+        method=request.method,
+        path=printable(loggable_path(request.url.path)),
+        exc_info=error,
     )
     more = {"request_id": request_id(request.scope)}
     return problem(request, 500, "internal", "the server made a mistake; it has been logged under this request id", more, {})

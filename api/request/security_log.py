@@ -5,6 +5,7 @@ from typing import Any, Final, cast
 
 from litestar.types import Message, Scope
 
+from api.request.loggable_path import loggable_path
 from api.request.request_id import request_id
 from commands import security_log
 from domain.errors import AccountInactive, Forbidden, NotAuthenticated, StenographError, StreamNotFound, TooManyAttempts, WrongCredentials
@@ -52,6 +53,10 @@ ACTS: Final[Mapping[str, str]] = {
     "POST /api/v1/providers": "provider_added",
     "POST /api/v1/providers/{provider_id}": "provider_changed",
     "DELETE /api/v1/providers/{provider_id}": "provider_removed",
+    "POST /api/v1/channels/{channel_id}/webhooks/create": "webhook_made",
+    "DELETE /api/v1/channels/{channel_id}/webhooks/{webhook_id}/delete": "webhook_revoked",
+    "POST /api/v1/channels/{channel_id}/webhooks/outgoing/create": "webhook_made",
+    "DELETE /api/v1/channels/{channel_id}/webhooks/outgoing/{webhook_id}/delete": "webhook_revoked",
     "POST /openai/config/update": "provider_changed",
     "POST /ollama/config/update": "provider_changed",
 }
@@ -63,7 +68,10 @@ def begin(scope: MutableMapping[str, Any]) -> None:
     scope.setdefault("state", {})
     # The path without its query, which may hold a ticket.
     security_log.begin(
-        request_id=request_id(cast(Scope, scope)), address=client[0] if client else None, method=scope.get("method"), path=scope["path"]
+        request_id=request_id(cast(Scope, scope)),
+        address=client[0] if client else None,
+        method=scope.get("method"),
+        path=loggable_path(scope["path"]),
     )
 
 

@@ -16,10 +16,11 @@ VERSION: Final = re.compile(rb'\{"stream":"[^"]+","version":(\d+),')
 BLOB: Final = re.compile(rb'\{"stream":"[^"]+","blob":"([0-9a-f]{64})"')
 
 
-async def export_lines(http: Http, chat_id: str, *, at: str | None = None) -> AsyncIterator[bytes]:
+async def export_lines(http: Http, chat_id: str, *, at: str | None = None, kind: str = "chats") -> AsyncIterator[bytes]:
     """The chat's events, line by line, each once, as of one version, whatever happens to the connection in between.
 
-    Raises ``ApiError``, ``ServerUnreachable`` when nothing came for longer than requests are repeated.
+    ``kind`` "channels": of a channel with this id. Raises ``ApiError``, ``ServerUnreachable`` when nothing came for longer than requests
+    are repeated.
 
     >>> chat = await client.new_chat("Notes")
     >>> [line async for line in export_lines(client.http, chat["id"])]
@@ -34,7 +35,7 @@ async def export_lines(http: Http, chat_id: str, *, at: str | None = None) -> As
     patient_until = loop.time() + http.retry_s
     while True:
         try:
-            answer = await http.open_stream(f"/api/v1/chats/{chat_id}/export", params, read_timeout_s=READ_TIMEOUT_S, accept="*/*")
+            answer = await http.open_stream(f"/api/v1/{kind}/{chat_id}/export", params, read_timeout_s=READ_TIMEOUT_S, accept="*/*")
             try:
                 until = answer.headers["x-cursor"]
                 epoch = until.rpartition(":")[0]
@@ -64,11 +65,13 @@ async def export_lines(http: Http, chat_id: str, *, at: str | None = None) -> As
         await asyncio.sleep(PAUSE_S)
 
 
-async def export_bytes(http: Http, chat_id: str, chosen: str, *, at: str | None = None, branch: str | None = None) -> AsyncIterator[bytes]:
+async def export_bytes(
+    http: Http, chat_id: str, chosen: str, *, at: str | None = None, branch: str | None = None, kind: str = "chats"
+) -> AsyncIterator[bytes]:
     """A transcript, or Open WebUI's JSON. Raises ``ApiError``, ``ServerUnreachable`` also where it was cut: then nothing of it is good."""
     given = {"format": chosen, "at": at, "branch": branch}
     params: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
-    answer = await http.open_stream(f"/api/v1/chats/{chat_id}/export", params, read_timeout_s=READ_TIMEOUT_S, accept="*/*")
+    answer = await http.open_stream(f"/api/v1/{kind}/{chat_id}/export", params, read_timeout_s=READ_TIMEOUT_S, accept="*/*")
     try:
         async for piece in answer.aiter_bytes():
             yield piece

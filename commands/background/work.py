@@ -95,7 +95,7 @@ class Background:
         wanted = {kind: is_wanted for kind, is_wanted in turn.background.items() if index == 0 or kind == "follow_ups"}
         if not wanted:
             return
-        finished = Finished(run.chat_id, run.message_id, turn.answerers[index].model, wanted, actor)
+        finished = Finished(run.stream.id, run.message_id, turn.answerers[index].model, wanted, actor)
         if len(self._working) >= WAITING_MAX:
             self._drop(finished, None, "too much is waiting")
             return

@@ -10,7 +10,8 @@ import msgspec
 from commands.accounts.accounts import Accounts
 from commands.channels.channels import Channels
 from commands.channels.directory import ChannelDirectory
-from commands.ports import Appended
+from commands.chats.chat_reader import time_of
+from commands.ports import Appended, EventLog
 from commands.routing.groups import Groups
 from domain.accounts.access import EVERYBODY
 from domain.channel.commands import PostMessage
@@ -18,15 +19,21 @@ from domain.channel.decide import posted
 from domain.channel.own import OwnChannels
 from domain.channel.rights import Asker, may_read
 from domain.channel.state import Channel
-from domain.errors import ChannelNotFound, Forbidden, MessageNotFound
+from domain.errors import BeforeFirstEvent, ChannelNotFound, Forbidden, MessageNotFound, ProjectionBehind
 from domain.log.codec import encode, encode_actor
+from domain.log.cursor import resume_point
 from domain.log.event import Actor, StoredEvent
 from domain.log.stream import channel_stream
 from projections.channel_message import channel_message, message_json, nanoseconds
+from projections.channel_search_words import parsed
+from projections.chat_search import TEXT_CHARACTERS_MAX, plain_text
 from projections.ports import ChannelQueries, ChannelSummary, Placed
+from projections.search import snippet
 
 QUOTED: Final = "reply_to_message"
 NOBODY: Final = Asker(UUID(int=0), "")
+VERSION_DIGITS_MAX: Final = 10
+SEARCH_WAIT_S: Final = 5.0
 
 
 class KnownChannel(msgspec.Struct, frozen=True):
@@ -46,8 +53,17 @@ class ListedChannel(msgspec.Struct, frozen=True):
 
 class ChannelReader:
     def __init__(
-        self, channels: Channels, directory: ChannelDirectory, queries: ChannelQueries, groups: Groups, accounts: Accounts
+        self,
+        channels: Channels,
+        directory: ChannelDirectory,
+        queries: ChannelQueries,
+        groups: Groups,
+        accounts: Accounts,
+        log: EventLog,
+        epoch: UUID,
     ) -> None:
+        self._log = log
+        self._epoch = epoch
         self._channels = channels
         self._directory = directory
         self._queries = queries
@@ -88,14 +104,50 @@ class ChannelReader:
         """
         await self._groups.refresh()  # what was committed before the call has passed here now: the directory knows it too
         own = await self._channels.own(actor.id)
-        asker = self.asker(actor)
-        ids = await self._directory.readable(asker, own.joined)
-        states = [await self._directory.known(channel_id) for channel_id in ids]
-        found = [KnownChannel(one, version, channel, asker) for one, (version, channel) in zip(ids, states, strict=True)]
-        summaries = await self._summaries(actor.id, ids, own)
+        found = await self.readable(actor, own)
+        summaries = await self._summaries(actor.id, [one.id for one in found], own)
         listed = [ListedChannel(one, summaries[one.id], own) for one in found]
         shown = [one for one in listed if not is_hidden(one)]
         return sorted(shown, key=lambda one: (one.summary.last_at or one.summary.created_at).timestamp(), reverse=True)  # type: ignore[union-attr]
+
+    async def readable(self, actor: Actor, own: OwnChannels) -> list[KnownChannel]:
+        """Every channel that this person may read now."""
+        asker = self.asker(actor)
+        ids = await self._directory.readable(asker, own.joined)
+        states = [await self._directory.known(channel_id) for channel_id in ids]
+        return [KnownChannel(one, version, channel, asker) for one, (version, channel) in zip(ids, states, strict=True)]
+
+    async def search(
+        self, actor: Actor, text: str, *, below: int | None = None, offset: int, limit: int, at_least: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Messages in the channels of this person, the newest first, as routes answer them; ``position`` is a cursor.
+
+        Raises ``BadSearch``; ``ProjectionBehind`` where searches do not hold everything up to ``at_least`` in time.
+        """
+        search = parsed(text)
+        if at_least is not None and not await self._queries.reached(at_least, SEARCH_WAIT_S):
+            raise ProjectionBehind(at_least)
+        wanted = {one.casefold() for one in search.channels}
+        known = {
+            one.id: one.channel.name
+            for one in await self.readable(actor, await self._channels.own(actor.id))
+            if not wanted or str(one.id) in wanted or one.channel.name.casefold() in wanted
+        }
+        found = await self._queries.search(search, list(known), actor.id, below=below, offset=offset, limit=limit)
+        by_channel: dict[UUID, list[Placed]] = {}
+        for one in found:
+            by_channel.setdefault(one.channel_id, []).append(Placed(one.message_id, 0))
+        shown = {message["id"]: message for channel_id, placed in by_channel.items() for message in await self.shown(channel_id, placed)}
+        return [
+            {
+                **shown[str(one.message_id)],
+                "channel": {"id": str(one.channel_id), "name": known[one.channel_id]},
+                "snippet": snippet(plain_text(shown[str(one.message_id)]["content"])[:TEXT_CHARACTERS_MAX], search.phrases or ()),
+                "position": one.position,
+            }
+            for one in found
+            if str(one.message_id) in shown
+        ]
 
     async def summaries(self, user_id: UUID, channel_ids: Sequence[UUID]) -> Mapping[UUID, ChannelSummary]:
         return await self._summaries(user_id, channel_ids, await self._channels.own(user_id))
@@ -104,6 +156,23 @@ class ChannelReader:
         account = await self._accounts.account(user_id, fresh=True)
         read = {one: account.read_version(one) for one in channel_ids}
         return await self._queries.summaries(user_id, read, own.threads_of(read))
+
+    async def version_at(self, known: KnownChannel, at: str | None) -> int | None:
+        """The version that ``at`` means: a version, a cursor or a time; None for None.
+
+        Raises what ``resume_point`` raises, ``BeforeFirstEvent``.
+        """
+        if at is None:
+            return None
+        if at.isascii() and at.isdecimal():
+            return min(int(at[:VERSION_DIGITS_MAX]), known.version)
+        moment = time_of(at)
+        if moment is None:
+            return resume_point(at, self._epoch, known.version).after
+        version = await self._log.version_at(channel_stream(known.id), moment)
+        if version == 0:
+            raise BeforeFirstEvent(channel_stream(known.id), moment)
+        return version
 
     async def page(
         self,

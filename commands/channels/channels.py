@@ -12,16 +12,29 @@ from uuid import UUID
 
 from commands.aggregate import Aggregate
 from commands.channels.partial_channel import PartialChannelReader
+from commands.open_generations import text_so_far
 from commands.ports import ANY, EXISTS, Appended, Claim, CommandKey, EventLog, StreamAppend
 from domain.channel import own
-from domain.channel.commands import AddMembers, ChannelCommand, CreateChannel, DeleteChannel, LeaveChannel, PostMessage, RemoveMembers
-from domain.channel.decide import decide
+from domain.channel.commands import (
+    AddMembers,
+    AskModel,
+    ChannelCommand,
+    CreateChannel,
+    DeleteChannel,
+    EmitByServer,
+    LeaveChannel,
+    PostMessage,
+    RemoveMembers,
+    channel_of,
+)
+from domain.channel.decide import decide, decide_all
 from domain.channel.evolve import evolve
 from domain.channel.facts import ChannelDeleted, ChannelEvent, MemberJoined, MemberLeft
 from domain.channel.own import NO_CHANNELS, ChannelJoined, ChannelLeft, OwnChannels, ReadThread, SetOwnChannel
 from domain.channel.rights import Asker, may_read
 from domain.channel.state import NO_CHANNEL, Channel
 from domain.errors import ClaimTaken, ConcurrencyConflict, UserNotFound
+from domain.generation import Generation
 from domain.log.event import Actor, Event
 from domain.log.stream import Stream, channel_stream, user_stream
 
@@ -66,7 +79,7 @@ class Channels:
         self,
         command: ChannelCommand,
         *,
-        actor: Actor | None,
+        actor: Actor | None = None,
         key: CommandKey | None = None,
         expected_version: int | None = None,
         attempts_max: int | None = 32,
@@ -74,6 +87,7 @@ class Channels:
         """Raises what ``decide`` and ``Aggregate.handle`` raise; ``UserNotFound`` for a member who is no account, ``ClaimTaken`` for a
         dm of people who have one (``dm_of``).
         """
+        channel_id = channel_of(command)
         decided: list[ChannelEvent] = []
 
         def deciding(channel: Channel) -> Sequence[Event[Any]]:
@@ -84,12 +98,10 @@ class Channels:
         if type(command) in CHANGES_MEMBERS:
 
             def also(channel: Channel, _: int) -> Sequence[StreamAppend]:
-                return own_appends(command.channel_id, channel, decided)
+                return own_appends(channel_id, channel, decided)
 
-        elif isinstance(command, PostMessage) and self._mentioned is not None:
-            people = [one for one in await self._mentioned(command.content) if command.by is None or one.id != command.by.id]
-            if people:
-                also = partial(mention_appends, command, people)
+        elif isinstance(command, PostMessage):
+            also = await self._telling(command)
 
         claims = []
         if isinstance(command, CreateChannel) and command.type == "dm":
@@ -97,7 +109,7 @@ class Channels:
             claims = [Claim(DM, dm_key(dm_ids), channel_stream(command.channel_id))]
         try:
             return await self._aggregate.handle(
-                command.channel_id,
+                channel_id,
                 deciding,
                 actor=actor,
                 command=key,
@@ -110,6 +122,42 @@ class Channels:
             if conflict.expected == EXISTS and isinstance(conflict.stream, Stream):
                 raise UserNotFound(conflict.stream.id) from None
             raise
+
+    async def _telling(self, post: PostMessage) -> Callable[[Channel, int], Sequence[StreamAppend]] | None:
+        """What tells the people whom a message mentions; None where there are none."""
+        found = await self._mentioned(post.content) if self._mentioned is not None else []
+        people = [one for one in found if post.by is None or one.id != post.by.id]
+        return partial(mention_appends, post, people) if people else None
+
+    async def post_and_ask(
+        self,
+        post: PostMessage,
+        asking: Sequence[AskModel],
+        *,
+        actor: Actor,
+        key: CommandKey | None = None,
+        expected_version: int | None = None,
+    ) -> Appended:
+        """A message, and what models begin to answer to it, in one commit. Raises what ``handle`` raises."""
+        return await self._aggregate.handle(
+            post.channel_id,
+            lambda channel: decide_all(channel, [post, *asking]),
+            actor=actor,
+            command=key,
+            also=await self._telling(post),
+            expected_version=expected_version,
+        )
+
+    async def emit_by_server(self, channel_id: UUID, message_id: UUID, name: str, data: Any) -> None:
+        """In nobody's name, however many others write in the channel meanwhile. Raises what ``handle`` raises."""
+        await self.handle(EmitByServer(channel_id=channel_id, message_id=message_id, name=name, data=data), attempts_max=None)
+
+    async def open_generation(self, channel_id: UUID, message_id: UUID) -> tuple[int, Generation | None]:
+        version, channel = await self.state(channel_id, messages=[message_id])
+        return version, channel.open_generations.get(message_id)
+
+    async def text_so_far(self, channel_id: UUID, message_id: UUID, generation: Generation) -> str:
+        return await text_so_far(self._log, channel_stream(channel_id), message_id, generation)
 
     async def dm_of(self, user_ids: Collection[UUID]) -> UUID | None:
         """The dm of exactly these people."""

@@ -12,6 +12,7 @@ from commands.aggregate import OUTLINE_EVENTS, Aggregate
 from commands.chats.partial_chat import PartialChatReader
 from commands.content.large_emitted import emit_with_references, in_pieces, is_large
 from commands.content.large_values import large_values, with_references
+from commands.open_generations import text_so_far
 from commands.ports import ANY, Appended, Blobs, Claim, CommandKey, EventLog, StreamAppend
 from domain.accounts.user import ChatListed, ChatUnlisted
 from domain.chat.commands import (
@@ -24,13 +25,12 @@ from domain.chat.commands import (
     Emit,
     LeaveChat,
     ShareChat,
-    StartGeneration,
+    chat_of,
 )
 from domain.chat.decide import decide, decide_all, require_access
 from domain.chat.evolve import evolve, fold
 from domain.chat.state import EMPTY, Chat, MessageNode
-from domain.generation import BlockOpened, Generation, MessageDelta
-from domain.log.codec import decode_event
+from domain.generation import Generation, StartGeneration
 from domain.log.event import Actor, Event, StoredEvent
 from domain.log.redaction import Redaction
 from domain.log.stream import Stream, chat_stream, user_stream
@@ -146,7 +146,7 @@ class Chats:
                 [command], actor=actor, key=key, claims=claims, expected_version=expected_version, attempts_max=attempts_max
             )
         return self._aggregate.handle(
-            command.chat_id,
+            chat_of(command),
             lambda chat: decide(chat, command),
             actor=actor,
             command=key,
@@ -180,7 +180,7 @@ class Chats:
             return [append for command in commands for append in list_appends(chat, command)]
 
         return await self._aggregate.handle(
-            commands[0].chat_id,
+            chat_of(commands[0]),
             decided,
             actor=actor,
             command=key,
@@ -191,7 +191,7 @@ class Chats:
         )
 
     async def _with_references(self, commands: Sequence[ChatCommand], blobs: Blobs, actor: Actor | None) -> list[ChatCommand]:
-        chat_id = commands[0].chat_id
+        chat_id = chat_of(commands[0])
         _, chat = await self.state(chat_id, fresh=False)
         if not isinstance(commands[0], CreateChat):
             require_access(chat, commands[0])  # before anything is stored
@@ -207,24 +207,17 @@ class Chats:
             return [await emit_with_references(one, blobs, stream) for one in in_pieces(command)]
         return [await with_references(command, blobs, stream) if type(command) in MAY_BE_LARGE else command]
 
+    async def emit_by_server(self, chat_id: UUID, message_id: UUID, name: str, data: Any) -> None:
+        """In nobody's name, however many others write in the chat meanwhile. Raises what ``handle`` raises."""
+        await self.handle(Emit(chat_id=chat_id, by=None, message_id=message_id, name=name, data=data), attempts_max=None)
+
+    async def open_generation(self, chat_id: UUID, message_id: UUID) -> tuple[int, Generation | None]:
+        version, chat = await self.state(chat_id, messages=[message_id])
+        return version, chat.open_generations.get(message_id)
+
     async def text_so_far(self, chat_id: UUID, message_id: UUID, generation: Generation) -> str:
         """What a generation has said in its text blocks, from the log."""
-        stored = await self._log.read_message(chat_stream(chat_id), message_id, after=generation.started_version)
-        return text_of_blocks(decode_event(one) for one in stored)
-
-
-def text_of_blocks(events: Iterable[Event[Any]]) -> str:
-    """The text of all text blocks in order, from one message's events."""
-    pieces: dict[int, list[str]] = {}
-    for event in events:
-        match event.data:
-            case BlockOpened(index=index, type="text"):
-                pieces[index] = []
-            case MessageDelta(index=index, text=text) if index in pieces:
-                pieces[index].append(text)
-            case _:
-                pass
-    return "".join("".join(pieces[index]) for index in sorted(pieces))
+        return await text_so_far(self._log, chat_stream(chat_id), message_id, generation)
 
 
 CHANGES_LISTS: Final = (CreateChat, ShareChat, LeaveChat, DeleteChat)

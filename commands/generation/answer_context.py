@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from commands.chats.chats import Chats
 from commands.functions.call_context import Ask, CallContext
+from commands.generation.answer_streams import AnswerStreams
 from commands.generation.emitting import emitter
 from domain.log.event import Actor
 
@@ -14,7 +14,7 @@ METADATA_KEYS = ("tool_ids", "files", "features", "variables")
 
 
 def answer_context(
-    chats: Chats,
+    streams: AnswerStreams,
     *,
     actor: Actor,
     chat_id: UUID,
@@ -32,7 +32,7 @@ def answer_context(
         chat_id=str(chat_id),
         message_id=str(message_id),
         session_id=session_id if isinstance(session_id, str) else None,
-        emit=emitter(chats, chat_id, message_id),
+        emit=emitter(streams, chat_id, message_id),
         ask=ask,
         model={"id": model, "name": model, "info": {"id": model, "meta": dict(meta)}},
         files=[one for one in files if isinstance(one, dict)] if isinstance(files, list) else [],

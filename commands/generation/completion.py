@@ -35,7 +35,7 @@ from commands.generation.runs import Runs
 from commands.ports import Appended, Blobs, CommandKey, EventLog, RunSlots
 from commands.providers.provider import ProviderRequest
 from commands.routing.route import Route, Routed
-from domain.chat.commands import AddMessage, ChatCommand, CreateChat, ExpectUnchanged, StartGeneration
+from domain.chat.commands import AddMessage, ChatCommand, CreateChat, ExpectUnchanged
 from domain.chat.state import Chat
 from domain.errors import (
     BadRequest,
@@ -48,6 +48,7 @@ from domain.errors import (
     RateReached,
     Refusal,
 )
+from domain.generation import StartGeneration
 from domain.log.codec import decode_event
 from domain.log.event import Actor
 from domain.log.stream import chat_stream
@@ -276,7 +277,7 @@ class Completions:
                 kept = await self._kept_payloads(chat_id, payloads, actor)
                 commands.extend(
                     StartGeneration(
-                        chat_id=chat_id,
+                        stream_id=chat_id,
                         by=actor.id,
                         message_id=answerer.message_id,
                         parent_id=parent_id,
@@ -314,7 +315,7 @@ class Completions:
                     self._blobs,
                     provider,
                     payload.ask,
-                    chat_id=chat_id,
+                    stream=chat_stream(chat_id),
                     message_id=answerer.message_id,
                     task_id=task_id,
                     node_id=self._node_id,

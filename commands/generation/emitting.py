@@ -3,15 +3,14 @@
 from typing import Any
 from uuid import UUID
 
-from commands.chats.chats import Chats
 from commands.functions.call_context import Emit
-from domain.chat.commands import Emit as EmitEvent
+from commands.generation.answer_streams import AnswerStreams
 
 
-def emitter(chats: Chats, chat_id: UUID, message_id: UUID) -> Emit:
-    """In nobody's name: it is the server that runs the function. Raises what ``Chats.handle`` raises."""
+def emitter(streams: AnswerStreams, stream_id: UUID, message_id: UUID) -> Emit:
+    """In nobody's name: it is the server that runs the function. Raises what ``AnswerStreams.emit_by_server`` raises."""
 
     async def emit(name: str, data: Any) -> None:
-        await chats.handle(EmitEvent(chat_id=chat_id, by=None, message_id=message_id, name=name, data=data), attempts_max=None)
+        await streams.emit_by_server(stream_id, message_id, name, data)
 
     return emit

@@ -16,8 +16,8 @@ import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from commands.chats.chats import Chats
 from commands.content.large_values import reference
+from commands.generation.answer_streams import AnswerStreams
 from commands.generation.filtering import Filtering
 from commands.generation.reasoning_tags import splitter_for
 from commands.ports import Blobs
@@ -40,14 +40,15 @@ from commands.providers.provider import (
     Usage,
     Waiting,
 )
-from domain.chat.commands import AppendParts, Emit, EndGeneration
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
 from domain.generation import (
     CONTINUED,
     REFUSAL,
+    AppendParts,
     BlockOpened,
     BlockSum,
     BlockType,
+    EndGeneration,
     FilterApplied,
     GenerationCancelled,
     GenerationFailed,
@@ -58,7 +59,7 @@ from domain.generation import (
     Timings,
 )
 from domain.log.event import Emitted
-from domain.log.stream import chat_stream
+from domain.log.stream import Stream
 from domain.values.storable import storable_text
 
 logger = structlog.get_logger("run")
@@ -259,12 +260,12 @@ class Run:
 
     def __init__(
         self,
-        chats: Chats,
+        streams: AnswerStreams,
         blobs: Blobs,
         provider: Provider,
         ask: ProviderRequest,
         *,
-        chat_id: UUID,
+        stream: Stream,
         message_id: UUID,
         task_id: UUID,
         node_id: UUID,
@@ -276,13 +277,13 @@ class Run:
         text_so_far: str = "",
         is_background: bool = False,
     ) -> None:
-        self.chat_id = chat_id
+        self.stream = stream
         self.message_id = message_id
         self.task_id = task_id
         self.user_id = user_id
         self.started_position = started_position
         self._node_id = node_id
-        self._chats = chats
+        self._streams = streams
         self._blobs = blobs
         self._provider = provider
         self._ask = ask
@@ -348,9 +349,9 @@ class Run:
                 if self._filtering is not None and isinstance(outcome, MessageEnded):
                     await self._filter_whole(self._filtering, outcome)
         except GenerationNotOpen:
-            logger.info("generation_ended_elsewhere", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.info("generation_ended_elsewhere", stream=str(self.stream), message_id=str(self.message_id))
         except ChatNotFound:
-            logger.info("chat_gone", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.info("chat_gone", stream=str(self.stream), message_id=str(self.message_id))
 
     async def _generate(self) -> GenerationOver:
         stream = self._provider.stream(self._ask)
@@ -367,14 +368,14 @@ class Run:
             raise
         except ProviderFailed as error:
             logger.warning(
-                "provider_failed", chat_id=str(self.chat_id), message_id=str(self.message_id), code=error.code, detail=error.private
+                "provider_failed", stream=str(self.stream), message_id=str(self.message_id), code=error.code, detail=error.private
             )
             outcome = failed(error.code, str(error), error.said)
         except (Unavailable, RateReached) as error:
             outcome = failed(error.code, str(error))
         except Exception as error:
             # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
-            logger.exception("provider_raised", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.exception("provider_raised", stream=str(self.stream), message_id=str(self.message_id))
             outcome = failed("provider_failed", f"{type(error).__name__}: the server's log says more")
         finally:
             await self._leave(stream)
@@ -388,7 +389,7 @@ class Run:
             async with asyncio.timeout(PROVIDER_CLOSE_S):
                 await stream.aclose()
         except Exception:
-            logger.exception("provider_not_left", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.exception("provider_not_left", stream=str(self.stream), message_id=str(self.message_id))
 
     async def _read(self, stream: AsyncGenerator[list[Part], None]) -> list[Part] | None:
         """The next parts, or None at the end of the answer or when this run was asked to end."""
@@ -419,9 +420,8 @@ class Run:
     async def _show(self, description: str) -> None:
         """A status of the message. That it cannot be written ends nothing."""
         status = {"description": storable_text(description)[:DETAIL_CHARACTERS_MAX], "done": True}
-        emit = Emit(chat_id=self.chat_id, by=None, message_id=self.message_id, name="status", data=status)
         try:
-            await self._chats.handle(emit, attempts_max=None)
+            await self._streams.emit_by_server(self.stream.id, self.message_id, "status", status)
         except (GenerationNotOpen, ChatNotFound):
             raise
         except (Unavailable, Refusal) as error:
@@ -447,12 +447,12 @@ class Run:
             if isinstance(fact, MessageDelta):
                 self._answer.deltas += 1
                 self.appended_chunks += fact.chunks
-        command = AppendParts(chat_id=self.chat_id, message_id=self.message_id, seq=seq, parts=facts)
+        command = AppendParts(stream_id=self.stream.id, message_id=self.message_id, seq=seq, parts=facts)
         deadline_s = self._clock() + APPEND_HOLD_S
         while True:
             try:
                 # Other people's events in the same chat are lost races, not defeats: while the generation is open it goes on.
-                await self._chats.handle(command, attempts_max=None)
+                await self._streams.handle(command, attempts_max=None)
                 break
             except Unavailable as error:
                 # It may have been written: ``seq`` sees to it that it is not written twice.
@@ -488,10 +488,10 @@ class Run:
             logger.info("answer_not_wholly_understood", message_id=str(self.message_id), parts=list(self._answer.unknown))
         while True:
             try:
-                ended = await with_content(outcome, self._answer.content, self._blobs, self.chat_id)
+                ended = await with_content(outcome, self._answer.content, self._blobs, self.stream)
                 emitted = () if is_refused else await self._emitted()
-                end = EndGeneration(chat_id=self.chat_id, message_id=self.message_id, outcome=ended, emitted=emitted)
-                await self._chats.handle(end, attempts_max=None)
+                end = EndGeneration(stream_id=self.stream.id, message_id=self.message_id, outcome=ended, emitted=emitted)
+                await self._streams.handle(end, attempts_max=None)
                 return outcome
             except Unavailable as error:
                 logger.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
@@ -518,27 +518,27 @@ class Run:
         self._outlet = asyncio.create_task(filtering.outlet(ended), name=f"outlet {self.task_id}")
         await asyncio.wait([self._outlet])
         if self._outlet.cancelled():
-            logger.info("outlet_stopped", chat_id=str(self.chat_id), message_id=str(self.message_id))
+            logger.info("outlet_stopped", stream=str(self.stream), message_id=str(self.message_id))
         elif (error := self._outlet.exception()) is not None:
-            logger.error("outlet_failed", chat_id=str(self.chat_id), message_id=str(self.message_id), exc_info=error)
+            logger.error("outlet_failed", stream=str(self.stream), message_id=str(self.message_id), exc_info=error)
 
     async def _with_blob(self, file: Mapping[str, Any]) -> Mapping[str, Any]:
         encoded = str(file.get("url", "")).encode()
         if len(encoded) <= FILE_BYTES_MAX:
             return file
-        return {**file, "url": {"blob": await self._blobs.put(chat_stream(self.chat_id), encoded), "size_bytes": len(encoded)}}
+        return {**file, "url": {"blob": await self._blobs.put(self.stream, encoded), "size_bytes": len(encoded)}}
 
 
 def failed(code: str, detail: str, provider: Mapping[str, Any] | None = None) -> GenerationFailed:
     return GenerationFailed(code, storable_text(detail)[:DETAIL_CHARACTERS_MAX], provider=provider or UNSET)
 
 
-async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, chat_id: UUID) -> GenerationOver:
+async def with_content(outcome: GenerationOver, content: str, blobs: Blobs, stream: Stream) -> GenerationOver:
     """The outcome with the text so far, by reference where an event could not hold it."""
     encoded = content.encode()
     kept: Any = content
     if len(encoded) > CONTENT_BYTES_MAX:
-        kept = await reference(blobs, chat_stream(chat_id), content)
+        kept = await reference(blobs, stream, content)
     match outcome:
         case MessageEnded():
             return replace(outcome, content=kept)

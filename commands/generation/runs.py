@@ -15,13 +15,13 @@ import structlog
 
 from commands.calls.calls import Calls
 from commands.calls.relays import Relaying
-from commands.chats.chats import Chats
+from commands.generation.answer_streams import AnswerStreams, StreamsByKind
 from commands.generation.run import Run, with_content
 from commands.ports import Blobs, EventLog, NodeBeat, Nodes, OpenGeneration
-from domain.chat.commands import EndGeneration
 from domain.errors import ChatNotFound, ConcurrencyConflict, GenerationNotOpen, LogUnavailable, TooManyLostRaces
-from domain.generation import GenerationCancelled, GenerationInterrupted, GenerationOver
+from domain.generation import EndGeneration, GenerationCancelled, GenerationInterrupted, GenerationOver
 from domain.log.event import StoredEvent
+from domain.log.stream import Stream
 
 log = structlog.get_logger("runs")
 
@@ -35,8 +35,8 @@ CLOSE_ATTEMPTS_MAX: Final = 200
 class Runs:
     """All runs of this process. ``observe`` must see every event of the log but deltas."""
 
-    def __init__(self, chats: Chats, blobs: Blobs) -> None:
-        self._chats = chats
+    def __init__(self, streams: StreamsByKind, blobs: Blobs) -> None:
+        self._streams = streams
         self._blobs = blobs
         self._floor = 0  # the position of this node's last heartbeat: every later start is above it
         self._starting: list[int] = []
@@ -80,8 +80,8 @@ class Runs:
     def get(self, task_id: UUID) -> Run | None:
         return self._by_task.get(task_id)
 
-    def of_chat(self, chat_id: UUID) -> list[Run]:
-        return [run for run in self._by_task.values() if run.chat_id == chat_id]
+    def of_stream(self, stream: Stream) -> list[Run]:
+        return [run for run in self._by_task.values() if run.stream == stream]
 
     def runs_message(self, message_id: UUID) -> bool:
         return message_id in self._by_message
@@ -121,7 +121,7 @@ class Runs:
             async with asyncio.timeout(within_s):
                 await asyncio.gather(*(run.wait() for run in self.all()))
 
-    async def stop(self, chat_id: UUID, message_id: UUID, by: UUID | None) -> bool:
+    async def stop(self, stream: Stream, message_id: UUID, by: UUID | None) -> bool:
         """End one generation as ``cancelled``, wherever it runs. False: it had ended already.
 
         A run of this process ends itself, since it holds the newest text. Otherwise the end is appended here; the server that runs the
@@ -132,28 +132,26 @@ class Runs:
             run.stop(by)
             await run.wait()
             return True
-        return await close_generation(self._chats, self._blobs, chat_id, message_id, GenerationCancelled(by))
+        return await close_generation(self._streams[stream.kind], self._blobs, stream, message_id, GenerationCancelled(by))
 
 
-async def close_generation(chats: Chats, blobs: Blobs, chat_id: UUID, message_id: UUID, outcome: GenerationOver) -> bool:
+async def close_generation(streams: AnswerStreams, blobs: Blobs, stream: Stream, message_id: UUID, outcome: GenerationOver) -> bool:
     """Append the end of a generation that another process ran, with the text so far. False: it had ended already."""
     for _ in range(CLOSE_ATTEMPTS_MAX):
-        version, chat = await chats.state(chat_id, messages=[message_id])
-        generation = chat.open_generations.get(message_id)
+        version, generation = await streams.open_generation(stream.id, message_id)
         if generation is None:
             return False
-        content = await chats.text_so_far(chat_id, message_id, generation)
-        ended = await with_content(outcome, content, blobs, chat_id)
+        content = await streams.text_so_far(stream.id, message_id, generation)
+        ended = await with_content(outcome, content, blobs, stream)
         try:
-            await chats.handle(
-                EndGeneration(chat_id=chat_id, message_id=message_id, outcome=ended), expected_version=version, attempts_max=1
-            )
+            end = EndGeneration(stream_id=stream.id, message_id=message_id, outcome=ended)
+            await streams.handle(end, expected_version=version, attempts_max=1)
         except (GenerationNotOpen, ChatNotFound):
             return False
         except ConcurrencyConflict:
             continue  # a token was appended in between: the text must include it
         return True
-    raise TooManyLostRaces(f"chat/{chat_id}", CLOSE_ATTEMPTS_MAX)
+    raise TooManyLostRaces(stream, CLOSE_ATTEMPTS_MAX)
 
 
 class NodeWatch:
@@ -164,7 +162,7 @@ class NodeWatch:
         nodes: Nodes,
         log_: EventLog,
         blobs: Blobs,
-        chats: Chats,
+        streams: StreamsByKind,
         runs: Runs,
         calls: Calls,
         relaying: Relaying,
@@ -176,7 +174,7 @@ class NodeWatch:
         self._nodes = nodes
         self._log = log_
         self._blobs = blobs
-        self._chats = chats
+        self._streams = streams
         self._runs = runs
         self._calls = calls
         self._relaying = relaying
@@ -234,9 +232,10 @@ class NodeWatch:
 
     async def _bury(self, node_id: UUID, beat: NodeBeat) -> None:
         for left in await self._log_open(beat.open_since, node_id):
-            if await close_generation(self._chats, self._blobs, left.stream.id, left.message_id, GenerationInterrupted(node_id)):
+            streams = self._streams[left.stream.kind]
+            if await close_generation(streams, self._blobs, left.stream, left.message_id, GenerationInterrupted(node_id)):
                 self.interrupted += 1
-                log.info("generation_interrupted", chat=str(left.stream), message_id=str(left.message_id), node=str(node_id))
+                log.info("generation_interrupted", stream=str(left.stream), message_id=str(left.message_id), node=str(node_id))
         for call in await self._nodes.open_calls(since=beat.open_since):
             if call.node_id == node_id:
                 await self._calls.expire_of_node(call.call_id, call.stream.id)

@@ -9,6 +9,7 @@ from commands.generation.runs import Runs
 from domain.chat.commands import DeleteChat
 from domain.errors import BadRequest, GenerationOpen
 from domain.log.event import Actor
+from domain.log.stream import chat_stream
 
 ATTEMPTS_MAX: Final = 5  # against completions that begin at the same moment
 
@@ -19,7 +20,7 @@ async def delete_chat(chats: Chats, runs: Runs, actor: Actor, chat_id: UUID, onl
         try:
             await chats.handle(DeleteChat(chat_id=chat_id, by=actor.id, only_from=only_from), actor=actor)
         except GenerationOpen as still_open:
-            await runs.stop(chat_id, still_open.message_id, actor.id)
+            await runs.stop(chat_stream(chat_id), still_open.message_id, actor.id)
         else:
             return
     raise BadRequest("new answers keep starting in this chat; try again")

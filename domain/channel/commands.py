@@ -9,8 +9,7 @@ import msgspec
 from domain.accounts.access import Grant
 from domain.channel.facts import ChannelType, MemberRole
 from domain.channel.rights import Asker
-from domain.generation import BlockOpened, GenerationOver, MessageDelta
-from domain.log.event import Emitted
+from domain.generation import AppendParts, EndGeneration, StartGeneration
 
 
 class CreateChannel(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +97,21 @@ class RevokeWebhook(msgspec.Struct, frozen=True, kw_only=True):
     webhook_id: UUID
 
 
+class CreateOutgoingWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker
+    webhook_id: UUID
+    origin: str
+    types: Sequence[str]
+
+
+class RevokeOutgoingWebhook(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    by: Asker | None  # None: the server, for ``reason``
+    webhook_id: UUID
+    reason: str | None = None
+
+
 class PostMessage(msgspec.Struct, frozen=True, kw_only=True):
     channel_id: UUID
     by: Asker | None  # None: the webhook, whose token was checked
@@ -139,33 +153,25 @@ class PinMessage(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool
 
 
-class StartChannelGeneration(msgspec.Struct, frozen=True, kw_only=True):
+class AskModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model answers: ``start.by`` is the one who asks."""
+
     channel_id: UUID
     by: Asker
-    message_id: UUID
-    parent_id: UUID | None
-    model: str
-    requested_model: str
-    task_id: UUID
-    node_id: UUID
-    selected_model_id: str | None = None
+    start: StartGeneration
+
+    @property
+    def message_id(self) -> UUID:
+        return self.start.message_id
 
 
-class AppendChannelParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What arrived together of one answer. ``seq`` counts the deltas before it, from 0."""
+class EmitByServer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run has to say about its message beside the answer."""
 
     channel_id: UUID
     message_id: UUID
-    seq: int
-    parts: Sequence[BlockOpened | MessageDelta]
-    by: None = None
-
-
-class EndChannelGeneration(msgspec.Struct, frozen=True, kw_only=True):
-    channel_id: UUID
-    message_id: UUID
-    outcome: GenerationOver
-    emitted: Sequence[Emitted] = ()
+    name: str
+    data: Any
     by: None = None
 
 
@@ -179,6 +185,13 @@ ManagingCommand = (
     | CreateWebhook
     | ChangeWebhook
     | RevokeWebhook
+    | CreateOutgoingWebhook
+    | RevokeOutgoingWebhook
 )
-MessageCommand = PostMessage | ChangeMessage | RemoveMessage | React | PinMessage | StartChannelGeneration
-ChannelCommand = CreateChannel | ManagingCommand | LeaveChannel | MessageCommand | AppendChannelParts | EndChannelGeneration
+MessageCommand = PostMessage | ChangeMessage | RemoveMessage | React | PinMessage | AskModel
+ChannelCommand = CreateChannel | ManagingCommand | LeaveChannel | MessageCommand | EmitByServer | AppendParts | EndGeneration
+
+
+def channel_of(command: ChannelCommand) -> UUID:
+    """The id of the channel that the command is about."""
+    return command.stream_id if isinstance(command, AppendParts | EndGeneration) else command.channel_id

@@ -6,21 +6,23 @@ from uuid import UUID
 
 import msgspec
 
+from domain import generation
 from domain.accounts import access
 from domain.accounts.name import require_name
 from domain.channel.commands import (
     AddMembers,
-    AppendChannelParts,
     ArchiveChannel,
+    AskModel,
     ChangeChannel,
     ChangeMemberRole,
     ChangeMessage,
     ChangeWebhook,
     ChannelCommand,
     CreateChannel,
+    CreateOutgoingWebhook,
     CreateWebhook,
     DeleteChannel,
-    EndChannelGeneration,
+    EmitByServer,
     LeaveChannel,
     MessageCommand,
     PinMessage,
@@ -28,10 +30,12 @@ from domain.channel.commands import (
     React,
     RemoveMembers,
     RemoveMessage,
+    RevokeOutgoingWebhook,
     RevokeWebhook,
-    StartChannelGeneration,
 )
+from domain.channel.evolve import evolve
 from domain.channel.facts import (
+    CHANNEL_TYPES,
     ChannelArchived,
     ChannelChanged,
     ChannelCreated,
@@ -47,6 +51,8 @@ from domain.channel.facts import (
     MessagePosted,
     MessageRemoved,
     MessageUnpinned,
+    OutgoingWebhookCreated,
+    OutgoingWebhookRevoked,
     ReactionAdded,
     ReactionRemoved,
     WebhookChanged,
@@ -54,6 +60,7 @@ from domain.channel.facts import (
     WebhookRevoked,
 )
 from domain.channel.rights import Asker, may_change_message, may_manage, may_post, may_read
+from domain.channel.settings import require_settings
 from domain.channel.state import Channel, MessageNode
 from domain.errors import (
     BadRequest,
@@ -67,8 +74,8 @@ from domain.errors import (
     NotAThread,
     WebhookNotFound,
 )
-from domain.generation import MessageStarted, append_parts
-from domain.log.event import Event
+from domain.generation import AppendParts, EndGeneration
+from domain.log.event import Emitted, Event
 from domain.values.fields import replacing, without_nulls
 
 NAME_CHARACTERS_MAX: Final = 128
@@ -78,6 +85,8 @@ MEMBERS_MAX: Final = 10_000  # of a group
 MEMBERS_AT_ONCE_MAX: Final = 500
 DM_MEMBERS_MAX: Final = 10
 WEBHOOKS_MAX: Final = 50
+OUTGOING_WEBHOOKS_MAX: Final = 10
+NOT_SENT: Final = frozenset({"message_delta", "content_block"})  # the whole answer is in its end
 REACTION_CHARACTERS_MAX: Final = 64
 REACTIONS_MAX: Final = 100  # different ones on one message
 TEMP_ID_CHARACTERS_MAX: Final = 200
@@ -91,12 +100,18 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
     match command:
         case CreateChannel():
             return create_channel(channel, command)
-        case AppendChannelParts(message_id=message_id):
+        case AppendParts(message_id=message_id):
             require_going(channel, message_id)
-            return [*append_parts(channel.open_generations, message_id, command.seq, command.parts)]
-        case EndChannelGeneration(message_id=message_id, outcome=outcome, emitted=emitted):
+            return [*generation.append_parts(channel.open_generations, message_id, command.seq, command.parts)]
+        case EndGeneration(message_id=message_id):
             require_going(channel, message_id)
-            return [*(Event(message_id, fact) for fact in emitted), Event(message_id, outcome)]
+            return generation.end(channel.open_generations, command)
+        case EmitByServer(message_id=message_id, name=name, data=data):
+            if channel.deleted:
+                raise ChannelNotFound(command.channel_id)
+            channel.messages.require((message_id,))
+            existing(channel, message_id)
+            return [Event(message_id, Emitted(name, data))]
         case _:
             pass
     if channel.owner_id is None or channel.deleted:
@@ -104,11 +119,11 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
     match command:
         case LeaveChannel():
             return leave(channel, command)
-        case PostMessage() | ChangeMessage() | RemoveMessage() | React() | PinMessage() | StartChannelGeneration():
+        case PostMessage() | ChangeMessage() | RemoveMessage() | React() | PinMessage() | AskModel():
             return of_a_message(channel, command)
         case _:
             pass
-    if not may_manage(channel, command.by):
+    if command.by is not None and not may_manage(channel, command.by):
         raise Forbidden("only who manages the channel may do that")
     match command:
         case ChangeChannel():
@@ -129,8 +144,21 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
             return change_role(channel, command)
         case CreateWebhook() | ChangeWebhook() | RevokeWebhook():
             return of_a_webhook(channel, command)
+        case CreateOutgoingWebhook() | RevokeOutgoingWebhook():
+            return of_an_outgoing_webhook(channel, command)
         case _:
             assert_never(command)
+
+
+def decide_all(channel: Channel, commands: Sequence[ChannelCommand]) -> list[ChannelEvent]:
+    """The events of several commands, each decided on what the ones before it lead to. All or none; each has an event or more."""
+    channel.messages.require({one for command in commands for one in named_messages(command)})
+    made: list[ChannelEvent] = []
+    for command in commands:
+        for event in decide(channel, command):
+            channel = evolve(channel, event, 0)  # no decision on a message reads at which version it began
+            made.append(event)
+    return made
 
 
 def events(*facts: ChannelFact) -> list[ChannelEvent]:
@@ -155,6 +183,7 @@ def create_channel(channel: Channel, command: CreateChannel) -> list[ChannelEven
         without_nulls(command.meta),
     )
     require_room(made.data, made.meta)
+    require_settings(made.data)
     if command.type == "standard":
         if members:
             raise BadRequest("expected no members: the grants of a standard channel say who is in it", param="user_ids")
@@ -179,6 +208,7 @@ def change_channel(channel: Channel, command: ChangeChannel) -> list[ChannelEven
     meta = replacing(channel.meta, command.meta) if command.meta is not None else {}
     changes = msgspec.structs.replace(changes, data=data, meta=meta)
     require_room({**channel.data, **data}, {**channel.meta, **meta})
+    require_settings(data)
     made: list[ChannelEvent] = [] if changes == ChannelChanged() else events(changes)
     if command.grants is None:
         return made
@@ -259,7 +289,7 @@ def change_role(channel: Channel, command: ChangeMemberRole) -> list[ChannelEven
 
 
 def of_a_webhook(channel: Channel, command: CreateWebhook | ChangeWebhook | RevokeWebhook) -> list[ChannelEvent]:
-    webhook_id, known = command.webhook_id, channel.webhook_ids
+    webhook_id, known = command.webhook_id, channel.webhooks
     match command:
         case CreateWebhook(name=name, profile_image_url=picture):
             if webhook_id in known:
@@ -270,11 +300,33 @@ def of_a_webhook(channel: Channel, command: CreateWebhook | ChangeWebhook | Revo
         case _ if webhook_id not in known:
             raise WebhookNotFound(webhook_id)
         case ChangeWebhook(name=name, profile_image_url=picture):
+            if (known[webhook_id].name, known[webhook_id].profile_image_url) == (channel_name(name), picture):
+                return []
             return events(WebhookChanged(webhook_id, channel_name(name), picture))
         case RevokeWebhook():
             return events(WebhookRevoked(webhook_id))
         case _:
             assert_never(command)
+
+
+def of_an_outgoing_webhook(channel: Channel, command: CreateOutgoingWebhook | RevokeOutgoingWebhook) -> list[ChannelEvent]:
+    webhook_id = command.webhook_id
+    match command:
+        case RevokeOutgoingWebhook(reason=reason):
+            if webhook_id not in channel.outgoing:
+                raise WebhookNotFound(webhook_id)
+            return events(OutgoingWebhookRevoked(webhook_id, reason))
+        case CreateOutgoingWebhook(origin=origin, types=types):
+            wanted = list(dict.fromkeys(types))
+            unknown = [one for one in wanted if one not in CHANNEL_TYPES or one in NOT_SENT]
+            if not wanted or unknown:
+                said = f"expected types of events in a channel, none of {sorted(NOT_SENT)}; these are none: {unknown}"
+                raise BadRequest(said[:500], param="types")
+            if webhook_id in channel.outgoing:
+                return []
+            if len(channel.outgoing) >= OUTGOING_WEBHOOKS_MAX:
+                raise BadRequest(f"a channel has at most {OUTGOING_WEBHOOKS_MAX} outgoing webhooks")
+            return events(OutgoingWebhookCreated(webhook_id, origin, wanted))
 
 
 # ------------------------------------------------------------------------------------------------------------- messages
@@ -285,9 +337,16 @@ def of_a_message(channel: Channel, command: MessageCommand) -> list[ChannelEvent
     channel.messages.require(named_messages(command))
     message_id = command.message_id
     match command:
-        case PostMessage() | StartChannelGeneration():
-            require_place(channel, command)
-            return [Event(message_id, posted(command) if isinstance(command, PostMessage) else started(command))]
+        case PostMessage(parent_id=parent_id, reply_to_id=reply_to_id):
+            require_place(channel, message_id, parent_id)
+            if reply_to_id is not None:
+                existing(channel, reply_to_id)
+            return [Event(message_id, posted(command))]
+        case AskModel(start=start):
+            require_place(channel, message_id, start.parent_id)
+            # Whose message it is: of the one who asked.
+            fields = {**start.fields, "user_id": str(command.by.id)}
+            return [Event(message_id, msgspec.structs.replace(generation.start(start), fields=fields))]
         case ChangeMessage(by=by, fields=fields):
             require_author(channel, by, existing(channel, message_id))
             if message_id in channel.open_generations:
@@ -312,7 +371,7 @@ def of_a_message(channel: Channel, command: MessageCommand) -> list[ChannelEvent
 
 def require_posting(channel: Channel, command: MessageCommand) -> None:
     if isinstance(command, PostMessage) and command.by is None:
-        if command.webhook_id not in channel.webhook_ids or channel.archived:
+        if command.webhook_id not in channel.webhooks or channel.archived:
             raise Forbidden("the webhook was revoked, or its channel is archived")
         return
     by = command.by
@@ -327,15 +386,16 @@ def named_messages(command: ChannelCommand) -> tuple[UUID, ...]:
     match command:
         case PostMessage(message_id=message_id, parent_id=parent_id, reply_to_id=reply_to_id):
             return tuple(one for one in (message_id, parent_id, reply_to_id) if one is not None)
-        case StartChannelGeneration(message_id=message_id, parent_id=parent_id):
-            return (message_id,) if parent_id is None else (message_id, parent_id)
+        case AskModel(start=start):
+            return (start.message_id,) if start.parent_id is None else (start.message_id, start.parent_id)
         case (
             ChangeMessage(message_id=message_id)
             | RemoveMessage(message_id=message_id)
             | React(message_id=message_id)
             | PinMessage(message_id=message_id)
-            | AppendChannelParts(message_id=message_id)
-            | EndChannelGeneration(message_id=message_id)
+            | EmitByServer(message_id=message_id)
+            | AppendParts(message_id=message_id)
+            | EndGeneration(message_id=message_id)
         ):
             return (message_id,)
         case _:
@@ -349,13 +409,11 @@ def existing(channel: Channel, message_id: UUID) -> MessageNode:
     return node
 
 
-def require_place(channel: Channel, command: PostMessage | StartChannelGeneration) -> None:
-    if command.message_id in channel.messages:
-        raise MessageExists(command.message_id)
-    if command.parent_id is not None and existing(channel, command.parent_id).parent_id is not None:
-        raise NotAThread(command.parent_id)
-    if isinstance(command, PostMessage) and command.reply_to_id is not None:
-        existing(channel, command.reply_to_id)
+def require_place(channel: Channel, message_id: UUID, parent_id: UUID | None) -> None:
+    if message_id in channel.messages:
+        raise MessageExists(message_id)
+    if parent_id is not None and existing(channel, parent_id).parent_id is not None:
+        raise NotAThread(parent_id)
 
 
 def posted(command: PostMessage) -> MessagePosted:
@@ -370,18 +428,6 @@ def posted(command: PostMessage) -> MessagePosted:
         command.temp_id,
         command.client_id,
         command.fields,
-    )
-
-
-def started(command: StartChannelGeneration) -> MessageStarted:
-    return MessageStarted(
-        command.parent_id,
-        command.model,
-        command.requested_model,
-        command.task_id,
-        command.node_id,
-        command.selected_model_id,
-        fields={"user_id": str(command.by.id)},  # whose message it is: of the one who asked
     )
 
 

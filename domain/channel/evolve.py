@@ -26,13 +26,15 @@ from domain.channel.facts import (
     MessagePosted,
     MessageRemoved,
     MessageUnpinned,
+    OutgoingWebhookCreated,
+    OutgoingWebhookRevoked,
     ReactionAdded,
     ReactionRemoved,
     WebhookChanged,
     WebhookCreated,
     WebhookRevoked,
 )
-from domain.channel.state import Channel, Member, MessageNode
+from domain.channel.state import Channel, Member, MessageNode, OutgoingWebhook, Webhook
 from domain.generation import (
     BlockOpened,
     GenerationCancelled,
@@ -100,12 +102,18 @@ def evolve(channel: Channel, event: ChannelEvent, version: int) -> Channel:
         case MemberRoleChanged(user_id=user_id, role=role):
             member = channel.members.get(user_id)
             return channel if member is None else changed(channel, members={**channel.members, user_id: changed(member, role=role)})
-        case WebhookCreated(webhook_id=webhook_id):
-            return changed(channel, webhook_ids=channel.webhook_ids | {webhook_id})
+        case WebhookCreated(webhook_id=webhook_id, name=name, profile_image_url=picture):
+            return changed(channel, webhooks={**channel.webhooks, webhook_id: Webhook(name, picture, version)})
         case WebhookRevoked(webhook_id=webhook_id):
-            return changed(channel, webhook_ids=channel.webhook_ids - {webhook_id})
-        case WebhookChanged():
-            return channel
+            return changed(channel, webhooks={one: hook for one, hook in channel.webhooks.items() if one != webhook_id})
+        case WebhookChanged(webhook_id=webhook_id, name=name, profile_image_url=picture):
+            hook = channel.webhooks.get(webhook_id)
+            since = hook.since if hook is not None else version
+            return changed(channel, webhooks={**channel.webhooks, webhook_id: Webhook(name, picture, since)})
+        case OutgoingWebhookCreated(webhook_id=webhook_id, origin=origin, types=types):
+            return changed(channel, outgoing={**channel.outgoing, webhook_id: OutgoingWebhook(origin, tuple(types), version)})
+        case OutgoingWebhookRevoked(webhook_id=webhook_id):
+            return changed(channel, outgoing={one: hook for one, hook in channel.outgoing.items() if one != webhook_id})
         case _:
             assert_never(event.data)
 

@@ -4,7 +4,7 @@
 and a reaction who reacted: the state is folded without the envelopes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -84,6 +84,19 @@ class WebhookRevoked(msgspec.Struct, frozen=True):
     webhook_id: UUID
 
 
+class OutgoingWebhookCreated(msgspec.Struct, frozen=True):
+    """Events of the channel are sent to somebody else's service from here on. Its whole address and the secret are no part of the log."""
+
+    webhook_id: UUID
+    origin: str  # scheme, host and port of its address
+    types: Sequence[str]  # of the events that it wants
+
+
+class OutgoingWebhookRevoked(msgspec.Struct, frozen=True):
+    webhook_id: UUID
+    reason: str | None = None  # where the server has ended it: "gone", its service said that it wants no more
+
+
 class MessagePosted(msgspec.Struct, frozen=True):
     user_id: UUID | None  # whose it is; None: a webhook's
     content: Any  # text, or a reference {"blob", "size_bytes"} where it is too large
@@ -126,7 +139,7 @@ class MessageUnpinned(msgspec.Struct, frozen=True):
 
 
 MemberFact = MemberJoined | MemberLeft | MemberRoleChanged
-WebhookFact = WebhookCreated | WebhookChanged | WebhookRevoked
+WebhookFact = WebhookCreated | WebhookChanged | WebhookRevoked | OutgoingWebhookCreated | OutgoingWebhookRevoked
 MessageFact = MessagePosted | MessageChanged | MessageRemoved | ReactionAdded | ReactionRemoved | MessagePinned | MessageUnpinned
 ChannelFact = (
     ChannelCreated
@@ -165,6 +178,8 @@ CHANNEL_TYPES: Final[Mapping[str, type[Any]]] = {
     "webhook:created": WebhookCreated,
     "webhook:changed": WebhookChanged,
     "webhook:revoked": WebhookRevoked,
+    "webhook:outgoing:created": OutgoingWebhookCreated,
+    "webhook:outgoing:revoked": OutgoingWebhookRevoked,
     "message": MessagePosted,
     "message:update": MessageChanged,
     "message:delete": MessageRemoved,

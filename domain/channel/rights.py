@@ -4,6 +4,8 @@
 |---|---|---|---|
 | read | its owner, admins, who has a grant | members | members |
 | post, react, pin | its owner, admins, who has a grant to write | members | members |
+| ask a model | as post | as post | as post |
+| stop a model's answer | who asked, who may manage | who asked, who may manage | who asked |
 | edit, delete one's own message | who may post | members | members |
 | edit, delete somebody else's | admins | admins who are members | nobody |
 | change, archive, delete the channel, its webhooks | its owner, admins | managers, and admins who are members | nobody |
@@ -73,6 +75,11 @@ def may_manage(channel: Channel, asker: Asker) -> bool:
             return member is not None and (member.role == "manager" or asker.role == "admin")
         case "dm":
             return False
+
+
+def may_stop(channel: Channel, asker: Asker, node: MessageNode) -> bool:
+    """Whether they may stop the answer that a model is giving: who has asked for it, while they can read it, or who manages the channel."""
+    return may_read(channel, asker) and (asker.id == node.user_id or may_manage(channel, asker))
 
 
 def may_change_message(channel: Channel, asker: Asker, node: MessageNode) -> bool:

@@ -1,6 +1,6 @@
 """What a decision about a channel reads, folded from its events by ``evolve.py``. Texts of messages are not part of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,6 +28,22 @@ class MessageNode(msgspec.Struct, frozen=True):
     changed_version: int = 0  # of the newest event that changed what it says
 
 
+class Webhook(msgspec.Struct, frozen=True):
+    """A service that may post."""
+
+    name: str
+    profile_image_url: str | None = None
+    since: int = 0  # the version at which it was made
+
+
+class OutgoingWebhook(msgspec.Struct, frozen=True):
+    """A service that is sent events."""
+
+    origin: str
+    types: Sequence[str]
+    since: int
+
+
 class Channel(msgspec.Struct, frozen=True):
     """Holds only what a decision reads.
 
@@ -47,7 +63,8 @@ class Channel(msgspec.Struct, frozen=True):
     grants: Grants = ()
     admitted: Mapping[tuple[str, str], int] = {}  # by type and id of each principal that grants name: the version that let it in
     members: Mapping[UUID, Member] = {}  # in the order in which they joined
-    webhook_ids: frozenset[UUID] = frozenset()  # those that may post
+    webhooks: Mapping[UUID, Webhook] = {}  # those that may post
+    outgoing: Mapping[UUID, OutgoingWebhook] = {}
     messages: IdMap[MessageNode] = IdMap()
     open_generations: OpenGenerations = {}
     generations_loaded: bool = True  # False: ``open_generations`` holds those of loaded messages, and there may be more

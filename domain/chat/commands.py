@@ -8,8 +8,7 @@ import msgspec
 
 from domain.chat.facts import Permission, Role
 from domain.chat.sharing import SharingCommand
-from domain.generation import BlockOpened, FilterApplied, GenerationOver, MessageDelta, PluginTrace
-from domain.log.event import Emitted
+from domain.generation import AppendParts, EndGeneration, GenerationCommand, PluginTrace, StartGeneration
 from domain.routing.call import CallOpened, ExpiryReason
 
 
@@ -157,48 +156,6 @@ class ExpectUnchanged(msgspec.Struct, frozen=True, kw_only=True):
     settings: bool = False  # the title and the chat's other keys, too
 
 
-class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
-    """With ``fills`` the answer becomes the text of a message that a person has added under the role of an assistant.
-
-    Who asks for it has made sure that the message has no text, and says so by ``ExpectUnchanged``: no decision reads texts.
-    """
-
-    chat_id: UUID
-    by: UUID
-    message_id: UUID
-    parent_id: UUID | None
-    model: str
-    requested_model: str
-    task_id: UUID
-    node_id: UUID
-    selected_model_id: str | None = None
-    base_model_id: str | msgspec.UnsetType = msgspec.UNSET
-    client_id: str | None = None
-    fills: bool = False
-    continues: UUID | None = None  # an answer beside it that has ended: this one goes on from its text
-    payload_sha256: str | None = None
-    payload: Mapping[str, Any] | None = None
-    fields: Mapping[str, Any] = {}
-
-
-class AppendParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What arrived together of one answer. ``seq`` counts the deltas before it, from 0."""
-
-    chat_id: UUID
-    message_id: UUID
-    seq: int
-    parts: Sequence[BlockOpened | MessageDelta]
-
-
-class EndGeneration(msgspec.Struct, frozen=True, kw_only=True):
-    chat_id: UUID
-    message_id: UUID
-    outcome: GenerationOver
-    by: UUID | None = None  # the user who stops it; None: the run itself, or the server that found the run's server dead
-    # What the answer is made of beside its blocks, files and sources; and which filters have changed it.
-    emitted: Sequence[Emitted | FilterApplied] = ()
-
-
 class AskUser(msgspec.Struct, frozen=True, kw_only=True):
     chat_id: UUID
     message_id: UUID
@@ -247,3 +204,8 @@ ChatCommand = (
     | AnswerCall
     | ExpireCall
 )
+
+
+def chat_of(command: ChatCommand) -> UUID:
+    """The id of the chat that the command is about."""
+    return command.stream_id if isinstance(command, GenerationCommand) else command.chat_id

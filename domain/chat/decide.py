@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET
 
+from domain import generation
 from domain.chat import sharing
 from domain.chat.commands import (
     AddMessage,
     AnswerCall,
-    AppendParts,
     ArchiveChat,
     AskUser,
     ChatCommand,
@@ -20,7 +21,6 @@ from domain.chat.commands import (
     DeleteMessage,
     EditMessage,
     Emit,
-    EndGeneration,
     ExpectUnchanged,
     ExpireCall,
     LeaveChat,
@@ -31,8 +31,8 @@ from domain.chat.commands import (
     RenameChat,
     SelectBranch,
     ShareChat,
-    StartGeneration,
     TagChat,
+    chat_of,
 )
 from domain.chat.evolve import changed, evolve
 from domain.chat.facts import (
@@ -72,7 +72,7 @@ from domain.errors import (
     MessageNotFound,
     ParentNotFound,
 )
-from domain.generation import GenerationInterrupted, MessageStarted, append_parts
+from domain.generation import AppendParts, EndGeneration, GenerationInterrupted, StartGeneration
 from domain.log.event import Emitted, Event
 from domain.routing import call
 from domain.routing.call import CallAnswered, CallLapsed, ExpiryReason
@@ -92,7 +92,7 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
                 raise GenerationNotOpen(command.message_id)
             if command.message_id not in chat.open_generations:
                 chat.messages.require((command.message_id,))
-            return [*append_parts(chat.open_generations, command.message_id, command.seq, command.parts)]
+            return [*generation.append_parts(chat.open_generations, command.message_id, command.seq, command.parts)]
         case CreateChat():
             return create_chat(chat, command)
         case _:
@@ -158,13 +158,11 @@ def decide(chat: Chat, command: ChatCommand) -> list[ChatEvent]:
             return []
         case StartGeneration():
             return start_generation(chat, command)
-        case EndGeneration(message_id=message_id, outcome=outcome, emitted=emitted):
-            if message_id not in chat.open_generations:
-                raise GenerationNotOpen(message_id)
-            chat.require_calls()
+        case EndGeneration(message_id=message_id, outcome=outcome):
+            if message_id in chat.open_generations:
+                chat.require_calls()
             reason: ExpiryReason = "server_gone" if isinstance(outcome, GenerationInterrupted) else "cancelled"
-            unanswered = call.expire_all(chat.open_calls, [message_id], reason)
-            return [*(Event(message_id, fact) for fact in emitted), *unanswered, Event(message_id, outcome)]
+            return generation.end(chat.open_generations, command, call.expire_all(chat.open_calls, [message_id], reason))
         case AskUser(message_id=message_id, call=asked):
             existing(chat, message_id)
             chat.require_calls()
@@ -204,7 +202,7 @@ OWNERS_COMMANDS: Final = ShareChat | SharingCommand | DeleteChat | PinChat | Arc
 def require_access(chat: Chat, command: ChatCommand) -> None:
     """Raises ``ChatNotFound`` also where the chat exists but is not the caller's: ids must not be probed."""
     if chat.owner_id is None or chat.deleted:
-        raise ChatNotFound(command.chat_id)
+        raise ChatNotFound(chat_of(command))
     by = getattr(command, "by", None)
     if by is None or isinstance(command, AnswerCall):  # the call says who may answer it
         return
@@ -212,10 +210,10 @@ def require_access(chat: Chat, command: ChatCommand) -> None:
         if by == chat.owner_id:
             raise BadRequest("expected a chat that somebody else shares: the owner cannot leave their own")
         if by not in chat.grants:
-            raise ChatNotFound(command.chat_id)
+            raise ChatNotFound(chat_of(command))
         return
     if by != chat.owner_id if isinstance(command, OWNERS_COMMANDS) else not chat.may_write(by):
-        raise ChatNotFound(command.chat_id)
+        raise ChatNotFound(chat_of(command))
 
 
 def named_messages(command: ChatCommand) -> tuple[UUID, ...]:
@@ -365,22 +363,7 @@ def start_generation(chat: Chat, command: StartGeneration) -> list[ChatEvent]:
         require_place(chat, command.message_id, parent_id)
     if command.continues is not None:
         require_continuable(chat, command.continues, parent_id)
-    fact = MessageStarted(
-        parent_id,
-        command.model,
-        command.requested_model,
-        command.task_id,
-        command.node_id,
-        command.selected_model_id,
-        command.client_id,
-        True if command.fills else UNSET,
-        command.continues or UNSET,
-        command.payload_sha256 or UNSET,
-        command.payload or UNSET,
-        command.fields,
-        command.base_model_id,
-    )
-    return [Event(command.message_id, fact)]
+    return [Event(command.message_id, msgspec.structs.replace(generation.start(command), parent_id=parent_id))]
 
 
 def require_fillable(chat: Chat, message_id: UUID) -> MessageNode:

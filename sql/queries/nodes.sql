@@ -10,7 +10,7 @@ DELETE FROM nodes WHERE node_id = $1;
 
 -- name: open_generations
 -- $1 bigint: a position. Every generation that began above it and has no end.
-SELECT s.stream_id, s.message_id, (s.data ->> 'task_id')::uuid AS task_id, (s.data ->> 'node_id')::uuid AS node_id, s.version,
+SELECT (SELECT t.kind FROM streams AS t WHERE t.stream_id = s.stream_id) AS kind, s.stream_id, s.message_id, (s.data ->> 'task_id')::uuid AS task_id, (s.data ->> 'node_id')::uuid AS node_id, s.version,
        s.data ->> 'model' AS model
   FROM events AS s
  WHERE s.position > $1 AND s.type = 'message_start'

@@ -17,7 +17,8 @@ from commands.generation.run import Run
 from commands.generation.runs import Runs
 from commands.ports import Appended, AppendRequest, NodeBeat
 from commands.providers.provider import Finish, Model, Part, ProviderRequest, Text
-from domain.chat.commands import AddMessage, CreateChat, StartGeneration
+from domain.chat.commands import AddMessage, CreateChat
+from domain.generation import StartGeneration
 from domain.log.codec import decode_event
 from domain.log.event import Actor, Event, StoredEvent
 from domain.log.stream import Stream, chat_stream
@@ -136,7 +137,7 @@ class World:
     def __init__(self, log: FailingLog | None = None) -> None:
         self.log = log or FailingLog()
         self.chats = Chats(self.log)
-        self.runs = Runs(self.chats, self.log.blobs)
+        self.runs = Runs({"chat": self.chats}, self.log.blobs)
         self.provider = ToldProvider()
         self.node_id = NODE if log is None else uuid4()
         self.relaying = Relaying(self.log.relays, self.node_id, lambda _signal: None)
@@ -165,7 +166,7 @@ class World:
         """A generation in the log, and its run, which is not going yet."""
         message_id, task_id = uuid4(), uuid4()
         start = StartGeneration(
-            chat_id=chat_id,
+            stream_id=chat_id,
             by=ME.id,
             message_id=message_id,
             parent_id=None,
@@ -180,7 +181,7 @@ class World:
             self.log.blobs,
             provider or self.provider,
             ProviderRequest(model="demo", messages=[]),
-            chat_id=chat_id,
+            stream=chat_stream(chat_id),
             message_id=message_id,
             task_id=task_id,
             node_id=self.node_id,

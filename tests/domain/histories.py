@@ -13,7 +13,6 @@ from msgspec import structs
 from domain.chat.commands import (
     AddMessage,
     AnswerCall,
-    AppendParts,
     ArchiveChat,
     AskUser,
     ChatCommand,
@@ -23,7 +22,6 @@ from domain.chat.commands import (
     DeleteMessage,
     EditMessage,
     Emit,
-    EndGeneration,
     ExpireCall,
     MoveChat,
     PinChat,
@@ -31,7 +29,6 @@ from domain.chat.commands import (
     RenameChat,
     SelectBranch,
     ShareChat,
-    StartGeneration,
     TagChat,
 )
 from domain.chat.decide import decide
@@ -42,13 +39,16 @@ from domain.chat.state import EMPTY, Chat
 from domain.chat.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, steps_of
 from domain.errors import Refusal
 from domain.generation import (
+    AppendParts,
     BlockOpened,
     BlockSum,
+    EndGeneration,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
     MessageDelta,
     MessageEnded,
+    StartGeneration,
     Timings,
 )
 from domain.log.event import Emitted
@@ -184,7 +184,7 @@ def fitted(state: Chat, command: ChatCommand) -> ChatCommand:
             index = generation.blocks - (not is_new)
             opened = [BlockOpened(index, "reasoning" if index % 2 else "text")] if is_new else []
             deltas = [MessageDelta(index, part.text) for part in command.parts if isinstance(part, MessageDelta)]
-            return AppendParts(chat_id=CHAT, message_id=message_id, seq=generation.deltas, parts=[*opened, *deltas])
+            return AppendParts(stream_id=CHAT, message_id=message_id, seq=generation.deltas, parts=[*opened, *deltas])
         case StartGeneration(fills=True):
             added = [one for one in there if (node := state.messages.get(one)) and node.role == "assistant" and not node.generated]
             changes: dict[str, Any] = {"continues": None} | ({"message_id": added[command.message_id.int % len(added)]} if added else {})
@@ -218,6 +218,7 @@ def ended(content: str) -> MessageEnded:
 def commands() -> SearchStrategy[ChatCommand]:
     by = {"chat_id": strategies.just(CHAT), "by": PEOPLE}
     on = {**by, "message_id": IDS}
+    on_stream = {"stream_id": on["chat_id"], **{name: value for name, value in on.items() if name != "chat_id"}}
     flags, parents = strategies.booleans(), strategies.none() | IDS
     endings: SearchStrategy[Any] = strategies.one_of(
         strategies.builds(ended, TEXTS),
@@ -270,7 +271,7 @@ def commands() -> SearchStrategy[ChatCommand]:
         *[
             strategies.builds(
                 StartGeneration,
-                **on,
+                **on_stream,
                 parent_id=parents,
                 model=strategies.just("demo"),
                 requested_model=strategies.just("demo"),
@@ -286,14 +287,14 @@ def commands() -> SearchStrategy[ChatCommand]:
         *[
             strategies.builds(
                 AppendParts,
-                chat_id=strategies.just(CHAT),
+                stream_id=strategies.just(CHAT),
                 message_id=IDS,
                 seq=strategies.just(0),
                 parts=strategies.lists(strategies.builds(MessageDelta, strategies.just(0), PIECES), min_size=1, max_size=3),
             )
         ]
         * 6,
-        *[strategies.builds(EndGeneration, **on, outcome=endings)] * 2,
+        *[strategies.builds(EndGeneration, **on_stream, outcome=endings)] * 2,
         *[
             strategies.builds(
                 AskUser,

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from domain.chat.commands import (
     AddMessage,
-    AppendParts,
     ArchiveChat,
     ChatCommand,
     ConfigureChat,
@@ -22,7 +21,6 @@ from domain.chat.commands import (
     DeleteMessage,
     EditMessage,
     Emit,
-    EndGeneration,
     ExpectUnchanged,
     LeaveChat,
     MoveChat,
@@ -32,7 +30,6 @@ from domain.chat.commands import (
     RenameChat,
     SelectBranch,
     ShareChat,
-    StartGeneration,
     TagChat,
 )
 from domain.chat.decide import decide, decide_all
@@ -76,13 +73,16 @@ from domain.errors import (
 )
 from domain.generation import (
     ActionRan,
+    AppendParts,
     BlockOpened,
+    EndGeneration,
     FilterApplied,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
     MessageDelta,
     MessageStarted,
+    StartGeneration,
 )
 from domain.log.event import Emitted, Event
 from tests.domain.histories import CHAT, FEW, NODE, OWNER, READER, STRANGER, WRITER, History, ended, histories
@@ -166,7 +166,7 @@ def add(message_id: UUID, parent_id: UUID | None = None, by: UUID | None = OWNER
 
 def start(message_id: UUID, parent_id: UUID | None = None, by: UUID = OWNER, *, fills: bool = False) -> StartGeneration:
     return StartGeneration(
-        chat_id=CHAT,
+        stream_id=CHAT,
         by=by,
         message_id=message_id,
         parent_id=parent_id,
@@ -179,7 +179,7 @@ def start(message_id: UUID, parent_id: UUID | None = None, by: UUID = OWNER, *, 
 
 
 def parts(message_id: UUID, seq: int, *pieces: BlockOpened | MessageDelta) -> AppendParts:
-    return AppendParts(chat_id=CHAT, message_id=message_id, seq=seq, parts=pieces)
+    return AppendParts(stream_id=CHAT, message_id=message_id, seq=seq, parts=pieces)
 
 
 def delta(text: str, index: int = 0) -> MessageDelta:
@@ -187,7 +187,7 @@ def delta(text: str, index: int = 0) -> MessageDelta:
 
 
 def end(message_id: UUID, outcome: Any = None, by: UUID | None = None) -> EndGeneration:
-    return EndGeneration(chat_id=CHAT, message_id=message_id, outcome=outcome or ended("Hello"), by=by)
+    return EndGeneration(stream_id=CHAT, message_id=message_id, outcome=outcome or ended("Hello"), by=by)
 
 
 def edit(message_id: UUID, by: UUID = OWNER, **fields: Any) -> EditMessage:
@@ -559,7 +559,7 @@ def test_what_was_noted_changes_nothing_that_a_message_says() -> None:
 
 
 def test_filters_are_noted_just_before_the_end_of_their_answer() -> None:
-    command = EndGeneration(chat_id=CHAT, message_id=A, outcome=GenerationCancelled(OWNER), emitted=[Emitted("files", {}), APPLIED])
+    command = EndGeneration(stream_id=CHAT, message_id=A, outcome=GenerationCancelled(OWNER), emitted=[Emitted("files", {}), APPLIED])
     events = [Event(A, Emitted("files", {})), Event(A, APPLIED), Event(A, GenerationCancelled(OWNER))]
     given(*STREAMING).when(command).then(*events)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from api.cli.chat.channel_events import about_channel
 from domain.generation import CONTINUED
 from stenograph_client import ENDS, Event
 
@@ -58,7 +59,11 @@ class ParallelAnswers:
                 if self._open:
                     self._running = None
                 self._open[message_id] = answer
-                placed = self._tree.placed(message_id, data.get("parent_id"))
+                parent_id = data.get("parent_id")
+                if event.stream.startswith("channel/"):
+                    placed = f" {self._tree.named(parent_id)}" if parent_id else ""
+                else:
+                    placed = self._tree.placed(message_id, parent_id)
                 continued = data.get("continues")
                 goes_on = f", going on from {self._tree.named(str(continued))}" if continued else ""
                 yield OutputPart(f"── {self._names[message_id]} answers{placed}{goes_on}\n", answer.number)
@@ -82,7 +87,8 @@ class ParallelAnswers:
             case ended if ended in ENDS and message_id in self._open:
                 yield from self._end(message_id, event)
             case _:
-                said = about(event, self._tree)
+                is_channel = event.stream.startswith("channel/")
+                said = about_channel(event, self._names) if is_channel else about(event, self._tree)
                 if said:
                     yield from self._break()
                     yield OutputPart(f"── {said}\n", None, True)

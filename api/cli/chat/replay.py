@@ -21,6 +21,7 @@ from stenograph_client import Client, Event, User
 from stenograph_client.export import export_lines
 
 MAX_GAP_S: Final = 2.0
+EXPORTED: Final = {"chat": "chats", "channel": "channels"}
 Point = int | datetime  # a version, or a time
 
 
@@ -139,12 +140,13 @@ def event_of(raw: bytes, blobs: dict[str, str] | None = None) -> Event | None:
 
 
 async def of_server(client: Client, stream: str, blobs: dict[str, str] | None = None) -> AsyncIterator[Event]:
-    """A chat's events at their original times; another stream's as they are."""
-    if not stream.startswith("chat/"):
+    """The events of a chat or a channel at their original times; another stream's as they are."""
+    kind, _, stream_id = stream.partition("/")
+    if kind not in EXPORTED:
         async for event in client.events(stream):
             yield event
         return
-    async for raw in export_lines(client.http, stream.removeprefix("chat/")):
+    async for raw in export_lines(client.http, stream_id, kind=EXPORTED[kind]):
         parsed = event_of(raw, blobs)
         if parsed is not None:
             yield parsed
@@ -196,7 +198,7 @@ async def of_file(path: Path, chat: str | None, blobs: dict[str, str] | None = N
 def replay(
     target: Target, chat: str, speed: float, max_gap: float, since: Point | None, until: Point | None, chosen: str | None, payloads: bool
 ) -> None:
-    """Play CHAT (an id, or `last`), or a FILE that `steno export` wrote, at its original pace: each token, edit and delete."""
+    """Play CHAT (an id, `last`, `channel/ID`), or a FILE that `steno export` wrote, at its original pace: each token, edit and delete."""
     pace = Pace(speed, max_gap)
     path = Path(chat)
     blobs: dict[str, str] | None = {} if payloads else None

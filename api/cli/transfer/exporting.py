@@ -63,7 +63,8 @@ def export(
     user: str | None,
     data: Path | None,
 ) -> None:
-    """Write CHAT (an id, or `last`) to a file: as JSON Lines, every event with the seconds since the one before, or as a transcript.
+    """Write CHAT (an id, `last`, or `channel/ID`) to a file: as JSON Lines, every event with the seconds since the one before, or as a
+    transcript.
 
     `steno replay FILE` plays JSON Lines back, `steno import FILE` restores them.
     """
@@ -93,6 +94,7 @@ def by_ending(output: Path | None) -> str:
 
 
 Write = Callable[[bytes], object]
+EXPORTED = {"chat": "chats", "channel": "channels"}
 
 
 @contextlib.contextmanager
@@ -122,15 +124,15 @@ def to_terminal() -> Write:
 def write_chat(target: Target, write: Write, chat: str, kind: str, at: str | None, branch: str | None) -> str:
     async def work(client: Client) -> str:
         stream = await chat_stream(client, chat)
-        if not stream.startswith("chat/"):
-            raise Failed(f"Only chats can be exported, this is {stream}.")
-        chat_id = stream.removeprefix("chat/")
+        of, _, chat_id = stream.partition("/")
+        if of not in EXPORTED:
+            raise Failed(f"Only chats and channels can be exported, this is {stream}.")
         if kind != "jsonl":
-            return f"{await copied(export_bytes(client.http, chat_id, kind, at=at, branch=branch), write):,} bytes"
-        head = (await client.page(stream, "now", limit=1)).head
+            return f"{await copied(export_bytes(client.http, chat_id, kind, at=at, branch=branch, kind=EXPORTED[of]), write):,} bytes"
+        head = (await client.page(stream, "now", limit=1)).head if of == "chat" else 0
         count = 0
         with Progress("Exporting", head, unit="events") as progress:
-            async for line in export_lines(client.http, chat_id, at=at):
+            async for line in export_lines(client.http, chat_id, at=at, kind=EXPORTED[of]):
                 write(line)
                 count += 1
                 progress.advance()

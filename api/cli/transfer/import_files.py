@@ -12,6 +12,7 @@ from shutil import copyfileobj
 from typing import IO, Any, Final
 
 from api.cli.login import Failed
+from commands.channels.importing.slack import USERS, is_export
 
 SNIFFED_BYTES: Final = 64 * 1024
 SPOOLED_BYTES_MAX: Final = 64 * 1024 * 1024  # of a ZIP file from a pipe that is kept in memory; above it in a temporary file
@@ -52,18 +53,28 @@ class ImportFiles:
     def __init__(self, file: IO[bytes]) -> None:
         self._outer = looked_into(file)
         self._archive: zipfile.ZipFile | None = None
+        self.read_bytes = 0  # of an archive of channels, which is read by name
         self._members: list[zipfile.ZipInfo] = []
+        self.is_slack = False  # channels, not conversations with a model
         self._read: list[CountingFile] = []
         if self._outer.head.startswith(ZIP):
             self._archive = opened_zip(file, self._outer)
-            self._members = conversations_of(self._archive)
-            self.total = sum(member.file_size for member in self._members)
+            is_slack = is_export(self._archive.namelist())
+            self._members = [self._archive.getinfo(USERS)] if is_slack else conversations_of(self._archive)
+            self.total = sum(member.file_size for member in (self._archive.infolist() if is_slack else self._members))
+            self.is_slack = is_slack
         else:
             self.total = size_of(file)
         self.first = self._first()  # looked at, so that its format is known
 
     @property
+    def archive(self) -> zipfile.ZipFile | None:
+        return self._archive
+
+    @property
     def done(self) -> int:
+        if self.is_slack:
+            return self.read_bytes
         return sum(one.done for one in self._read) if self._archive is not None else self._outer.done
 
     def __iter__(self) -> Iterator[CountingFile]:

@@ -18,17 +18,19 @@ from api.cli.operating.server import data_option
 from api.cli.progress import Progress
 from api.cli.safe_text import safe
 from api.cli.transfer.import_files import DAMAGED, ImportFiles
+from api.cli.transfer.importing_channels import MATTERMOST, import_channels
 from api.cli.transfer.restoring import restore_file
+from api.cli.transfer.sources import broken_off, owner_of
 
 if TYPE_CHECKING:
-    from adapters.postgres.bulk_log import BulkLog
+    pass
 
-FORMATS: Final = ("auto", "export", "open-webui", "chitchat", "jsonl")
+FORMATS: Final = ("auto", "export", "open-webui", "chitchat", "jsonl", "slack", "mattermost")
 REFUSALS_SHOWN: Final = 20
 LINE: Final = re.compile(rb'\s*\{[^\n]*"stream"\s*:\s*"[a-z]+/[^\n]*"version"\s*:')
 CHITCHAT: Final = re.compile(rb'\s*\{\s*"[^"]+"\s*:\s*\{\s*"(?:messages|ratings|start|prompt)"\s*:')
 EXIT_REFUSED: Final = 1
-Format = Literal["export", "chitchat", "jsonl"]
+Format = Literal["export", "chitchat", "jsonl", "slack", "mattermost"]
 
 
 class ImportFile(NamedTuple):
@@ -47,8 +49,9 @@ class ImportFile(NamedTuple):
     help="Whose chats they become; of JSON Lines only those whose owner has no account here. Default: the only account there is.",
 )
 @click.option("--stream-answers", is_flag=True, help="chitchat: log the answers word by word, as a model would have said them.")
+@click.option("--channel", metavar="NAME", help="chitchat: as one channel of this name, in which each conversation is a thread.")
 @data_option
-def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: bool, data: Path | None) -> None:
+def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: bool, channel: str | None, data: Path | None) -> None:
     """Import the chats in FILE (`-`: standard input) into the database; a server may run on it meanwhile.
 
     `export`: what Open WebUI, ChatGPT, Claude, LibreChat or Qwen export, one chat or any number; FILE may be their ZIP file, or packed
@@ -57,14 +60,25 @@ def import_(file: IO[bytes], format_: str, user: str | None, stream_answers: boo
 
     `jsonl`: what `steno export` wrote. Its chats are restored exactly as they were, times included.
 
+    `slack`: the ZIP file of Slack's export. `mattermost`: Mattermost's bulk export. Their channels become channels of the person, with
+    their times, threads, reactions and what is known of files; whoever has an account here by their address is that account. Parts that
+    cannot be taken are named and skipped.
+
     To import the same again changes nothing, and what was interrupted goes on.
     """
     files = ImportFiles(file)
-    found = format_of(files.first.head) if format_ == "auto" else format_
+    found = format_ if format_ != "auto" else "slack" if files.is_slack else format_of(files.first.head)
+    if channel is not None and found != "chitchat":
+        raise Failed("--channel is only for chitchat: the channels of other formats have names.")
+    if found == "slack" and not files.is_slack:
+        raise Failed("This is no ZIP file of Slack's export: it has no users.json and channels.json.")
     if stream_answers and found != "chitchat":
         raise Failed("--stream-answers is only for chitchat: other formats do not say how their answers were streamed.")
     if found == "jsonl":
         restore_file(io.BufferedReader(files.first), email=user, data=data, read_bytes=lambda: files.done, size_bytes=files.total)
+        return
+    if found in ("slack", "mattermost") or channel is not None:
+        import_channels(files, found, user, data, channel)
         return
     source = chitchat_source(files, streams=stream_answers) if found == "chitchat" else export_source(files)
     import uvloop  # only here, as with all that reaches the database: most commands need none of it
@@ -82,6 +96,8 @@ def format_of(head: bytes) -> Format:
         raise Failed("The file is empty.")
     if LINE.match(text):
         return "jsonl"
+    if MATTERMOST.match(text):
+        return "mattermost"
     if text.lstrip()[:1] not in (b"[", b"{"):
         raise Failed(
             "This is no chat export that is known here (Open WebUI, ChatGPT, Claude, LibreChat, Qwen, `steno export`), "
@@ -137,11 +153,6 @@ def chitchat_source(files: ImportFiles, *, streams: bool) -> ImportFile:
     return ImportFile(chats, broken)
 
 
-def broken_off(error: Any) -> str:
-    where = f"; the chat that is broken begins at byte {error.item_offset:,}" if error.item_offset != error.offset else ""
-    return f"{error}{where}"
-
-
 async def into(dsn: str, source: ImportFile, email: str | None, files: ImportFiles) -> Any:
     """Import everything for one person. Returns the summary."""
     from adapters.postgres.bulk_log import bulk_log
@@ -159,29 +170,6 @@ async def into(dsn: str, source: ImportFile, email: str | None, files: ImportFil
 
             importing = Importer(WholeChats(bulk.log, bulk.blobs, Chats(bulk.log), bounds=bulk.bounds), lambda _: owner, counted)
             return await importing.import_all(source.chats(owner.id))
-
-
-async def owner_of(bulk: "BulkLog", email: str | None) -> Any:
-    """The account that is named, or the only one. Raises ``Failed``."""
-    from commands.accounts.accounts import normal_email
-    from commands.aggregate import Aggregate
-    from domain.accounts.user import NOBODY, evolve
-    from domain.log.event import Actor
-
-    if email is None:
-        ids, count = await bulk.user_list.users(offset=0, limit=2)
-        if not count:
-            raise Failed("There is no account yet. Sign up first:  steno login")
-        if count > 1:
-            raise Failed(f"There are {count} accounts. Whose chats are they?  steno import --user EMAIL …")
-        user_id = ids[0]
-    else:
-        stream = await bulk.log.find_claim("email", normal_email(email))
-        if stream is None:
-            raise Failed(f"There is no account {email}.")
-        user_id = stream.id
-    _, account = await Aggregate(bulk.log, "user", NOBODY, evolve).state(user_id)
-    return Actor(user_id, account.name, account.role)
 
 
 def report(summary: Any, broken: list[str]) -> None:

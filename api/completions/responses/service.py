@@ -161,13 +161,13 @@ class Responses:
     async def cancel(self, caller: Caller, given: str) -> ResponseEvents:
         """Stop the answer; one that has ended stays as it is. Raises ``ResponseNotFound``."""
         found = await self.find(caller.principal, given, to_write=True)
-        await self._runs.stop(found.chat_id, found.message_id, caller.user_id)
+        await self._runs.stop(chat_stream(found.chat_id), found.message_id, caller.user_id)
         return await self.whole(found)
 
     async def delete(self, caller: Caller, given: str) -> None:
         """Delete the answer, and its question if nothing else stands below it. What followed stays. Raises ``ResponseNotFound``."""
         found = await self.find(caller.principal, given, to_write=True)
-        await self._runs.stop(found.chat_id, found.message_id, caller.user_id)
+        await self._runs.stop(chat_stream(found.chat_id), found.message_id, caller.user_id)
         nodes = await self._chats.message_nodes(found.chat_id, [one for one in (found.message_id, found.parent_id) if one is not None])
         parent = nodes.get(found.parent_id) if found.parent_id is not None else None
         going = [found.message_id]

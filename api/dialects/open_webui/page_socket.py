@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import structlog
 
+from adapters.delivery.hub import Subscription
 from api.dialects.open_webui import packets
 from api.dialects.open_webui.envelopes import ChatEnvelopes
 from api.dialects.open_webui.page_context import PageContext
@@ -69,6 +70,9 @@ class PageSocket:
 
     def send_signal(self, framed: bytes) -> None:
         """Nothing: signals of our own protocol are not the page's."""
+
+    def write_access_changed(self, subscription: Subscription, may_write: bool) -> None:
+        """Nothing: the page asks what it may do when it opens a chat."""
 
     def close(self, close: Close) -> None:
         if not self._closed:

@@ -1,12 +1,13 @@
 """What is said in channels, over HTTP: messages, threads, quotes, reactions, pins, and who may change what."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.api.channels.test_channels import BASE, made, said
-from tests.api.conftest import Running, User, on_one_and_two
+from tests.api.conftest import WAIT_S, Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
 
@@ -164,3 +165,75 @@ async def test_a_message_is_only_found_in_its_own_channel(server: Running) -> No
         assert (await ada.get(f"{BASE}/{other}/messages/{message_id}{path}")).status_code == 404
     assert (await ada.post(f"{BASE}/{other}/messages/post", {"content": "x", "parent_id": message_id})).status_code == 404
     assert (await ada.post(f"{BASE}/{other}/messages/{message_id}/reactions/add", {"name": "x"})).status_code == 404
+
+
+# ---------------------------------------------------------------------------------------------------------------- searches
+
+
+async def found(user: User, text: str, **query: Any) -> list[dict[str, Any]]:
+    answer = await user.get(f"{BASE}/search", text=text, **query)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json())
+
+
+async def test_what_is_said_is_found_by_who_may_read_it(server: Running) -> None:
+    ada, ben, cat = await server.sign_up("Ada"), await server.sign_up("Ben"), await server.sign_up("Cat")
+    plans, games = await made(ada, ben, name="Plans"), await made(ben, cat, name="Games")
+    first = await said(ada, plans, "We meet at noon in Zürich")
+    last = await said(ben, games, "zurich, at NOON")
+    seen = {"at_least": last["position"]}
+    [one, two] = await found(ben, "noon zurich ", **seen)
+    assert (one["id"], two["id"], two["channel"]) == (last["id"], first["id"], {"id": plans, "name": "Plans"})
+    assert two["snippet"] == "We meet at noon in Zürich"
+    assert [one["id"] for one in await found(ben, "noon", before=one["position"])] == [first["id"]]
+    assert [one["id"] for one in await found(ben, "noon in:plans")] == [one["id"] for one in await found(ben, "from:ada")] == [first["id"]]
+    assert [one["id"] for one in await found(cat, "noon")] == [last["id"]]
+    assert await found(cat, f"noon in:{plans}") == []
+    await ada.post(f"{BASE}/{plans}/update/members/remove", {"user_ids": [ben.id]})
+    assert [one["id"] for one in await found(ben, "noon")] == [last["id"]]
+    assert (await ben.get(f"{BASE}/search", text="has:x")).json()["code"] == "bad_search"
+    assert (await ben.get(f"{BASE}/search", limit=1000)).status_code == 400
+
+
+# ------------------------------------------------------------------------------------------------------------------ models
+
+
+async def answered(user: User, channel_id: str, message_id: str) -> dict[str, Any]:
+    """The message once its model has ended."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            message: dict[str, Any] = (await user.get(f"{BASE}/{channel_id}/messages/{message_id}")).json()
+            if message["meta"]["done"]:
+                return message
+
+
+async def test_a_mentioned_model_answers_in_the_thread(server: Running) -> None:
+    ada, ben = await server.sign_up("Ada"), await server.sign_up("Ben")
+    channel_id = await made(ada, ben)
+    asked = await said(ben, channel_id, "<@M:demo:5|Demo> <@M:nothing> hello")
+    begun, refused = asked["answers"]
+    assert (begun["model"], refused["model"], refused["code"]) == ("demo:5", "nothing", "model_not_found")
+    answer = await answered(ada, channel_id, begun["message_id"])
+    assert answer["content"]
+    assert (answer["parent_id"], answer["user_id"], answer["meta"]["model_id"]) == (asked["id"], ben.id, "demo:5")
+    thread = (await ada.get(f"{BASE}/{channel_id}/messages/{asked['id']}/thread")).json()
+    assert [one["id"] for one in thread] == [answer["id"], asked["id"]]
+    again = await said(ada, channel_id, "really?", reply_to_id=answer["id"], parent_id=asked["id"])
+    assert [one["model"] for one in again["answers"]] == ["demo:5"]
+
+
+async def test_an_answer_is_stopped_by_who_asked_and_who_manages_alone(server: Running) -> None:
+    ada, ben, cat = await server.sign_up("Ada"), await server.sign_up("Ben"), await server.sign_up("Cat")
+    channel_id = await made(ada, ben, cat)
+    for stopping in (ada, ben):
+        [begun] = (await said(ben, channel_id, "<@M:demo:100000> count"))["answers"]
+        path = f"{BASE}/{channel_id}/messages/{begun['message_id']}/stop"
+        assert (await cat.post(path)).status_code == 403
+        assert (await cat.post(f"/api/tasks/stop/{begun['task_id']}")).status_code == 404
+        assert begun["task_id"] in (await cat.get("/api/tasks")).json()["tasks"]
+        assert (await stopping.post(path)).json() is True
+        assert (await answered(cat, channel_id, begun["message_id"]))["meta"]["state"] == "cancelled"
+        assert (await stopping.post(path)).json() is False
+    [begun] = (await said(ben, channel_id, "<@M:demo:100000> count"))["answers"]
+    assert (await ben.post(f"/api/tasks/stop/{begun['task_id']}")).status_code == 200
+    assert (await answered(cat, channel_id, begun["message_id"]))["meta"]["state"] == "cancelled"

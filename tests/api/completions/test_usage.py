@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from api.settings import Settings
-from domain.chat.commands import StartGeneration
+from domain.generation import StartGeneration
 from tests.api.conftest import Running, running
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +56,7 @@ async def test_an_answer_whose_server_is_gone_is_stopped_too(server: Running) ->
     chat_id = await user.new_chat()
     by, message_id = UUID(user.id), uuid4()
     left = StartGeneration(
-        chat_id=UUID(chat_id),
+        stream_id=UUID(chat_id),
         by=by,
         message_id=message_id,
         parent_id=None,

@@ -19,6 +19,8 @@ PUBLIC = {
     ("GET", "/metrics"),
     ("GET", "/api/config"),
     ("GET", "/api/version"),
+    ("POST", "/api/v1/channels/webhooks/{webhook_id}"),  # by tokens of their own, and with small bodies
+    ("POST", "/api/v1/channels/webhooks/{webhook_id}/{token}"),
 }
 
 

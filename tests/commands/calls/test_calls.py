@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from commands.calls.calls import ANSWER_BYTES_MAX, CALLS_OF_ACCOUNT_MAX, DATA_BYTES_MAX, Call
-from domain.chat.commands import DeleteChat, EndGeneration, ShareChat
+from domain.chat.commands import DeleteChat, ShareChat
 from domain.errors import BadRequest, CallExpired, CallNotFound, CallTaken, LogUnavailable, MessageNotFound, TooLarge, TooManyCalls
-from domain.generation import GenerationCancelled
+from domain.generation import EndGeneration, GenerationCancelled
 from domain.log.event import Actor
 from domain.log.stream import chat_stream
 from domain.routing.call import CALLS_OF_MESSAGE_MAX, CallAnswered, CallLapsed, CallOpened
@@ -259,14 +259,14 @@ async def test_a_function_that_is_stopped_ends_its_call_however_long_postgres_is
 async def test_a_stop_of_the_answer_ends_the_call_wherever_it_comes_from(by_another: bool) -> None:
     world = World()
     run = await world.going()
-    waiting = Asked(world, run.chat_id, run.message_id)
+    waiting = Asked(world, run.stream.id, run.message_id)
     await waiting.call()
     stopping = World(world.log) if by_another else world
-    end = EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=GenerationCancelled(ME.id))
+    end = EndGeneration(stream_id=run.stream.id, message_id=run.message_id, outcome=GenerationCancelled(ME.id))
     await stopping.chats.handle(end)
     with pytest.raises(CallExpired, match="cancelled"):
         await waiting.task
-    assert world.log.types(run.chat_id)[-2:] == ["call_expired", "cancelled"]
+    assert world.log.types(run.stream.id)[-2:] == ["call_expired", "cancelled"]
     run.ended_elsewhere()
 
 

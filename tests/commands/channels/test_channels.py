@@ -17,25 +17,23 @@ from commands.ports import ANY, AppendRequest, StreamAppend
 from domain.accounts.user import UserCreated
 from domain.channel.commands import (
     AddMembers,
-    AppendChannelParts,
+    AskModel,
     ChannelCommand,
     CreateChannel,
     DeleteChannel,
-    EndChannelGeneration,
     LeaveChannel,
     PinMessage,
     PostMessage,
     React,
     RemoveMembers,
     RemoveMessage,
-    StartChannelGeneration,
 )
 from domain.channel.evolve import evolve
 from domain.channel.own import ChannelJoined, ChannelLeft, ChannelMuted, ChannelPinned, ChannelUnmuted, SetOwnChannel
 from domain.channel.rights import Asker
 from domain.channel.state import NO_CHANNEL, Channel
 from domain.errors import Forbidden, MessageNotFound, Refusal, UserNotFound
-from domain.generation import BlockOpened, GenerationCancelled, MessageDelta
+from domain.generation import AppendParts, BlockOpened, EndGeneration, GenerationCancelled, MessageDelta, StartGeneration
 from domain.log.codec import decode_event
 from domain.log.event import Actor, Event
 from domain.log.stream import channel_stream, user_stream
@@ -62,7 +60,8 @@ def actor(asker: Asker) -> Actor:
 
 
 async def do(channels: Channels, command: ChannelCommand) -> None:
-    await channels.handle(command, actor=actor(command.by) if command.by is not None else None)
+    by = getattr(command, "by", None)
+    await channels.handle(command, actor=actor(by) if isinstance(by, Asker) else None)
 
 
 async def own_facts(log: MemoryLog, user_id: UUID) -> Sequence[Any]:
@@ -239,18 +238,22 @@ async def test_a_state_that_was_read_in_part_is_the_fold_of_the_whole(seed: int)
             RemoveMessage(channel_id=CHANNEL, by=by, message_id=message_id),
             AddMembers(channel_id=CHANNEL, by=by, user_ids=[CAT]),
             RemoveMembers(channel_id=CHANNEL, by=by, user_ids=[choose.choice((BEN, CAT))]),
-            StartChannelGeneration(
+            AskModel(
                 channel_id=CHANNEL,
                 by=by,
-                message_id=message_id,
-                parent_id=other,
-                model="m",
-                requested_model="m",
-                task_id=uuid4(),
-                node_id=uuid4(),
+                start=StartGeneration(
+                    stream_id=CHANNEL,
+                    by=by.id,
+                    message_id=message_id,
+                    parent_id=other,
+                    model="m",
+                    requested_model="m",
+                    task_id=uuid4(),
+                    node_id=uuid4(),
+                ),
             ),
-            AppendChannelParts(channel_id=CHANNEL, message_id=message_id, seq=0, parts=[BlockOpened(0, "text"), MessageDelta(0, "x")]),
-            EndChannelGeneration(channel_id=CHANNEL, message_id=message_id, outcome=GenerationCancelled(None)),
+            AppendParts(stream_id=CHANNEL, message_id=message_id, seq=0, parts=[BlockOpened(0, "text"), MessageDelta(0, "x")]),
+            EndGeneration(stream_id=CHANNEL, message_id=message_id, outcome=GenerationCancelled(None)),
         ]
         try:
             await do(choose.choice(processes), choose.choice(commands))

@@ -278,7 +278,7 @@ async def test_a_stop_ends_an_inlet_that_waits(there: There) -> None:
     there.functions.add("slow", inlet=inlet)
     started = await there.begin(await there.world.chat())
     await waiting.wait()
-    assert await there.world.runs.stop(started.chat_id, started.message_ids[0], ME.id)
+    assert await there.world.runs.stop(chat_stream(started.chat_id), started.message_ids[0], ME.id)
     assert there.ended(started) == GenerationCancelled(ME.id, "")
     assert not there.provider.asked
 
@@ -421,7 +421,7 @@ async def test_what_a_stream_filter_did_is_noted_of_an_answer_that_was_stopped(t
     started = await there.begin(await there.world.chat())
     there.provider.say("so far")
     await until(lambda: there.facts(started, MessageDelta))
-    await there.world.runs.stop(started.chat_id, started.message_ids[0], ME.id)
+    await there.world.runs.stop(chat_stream(started.chat_id), started.message_ids[0], ME.id)
     assert there.ended(started) == GenerationCancelled(ME.id, "SO FAR")
     (trace,) = there.traces(started)
     assert await there.original(started, trace) == [{"type": "text", "text": "so far"}]
@@ -568,7 +568,7 @@ async def test_a_stop_ends_an_outlet_that_waits_and_the_answer_stays_done(there:
     assert there.message(started)["state"] == "done"
     for run in there.world.runs.all():
         run.ended_elsewhere()  # this process hears of its own end
-    assert await there.world.runs.stop(started.chat_id, started.message_ids[0], ME.id)
+    assert await there.world.runs.stop(chat_stream(started.chat_id), started.message_ids[0], ME.id)
     assert not there.world.runs.all()
     assert there.message(started)["content"] == "x"
 

@@ -32,9 +32,18 @@ from commands.providers.provider import (
     Waiting,
 )
 from domain.accounts.user import UserDeactivated
-from domain.chat.commands import DeleteChat, EndGeneration, RenameChat
+from domain.chat.commands import DeleteChat, RenameChat
 from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
-from domain.generation import REFUSAL, BlockOpened, GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageDelta, MessageEnded
+from domain.generation import (
+    REFUSAL,
+    BlockOpened,
+    EndGeneration,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    MessageDelta,
+    MessageEnded,
+)
 from domain.log.codec import encode
 from domain.log.event import Emitted, Event, StoredEvent
 from domain.log.stream import chat_stream, user_stream
@@ -159,7 +168,7 @@ async def test_an_answer_is_in_the_log_token_by_token_and_whole_at_its_end() -> 
     world.provider.say("lo")
     world.provider.say(ToolCall(0, '{"a":', "c1", "f"), ToolCall(0, "1}"), Usage({"total_tokens": 9}), Finish("tool_calls"))
     await run.wait()
-    said = [event.data for event in world.log.of(run.chat_id)][2:-1]
+    said = [event.data for event in world.log.of(run.stream.id)][2:-1]
     assert said == [
         BlockOpened(0, "reasoning"),
         MessageDelta(0, "hm"),
@@ -170,7 +179,7 @@ async def test_an_answer_is_in_the_log_token_by_token_and_whole_at_its_end() -> 
         MessageDelta(2, '{"a":'),
         MessageDelta(2, "1}"),
     ]
-    end = end_of(world, run.chat_id)
+    end = end_of(world, run.stream.id)
     assert isinstance(end, MessageEnded)
     assert (end.content, end.sha256, end.finish_reason, end.usage) == ("Hello", sha256("Hello"), "tool_calls", {"total_tokens": 9})
     assert [(block.type, block.sha256) for block in end.blocks] == [
@@ -192,11 +201,11 @@ async def test_what_one_read_brings_is_one_append_and_much_of_it_is_joined() -> 
     world.provider.say(*[Text(str(number)) for number in range(100)], Finish("stop"))
     await run.wait()
     assert world.log.appends == appends + 2
-    deltas = [event.data for event in world.log.of(run.chat_id) if isinstance(event.data, MessageDelta)]
+    deltas = [event.data for event in world.log.of(run.stream.id) if isinstance(event.data, MessageDelta)]
     assert len(deltas) <= DELTAS_PER_APPEND_MAX
     assert sum(delta.chunks for delta in deltas) == 100
-    assert end_of(world, run.chat_id).deltas == len(deltas)
-    assert end_of(world, run.chat_id).content == "".join(str(number) for number in range(100))
+    assert end_of(world, run.stream.id).deltas == len(deltas)
+    assert end_of(world, run.stream.id).content == "".join(str(number) for number in range(100))
 
 
 async def test_the_provider_is_not_read_while_the_log_is_slow() -> None:
@@ -218,7 +227,7 @@ async def test_the_provider_is_not_read_while_the_log_is_slow() -> None:
     released.set()
     world.provider.end()
     await run.wait()
-    assert end_of(world, run.chat_id).content == "ab"
+    assert end_of(world, run.stream.id).content == "ab"
 
 
 async def test_a_wait_for_the_provider_is_shown() -> None:
@@ -227,10 +236,10 @@ async def test_a_wait_for_the_provider_is_shown() -> None:
     world.provider.say(Waiting(5.0, "HTTP 429: slow \0 down"))
     world.provider.say("Hello", Finish("stop"))
     await run.wait()
-    assert world.log.types(run.chat_id)[2:] == ["status", "content_block", "message_delta", "message_end"]
-    (status,) = [event.data.data for event in world.log.of(run.chat_id) if isinstance(event.data, Emitted)]
+    assert world.log.types(run.stream.id)[2:] == ["status", "content_block", "message_delta", "message_end"]
+    (status,) = [event.data.data for event in world.log.of(run.stream.id) if isinstance(event.data, Emitted)]
     assert status == {"description": "HTTP 429: slow  down. Asked again in 5 s", "done": True}
-    assert end_of(world, run.chat_id).content == "Hello"
+    assert end_of(world, run.stream.id).content == "Hello"
 
 
 async def test_a_wait_that_cannot_be_shown_ends_nothing() -> None:
@@ -245,7 +254,7 @@ async def test_a_wait_that_cannot_be_shown_ends_nothing() -> None:
     world.provider.say(Waiting(5.0, "busy"))
     world.provider.say("Hello", Finish("stop"))
     await run.wait()
-    assert world.log.types(run.chat_id)[2:] == ["content_block", "message_delta", "message_end"]
+    assert world.log.types(run.stream.id)[2:] == ["content_block", "message_delta", "message_end"]
 
 
 async def test_what_was_held_is_in_the_log_when_an_answer_is_stopped_or_fails() -> None:
@@ -257,10 +266,10 @@ async def test_what_was_held_is_in_the_log_when_an_answer_is_stopped_or_fails() 
         if end == "failed":
             world.provider.fail(ProviderFailed("provider_broke_off", "cut"))
         else:
-            await world.runs.stop(run.chat_id, run.message_id, ME.id)
+            await world.runs.stop(run.stream, run.message_id, ME.id)
         await run.wait()
-        assert end_of(world, run.chat_id).content == "b <thi"
-        parts = [event.data for event in world.log.of(run.chat_id) if isinstance(event.data, BlockOpened | MessageDelta)]
+        assert end_of(world, run.stream.id).content == "b <thi"
+        parts = [event.data for event in world.log.of(run.stream.id) if isinstance(event.data, BlockOpened | MessageDelta)]
         written = "".join(part.text if isinstance(part, MessageDelta) else part.preceded_by or "" for part in parts)
         assert written == "<think>a</think> b <thi"
 
@@ -270,7 +279,7 @@ async def test_an_empty_answer_ends_too() -> None:
     run = await world.going()
     world.provider.end("length")
     await run.wait()
-    end = end_of(world, run.chat_id)
+    end = end_of(world, run.stream.id)
     assert (end.content, end.blocks, end.deltas, end.finish_reason, end.timings.first_token_ms) == ("", [], 0, "length", None)
 
 
@@ -279,7 +288,7 @@ async def test_text_that_no_log_can_hold_is_left_out() -> None:
     run = await world.going()
     world.provider.say("a\0b", "\ud800", "\0", "c\udfff", Finish("stop"))
     await run.wait()
-    end = end_of(world, run.chat_id)
+    end = end_of(world, run.stream.id)
     assert isinstance(end, MessageEnded)
     assert (end.content, end.sha256, end.deltas) == ("abc", sha256("abc"), 2)
 
@@ -292,9 +301,9 @@ async def test_a_large_answer_is_kept_by_reference() -> None:
         world.provider.say(piece)
     world.provider.end()
     await run.wait()
-    end = end_of(world, run.chat_id)
+    end = end_of(world, run.stream.id)
     assert end.content["size_bytes"] == 200_000 > CONTENT_BYTES_MAX
-    assert await world.log.blobs.get(chat_stream(run.chat_id), end.content["blob"]) == (piece * 10).encode()
+    assert await world.log.blobs.get(chat_stream(run.stream.id), end.content["blob"]) == (piece * 10).encode()
     assert end.content["blob"] == end.sha256 == sha256(piece * 10)
 
 
@@ -325,7 +334,7 @@ async def test_a_failure_of_the_provider_is_said_with_the_text_so_far() -> None:
     world.provider.say("Hel")
     world.provider.fail(ProviderFailed("provider_idle", "silent for \0 30 s \ud800"))
     await run.wait()
-    assert end_of(world, run.chat_id) == GenerationFailed("provider_idle", "silent for  30 s ", "Hel")
+    assert end_of(world, run.stream.id) == GenerationFailed("provider_idle", "silent for  30 s ", "Hel")
     assert world.provider.left == 1
 
 
@@ -338,13 +347,13 @@ async def test_whatever_a_provider_raises_ends_its_answer_and_nothing_else(error
     world.provider.say("Hel")
     world.provider.fail(error)
     await run.wait()
-    end = end_of(world, run.chat_id)
+    end = end_of(world, run.stream.id)
     assert isinstance(end, GenerationFailed)
     assert (end.code, end.content) == ("provider_failed", "Hel")
     assert end.detail.startswith(type(error).__name__)
     second.end()
     await other.wait()
-    assert isinstance(end_of(world, other.chat_id), MessageEnded)
+    assert isinstance(end_of(world, other.stream.id), MessageEnded)
 
 
 async def test_a_provider_that_cannot_even_be_left_keeps_no_answer_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +381,7 @@ async def test_a_provider_that_cannot_even_be_left_keeps_no_answer_open(monkeypa
         stop_at_first_token(world, run)
         world.runs.start(run)
         await run.wait()
-        assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "Hel")
+        assert end_of(world, run.stream.id) == GenerationCancelled(ME.id, "Hel")
 
 
 def stop_at_first_token(world: World, run: Any) -> None:
@@ -396,10 +405,10 @@ async def test_who_is_asked_to_end_ends_while_it_waits_for_its_provider(ask: Cal
     world = World()
     run = await world.going()
     world.provider.say("Hel")
-    await until(lambda: "message_delta" in world.log.types(run.chat_id) and world.provider.reading)
+    await until(lambda: "message_delta" in world.log.types(run.stream.id) and world.provider.reading)
     ask(run)
     await run.wait()
-    assert end_of(world, run.chat_id) == end
+    assert end_of(world, run.stream.id) == end
     assert world.provider.left == 1
 
 
@@ -409,7 +418,7 @@ async def test_who_is_asked_to_end_before_it_began_ends_at_once() -> None:
     run.stop(ME.id)
     world.runs.start(run)
     await run.wait()
-    assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "")
+    assert end_of(world, run.stream.id) == GenerationCancelled(ME.id, "")
 
 
 async def test_an_append_on_its_way_is_never_broken_off() -> None:
@@ -434,8 +443,8 @@ async def test_an_append_on_its_way_is_never_broken_off() -> None:
     assert not cancelled
     released.set()
     await run.wait()
-    assert world.log.types(run.chat_id)[-2:] == ["message_delta", "cancelled"]
-    assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "Hel")
+    assert world.log.types(run.stream.id)[-2:] == ["message_delta", "cancelled"]
+    assert end_of(world, run.stream.id) == GenerationCancelled(ME.id, "Hel")
 
 
 async def test_the_end_that_was_asked_for_is_the_end_also_if_the_provider_takes_it_badly() -> None:
@@ -452,7 +461,7 @@ async def test_the_end_that_was_asked_for_is_the_end_also_if_the_provider_takes_
     await until(lambda: provider.reading)
     run.stop(ME.id)
     await run.wait()
-    assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "")
+    assert end_of(world, run.stream.id) == GenerationCancelled(ME.id, "")
 
 
 async def test_a_generation_that_ended_elsewhere_is_left_alone() -> None:
@@ -460,12 +469,12 @@ async def test_a_generation_that_ended_elsewhere_is_left_alone() -> None:
     elsewhere = World(world.log)
     run = await world.going()
     world.provider.say("Hel")
-    await until(lambda: "message_delta" in world.log.types(run.chat_id) and world.provider.reading)
+    await until(lambda: "message_delta" in world.log.types(run.stream.id) and world.provider.reading)
     outcome = GenerationInterrupted(NODE, "Hel")
-    await elsewhere.chats.handle(EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=outcome))
+    await elsewhere.chats.handle(EndGeneration(stream_id=run.stream.id, message_id=run.message_id, outcome=outcome))
     world.provider.say("lo")  # the run does not know yet: its append does
     await run.wait()
-    assert end_of(world, run.chat_id) == outcome
+    assert end_of(world, run.stream.id) == outcome
     assert world.provider.left == 1
 
 
@@ -474,10 +483,10 @@ async def test_a_run_that_hears_of_its_end_does_not_wait_for_its_provider() -> N
     elsewhere = World(world.log)
     run = await world.going()
     await until(lambda: world.provider.reading)
-    await elsewhere.chats.handle(EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=GenerationCancelled(ME.id)))
+    await elsewhere.chats.handle(EndGeneration(stream_id=run.stream.id, message_id=run.message_id, outcome=GenerationCancelled(ME.id)))
     world.runs.observe(world.log.events[-1])
     await run.wait()
-    assert world.log.types(run.chat_id).count("cancelled") == 1
+    assert world.log.types(run.stream.id).count("cancelled") == 1
     assert world.provider.left == 1
 
 
@@ -495,7 +504,7 @@ async def test_the_runs_of_a_deactivated_account_stop_and_no_other() -> None:
     assert world.runs.all() == [run]
     world.runs.observe(await deactivated(world, ME.id))
     await run.wait()
-    assert end_of(world, run.chat_id) == GenerationCancelled(None, "")
+    assert end_of(world, run.stream.id) == GenerationCancelled(None, "")
 
 
 async def test_a_run_that_begins_after_its_account_was_deactivated_says_nothing() -> None:
@@ -504,7 +513,7 @@ async def test_a_run_that_begins_after_its_account_was_deactivated_says_nothing(
     world.runs.observe(await deactivated(world, ME.id))
     world.runs.start(run)
     await run.wait()
-    assert end_of(world, run.chat_id) == GenerationCancelled(None, "")
+    assert end_of(world, run.stream.id) == GenerationCancelled(None, "")
     assert not world.provider.asked
 
 
@@ -513,12 +522,12 @@ async def test_a_stop_that_crosses_an_end_from_elsewhere_changes_nothing() -> No
     elsewhere = World(world.log)
     run = await world.going()
     await until(lambda: world.provider.reading)
-    await elsewhere.chats.handle(EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=GenerationCancelled(ME.id)))
+    await elsewhere.chats.handle(EndGeneration(stream_id=run.stream.id, message_id=run.message_id, outcome=GenerationCancelled(ME.id)))
     run.stop(SOMEBODY.id)
     world.runs.observe(world.log.events[-1])
     await run.wait()
-    assert end_of(world, run.chat_id) == GenerationCancelled(ME.id, "")
-    assert world.log.types(run.chat_id).count("cancelled") == 1
+    assert end_of(world, run.stream.id) == GenerationCancelled(ME.id, "")
+    assert world.log.types(run.stream.id).count("cancelled") == 1
 
 
 async def test_a_chat_that_goes_takes_its_run_with_it() -> None:
@@ -526,11 +535,11 @@ async def test_a_chat_that_goes_takes_its_run_with_it() -> None:
     run = await world.going()
     await until(lambda: world.provider.reading)
     outcome = GenerationCancelled(ME.id)
-    await world.chats.handle(EndGeneration(chat_id=run.chat_id, message_id=run.message_id, outcome=outcome))
-    await world.chats.handle(DeleteChat(chat_id=run.chat_id, by=ME.id))
+    await world.chats.handle(EndGeneration(stream_id=run.stream.id, message_id=run.message_id, outcome=outcome))
+    await world.chats.handle(DeleteChat(chat_id=run.stream.id, by=ME.id))
     world.provider.say("lo")
     await run.wait()
-    assert world.log.types(run.chat_id)[-1] == "chat_deleted"
+    assert world.log.types(run.stream.id)[-1] == "chat_deleted"
 
 
 # ---------------------------------------------------------------------------------------------- when the log is not there
@@ -561,12 +570,12 @@ async def test_a_log_that_is_away_for_a_while_ends_no_run_and_doubles_nothing(
     for piece in ("Hel", "lo"):
         setattr(world.log, when, failing(3, error))
         world.provider.say(piece)
-        await until(lambda: world.provider.reading and world.log.types(run.chat_id)[-1] == "message_delta")
+        await until(lambda: world.provider.reading and world.log.types(run.stream.id)[-1] == "message_delta")
     setattr(world.log, when, failing(3, error))
     world.provider.end()
     await run.wait()
-    assert world.log.types(run.chat_id)[2:] == ["content_block", "message_delta", "message_delta", "message_end"]
-    assert end_of(world, run.chat_id).content == "Hello"
+    assert world.log.types(run.stream.id)[2:] == ["content_block", "message_delta", "message_delta", "message_end"]
+    assert end_of(world, run.stream.id).content == "Hello"
 
 
 async def test_a_log_that_stays_away_ends_the_run_with_all_that_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,7 +588,7 @@ async def test_a_log_that_stays_away_ends_the_run_with_all_that_was_said(monkeyp
     world.log.before_append = failing(5, LogUnavailable("silent"))
     world.provider.say("Hello")
     await run.wait()
-    assert end_of(world, run.chat_id) == GenerationFailed("log_unavailable", "silent", "Hello")
+    assert end_of(world, run.stream.id) == GenerationFailed("log_unavailable", "silent", "Hello")
 
 
 async def test_a_run_that_waits_for_the_log_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -593,7 +602,7 @@ async def test_a_run_that_waits_for_the_log_can_be_stopped(monkeypatch: pytest.M
     run.stop(ME.id)
     world.log.before_append = None
     await run.wait()
-    assert isinstance(end_of(world, run.chat_id), GenerationCancelled)
+    assert isinstance(end_of(world, run.stream.id), GenerationCancelled)
 
 
 async def test_a_blob_that_cannot_be_kept_yet_is_kept_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -612,7 +621,7 @@ async def test_a_blob_that_cannot_be_kept_yet_is_kept_later(monkeypatch: pytest.
     world.provider.say("x" * (CONTENT_BYTES_MAX + 1))
     world.provider.end()
     await run.wait()
-    assert end_of(world, run.chat_id).content["size_bytes"] == CONTENT_BYTES_MAX + 1
+    assert end_of(world, run.stream.id).content["size_bytes"] == CONTENT_BYTES_MAX + 1
 
 
 @pytest.mark.parametrize(
@@ -630,7 +639,7 @@ async def test_an_end_that_the_log_refuses_is_an_end_all_the_same(last: list[Par
     world.provider.say("Hello")
     world.provider.say(*last)
     await run.wait()
-    end = end_of(world, run.chat_id)
+    end = end_of(world, run.stream.id)
     assert isinstance(end, GenerationFailed)
     assert end.content == "Hello"
     assert end.code in ("content_refused", "bad_request")
@@ -642,7 +651,7 @@ async def test_a_block_that_the_log_refuses_ends_the_answer_with_what_came_befor
     world.provider.say("Hello")
     world.provider.say(ToolCall(0, "{}", "id", "f\0"))
     await run.wait()
-    end = end_of(world, run.chat_id)
+    end = end_of(world, run.stream.id)
     assert isinstance(end, GenerationFailed)
     assert end.content == "Hello"
 
@@ -652,7 +661,7 @@ async def test_the_events_of_a_run_are_the_servers_own() -> None:
     run = await world.going()
     world.provider.say("x", Finish("stop"))
     await run.wait()
-    stored = await world.log.read(chat_stream(run.chat_id), limit=100)
+    stored = await world.log.read(chat_stream(run.stream.id), limit=100)
     assert [one.actor is None for one in stored] == [False, False, True, True, True]
     assert all(one.message_id == run.message_id for one in stored[1:])
     assert msgspec.json.decode(stored[-1].data)["content"] == "x"

@@ -9,9 +9,9 @@ import pytest
 from commands.generation.run import CONTENT_BYTES_MAX
 from commands.generation.runs import BEATS_PER_LEASE, GAP_BEATS_MAX, NodeWatch, close_generation
 from commands.ports import AppendRequest
-from domain.chat.commands import AppendParts, RenameChat
+from domain.chat.commands import RenameChat
 from domain.errors import LogUnavailable
-from domain.generation import BlockOpened, GenerationCancelled, GenerationInterrupted, MessageDelta, MessageEnded
+from domain.generation import AppendParts, BlockOpened, GenerationCancelled, GenerationInterrupted, MessageDelta, MessageEnded
 from domain.log.stream import chat_stream
 from tests.commands.world import ME, SOMEBODY, FailingLog, World, until
 
@@ -31,7 +31,7 @@ class Node:
             log.nodes,
             log,
             log.blobs,
-            self.world.chats,
+            {"chat": self.world.chats},
             self.world.runs,
             self.world.calls,
             self.world.relaying,
@@ -61,7 +61,7 @@ async def said(node: Node, text: str) -> Any:
     """A run of this node that has said ``text`` and waits for more."""
     run = await node.world.going()
     node.world.provider.say(text)
-    await until(lambda: node.world.log.types(run.chat_id)[-1] == "message_delta" and node.world.provider.reading)
+    await until(lambda: node.world.log.types(run.stream.id)[-1] == "message_delta" and node.world.provider.reading)
     return run
 
 
@@ -76,15 +76,15 @@ async def test_a_dead_node_is_buried_after_a_whole_lease_and_its_answers_are_clo
     own = await said(alive, "mine")
     await alive.tick()
     await alive.ticks(LEASE_S)
-    assert log.types(run.chat_id)[-1] == "message_delta"
+    assert log.types(run.stream.id)[-1] == "message_delta"
     assert dead.id in await log.nodes.beats()
     await alive.tick()
-    assert end_of(log, run.chat_id) == GenerationInterrupted(dead.id, "Hel")
+    assert end_of(log, run.stream.id) == GenerationInterrupted(dead.id, "Hel")
     assert set(await log.nodes.beats()) == {alive.id}
     assert alive.keeper.interrupted == 1
-    assert log.types(own.chat_id)[-1] == "message_delta"
+    assert log.types(own.stream.id)[-1] == "message_delta"
     await alive.ticks(LEASE_S * 3)
-    assert log.types(run.chat_id).count("interrupted") == 1
+    assert log.types(run.stream.id).count("interrupted") == 1
 
 
 async def test_a_node_that_beats_is_alive_however_slowly() -> None:
@@ -95,7 +95,7 @@ async def test_a_node_that_beats_is_alive_however_slowly() -> None:
     for _ in range(5):
         await watching.ticks(LEASE_S)
         await slow.tick()
-    assert log.types(run.chat_id)[-1] == "message_delta"
+    assert log.types(run.stream.id)[-1] == "message_delta"
     assert watching.keeper.interrupted == 0
 
 
@@ -109,7 +109,7 @@ async def test_a_stall_of_ones_own_writes_buries_nobody() -> None:
     await watching.tick(after_s=LEASE_S * 100)  # Postgres was away, or this process was stopped
     await other.tick()
     await watching.tick()
-    assert log.types(run.chat_id)[-1] == "message_delta"
+    assert log.types(run.stream.id)[-1] == "message_delta"
     assert watching.keeper.interrupted == 0
 
 
@@ -128,7 +128,7 @@ async def test_a_stall_inside_ones_own_beat_buries_nobody() -> None:
     log.nodes.before_beat = None
     await other.tick()
     await watching.tick()
-    assert log.types(run.chat_id)[-1] == "message_delta"
+    assert log.types(run.stream.id)[-1] == "message_delta"
 
 
 async def test_silence_counts_only_as_far_as_ones_own_beats_went_through() -> None:
@@ -138,11 +138,11 @@ async def test_silence_counts_only_as_far_as_ones_own_beats_went_through() -> No
     run = await said(dead, "Hel")
     await watching.tick()
     ticks = 0
-    while log.types(run.chat_id)[-1] != "interrupted":
+    while log.types(run.stream.id)[-1] != "interrupted":
         await watching.tick(after_s=LEASE_S * 10)
         ticks += 1
     assert ticks > BEATS_PER_LEASE / GAP_BEATS_MAX
-    assert end_of(log, run.chat_id) == GenerationInterrupted(dead.id, "Hel")
+    assert end_of(log, run.stream.id) == GenerationInterrupted(dead.id, "Hel")
 
 
 async def test_a_node_that_said_goodbye_is_not_watched_any_more() -> None:
@@ -172,10 +172,10 @@ async def test_a_zombie_that_comes_back_finds_its_answer_over_and_stops() -> Non
     run = await said(zombie, "Hel")
     await watching.tick()
     await watching.ticks(LEASE_S + BEAT_S)
-    assert end_of(log, run.chat_id) == GenerationInterrupted(zombie.id, "Hel")
+    assert end_of(log, run.stream.id) == GenerationInterrupted(zombie.id, "Hel")
     zombie.world.provider.say("lo, says the zombie")
     await run.wait()
-    assert log.types(run.chat_id)[-1] == "interrupted"
+    assert log.types(run.stream.id)[-1] == "interrupted"
     assert zombie.world.provider.left == 1
     assert len(zombie.world.runs) == 0
     await zombie.tick()  # and lives on
@@ -183,7 +183,7 @@ async def test_a_zombie_that_comes_back_finds_its_answer_over_and_stops() -> Non
     late = await said(zombie, "again")
     zombie.world.provider.end()
     await late.wait()
-    assert isinstance(end_of(log, late.chat_id), MessageEnded)
+    assert isinstance(end_of(log, late.stream.id), MessageEnded)
 
 
 async def test_a_burial_that_was_broken_off_is_finished_at_the_next_look() -> None:
@@ -207,7 +207,7 @@ async def test_a_burial_that_was_broken_off_is_finished_at_the_next_look() -> No
     assert dead.id in await log.nodes.beats()
     log.before_append = None
     await watching.tick()
-    assert [end_of(log, run.chat_id) for run in runs] == [GenerationInterrupted(dead.id, f"answer {number}") for number in range(3)]
+    assert [end_of(log, run.stream.id) for run in runs] == [GenerationInterrupted(dead.id, f"answer {number}") for number in range(3)]
     assert set(await log.nodes.beats()) == {watching.id}
 
 
@@ -221,7 +221,7 @@ async def test_two_that_find_the_same_node_dead_close_its_answer_once() -> None:
     for _ in range(BEATS_PER_LEASE):
         await asyncio.gather(one.tick(), two.tick())
     await asyncio.gather(one.tick(), two.tick())
-    assert log.types(run.chat_id).count("interrupted") == 1
+    assert log.types(run.stream.id).count("interrupted") == 1
     assert one.keeper.interrupted + two.keeper.interrupted == 1
 
 
@@ -248,7 +248,7 @@ async def test_the_keepers_loop_outlives_whatever_goes_wrong_in_it() -> None:
         log.nodes,
         log,
         log.blobs,
-        world.chats,
+        {"chat": world.chats},
         world.runs,
         world.calls,
         world.relaying,
@@ -340,15 +340,15 @@ async def test_the_end_that_is_written_from_outside_holds_the_newest_token() -> 
         if any(isinstance(event.data, GenerationCancelled) for event in request.appends[0].events) and (text := next(more, None)):
             log.before_append = None
             running.world.provider.say(text)
-            await until(lambda: running.world.provider.reading and log.of(run.chat_id)[-1].data == MessageDelta(0, text))
+            await until(lambda: running.world.provider.reading and log.of(run.stream.id)[-1].data == MessageDelta(0, text))
             log.before_append = one_more_token
 
     log.before_append = one_more_token
-    assert await stopping.world.runs.stop(run.chat_id, run.message_id, SOMEBODY.id)
-    assert end_of(log, run.chat_id) == GenerationCancelled(SOMEBODY.id, "Hello world")
+    assert await stopping.world.runs.stop(run.stream, run.message_id, SOMEBODY.id)
+    assert end_of(log, run.stream.id) == GenerationCancelled(SOMEBODY.id, "Hello world")
     running.world.provider.say("too late")
     await run.wait()
-    assert log.types(run.chat_id)[-1] == "cancelled"
+    assert log.types(run.stream.id)[-1] == "cancelled"
 
 
 async def test_an_end_from_outside_holds_only_what_was_said_as_text_in_the_order_of_its_blocks() -> None:
@@ -363,20 +363,20 @@ async def test_an_end_from_outside_holds_only_what_was_said_as_text_in_the_order
         MessageDelta(1, "b"),
         MessageDelta(3, "d"),
     ]
-    await world.chats.handle(AppendParts(chat_id=run.chat_id, message_id=run.message_id, seq=0, parts=[*parts, *said]))
-    assert await close_generation(world.chats, world.log.blobs, run.chat_id, run.message_id, GenerationInterrupted(world.node_id))
-    assert end_of(world.log, run.chat_id) == GenerationInterrupted(world.node_id, "abcd")
+    await world.chats.handle(AppendParts(stream_id=run.stream.id, message_id=run.message_id, seq=0, parts=[*parts, *said]))
+    assert await close_generation(world.chats, world.log.blobs, run.stream, run.message_id, GenerationInterrupted(world.node_id))
+    assert end_of(world.log, run.stream.id) == GenerationInterrupted(world.node_id, "abcd")
 
 
 async def test_an_end_from_outside_of_a_large_answer_is_by_reference() -> None:
     world = World()
     run = await world.started(await world.chat())
     parts: list[Any] = [BlockOpened(0, "text"), *[MessageDelta(0, "x" * 10_000)] * 14]
-    await world.chats.handle(AppendParts(chat_id=run.chat_id, message_id=run.message_id, seq=0, parts=parts))
-    assert await close_generation(world.chats, world.log.blobs, run.chat_id, run.message_id, GenerationCancelled(None))
-    content = end_of(world.log, run.chat_id).content
+    await world.chats.handle(AppendParts(stream_id=run.stream.id, message_id=run.message_id, seq=0, parts=parts))
+    assert await close_generation(world.chats, world.log.blobs, run.stream, run.message_id, GenerationCancelled(None))
+    content = end_of(world.log, run.stream.id).content
     assert content["size_bytes"] == 140_000 > CONTENT_BYTES_MAX
-    assert await world.log.blobs.get(chat_stream(run.chat_id), content["blob"]) == b"x" * 140_000
+    assert await world.log.blobs.get(chat_stream(run.stream.id), content["blob"]) == b"x" * 140_000
 
 
 async def test_what_is_over_is_not_ended_again() -> None:
@@ -384,11 +384,11 @@ async def test_what_is_over_is_not_ended_again() -> None:
     run = await world.going()
     world.provider.end()
     await run.wait()
-    assert not await world.runs.stop(run.chat_id, run.message_id, ME.id)
-    assert not await World(world.log).runs.stop(run.chat_id, run.message_id, ME.id)
-    assert not await close_generation(world.chats, world.log.blobs, run.chat_id, uuid4(), GenerationCancelled(None))
-    assert not await close_generation(world.chats, world.log.blobs, uuid4(), uuid4(), GenerationCancelled(None))
-    assert world.log.types(run.chat_id)[-1] == "message_end"
+    assert not await world.runs.stop(run.stream, run.message_id, ME.id)
+    assert not await World(world.log).runs.stop(run.stream, run.message_id, ME.id)
+    assert not await close_generation(world.chats, world.log.blobs, run.stream, uuid4(), GenerationCancelled(None))
+    assert not await close_generation(world.chats, world.log.blobs, chat_stream(uuid4()), uuid4(), GenerationCancelled(None))
+    assert world.log.types(run.stream.id)[-1] == "message_end"
 
 
 # ------------------------------------------------------------------------------------------------- the runs of a process
@@ -398,13 +398,13 @@ async def test_a_run_is_known_by_its_task_its_message_and_its_chat_until_it_is_o
     world = World()
     run = await world.going()
     assert world.runs.get(run.task_id) is run
-    assert world.runs.of_chat(run.chat_id) == world.runs.all() == [run]
+    assert world.runs.of_stream(run.stream) == world.runs.all() == [run]
     assert world.runs.runs_message(run.message_id)
     world.provider.end()
     await run.wait()
     await until(lambda: not len(world.runs))
     assert world.runs.get(run.task_id) is None
-    assert world.runs.of_chat(run.chat_id) == world.runs.all() == []
+    assert world.runs.of_stream(run.stream) == world.runs.all() == []
     assert not world.runs.runs_message(run.message_id)
 
 
@@ -412,9 +412,9 @@ async def test_a_stop_is_told_to_the_run_itself_and_returns_when_its_end_is_writ
     world = World()
     run = await world.going()
     world.provider.say("Hel")
-    await until(lambda: world.log.types(run.chat_id)[-1] == "message_delta")
-    assert await world.runs.stop(run.chat_id, run.message_id, ME.id)
-    assert end_of(world.log, run.chat_id) == GenerationCancelled(ME.id, "Hel")
+    await until(lambda: world.log.types(run.stream.id)[-1] == "message_delta")
+    assert await world.runs.stop(run.stream, run.message_id, ME.id)
+    assert end_of(world.log, run.stream.id) == GenerationCancelled(ME.id, "Hel")
 
 
 async def test_who_waits_for_a_stop_may_leave() -> None:
@@ -427,13 +427,13 @@ async def test_who_waits_for_a_stop_may_leave() -> None:
         await held.wait()
 
     world.log.before_append = hold
-    stopping = asyncio.create_task(world.runs.stop(run.chat_id, run.message_id, ME.id))
+    stopping = asyncio.create_task(world.runs.stop(run.stream, run.message_id, ME.id))
     await until(lambda: world.log.appends == 3)
     stopping.cancel()
     await asyncio.wait([stopping])
     held.set()
     await run.wait()
-    assert end_of(world.log, run.chat_id) == GenerationCancelled(ME.id, "")
+    assert end_of(world.log, run.stream.id) == GenerationCancelled(ME.id, "")
 
 
 async def test_a_server_that_goes_away_lets_finish_what_can_and_hands_over_the_rest() -> None:
@@ -447,13 +447,13 @@ async def test_a_server_that_goes_away_lets_finish_what_can_and_hands_over_the_r
         world.provider.end()
 
     await asyncio.gather(world.runs.drain(0.05), finish())
-    assert isinstance(end_of(world.log, quick.chat_id), MessageEnded)
-    assert end_of(world.log, slow_run.chat_id) == GenerationInterrupted(world.node_id, "")
-    assert world.log.types(slow.chat_id)[-1] == "message_start"  # another node's
+    assert isinstance(end_of(world.log, quick.stream.id), MessageEnded)
+    assert end_of(world.log, slow_run.stream.id) == GenerationInterrupted(world.node_id, "")
+    assert world.log.types(slow.stream.id)[-1] == "message_start"  # another node's
     late = await world.started(await world.chat())
     world.runs.start(late)
     await late.wait()
-    assert end_of(world.log, late.chat_id) == GenerationInterrupted(world.node_id, "")
+    assert end_of(world.log, late.stream.id) == GenerationInterrupted(world.node_id, "")
 
 
 async def test_events_of_others_end_nothing_here() -> None:
@@ -461,11 +461,11 @@ async def test_events_of_others_end_nothing_here() -> None:
     run = await world.going()
     await until(lambda: world.provider.reading)
     other = await World(world.log).going()
-    await World(world.log).runs.stop(other.chat_id, other.message_id, ME.id)
-    await world.chats.handle(RenameChat(chat_id=run.chat_id, by=ME.id, title="new"))
+    await World(world.log).runs.stop(other.stream, other.message_id, ME.id)
+    await world.chats.handle(RenameChat(chat_id=run.stream.id, by=ME.id, title="new"))
     for stored in world.log.events:
         world.runs.observe(stored)
     world.provider.say("still here")
     world.provider.end()
     await run.wait()
-    assert end_of(world.log, run.chat_id).content == "still here"
+    assert end_of(world.log, run.stream.id).content == "still here"

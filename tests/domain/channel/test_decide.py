@@ -12,25 +12,25 @@ from domain.accounts.access import PUBLIC, AccessGranted, AccessRevoked, Grant
 from domain.channel import decide as rules
 from domain.channel.commands import (
     AddMembers,
-    AppendChannelParts,
     ArchiveChannel,
+    AskModel,
     ChangeChannel,
     ChangeMemberRole,
     ChangeMessage,
     ChangeWebhook,
     ChannelCommand,
     CreateChannel,
+    CreateOutgoingWebhook,
     CreateWebhook,
     DeleteChannel,
-    EndChannelGeneration,
     LeaveChannel,
     PinMessage,
     PostMessage,
     React,
     RemoveMembers,
     RemoveMessage,
+    RevokeOutgoingWebhook,
     RevokeWebhook,
-    StartChannelGeneration,
 )
 from domain.channel.decide import decide
 from domain.channel.evolve import evolve
@@ -48,6 +48,8 @@ from domain.channel.facts import (
     MessagePosted,
     MessageRemoved,
     MessageUnpinned,
+    OutgoingWebhookCreated,
+    OutgoingWebhookRevoked,
     ReactionAdded,
     ReactionRemoved,
     WebhookChanged,
@@ -69,7 +71,7 @@ from domain.errors import (
     Refusal,
     WebhookNotFound,
 )
-from domain.generation import BlockOpened, GenerationCancelled, MessageDelta, MessageStarted
+from domain.generation import AppendParts, BlockOpened, EndGeneration, GenerationCancelled, MessageDelta, MessageStarted, StartGeneration
 from domain.log.event import Emitted, Event
 
 CHANNEL = UUID(int=0xC0)
@@ -154,10 +156,18 @@ def pin(by: Asker = cat, message_id: UUID = M1, *, pinned: bool = True) -> PinMe
     return PinMessage(channel_id=CHANNEL, by=by, message_id=message_id, pinned=pinned)
 
 
-def start(by: Asker = ben, message_id: UUID = M3, parent_id: UUID | None = M1) -> StartChannelGeneration:
-    return StartChannelGeneration(
-        channel_id=CHANNEL, by=by, message_id=message_id, parent_id=parent_id, model="m", requested_model="m", task_id=TASK, node_id=NODE
+def start(by: Asker = ben, message_id: UUID = M3, parent_id: UUID | None = M1) -> AskModel:
+    begun = StartGeneration(
+        stream_id=CHANNEL,
+        by=by.id,
+        message_id=message_id,
+        parent_id=parent_id,
+        model="m",
+        requested_model="m",
+        task_id=TASK,
+        node_id=NODE,
     )
+    return AskModel(channel_id=CHANNEL, by=by, start=begun)
 
 
 STARTED = Event(M3, MessageStarted(M1, "m", "m", TASK, NODE, fields={"user_id": str(BEN)}))
@@ -353,6 +363,26 @@ def test_a_message_is_pinned_by_whoever_may_post() -> None:
 # ------------------------------------------------------------------------------------------------------------- webhooks
 
 
+def test_an_outgoing_webhook_is_of_who_manages_and_ends_once() -> None:
+    def create(**more: Any) -> CreateOutgoingWebhook:
+        given = {"channel_id": CHANNEL, "by": ann, "webhook_id": HOOK, "origin": "https://x", "types": ["message", "message"]}
+        return CreateOutgoingWebhook(**{**given, **more})
+
+    made = Event(None, OutgoingWebhookCreated(HOOK, "https://x", ["message"]))
+    given(STANDARD).when(create()).then(made)
+    given(STANDARD, made).when(create()).then()
+    given(STANDARD).when(create(by=cat)).then_raises(Forbidden)
+    for types in ([], ["message_delta"], ["nothing"]):
+        given(STANDARD).when(create(types=types)).then_raises(BadRequest)
+    many = [Event(None, OutgoingWebhookCreated(UUID(int=0x900 + number), "https://x", ["message"])) for number in range(10)]
+    given(STANDARD, many).when(create()).then_raises(BadRequest)
+    revoke = RevokeOutgoingWebhook(channel_id=CHANNEL, by=ann, webhook_id=HOOK)
+    given(STANDARD, made).when(revoke).then_says(OutgoingWebhookRevoked(HOOK))
+    given(STANDARD).when(revoke).then_raises(WebhookNotFound)
+    by_server = RevokeOutgoingWebhook(channel_id=CHANNEL, by=None, webhook_id=HOOK, reason="gone")
+    given(STANDARD, made).when(by_server).then_says(OutgoingWebhookRevoked(HOOK, "gone"))
+
+
 def test_a_webhook_posts_for_as_long_as_it_is_there() -> None:
     made = Event(None, WebhookCreated(HOOK, "CI"))
     given(STANDARD).when(CreateWebhook(channel_id=CHANNEL, by=ann, webhook_id=HOOK, name="CI")).then(made)
@@ -378,11 +408,11 @@ def test_a_webhook_posts_for_as_long_as_it_is_there() -> None:
 def test_a_model_answers_as_in_a_chat() -> None:
     parts = [BlockOpened(0, "text"), MessageDelta(0, "Hel")]
     given(GROUP_OF_THREE, POSTED).when(start()).then(STARTED)
-    given(GROUP_OF_THREE, POSTED, STARTED).when(AppendChannelParts(channel_id=CHANNEL, message_id=M3, seq=0, parts=parts)).then(
+    given(GROUP_OF_THREE, POSTED, STARTED).when(AppendParts(stream_id=CHANNEL, message_id=M3, seq=0, parts=parts)).then(
         *(Event(M3, part) for part in parts)
     )
     told = [*GROUP_OF_THREE, POSTED, STARTED, *(Event(M3, part) for part in parts)]
-    end = EndChannelGeneration(channel_id=CHANNEL, message_id=M3, outcome=GenerationCancelled(BEN, "Hel"), emitted=[Emitted("files", {})])
+    end = EndGeneration(stream_id=CHANNEL, message_id=M3, outcome=GenerationCancelled(BEN, "Hel"), emitted=[Emitted("files", {})])
     given(told).when(end).then(Event(M3, Emitted("files", {})), Event(M3, GenerationCancelled(BEN, "Hel")))
     ended = [*told, Event(M3, GenerationCancelled(BEN, "Hel"))]
     given(ended).when(end).then_raises(GenerationNotOpen)

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from domain.chat.commands import AnswerCall, AskUser, DeleteChat, DeleteMessage, EndGeneration, ExpireCall
+from domain.chat.commands import AnswerCall, AskUser, DeleteChat, DeleteMessage, ExpireCall
 from domain.chat.facts import RESERVED, ChatDeleted, ChatEvent, ChatUnshared, MessageDeleted
 from domain.errors import CallNotFound, ChatNotFound, MessageNotFound, TooManyCalls
-from domain.generation import GenerationCancelled, GenerationFailed, GenerationInterrupted
+from domain.generation import EndGeneration, GenerationCancelled, GenerationFailed, GenerationInterrupted
 from domain.log.codec import decode_event, encode
 from domain.log.event import Event, StoredEvent
 from domain.log.redaction import Redaction
@@ -130,7 +130,7 @@ def test_a_question_expires_once() -> None:
     ],
 )
 def test_the_end_of_an_answer_ends_its_questions_first(outcome: object, reason: str) -> None:
-    end = EndGeneration(chat_id=CHAT, message_id=A, outcome=outcome)  # type: ignore[arg-type]
+    end = EndGeneration(stream_id=CHAT, message_id=A, outcome=outcome)  # type: ignore[arg-type]
     other = opened(Q, OTHER_CALL)
     given(*STREAMING, opened(), other).when(end).then(expired(reason=reason), Event(A, outcome))  # type: ignore[arg-type]
 

@@ -15,13 +15,15 @@ import pytest
 
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.log import PostgresLog, postgres_log
+from commands.channels.importing.imported import ImportIds
 from commands.ports import AppendRequest, Claim, StreamAppend
 from commands.transfer.open_webui import SOURCE
 from domain.accounts.user import UserCreated
 from domain.chat.whole_chat import imported_id
 from domain.log.event import Event
-from domain.log.stream import chat_stream, user_stream
+from domain.log.stream import channel_stream, chat_stream, user_stream
 from tests import forked
+from tests.commands.channels.test_importing import EXPORT, LINES
 from tests.commands.transfer.test_foreign import CHATGPT, CLAUDE, LIBRECHAT
 from tests.commands.transfer.test_open_webui import row
 from tests.domain.histories import OWNER, READER
@@ -188,3 +190,42 @@ def test_an_archive_is_read_for_the_conversations_in_it(steno: Steno, database: 
 def test_a_broken_archive_is_told_so_in_a_line(steno: Steno, archive: bytes, said: str) -> None:
     code, output = steno("-", stdin=archive)
     assert (code != 0, said in output, "Traceback" in output) == (True, True, False), output
+
+
+# ---------------------------------------------------------------------------------------------------------------- channels
+
+
+def archive_of(path: Path, files: dict[str, Any]) -> str:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, json.dumps(content))
+    return str(path)
+
+
+def test_slacks_zip_file_is_known_by_its_content_and_becomes_channels(steno: Steno, database: str, tmp_path: Path) -> None:
+    files = {**EXPORT, "general/1970-01-03.json": ["no object"]}
+    code, said = steno(archive_of(tmp_path / "slack.zip", files))
+    assert (code, "1 channels and 4 messages imported" in said, "general/1970-01-03.json, number 1" in said) == (1, True, True), said
+    code, said = steno(archive_of(tmp_path / "slack.zip", EXPORT))
+    assert (code, "4 messages were there already" in said) == (0, True), said
+    channel_id = ImportIds(OWNER, "slack").channel("C1")
+
+    async def times(log: PostgresLog) -> Any:
+        return await log.original_times(channel_stream(channel_id), after=0, until=1)
+
+    assert ask(database, times)[1].timestamp() == 1_000
+
+
+def test_mattermosts_lines_are_known_by_their_content(steno: Steno, tmp_path: Path) -> None:
+    file = tmp_path / "export.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in LINES))
+    code, said = steno(str(file))
+    assert (code, "3 channels and 3 messages imported" in said) == (1, True), said
+
+
+def test_the_data_set_becomes_one_channel_where_that_is_asked_for(steno: Steno, tmp_path: Path) -> None:
+    file = tmp_path / "dataset.json"
+    file.write_text(json.dumps({"c": {"messages": [[{"text": "hi", "sender": "a", "timestamp": "2018-03-20T21:28:01Z"}]]}}))
+    code, said = steno(str(file), "--channel", "Small talk")
+    assert (code, "1 channels and 1 messages imported" in said) == (0, True), said
+    assert steno(archive_of(tmp_path / "slack.zip", EXPORT), "--channel", "x")[0] != 0
