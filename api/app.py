@@ -34,6 +34,7 @@ from adapters.memory.bell import MemoryBell
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.channel_queries import MemoryChannelQueries
 from adapters.memory.chat_queries import MemoryChatQueries
+from adapters.memory.figures import MemoryFigures
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
 from adapters.memory.relays import MemoryRelays
@@ -51,6 +52,7 @@ from adapters.postgres.channel_queries import PostgresChannelQueries
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
+from adapters.postgres.figures import PostgresFigures
 from adapters.postgres.log import LogReads, PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
@@ -182,13 +184,18 @@ from domain.routing.function import evolve as evolve_function
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
+from projections.figures.projection import Figures
 from projections.projection import Projection
 
 SECRET_BYTES = 32
-PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
-# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
-CONNECTIONS_LEAST = 1 + SENDERS + 2 + 1
-CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 1
+# For the lists, searches and chats of people, and for analysts. Each group has a projector of its own: a batch of the one, or its replay
+# after an upgrade, keeps no reader of the other waiting.
+FOR_PEOPLE: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
+FOR_ANALYSTS: Sequence[Projection] = (Figures(),)
+PROJECTIONS: Sequence[Projection] = (*FOR_PEOPLE, *FOR_ANALYSTS)
+# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the two projectors'.
+CONNECTIONS_LEAST = 1 + SENDERS + 2 + 2
+CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 2
 
 # Routes for signed-in users, and those for signing in.
 SIGNED_IN: Sequence[type[Controller]] = (
@@ -283,8 +290,10 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         chat_queries=PostgresChatQueries(reader),
         relays=PostgresRelays(reader),
         channel_queries=PostgresChannelQueries(reader),
+        figures=PostgresFigures(reader),
     )
-    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
+    projectors = [Projector(dsn, FOR_PEOPLE, node_id), Projector(dsn, FOR_ANALYSTS, node_id, name="figures_projector")]
+    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, projectors)
 
 
 async def in_memory(settings: Settings) -> System:
@@ -307,6 +316,7 @@ async def in_memory(settings: Settings) -> System:
         chat_queries=MemoryChatQueries(log, blobs),
         relays=MemoryRelays(),
         channel_queries=MemoryChannelQueries(log),
+        figures=MemoryFigures(log),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])

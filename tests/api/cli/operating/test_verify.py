@@ -68,6 +68,7 @@ def test_a_whole_log_is_said_to_be_whole(steno: Steno) -> None:
         "The projection chat_list is what a replay up to position 2 makes.\n"
         "The projection chat_search is what a replay up to position 2 makes.\n"
         "The projection chat_tree is what a replay up to position 2 makes.\n"
+        "The projection figures is what a replay up to position 2 makes.\n"
         "The log is whole.\n",
     )
 
@@ -126,7 +127,12 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], d
         started.send_signal(signal.SIGINT)
         assert started.wait(30) == 130
     with psycopg.connect(database) as looker:
-        assert looker.execute("SELECT name FROM projections ORDER BY name").fetchall() == [("chat_list",), ("chat_search",), ("chat_tree",)]
+        assert looker.execute("SELECT name FROM projections ORDER BY name").fetchall() == [
+            ("chat_list",),
+            ("chat_search",),
+            ("chat_tree",),
+            ("figures",),
+        ]
         assert looker.execute("SELECT to_regnamespace('stenograph_chat_tree_verify')").fetchone() == (None,)
 
 
