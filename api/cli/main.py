@@ -14,6 +14,7 @@ from api.cli.chat.replay import replay
 from api.cli.chat.tail import tail
 from api.cli.login import Failed
 from api.cli.operating import server
+from api.cli.operating.analytics import analytics
 from api.cli.operating.projections import projections
 from api.cli.operating.verify import verify
 from api.cli.transfer.exporting import export
@@ -24,7 +25,10 @@ click.rich_click.COMMAND_GROUPS = {
     "steno": [
         {"name": "Talk", "commands": ["chat", "chats", "models"]},
         {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
-        {"name": "Run", "commands": ["serve", "login", "logout", "whoami", "user", "key", "session", "projections", "verify", "epoch"]},
+        {
+            "name": "Run",
+            "commands": ["serve", "login", "logout", "whoami", "user", "key", "session", "projections", "analytics", "verify", "epoch"],
+        },
     ]
 }
 
@@ -68,6 +72,7 @@ for command in (
     server.serve,
     server.epoch,
     projections,
+    analytics,
     verify,
     accounts.login,
     accounts.logout,
