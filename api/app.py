@@ -71,6 +71,8 @@ from api.accounts.last_active import LastActiveWriter
 from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
+from api.analytics.query import AnalyticsQueryController
+from api.analytics.reports import AnalyticsController
 from api.channels.channels import ChannelController, ChannelsController
 from api.channels.messages import ChannelMessagesController
 from api.chats.bulk import AllChatsController
@@ -137,6 +139,7 @@ from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
+from commands.analytics import Analytics
 from commands.background.work import Background, BackgroundSettings
 from commands.calls.call_answers import CallAnswers
 from commands.calls.calls import Calls
@@ -219,6 +222,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ExportsController,
     ImportController,
     StatisticsController,
+    AnalyticsController,
+    AnalyticsQueryController,
     AllChatsController,
     ActionsController,
     CompletionsController,
@@ -603,6 +608,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "accounts": system.accounts,
         "actions": Actions(functions, log, chats, blobs, model_of, system.calls.asking),
         "activity": stores.activity,
+        "analytics": Analytics(stores.figures, log, system.groups),
         "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
         "body_memory": system.body_memory,

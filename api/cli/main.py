@@ -16,6 +16,7 @@ from api.cli.login import Failed
 from api.cli.operating import server
 from api.cli.operating.analytics import analytics
 from api.cli.operating.projections import projections
+from api.cli.operating.stats import stats
 from api.cli.operating.verify import verify
 from api.cli.transfer.exporting import export
 from api.cli.transfer.importing import import_
@@ -24,7 +25,7 @@ click.rich_click.USE_MARKDOWN = True
 click.rich_click.COMMAND_GROUPS = {
     "steno": [
         {"name": "Talk", "commands": ["chat", "chats", "models"]},
-        {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
+        {"name": "Look", "commands": ["tail", "replay", "stats", "export", "import"]},
         {
             "name": "Run",
             "commands": ["serve", "login", "logout", "whoami", "user", "key", "session", "projections", "analytics", "verify", "epoch"],
@@ -67,6 +68,7 @@ for command in (
     chat,
     tail,
     replay,
+    stats,
     export,
     import_,
     server.serve,
