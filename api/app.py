@@ -196,6 +196,7 @@ SECRET_BYTES = 32
 FOR_PEOPLE: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree())
 FOR_ANALYSTS: Sequence[Projection] = (Figures(),)
 PROJECTIONS: Sequence[Projection] = (*FOR_PEOPLE, *FOR_ANALYSTS)
+FIGURES_INTERVAL_S = 0.1  # no person waits for a figure as for a list: fewer batches leave the processor to tokens
 # Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the two projectors'.
 CONNECTIONS_LEAST = 1 + SENDERS + 2 + 2
 CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 2
@@ -297,7 +298,10 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         channel_queries=PostgresChannelQueries(reader),
         figures=PostgresFigures(reader),
     )
-    projectors = [Projector(dsn, FOR_PEOPLE, node_id), Projector(dsn, FOR_ANALYSTS, node_id, name="figures_projector")]
+    projectors = [
+        Projector(dsn, FOR_PEOPLE, node_id),
+        Projector(dsn, FOR_ANALYSTS, node_id, interval_s=FIGURES_INTERVAL_S, name="figures_projector"),
+    ]
     return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, projectors)
 
 

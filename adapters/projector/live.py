@@ -80,15 +80,23 @@ class Projector:
     """
 
     def __init__(
-        self, dsn: str, projections: Sequence[Projection], owner: UUID, *, lease_s: float = LEASE_S, name: str = "projector"
+        self,
+        dsn: str,
+        projections: Sequence[Projection],
+        owner: UUID,
+        *,
+        lease_s: float = LEASE_S,
+        interval_s: float = INTERVAL_S,
+        name: str = "projector",
     ) -> None:
-        """``name`` is what its metrics are called by, where a process has several."""
+        """``interval_s`` between two batches: longer ones are fewer. ``name`` is what its metrics are called by."""
         self._dsn = dsn
         self._name = name
         self._projections = projections
         self._kinds = frozenset().union(*(projection.kinds for projection in projections))
         self._owner = owner
         self._lease_s = lease_s
+        self._interval_s = interval_s
         self._news = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
@@ -264,7 +272,7 @@ class Projector:
                 if not is_all and time.monotonic() > look_s:
                     break
                 # Also when there is much to catch up with, half of the time is everybody else's.
-                await asyncio.sleep(INTERVAL_S if writer.position == self.head else time.monotonic() - began_s)
+                await asyncio.sleep(self._interval_s if writer.position == self.head else time.monotonic() - began_s)
             self.retry = None
             if is_all or time.monotonic() < look_s:
                 with contextlib.suppress(TimeoutError):

@@ -97,6 +97,7 @@ def looked_at(dsn: str, goes: int) -> list[Line]:
         for table in ("conversations", "messages", "generations", "ratings", "duels"):
             connection.execute(f"VACUUM ANALYZE stenograph_figures.counted_{table}")  # as autovacuum would
         connection.execute("SET ROLE stenograph_analyst")
+        connection.execute("SET jit = off")  # as for every login that is made
         for name, query in VIEWS.items():
             times = []
             for _ in range(goes):

@@ -51,15 +51,19 @@ class Figures:
 
     def project(self, events: Sequence[Recorded]) -> Projecting:
         tables, keys = Tables(), Keys(events)
-        conversations, messages, generations, ratings, members, people, streamed = yield [
+        ends = (*pairs([end[:2] for end in keys.ends]), [end[2] for end in keys.ends])
+        asks = [
             Rows("figures_conversations", (keys.conversations,)),
             Rows("figures_messages", pairs(keys.messages)),
             Rows("figures_generations", pairs(keys.generations)),
             Rows("figures_ratings", pairs(keys.rated)),
             Rows("figures_members", (keys.member_streams,)),
             Rows("figures_people", (keys.people,)),
-            Rows("figures_streamed", (*pairs([end[:2] for end in keys.ends]), [end[2] for end in keys.ends])),
+            Rows("figures_streamed", ends),
         ]
+        needed = [ask for ask in asks if ask.arguments[0]]
+        found = dict(zip((ask.query for ask in needed), (yield needed), strict=True)) if needed else {}
+        conversations, messages, generations, ratings, members, people, streamed = (found.get(ask.query, []) for ask in asks)
         tables.conversations = {row["stream_id"]: Conversation(**row) for row in conversations}
         tables.generations = {(row["stream_id"], row["message_id"]): Generation(**row) for row in generations}
         tables.people = {row["user_id"]: Person(**row) for row in people}

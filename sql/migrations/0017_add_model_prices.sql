@@ -21,3 +21,4 @@ CREATE TABLE analyst_settings (
     CONSTRAINT analyst_settings_is_only_check CHECK (is_only)
 );
 INSERT INTO analyst_settings (pseudonyms, key) SELECT true, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
+ANALYZE analyst_settings;

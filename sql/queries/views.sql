@@ -36,6 +36,7 @@ ALTER ROLE {name} SET statement_timeout = {timeout};
 ALTER ROLE {name} SET default_transaction_read_only = on;
 ALTER ROLE {name} SET idle_in_transaction_session_timeout = {timeout};
 ALTER ROLE {name} SET search_path = analytics;
+ALTER ROLE {name} SET jit = off; -- compiling takes longer than these queries do
 
 -- name: drop_analyst_login!
 DROP ROLE {name};

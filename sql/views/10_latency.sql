@@ -10,7 +10,8 @@ SELECT p.granularity, date_trunc(p.granularity, g.started_at) AS period, g.model
        percentile_cont(0.5) WITHIN GROUP (ORDER BY g.gap_p50_ms) AS gap_p50_ms,
        percentile_cont(0.99) WITHIN GROUP (ORDER BY g.gap_p99_ms) AS gap_p99_ms,
        max(g.gap_max_ms) AS gap_max_ms
-  FROM analytics.generations AS g CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
+  FROM analytics.generations AS g
+ CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
  GROUP BY p.granularity, date_trunc(p.granularity, g.started_at), g.model_id;
 
 COMMENT ON VIEW analytics.latency IS 'How long each model''s answers took, by the times of the log.';

@@ -1,7 +1,8 @@
 -- How answers ended.
 CREATE VIEW analytics.outcomes AS
 SELECT p.granularity, date_trunc(p.granularity, g.started_at) AS period, g.model_id, g.outcome, g.finish_reason, g.error_code, count(*) AS answers
-  FROM analytics.generations AS g CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
+  FROM analytics.generations AS g
+ CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
  GROUP BY p.granularity, date_trunc(p.granularity, g.started_at), g.model_id, g.outcome, g.finish_reason, g.error_code;
 
 COMMENT ON VIEW analytics.outcomes IS 'How answers ended.';

@@ -3,7 +3,8 @@ CREATE VIEW analytics.tokens AS
 SELECT p.granularity, date_trunc(p.granularity, g.started_at) AS period, g.model_id, count(*) AS answers, count(g.output_tokens) AS known_answers,
        sum(g.input_tokens) AS input_tokens, sum(g.output_tokens) AS output_tokens, sum(g.cached_tokens) AS cached_tokens,
        sum(g.reasoning_tokens) AS reasoning_tokens, sum(g.cost) AS cost
-  FROM analytics.generations AS g CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
+  FROM analytics.generations AS g
+ CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
  GROUP BY p.granularity, date_trunc(p.granularity, g.started_at), g.model_id;
 
 COMMENT ON VIEW analytics.tokens IS 'Tokens as the providers said, and what they cost.';

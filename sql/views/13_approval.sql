@@ -3,7 +3,8 @@ CREATE VIEW analytics.approval AS
 SELECT p.granularity, date_trunc(p.granularity, r.rated_at) AS period, r.model_id, count(*) AS ratings,
        count(*) FILTER (WHERE r.rating = 1) AS thumbs_up, count(*) FILTER (WHERE r.rating = -1) AS thumbs_down,
        (avg((r.rating = 1)::integer))::double precision AS approval
-  FROM analytics.ratings AS r CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
+  FROM analytics.ratings AS r
+ CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
  WHERE r.superseded_at IS NULL
  GROUP BY p.granularity, date_trunc(p.granularity, r.rated_at), r.model_id;
 

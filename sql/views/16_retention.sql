@@ -1,14 +1,15 @@
 -- People by the week in which they first wrote, and how many of them wrote again so many weeks later.
 CREATE VIEW analytics.retention AS
-SELECT f.week AS cohort_week, ((extract(epoch FROM w.week - f.week) / 604800)::numeric)::integer AS weeks_later,
+  WITH weeks AS (
+       SELECT m.user_id, date_trunc('week', m.sent_at) AS week, min(date_trunc('week', m.sent_at)) OVER (PARTITION BY m.user_id) AS first_week
+         FROM stenograph_figures.counted_messages AS m JOIN stenograph_figures.counted_conversations AS c USING (stream_id)
+        WHERE m.role = 'user' AND m.user_id IS NOT NULL AND (m.version >= c.imported_version OR c.source <> 'chat')
+        GROUP BY m.user_id, date_trunc('week', m.sent_at))
+SELECT w.first_week AS cohort_week, ((extract(epoch FROM w.week - w.first_week) / 604800)::numeric)::integer AS weeks_later,
        c.people AS cohort_people, count(*) AS people, count(*)::double precision / c.people AS share
-  FROM (SELECT person_id, min(date_trunc('week', sent_at)) AS week FROM analytics.messages WHERE role = 'user' AND person_id IS NOT NULL GROUP BY person_id) AS f
-  JOIN (SELECT DISTINCT person_id, date_trunc('week', sent_at) AS week FROM analytics.messages WHERE role = 'user') AS w USING (person_id)
-  JOIN (SELECT week, count(*) AS people
-          FROM (SELECT person_id, min(date_trunc('week', sent_at)) AS week FROM analytics.messages
-                 WHERE role = 'user' AND person_id IS NOT NULL GROUP BY person_id) AS g
-         GROUP BY week) AS c ON c.week = f.week
- GROUP BY f.week, w.week, c.people;
+  FROM weeks AS w
+  JOIN (SELECT first_week, count(*) AS people FROM weeks WHERE week = first_week GROUP BY first_week) AS c USING (first_week)
+ GROUP BY w.first_week, w.week, c.people;
 
 COMMENT ON VIEW analytics.retention IS 'People by the week in which they first wrote, and how many of them wrote again so many weeks later.';
 COMMENT ON COLUMN analytics.retention.cohort_week IS 'The week, from Monday on, by the time zone of your session.';

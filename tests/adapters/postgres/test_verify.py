@@ -38,12 +38,13 @@ from domain.verify.log import Report
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
+from projections.figures.projection import Figures
 from projections.projection import Projection
 from tests.domain.histories import NODE, OWNER, sha256
 from tests.stores import blobs_of
 
 pytestmark = pytest.mark.anyio
-ALL: tuple[Projection, ...] = (ChatList(), ChatSearch(), ChatTree())
+ALL: tuple[Projection, ...] = (ChatList(), ChatSearch(), ChatTree(), Figures())
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from which Postgres counts
 ADA = Actor(OWNER, "Ada 🦉", "admin")
 
