@@ -34,6 +34,7 @@ from adapters.memory.bell import MemoryBell
 from adapters.memory.blobs import MemoryBlobs
 from adapters.memory.channel_queries import MemoryChannelQueries
 from adapters.memory.chat_queries import MemoryChatQueries
+from adapters.memory.figures import MemoryFigures
 from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
 from adapters.memory.outgoing_webhooks import MemoryOutgoing
@@ -52,6 +53,7 @@ from adapters.postgres.channel_queries import PostgresChannelQueries
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
+from adapters.postgres.figures import PostgresFigures
 from adapters.postgres.log import LogReads, PostgresLog, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.outgoing_webhooks import PostgresOutgoing
@@ -72,6 +74,8 @@ from api.accounts.last_active import LastActiveWriter
 from api.accounts.sessions import SessionsController, UserSessionsController
 from api.accounts.usage import UsageReport, UsageWriter
 from api.accounts.users import UsersController
+from api.analytics.query import AnalyticsQueryController
+from api.analytics.reports import AnalyticsController
 from api.channels.channels import ChannelController, ChannelsController
 from api.channels.exporting import ChannelExportController
 from api.channels.messages import ChannelMessagesController
@@ -154,6 +158,7 @@ from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
+from commands.analytics import Analytics
 from commands.background.work import Background, BackgroundSettings
 from commands.calls.call_answers import CallAnswers
 from commands.calls.calls import Calls
@@ -210,13 +215,19 @@ from projections.channel_search import ChannelSearchRows
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
+from projections.figures.projection import Figures
 from projections.projection import Projection
 
 SECRET_BYTES = 32
-PROJECTIONS: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree(), ChannelSearchRows())
-# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the projector's.
-CONNECTIONS_LEAST = 1 + SENDERS + 2 + 1
-CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 1
+# For the lists, searches and chats of people, and for analysts. Each group has a projector of its own: a batch of the one, or its replay
+# after an upgrade, keeps no reader of the other waiting.
+FOR_PEOPLE: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree(), ChannelSearchRows())
+FOR_ANALYSTS: Sequence[Projection] = (Figures(),)
+PROJECTIONS: Sequence[Projection] = (*FOR_PEOPLE, *FOR_ANALYSTS)
+FIGURES_INTERVAL_S = 0.1  # no person waits for a figure as for a list: fewer batches leave the processor to tokens
+# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the two projectors'.
+CONNECTIONS_LEAST = 1 + SENDERS + 2 + 2
+CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 2
 
 # Routes for signed-in users, and those for signing in.
 SIGNED_IN: Sequence[type[Controller]] = (
@@ -240,6 +251,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ExportsController,
     ImportController,
     StatisticsController,
+    AnalyticsController,
+    AnalyticsQueryController,
     AllChatsController,
     ActionsController,
     CompletionsController,
@@ -320,8 +333,13 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         relays=PostgresRelays(reader),
         channel_queries=PostgresChannelQueries(reader),
         outgoing=PostgresOutgoing(reader),
+        figures=PostgresFigures(reader),
     )
-    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [Projector(dsn, PROJECTIONS, node_id)])
+    projectors = [
+        Projector(dsn, FOR_PEOPLE, node_id),
+        Projector(dsn, FOR_ANALYSTS, node_id, interval_s=FIGURES_INTERVAL_S, name="figures_projector"),
+    ]
+    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, projectors)
 
 
 async def in_memory(settings: Settings) -> System:
@@ -345,6 +363,7 @@ async def in_memory(settings: Settings) -> System:
         relays=MemoryRelays(),
         channel_queries=MemoryChannelQueries(log),
         outgoing=MemoryOutgoing(log),
+        figures=MemoryFigures(log),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
     return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
@@ -680,6 +699,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "accounts": system.accounts,
         "actions": Actions(functions, log, chats, blobs, model_of, system.calls.asking),
         "activity": stores.activity,
+        "analytics": Analytics(stores.figures, log, system.groups),
         "api_keys": ApiKeys(system.accounts, stores.credentials, log),
         "blobs": blobs,
         "body_memory": system.body_memory,

@@ -1,7 +1,8 @@
 """What Postgres holds and does, as plain SQL, one object a file.
 
 ``migrations/NNNN_name.sql`` run once each, in order, and are never edited once shared; ``functions/*.sql`` are created anew when
-their text changes; ``queries/*.sql`` are named statements that both drivers load with aiosql. Start with ``migrations/0001…``.
+their text changes; ``views/*.sql`` are what analysts see;
+``queries/*.sql`` are named statements that both drivers load with aiosql. Start with ``migrations/0001…``.
 """
 
 from pathlib import Path

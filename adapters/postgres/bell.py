@@ -26,7 +26,7 @@ from domain.log.stream import Stream
 
 logger = structlog.get_logger("bell")
 
-CHANNEL: Final = "stenograph"
+CHANNEL: Final = text("bell_channel")
 NOTIFY: Final = text("notify")
 LOG_HEAD: Final = text("log_head")
 PAYLOAD_BYTES_MAX: Final = 7_900  # Postgres refuses 8,000
@@ -117,6 +117,7 @@ class Bell:
 
     async def _notify(self) -> None:
         connection: asyncpg.Connection[Any] | None = None
+        channel = ""
         try:
             while True:
                 await self._wake.wait()
@@ -125,9 +126,10 @@ class Bell:
                     async with asyncio.timeout(CALL_TIMEOUT_S):
                         if connection is None:
                             connection = await self._connect()
+                            channel = await connection.fetchval(CHANNEL)
                         # One a tick, also when more waits than one holds: the next tick takes the rest.
                         if self._greets or self._signals:
-                            await connection.execute(NOTIFY, CHANNEL, self._chime().decode())
+                            await connection.execute(NOTIFY, channel, self._chime().decode())
                             self._greets = False
                             self.notifications += 1
                             if self._signals:
@@ -180,7 +182,7 @@ class Bell:
             connection: asyncpg.Connection[Any] | None = None
             try:
                 connection = await self._connect()
-                await connection.add_listener(CHANNEL, self._heard)
+                await connection.add_listener(await connection.fetchval(CHANNEL), self._heard)
                 # What was announced before we listened is not heard again: look at the head once, and wake everyone.
                 while True:
                     async with asyncio.timeout(CALL_TIMEOUT_S):

@@ -3,7 +3,8 @@
 First ``migrations/NNNN_name.sql``, in order, each once, each in a transaction of its own together with its row in ``migrations``. Then
 ``functions/NAME.sql``, one routine a file, whenever the file's bytes differ from those applied last. Then ``projections/NAME.sql``, the
 tables of one projection in a schema of its own: where the file differs from the one that made them, they are dropped and made anew, and
-the log is replayed into them. The tables of a projection that has no file any more are dropped. The connection is the owner's. The
+the log is replayed into them. The tables of a projection that has no file any more are dropped. Last the views of analysts
+(``views.py``), where a file of them differs or one is missing. The connection is the owner's. The
 server itself works as ``stenograph_app`` (``SET ROLE``), which may insert and read but not change the log; the grants are in the
 migrations, the role is made here, since roles belong to the whole cluster and not to one database.
 
@@ -23,11 +24,13 @@ import psycopg
 from psycopg import errors, sql
 
 import sql as our_sql
+from adapters.postgres import views
 from adapters.postgres.errors import database_errors
 from adapters.postgres.queries import text
 
 APP_ROLE = "stenograph_app"
 PART = re.compile(r"_\d+_of_\d+$")  # of a replay
+VIEWS = "views"  # under which the views of analysts are known beside the functions
 MIGRATION_NAME = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 
 LOCK_TABLE: Final = text("lock_table_exclusively")
@@ -146,6 +149,12 @@ def migrate(dsn: str, *, sql_folder: Path | None = None, lock_timeout_s: float =
                     create_projection(connection, name, file.content, is_there=made is not None)
                     _queries.begin_projection(connection, name=name, sha256=file.sha256)
                     replayed.append(file.name)
+        if views.files(folder):
+            with _step(connection, lock_timeout_s, "the views of analysts"):
+                sha256 = views.views_sha256(folder)
+                if known.get(VIEWS) != sha256 or views.missing_views(connection, folder):
+                    views.make_views(connection, folder)
+                    _queries.record_function(connection, name=VIEWS, sha256=sha256)
     return Migrated(applied, [file.name for file in changed], replayed)
 
 

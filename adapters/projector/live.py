@@ -79,12 +79,24 @@ class Projector:
     turns: they would be most of what a reader waits for.
     """
 
-    def __init__(self, dsn: str, projections: Sequence[Projection], owner: UUID, *, lease_s: float = LEASE_S) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        projections: Sequence[Projection],
+        owner: UUID,
+        *,
+        lease_s: float = LEASE_S,
+        interval_s: float = INTERVAL_S,
+        name: str = "projector",
+    ) -> None:
+        """``interval_s`` between two batches: longer ones are fewer. ``name`` is what its metrics are called by."""
         self._dsn = dsn
+        self._name = name
         self._projections = projections
         self._kinds = frozenset().union(*(projection.kinds for projection in projections))
         self._owner = owner
         self._lease_s = lease_s
+        self._interval_s = interval_s
         self._news = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
@@ -104,7 +116,7 @@ class Projector:
 
     def start(self) -> None:
         # A daemon: a process that ends without ``close`` does not wait for it.
-        self._thread = threading.Thread(target=self._in_thread, name="projector", daemon=True)
+        self._thread = threading.Thread(target=self._in_thread, name=self._name, daemon=True)
         self._thread.start()
 
     def _in_thread(self) -> None:
@@ -172,10 +184,11 @@ class Projector:
             yield "gauge", f"{name}_lag_bytes", "Bytes of these events, tokens left out.", self.lag_bytes(projection)
             yield "gauge", f"{name}_owned", f"1 in the process that writes {projection}.", float(one.owns)
             yield "gauge", f"{name}_failed", f"1 while {projection} can't project an event.", float(one.failure is not None)
-        yield "counter", "stenograph_projector_retries", "Batches of projections that failed and were tried again.", self.retries
-        yield "gauge", "stenograph_projector_attempts", "Failures of them one after the other; 0 while all is well.", self._attempts
+        own = f"stenograph_{self._name}"
+        yield "counter", f"{own}_retries", "Batches of projections that failed and were tried again.", self.retries
+        yield "gauge", f"{own}_attempts", "Failures of them one after the other; 0 while all is well.", self._attempts
         since = self.retry.since.timestamp() if self.retry is not None else 0.0
-        yield "gauge", "stenograph_projector_retrying_since_seconds", "When the first of these was, since 1970; 0: there is none.", since
+        yield "gauge", f"{own}_retrying_since_seconds", "When the first of these was, since 1970; 0: there is none.", since
 
     async def _run(self) -> None:
         task = asyncio.current_task()
@@ -259,7 +272,7 @@ class Projector:
                 if not is_all and time.monotonic() > look_s:
                     break
                 # Also when there is much to catch up with, half of the time is everybody else's.
-                await asyncio.sleep(INTERVAL_S if writer.position == self.head else time.monotonic() - began_s)
+                await asyncio.sleep(self._interval_s if writer.position == self.head else time.monotonic() - began_s)
             self.retry = None
             if is_all or time.monotonic() < look_s:
                 with contextlib.suppress(TimeoutError):

@@ -10,6 +10,7 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
+from adapters.postgres import views
 from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projector.replay import DATABASE_FAILURES, DROP_SCHEMA, FORGET_REPLAYS, LEASE_S, Busy, Done, Replay, ReplayFailed, replay
@@ -95,6 +96,8 @@ async def swap(dsn: str, names: Sequence[str], built: Replay) -> Rebuilt:
             await connection.execute(sql.SQL(RENAME_SCHEMA).format(schema=new, name=old).as_string())
             await connection.execute(PUT_IN_PLACE, (name, position, projection_sha256(name)))
             await connection.execute(FORGET_REPLAYS, (name + SUFFIX,))
+        if views.PROJECTION in names:
+            await views.make_views_again(connection)
     return Rebuilt(position, built.events, all(one == position for one in live.values()), differing)
 
 

@@ -15,8 +15,10 @@ from api.cli.chat.replay import replay
 from api.cli.chat.tail import tail
 from api.cli.login import Failed
 from api.cli.operating import server
+from api.cli.operating.analytics import analytics
 from api.cli.operating.front_end import front_end
 from api.cli.operating.projections import projections
+from api.cli.operating.stats import stats
 from api.cli.operating.verify import verify
 from api.cli.transfer.exporting import export
 from api.cli.transfer.importing import import_
@@ -25,8 +27,8 @@ click.rich_click.USE_MARKDOWN = True
 click.rich_click.COMMAND_GROUPS = {
     "steno": [
         {"name": "Talk", "commands": ["chat", "chats", "channel", "channels", "models"]},
-        {"name": "Look", "commands": ["tail", "replay", "export", "import"]},
-        {"name": "Run", "commands": ["serve", "front-end", "projections", "verify", "epoch"]},
+        {"name": "Look", "commands": ["tail", "replay", "stats", "export", "import"]},
+        {"name": "Run", "commands": ["serve", "front-end", "projections", "analytics", "verify", "epoch"]},
         {"name": "Accounts", "commands": ["login", "logout", "whoami", "user", "key", "session"]},
     ]
 }
@@ -68,12 +70,14 @@ for command in (
     channels,
     tail,
     replay,
+    stats,
     export,
     import_,
     server.serve,
     server.epoch,
     front_end,
     projections,
+    analytics,
     verify,
     accounts.login,
     accounts.logout,

@@ -62,6 +62,7 @@ from commands.routing.router import Router
 from domain.errors import LogUnavailable
 from domain.routing.function import FunctionState
 from domain.values.public_text import public_text
+from projections.figures.ports import FigureQueries
 from projections.ports import ChannelQueries, ChatQueries
 
 logger = structlog.get_logger("server")
@@ -88,6 +89,7 @@ class Stores:
     tickets: Tickets
     chat_queries: ChatQueries
     channel_queries: ChannelQueries
+    figures: FigureQueries
     relays: Relays
     outgoing: Outgoing
 

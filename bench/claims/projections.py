@@ -1,6 +1,6 @@
 """What readers see: made again from the whole log, and kept up to date beside a server that streams.
 
-``python -m bench.claims.projections DSN`` is one rebuild in a process of its own; it prints its figures as JSON.
+``python -m bench.claims.projections DSN [NAME,…]`` is one rebuild in a process of its own; it prints its figures as JSON.
 """
 
 import asyncio
@@ -169,7 +169,8 @@ def memory_mb() -> float:
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20 for pid in pids)
 
 
-def main(dsn: str) -> None:
+def main(dsn: str, *names: str) -> None:
+    wanted = names[0].split(",") if names else [one.name for one in PROJECTIONS]
     collect_rarely()  # as the command does
     peaks: list[tuple[float, float]] = []
 
@@ -177,7 +178,7 @@ def main(dsn: str) -> None:
         peaks.append((done.position / max(1, done.head), memory_mb()))
 
     started_s = time.monotonic()
-    built: Any = asyncio.run(rebuild(dsn, PROJECTIONS, progressed))
+    built: Any = asyncio.run(rebuild(dsn, [one for one in PROJECTIONS if one.name in wanted], progressed))
     took_s = time.monotonic() - started_s
     early_mb = max(mb for share, mb in peaks if share <= EARLY or mb == peaks[0][1])
     print(
@@ -188,4 +189,4 @@ def main(dsn: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

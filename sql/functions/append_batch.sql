@@ -234,7 +234,7 @@ BEGIN
         IF announced IS NULL OR octet_length(announced) > 7900 THEN
             announced := json_build_object('node', node, 'head', last);
         END IF;
-        PERFORM pg_notify('stenograph', announced);
+        PERFORM pg_notify((SELECT b.channel FROM bell AS b), announced);
     END IF;
 
     COMMIT;

@@ -217,6 +217,10 @@ CALL append_batch($1, $2,
 -- $1 text: the id of the process that appends on this connection; empty: its commits are not announced (functions/append_batch.sql).
 SELECT set_config('stenograph.node', $1, false);
 
+-- name: bell_channel
+-- The name that no other login of the database knows (sql/migrations/0018).
+SELECT channel FROM bell;
+
 -- name: notify
 -- $1 text: the channel. $2 text: the payload, under 8,000 bytes.
 SELECT pg_notify($1, $2);

@@ -288,7 +288,7 @@ async def test_an_event_that_fails_again_and_again_is_named_and_others_are_told(
     await until(lambda: projector.retry is not None and projector.retry.error == name and projector.retry.attempts >= 3)
     assert projector.retry is not None
     [warning] = projector.warnings
-    assert "chat_list, chat_search, chat_tree can't be brought up to date and this is retried, attempt " in warning
+    assert "chat_list, chat_search, chat_tree, figures can't be brought up to date and this is retried, attempt " in warning
     assert projector.retry.since.tzinfo is UTC
     assert name in warning
     figures = {figure: value for _, figure, _, value in projector.figures()}
@@ -335,7 +335,7 @@ async def test_a_rebuild_and_a_comparison_that_fail_say_why(database: str, log: 
     name = f"the event at position 7 \\(chat/{chat_id} version 7, chat_configured\\): OperationalError: not this one"
     compared, [note] = await verify_projections(database, with_others(failing), lambda _: None)
     assert compared == []
-    assert re.match(f"chat_list, chat_search, chat_tree was not compared: {name}", note)
+    assert re.match(f"chat_list, chat_search, chat_tree, figures was not compared: {name}", note)
     with pytest.raises(RebuildFailed, match=name):
         await rebuild(database, with_others(failing), lambda _: None)
     await assert_right(database)

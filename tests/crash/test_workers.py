@@ -209,4 +209,4 @@ async def test_too_few_connections_are_refused_before_anything_runs(new_server: 
     server = new_server(database, workers=2)
     server.spawn()
     assert await server.ended() != 0
-    assert "2 server processes hold 12 connections when idle and take up to 26 under load, and the Postgres gives 11" in server.said()
+    assert "2 server processes hold 14 connections when idle and take up to 28 under load, and the Postgres gives 11" in server.said()

@@ -20,7 +20,7 @@ from tests.docs.shell import commands_of, environment, run
 
 HOW_TO = ROOT / "docs" / "how-to"
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-conversation.md"
-RUN_HERE = {"postgres", "several-processes", "backup-and-restore", "upgrade", "verify", "import-chats"}
+RUN_HERE = {"postgres", "several-processes", "backup-and-restore", "upgrade", "verify", "import-chats", "analytics"}
 RUN_ELSEWHERE = {"README", "reverse-proxy", "systemd"}  # no commands; they need nginx; they need systemd
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -164,3 +164,16 @@ async def test_import_chats(reader: Reader, tutorial: str) -> None:
         archive.writestr("conversations.json", json.dumps(EXPORT))
     output = run(commands_of(HOW_TO / "import-chats.md"), reader.folder, reader.environ, {})
     assert "Imported" in output
+
+
+async def test_analytics(reader: Reader, tutorial: str) -> None:
+    output = run(commands_of(HOW_TO / "analytics.md"), reader.folder, reader.environ, {})
+    assert "answers, 1 people" in output, "the terminal"
+    assert "When it began, by the time zone of your session" in output, "psql"
+    assert "first_token_p95_ms" in output
+    assert "demo" in output.partition("python3 figures.py")[2], "pandas"
+    assert '"columns":["model","generations","output_tokens","first_token_ms_p95"]' in output
+    assert "time,messages,people" in output
+    assert "answers" in output.partition("import duckdb")[2]
+    assert "demo:5\t2026-01-01\t1.50\t6" in output
+    assert '{"models":[],"position":' in output

@@ -99,7 +99,7 @@ async def notifications_of(database: str) -> AsyncIterator[list[str]]:
     payloads: list[str] = []
     connection = await asyncpg.connect(database)
     try:
-        await connection.add_listener(bells.CHANNEL, lambda *said: payloads.append(str(said[-1])))
+        await connection.add_listener(await connection.fetchval(bells.CHANNEL), lambda *said: payloads.append(str(said[-1])))
         yield payloads
     finally:
         await connection.close()
@@ -241,7 +241,7 @@ async def test_what_is_no_chime_is_passed_over(database: str, heard: Callable[..
     one, two = await heard("one"), await heard("two")
     with psycopg.connect(database, autocommit=True) as owner:
         for payload in ("", "{", '{"node": 1}', "[]", "x" * 7000, f'{{"node": "{uuid4()}", "head": 1, "events": [[1]]}}'):
-            owner.execute("SELECT pg_notify(%s, %s)", [bells.CHANNEL, payload])
+            owner.execute("SELECT pg_notify((SELECT channel FROM bell), %s)", [payload])
     one.bell.signal(b"5")
     await until(lambda: b"5" in two.signals)
 
@@ -249,7 +249,7 @@ async def test_what_is_no_chime_is_passed_over(database: str, heard: Callable[..
 async def test_a_head_that_an_older_version_rings_is_heard(database: str, heard: Callable[..., Any]) -> None:
     one = await heard("one")
     with psycopg.connect(database, autocommit=True) as owner:
-        owner.execute("SELECT pg_notify(%s, %s)", [bells.CHANNEL, f'{{"node":"{uuid4()}","head":77,"signals":[]}}'])
+        owner.execute("SELECT pg_notify((SELECT channel FROM bell), %s)", [f'{{"node":"{uuid4()}","head":77,"signals":[]}}'])
     await until(lambda: 77 in one.heads)
 
 
@@ -261,3 +261,25 @@ async def test_a_bell_that_is_closed_says_nothing_more(database: str, heard: Cal
     three.bell.signal(b"6")
     await until(lambda: b"6" in two.signals)
     assert b"5" not in two.signals
+
+
+async def test_another_login_of_the_database_neither_hears_it_nor_rings_it(heard: Callable[..., Any], database: str) -> None:
+    """Postgres lets everybody listen: the name of the channel is what is kept from them."""
+    one, other = await heard("one"), await heard("other")
+    await know_each_other(one, other)
+    with psycopg.connect(database, autocommit=True) as stranger:
+        stranger.execute("SET ROLE stenograph_analyst")
+        stranger.execute("LISTEN stenograph")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            stranger.execute("SELECT channel FROM public.bell")
+        readable = stranger.execute("SELECT string_agg(prosrc, '') FROM pg_proc WHERE proname = 'append_batch'").fetchone()
+        assert readable is not None
+        assert "pg_notify((SELECT b.channel" in readable[0], "its text, which everybody can read, does not say the name"
+        appended = await one.append("a secret")
+        await until(lambda: [event.position for event in other.events] == [appended.position])
+        stranger.execute("SELECT pg_notify('stenograph', %s)", (f'{{"node":"{uuid4()}","head":77,"signals":[]}}',))
+        heard_there = [said.payload for said in stranger.notifies(timeout=0.2)]
+        assert [said for said in heard_there if "77" not in said] == []
+    await one.append("one more")
+    await until(lambda: len(other.events) == 2)
+    assert 77 not in other.heads

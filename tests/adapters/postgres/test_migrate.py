@@ -160,12 +160,12 @@ def test_a_function_that_fails_leaves_the_old_one(empty: str, folder: Path) -> N
 
 def test_the_tables_of_a_projection_are_made_anew_when_their_file_changes(empty: str) -> None:
     folder = our_sql.folder()
-    assert migrate(empty).projections == ["channel_search.sql", "chat_list.sql", "chat_search.sql", "chat_tree.sql"]
+    assert migrate(empty).projections == ["channel_search.sql", "chat_list.sql", "chat_search.sql", "chat_tree.sql", "figures.sql"]
     ask_nothing(empty, "UPDATE projections SET position = 5; UPDATE projections SET sha256 = 'older' WHERE name = 'chat_list'")
     ask_nothing(empty, "CREATE TABLE stenograph_chat_list.left_over (a integer)")
     assert migrate(empty, sql_folder=folder) == Migrated([], [], ["chat_list.sql"])
     assert migrate(empty, sql_folder=folder) == Migrated([], [], [])
-    assert ask(empty, "SELECT position FROM projections ORDER BY name") == [(5,), (0,), (5,), (5,)]
+    assert ask(empty, "SELECT position FROM projections ORDER BY name") == [(5,), (0,), (5,), (5,), (5,)]
     assert ask(empty, "SELECT to_regclass('stenograph_chat_list.left_over')") == [(None,)]
 
 
@@ -176,7 +176,7 @@ def test_the_tables_of_a_projection_that_is_no_more_are_dropped(empty: str) -> N
     names = ["history", "history_rebuild_1_of_2", "history_rebuild_2_of_2", "chat_list_rebuild_1_of_2"]
     ask_nothing(empty, "INSERT INTO projections (name, sha256) VALUES " + ", ".join(f"('{name}', 'a')" for name in names))
     assert migrate(empty) == Migrated([], [], [])
-    known = [("channel_search",), ("chat_list",), ("chat_list_rebuild_1_of_2",), ("chat_search",), ("chat_tree",)]
+    known = [("channel_search",), ("chat_list",), ("chat_list_rebuild_1_of_2",), ("chat_search",), ("chat_tree",), ("figures",)]
     assert ask(empty, "SELECT name FROM projections ORDER BY name") == known
     assert ask(empty, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'stenograph_history%'") == []
 

@@ -38,12 +38,13 @@ from domain.verify.log import Report
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
+from projections.figures.projection import Figures
 from projections.projection import Projection
 from tests.domain.histories import NODE, OWNER, sha256
 from tests.stores import blobs_of
 
 pytestmark = pytest.mark.anyio
-ALL: tuple[Projection, ...] = (ChatList(), ChatSearch(), ChatTree())
+ALL: tuple[Projection, ...] = (ChatList(), ChatSearch(), ChatTree(), Figures())
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # from which Postgres counts
 ADA = Actor(OWNER, "Ada 🦉", "admin")
 
@@ -274,7 +275,7 @@ async def test_the_first_row_and_the_newest_ones_that_somebody_saw_are_missed(da
     assert named(report) == [("positions", 1), ("head", head), ("streams", None)]
     assert (
         report.findings[1].text
-        == f"expected a log up to position {head}, seen by projections: chat_list, chat_search, chat_tree, found its head at {head - 1}"
+        == f"expected a log up to position {head}, seen by projections: {', '.join(one.name for one in ALL)}, found its head at {head - 1}"
     )
 
 
@@ -397,7 +398,7 @@ async def test_rows_that_were_changed_are_named(database: str, seeded: Seeded, l
         connection.execute("DELETE FROM stenograph_chat_search.texts WHERE words @@ 'hello & you'::tsquery AND ordinal > 0")
         connection.execute("INSERT INTO stenograph_chat_tree.currents VALUES (%s, 999, NULL)", (seeded.chat.id,))
     found = await compared(database)
-    assert [one.count for one in found] == [1, 1, 1]
+    assert [one.count for one in found] == [1, 1, 1, 0]
     texts = {finding.text.partition(" ")[0]: finding.text for one in found for finding in one.findings}
     assert texts.keys() == {"chat_list.chats", "chat_search.texts", "chat_tree.currents"}
     assert texts["chat_list.chats"].endswith('title: expected "a title", found "forged"; pinned: expected false, found true')
@@ -413,7 +414,7 @@ async def test_very_many_rows_are_counted_and_some_are_listed(database: str, log
     await project(database, 30)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DELETE FROM stenograph_chat_list.chats")
-    assert [(one.count, len(one.findings)) for one in await compared(database)] == [(30, 20), (0, 0), (0, 0)]
+    assert [(one.count, len(one.findings)) for one in await compared(database)] == [(30, 20), (0, 0), (0, 0), (0, 0)]
 
 
 async def test_an_event_that_cant_be_replayed_is_named(database: str, seeded: Seeded, log: PostgresLog) -> None:
@@ -429,7 +430,7 @@ async def test_tables_of_another_version_are_not_compared(database: str) -> None
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE projections SET sha256 = 'another' WHERE name = 'chat_tree'")
     found, [note] = await verify_projections(database, ALL, lambda _: None)
-    assert [one.name for one in found] == ["chat_list", "chat_search"]
+    assert [one.name for one in found] == ["chat_list", "chat_search", "figures"]
     assert "chat_tree was not compared: the tables of chat_tree are those of another version" in note
     assert [one.name for one in listed(database)[0]] == [one.name for one in ALL]
 
@@ -448,7 +449,7 @@ async def test_one_that_writes_goes_on_meanwhile(database: str, seeded: Seeded, 
 
     writing = asyncio.create_task(write())
     for _ in range(3):
-        assert [one.findings for one in await compared(database)] == [[], [], []]
+        assert [one.findings for one in await compared(database)] == [[]] * len(ALL)
     is_over = True
     await writing
     await projector.close()

@@ -69,6 +69,7 @@ def test_a_whole_log_is_said_to_be_whole(steno: Steno) -> None:
         "The projection chat_search is what a replay up to position 2 makes.\n"
         "The projection chat_tree is what a replay up to position 2 makes.\n"
         "The projection channel_search is what a replay up to position 2 makes.\n"
+        "The projection figures is what a replay up to position 2 makes.\n"
         "The log is whole.\n",
     )
 
@@ -128,7 +129,7 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], d
         assert started.wait(30) == 130
     with psycopg.connect(database) as looker:
         assert looker.execute("SELECT name FROM projections ORDER BY name").fetchall() == [
-            (one,) for one in ("channel_search", "chat_list", "chat_search", "chat_tree")
+            (one,) for one in ("channel_search", "chat_list", "chat_search", "chat_tree", "figures")
         ]
         assert looker.execute("SELECT to_regnamespace('stenograph_chat_tree_verify')").fetchone() == (None,)
 
