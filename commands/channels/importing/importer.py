@@ -38,7 +38,7 @@ from domain.channel.own import ChannelJoined
 from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, TooManyLostRaces
 from domain.log.codec import encode
 from domain.log.event import Actor, Event, Verbatim
-from domain.log.stream import channel_stream, user_stream
+from domain.log.stream import Stream, channel_stream, user_stream
 from domain.values.storable import storable_json, storable_text
 
 SKIPPED_KEPT_MAX: Final = 1_000
@@ -92,6 +92,8 @@ class ChannelImporter:
         self._counted = counted
         self._people: dict[str, Actor] = {}
         self._waiting: dict[str, Waiting] = {}
+        self._made: dict[str, int] = {}  # the versions of channels that this import has made, and that hold what it wrote alone
+        self._written: dict[str, set[UUID]] = {}  # of these channels: their messages
         self._known: dict[str, set[UUID]] = {}  # by channel: the first messages of threads that were seen
 
     async def ids_of(self, people: Iterable[ImportedPerson | SkippedPart]) -> dict[str, UUID]:
@@ -167,6 +169,7 @@ class ChannelImporter:
             return  # another import of the same has made it
         self.summary.channels += 1
         self.summary.events += len(facts)
+        self._made[channel.key] = len(facts)
 
     async def _add(self, message: ImportedMessage) -> None:
         waiting = self._waiting.get(message.channel)
@@ -226,6 +229,11 @@ class ChannelImporter:
             origins.append(Origin(actor, max(message.edited_at, message.at)))
         return [Event(message_id, fact) for fact, _ in facts], origins
 
+    async def _there(self, stream: Stream, ids: Iterable[UUID | None], version: int) -> set[UUID]:
+        named = [one for one in ids if one is not None]
+        stored = await self._log.read_messages(stream, named, until=version)
+        return {one.message_id for one in stored if one.message_id is not None}
+
     async def _flush(self, key: str) -> None:
         waiting = self._waiting[key]
         if not waiting.messages:
@@ -233,14 +241,16 @@ class ChannelImporter:
         stream = channel_stream(self._ids.channel(key))
         ids = [events[0].message_id for _, events, _ in waiting.messages]
         for _ in range(ATTEMPTS_MAX):
-            version = await self._log.version(stream)
-            named = [one for one in ids if one is not None]
-            there = {stored.message_id for stored in await self._log.read_messages(stream, named, until=version)}
+            made_version = self._made.pop(key, None)  # what it holds need not be asked for
+            version = await self._log.version(stream) if made_version is None else made_version
+            written = self._written.setdefault(key, set())
+            there = written if made_version is not None else await self._there(stream, ids, version)
             new: list[tuple[list[Event[Any]], list[Origin]]] = []
-            seen = set(there)
+            seen: set[UUID] = set()
             for _, events, origins in waiting.messages:
-                if events[0].message_id not in seen:
-                    seen.add(events[0].message_id)
+                message_id = events[0].message_id
+                if message_id is not None and message_id not in there and message_id not in seen:
+                    seen.add(message_id)
                     new.append((events, origins))
             made = [event for events, _ in new for event in events]
             if made:
@@ -249,6 +259,9 @@ class ChannelImporter:
                     await self._log.append(AppendRequest([append], self._owner))
                 except ConcurrencyConflict:
                     continue  # somebody has written in it meanwhile
+            if made_version is not None:
+                self._made[key] = version + len(made)
+                written |= seen
             self.summary.messages += len(new)
             self.summary.there += len(waiting.messages) - len(new)
             self.summary.events += len(made)
