@@ -6,7 +6,6 @@ from uuid import UUID
 
 import msgspec
 
-from api.channels.channel_json import shared_json
 from api.chats.chat_json import chat_pieces
 from api.chats.folders import folder_out
 from api.models.entry_json import entry_json
@@ -27,6 +26,7 @@ from domain.log.codec import decode_event
 from domain.log.stream import Stream
 from domain.routing import model
 from domain.routing.model import NO_MODEL
+from projections.channel import shared_json
 
 USER_EVENTS_MAX = 100_000
 CHANNEL_MESSAGES = 50  # the newest of the channel itself

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from api.app import in_memory
-from api.channels.channel_json import shared_json
 from api.formats.event_json import encode_event
 from api.process.server import System
 from api.settings import Settings
@@ -41,6 +40,7 @@ from domain.errors import MessageNotFound, Refusal
 from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, MessageDelta
 from domain.log.event import Actor, Event, StoredEvent
 from domain.log.stream import channel_stream, user_stream
+from projections.channel import shared_json
 from stenograph_client import ChannelView, Snapshot
 from stenograph_client.events import decode_event
 
