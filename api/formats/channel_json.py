@@ -6,28 +6,9 @@ from uuid import UUID
 from commands.channels.channel_reader import KnownChannel
 from domain.channel.own import OwnChannels
 from domain.channel.rights import may_manage, may_post
-from domain.channel.state import Channel
-from projections.channel_message import nanoseconds, text_or_none
+from projections.channel import shared_json
+from projections.channel_message import nanoseconds
 from projections.ports import ChannelSummary
-
-
-def shared_json(channel_id: UUID, channel: Channel) -> dict[str, Any]:
-    """What every reader of the channel sees of it."""
-    return {
-        "id": str(channel_id),
-        "user_id": text_or_none(channel.owner_id),
-        "type": None if channel.type == "standard" else channel.type,
-        "name": channel.name,
-        "description": channel.description,
-        "is_private": channel.is_private,
-        "data": dict(channel.data),
-        "meta": dict(channel.meta),
-        "access_grants": [
-            {"principal_type": grant.principal_type, "principal_id": grant.principal_id, "permission": grant.permission}
-            for grant in channel.grants
-        ],
-        "archived": channel.archived,
-    }
 
 
 def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels) -> dict[str, Any]:

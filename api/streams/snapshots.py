@@ -27,6 +27,7 @@ from domain.log.codec import decode_event
 from domain.log.stream import Stream
 from domain.routing import model
 from domain.routing.model import NO_MODEL
+from projections.channel import shared_json
 
 USER_EVENTS_MAX = 100_000
 CHANNEL_MESSAGES = 50  # the newest of the channel itself

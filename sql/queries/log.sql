@@ -218,7 +218,7 @@ CALL append_batch($1, $2,
 SELECT set_config('stenograph.node', $1, false);
 
 -- name: bell_channel
--- The name that no other login of the database knows (sql/migrations/0018).
+-- The name that no other login of the database knows (sql/migrations/0020).
 SELECT channel FROM bell;
 
 -- name: notify

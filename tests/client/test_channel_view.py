@@ -41,6 +41,7 @@ from domain.errors import MessageNotFound, Refusal
 from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, MessageDelta
 from domain.log.event import Actor, Event, StoredEvent
 from domain.log.stream import channel_stream, user_stream
+from projections.channel import shared_json
 from stenograph_client import ChannelView, Snapshot
 from stenograph_client.events import decode_event
 
