@@ -468,7 +468,8 @@ async def assemble(
     answer_streams: StreamsByKind = {"chat": chats, "channel": channels}
     runs = Runs(answer_streams, blobs)
     directory = ChannelDirectory(log, stores.channel_queries, lambda channel_id: hub.head(channel_stream(channel_id)) > 0)
-    channel_access = ChannelAccess(hub, directory, ChannelRedactions(stores.channel_queries), groups)
+    channel_redactions = ChannelRedactions(stores.channel_queries)
+    channel_access = ChannelAccess(hub, directory, channel_redactions, groups)
     live = LiveConnections(
         hub, accounts, chats, channel_access, has_recent_contact, connections_per_user_max=settings.connections_per_user_max
     )
@@ -612,6 +613,7 @@ async def assemble(
         router=router,
         channels=channels,
         channel_reader=channel_reader,
+        channel_redactions=channel_redactions,
         channel_answers=channel_answers,
         outgoing_webhooks=OutgoingWebhooks(log, channels, stores.outgoing, refuses_host=guard_of_webhooks.refuses),
         outgoing_worker=outgoing_worker,
@@ -713,6 +715,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "channels": system.channels,
         "presence": system.ticks.presence,
         "channel_reader": system.channel_reader,
+        "channel_redactions": system.channel_redactions,
         "channel_answers": system.channel_answers,
         "outgoing_webhooks": system.outgoing_webhooks,
         "channel_webhooks": ChannelWebhooks(

@@ -13,8 +13,10 @@ from api.chats.exporting import disposition, flushed
 from api.formats import html as transcript_html
 from api.formats import markdown as transcript_markdown
 from api.formats.channel_transcript import ChannelTranscript, written
+from commands.channels.redactions import ChannelRedactions
 from commands.ports import Blobs, EventLog
 from commands.transfer.export import lines
+from domain.channel.rights import access_since
 from domain.errors import BadRequest
 from domain.log.cursor import resume_point
 from domain.log.stream import channel_stream
@@ -41,6 +43,7 @@ class ChannelExportController(Controller):
         log: NamedDependency[SkipValidation[EventLog]],
         blobs: NamedDependency[SkipValidation[Blobs]],
         channel_queries: NamedDependency[SkipValidation[ChannelQueries]],
+        channel_redactions: NamedDependency[ChannelRedactions],
         epoch: NamedDependency[UUID],
         format: FromQuery[Format] = "jsonl",
         at: FromQuery[str | None] = None,
@@ -51,14 +54,19 @@ class ChannelExportController(Controller):
         ``after`` is for ``jsonl``: a cursor, to take up a download that was cut.
         """
         known = channel.known
-        version = await channel.reader.version_at(known, at) or known.version
+        moment = await channel.reader.moment_of(known, at)
+        version = known.version if moment.version is None else moment.version
         if format == "jsonl":
             first = resume_point(after, epoch, known.version).after if after is not None else 0
-            body = lines(log, blobs, channel_stream(known.id), after=first, until=version)
+            since = access_since(known.channel, known.asker)
+            redaction = await channel_redactions.redaction(known.id, since) if first < since else None
+            body = lines(log, blobs, channel_stream(known.id), after=first, until=version, redaction=redaction)
         elif after is not None:
             raise BadRequest("after is for jsonl: a transcript begins at its beginning")
         else:
-            body = flushed(written(ChannelTranscript(log, blobs, channel_queries, known.id, known.channel.name, version), format))
+            body = flushed(
+                written(ChannelTranscript(log, blobs, channel_queries, known.id, known.channel.name, version, moment.shown), format)
+            )
         headers = {
             "content-disposition": disposition(known.channel.name or "channel", known.id, ENDINGS[format]),
             "x-cursor": f"{epoch}:{version}",  # of the last event that it holds

@@ -74,8 +74,8 @@ class ChannelMessagesController(Controller):
         ``at``: as it was at a version, a cursor or a time.
         """
         require_page(skip, limit)
-        version = await channel.reader.version_at(channel.known, at)
-        return await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=version)
+        moment = await channel.reader.moment_of(channel.known, at)
+        return await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=moment)
 
     @get("/pinned")
     async def pinned(
@@ -83,8 +83,8 @@ class ChannelMessagesController(Controller):
     ) -> list[dict[str, Any]]:
         """What is pinned, 20 a page, pinned last first. ``at``: what was pinned then."""
         require_page((page - 1) * PINNED_PAGE, PINNED_PAGE)
-        version = await channel.reader.version_at(channel.known, at)
-        return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE, at=version)
+        moment = await channel.reader.moment_of(channel.known, at)
+        return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE, at=moment)
 
     @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES, dependencies={"channel": Provide(provide_channel_to_post)})
     async def add(
@@ -120,8 +120,8 @@ class ChannelMessagesController(Controller):
         self, message_id: FromPath[str], channel: NamedDependency[CallersChannel], at: FromQuery[str | None] = None
     ) -> dict[str, Any]:
         """One message of this channel. ``at``: as it was then."""
-        version = await channel.reader.version_at(channel.known, at)
-        return await channel.reader.message(channel.id, channel.caller.bound(message_id), at=version)
+        moment = await channel.reader.moment_of(channel.known, at)
+        return await channel.reader.message(channel.id, channel.caller.bound(message_id), at=moment)
 
     @get("/{message_id:str}/data")
     async def message_data(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
@@ -142,9 +142,9 @@ class ChannelMessagesController(Controller):
         """The replies to a message, the newest first, and at the end of the last page the message itself. ``at``: as it was then."""
         require_page(skip, limit)
         root_id = channel.caller.bound(message_id)
-        version = await channel.reader.version_at(channel.known, at)
-        replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit, at=version)
-        return replies if len(replies) == limit else [*replies, await channel.reader.message(channel.id, root_id, at=version)]
+        moment = await channel.reader.moment_of(channel.known, at)
+        replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit, at=moment)
+        return replies if len(replies) == limit else [*replies, await channel.reader.message(channel.id, root_id, at=moment)]
 
     @post("/{message_id:str}/read", status_code=200)
     async def read_thread(

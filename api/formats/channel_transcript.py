@@ -24,9 +24,11 @@ PAGE_EVENTS = 500
 
 
 class ChannelTranscript:
-    """The channel as of ``version``."""
+    """The channel as of ``version``: what there was then, as it stood at ``shown``, by default the same."""
 
-    def __init__(self, log: EventLog, blobs: Blobs, queries: ChannelQueries, channel_id: UUID, name: str, version: int) -> None:
+    def __init__(
+        self, log: EventLog, blobs: Blobs, queries: ChannelQueries, channel_id: UUID, name: str, version: int, shown: int | None = None
+    ) -> None:
         self._log = log
         self._blobs = blobs
         self._queries = queries
@@ -34,13 +36,14 @@ class ChannelTranscript:
         self.channel_id = channel_id
         self.title = name or "Direct messages"
         self.version = version
+        self._shown = version if shown is None else shown
 
     async def entries(self) -> AsyncIterator[Entry]:
         after = 0
         while after < self.version:
             page = await self._log.read(self._stream, after=after, until=self.version, limit=PAGE_EVENTS, without_deltas=True)
             begun = [one.message_id for one in page if one.type in BEGINS and one.message_id is not None]
-            messages = await self._queries.messages(self.channel_id, begun, at=self.version) if begun else {}
+            messages = await self._queries.messages(self.channel_id, begun, at=self._shown) if begun else {}
             for message_id in begun:
                 message = messages.get(message_id)
                 if message is not None and message.exists:

@@ -44,6 +44,7 @@ from commands.channels.answers import ChannelAnswers
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.channels.outgoing import Outgoing, OutgoingWebhooks, OutgoingWorker
+from commands.channels.redactions import ChannelRedactions
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
 from commands.chats.folders import FolderTrees
@@ -154,6 +155,7 @@ class System:
     provider_registry: ProviderRegistry
     channels: Channels
     channel_reader: ChannelReader
+    channel_redactions: ChannelRedactions
     channel_answers: ChannelAnswers
     outgoing_webhooks: OutgoingWebhooks
     outgoing_worker: OutgoingWorker

@@ -8,7 +8,6 @@ import msgspec
 
 from api.chats.chat_json import chat_pieces
 from api.chats.folders import folder_out
-from api.formats.channel_json import shared_json
 from api.models.entry_json import entry_json
 from api.models.groups import group_json
 from commands.accounts.accounts import Principal

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -17,7 +17,7 @@ from domain.accounts.access import EVERYBODY
 from domain.channel.commands import PostMessage
 from domain.channel.decide import posted
 from domain.channel.own import OwnChannels
-from domain.channel.rights import Asker, may_read
+from domain.channel.rights import Asker, access_since, may_read
 from domain.channel.state import Channel
 from domain.errors import BeforeFirstEvent, ChannelNotFound, Forbidden, MessageNotFound, ProjectionBehind
 from domain.log.codec import encode, encode_actor
@@ -49,6 +49,19 @@ class ListedChannel(msgspec.Struct, frozen=True):
     known: KnownChannel
     summary: ChannelSummary
     own: OwnChannels  # what the reader has made of all of theirs
+
+
+class Moment(NamedTuple):
+    """A version of a channel for one reader: of what there was then, they see what stood at ``shown``.
+
+    That is the same version, or, where their access began later, the one at which it began: what was gone by then is hidden from them.
+    """
+
+    version: int | None
+    shown: int | None
+
+
+NOW: Final = Moment(None, None)
 
 
 class ChannelReader:
@@ -93,8 +106,9 @@ class ChannelReader:
     ) -> tuple[KnownChannel, list[dict[str, Any]], list[dict[str, Any]]]:
         """The channel with its newest messages and what was pinned last, all as of one version; for nobody in particular, and unchecked."""
         version, channel = await self._channels.state(channel_id)
+        moment = Moment(version, version)
         newest, pins = await asyncio.gather(
-            self.page(channel_id, limit=messages, at=version), self.pinned(channel_id, offset=0, limit=pinned, at=version)
+            self.page(channel_id, limit=messages, at=moment), self.pinned(channel_id, offset=0, limit=pinned, at=moment)
         )
         return KnownChannel(channel_id, version, channel, NOBODY), newest, pins
 
@@ -157,22 +171,25 @@ class ChannelReader:
         read = {one: account.read_version(one) for one in channel_ids}
         return await self._queries.summaries(user_id, read, own.threads_of(read))
 
-    async def version_at(self, known: KnownChannel, at: str | None) -> int | None:
-        """The version that ``at`` means: a version, a cursor or a time; None for None.
+    async def moment_of(self, known: KnownChannel, at: str | None) -> "Moment":
+        """What ``at`` means, a version, a cursor or a time, for this reader; None is now.
 
         Raises what ``resume_point`` raises, ``BeforeFirstEvent``.
         """
         if at is None:
-            return None
+            return NOW
+        since = access_since(known.channel, known.asker)
         if at.isascii() and at.isdecimal():
-            return min(int(at[:VERSION_DIGITS_MAX]), known.version)
-        moment = time_of(at)
-        if moment is None:
-            return resume_point(at, self._epoch, known.version).after
-        version = await self._log.version_at(channel_stream(known.id), moment)
+            version = min(int(at[:VERSION_DIGITS_MAX]), known.version)
+            return Moment(version, max(version, since))
+        time = time_of(at)
+        if time is None:
+            version = resume_point(at, self._epoch, known.version).after
+            return Moment(version, max(version, since))
+        version = await self._log.version_at(channel_stream(known.id), time)
         if version == 0:
-            raise BeforeFirstEvent(channel_stream(known.id), moment)
-        return version
+            raise BeforeFirstEvent(channel_stream(known.id), time)
+        return Moment(version, max(version, since))
 
     async def page(
         self,
@@ -182,22 +199,24 @@ class ChannelReader:
         before: int | None = None,
         offset: int = 0,
         limit: int,
-        at: int | None = None,
+        at: "Moment | None" = None,
     ) -> list[dict[str, Any]]:
         """Messages as routes answer them, the newest first."""
-        return await self.shown(
-            channel_id,
-            await self._queries.page(channel_id, parent_id=parent_id, before=before, offset=offset, limit=limit, at=at),
-            at=at,
-        )
+        moment = at or NOW
+        if moment.version is not None:
+            before = moment.version + 1 if before is None else min(before, moment.version + 1)
+        placed = await self._queries.page(channel_id, parent_id=parent_id, before=before, offset=offset, limit=limit, at=moment.shown)
+        return await self.shown(channel_id, placed, at=moment.shown)
 
-    async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: int | None = None) -> list[dict[str, Any]]:
-        return await self.shown(channel_id, await self._queries.pinned(channel_id, offset=offset, limit=limit, at=at), at=at)
+    async def pinned(self, channel_id: UUID, *, offset: int, limit: int, at: "Moment | None" = None) -> list[dict[str, Any]]:
+        shown_at = (at or NOW).shown
+        return await self.shown(channel_id, await self._queries.pinned(channel_id, offset=offset, limit=limit, at=shown_at), at=shown_at)
 
-    async def message(self, channel_id: UUID, message_id: UUID, *, at: int | None = None) -> dict[str, Any]:
+    async def message(self, channel_id: UUID, message_id: UUID, *, at: "Moment | None" = None) -> dict[str, Any]:
         """One message of this channel. Raises ``MessageNotFound``, also for one of another channel."""
-        found = await self.shown(channel_id, [Placed(message_id, 0)], at=at)
-        if not found:
+        moment = at or NOW
+        found = await self.shown(channel_id, [Placed(message_id, 0)], at=moment.shown)
+        if not found or (moment.version is not None and found[0]["created_version"] > moment.version):
             raise MessageNotFound(message_id)
         return found[0]
 

@@ -5,14 +5,14 @@ from typing import Final
 
 from commands.ports import Blobs, EventLog
 from domain.log.jsonlines import encode_blob, encode_event, microseconds, redacted_line, references
-from domain.log.redaction import Redaction
+from domain.log.redaction import HidesWords
 from domain.log.stream import Stream
 
 PAGE_EVENTS: Final = 200  # of 256 KiB at most
 
 
 async def lines(
-    log: EventLog, blobs: Blobs, stream: Stream, *, after: int, until: int, redaction: Redaction | None = None
+    log: EventLog, blobs: Blobs, stream: Stream, *, after: int, until: int, redaction: HidesWords | None = None
 ) -> AsyncIterator[bytes]:
     """The events with ``after < version <= until``, in pages. Blobs precede the first event that refers to them.
 

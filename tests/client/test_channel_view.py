@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from api.app import in_memory
-from api.formats.channel_json import shared_json
 from api.formats.event_json import encode_event
 from api.process.server import System
 from api.settings import Settings

@@ -87,3 +87,33 @@ async def test_reads_are_as_of_a_version_a_cursor_or_a_time(server: Running) -> 
     assert contents(await page(ada, channel_id, at="2100-01-01")) == ["changed"]
     assert (await ada.get(f"{path}/", at="2001-01-01")).status_code == 404
     assert (await ada.get(f"{path}/", at="whenever")).status_code == 400
+
+
+async def test_who_comes_later_reads_no_words_that_were_gone_by_then(server: Running) -> None:
+    """By no question about the past, and in no file."""
+    ada, ben, cat = await server.sign_up("Ada"), await server.sign_up("Ben"), await server.sign_up("Cat")
+    channel_id = await made(ada, ben)
+    path = f"{BASE}/{channel_id}/messages"
+    edited, deleted = await said(ada, channel_id, "secret one"), await said(ada, channel_id, "secret two")
+    reply = await said(ben, channel_id, "secret three", parent_id=edited["id"])
+    for one in (edited, reply):
+        await ada.post(f"{path}/{edited['id']}/pin", {"is_pinned": True})
+        await (ada if one is edited else ben).post(f"{path}/{one['id']}/update", {"content": "said better"})
+    await ada.http.delete(f"{path}/{deleted['id']}/delete")
+    assert (await ada.post(f"{BASE}/{channel_id}/update/members/add", {"user_ids": [cat.id]})).status_code == 200
+    later = await said(ada, channel_id, "for all of us")
+    at = str(reply["version"])
+    seen = [
+        (await cat.get(f"{path}/", at=at)).text,
+        (await cat.get(f"{path}/pinned", at=at)).text,
+        (await cat.get(f"{path}/{edited['id']}", at=at)).text,
+        (await cat.get(f"{path}/{edited['id']}/thread", at=at)).text,
+        *[(await cat.get(f"{BASE}/{channel_id}/export", format=form, at=at)).text for form in ("jsonl", "markdown", "html")],
+        (await cat.get(f"{BASE}/{channel_id}/export")).text,
+    ]
+    assert [text for text in seen if "secret" in text] == []
+    assert "said better" in seen[0]
+    assert later["content"] not in seen[0]
+    assert (await cat.get(f"{path}/{later['id']}", at=at)).status_code == 404
+    assert "secret one" in (await ada.get(f"{path}/", at=at)).text  # who was there reads it as it was
+    assert "secret two" in (await ben.get(f"{BASE}/{channel_id}/export", at=at)).text
