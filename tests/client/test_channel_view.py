@@ -21,23 +21,21 @@ from domain.accounts.access import Grant
 from domain.accounts.user import UserCreated
 from domain.channel.commands import (
     AddMembers,
-    AppendChannelParts,
     ArchiveChannel,
+    AskModel,
     ChangeChannel,
     ChangeMessage,
     ChannelCommand,
     CreateChannel,
-    EndChannelGeneration,
     PinMessage,
     PostMessage,
     React,
     RemoveMembers,
     RemoveMessage,
-    StartChannelGeneration,
 )
 from domain.channel.rights import Asker
 from domain.errors import MessageNotFound, Refusal
-from domain.generation import BlockOpened, GenerationCancelled, GenerationFailed, MessageDelta
+from domain.generation import AppendParts, BlockOpened, EndGeneration, GenerationCancelled, GenerationFailed, MessageDelta, StartGeneration
 from domain.log.event import Actor, Event, StoredEvent
 from domain.log.stream import channel_stream, user_stream
 from projections.channel import shared_json
@@ -71,7 +69,7 @@ def random_command(choose: random.Random, step: int) -> ChannelCommand:
     """Many of them are refused: what is left is a history that the rules of a channel lead to."""
     by, one, other = choose.choice(PEOPLE), choose.choice(IDS), choose.choice(IDS)
     of: dict[str, Any] = {"channel_id": CHANNEL, "by": by}
-    going: dict[str, Any] = {"channel_id": CHANNEL, "message_id": one}
+    going: dict[str, Any] = {"stream_id": CHANNEL, "message_id": one}
     match choose.choice("ppppppeeeddrrrruuniiigggGGa"):
         case "p":
             fields = choose.choice(({}, {"data": {"files": [step]}}, {"meta": {"a": step, "b": None}}, {"extra": step}))
@@ -91,15 +89,15 @@ def random_command(choose: random.Random, step: int) -> ChannelCommand:
         case "i":
             return PinMessage(**of, message_id=one, pinned=choose.random() < 0.6)
         case "g":
-            return StartChannelGeneration(
-                **of, message_id=one, parent_id=None, model="m", requested_model="m", task_id=UUID(int=1), node_id=UUID(int=2)
-            )
+            named = {"model": "m", "requested_model": "m", "task_id": UUID(int=1), "node_id": UUID(int=2)}
+            start = StartGeneration(stream_id=CHANNEL, by=by.id, message_id=one, parent_id=None, **named)  # type: ignore[arg-type]
+            return AskModel(**of, start=start)
         case "G":
             if choose.random() < 0.6:
                 parts = [BlockOpened(0, "text"), MessageDelta(0, f"token {step} ")]
-                return AppendChannelParts(**going, seq=0, parts=parts)
+                return AppendParts(**going, seq=0, parts=parts)
             over = choose.choice((GenerationCancelled(by.id, f"so far {step}"), GenerationFailed("code", "detail", f"so far {step}")))
-            return EndChannelGeneration(**going, outcome=over)
+            return EndGeneration(**going, outcome=over)
         case _:
             return choose.choice(
                 (
