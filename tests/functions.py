@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from api.app import in_memory
 from api.process.server import Functions, System
 from api.settings import Settings
+from api.systems import in_memory
 from commands.functions.call_context import Ask, CallContext
 from commands.functions.function_library import KnownFunction
 from commands.functions.functions import Function

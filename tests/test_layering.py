@@ -23,7 +23,7 @@ PACKAGES = {*MAY_IMPORT, "bench", "tests"}
 LIBRARIES_OF_THE_CORE = {"domain": {"msgspec"}, "commands": {"msgspec", "structlog"}, "projections": {"msgspec"}, "sql": set()}
 DRIVERS = {"asyncpg": {"adapters"}, "psycopg": {"adapters"}, "aiosql": {"adapters"}, "httpx": {"adapters", "stenograph_client"}}
 # The only modules outside adapters that construct what they define. serve.py has the embedded Postgres, whose life encloses the app's.
-WIRING = {Path("api/app.py"), Path("api/process/serve.py")}
+WIRING = {Path("api/systems.py"), Path("api/assembly.py"), Path("api/app.py"), Path("api/process/serve.py")}
 # What adapters define and is no adapter: pure state made for one connection, and values.
 VALUES = {"Subscription", "Batch", "Known"}
 

@@ -30,7 +30,7 @@ from adapters.postgres.errors import DatabaseUnreachable
 from adapters.postgres.migrate import migrate
 from adapters.postgres.requirements import require_database
 from adapters.shared_memory import SharedMemory
-from api.app import CONNECTIONS_LEAST, CONNECTIONS_MOST, create_app, on_postgres, registry_of
+from api.app import create_app, registry_of
 from api.dialects.open_webui.front_end import FrontEnd
 from api.process.front_end_folder import with_front_end
 from api.process.http_protocol import BoundedHttpProtocol
@@ -44,6 +44,7 @@ from api.request.server_config import ServerConfig
 from api.running import noted
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
+from api.systems import CONNECTIONS_LEAST, CONNECTIONS_MOST, on_postgres
 
 logger = structlog.get_logger("serve")
 

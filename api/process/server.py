@@ -1,4 +1,4 @@
-"""The parts of one server process, and the order in which they start and stop. ``api/app.py`` constructs them."""
+"""The parts of one server process, and the order in which they start and stop. ``api/assembly.py`` constructs them."""
 
 import asyncio
 import contextlib

@@ -15,7 +15,7 @@ import msgspec
 import psycopg
 
 from adapters.projector.checkpoints import pause, resume
-from api.app import FOR_ANALYSTS
+from api.systems import FOR_ANALYSTS
 from bench.claims.projections import Rebuild, lags_ms
 from bench.host import ROOT, Host, Server
 from bench.load.answers import by_server

@@ -20,7 +20,7 @@ from adapters.garbage_collection import collect_rarely
 from adapters.postgres.queries import text
 from adapters.projector.rebuild import rebuild
 from adapters.projector.replay import Done
-from api.app import PROJECTIONS
+from api.systems import PROJECTIONS
 from bench.bare_ways.log import copied_s
 from bench.host import ROOT, Host
 from bench.load.answers import by_server

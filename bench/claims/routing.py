@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from api.app import in_memory
 from api.settings import Settings
+from api.systems import in_memory
 from bench.claims.first_token import one_by_one
 from bench.host import ROOT, SERVE, Host, Server, free_port, wait_until_ready
 from bench.load.answers import by_server

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg
 
-from api.app import PROJECTIONS
+from api.systems import PROJECTIONS
 from bench.bare_ways.log import scanned_s
 from bench.host import ROOT, Host
 from bench.load.dataset import Dataset, standard

@@ -75,8 +75,8 @@ def many(count: int) -> dict[str, str]:
 
 async def modules_of_an_idle_server() -> list[str]:
     """What a server without functions has imported for functions alone, once it has started."""
-    from api.app import in_memory
     from api.settings import Settings
+    from api.systems import in_memory
 
     system = await in_memory(Settings(data=Path(sys.argv[1])))
     await system.start()

@@ -20,11 +20,11 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from adapters.postgres.epoch import current_epoch
-from api.app import in_memory, on_postgres
 from api.process.serve import Server, config, listen
 from api.process.server import System
 from api.request.server_config import ServerConfig
 from api.settings import Settings
+from api.systems import in_memory, on_postgres
 from tests.api.routes import routes_for
 from tests.api.turns import by_turns
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from api.app import create_app, in_memory
+from api.app import create_app
 from api.request import openai_errors
 from api.settings import Settings
+from api.systems import in_memory
 from tests.api.conftest import Running
 
 pytestmark = pytest.mark.anyio

@@ -10,11 +10,11 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from api.app import in_memory
 from api.formats.event_json import encode_event
 from api.process.server import System
 from api.settings import Settings
 from api.streams import snapshots
+from api.systems import in_memory
 from commands.chats.folders import FolderTrees
 from commands.ports import AppendRequest, StreamAppend
 from domain.accounts.access import Grant

@@ -9,10 +9,11 @@ import click
 import msgspec
 import pytest
 
-from api.app import create_app, in_memory
+from api.app import create_app
 from api.cli.main import main
 from api.request.errors import CODES, TABLE
 from api.settings import Settings, markdown_table, variable_of
+from api.systems import in_memory
 from domain import errors
 from domain.chat.facts import RESERVED
 from domain.log.codec import TYPES

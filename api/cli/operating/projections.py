@@ -66,7 +66,7 @@ def rebuild(names: tuple[str, ...], data: Path | None) -> None:
     from adapters.projector.rebuild import rebuild as build
     from adapters.projector.replay import Done
     from adapters.projector.writer import CheckpointMoved, Poisoned
-    from api.app import PROJECTIONS
+    from api.systems import PROJECTIONS
 
     known = {one.name: one for one in PROJECTIONS}
     for name in names:

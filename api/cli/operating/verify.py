@@ -108,7 +108,7 @@ def compared_projections(dsn: str) -> "tuple[list[Compared], list[str]]":
     """What was compared, and in words what could not be."""
     from adapters.projector.compare import verify_projections
     from adapters.projector.replay import Done
-    from api.app import FOR_ANALYSTS, FOR_PEOPLE
+    from api.systems import FOR_ANALYSTS, FOR_PEOPLE
 
     with Progress("Replaying the projections", 0, unit="events") as bar:
 

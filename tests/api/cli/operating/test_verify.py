@@ -15,7 +15,7 @@ import pytest
 
 from adapters.postgres.log import postgres_log
 from adapters.projector.rebuild import rebuild
-from api.app import PROJECTIONS
+from api.systems import PROJECTIONS
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.log.event import Event
