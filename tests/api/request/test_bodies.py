@@ -114,6 +114,8 @@ async def test_each_route_takes_a_body_of_its_own_size_and_refuses_a_larger_one_
         ("POST", "/api/v1/chats/{chat_id}/messages/{message_id}"),
         ("POST", "/api/v1/chats/{chat_id}/messages/{message_id}/event"),
         ("POST", "/api/v1/chats/import"),
+        ("POST", "/api/v1/evaluations/feedback"),
+        ("POST", "/api/v1/evaluations/feedback/{feedback_id}"),
         ("POST", "/api/chat/completions"),
         ("POST", "/api/v1/chat/completions"),
         ("POST", "/v1/chat/completions"),

@@ -39,7 +39,7 @@ OTHER = {"id": "b", "parentId": "q", "childrenIds": [], "role": "assistant", "co
 
 
 def history(*messages: dict[str, Any], current: Any = "a") -> dict[str, Any]:
-    return {"messages": {one["id"]: one for one in messages}, "currentId": current}
+    return {"messages": {one["id"]: dict(one) for one in messages}, "currentId": current}
 
 
 def row(**chat: Any) -> dict[str, Any]:

@@ -63,9 +63,9 @@ def test_a_line_wider_than_the_terminal_shows_its_end() -> None:
 def test_what_others_say_comes_above_and_the_line_stays() -> None:
     screen = Screen()
     screen.editor.feed(b"half a th")
-    screen.editor.status = "(Bob types …) "
+    screen.editor.status = "(Bob types) "
     screen.editor.above("#1 hello")
-    assert screen.written.endswith(f"{CLEAR}#1 hello\n{CLEAR}(Bob types …) > th")
+    assert screen.written.endswith(f"{CLEAR}#1 hello\n{CLEAR}(Bob types) >  a th")
 
 
 def test_ctrl_d_ends_an_empty_line_only() -> None:
