@@ -11,6 +11,7 @@ import pytest
 from swagger_ui_bundle import swagger_ui_path
 
 from api.formats import html
+from api.process import front_page
 from api.process.docs_page import START_SHA256
 from api.settings import Settings
 from tests.api.conftest import WAIT_S, Running, running
