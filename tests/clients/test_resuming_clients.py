@@ -64,7 +64,8 @@ async def test_socketio(server: Running, tmp_path: Path, seed: int) -> None:
     assert seen["shown"][-1] == whole
     assert [text for text in seen["shown"] if not whole.startswith(text)] == []  # no gap and no repeat at any moment
     assert len(seen["shown"]) > 3
-    assert seen["joins"] == proxy.cuts + 1 >= 3
+    assert seen["joins"] >= 3
+    assert proxy.cuts >= 3
 
 
 @pytest.mark.usefixtures("many_pings")

@@ -22,6 +22,7 @@ from stenograph_client import Channel, ChannelView, Client, ClientError, Event, 
 RETRY_S: Final = 120.0  # what is said while the server restarts waits for it as long
 TYPING_EVERY_S: Final = 2.0
 KEYS_BYTES: Final = 4096
+LEAVING_S: Final = 2.0  # for saying how far one has read
 UNIT_NANOSECONDS: Final = 1e9
 
 
@@ -125,6 +126,7 @@ class Visit:
         self._bottom = bottom
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._said_typing_at = 0.0
+        self._entered = False
 
     async def stay(self, shown: int) -> None:
         """Raises ``ClientError`` where the room may not be entered, or its access has ended."""
@@ -137,6 +139,7 @@ class Visit:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
+                await self._note_read()
             finally:
                 for task in tasks:
                     task.cancel()
@@ -144,6 +147,13 @@ class Visit:
                 loop.remove_reader(keyboard)
                 loop.remove_signal_handler(signal.SIGWINCH)
                 self._bottom.editor.hide()
+
+    async def _note_read(self) -> None:
+        """What was on the screen is read, also where the socket has not said so yet; without a server that is lost."""
+        if self._entered:
+            with contextlib.suppress(ClientError, TimeoutError):
+                async with asyncio.timeout(LEAVING_S):
+                    await self._channel.read(self._room.view.version)
 
     def _on_keys(self, keyboard: int) -> None:
         data = os.read(keyboard, KEYS_BYTES)
@@ -158,19 +168,18 @@ class Visit:
             self._lines.put_nowait(line)
 
     async def _watch(self, shown: int) -> None:
-        entered = False
         async with contextlib.aclosing(self._channel.follow(snapshot=True, signals=True)) as items:
             async for item in items:
                 if isinstance(item, Snapshot):
                     self._room.begin(ChannelView(item), shown)
-                    entered = True
+                    self._entered = True
                 elif isinstance(item, Event):
                     self._room.on_event(item)
                 elif isinstance(item, Signal):
                     self._room.on_signal(item)
                 self._bottom.typing = self._room.status
                 self._bottom.show()
-                if entered and not isinstance(item, Signal):
+                if self._entered and not isinstance(item, Signal):
                     read = {"op": "read", "stream": self._channel.stream, "version": self._room.view.version}
                     await self._client.say(read, about=self._channel.stream)
 
