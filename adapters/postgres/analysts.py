@@ -34,7 +34,7 @@ class AnalystRefused(Exception):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """In whatever currency the operator counts, for a million tokens."""
+    """The price of a million tokens. The operator chooses the currency, and uses the same one for all models."""
 
     model_id: str
     since: date

@@ -1,7 +1,8 @@
 """Makes the schema ``analytics``: the views of ``sql/views/*.sql``, in order, and what their role may do.
 
-Views are bound to the tables that they were made on, and a replay puts others in the place of these. So whoever replaces the tables of the
-projection ``figures`` calls ``make_views`` in the same transaction: an analyst sees the old ones until the commit, and then the new ones.
+A view in Postgres stays bound to the tables that it was made on, and a replay replaces the tables of the projection ``figures``. The
+code that replaces them therefore calls ``make_views`` in the same transaction: an analyst sees the old ones until the commit, and then
+the new ones.
 """
 
 import hashlib

@@ -15,7 +15,9 @@ from projections.channel_message import nanoseconds
 
 class OutgoingIn(msgspec.Struct, forbid_unknown_fields=True):
     url: Annotated[str, msgspec.Meta(max_length=10_000)]
-    types: Annotated[list[Annotated[str, msgspec.Meta(max_length=64)]], msgspec.Meta(max_length=64)] | None = None  # null: what is said
+    types: Annotated[list[Annotated[str, msgspec.Meta(max_length=64)]], msgspec.Meta(max_length=64)] | None = (
+        None  # null: those of messages, ``TYPES`` in commands/channels/outgoing.py
+    )
 
 
 class OutgoingWebhooksController(Controller):

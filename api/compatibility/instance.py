@@ -12,7 +12,6 @@ from api.request.authentication import PUBLIC
 from api.settings import Settings
 from api.version import VERSION
 from commands.accounts.accounts import Accounts
-from commands.ports import UserList
 
 NAME: Final = "Stenograph"
 PAGE_NAME: Final = "Open WebUI"  # what its page calls itself: its licence lets nobody rename it
@@ -32,10 +31,8 @@ class InstanceController(Controller):
         self,
         accounts: NamedDependency[Accounts],
         settings: NamedDependency[SkipValidation[Settings]],
-        user_list: NamedDependency[SkipValidation[UserList]],
     ) -> dict[str, Any]:
         """The name, the version, and which features there are. ``onboarding``: there is no account yet."""
-        _, count = await user_list.users(offset=0, limit=1)
         features = {
             "auth": True,
             "enable_signup": accounts.signup_enabled,
@@ -49,7 +46,7 @@ class InstanceController(Controller):
             ),
         }
         name = NAME if settings.front_end is None else PAGE_NAME
-        onboarding = {} if count else {"onboarding": True}
+        onboarding = {"onboarding": True} if await accounts.is_new() else {}
         return {"status": True, "name": name, "version": VERSION, "default_locale": "", "features": features, **onboarding}
 
     @get("/version", opt={PUBLIC: True})

@@ -180,6 +180,7 @@ class Accounts:
         note_used: Callable[[UUID], None] = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self._has_first = False  # an account stays one for ever: once true, nobody has to look again
         self._log = log
         self._credentials = credentials
         self._tickets = tickets
@@ -384,6 +385,12 @@ class Accounts:
             return
         raise TooManyLostRaces(stream, GUARDED_ATTEMPTS_MAX)
 
+    async def is_new(self) -> bool:
+        """Whether there is no account yet. Costs a query until there is one. Raises ``LogUnavailable``."""
+        if not self._has_first:
+            self._has_first = await self._log.find_claim("first_admin", "") is not None
+        return not self._has_first
+
     async def sign_up(
         self, name: str, email: str, password: str, *, fields: Mapping[str, Any] | None = None, address: str = "", user_agent: str = ""
     ) -> SignedIn:
@@ -403,7 +410,7 @@ class Accounts:
             raise
 
     async def _sign_up(self, name: str, email: str, password: str, fields: Mapping[str, Any], address: str, user_agent: str) -> SignedIn:
-        first = await self._log.find_claim("first_admin", "") is None
+        first = await self.is_new()
         self._require_signup(first)
         command = await self._creation(name, email, password, "admin" if first else self._default_role, fields)
         await self._keep_password(command, password)

@@ -178,18 +178,15 @@ class ChannelReader:
         """
         if at is None:
             return NOW
-        since = access_since(known.channel, known.asker)
         if at.isascii() and at.isdecimal():
             version = min(int(at[:VERSION_DIGITS_MAX]), known.version)
-            return Moment(version, max(version, since))
-        time = time_of(at)
-        if time is None:
+        elif (time := time_of(at)) is None:
             version = resume_point(at, self._epoch, known.version).after
-            return Moment(version, max(version, since))
-        version = await self._log.version_at(channel_stream(known.id), time)
-        if version == 0:
-            raise BeforeFirstEvent(channel_stream(known.id), time)
-        return Moment(version, max(version, since))
+        else:
+            version = await self._log.version_at(channel_stream(known.id), time)
+            if version == 0:
+                raise BeforeFirstEvent(channel_stream(known.id), time)
+        return Moment(version, max(version, access_since(known.channel, known.asker)))
 
     async def page(
         self,

@@ -1,4 +1,4 @@
-"""``steno channels`` lists, ``steno channel`` is in one: live, until it is left, whatever happens to the server or the line."""
+"""``steno channels`` lists a person's channels. ``steno channel`` shows one live and sends what is typed; it reconnects by itself."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from api.cli.login import Failed, Target, client_for, error_text, options, run, 
 from api.cli.safe_text import safe, safe_line
 from stenograph_client import Channel, ChannelView, Client, ClientError, Event, FollowFailed, Signal, Snapshot, State
 
-RETRY_S: Final = 120.0  # what is said while the server restarts waits for it as long
+RETRY_S: Final = 120.0  # how long a message that was typed waits for a server that restarts
 TYPING_EVERY_S: Final = 2.0
 KEYS_BYTES: Final = 4096
 LEAVING_S: Final = 2.0  # for saying how far one has read
