@@ -29,6 +29,7 @@ from adapters.postgres.accounts.run_slots import PostgresRunSlots
 from adapters.postgres.accounts.tickets import PostgresTickets
 from adapters.postgres.accounts.usage import PostgresUsage
 from adapters.postgres.accounts.user_list import PostgresUserList
+from adapters.postgres.analysts.figures import PostgresFigures
 from adapters.postgres.appender import SENDERS
 from adapters.postgres.bell import Bell
 from adapters.postgres.blobs import PostgresBlobs
@@ -36,7 +37,6 @@ from adapters.postgres.channel_queries import PostgresChannelQueries
 from adapters.postgres.chat_queries import PostgresChatQueries
 from adapters.postgres.connection import connect
 from adapters.postgres.epoch import Epoch, EpochGuard
-from adapters.postgres.figures import PostgresFigures
 from adapters.postgres.log import LogReads, postgres_log
 from adapters.postgres.nodes import PostgresNodes
 from adapters.postgres.outgoing_webhooks import PostgresOutgoing

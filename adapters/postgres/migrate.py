@@ -24,7 +24,7 @@ import psycopg
 from psycopg import errors, sql
 
 import sql as our_sql
-from adapters.postgres import views
+from adapters.postgres.analysts import views
 from adapters.postgres.errors import database_errors
 from adapters.postgres.queries import text
 

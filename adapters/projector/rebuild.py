@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
-from adapters.postgres import views
+from adapters.postgres.analysts import views
 from adapters.postgres.migrate import projection_sha256, schema_of
 from adapters.postgres.queries import text
 from adapters.projector.replay import DATABASE_FAILURES, DROP_SCHEMA, FORGET_REPLAYS, LEASE_S, Busy, Done, Replay, ReplayFailed, replay

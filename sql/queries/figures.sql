@@ -1,4 +1,4 @@
--- What adapters/postgres/figures.py asks for analysts. A question is put together from the parts below: {braces} stand for names of the
+-- What adapters/postgres/analysts/figures.py asks for analysts. A question is put together from the parts below: {braces} stand for names of the
 -- catalogue (projections/figures/catalogue.py), and for the numbers of parameters, never for what somebody sent.
 
 -- name: figures_ask

@@ -1,4 +1,4 @@
--- What adapters/postgres/views.py and analysts.py ask of the schema of analysts, and do to it. {braces} stand for identifiers and literals.
+-- What adapters/postgres/analysts/views.py and analysts.py ask of the schema of analysts, and do to it. {braces} stand for identifiers and literals.
 
 -- name: analyst_views
 SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('analytics') AND relkind = 'v' ORDER BY relname;

@@ -1,5 +1,5 @@
 -- The schema of analysts: views of rows and of sums over the projection `figures`, none of which holds a word that anybody said. It is
--- made anew, as a whole, whenever one of these files changes and whenever the projection's tables are replaced (adapters/postgres/views.py).
+-- made anew, as a whole, whenever one of these files changes and whenever the projection's tables are replaced (adapters/postgres/analysts/views.py).
 -- A column may be added at any time; what one means changes only with a new version (17_freshness.sql) and a line in the changelog.
 CREATE SCHEMA analytics;
 COMMENT ON SCHEMA analytics IS 'Figures for analysts: no view holds a word that anybody said. Times are shown in the time zone of your session.';

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 from adapters.memory.figures import MemoryFigures
-from adapters.postgres.figures import SOURCES, PostgresFigures
+from adapters.postgres.analysts.figures import SOURCES, PostgresFigures
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import schema_of
 from adapters.projector.writer import Writer, connect

@@ -23,7 +23,7 @@ def analytics() -> None:
 @contextmanager
 def owner(data: Path | None) -> Iterator[str]:
     """The database of the settings; what is refused there is said in words."""
-    from adapters.postgres.analysts import AnalystRefused
+    from adapters.postgres.analysts.analysts import AnalystRefused
 
     with database(data) as dsn:
         try:
@@ -44,7 +44,7 @@ def login(name: str, timeout_s: int, remove: bool, data: Path | None) -> None:
 
     Of a login that is there the password is changed.
     """
-    from adapters.postgres.analysts import drop_login, make_login
+    from adapters.postgres.analysts.analysts import drop_login, make_login
 
     with owner(data) as dsn:
         if remove:
@@ -62,7 +62,7 @@ def login(name: str, timeout_s: int, remove: bool, data: Path | None) -> None:
 @data_option
 def pseudonyms(wanted: str | None, data: Path | None) -> None:
     """Say whether analysts see pseudonyms in place of the ids of people, chats and messages; `on` and `off` change it at once."""
-    from adapters.postgres.analysts import pseudonyms as changed
+    from adapters.postgres.analysts.analysts import pseudonyms as changed
 
     with owner(data) as dsn:
         is_on = changed(dsn, None if wanted is None else wanted == "on")
@@ -78,7 +78,7 @@ def pseudonyms(wanted: str | None, data: Path | None) -> None:
 @data_option
 def price(model: str, input_price: str | None, output_price: str | None, since: datetime | None, remove: bool, data: Path | None) -> None:
     """Set what a million tokens of MODEL cost from a day on: INPUT that are read, OUTPUT that are written. The currency is yours."""
-    from adapters.postgres.analysts import remove_price, set_price
+    from adapters.postgres.analysts.analysts import remove_price, set_price
 
     day = since.date() if since is not None else datetime.now(UTC).date()
     if not 0 < len(model) <= 512:
@@ -101,7 +101,7 @@ def price(model: str, input_price: str | None, output_price: str | None, since: 
 @data_option
 def prices(data: Path | None) -> None:
     """Show all prices of models."""
-    from adapters.postgres.analysts import prices as known
+    from adapters.postgres.analysts.analysts import prices as known
 
     with owner(data) as dsn:
         rows = known(dsn)

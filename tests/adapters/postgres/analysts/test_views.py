@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from adapters.postgres.analysts import AnalystRefused, drop_login, make_login
+from adapters.postgres.analysts.analysts import AnalystRefused, drop_login, make_login
 from adapters.postgres.log import PostgresLog, postgres_log
 from adapters.postgres.migrate import migrate
 from adapters.projector.rebuild import rebuild
