@@ -69,6 +69,9 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
     "log_checkpoints": "off",
+    # Postgres ends when one of its processes has crashed, and ``keep_running`` starts it. Its own way, to begin anew within the same
+    # server, can stop half-way for ever when that fails at once, as on a full disk (seen with 18.4).
+    "restart_after_crash": "off",
 }
 
 NO_WAIT_FOR_DISK: Mapping[str, str] = {"fsync": "off", "full_page_writes": "off"}
