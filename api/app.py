@@ -16,10 +16,12 @@ from api.accounts.usage import UsageReport
 from api.accounts.users import UsersController
 from api.analytics.query import AnalyticsQueryController
 from api.analytics.reports import AnalyticsController
+from api.channels.calls import ChannelCallsController
 from api.channels.channels import ChannelController, ChannelsController
 from api.channels.exporting import ChannelExportController
 from api.channels.messages import ChannelMessagesController
 from api.channels.outgoing import OutgoingWebhooksController
+from api.channels.past import ChannelPastController
 from api.channels.search import ChannelSearchController
 from api.channels.webhooks import ChannelWebhooksController, WebhookPostsController
 from api.chats.bulk import AllChatsController
@@ -37,7 +39,7 @@ from api.chats.search import SearchController
 from api.chats.sharing import SharingController
 from api.chats.statistics import StatisticsController
 from api.compatibility.absent import AbsentController
-from api.compatibility.feedback import FeedbackController
+from api.compatibility.feedback import FeedbackController, FeedbackListController
 from api.compatibility.instance import InstanceController
 from api.compatibility.model_tasks import ModelTasksController
 from api.compatibility.page_search import PageSearchController
@@ -74,13 +76,16 @@ from api.request.caller import provide_caller
 from api.request.cors import cors_for
 from api.request.errors import HANDLERS
 from api.request.request_id import send_request_id
+from api.request.response_counts import ResponseCounts, counts_responses
 from api.request.security_headers import send_security_headers
 from api.request.security_log import record_response
 from api.schema import openapi_config, public_routes
 from api.streams.http import StreamsController
 from commands.accounts.api_keys import ApiKeys
+from commands.accounts.personal_settings import PersonalSettings
 from commands.accounts.sessions import Sessions
 from commands.analytics import Analytics
+from commands.channels.channel_past import ChannelPast
 from commands.channels.webhooks import ChannelWebhooks
 from commands.chats.chat_lists import ChatLists
 from commands.chats.offers import Offers
@@ -137,6 +142,8 @@ SIGNED_IN: Sequence[type[Controller]] = (
     ChannelController,
     ChannelMessagesController,
     ChannelExportController,
+    ChannelCallsController,
+    ChannelPastController,
     ChannelWebhooksController,
     OutgoingWebhooksController,
     WebhookPostsController,
@@ -154,6 +161,7 @@ SIGNED_IN: Sequence[type[Controller]] = (
     FunctionValvesController,
     AbsentController,
     FeedbackController,
+    FeedbackListController,
     PageSearchController,
     StreamsController,
 )
@@ -206,6 +214,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "channels": system.channels,
         "presence": system.ticks.presence,
         "channel_reader": system.channel_reader,
+        "channel_past": ChannelPast(log, stores.channel_queries, system.channel_redactions, system.epoch.epoch),
         "channel_redactions": system.channel_redactions,
         "channel_answers": system.channel_answers,
         "outgoing_webhooks": system.outgoing_webhooks,
@@ -231,12 +240,14 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "nodes": stores.nodes,
         "provider_registry": system.provider_registry,
         "offers": Offers(chats, system.accounts),
+        "personal_settings": PersonalSettings(system.accounts, stores.credentials),
         "payloads": Payloads(reader, log, blobs),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,
         "registry": registry or registry_of(system),
         "router": system.router,
+        "response_counts": system.response_counts,
         "responses": Responses(system.completions, chats, system.runs, chat_queries, blobs, log, system.hub, system.live),
         "runs": system.runs,
         "settings": system.settings,
@@ -271,6 +282,11 @@ def routes_on(
         assert isinstance(memory, BodyMemory)
         return memory
 
+    def response_counts() -> ResponseCounts:
+        counts = parts["response_counts"]
+        assert isinstance(counts, ResponseCounts)
+        return counts
+
     dependencies: dict[str, Any] = {
         **{name: given(name) for name in parts},
         "any_principal": Provide(provide_any_principal),
@@ -292,7 +308,14 @@ def routes_on(
         state=State({"accounts": parts["accounts"]}),
         cors_config=cors_for(allowed_origins),
         exception_handlers=HANDLERS,
-        before_send=[send_request_id, sends_allowed_methods(methods), send_docs_policy, send_security_headers, record_response],
+        before_send=[
+            send_request_id,
+            sends_allowed_methods(methods),
+            send_docs_policy,
+            send_security_headers,
+            record_response,
+            counts_responses(response_counts),
+        ],
         openapi_config=described if docs_public else None,
         request_max_body_size=SMALL_BYTES,
         logging_config=None,  # api/process/logging.py has set it up

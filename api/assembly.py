@@ -22,9 +22,9 @@ from adapters.identity import Argon2Hasher, JwtTokens
 from adapters.memory.bell import MemoryBell
 from adapters.memory.log import MemoryLog
 from adapters.pipelines.http import HttpPipelines, PipelinesServer
-from adapters.postgres.bell import Bell
-from adapters.postgres.epoch import Epoch, EpochGuard
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log.bell import Bell
+from adapters.postgres.log.epoch import Epoch, EpochGuard
+from adapters.postgres.log.log import PostgresLog
 from adapters.projector.live import Projector
 from adapters.providers.demo.demo import DemoProvider
 from adapters.providers.direct import DirectProvider
@@ -41,8 +41,10 @@ from api.dialects.open_webui.page_context import PageContext
 from api.dialects.open_webui.page_sockets import PageSockets
 from api.formats.event_json import encode_event
 from api.process.server import Functions, Stores, System
+from api.process.telemetry import Telemetry
 from api.providers.fixed import fixed_providers
 from api.request.bodies import BodyMemory
+from api.request.response_counts import ResponseCounts
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.channel_access import ChannelAccess
@@ -58,18 +60,21 @@ from api.streams.typing import Typing
 from commands.accounts.accounts import Accounts
 from commands.accounts.usage import Quotas, UsageBook
 from commands.background.work import Background, BackgroundSettings
+from commands.call_places import CallPlace
 from commands.calls.call_answers import CallAnswers
 from commands.calls.calls import Calls
 from commands.calls.direct import no_direct_tabs
 from commands.calls.relays import OP, Relaying
 from commands.catalogue import Catalogue
 from commands.channels.answers import ChannelAnswers
+from commands.channels.channel_calls import ChannelCalls
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.channels.directory import ChannelDirectory
 from commands.channels.mentioning import Mentioning
 from commands.channels.outgoing import OutgoingWebhooks, OutgoingWorker
 from commands.channels.redactions import ChannelRedactions
+from commands.chats.chat_calls import ChatCalls
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
 from commands.chats.folders import FolderTrees
@@ -83,6 +88,7 @@ from commands.generation.completion import Completions, TaskKind
 from commands.generation.filtering import AnswerFilters
 from commands.generation.model_settings import ModelSettings
 from commands.generation.runs import NodeWatch, Runs
+from commands.generation.starting import AnswerServices
 from commands.ports import Blobs
 from commands.positions import ListWaits
 from commands.providers.provider_setup import ProviderSetup
@@ -92,8 +98,9 @@ from commands.routing.editing import ModelEditor
 from commands.routing.groups import Groups
 from commands.routing.models import ModelEntries
 from commands.routing.router import Router as ModelRouter
+from domain.channel.rights import Asker
 from domain.log.event import StoredEvent
-from domain.log.stream import channel_stream
+from domain.log.stream import Kind, channel_stream
 from domain.routing.function import NO_FUNCTION
 from domain.routing.function import evolve as evolve_function
 
@@ -118,6 +125,7 @@ async def assemble(
     delivery: Delivery,
     bell: Bell | MemoryBell,
     projectors: Sequence[Projector],
+    telemetry: Telemetry | None = None,
 ) -> System:
     """The parts of one process above its stores and its delivery."""
     log, blobs, (hub, tail, signals, _) = stores.log, stores.blobs, delivery
@@ -129,9 +137,7 @@ async def assemble(
     chats = Chats(log, blobs, kept_max=settings.folds_kept_max)
     folders = FolderTrees(log)
     relaying = Relaying(stores.relays, node_id, bell.signal)
-    calls = Calls(log, blobs, chats, relaying, node_id, timeout_s=settings.call_timeout_s)
     signals.handlers[OP] = relaying.on_signal
-    call_answers = CallAnswers(calls, relaying)
     groups = Groups(log, tail.wait_for)
     model_entries = ModelEntries(log, tail.wait_for)
     providers = Providers([])
@@ -168,9 +174,16 @@ async def assemble(
         processes=settings.workers,
         note_used=used.note,
     )
-    channels = Channels(log, mentioned=Mentioning(accounts, groups).people)
+    channels = Channels(log, people=Mentioning(accounts, groups, stores.channel_queries))
+    call_places: Mapping[Kind, CallPlace] = {
+        "chat": ChatCalls(chats),
+        "channel": ChannelCalls(channels, lambda actor: Asker(actor.id, actor.role, groups.groups_of(actor.id))),
+    }
+    calls = Calls(log, blobs, call_places, relaying, node_id, timeout_s=settings.call_timeout_s)
+    call_answers = CallAnswers(calls, relaying)
     answer_streams: StreamsByKind = {"chat": chats, "channel": channels}
     runs = Runs(answer_streams, blobs)
+    runs.on_over = telemetry.count if telemetry is not None else None
     directory = ChannelDirectory(log, stores.channel_queries, lambda channel_id: hub.head(channel_stream(channel_id)) > 0)
     channel_redactions = ChannelRedactions(stores.channel_queries)
     channel_access = ChannelAccess(hub, directory, channel_redactions, groups)
@@ -229,42 +242,46 @@ async def assemble(
         channels,
         time.monotonic,
     )
-    page = PageContext(log, hub, live, chat_reader, reads.note, seen.note)
+    page = PageContext(
+        log=log,
+        hub=hub,
+        live=live,
+        epoch=epoch.epoch,
+        chat_reader=chat_reader,
+        channels=channels,
+        channel_reader=channel_reader,
+        typing=ticks.typing,
+        calls=calls,
+        call_answers=call_answers,
+        mark_read=reads.note,
+        note_active=seen.note,
+    )
     page_sockets = PageSockets(page, allowed_origins=settings.allowed_origins, anonymous_max=settings.sockets_before_hello_max)
+    ticks.typing.listeners.append(page_sockets.rooms.typing)
+    answer_filters = AnswerFilters(filters, blobs, router.route, email_of=email_of)
+    services = AnswerServices(
+        log=log,
+        blobs=blobs,
+        runs=runs,
+        routes=router,
+        slots=stores.run_slots,
+        runs_max=runs_max,
+        node_id=node_id,
+        clock=time.monotonic,
+        spend=usage_book.spend,
+        model_settings=model_settings,
+        filters=answer_filters,
+        asking=calls.asking,
+        keep_payloads=settings.keep_payloads,
+    )
     completions = Completions(
-        log,
-        blobs,
+        services,
         chats,
         stores.chat_queries,
-        runs,
-        router,
-        stores.run_slots,
-        runs_max,
-        node_id=node_id,
-        clock=time.monotonic,
-        spend=usage_book.spend,
-        model_settings=model_settings,
-        filters=AnswerFilters(filters, chats, blobs, stores.chat_queries, router.route, email_of=email_of),
-        asking=calls.asking,
         direct_tabs=partial(DirectProvider, calls, relaying, patience_of(settings)) if settings.direct_connections else no_direct_tabs,
         folders=folders,
-        keep_payloads=settings.keep_payloads,
     )
-    channel_answers = ChannelAnswers(
-        log,
-        blobs,
-        channels,
-        stores.channel_queries,
-        runs,
-        router,
-        stores.run_slots,
-        runs_max,
-        node_id=node_id,
-        clock=time.monotonic,
-        spend=usage_book.spend,
-        model_settings=model_settings,
-        keep_payloads=settings.keep_payloads,
-    )
+    channel_answers = ChannelAnswers(services, channels, stores.channel_queries)
     guard_of_webhooks = AddressGuard(settings.webhook_refused_networks)
     webhook_sender = HttpWebhookSender(guard_of_webhooks)
     outgoing_worker = OutgoingWorker(log, channels, stores.outgoing, webhook_sender, encode_event, node_id)
@@ -278,8 +295,10 @@ async def assemble(
         provider_registry.observe,
         directory.observe,
         live.observe,
+        page_sockets.lists.observe,
         runs.observe,
         calls.observe,
+        page_sockets.directs.observe,
         list_waits.observe,
         outgoing_worker.observe,
         functions.known.observe,
@@ -335,6 +354,8 @@ async def assemble(
         sockets=WebSockets(context),
         page_sockets=page_sockets,
         body_memory=BodyMemory(settings.bodies_bytes_max),
+        response_counts=ResponseCounts(),
+        telemetry=telemetry,
         projectors=projectors,
     )
 

@@ -55,6 +55,7 @@ DESCRIPTION: Final = (
 EVENT_STREAM: Final = "text/event-stream"
 PICTURES: Final = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
 ALSO_SENT: Final[Mapping[str, Sequence[str]]] = {
+    "/api/v1/channels/webhooks/{webhook_id}/profile/image": PICTURES[:1],
     "/api/v1/chats/stats/export": ("application/x-ndjson",),
     "/api/v1/chats/{chat_id}/export": ("application/x-ndjson", "text/markdown", "text/html"),
     "/api/v1/models/model/profile/image": PICTURES[:1],

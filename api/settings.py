@@ -2,28 +2,20 @@
 
 ``Settings`` is the one table of it: a field's name is its key in the file, ``STENO_`` and the name in capitals its variable
 (``DATABASE_URL`` alone has no prefix), its type and bounds what is accepted, its description what ``docs/configuration.md`` says.
-``python -m api.settings`` prints that page's table; a test holds the two together. The environment beats the file.
+``python -m api.settings`` prints that page's table; a test holds the two together. ``settings_loading.py`` reads them.
 """
 
-import difflib
-import ipaddress
-import math
 import os
-import re
 import sys
-import tomllib
-import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from domain.errors import BadRequest
-from domain.routing.provider import PROVIDER_KINDS, require_fields
+from api.settings_forms import ProxyUrl, Url, form_of, unwrapped
 
-FILE_NAME = "stenograph.toml"
 FILE_VARIABLE = "STENO_CONFIG"
 # Variables of ours that are no setting of the server.
 OTHER_VARIABLES = {FILE_VARIABLE: "The settings' file, when it is not `./stenograph.toml`."}
@@ -55,7 +47,6 @@ OF_SERVERS = {
 # What an entry of ``providers`` may hold beside the fields of domain/routing/provider.py.
 PROVIDER_KEYS: Mapping[str, Any] = {"kind": str, "api_key": str, "headers": dict[str, str], "proxy": str, "enabled": bool}
 
-HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_.-]+|[0-9A-Fa-f:]+")  # a name, or an address; no port
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -99,8 +90,6 @@ def default_data_folder() -> Path:
     return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "stenograph"
 
 
-Url = Annotated[str, Meta(pattern=r"^https?://[^\s;]+$")]
-ProxyUrl = Annotated[str, Meta(pattern=r"^(https?://[^\s;]+)?$")]
 Bytes = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -293,6 +282,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     usage_public: Annotated[
         bool, Meta(description="Whether every account may read `/api/usage`: how many accounts are active, and which models answer.")
     ] = True
+    otel_endpoint: Annotated[
+        Url | None,
+        Meta(
+            description="Where traces and metrics of generations go by OpenTelemetry, as OTLP over HTTP: `http://127.0.0.1:4318`. "
+            "OpenTelemetry's own variables set the rest, such as `OTEL_EXPORTER_OTLP_HEADERS`. Needs `stenograph[otel]`. Unset: nowhere."
+        ),
+    ] = None
     docs_public: Annotated[bool, Meta(description="Whether `/docs`, the description of the API, is served.")] = True
 
     # Live connections
@@ -342,7 +338,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: Annotated[Seconds, Meta(description="How long a silent server counts as alive.")] = 10.0
     drain_s: Annotated[Seconds, Meta(description="How long a server that was told to stop lets answers finish.")] = 10.0
     direct_connections: Annotated[
-        bool, Meta(description="Whether a tab may answer for a model of its user's own provider, whose key this server never sees.")
+        bool, Meta(description="Whether a tab may answer for a model of its user's own provider, which the tab calls with its own key.")
     ] = True
     call_timeout_s: Annotated[
         Seconds, Meta(description="How long a function waits for a person's answer where it names no time itself; 24 h at most.")
@@ -384,195 +380,19 @@ def variable_of(name: str) -> str:
     return "DATABASE_URL" if name == "database_url" else f"STENO_{name.upper()}"
 
 
-_TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
-_NAMES: Mapping[str, str] = {variable_of(name): name for name in _TYPES}
-
-
-def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
-    """Read the file, if there is one, then the environment. ``folder`` is where ``stenograph.toml`` is looked for: the current one.
-
-    Raises ``SettingsError`` with everything that is wrong, not only the first. An empty variable counts as unset.
-    """
-    variables = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
-    problems: list[str] = []
-    values = _from_file(variables, folder or Path.cwd(), problems) | _from_environment(variables, problems)
-    for name, (urls_name, what) in OF_SERVERS.items():
-        count, servers = len(values.get(name, ())), len(values.get(urls_name, ()))
-        if count > servers:
-            problems.append(f"{variable_of(name)}: {count} {what} for {servers} servers in {variable_of(urls_name)}")
-    networks = ("trusted_proxies", "provider_refused_networks", "webhook_refused_networks")
-    for name, is_valid, form in (
-        *((one, is_network, "address and no network") for one in networks),
-        ("allowed_hosts", is_host, "host name"),
-    ):
-        problems += [f"{variable_of(name)}: {one!r} is no {form}" for one in values.get(name, ()) if not is_valid(one)]
-    for name, entry in values.get("providers", {}).items():
-        if (problem := problem_of_provider(entry)) is not None:
-            problems.append(f"{variable_of('providers')}: {name}: {problem}")
-    if problems:
-        raise SettingsError(problems)
-    return Settings(**values)
-
-
-def problem_of_provider(entry: Mapping[str, Any]) -> str | None:
-    """What is wrong with one entry of ``providers``; its text repeats no secret."""
-    fields = {name: value for name, value in entry.items() if name not in PROVIDER_KEYS}
-    if entry.get("kind") not in PROVIDER_KINDS:
-        return f"expected a kind, {' or '.join(PROVIDER_KINDS)}"
-    for name, expected in PROVIDER_KEYS.items():
-        if name in entry:
-            try:
-                msgspec.convert(entry[name], expected)
-            except msgspec.ValidationError:
-                return f"{name} does not fit"
-    try:
-        require_fields({"base_url": None, **fields})
-        if fields.get("base_url") is None:
-            return "expected a base_url"
-    except BadRequest as error:
-        return str(error)
-    return None
-
-
-def is_host(text: str) -> bool:
-    return HOST.fullmatch(text) is not None
-
-
-def is_network(text: str) -> bool:
-    """Whether it is an address, or a network as address/bits."""
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for variable, text in variables.items():
-        name = _NAMES.get(variable)
-        if name is not None:
-            written: object = [part.strip() for part in text.split(";")] if _is_list(_TYPES[name]) else text.strip()
-            _take(values, name, written, variable, problems)
-        elif variable.startswith("STENO_") and variable not in OTHER_VARIABLES:
-            problems.append(f"{variable}: no such setting{_nearest(variable, [*_NAMES, *OTHER_VARIABLES])}")
-    return values
-
-
-def _from_file(variables: Mapping[str, str], folder: Path, problems: list[str]) -> dict[str, Any]:
-    given = variables.get(FILE_VARIABLE)
-    path = Path(given).expanduser() if given else folder / FILE_NAME
-    try:
-        written = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if given:
-            problems.append(f"{FILE_VARIABLE}: there is no file {path}")
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        problems.append(f"{path}: {error}")
-        return {}
-    values: dict[str, Any] = {}
-    for name, value in written.items():
-        if name in _TYPES:
-            _take(values, name, value, f"{path}: {name}", problems)
-        else:
-            problems.append(f"{path}: {name}: no such setting{_nearest(name, list(_TYPES))}")
-    for name in ("data", "security_log"):
-        if name in values:
-            values[name] = path.absolute().parent / values[name]  # a relative one means the same wherever the server is started from
-    return values
-
-
-def _take(values: dict[str, Any], name: str, written: object, where: str, problems: list[str]) -> None:
-    expected = _TYPES[name]
-    try:
-        if isinstance(written, str) and get_origin(_unwrapped(expected)[0]) is dict:
-            written = msgspec.json.decode(written)
-        value = msgspec.convert(written, expected, strict=not isinstance(written, str), dec_hook=_path)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise msgspec.ValidationError
-    except msgspec.DecodeError:
-        shown = "" if name in SECRET_NAMES else f", not {written!r}"
-        problems.append(f"{where}: expected {_form(expected)}{shown}")
-    else:
-        if name == "database_url" and (problem := _problem_of_url(value)) is not None:
-            problems.append(f"{where}: {problem}")
-        values[name] = value.expanduser() if isinstance(value, Path) else value
-
-
-def _problem_of_url(url: str) -> str | None:
-    from adapters.postgres.database_url import BadDatabaseUrl, require_database_url  # only here: most commands need no driver
-
-    try:
-        require_database_url(url)
-    except BadDatabaseUrl as error:
-        return str(error)
-    return None
-
-
-def _path(expected: type, value: object) -> object:
-    if expected is Path and isinstance(value, str):
-        return Path(value)
-    # msgspec's hooks refuse a type in this way. Reached only by a setting of a type that no setting has today.
-    raise NotImplementedError(f"settings of type {expected}")
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-# What the annotations say, in words
-
-
-def _unwrapped(annotation: Any) -> tuple[Any, list[Meta]]:
-    if get_origin(annotation) is Annotated:
-        inner, *metas = get_args(annotation)
-        return inner, [meta for meta in metas if isinstance(meta, Meta)]
-    return annotation, []
-
-
-def _is_list(annotation: Any) -> bool:
-    return get_origin(_unwrapped(annotation)[0]) is tuple
-
-
-def _form(annotation: Any) -> str:
-    """The accepted form, such as "a whole number from 1 to 64"."""
-    inner, metas = _unwrapped(annotation)
-    if get_origin(inner) in (Union, types.UnionType):
-        inner, inner_metas = _unwrapped(next(part for part in get_args(inner) if part is not type(None)))
-        metas += inner_metas
-    if get_origin(inner) is tuple:
-        item = "URLs that start with http:// or https://" if get_args(inner)[0] in (Url, ProxyUrl) else "texts"
-        return f"a list of {item} (in a variable with ; between them)"
-    if get_origin(inner) is dict:
-        return "an object (in a variable as JSON, in the file as a table)"
-    if get_origin(inner) is Literal:
-        *most, last = map(str, get_args(inner))
-        return f"{', '.join(most)} or {last}"
-    bounds = {key: value for meta in metas for key in ("ge", "gt", "le", "min_length") if (value := getattr(meta, key)) is not None}
-    form = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}[inner]
-    if "ge" in bounds and "le" in bounds:
-        return f"{form} from {bounds['ge']} to {bounds['le']}"
-    if "ge" in bounds:
-        return f"{form}, at least {bounds['ge']}"
-    if "gt" in bounds:
-        return f"{form} above {bounds['gt']}"
-    if bounds.get("min_length", 1) > 1:
-        return f"{form} of at least {bounds['min_length']} characters"
-    return form
+TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)  # by the name of each setting
 
 
 def markdown_table() -> str:
     """The table of ``docs/configuration.md``."""
     defaults = Settings()
     lines = ["| variable | key in the file | accepted | default | what it does |", "|---|---|---|---|---|"]
-    for name, annotation in _TYPES.items():
-        meaning = next(meta.description for meta in _unwrapped(annotation)[1] if meta.description)
+    for name, annotation in TYPES.items():
+        meaning = next(meta.description for meta in unwrapped(annotation)[1] if meta.description)
         value = None if name == "data" else getattr(defaults, name)  # the data folder's depends on who asks: its text says it
         shown = ";".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else value
         default = "" if value in (None, (), {}) else f"`{shown}`"
-        lines.append(f"| `{variable_of(name)}` | `{name}` | {_form(annotation)} | {default} | {meaning} |")
+        lines.append(f"| `{variable_of(name)}` | `{name}` | {form_of(annotation)} | {default} | {meaning} |")
     lines += [f"| `{variable}` | | a path | | {meaning} |" for variable, meaning in OTHER_VARIABLES.items()]
     return "\n".join(lines) + "\n"
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from adapters.delivery.hub import Hub
 from adapters.delivery.log_tail import LogTail
@@ -30,26 +30,29 @@ from adapters.postgres.accounts.tickets import PostgresTickets
 from adapters.postgres.accounts.usage import PostgresUsage
 from adapters.postgres.accounts.user_list import PostgresUserList
 from adapters.postgres.analysts.figures import PostgresFigures
-from adapters.postgres.appender import SENDERS
-from adapters.postgres.bell import Bell
-from adapters.postgres.blobs import PostgresBlobs
-from adapters.postgres.channel_queries import PostgresChannelQueries
-from adapters.postgres.chat_queries import PostgresChatQueries
-from adapters.postgres.connection import connect
-from adapters.postgres.epoch import Epoch, EpochGuard
-from adapters.postgres.log import LogReads, postgres_log
-from adapters.postgres.nodes import PostgresNodes
-from adapters.postgres.outgoing_webhooks import PostgresOutgoing
-from adapters.postgres.query_reader import CONNECTIONS_MAX, QueryReader
-from adapters.postgres.relays import PostgresRelays
+from adapters.postgres.appending.appender import SENDERS
+from adapters.postgres.connections.connection import connect
+from adapters.postgres.connections.query_reader import CONNECTIONS_MAX, QueryReader
+from adapters.postgres.log.bell import Bell
+from adapters.postgres.log.blobs import PostgresBlobs
+from adapters.postgres.log.epoch import Epoch, EpochGuard
+from adapters.postgres.log.log import LogReads, postgres_log
+from adapters.postgres.processes.nodes import PostgresNodes
+from adapters.postgres.processes.outgoing_webhooks import PostgresOutgoing
+from adapters.postgres.processes.relays import PostgresRelays
+from adapters.postgres.reading.channel_queries import PostgresChannelQueries
+from adapters.postgres.reading.chat_queries import PostgresChatQueries
 from adapters.projector.live import Projector
 from api.assembly import Delivery, assemble
 from api.formats.event_json import encode_event
 from api.process.server import Stores, System
+from api.process.telemetry import Telemetry
 from api.settings import Settings
 from api.streams.signals import SignalDelivery
+from api.version import VERSION
 from domain.log.event import StoredEvent
 from domain.log.stream import Stream
+from projections.channel_counts import ChannelCounts
 from projections.channel_search import ChannelSearchRows
 from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
@@ -59,7 +62,7 @@ from projections.projection import Projection
 
 # For the lists, searches and chats of people, and for analysts. Each group has a projector of its own: a batch of the one, or its replay
 # after an upgrade, keeps no reader of the other waiting.
-FOR_PEOPLE: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree(), ChannelSearchRows())
+FOR_PEOPLE: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree(), ChannelSearchRows(), ChannelCounts())
 FOR_ANALYSTS: Sequence[Projection] = (Figures(),)
 PROJECTIONS: Sequence[Projection] = (*FOR_PEOPLE, *FOR_ANALYSTS)
 FIGURES_INTERVAL_S = 0.1  # no person waits for a figure as for a list: fewer batches leave the processor to tokens
@@ -74,8 +77,9 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
     Bottom-up: reading the log, then the delivery of what is committed, then the bell and the appender, which feed it.
     """
     node_id = uuid4()
+    telemetry = telemetry_of(settings, node_id)
     reader = QueryReader(dsn)
-    delivery = deliver(settings, LogReads(reader))
+    delivery = deliver(settings, LogReads(reader), telemetry)
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)
     bell = Bell(
         node_id,
@@ -114,15 +118,16 @@ async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:
         Projector(dsn, FOR_PEOPLE, node_id),
         Projector(dsn, FOR_ANALYSTS, node_id, interval_s=FIGURES_INTERVAL_S, name="figures_projector"),
     ]
-    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, projectors)
+    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, projectors, telemetry)
 
 
 async def in_memory(settings: Settings) -> System:
     """The same without a database, for tests: everything is gone with the process."""
-    epoch = Epoch(uuid4(), 0, fsync=True)
+    epoch, node_id = Epoch(uuid4(), 0, fsync=True), uuid4()
+    telemetry = telemetry_of(settings, node_id)
     log, blobs, bell = MemoryLog(), MemoryBlobs(), MemoryBell()
     nodes = MemoryNodes(log)
-    delivery = deliver(settings, log)
+    delivery = deliver(settings, log, telemetry)
     log.on_committed = own_commits(delivery)
     stores = Stores(
         log=log,
@@ -141,17 +146,26 @@ async def in_memory(settings: Settings) -> System:
         figures=MemoryFigures(log),
     )
     guard = EpochGuard(epoch.epoch, lambda: delivery.tail.position)  # nothing asks it: there are no connections
-    return await assemble(settings, epoch, guard, uuid4(), stores, delivery, bell, [])
+    return await assemble(settings, epoch, guard, node_id, stores, delivery, bell, [], telemetry)
 
 
-def deliver(settings: Settings, log: LogReads | MemoryLog) -> Delivery:
+def telemetry_of(settings: Settings, node_id: UUID) -> Telemetry | None:
+    """Where the settings name a receiver. Without it OpenTelemetry is not loaded."""
+    if settings.otel_endpoint is None:
+        return None
+    from adapters.telemetry.telemetry import Telemetry as OpenTelemetry  # only here: an extra, and memory
+
+    return OpenTelemetry(settings.otel_endpoint, node_id, VERSION)
+
+
+def deliver(settings: Settings, log: LogReads | MemoryLog, telemetry: Telemetry | None) -> Delivery:
     async def read_log(after: int, limit: int) -> Sequence[StoredEvent]:
         return await log.read_log(after=after, limit=limit)
 
     async def read_range(stream: Stream, after: int, until: int) -> Sequence[StoredEvent]:
         return await log.read(stream, after=after, until=until, limit=until - after)
 
-    hub = Hub(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
+    hub = (Hub if telemetry is None else telemetry.hub)(read_range, encode_event, memory_bytes=settings.tail_memory_bytes)
     return Delivery(
         hub,
         LogTail(read_log, hub.publish, deliver_foreign=hub.publish_from_elsewhere, poll_s=settings.poll_interval_ms / 1000),

@@ -19,7 +19,7 @@ from bench.report import Report, show
 
 NAMES: Final = (
     *("append", "latency", "throughput", "first-token", "fanout", "storm", "history", "memory", "start", "two"),
-    *("projections", "read", "search", "import", "verify", "hostile", "routing", "channels", "analytics"),
+    *("projections", "read", "search", "import", "verify", "hostile", "routing", "channels", "analytics", "front-end"),
 )
 MODULES: Final = {"import": "importing", "two": "two_processes"}  # where a name is no module's
 

@@ -18,20 +18,20 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from uuid import uuid4
 
 import psycopg
 from psycopg import sql
 
 from adapters.embedded.server import EmbeddedPostgres
-from adapters.postgres.migrate import migrate
+from adapters.postgres.preparing.migrate import migrate
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SECRET: Final = "a secret of the benchmarks, nobody's else"
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 20.0
-SERVE: Final = "from api.process.serve import run; from api.settings import load; run(load())"
+SERVE: Final = "from api.process.serve import run; from api.settings_loading import load; run(load())"
 
 
 class Process:
@@ -41,15 +41,7 @@ class Process:
         self.kind = kind
         self._log = log
         self._written = log.open("ab")
-        self._child = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=self._written,
-            stderr=self._written,
-            start_new_session=True,
-        )
+        self._child = started(command, {**os.environ, **environment}, self._written)
 
     @property
     def pid(self) -> int:
@@ -89,6 +81,19 @@ class Process:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1])
         raise RuntimeError(f"{self.kind} says no {name}")
+
+
+def started(command: list[str], environment: Mapping[str, str], written: BinaryIO) -> "subprocess.Popen[bytes]":
+    """Python with the arguments ``command``, in a session of its own. Both of its outputs go to ``written``."""
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=written,
+        stderr=written,
+        start_new_session=True,
+    )
 
 
 class Host:

@@ -8,6 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 
+def memory_line(what: str, peak_mb: float, early_mb: float, until: str) -> "Line":
+    """The most memory of some work beside what it took early on, ``until`` then: it must not grow with the length of the work."""
+    note = f"raw is here what it took until {until}"
+    return Line(what=f"memory of the {what}, most of it", measured=peak_mb, unit="MB", raw=early_mb, ratio_at_most=1.25, note=note)
+
+
 class Line(msgspec.Struct, kw_only=True):
     """One figure. ``raw`` is the same without our code, measured in the same run; the ratio is ``measured / raw``."""
 

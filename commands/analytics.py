@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from commands.accounts.accounts import Principal, require_admin
+from commands.accounts.principal import Principal, require_admin
 from commands.ports import EventLog
 from commands.positions import AT_LEAST_WAIT_S
 from commands.routing.groups import Groups

@@ -3,7 +3,7 @@
 An adapter satisfies a port by shape. Each has an in-memory twin (``adapters/memory``), and one contract suite runs against both.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -50,13 +50,30 @@ class Claim(msgspec.Struct, frozen=True):
     stream: Stream
 
 
+class Line:
+    """Requests to one stream, each of which was decided on what those before it lead to. None is written behind one that was not.
+
+    The versions alone do not say that: another process may have written at the version of the one that was lost.
+    """
+
+    __slots__ = ("broken",)
+
+    def __init__(self) -> None:
+        self.broken = False  # set by the log, and by whoever gives a request up
+
+
+class LineBroken(Exception):
+    """Nothing was written, since a request before this one in its line was not."""
+
+
 class AppendRequest(msgspec.Struct, frozen=True):
-    """All of ``appends`` or nothing. Without events only the command is remembered."""
+    """All of ``appends`` or nothing. Without events only the command is remembered. ``line`` is one of the first append's stream."""
 
     appends: Sequence[StreamAppend]
     actor: Actor | None = None
     command: CommandKey | None = None
     claims: Sequence[Claim] = ()
+    line: Line | None = None
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -89,8 +106,10 @@ class EventLog(Protocol):
         """
         ...
 
-    async def append(self, request: AppendRequest) -> Appended:
+    async def append(self, request: AppendRequest, queued: Callable[[], None] | None = None) -> Appended:
         """Append all of ``request`` or nothing. Returns after the commit; is not undone when the caller is cancelled.
+
+        ``queued`` is called once the request has its place: what is asked for from then on comes behind it. Raises ``LineBroken``.
 
         Raises ``ConcurrencyConflict`` if a stream has moved on, ``ClaimTaken``, ``CommandMismatch``, ``ContentRefused``,
         ``BadRequest`` for an event over 256 KiB, ``QuotaReached``, ``ChatFull``: nothing was written. Raises ``Overloaded`` when too much

@@ -185,7 +185,7 @@ async def tell(terminal: Terminal, client: Client, dsn: str, count: int) -> None
 
     terminal.say("## What readers see is made anew")
     terminal.steno("projections", "list")
-    terminal.steno("projections", "rebuild", "chat_list", "chat_search", "chat_tree", "channel_search")
+    terminal.steno("projections", "rebuild", "chat_list", "chat_search", "chat_tree", "channel_search", "channel_counts")
 
     terminal.say("## The log is verified, and a byte of it is flipped")
     terminal.steno("verify", "--projections")

@@ -31,6 +31,7 @@ class MessageStarted(msgspec.Struct, frozen=True):
     payload: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET  # a reference to the payload, where payloads are kept
     fields: Mapping[str, Any] = {}
     base_model_id: str | msgspec.UnsetType = msgspec.UNSET  # of a custom model: the provider's, which was asked
+    provider_name: str | msgspec.UnsetType = msgspec.UNSET  # of the provider that was asked, as its operator calls it
 
 
 class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -172,6 +173,7 @@ class StartGeneration(msgspec.Struct, frozen=True, kw_only=True):
     node_id: UUID
     selected_model_id: str | None = None
     base_model_id: str | msgspec.UnsetType = msgspec.UNSET
+    provider_name: str | msgspec.UnsetType = msgspec.UNSET
     client_id: str | None = None
     fills: bool = False
     continues: UUID | None = None  # an answer beside it that has ended: this one goes on from its text
@@ -231,6 +233,7 @@ def start(command: StartGeneration) -> MessageStarted:
         msgspec.UNSET if command.payload is None else command.payload,
         command.fields,
         command.base_model_id,
+        command.provider_name,
     )
 
 

@@ -19,6 +19,7 @@ from domain.channel.facts import (
 )
 from domain.generation import (
     BlockOpened,
+    FilterApplied,
     GenerationCancelled,
     GenerationFact,
     GenerationFailed,
@@ -30,6 +31,7 @@ from domain.generation import (
 )
 from domain.log.codec import decode_actor, decode_event
 from domain.log.event import Actor, Emitted, StoredEvent, emitters_name
+from domain.routing.call import CallAnswered, CallFact, CallLapsed, CallOpened
 from domain.values.fields import without_nulls
 
 END_STATES: Final[Mapping[type[Any], str]] = {
@@ -98,7 +100,7 @@ def channel_message(message_id: UUID, events: Iterable[StoredEvent]) -> ChannelM
 
 
 def apply(message: ChannelMessage, stored: StoredEvent) -> None:
-    fact: MessageFact | GenerationFact | Emitted = decode_event(stored).data
+    fact: MessageFact | GenerationFact | FilterApplied | CallFact | Emitted = decode_event(stored).data
     message.version = stored.version
     match fact:
         case MessagePosted() | MessageStarted():
@@ -130,6 +132,8 @@ def apply(message: ChannelMessage, stored: StoredEvent) -> None:
         case MessageEnded() | GenerationFailed() | GenerationCancelled() | GenerationInterrupted():
             end(message, fact)
             message.updated_at = stored.at
+        case FilterApplied() | CallOpened() | CallAnswered() | CallLapsed():
+            pass  # what a filter did is in the answer; a question stands beside it
         case Emitted():
             emitted(message, fact)
         case _:

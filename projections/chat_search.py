@@ -17,7 +17,7 @@ from domain.generation import GenerationCancelled, GenerationFailed, GenerationI
 from domain.log.event import Emitted, emitters_name
 from domain.log.stream import Kind
 from projections.chat import TEXT_NAMES, blob_of, with_text
-from projections.projection import Ask, Events, Projecting, Recorded, Rows, Write
+from projections.projection import Ask, Events, Projecting, Recorded, Rows, Write, events_by_stream
 from projections.words import of_owner, vector, words
 
 TEXT_CHARACTERS_MAX: Final = 100_000  # of one message; Postgres indexes at most 1 MB of words
@@ -53,9 +53,7 @@ class ChatSearch:
     by_stream = True
 
     def project(self, events: Sequence[Recorded]) -> Projecting:
-        by_chat: dict[UUID, list[Recorded]] = defaultdict(list)
-        for event in events:
-            by_chat[event.stored.stream.id].append(event)
+        by_chat = events_by_stream(events)
         chats = {str(chat_id): ChangingTexts(str(chat_id), own) for chat_id, own in by_chat.items()}
         asks: list[Ask] = []
         owners = [chat.id for chat in chats.values() if not chat.is_new and chat.says_something()]

@@ -215,6 +215,16 @@ class ChannelQueries(Protocol):
         """Those that there are in this channel, also deleted ones. An answer is complete to its last token."""
         ...
 
+    async def histories(
+        self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None
+    ) -> Mapping[UUID, Sequence[StoredEvent]]:
+        """All events of these messages in order, but what answers are made of. Imported ones have the time of their source."""
+        ...
+
+    async def events_below(self, channel_id: UUID, version: int, *, limit: int) -> Sequence[StoredEvent]:
+        """The newest events below ``version``, in order, without deltas; ``limit`` at most."""
+        ...
+
     async def replies(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, Replies]:
         """Of each that has any."""
         ...
@@ -230,6 +240,10 @@ class ChannelQueries(Protocol):
 
         ``threads``: of single threads, by their first message, the version up to which they have read those besides.
         """
+        ...
+
+    async def mentioned(self, channel_id: UUID, message_id: UUID) -> Sequence[UUID]:
+        """The accounts in whose streams it stands that this message mentions them, and not that it does no more."""
         ...
 
     async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:

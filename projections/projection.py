@@ -4,8 +4,10 @@ It performs nothing, so it can be tested without a database and rebuilt at any t
 (``adapters/projector/writer.py``) answers its reads from the tables that it writes itself, and from the log, as of the events before.
 """
 
+from collections import defaultdict
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -19,6 +21,14 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     stored: StoredEvent
     fact: Any  # of the stream's kind: ``ChatFact`` in a chat
     message_id: str | None  # of ``stored``, as a text
+
+
+def events_by_stream(events: Sequence[Recorded]) -> dict[UUID, list[Recorded]]:
+    """The events of each stream, by its id, in their order."""
+    found: dict[UUID, list[Recorded]] = defaultdict(list)
+    for event in events:
+        found[event.stored.stream.id].append(event)
+    return found
 
 
 class TooMuch(Exception):

@@ -33,13 +33,16 @@ import pytest
 from psycopg import sql
 
 from adapters.garbage_collection import collect_rarely
-from adapters.postgres.migrate import migrate
+from adapters.postgres.preparing.migrate import migrate
 from tests.costs import lower_costs, memory_folder
 
 TESTS = Path(__file__).parent
 # What the command line and servers of the tests keep: not among the logins and servers of the person who runs them.
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="stenograph-config-")
 lower_costs()
+collect_rarely()  # from the start: finding the tests makes millions of objects that stay
+# A shell makes what it starts in the background ignore Ctrl-C, and children inherit that: the commands that tests interrupt would go on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Runs the Postgres of a folder and prints its URL, until its input ends; then it removes the folder. The folder may be one in memory:
 # its write-ahead log is kept small.
 HOLD_POSTGRES = """
@@ -69,6 +72,7 @@ GROUPS = {
     "crash/test_sigterm.py": "crash-2",
     "crash": "crash-3",
     "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
+    "test_grouping.py": "grouping",  # only to test that groups are seen
     "test_layering.py": "layering",  # each module is parsed once
     "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
 }
@@ -103,10 +107,9 @@ def bound_asynchronous(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was collected stays to the end: no collection of garbage looks at it again. Others are as rare as in a server."""
+    """What was collected stays to the end: no collection of garbage looks at it again."""
     gc.collect()
     gc.freeze()
-    collect_rarely()
 
 
 def group_of(path: Path) -> str | None:

@@ -9,9 +9,9 @@ from adapters.memory.log import MemoryLog
 from adapters.memory.nodes import MemoryNodes
 from adapters.postgres.accounts.activity import PostgresActivity
 from adapters.postgres.accounts.run_slots import PostgresRunSlots
-from adapters.postgres.blobs import PostgresBlobs
-from adapters.postgres.log import PostgresLog
-from adapters.postgres.nodes import PostgresNodes
+from adapters.postgres.log.blobs import PostgresBlobs
+from adapters.postgres.log.log import PostgresLog
+from adapters.postgres.processes.nodes import PostgresNodes
 
 _blobs: WeakKeyDictionary[MemoryLog, MemoryBlobs] = WeakKeyDictionary()
 _nodes: WeakKeyDictionary[MemoryLog, MemoryNodes] = WeakKeyDictionary()

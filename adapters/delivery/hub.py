@@ -10,12 +10,15 @@ The reasons and the measurements: docs/decisions/0020-fan-out.md.
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from commands.futures import retrieve_exception
+from commands.metrics import MetricFigure
 from domain.log.event import StoredEvent
 from domain.log.stream import Kind, Stream
 
@@ -48,16 +51,20 @@ class Encoded(msgspec.Struct, gc=False):
 
 
 class Batch:
-    """What a subscription gets next: the events ``after < version <= until``. One object for all who get the same."""
+    """What a subscription gets next: the events ``after < version <= until``. One object for all who get the same.
 
-    __slots__ = ("_forms", "after", "bytes", "events", "stream", "until")
+    ``fits_in_bytes`` is the least bound on bytes that a reader needs to get the batch: the size of its events on the wire. A batch of one
+    event has 0, since a reader gets a single event also where it is larger than the reader's bound.
+    """
 
-    def __init__(self, stream: Stream, after: int, events: Sequence[Encoded], size: int = 0) -> None:
+    __slots__ = ("_forms", "after", "events", "fits_in_bytes", "stream", "until")
+
+    def __init__(self, stream: Stream, after: int, events: Sequence[Encoded], fits_in_bytes: int = 0) -> None:
         self.stream = stream
         self.after = after
         self.until = after + len(events)
         self.events = events
-        self.bytes = size  # of its events on the wire
+        self.fits_in_bytes = fits_in_bytes
         self._forms: dict[object, bytes] = {}
 
     def form(self, make: "Callable[[Batch], bytes]") -> bytes:
@@ -70,7 +77,7 @@ class Batch:
     def changed(self, change: "Callable[[StoredEvent], StoredEvent]", encode: Encode) -> "Batch":
         """The batch for one reader: events that ``change`` replaces are encoded by ``encode``, the others keep the bytes that all get."""
         events = [event if (shown := change(event.stored)) is event.stored else Encoded(shown, encode) for event in self.events]
-        return Batch(self.stream, self.after, events, self.bytes)
+        return Batch(self.stream, self.after, events, self.fits_in_bytes)
 
 
 class Segment:
@@ -123,7 +130,7 @@ class Segment:
             weight = BATCH_OVERHEAD_BYTES + 2 * size
             if self.batches_bytes + weight > BATCHES_BYTES_MAX:
                 self._forget_batches()
-            batch = self._batches[key] = Batch(stream, after, events, size)
+            batch = self._batches[key] = Batch(stream, after, events, size if len(events) > 1 else 0)
             self.batches_bytes += weight
         return batch
 
@@ -135,12 +142,13 @@ class Segment:
 class StreamEntry:
     """What the hub knows of one stream that somebody is subscribed to."""
 
-    __slots__ = ("asking", "head", "known", "newest", "segment", "subscriptions")
+    __slots__ = ("asking", "expected", "head", "known", "newest", "segment", "subscriptions")
 
     def __init__(self) -> None:
         self.head = 0
         self.known = False  # whether the head was read: from then on every newer event passes here
         self.asking: asyncio.Task[None] | None = None
+        self.expected = 0  # how many are about to join: it stays for them
         self.subscriptions: dict[Subscription, None] = {}  # ordered, so that nobody is served last by chance of hashing
         self.newest: Batch | None = None  # of ``segment``, up to the head: what all followers who keep pace get next
         self.segment: Segment | None = None  # the one that was taken from last, so that followers need not look it up
@@ -185,6 +193,7 @@ class Hub:
         self._entries: dict[Stream, StreamEntry] = {}
         self._segments: OrderedDict[tuple[Stream, int], Segment] = OrderedDict()
         self._reading: dict[tuple[Stream, int], asyncio.Task[Segment]] = {}
+        self._waiting: dict[tuple[Stream, int], list[Subscription]] = {}  # for what is being read
         self._reads = asyncio.Semaphore(READS_AT_ONCE_MAX)
         self._observers: list[Callable[[StoredEvent], None]] = []
         self.reads = 0
@@ -192,6 +201,14 @@ class Hub:
     def add_observer(self, observer: Callable[[StoredEvent], None]) -> None:
         """``observer`` sees every event but deltas as it passes, before any subscriber of it is woken. It must not block."""
         self._observers.append(observer)
+
+    def figures(self) -> Iterator[MetricFigure]:
+        """The metrics of the hub (``commands/metrics.py``)."""
+        count = sum(len(entry.subscriptions) for entry in self._entries.values())
+        yield "gauge", "stenograph_hub_subscriptions", "Subscriptions of this process's clients.", count
+        yield "gauge", "stenograph_hub_streams", "Streams that somebody is subscribed to.", len(self._entries)
+        yield "gauge", "stenograph_hub_memory_bytes", "Newest events kept in memory for readers.", self._bytes
+        yield "counter", "stenograph_hub_page_reads", "Pages of streams read from the log for subscribers.", self.reads
 
     def publish_from_elsewhere(self, events: Sequence[StoredEvent]) -> None:
         """As ``publish``, of what other processes wrote: remembered only where somebody here is subscribed to its stream.
@@ -239,16 +256,46 @@ class Hub:
         not is read. Returns the head; 0 for a stream without events. The head of a stream that is followed already costs
         no query, and many who join at once cost one. Raises what ``read_head`` raises; unsubscribe then, too.
         """
-        entry = self._entries.get(subscription.stream)
-        if entry is None:
-            entry = self._entries[subscription.stream] = StreamEntry()
+        entry = self._entry(subscription.stream)
         entry.subscriptions[subscription] = None
         subscription.entry = entry
         while not entry.known:
-            if entry.asking is None:
-                entry.asking = asyncio.create_task(self._ask_head(subscription.stream, entry, read_head))
-            await asyncio.shield(entry.asking)
+            await asyncio.shield(self._asking(subscription.stream, entry, read_head))
         return entry.head
+
+    @contextlib.contextmanager
+    def expecting(self, streams: Iterable[Stream], read_head: ReadHead) -> Iterator[None]:
+        """The heads of these streams are asked for at once, for somebody who joins them one after the other within the block."""
+        expected: list[tuple[Stream, StreamEntry]] = []
+        for stream in streams:
+            entry = self._entry(stream)
+            if not entry.known:
+                entry.expected += 1
+                expected.append((stream, entry))
+                self._asking(stream, entry, read_head)
+        try:
+            yield
+        finally:
+            for stream, entry in expected:
+                entry.expected -= 1
+                self._forget_unused(stream, entry)
+
+    def _entry(self, stream: Stream) -> StreamEntry:
+        entry = self._entries.get(stream)
+        if entry is None:
+            entry = self._entries[stream] = StreamEntry()
+        return entry
+
+    def _asking(self, stream: Stream, entry: StreamEntry, read_head: ReadHead) -> "asyncio.Task[None]":
+        """Of many who ask at once, one reads."""
+        if entry.asking is None:
+            entry.asking = asyncio.create_task(self._ask_head(stream, entry, read_head))
+            entry.asking.add_done_callback(retrieve_exception)
+        return entry.asking
+
+    def _forget_unused(self, stream: Stream, entry: StreamEntry) -> None:
+        if not entry.subscriptions and not entry.expected:
+            del self._entries[stream]
 
     async def _ask_head(self, stream: Stream, entry: StreamEntry, read_head: ReadHead) -> None:
         try:
@@ -262,8 +309,7 @@ class Hub:
         entry, subscription.entry = subscription.entry, None
         if entry is not None:
             del entry.subscriptions[subscription]
-            if not entry.subscriptions:
-                del self._entries[subscription.stream]
+            self._forget_unused(subscription.stream, entry)
 
     def subscriptions(self, stream: Stream) -> Iterator[Subscription]:
         entry = self._entries.get(stream)
@@ -302,7 +348,7 @@ class Hub:
             batch is not None
             and batch.after == after
             and batch.until == entry.head
-            and batch.bytes <= bytes_max
+            and batch.fits_in_bytes <= bytes_max
             and subscription.ends_after is None
         ):
             subscription.cursor = batch.until
@@ -314,8 +360,8 @@ class Hub:
             segment = entry.segment
             if segment is not None and segment.next == until + 1 == entry.head + 1 == after + 2:
                 # The usual case, a single new event: the next event replaces this batch, so the entry keeps it and the segment does not.
-                event = segment.events[-1]
-                batch = entry.newest = Batch(subscription.stream, after, (event,), len(event.wire) + 1)
+                # A single event needs no size (``fits_in_bytes``), so it is not encoded here: some readers encode it in another form.
+                batch = entry.newest = Batch(subscription.stream, after, (segment.events[-1],))
                 subscription.cursor = until
                 return batch
             if segment is None or not segment.covers(after + 1):
@@ -342,15 +388,29 @@ class Hub:
         stream, wanted = subscription.stream, subscription.cursor + 1
         key = (stream, (wanted - 1) // SEGMENT_VERSIONS)
         reading = self._reading.get(key)
-        if reading is None:
+        if reading is None or reading.done():  # what has failed just now is no answer to who asks after that
             reading = self._reading[key] = asyncio.create_task(self._load(key, wanted))
+            reading.add_done_callback(retrieve_exception)
             reading.add_done_callback(lambda done: self._loaded(key, done))
         return await asyncio.shield(reading)
 
+    def wake_when_read(self, subscription: Subscription) -> bool:
+        """Whether what the subscription needs next is being read for another one. It is woken after that, also where the reading fails.
+
+        A thousand readers who come back at once wait so without a task for each, and are served together. By then memory may have let it
+        go: ``fetch`` is for those who were woken in vain.
+        """
+        key = (subscription.stream, subscription.cursor // SEGMENT_VERSIONS)
+        if key not in self._reading:
+            return False
+        self._waiting.setdefault(key, []).append(subscription)
+        return True
+
     def _loaded(self, key: tuple[Stream, int], done: "asyncio.Task[Segment]") -> None:
-        del self._reading[key]
-        if not done.cancelled():
-            done.exception()  # whoever still waits is told; if nobody does, nobody is
+        if self._reading.get(key) is done:
+            del self._reading[key]
+        for subscription in self._waiting.pop(key, ()):
+            subscription.wake(subscription)
 
     async def _load(self, key: tuple[Stream, int], wanted: int) -> Segment:
         """The segment from its beginning, so that it serves everybody; from ``wanted`` on where it is too large for that."""

@@ -7,12 +7,14 @@ also say only that there is something to read; a poll makes up for a lost bell.
 
 import asyncio
 import contextlib
+import time
 from bisect import insort
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
+from commands.metrics import SHORT_SECONDS, Histogram, MetricFigure
 from domain.errors import LogUnavailable
 from domain.log.event import StoredEvent
 
@@ -61,6 +63,7 @@ class LogTail:
         self.position = 0
         self.holes = 0
         self.stumbles = 0
+        self.lag_s = Histogram(SHORT_SECONDS)  # by two clocks: that of Postgres, and this machine's
         self.seen_at = 0.0  # when the log was last seen to answer, by the loop's clock in seconds
 
     async def start(self, position: int) -> None:
@@ -105,6 +108,13 @@ class LogTail:
             self._heard = max(self._heard, head)
             self._wake.set()
 
+    def figures(self) -> Iterator[MetricFigure]:
+        """The metrics of the tail (``commands/metrics.py``)."""
+        yield "gauge", "stenograph_log_head", "Newest position of the log seen here.", self.position
+        yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.holes
+        yield "counter", "stenograph_tail_failures", "Deliveries and readings of the log that met a mistake.", self.stumbles
+        yield "histogram", "stenograph_delivery_lag_seconds", "From an event's record to its delivery in this process.", self.lag_s
+
     async def wait_for(self, position: int) -> None:
         """Returns once everything up to ``position`` was delivered."""
         while self.position < position:
@@ -116,6 +126,7 @@ class LogTail:
     def _deliver(self, events: Sequence[StoredEvent], deliver: Deliver) -> None:
         self.position = events[-1].position
         self.seen_at = asyncio.get_running_loop().time()
+        self.lag_s.observe(max(0.0, time.time() - events[-1].at.timestamp()))
         try:
             deliver(events)
         except Exception:

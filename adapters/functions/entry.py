@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from adapters.functions.loading import METHODS, Loaded
+from adapters.functions.loaded import METHODS, Loaded
 from adapters.functions.parameters import Signature
 from adapters.functions.valves import priority_of
 from commands.functions.functions import Function, Sub

@@ -12,10 +12,11 @@ import structlog
 
 from adapters.functions.entry import Entry, describe
 from adapters.functions.jobs import Stopped, TooSlow
-from adapters.functions.loading import Loaded, load
+from adapters.functions.loaded import Loaded
 from adapters.functions.running import Running
 from adapters.functions.valves import Refused, made, priority_of
 from commands.functions.functions import Function, FunctionKind
+from commands.metrics import MetricFigure
 from domain.errors import FunctionNotFound, FunctionNotLoaded, LogUnavailable
 from domain.routing.function import FunctionState, Valves
 
@@ -116,6 +117,8 @@ class FunctionLoader:
         return loaded
 
     async def _load(self, function_id: str, source: str, values: Mapping[str, Any]) -> Loaded:
+        from adapters.functions.loading import load  # a server without functions never needs it
+
         work = functools.partial(load, function_id, source, values)
         try:
             loaded: Loaded = await self._running.call_threads().run(work, self._running.limit_s("load"), name=function_id)
@@ -244,7 +247,7 @@ class FunctionLoader:
         """Why the newest source of a function is not what runs here, by its id."""
         return {function_id: entry.failure for function_id, entry in self.by_id.items() if entry.failure is not None}
 
-    def figures(self) -> Iterator[tuple[str, str, str, float]]:
+    def figures(self) -> Iterator[MetricFigure]:
         loaded = sum(entry.loaded is not None for entry in self.by_id.values())
         yield "gauge", "stenograph_functions_loaded", "Functions that this process has loaded.", loaded
         yield "gauge", "stenograph_functions_not_loaded", "Functions whose newest source cannot be loaded.", len(self.failures)

@@ -14,35 +14,17 @@ from typing import Any, Final
 
 from adapters.functions.compat import install
 from adapters.functions.frontmatter import frontmatter
-from adapters.functions.valves import Declared, declared, with_stored_valves
+from adapters.functions.loaded import Loaded
+from adapters.functions.valves import declared, with_stored_valves
 from commands.functions.functions import FunctionKind
 from domain.errors import FunctionNotLoaded
 
 CLASSES: Final[Mapping[str, FunctionKind]] = {"Pipe": "pipe", "Filter": "filter", "Action": "action"}
-METHODS: Final[Mapping[FunctionKind, tuple[str, ...]]] = {
-    "pipe": ("pipe", "pipes"),
-    "filter": ("inlet", "stream", "outlet"),
-    "action": ("action",),
-}
 # Names under which older functions import what is below ``open_webui`` today.
 OLD_PACKAGES: Final = frozenset({"utils", "apps", "main", "config"})
 OLD_IMPORT: Final = re.compile(rf"^\s*from\s+(?:{'|'.join(sorted(OLD_PACKAGES))})\b", re.MULTILINE)
 _parsing: Final = threading.Lock()  # CPython 3.11 counts the depth of trees for all threads together, and fails where two make one at once
 DETAIL_CHARACTERS_MAX: Final = 500
-
-
-class Loaded:
-    """A function in memory. ``instance`` is used in functions' threads alone."""
-
-    __slots__ = ("declared", "function_id", "has_toggle", "instance", "kind", "manifest")
-
-    def __init__(self, function_id: str, kind: FunctionKind, instance: Any, manifest: Mapping[str, str], declared: Declared) -> None:
-        self.function_id = function_id
-        self.kind = kind
-        self.instance = instance
-        self.manifest = manifest
-        self.declared = declared
-        self.has_toggle = kind == "filter" and bool(getattr(instance, "toggle", False))
 
 
 def load(function_id: str, source: str, stored: Mapping[str, Any]) -> Loaded:

@@ -18,6 +18,7 @@ from adapters.functions.valves import plain
 from adapters.providers.openai.openai import OPTION_KEYS
 from commands.functions.call_context import CallContext
 from commands.functions.functions import Function, Sub
+from commands.futures import retrieve_exception
 from commands.providers.provider import Model, Part, ProviderRequest, Text
 from commands.routing.route import Route
 from domain.errors import FunctionFailed, ProviderFailed
@@ -29,7 +30,7 @@ OWNED_BY: Final = "pipe"
 LISTED_S: Final = 10.0  # how long a pipe's list of models is believed
 WAIT_S: Final = 1.0  # how long a list of all models waits for one pipe's
 MODELS_MAX: Final = 1_000  # of one pipe
-NOBODY: Final = Actor(UUID(int=0), "", "user")  # for whom a pipe lists its models
+NO_ACTOR: Final = Actor(UUID(int=0), "", "user")  # for whom a pipe lists its models
 
 
 class _Listing:
@@ -79,7 +80,7 @@ class PipeModels:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _route(self, pipe: Function, model: str) -> Route:
-        return Route(provider=PipeProvider(self._runtime, pipe), upstream=model, owned_by=OWNED_BY)
+        return Route(provider=PipeProvider(self._runtime, pipe), upstream=model, owned_by=OWNED_BY, provider_name=pipe.id)
 
     def _models_of(self, pipe: Function) -> list[Model]:
         if "pipes" not in pipe.methods:
@@ -159,7 +160,7 @@ class PipeProvider:
 
     async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
         """Raises ``FunctionFailed``; ``ProviderFailed`` for an error that the pipe reports in its stream."""
-        context = ask.context or CallContext(actor=NOBODY)
+        context = ask.context or CallContext(actor=NO_ACTOR)
         entry = self._runtime.entry(self._pipe.id)
         if entry is None or entry.function is None:
             raise FunctionFailed(self._pipe.id, "it was taken out", reason="stopped")
@@ -199,7 +200,7 @@ class PipeProvider:
             if not calling.done():
                 calling.cancel()
             await asyncio.wait([calling])
-            calling.cancelled() or calling.exception()  # retrieve the exception, so that asyncio does not log a warning
+            retrieve_exception(calling)
         if parts := answer.finish():
             yield parts
         if answer.failure is not None:

@@ -14,6 +14,8 @@ from adapters.functions.loops import FunctionLoops, LoopCounts
 from adapters.functions.side import Side
 from adapters.functions.threads import Threads
 from adapters.functions.valves import plain
+from commands.futures import retrieve_exception
+from commands.metrics import MetricFigure
 from domain.errors import FunctionFailed, StenographError
 
 logger = structlog.get_logger("functions")
@@ -106,7 +108,7 @@ class Running:
             if not job.future.done():
                 job.future.cancel()
             else:
-                job.future.cancelled() or job.future.exception()  # retrieve the exception, so that asyncio does not log a warning
+                retrieve_exception(job.future)
             stop(job)
             if side is not None:
                 side.end()
@@ -118,7 +120,7 @@ class Running:
         for function_id in list(self._loops):
             self.forget(function_id)
 
-    def figures(self) -> Iterator[tuple[str, str, str, float]]:
+    def figures(self) -> Iterator[MetricFigure]:
         pools = [one for one in (self._calls, self._pipes) if one is not None]
         given_up = self._counts.given_up + sum(one.given_up for one in pools)
         timeouts = self._counts.timeouts + sum(one.timeouts for one in pools)

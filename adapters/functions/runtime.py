@@ -18,6 +18,7 @@ from adapters.functions.running import Limits, Running, is_iterated
 from adapters.functions.side import Side
 from adapters.functions.valves import Refused, made
 from commands.functions.functions import CallContext, Function
+from commands.metrics import MetricFigure
 from domain.errors import FunctionNotFound
 
 logger = structlog.get_logger("functions")
@@ -93,7 +94,7 @@ class FunctionRuntime:
         await self.loader.close()
         self.running.close()
 
-    def figures(self) -> Iterator[tuple[str, str, str, float]]:
+    def figures(self) -> Iterator[MetricFigure]:
         yield from self.loader.figures()
         yield from self.running.figures()
 

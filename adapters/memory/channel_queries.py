@@ -5,7 +5,7 @@ from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from domain.channel.facts import ChannelCreated, MessagePinned, MessageUnpinned
-from domain.channel.own import Mentioned
+from domain.channel.own import Mentioned, MentionRemoved
 from domain.channel.redaction import CHANGING_TYPES
 from domain.log.codec import decode_event
 from domain.log.event import StoredEvent
@@ -42,6 +42,18 @@ class MemoryChannelQueries:
         messages = await self._all(channel_id, at)
         return {one: messages[one] for one in message_ids if one in messages}
 
+    async def histories(
+        self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None
+    ) -> Mapping[UUID, Sequence[StoredEvent]]:
+        found: dict[UUID, list[StoredEvent]] = {}
+        for event in await self._events(channel_id, at):
+            if event.message_id is not None and event.message_id in message_ids and event.type not in ("message_delta", "content_block"):
+                found.setdefault(event.message_id, []).append(event)
+        return found
+
+    async def events_below(self, channel_id: UUID, version: int, *, limit: int) -> Sequence[StoredEvent]:
+        return [one for one in await self._events(channel_id, version - 1) if one.type != "message_delta"][-limit:]
+
     async def replies(self, channel_id: UUID, message_ids: Sequence[UUID], *, at: int | None = None) -> Mapping[UUID, Replies]:
         found: dict[UUID, Replies] = {}
         recorded = {event.version: event.at for event in await self._events(channel_id, at)}
@@ -77,20 +89,43 @@ class MemoryChannelQueries:
             unread = [one for one in messages if one.exists and one.created_version > read_version and one.user_id != user_id]
             created_at = events[0].at if events else None
 
-            def is_unread(message_id: UUID, read_version: int = read_version, there: Mapping[UUID, ChannelMessage] = there) -> bool:
-                message = there[message_id]
+            def is_unread(
+                message: ChannelMessage, version: int, read_version: int = read_version, there: Mapping[UUID, ChannelMessage] = there
+            ) -> bool:
                 thread_version = threads.get(message.parent_id, 0) if message.parent_id is not None else 0
-                return message.exists and message.created_version > max(read_version, thread_version)
+                return message.exists and version > max(read_version, thread_version)
 
-            replies = [one.id for one in there.values() if one.parent_id is not None and one.user_id != user_id and is_unread(one.id)]
-            mentions = [
-                fact.message_id
-                for stored in await self._log.read(user_stream(user_id), limit=await self._log.version(user_stream(user_id)) + 1)
-                if isinstance(fact := decode_event(stored).data, Mentioned) and fact.channel_id == channel_id and is_unread(fact.message_id)
+            replies = [
+                one.id
+                for one in there.values()
+                if one.parent_id is not None and one.user_id != user_id and is_unread(one, one.created_version)
             ]
+            mentions = {
+                message_id: version
+                for message_id, version in (await self._mentions(user_id, channel_id)).items()
+                if is_unread(there[message_id], version)
+            }
             last_at = events[last - 1].at if last else None
             found[channel_id] = ChannelSummary(created_at, last, last_at, len(unread), len(replies), len(mentions))
         return found
+
+    async def _mentions(self, user_id: UUID, channel_id: UUID) -> dict[UUID, int]:
+        """The messages of the channel that mention this person now, and the version since which each does."""
+        stream = user_stream(user_id)
+        found: dict[UUID, int] = {}
+        for stored in await self._log.read(stream, limit=await self._log.version(stream) + 1):
+            match decode_event(stored).data:
+                case Mentioned(channel_id=where, message_id=message_id, version=version) if where == channel_id:
+                    found[message_id] = version
+                case MentionRemoved(message_id=message_id):
+                    found.pop(message_id, None)
+                case _:
+                    pass
+        return found
+
+    async def mentioned(self, channel_id: UUID, message_id: UUID) -> Sequence[UUID]:
+        streams = await self._log.streams("user")
+        return [stream.id for stream in streams if message_id in await self._mentions(stream.id, channel_id)]
 
     async def changes(self, channel_id: UUID, *, after: int, until: int, limit: int) -> Sequence[StoredEvent]:
         return [one for one in await self._events(channel_id, until) if one.version > after and one.type in CHANGING_TYPES][:limit]

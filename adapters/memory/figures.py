@@ -15,7 +15,7 @@ from domain.log.codec import decode_event
 from domain.log.event import StoredEvent
 from projections.figures.answering import answer, percentile
 from projections.figures.fold import apply, ms
-from projections.figures.ports import DuelCount, ListedMessage, ModelChat
+from projections.figures.ports import DuelCount, ListedMessage, ListedRating, ModelChat
 from projections.figures.projection import ENDS, Figures
 from projections.figures.question import Answer, Question
 from projections.figures.rows import Streamed
@@ -92,6 +92,19 @@ class MemoryFigures:
         ]
         found.sort(key=lambda one: (one.sent_at, one.position), reverse=True)
         return [ListedMessage(*(getattr(one, name) for name in ListedMessage.__struct_fields__)) for one in found[offset : offset + limit]]
+
+    async def ratings(
+        self, *, by_rating: bool = False, ascending: bool = False, offset: int = 0, limit: int
+    ) -> tuple[int, list[ListedRating]]:
+        tables = await self.tables()
+        found = [
+            one
+            for one in tables.ratings.values()
+            if one.superseded_at is None and one.version >= tables.conversations[one.stream_id].imported_version
+        ]
+        found.sort(key=lambda one: (one.rating if by_rating else 0, one.position), reverse=not ascending)
+        page = found[offset : offset + limit]
+        return len(found), [ListedRating(*(getattr(one, name) for name in ListedRating.__struct_fields__)) for one in page]
 
     async def chats_of_model(self, model_id: str, since: datetime | None, until: datetime | None) -> Sequence[ModelChat]:
         tables = await self.tables()

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, QuotaGuard
+from commands.metrics import MetricFigure
+from commands.ports import ANY, EXISTS, Appended, AppendRequest, KnownCommand, LineBroken, QuotaGuard
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict
 from domain.log.codec import EVENT_BYTES_MAX, OUTLINE_END, encode, encode_actor
 from domain.log.event import StoredEvent
@@ -56,7 +57,7 @@ class MemoryLog:
         """It is never away."""
         return asyncio.get_running_loop().time()
 
-    def figures(self) -> Iterator[tuple[str, str, str, float]]:
+    def figures(self) -> Iterator[MetricFigure]:
         """Nothing to watch."""
         return iter(())
 
@@ -66,9 +67,22 @@ class MemoryLog:
     async def close(self) -> None:
         """Nothing to close."""
 
-    async def append(self, request: AppendRequest) -> Appended:
+    async def append(self, request: AppendRequest, queued: Callable[[], None] | None = None) -> Appended:
         if self.quota_guard is not None and request.actor is not None:
             await self.quota_guard.require(request)
+        if queued is not None:
+            queued()
+        line = request.line
+        if line is None:
+            return self._append(request)
+        if line.broken:
+            raise LineBroken
+        line.broken = True  # unless it is written
+        appended = self._append(request)
+        line.broken = appended.repeated
+        return appended
+
+    def _append(self, request: AppendRequest) -> Appended:
         encoded = [[(event.message_id, *encode(event.data)) for event in append.events] for append in request.appends]
         for rows in encoded:
             for _, name, data in rows:

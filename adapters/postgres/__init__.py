@@ -1,1 +1,5 @@
-"""The log in Postgres. Start with ``appender.py`` (the one way in), then ``log.py`` (reading), ``bell.py`` (waking readers)."""
+"""The ports of ``commands`` and ``projections`` on Postgres, in one folder for each subject.
+
+Start with ``appending/appender.py``, which writes all events. ``log/log.py`` reads them, ``log/bell.py`` wakes other processes, and
+``reading/chat_queries.py`` reads the rows of chats. Every folder imports ``connections``.
+"""

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from adapters.postgres.queries import text
+from adapters.postgres.connections.queries import text
 
 PROJECTIONS: Final = text("projections")
 PAUSE: Final = text("pause_projection")

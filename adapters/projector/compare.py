@@ -11,8 +11,8 @@ import msgspec
 import psycopg
 from psycopg import sql
 
-from adapters.postgres.migrate import projection_sha256, schema_of
-from adapters.postgres.queries import text
+from adapters.postgres.connections.queries import text
+from adapters.postgres.preparing.migrate import projection_sha256, schema_of
 from adapters.projector.replay import DATABASE_FAILURES, LEASE_S, Busy, Done, Replay, ReplayFailed, drop, replay, require_idle
 from adapters.projector.writer import CheckpointMoved, Poisoned, described
 from domain.verify.finding import Finding

@@ -20,9 +20,10 @@ import psycopg
 import structlog
 import uvloop
 
-from adapters.postgres.migrate import schema_of
-from adapters.postgres.queries import text
+from adapters.postgres.connections.queries import text
+from adapters.postgres.preparing.migrate import schema_of
 from adapters.projector.writer import PASSING, BatchSize, CheckpointMoved, Poisoned, Writer, connect, described, named
+from commands.metrics import SHORT_SECONDS, Histogram, Labelled, MetricFigure
 from domain.log.event import StoredEvent
 from projections.projection import Projection
 
@@ -108,6 +109,7 @@ class Projector:
         self.head = 0
         self.retry: Retry | None = None
         self.retries = 0
+        self.batch_s = Histogram(SHORT_SECONDS)
 
     @property
     def position(self) -> int:
@@ -174,21 +176,28 @@ class Projector:
                 found.append(f"projection {name} is {self.head - one.position:,} events behind: what is read from it is as old")
         return found
 
-    def figures(self) -> Iterator[tuple[str, str, str, float]]:
-        """``(kind, name, help, value)`` for a monitoring system."""
-        for projection, one in self.standings.items():
-            name = f"stenograph_projection_{projection}"
-            lag = max(0, self.head - one.position)
-            yield "gauge", f"{name}_position", f"Checkpoint of the projection {projection}.", one.position
-            yield "gauge", f"{name}_lag_events", f"Events of the log that {projection} does not hold yet.", lag
-            yield "gauge", f"{name}_lag_bytes", "Bytes of these events, tokens left out.", self.lag_bytes(projection)
-            yield "gauge", f"{name}_owned", f"1 in the process that writes {projection}.", float(one.owns)
-            yield "gauge", f"{name}_failed", f"1 while {projection} can't project an event.", float(one.failure is not None)
-        own = f"stenograph_{self._name}"
-        yield "counter", f"{own}_retries", "Batches of projections that failed and were tried again.", self.retries
-        yield "gauge", f"{own}_attempts", "Failures of them one after the other; 0 while all is well.", self._attempts
-        since = self.retry.since.timestamp() if self.retry is not None else 0.0
-        yield "gauge", f"{own}_retrying_since_seconds", "When the first of these was, since 1970; 0: there is none.", since
+    def figures(self) -> Iterator[MetricFigure]:
+        """The metrics of this projector and its projections (``commands/metrics.py``)."""
+
+        def each(value: Callable[[str, Standing], float]) -> Labelled:
+            return Labelled("projection", {name: value(name, one) for name, one in self.standings.items()})
+
+        def own(value: float | Histogram) -> Labelled:
+            return Labelled("projector", {self._name: value})
+
+        of = "stenograph_projection"
+        yield "gauge", f"{of}_position", "Checkpoint of a projection.", each(lambda _, one: one.position)
+        lag = each(lambda _, one: max(0, self.head - one.position))
+        yield "gauge", f"{of}_lag_events", "Events of the log that a projection does not hold yet.", lag
+        yield "gauge", f"{of}_lag_bytes", "Bytes of these events, tokens left out.", each(lambda name, _: self.lag_bytes(name))
+        yield "gauge", f"{of}_owned", "1 in the process that writes the projection.", each(lambda _, one: float(one.owns))
+        yield "gauge", f"{of}_failed", "1 while it can't project an event.", each(lambda _, one: float(one.failure is not None))
+        of = "stenograph_projector"
+        yield "histogram", f"{of}_batch_duration_seconds", "From reading a batch of events to its commit.", own(self.batch_s)
+        yield "counter", f"{of}_retries", "Batches that failed and were tried again.", own(self.retries)
+        yield "gauge", f"{of}_attempts", "Failures one after the other; 0 while all is well.", own(self._attempts)
+        since = own(self.retry.since.timestamp() if self.retry is not None else 0.0)
+        yield "gauge", f"{of}_retrying_since_timestamp_seconds", "When the first of these was; 0: there is none.", since
 
     async def _run(self) -> None:
         task = asyncio.current_task()
@@ -266,6 +275,7 @@ class Projector:
             while writer.position < self.head:
                 began_s = time.monotonic()
                 await writer.advance(BATCH_EVENTS, self.head)
+                self.batch_s.observe(time.monotonic() - began_s)
                 for one in writer.held:
                     self.standings[one.projection.name].position = one.position
                 self.retry = None

@@ -11,8 +11,8 @@ import psycopg
 from psycopg import errors, sql
 
 from adapters.postgres.analysts import views
-from adapters.postgres.migrate import projection_sha256, schema_of
-from adapters.postgres.queries import text
+from adapters.postgres.connections.queries import text
+from adapters.postgres.preparing.migrate import projection_sha256, schema_of
 from adapters.projector.replay import DATABASE_FAILURES, DROP_SCHEMA, FORGET_REPLAYS, LEASE_S, Busy, Done, Replay, ReplayFailed, replay
 from adapters.projector.writer import described
 from projections.projection import Projection

@@ -21,8 +21,8 @@ from psycopg import sql
 
 import sql as our_sql
 from adapters.garbage_collection import collect_rarely
-from adapters.postgres.migrate import create_projection, projection_sha256, schema_of
-from adapters.postgres.queries import text
+from adapters.postgres.connections.queries import text
+from adapters.postgres.preparing.migrate import create_projection, projection_sha256, schema_of
 from adapters.projector.checkpoints import listed
 from adapters.projector.writer import CONFIGURE_SESSION, PASSING, BatchSize, CheckpointMoved, Partition, Writer, connect, described
 from projections.projection import Projection

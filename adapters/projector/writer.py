@@ -20,10 +20,10 @@ from psycopg.adapt import Dumper, Loader
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.string import ByteaBinaryLoader
 
-from adapters.postgres.connection import APP_ROLE
-from adapters.postgres.database_url import unless_given
-from adapters.postgres.migrate import projection_sha256
-from adapters.postgres.queries import text
+from adapters.postgres.connections.connection import APP_ROLE
+from adapters.postgres.connections.database_url import unless_given
+from adapters.postgres.connections.queries import text
+from adapters.postgres.preparing.migrate import projection_sha256
 from domain.log.codec import decode_event, today
 from domain.log.event import StoredEvent
 from domain.log.stream import Stream

@@ -1,4 +1,4 @@
-"""Direct connections: the provider is reached by the asker's own tab, with a key that this server never sees.
+"""Direct connections: the provider is reached by the asker's own tab, with a key that comes neither here nor into the log.
 
 The server asks the tab by a call of kind ``request:chat:completion``. The tab calls its provider and relays what that says, as ``data:``
 lines or as decoded objects, and ends with ``{"done": true}``; or it answers the call with a whole completion, or with an error.
@@ -15,12 +15,14 @@ import msgspec
 from adapters.providers.http.http import AFTER_FINISH_S, Patience
 from adapters.providers.openai.openai import body_of
 from adapters.providers.openai.openai_answer import OpenAIReader
-from commands.calls.calls import Calls, retrieve
+from commands.calls.calls import CallQuestion, Calls
 from commands.calls.direct import DirectTab
 from commands.calls.relays import Relayed, Relaying, RelayReader
+from commands.futures import retrieve_exception
 from commands.providers.provider import Model, Part, ProviderRequest
 from domain.errors import ProviderFailed, Refusal
 from domain.log.event import Actor
+from domain.log.stream import chat_stream
 from domain.routing.call import CallOpened
 
 KIND: Final = "request:chat:completion"
@@ -38,10 +40,11 @@ class DirectProvider:
         self._relaying = relaying
         self._patience = patience
         self._actor = actor
-        self._chat_id = chat_id
+        self._place = chat_stream(chat_id)
         self._message_id = message_id
         self._session_id = tab.session_id
         self._stream = tab.stream
+        self._numbered = {} if tab.url_index is None else {"url_index": tab.url_index}
 
     async def models(self) -> Sequence[Model]:
         """The tab knows its models; the server does not."""
@@ -51,12 +54,12 @@ class DirectProvider:
         """Each call of it asks the tab anew. Raises ``ProviderFailed``."""
         call_id = uuid4()
         form_data = {**body_of(ask, include_usage=self._stream), "stream": self._stream}
-        question = {"form_data": form_data, "model": ask.model, "channel": str(call_id), "session_id": self._session_id}
+        question = {"form_data": form_data, "model": ask.model, "channel": str(call_id), "session_id": self._session_id, **self._numbered}
         try:
             relayed = await self._relaying.open(call_id, self._actor.id, question)
             call = await self._open(call_id, ask)
             ended = asyncio.ensure_future(self._calls.wait(call_id))
-            ended.add_done_callback(retrieve)
+            ended.add_done_callback(retrieve_exception)
             try:
                 async with contextlib.aclosing(self._answer(call, relayed, ended)) as answer:
                     async for parts in answer:
@@ -69,17 +72,10 @@ class DirectProvider:
 
     async def _open(self, call_id: UUID, ask: ProviderRequest) -> CallOpened:
         """What the model is sent is for the tab alone: the log has the branch already, and a system prompt may be the asker's own."""
+        about = {"model": ask.model, "stream": self._stream}
+        question = CallQuestion(self._actor, self._place, self._message_id, KIND, about, self._session_id)
         try:
-            return await self._calls.open(
-                self._actor,
-                self._chat_id,
-                self._message_id,
-                KIND,
-                {"model": ask.model, "stream": self._stream},
-                session_id=self._session_id,
-                relayed=True,
-                call_id=call_id,
-            )
+            return await self._calls.open(question, relayed_as=call_id)
         except Refusal as refusal:
             raise ProviderFailed(refusal.code, str(refusal)) from None
 
@@ -93,12 +89,12 @@ class DirectProvider:
                 said = "answered the call" if code == "provider_unreachable" else "relayed anything"
                 raise ProviderFailed(code, f"none of your tabs has {said} within {limit_s:g} s")
             limit_s, code = self._patience.idle_s, "provider_idle"
-            if not await self._calls.may_answer(self._actor, self._chat_id):  # what a tab relays is its person's writing
+            if not await self._calls.may_answer(self._actor, self._place):  # what a tab relays is its person's writing
                 raise ProviderFailed("provider_broke_off", "the person whose tab answers may no longer write in this chat")
             parts = ended_parts(reader) if following is None else [part for one in following for part in feed(reader, one)]
             if parts:
                 yield parts
-        await self._calls.finish(call, self._chat_id, session_id=relayed.session_id, data={"chunks": relayed.chunks})
+        await self._calls.finish(call, self._place, session_id=relayed.session_id, data={"chunks": relayed.chunks})
         if reader.failure is not None:
             raise reader.failure
 

@@ -1,7 +1,8 @@
 """All configured connections as one: which models there are, and who answers for which."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
@@ -9,7 +10,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from commands.providers.provider import Model, Provider
+from commands.metrics import MetricFigure, counted
+from commands.providers.provider import PROVIDER_CODES, Model, Provider
 from commands.routing.route import Route as RouteFound
 from domain.errors import ModelNotFound, ProviderFailed
 
@@ -81,6 +83,7 @@ class Providers:
         self._clock = clock
         self._listings: Mapping[str, _Listing] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._list_errors: Counter[str] = Counter()
         self.replace(connections)
 
     def replace(self, connections: Sequence[ConfiguredProvider]) -> None:
@@ -135,12 +138,18 @@ class Providers:
             route = await self.resolve(model)
         except ModelNotFound:
             return None
-        return RouteFound(provider=route.provider, upstream=route.upstream, owned_by=route.owned_by)
+        return RouteFound(provider=route.provider, upstream=route.upstream, owned_by=route.owned_by, provider_name=route.connection)
 
     @property
     def failures(self) -> Mapping[str, ProviderFailed]:
         """The connections whose last listing failed, and why."""
         return {name: listing.failure for name, listing in self._listings.items() if listing.failure is not None}
+
+    def figures(self) -> Iterator[MetricFigure]:
+        """The metrics of the connections (``commands/metrics.py``)."""
+        errors = counted("code", PROVIDER_CODES, self._list_errors)
+        yield "counter", "stenograph_provider_list_errors", "Lists of models that a provider failed to give.", errors
+        yield "gauge", "stenograph_providers_failing", "Providers whose last list of models failed.", len(self.failures)
 
     async def aclose(self) -> None:
         """End the listings that still run."""
@@ -211,5 +220,6 @@ class Providers:
     def _failed(self, connection: ConfiguredProvider, listing: _Listing, failure: ProviderFailed) -> None:
         if listing.failure is None or listing.failure.code != failure.code:  # once, not at every listing
             _log.warning("provider_models_failed", connection=connection.name, code=failure.code, detail=failure.private)
+        self._list_errors[failure.code] += 1
         listing.models = ()
         listing.failure = failure

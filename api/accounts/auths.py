@@ -15,9 +15,12 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
-from commands.accounts.accounts import TICKET_TTL_S, Accounts, Principal, SignedIn, actor_of
+from commands.accounts.accounts import TICKET_TTL_S, Accounts, SignedIn
+from commands.accounts.principal import Principal, actor_of
 from commands.security_log import about
-from domain.accounts.user import Account, ChangeSettings, UserRole
+from domain.accounts.user.commands import ChangeSettings
+from domain.accounts.user.facts import UserRole
+from domain.accounts.user.state import Account
 from domain.errors import AccountInactive, Forbidden, NotAuthenticated
 
 Text = Annotated[str, msgspec.Meta(max_length=2000)]

@@ -8,8 +8,9 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from commands.accounts.accounts import Accounts, Principal
+from commands.accounts.accounts import Accounts
 from commands.accounts.api_keys import ApiKeys, KnownApiKey
+from commands.accounts.principal import Principal
 from domain.accounts.api_key import KEY_NAME_CHARACTERS_MAX, Scope
 
 

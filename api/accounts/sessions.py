@@ -7,7 +7,7 @@ from litestar import Controller, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.accounts.sessions import KnownSession, Sessions
 
 

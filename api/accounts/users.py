@@ -16,10 +16,14 @@ from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from api.settings import Settings
 from api.version import VERSION
-from commands.accounts.accounts import Accounts, require_admin
+from commands.accounts.accounts import Accounts
+from commands.accounts.personal_settings import PersonalSettings
+from commands.accounts.principal import require_admin
 from commands.ports import Activity, UserList, UserSearch
 from commands.security_log import about
-from domain.accounts.user import Account, ChangeQuotas, ChangeSettings, DeactivateUser, UserRole
+from domain.accounts.user.commands import ChangeQuotas, DeactivateUser
+from domain.accounts.user.facts import UserRole
+from domain.accounts.user.state import Account
 from domain.errors import BadRequest
 
 PAGE_USERS = 30
@@ -127,22 +131,25 @@ class UsersController(Controller):
 
     @get("/user/settings")
     async def own_settings(
-        self, caller: NamedDependency[Caller], accounts: NamedDependency[Accounts], settings: NamedDependency[SkipValidation[Settings]]
+        self,
+        caller: NamedDependency[Caller],
+        personal_settings: NamedDependency[PersonalSettings],
+        settings: NamedDependency[SkipValidation[Settings]],
     ) -> dict[str, Any]:
         """The caller's own settings."""
-        return shown_settings((await accounts.account(caller.user_id)).settings, settings)
+        return shown_settings(await personal_settings.of(caller.user_id), settings)
 
     @post("/user/settings/update", status_code=200, request_max_body_size=FIELDS_BYTES)
     async def change_settings(
         self,
         data: JSONBody[dict[str, Any]],
         caller: NamedDependency[Caller],
-        accounts: NamedDependency[Accounts],
+        personal_settings: NamedDependency[PersonalSettings],
         settings: NamedDependency[SkipValidation[Settings]],
     ) -> dict[str, Any]:
-        """Change some; the others stay, also those inside ``ui``."""
-        await accounts.handle(ChangeSettings(user_id=caller.user_id, fields=data), actor=caller.actor)
-        return shown_settings((await accounts.account(caller.user_id, fresh=True)).settings, settings)
+        """Change some; the others stay, also those inside ``ui``. Connections of one's own, which hold keys, are not in the log."""
+        await personal_settings.change(caller.user_id, data, actor=caller.actor)
+        return shown_settings(await personal_settings.of(caller.user_id), settings)
 
     @get("/{user_id:uuid}")
     async def user(

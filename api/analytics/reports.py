@@ -9,15 +9,16 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Response, get
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, FromQuery, QueryParameter, SkipValidation
 
 from api.analytics.times import Seconds, window
 from api.request.caller import Caller
-from commands.accounts.accounts import Accounts, Principal, require_admin
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import Principal, require_admin
 from commands.analytics import Analytics, require_analyst
-from projections.figures.answering import part_of_time
+from projections.figures.parts_of_time import part_of_time
 from projections.figures.ports import ListedMessage
 from projections.figures.question import Question, question_of, zone_of
 from projections.ports import ChatQueries
@@ -27,8 +28,6 @@ BUCKETS_MAX: Final = 20_000
 PAGE_MAX: Final = 100
 TAGS: Final = 10
 TAGGED_CHATS_MAX: Final = 1_000
-GroupId = FromQuery[UUID | None]
-AtLeast = FromQuery[int | None]
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX, required=False)]
 Skip = Annotated[int, QueryParameter(ge=0, le=1_000_000, required=False)]
 Days = Annotated[int, QueryParameter(ge=0, le=3_660, required=False)]
@@ -136,24 +135,55 @@ class OverviewOut(msgspec.Struct):
     tags: list[TagOut]
 
 
+class ReportWindow:
+    """What every report is asked: its window, and how new it has to be.
+
+    The window is read, and refused with ``BadRequest``, when a handler asks for it: after it has seen who asks.
+    """
+
+    def __init__(self, start_date: int | None, end_date: int | None, at_least: int | None) -> None:
+        self._dates = start_date, end_date
+        self.at_least = at_least
+
+    @property
+    def window(self) -> tuple[datetime | None, datetime | None]:
+        return window(*self._dates)
+
+
+class Report(ReportWindow):
+    """A report of the accounts in a group, or of all."""
+
+    def __init__(self, start_date: int | None, end_date: int | None, at_least: int | None, group_id: UUID | None) -> None:
+        super().__init__(start_date, end_date, at_least)
+        self.group_id = group_id
+
+
+AtLeast = FromQuery[int | None]
+
+
+async def provide_report_window(start_date: Seconds = None, end_date: Seconds = None, at_least: AtLeast = None) -> ReportWindow:
+    return ReportWindow(start_date, end_date, at_least)
+
+
+async def provide_report(
+    start_date: Seconds = None, end_date: Seconds = None, at_least: AtLeast = None, group_id: FromQuery[UUID | None] = None
+) -> Report:
+    return Report(start_date, end_date, at_least, group_id)
+
+
 class AnalyticsController(Controller):
     path = "/api/v1/analytics"
     tags = ("analytics",)
+    dependencies = {"report": Provide(provide_report), "report_window": Provide(provide_report_window)}  # noqa: RUF012  # Litestar reads it once
 
     @get("/models")
     async def models(
-        self,
-        caller: NamedDependency[Caller],
-        analytics: NamedDependency[Analytics],
-        start_date: Seconds = None,
-        end_date: Seconds = None,
-        group_id: GroupId = None,
-        at_least: AtLeast = None,
+        self, caller: NamedDependency[Caller], analytics: NamedDependency[Analytics], report: NamedDependency[Report]
     ) -> ModelsOut:
         """How much each model has answered, the most asked first (analyst; with `group_id` admin)."""
-        require_reader(caller.principal, group_id)
-        question = await asked(analytics, ["answers", "people", "conversations"], ["model", "base_model"], start_date, end_date, group_id)
-        rows = await rows_of(analytics, question, at_least)
+        require_reader(caller.principal, report)
+        question = await asked(analytics, ["answers", "people", "conversations"], ["model", "base_model"], report)
+        rows = await rows_of(analytics, question, report)
         found = [ModelOut(model, base, count, people, chats) for model, base, count, people, chats in rows if model is not None]
         return ModelsOut(sorted(found, key=lambda one: -one.count))
 
@@ -163,18 +193,13 @@ class AnalyticsController(Controller):
         caller: NamedDependency[Caller],
         analytics: NamedDependency[Analytics],
         accounts: NamedDependency[Accounts],
-        start_date: Seconds = None,
-        end_date: Seconds = None,
-        group_id: GroupId = None,
+        report: NamedDependency[Report],
         limit: Annotated[int, QueryParameter(ge=1, le=1_000, required=False)] = 50,
-        at_least: AtLeast = None,
     ) -> UsersOut:
         """How many answers each account has had, and their tokens, the most first (admin)."""
         require_admin(caller.principal)
-        question = await asked(
-            analytics, ["answers", "message_input_tokens", "message_output_tokens"], ["person"], start_date, end_date, group_id
-        )
-        rows = [row for row in await rows_of(analytics, question, at_least) if row[0] is not None]
+        question = await asked(analytics, ["answers", "message_input_tokens", "message_output_tokens"], ["person"], report)
+        rows = [row for row in await rows_of(analytics, question, report) if row[0] is not None]
         found = []
         for person, count, read, written in sorted(rows, key=lambda row: -row[1])[:limit]:
             account = await accounts.account(UUID(person))
@@ -187,38 +212,30 @@ class AnalyticsController(Controller):
         self,
         caller: NamedDependency[Caller],
         analytics: NamedDependency[Analytics],
+        report_window: NamedDependency[ReportWindow],
         model_id: Annotated[str | None, QueryParameter(max_length=512, required=False)] = None,
         user_id: FromQuery[UUID | None] = None,
         chat_id: FromQuery[UUID | None] = None,
-        start_date: Seconds = None,
-        end_date: Seconds = None,
         skip: Skip = 0,
         limit: Limit = 50,
-        at_least: AtLeast = None,
     ) -> list[MessageOut]:
         """Messages of a model, an account or a chat, the newest first, without their text (admin). Without a filter: none."""
         require_admin(caller.principal)
         if model_id is None and user_id is None and chat_id is None:
             return []
-        since, until = window(start_date, end_date)
-        await analytics.wait(at_least)
+        since, until = report_window.window
+        await analytics.wait(report_window.at_least)
         wanted: dict[str, Any] = {"model_id": model_id, "user_id": user_id, "stream_id": chat_id}
         return [message_out(one) for one in await analytics.figures.messages(**wanted, since=since, until=until, offset=skip, limit=limit)]
 
     @get("/summary")
     async def summary(
-        self,
-        caller: NamedDependency[Caller],
-        analytics: NamedDependency[Analytics],
-        start_date: Seconds = None,
-        end_date: Seconds = None,
-        group_id: GroupId = None,
-        at_least: AtLeast = None,
+        self, caller: NamedDependency[Caller], analytics: NamedDependency[Analytics], report: NamedDependency[Report]
     ) -> SummaryOut:
         """How much was answered in all: answers, chats, models, accounts (analyst; with `group_id` admin)."""
-        require_reader(caller.principal, group_id)
-        question = await asked(analytics, ["answers", "conversations", "models", "people"], [], start_date, end_date, group_id)
-        ((answers, chats, models, people),) = await rows_of(analytics, question, at_least)
+        require_reader(caller.principal, report)
+        question = await asked(analytics, ["answers", "conversations", "models", "people"], [], report)
+        ((answers, chats, models, people),) = await rows_of(analytics, question, report)
         return SummaryOut(answers, chats, models, people)
 
     @get("/daily")
@@ -226,22 +243,17 @@ class AnalyticsController(Controller):
         self,
         caller: NamedDependency[Caller],
         analytics: NamedDependency[Analytics],
-        start_date: Seconds = None,
-        end_date: Seconds = None,
-        group_id: GroupId = None,
+        report: NamedDependency[Report],
         granularity: FromQuery[Literal["hourly", "daily"]] = "daily",
         time_zone: Annotated[str, QueryParameter(max_length=80, required=False)] = "UTC",
-        at_least: AtLeast = None,
     ) -> DailyOut:
         """Answers and tokens by model, an entry for each day or hour of the window (analyst; with `group_id` admin)."""
-        require_reader(caller.principal, group_id)
+        require_reader(caller.principal, report)
         part = "hour" if granularity == "hourly" else "day"
-        question = await asked(
-            analytics, ["answers", "message_input_tokens", "message_output_tokens"], ["model"], start_date, end_date, group_id
-        )
+        question = await asked(analytics, ["answers", "message_input_tokens", "message_output_tokens"], ["model"], report)
         question = msgspec.structs.replace(question, granularity=part, time_zone=time_zone)
         zone_of(time_zone)
-        rows = await rows_of(analytics, question, at_least)
+        rows = await rows_of(analytics, question, report)
         counts: dict[datetime, dict[str, int]] = {}
         tokens: dict[datetime, dict[str, int]] = {}
         for at, model, count, read, written in rows:
@@ -255,22 +267,14 @@ class AnalyticsController(Controller):
 
     @get("/tokens")
     async def tokens(
-        self,
-        caller: NamedDependency[Caller],
-        analytics: NamedDependency[Analytics],
-        start_date: Seconds = None,
-        end_date: Seconds = None,
-        group_id: GroupId = None,
-        at_least: AtLeast = None,
+        self, caller: NamedDependency[Caller], analytics: NamedDependency[Analytics], report: NamedDependency[Report]
     ) -> TokensOut:
         """Tokens by model, as the providers said, the most first (analyst; with `group_id` admin)."""
-        require_reader(caller.principal, group_id)
-        question = await asked(
-            analytics, ["message_input_tokens", "message_output_tokens", "answers"], ["model"], start_date, end_date, group_id
-        )
+        require_reader(caller.principal, report)
+        question = await asked(analytics, ["message_input_tokens", "message_output_tokens", "answers"], ["model"], report)
         found = [
             ModelTokensOut(model, int(read or 0), int(written or 0), int((read or 0) + (written or 0)), count)
-            for model, read, written, count in await rows_of(analytics, question, at_least)
+            for model, read, written, count in await rows_of(analytics, question, report)
             if model is not None
         ]
         found.sort(key=lambda one: -one.total_tokens)
@@ -285,24 +289,22 @@ class AnalyticsController(Controller):
         analytics: NamedDependency[Analytics],
         accounts: NamedDependency[Accounts],
         chat_queries: NamedDependency[SkipValidation[ChatQueries]],
-        start_date: Seconds = None,
-        end_date: Seconds = None,
+        report_window: NamedDependency[ReportWindow],
         skip: Skip = 0,
         limit: Limit = 50,
         order_by: FromQuery[Literal["updated_at", "user_name"]] = "updated_at",
         direction: FromQuery[Literal["asc", "desc"]] = "desc",
         days: Days = 30,
-        at_least: AtLeast = None,
     ) -> Response[ChatsOut | OverviewOut]:
         """Of one model, whose id may have slashes (admin). `…/chats`: the chats in which it has answered, of all accounts.
         `…/overview`: how it was rated on each of the last `days`, 0 for all days with ratings, and the tags of its chats."""
         require_admin(caller.principal)
-        model_id, _, report = model_path.removeprefix("/").rpartition("/")
-        if not model_id or report not in ("chats", "overview"):
+        model_id, _, name = model_path.removeprefix("/").rpartition("/")
+        if not model_id or name not in ("chats", "overview"):
             raise NotFoundException
-        since, until = window(start_date, end_date)
-        await analytics.wait(at_least)
-        if report == "overview":
+        since, until = report_window.window
+        await analytics.wait(report_window.at_least)
+        if name == "overview":
             return Response(await overview(analytics, chat_queries, model_id, days))
         found = await analytics.figures.chats_of_model(model_id, since, until)
         names: dict[UUID | None, str] = {
@@ -318,10 +320,10 @@ class AnalyticsController(Controller):
         return Response(ChatsOut(page, len(found)))
 
 
-def require_reader(principal: Principal, group_id: UUID | None) -> None:
+def require_reader(principal: Principal, report: Report) -> None:
     """A group may be one person: to choose by it is to ask for somebody's own figures. Raises ``Forbidden``."""
     require_analyst(principal)
-    if group_id is not None:
+    if report.group_id is not None:
         require_admin(principal)
 
 
@@ -339,22 +341,15 @@ async def overview(analytics: Analytics, chat_queries: ChatQueries, model_id: st
     return OverviewOut(history, [TagOut(tag, count) for tag, count in sorted(tags.items(), key=lambda one: (-one[1], one[0]))[:TAGS]])
 
 
-async def asked(
-    analytics: Analytics,
-    metrics: Sequence[str],
-    dimensions: Sequence[str],
-    start_date: int | None,
-    end_date: int | None,
-    group_id: UUID | None,
-) -> Question:
+async def asked(analytics: Analytics, metrics: Sequence[str], dimensions: Sequence[str], report: Report) -> Question:
     """Of answers, in a window, of the accounts in a group."""
-    since, until = window(start_date, end_date)
-    filters = [ANSWERS, *([("person", await analytics.members(group_id))] if group_id is not None else [])]
+    since, until = report.window
+    filters = [ANSWERS, *([("person", await analytics.members(report.group_id))] if report.group_id is not None else [])]
     return question_of(metrics, dimensions, filters, since=since, until=until)
 
 
-async def rows_of(analytics: Analytics, question: Question, at_least: int | None) -> Sequence[tuple[Any, ...]]:
-    await analytics.wait(at_least)
+async def rows_of(analytics: Analytics, question: Question, report: Report) -> Sequence[tuple[Any, ...]]:
+    await analytics.wait(report.at_least)
     return (await analytics.ask(question)).rows
 
 

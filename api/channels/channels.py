@@ -10,17 +10,19 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from api.channels.callers_channel import CallersChannel, provide_channel
-from api.formats.channel_json import channel_json, person_json
+from api.formats.channel_json import channel_json, past_channel_json, person_json
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
 from api.streams.presence import Presence
-from commands.accounts.accounts import Accounts, require_admin
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import require_admin
+from commands.channels.channel_past import ChannelPast
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.ids import new_id
 from commands.routing.groups import Groups
 from domain.accounts.access import Grant
-from domain.accounts.user import MarkRead
+from domain.accounts.user.commands import MarkRead
 from domain.channel.commands import (
     AddMembers,
     ArchiveChannel,
@@ -121,8 +123,10 @@ class ChannelsController(Controller):
         """The caller's channels with unread counts, the one with the newest message first."""
         listed = []
         for one in await channel_reader.listed(caller.actor):
-            people = list(one.known.channel.members) if one.known.channel.type == "dm" else []
-            listed.append({**channel_json(one.known, one.summary, one.own), "users": await people_json(accounts, people)})
+            channel = one.known.channel
+            shown = channel_json(one.known, one.summary, one.own)
+            shown["users"] = await people_json(accounts, list(channel.members)) if channel.type == "dm" else []
+            listed.append(shown)
         return listed
 
     @post("/create", status_code=200, request_max_body_size=FIELDS_BYTES)
@@ -178,8 +182,17 @@ class ChannelController(Controller):
     dependencies = {"channel": Provide(provide_channel)}  # noqa: RUF012  # Litestar reads it once
 
     @get("/")
-    async def channel(self, channel: NamedDependency[CallersChannel], accounts: NamedDependency[Accounts]) -> dict[str, Any]:
-        """One channel, with what the caller may do in it and has read of it."""
+    async def channel(
+        self,
+        channel: NamedDependency[CallersChannel],
+        accounts: NamedDependency[Accounts],
+        channel_past: NamedDependency[ChannelPast],
+        at: FromQuery[str | None] = None,
+    ) -> dict[str, Any]:
+        """One channel, with what the caller may do in it and has read of it. ``at``: as it was at a version, a cursor or a time."""
+        if at is not None:
+            moment = await channel.reader.moment_of(channel.known, at)
+            return past_channel_json(await channel_past.channel(channel.known, moment))
         members = await channel.reader.members(channel.known)
         account = await accounts.account(channel.caller.user_id, fresh=True)
         return {

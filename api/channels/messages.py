@@ -1,5 +1,6 @@
 """What is said in a channel: ``/api/v1/channels/{id}/messages``, in the reference's paths, bodies and forms."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -75,7 +76,7 @@ class ChannelMessagesController(Controller):
         """
         require_page(skip, limit)
         moment = await channel.reader.moment_of(channel.known, at)
-        return await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=moment)
+        return settled(await channel.reader.page(channel.id, before=before, offset=skip, limit=limit, at=moment))
 
     @get("/pinned")
     async def pinned(
@@ -84,7 +85,7 @@ class ChannelMessagesController(Controller):
         """What is pinned, 20 a page, pinned last first. ``at``: what was pinned then."""
         require_page((page - 1) * PINNED_PAGE, PINNED_PAGE)
         moment = await channel.reader.moment_of(channel.known, at)
-        return await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE, at=moment)
+        return settled(await channel.reader.pinned(channel.id, offset=(page - 1) * PINNED_PAGE, limit=PINNED_PAGE, at=moment))
 
     @post("/post", status_code=200, request_max_body_size=FIELDS_BYTES, dependencies={"channel": Provide(provide_channel_to_post)})
     async def add(
@@ -110,7 +111,13 @@ class ChannelMessagesController(Controller):
             client_id=client_id,
             fields={name: value for name, value in (("data", data.data), ("meta", data.meta)) if value},
         )
-        posted = await channel_answers.post(command, caller.actor, key=caller.key, expected_version=caller.expected_version)
+        posted = await channel_answers.post(
+            command,
+            caller.actor,
+            key=caller.key,
+            expected_version=caller.expected_version,
+            new_ids=caller.random_ids(message_id, data.id),
+        )
         answers = {"answers": [msgspec.to_builtins(one) for one in posted.answers]} if posted.answers else {}
         made = await channel.reader.posted(command, caller.actor, posted.appended)
         return {**made, "position": posted.appended.position, **answers}
@@ -121,7 +128,7 @@ class ChannelMessagesController(Controller):
     ) -> dict[str, Any]:
         """One message of this channel. ``at``: as it was then."""
         moment = await channel.reader.moment_of(channel.known, at)
-        return await channel.reader.message(channel.id, channel.caller.bound(message_id), at=moment)
+        return settled([await channel.reader.message(channel.id, channel.caller.bound(message_id), at=moment)])[0]
 
     @get("/{message_id:str}/data")
     async def message_data(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> dict[str, Any]:
@@ -144,7 +151,7 @@ class ChannelMessagesController(Controller):
         root_id = channel.caller.bound(message_id)
         moment = await channel.reader.moment_of(channel.known, at)
         replies = await channel.reader.page(channel.id, parent_id=root_id, before=before, offset=skip, limit=limit, at=moment)
-        return replies if len(replies) == limit else [*replies, await channel.reader.message(channel.id, root_id, at=moment)]
+        return settled(replies if len(replies) == limit else [*replies, await channel.reader.message(channel.id, root_id, at=moment)])
 
     @post("/{message_id:str}/read", status_code=200)
     async def read_thread(
@@ -167,7 +174,7 @@ class ChannelMessagesController(Controller):
         known_id = channel.caller.bound(message_id)
         fields = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not None}
         await channel.handle(ChangeMessage(channel_id=channel.id, by=channel.by, message_id=known_id, fields=fields))
-        return await channel.message(known_id)
+        return settled([await channel.message(known_id)])[0]
 
     @delete("/{message_id:str}/delete", status_code=200)
     async def remove(self, message_id: FromPath[str], channel: NamedDependency[CallersChannel]) -> bool:
@@ -187,7 +194,7 @@ class ChannelMessagesController(Controller):
         """Pin a message, or not any more (who may write)."""
         known_id = channel.caller.bound(message_id)
         await channel.handle(PinMessage(channel_id=channel.id, by=channel.by, message_id=known_id, pinned=data.is_pinned))
-        return await channel.message(known_id)
+        return settled([await channel.message(known_id)])[0]
 
     @post("/{message_id:str}/reactions/add", status_code=200)
     async def add_reaction(self, message_id: FromPath[str], data: JSONBody[ReactionIn], channel: NamedDependency[CallersChannel]) -> bool:
@@ -206,6 +213,11 @@ async def react(channel: CallersChannel, message_id: str, name: str, *, present:
     known_id = channel.caller.bound(message_id)
     await channel.handle(React(channel_id=channel.id, by=channel.by, message_id=known_id, name=name, present=present))
     return True
+
+
+def settled(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what the sender's page called them until they had an id: with it a page takes a message for one that is still being sent."""
+    return [{**one, "temp_id": None} for one in messages]
 
 
 def require_page(skip: int, limit: int) -> None:

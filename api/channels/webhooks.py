@@ -4,13 +4,18 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
+from litestar.response import Redirect
 
 from api.channels.callers_channel import CallersChannel, provide_channel
+from api.compatibility.pictures import picture
 from api.request.authentication import PUBLIC
+from api.request.caller import Caller
+from commands.channels.channel_reader import ChannelReader
 from commands.channels.webhooks import ChannelWebhooks, KnownWebhook
+from domain.errors import WebhookNotFound
 from projections.channel_message import nanoseconds
 
 BEARER: Final = "bearer "
@@ -97,6 +102,24 @@ class WebhookPostsController(Controller):
     ) -> dict[str, Any]:
         """Post as a webhook, for services that send no headers of their own."""
         return await posted(channel_webhooks, webhook_id, token, data, request)
+
+    @get("/{webhook_id:uuid}/profile/image")
+    async def picture(
+        self,
+        webhook_id: FromPath[UUID],
+        caller: NamedDependency[Caller],
+        channel_reader: NamedDependency[ChannelReader],
+        channel_webhooks: NamedDependency[ChannelWebhooks],
+    ) -> Response[bytes] | Redirect:
+        """The picture of a webhook, for who may read its channel: its own, or its initials."""
+        known = await channel_reader.known(caller.actor, await channel_webhooks.channel_of(webhook_id))
+        webhook = known.channel.webhooks.get(webhook_id)
+        if webhook is None:
+            raise WebhookNotFound(webhook_id)
+        url = webhook.profile_image_url or ""
+        if url.startswith("/") and not url.startswith("//"):  # of this server
+            return Redirect(url, status_code=302, headers={"cache-control": "no-store"})
+        return picture(url, webhook.name)
 
 
 async def posted(

@@ -16,6 +16,7 @@ from commands.calls.calls import Call, Calls, bound_session
 from commands.chats.chat_reader import ChatReader
 from commands.ports import Appended
 from domain.errors import BadRequest, CallNotFound
+from domain.log.stream import chat_stream
 from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 
 
@@ -71,7 +72,7 @@ class CallsController(Controller):
         """The calls to the caller in this chat that wait for an answer, the oldest first."""
         known_id = caller.bound(chat_id)
         await chat_reader.head(caller.principal, known_id)
-        return [call_out(call, await call_answers.question(call)) for call in await calls.open_calls(caller.actor, known_id)]
+        return [call_out(call, await call_answers.question(call)) for call in await calls.open_calls(caller.actor, chat_stream(known_id))]
 
     @get("/{chat_id:str}/calls/{call_id:uuid}")
     async def call(
@@ -132,7 +133,7 @@ class CallsController(Controller):
 async def found(calls: Calls, caller: Caller, call_id: UUID, chat_id: str) -> Call:
     """Raises ``CallNotFound`` unless the caller was asked, in this chat."""
     call = await calls.find(caller.actor, call_id)
-    if call.chat_id != caller.bound(chat_id):
+    if call.stream != chat_stream(caller.bound(chat_id)):
         raise CallNotFound(call_id)
     return call
 

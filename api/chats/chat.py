@@ -164,9 +164,12 @@ class ChatsController(ChatPastController):
 
         With ``history`` a whole saved chat: merged by message, never in place of what is there, and answered with the whole chat.
         ``version`` (or ``If-Match``) says what was read before. 409 ``edit_conflict`` where another user changed the same since.
+        ``tags`` change nothing: they have routes of their own, and Open WebUI's page repeats here what it has told those.
         """
         known_id = caller.bound(chat_id)
         chat, notes = normalised_chat(data.chat)
+        if chat.keys() == {"tags"}:
+            return await chat_response(await chat_reader.pages(caller.principal, known_id))
         commands: list[ChatCommand] = []
         if "title" in chat:
             commands.append(RenameChat(chat_id=known_id, by=caller.user_id, title=chat["title"]))
@@ -205,7 +208,13 @@ class ChatsController(ChatPastController):
             client_id=client_id,
             fields=data.fields,
         )
-        appended = await chats.handle(command, actor=caller.actor, key=caller.key, expected_version=caller.expected_version)
+        appended = await chats.handle(
+            command,
+            actor=caller.actor,
+            key=caller.key,
+            expected_version=caller.expected_version,
+            new_ids=caller.random_ids(message_id, data.id),
+        )
         return command_out(command.chat_id, appended, message_id)
 
     @post("/{chat_id:str}/messages/{message_id:str}", status_code=200, request_max_body_size=CONTENT_BYTES)

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from api.chats.chat import CommandOut
 from api.periodic import Periodic
 from api.request.caller import Caller
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.chats.read_receipts import ReadReceipts
 from domain.log.stream import Stream
 

@@ -122,7 +122,8 @@ def remember_model(target: Target, model: str) -> None:
 
 def default_url() -> str:
     """The server that runs with this folder or its settings; else the one that was used last, or that would be started here."""
-    from api.settings import Settings, SettingsError, load  # only here: most commands need no settings
+    from api.settings import Settings, SettingsError  # only here: most commands need no settings
+    from api.settings_loading import load
 
     try:
         settings = load()

@@ -41,9 +41,9 @@ class InstanceController(Controller):
             "enable_api_keys": True,
             "enable_folders": True,
             "enable_message_rating": True,
-            **dict.fromkeys(
-                ("enable_channels", "enable_notes", "enable_web_search", "enable_code_execution", "enable_image_generation"), False
-            ),
+            "enable_channels": True,
+            "enable_direct_connections": settings.direct_connections,
+            **dict.fromkeys(("enable_notes", "enable_web_search", "enable_code_execution", "enable_image_generation"), False),
         }
         name = NAME if settings.front_end is None else PAGE_NAME
         onboarding = {"onboarding": True} if await accounts.is_new() else {}

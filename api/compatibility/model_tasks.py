@@ -16,7 +16,7 @@ from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from api.settings import Settings
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.background.prompts import prompt_for
 from commands.background.work import CURRENT_MODEL
 from commands.generation.completion import TaskKind

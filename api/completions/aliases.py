@@ -12,7 +12,7 @@ from api.completions.openai import OpenAIController
 from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import Principal, actor_of, require_admin
+from commands.accounts.principal import Principal, actor_of, require_admin
 from commands.functions.functions import Functions
 from commands.routing.router import Router
 

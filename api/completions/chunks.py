@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from api.request import openai_errors
-from commands.generation.run import with_all
+from commands.generation.answer_builder import with_all
 from domain.generation import (
     REFUSAL,
     BlockOpened,

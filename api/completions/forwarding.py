@@ -13,7 +13,7 @@ from api.request import openai_errors
 from api.request.bodies import CONTENT_BYTES
 from api.request.errors import status_of_provider
 from api.streams.sse import SSE_HEADERS
-from commands.accounts.accounts import Principal, actor_of
+from commands.accounts.principal import Principal, actor_of
 from commands.routing.forwarding import forward, whole
 from commands.routing.router import Router
 from domain.errors import ProviderFailed

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from api.models.entry_json import entry_json
-from commands.accounts.accounts import Principal, actor_of
+from commands.accounts.principal import Principal, actor_of
 from commands.functions.actions import action_items, filter_items
 from commands.functions.functions import Functions
 from commands.providers.provider import Model

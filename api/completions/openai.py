@@ -15,7 +15,7 @@ from api.completions.turns import Turns
 from api.request.anthropic_errors import VERSION_HEADER
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import Principal, actor_of
+from commands.accounts.principal import Principal, actor_of
 from commands.providers.provider import Model
 from commands.routing.router import Router
 from domain.errors import BadRequest, ModelNotFound

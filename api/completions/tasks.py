@@ -9,7 +9,7 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, SkipValidation
 
-from commands.accounts.accounts import Principal, actor_of
+from commands.accounts.principal import Principal, actor_of
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.chats.chats import Chats

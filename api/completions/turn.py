@@ -5,7 +5,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from api.completions.parameters import require_messages, require_parameters
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.background.reading import first_line
 from commands.calls.calls import bound_session
 from commands.calls.direct import DirectTab
@@ -60,7 +60,9 @@ def turn_of(data: Mapping[str, Any], principal: Principal, *, own_keys: frozense
 
 
 def direct_of(data: Mapping[str, Any]) -> DirectTab | None:
-    """The asker's own tab, where ``model_item`` says that it answers. Nothing else of that is looked at, or kept. Raises ``BadRequest``."""
+    """The asker's own tab, where ``model_item`` says that it answers: of that its model, and its own number of the provider, and nothing
+    else. Raises ``BadRequest``.
+    """
     item = data.get("model_item")
     if not isinstance(item, Mapping) or item.get("direct") is not True:
         return None
@@ -69,7 +71,13 @@ def direct_of(data: Mapping[str, Any]) -> DirectTab | None:
         raise BadRequest("expected the session_id of the tab that answers for a direct model", param="session_id")
     bound_session(session_id)
     model = item.get("id")
-    return DirectTab(session_id, model if isinstance(model, str) and model else None, data.get("stream") is not False)
+    index = item.get("urlIdx")
+    return DirectTab(
+        session_id,
+        model if isinstance(model, str) and model else None,
+        stream=data.get("stream") is not False,
+        url_index=index if type(index) is int or (isinstance(index, str) and index.isdecimal() and len(index) < 10) else None,
+    )
 
 
 def background_of(data: Mapping[str, Any]) -> Mapping[TaskKind, bool]:
@@ -118,7 +126,9 @@ def question_of(data: Mapping[str, Any], user_id: UUID, messages: Sequence[Mappi
         message_id, client_id = bound_id(user_id, given["id"]) if isinstance(given.get("id"), str) else (None, None)
         parent_id = optional_id(given, "parentId", user_id)
         fields = {name: value for name, value in given.items() if name not in MESSAGE_KEYS}
-        return Question(given["content"], message_id, parent_id, client_id, fields)
+        # A page names both: a first question that was edited is sent as another beginning of its chat.
+        is_first = message_id is not None and "parentId" in given and parent_id is None and data.get("parent_id") is None
+        return Question(given["content"], message_id, parent_id, is_first, client_id, fields)
     if messages and messages[-1]["role"] == "user":
         return Question(messages[-1].get("content"))
     return None

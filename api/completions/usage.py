@@ -9,7 +9,7 @@ from litestar.params import SkipValidation
 
 from api.completions.tasks import open_everywhere
 from api.settings import Settings
-from commands.accounts.accounts import Principal, actor_of
+from commands.accounts.principal import Principal, actor_of
 from commands.ports import Activity, Nodes
 from commands.routing.router import Router
 from domain.errors import Forbidden

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from commands.channels.channel_past import PastChannel
 from commands.channels.channel_reader import KnownChannel
 from domain.channel.own import OwnChannels
 from domain.channel.rights import may_manage, may_post
@@ -13,11 +14,12 @@ from projections.ports import ChannelSummary
 
 def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels) -> dict[str, Any]:
     channel = known.channel
+    created_at, last_at = nanoseconds(summary.created_at), nanoseconds(summary.last_at)
     return {
         **shared_json(known.id, channel),
-        "created_at": nanoseconds(summary.created_at),
-        "updated_at": nanoseconds(summary.last_at or summary.created_at),
-        "last_message_at": nanoseconds(summary.last_at),
+        "created_at": created_at,
+        "updated_at": created_at if last_at is None else last_at,
+        "last_message_at": last_at,
         "unread_count": summary.unread,
         "unread_replies": summary.unread_replies,
         "unread_mentions": summary.unread_mentions,
@@ -25,8 +27,20 @@ def channel_json(known: KnownChannel, summary: ChannelSummary, own: OwnChannels)
         "is_channel_muted": known.id in own.muted,
         "is_channel_pinned": known.id in own.pinned,
         "is_manager": may_manage(channel, known.asker),
-        "user_ids": [str(user_id) for user_id in channel.members] if channel.type != "standard" else None,
+        "user_ids": list(channel.members) if channel.type != "standard" else None,
         "version": known.version,
+    }
+
+
+def past_channel_json(past: PastChannel) -> dict[str, Any]:
+    """The channel as it was. What is the reader's own, and what they may do in it, is of now: it is not part of this."""
+    channel = past.known.channel
+    return {
+        **shared_json(past.known.id, channel),
+        "created_at": nanoseconds(past.created_at),
+        "updated_at": nanoseconds(past.updated_at),
+        "user_ids": list(channel.members) if channel.type != "standard" else None,
+        "version": past.known.version,
     }
 
 

@@ -5,15 +5,17 @@ that are not in the page itself become links.
 """
 
 import asyncio
+import functools
 import re
 from collections.abc import AsyncIterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Final
-
-from markdown_it import MarkdownIt
+from typing import TYPE_CHECKING, Any, Final
 
 from api.formats.transcript import Entry, Transcript, moment
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 MEDIA_TYPE: Final = "text/html"
 # Also in the page itself, for a page opened from disk: content that got past the escaping could still not run.
@@ -25,8 +27,11 @@ ADDRESS: Final = re.compile(r"https?://[^\s\"'<>]+")
 STYLE: Final = (Path(__file__).parent / "transcript.css").read_text(encoding="utf-8")
 
 
-def renderer() -> MarkdownIt:
+@functools.cache
+def renderer() -> "MarkdownIt":
     """CommonMark with tables, without HTML, without automatic links, and without images from elsewhere."""
+    from markdown_it import MarkdownIt  # only here: most processes never render a transcript
+
     made = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     link = made.validateLink
 
@@ -45,9 +50,6 @@ def renderer() -> MarkdownIt:
     made.add_render_rule("image", image)
     made.add_render_rule("link_open", opened)
     return made
-
-
-_markdown: Final = renderer()
 
 
 async def html(transcript: Transcript) -> AsyncIterator[str]:
@@ -137,7 +139,7 @@ def written(text: str) -> str:
     """Markdown as markup; a very long text as it was written."""
     if len(text) > RENDERED_CHARACTERS_MAX:
         return f'<div class="plain">{escape(text)}</div>'
-    return str(_markdown.render(text))
+    return str(renderer().render(text))
 
 
 def picture(address: str, name: str) -> str:

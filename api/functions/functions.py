@@ -12,7 +12,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 from adapters.functions.folder import FunctionFolder
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import Accounts, require_admin
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import require_admin
 from commands.functions.function_library import FunctionLibrary, KnownFunction
 
 

@@ -11,7 +11,7 @@ from litestar.params import FromPath, JSONBody
 
 from api.functions.functions import FunctionSourceOut, source_out
 from api.request.caller import Caller
-from commands.accounts.accounts import require_admin
+from commands.accounts.principal import require_admin
 from commands.functions.function_history import FunctionHistory, FunctionVersion
 from commands.functions.function_library import FunctionLibrary
 

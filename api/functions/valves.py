@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import require_admin
+from commands.accounts.principal import require_admin
 from commands.functions.function_library import FunctionLibrary
 
 

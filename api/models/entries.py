@@ -11,7 +11,8 @@ from litestar.params import FromQuery, JSONBody, QueryParameter
 from api.models.entry_json import entry_json
 from api.request.bodies import CONTENT_BYTES, FIELDS_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import Accounts, require_admin
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import require_admin
 from commands.routing.editing import ModelEditor, Result
 from commands.routing.entry import Known
 from domain.accounts.access import Grant, Permission, PrincipalType

@@ -10,7 +10,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import Accounts, require_admin
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import require_admin
 from commands.ids import new_id
 from commands.ports import Appended
 from commands.routing.entry import Known

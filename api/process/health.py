@@ -1,17 +1,20 @@
 """``/health``, ``/ready`` and ``/metrics``, for the operator."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Final
 
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.utils import floatToGoString
 
 from api.request.authentication import PUBLIC, authenticated, require_admin
 from api.settings import Settings
+from commands.metrics import Histogram, Labelled, MetricFigure
 
 Readiness = Callable[[], dict[str, Any]]
 
@@ -47,11 +50,35 @@ class OpsController(Controller):
 class Gauges:
     """A collector that asks for its figures when it is scraped: counting costs the hot path nothing."""
 
-    def __init__(self, figures: Callable[[], Iterable[tuple[str, str, str, float]]]) -> None:
-        """``figures`` gives ``(kind, name, help, value)`` with kind ``counter`` or ``gauge``."""
+    def __init__(self, figures: Callable[[], Iterable[MetricFigure]]) -> None:
+        """``figures`` as ``commands/metrics.py`` says. Several parts may give one metric, each with label values of its own."""
         self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily] = {}
         for kind, name, text, value in self._figures():
-            family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
-            yield family(name, text, value=value)
+            label = [value.label] if isinstance(value, Labelled) else []
+            values = value.values if isinstance(value, Labelled) else {"": value}
+            family = families.get(name)
+            if family is None:
+                family = families[name] = FAMILIES[kind](name, text, labels=label)
+            for of, one in values.items():
+                add(family, [of] if label else [], one)
+        return families.values()
+
+
+FAMILIES: Final[Mapping[str, type[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+
+
+def add(family: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily, labels: Sequence[str], value: float | Histogram) -> None:
+    if isinstance(family, HistogramMetricFamily):
+        assert isinstance(value, Histogram)
+        bounds = [*map(floatToGoString, value.bounds), "+Inf"]
+        family.add_metric(labels, list(zip(bounds, accumulate(value.counts), strict=True)), value.sum)
+    else:
+        assert not isinstance(value, Histogram)
+        family.add_metric(labels, value)

@@ -77,7 +77,9 @@ class AllProcessesCollector:
         self._publisher.publish()
         families: dict[str, Metric] = {}
         age = GaugeMetricFamily(
-            "stenograph_worker_silent_seconds", "Since a worker publisher its figures: one that hangs grows.", labels=["worker"]
+            "stenograph_worker_silent_seconds",
+            "Since a worker published its metrics; grows while it hangs.",
+            labels=["worker"],
         )
         for slot, age_s, content in self._memory.read():
             if slot != PARENT:
@@ -92,8 +94,8 @@ class AllProcessesCollector:
 
 def publish_parent_metrics(memory: SharedMemory, workers: Sequence[Worker]) -> None:
     """Write what the parent knows of its workers, and remove the metrics of a worker that has ended."""
-    starts = CounterMetricFamily("stenograph_worker_starts", "Starts of this worker; more than one: it died.", labels=["worker"])
-    alive = GaugeMetricFamily("stenograph_worker_alive", "1 while this worker's process lives.", labels=["worker"])
+    starts = CounterMetricFamily("stenograph_worker_starts", "Starts of a worker; more than one: it died.", labels=["worker"])
+    alive = GaugeMetricFamily("stenograph_worker_alive", "1 while the process of a worker lives.", labels=["worker"])
     for worker in workers:
         starts.add_metric([str(worker.number)], worker.starts)
         alive.add_metric([str(worker.number)], float(worker.pid is not None))

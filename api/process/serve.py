@@ -23,12 +23,12 @@ from prometheus_client import CollectorRegistry
 
 from adapters.embedded.server import CONNECTIONS_MAX, EmbeddedPostgres, make_data_folder
 from adapters.garbage_collection import collect_rarely
-from adapters.postgres.capacity import require_connections
-from adapters.postgres.connection import FAILURES
-from adapters.postgres.epoch import current_epoch, remembered
-from adapters.postgres.errors import DatabaseUnreachable
-from adapters.postgres.migrate import migrate
-from adapters.postgres.requirements import require_database
+from adapters.postgres.connections.connection import FAILURES
+from adapters.postgres.connections.errors import DatabaseUnreachable
+from adapters.postgres.log.epoch import current_epoch, remembered
+from adapters.postgres.preparing.capacity import require_connections
+from adapters.postgres.preparing.migrate import migrate
+from adapters.postgres.preparing.requirements import require_database
 from adapters.shared_memory import SharedMemory
 from api.app import create_app, registry_of
 from api.dialects.open_webui.front_end import FrontEnd
@@ -39,8 +39,10 @@ from api.process.metrics import AllProcessesCollector, MetricsPublisher, publish
 from api.process.server import EPOCH_FILE, FAREWELL_S, System
 from api.process.stalled import ending_stalled
 from api.process.supervisor import ALL_DRAINED, ENDING, Workers, WorkerSlot
+from api.process.telemetry import Telemetry, require_telemetry
 from api.request.hosts import AllowedHosts
 from api.request.server_config import ServerConfig
+from api.request.traced_requests import TracedRequests
 from api.running import noted
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
@@ -82,8 +84,9 @@ class Server(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP.
 
-    Raises ``CannotListen``, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``, ``DatabaseError``.
+    Raises ``CannotListen``, ``TelemetryMissing``, ``MigrationError``, ``EmbeddedPostgresError``, ``TooFewConnections``, ``DatabaseError``.
     """
+    require_telemetry(settings)
     settings = with_front_end(settings)
     configure(settings.log_level, settings.log_format, settings.security_log)
     listening = listen(settings.host, settings.port)
@@ -214,7 +217,7 @@ async def serve(
         registry.register(AllProcessesCollector(memory, publisher))
     await system.start()
     keeping = asyncio.create_task(embedded.keep_running()) if embedded is not None else None
-    server = Server(config(settings, create_app(system, registry)))
+    server = Server(config(settings, create_app(system, registry), system.telemetry))
     # What exists now stays, and tokens leave no cycles: searching them for garbage was a fifth of the cost of an append.
     gc.collect()
     gc.freeze()
@@ -291,9 +294,11 @@ async def end_in_order(system: System, server: uvicorn.Server) -> None:
         server.should_exit = True
 
 
-def config(settings: Settings, app: Any) -> ServerConfig:
+def config(settings: Settings, app: Any, telemetry: Telemetry | None = None) -> ServerConfig:
     if settings.front_end is not None:
         app = FrontEnd(app, settings.front_end)
+    if telemetry is not None:
+        app = TracedRequests(app, telemetry.begin_request)
     return ServerConfig(
         AllowedHosts(app, settings.allowed_hosts) if settings.allowed_hosts else app,
         settings,

@@ -18,9 +18,9 @@ from adapters.functions.pipes import PipeModels
 from adapters.functions.runtime import FunctionRuntime
 from adapters.memory.bell import MemoryBell
 from adapters.memory.log import MemoryLog
-from adapters.postgres.bell import Bell
-from adapters.postgres.epoch import Epoch, EpochGuard, Known, remember
-from adapters.postgres.log import PostgresLog
+from adapters.postgres.log.bell import Bell
+from adapters.postgres.log.epoch import Epoch, EpochGuard, Known, remember
+from adapters.postgres.log.log import PostgresLog
 from adapters.projector.live import Projector
 from adapters.providers.router import Providers
 from adapters.webhooks.http import HttpWebhookSender
@@ -28,7 +28,9 @@ from api.accounts.last_active import LastActiveWriter
 from api.accounts.usage import UsageWriter
 from api.chats.read_receipts import ReadReceiptWriter
 from api.dialects.open_webui.page_sockets import PageSockets
+from api.process.telemetry import Telemetry
 from api.request.bodies import BodyMemory
+from api.request.response_counts import ResponseCounts
 from api.settings import Settings
 from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
@@ -53,6 +55,7 @@ from commands.functions.function_history import FunctionHistory
 from commands.functions.function_library import FunctionLibrary
 from commands.generation.completion import Completions
 from commands.generation.runs import NodeWatch, Runs
+from commands.metrics import MetricFigure
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
 from commands.providers.providers import ProviderRegistry
@@ -171,6 +174,8 @@ class System:
     sockets: WebSockets
     page_sockets: PageSockets
     body_memory: BodyMemory
+    response_counts: ResponseCounts
+    telemetry: Telemetry | None
     projectors: Sequence[Projector]
     worker: int | None = None  # which of several processes that share an address, from 1
     drained_here: Callable[[], Awaitable[None]] | None = None  # tells the other processes, and returns when all of them are drained
@@ -256,6 +261,8 @@ class System:
         projectors = [projector.close() for projector in self.projectors]
         await asyncio.gather(self.groups.close(), self.model_entries.close())
         await asyncio.gather(*projectors, self.bell.close(), self.tail.close(), self.log.close(), self.providers.aclose())
+        if self.telemetry is not None:
+            await self.telemetry.close(FAREWELL_S)
 
     @property
     def epoch_file(self) -> Path:
@@ -295,20 +302,24 @@ class System:
             "warnings": warnings,
         }
 
-    def figures(self) -> Iterable[tuple[str, str, str, float]]:
-        yield "gauge", "stenograph_log_head", "Newest position of the log seen here.", self.tail.position
+    def figures(self) -> Iterable[MetricFigure]:
+        """The metrics of this process (``commands/metrics.py``), of all its parts."""
+        yield from self.tail.figures()
         yield from self.log.figures()
         for projector in self.projectors:
             yield from projector.figures()
-        yield "counter", "stenograph_hub_page_reads", "Pages of streams read from the log for subscribers.", self.hub.reads
-        yield "counter", "stenograph_tail_holes", "Times that another process's commits had to be read from the log.", self.tail.holes
-        yield "counter", "stenograph_notifications", "Bells rung.", self.bell.notifications
-        yield "gauge", "stenograph_sockets", "Open WebSockets.", len(self.sockets)
+        yield from self.hub.figures()
+        yield "counter", "stenograph_bell_notifications", "Signals sent to other processes.", self.bell.notifications
+        yield from self.sockets.figures()
         yield "gauge", "stenograph_page_sockets", "Open sockets of Open WebUI's page.", len(self.page_sockets)
+        yield "gauge", "stenograph_client_connections", "WebSockets and HTTP requests that follow a stream.", len(self.live)
+        yield from self.live.resumes.figures()
+        yield from self.response_counts.figures()
         held = self.body_memory.held_bytes
         yield "gauge", "stenograph_bodies_bytes", "Memory of the bodies that are read or decoded.", held
         yield from self.functions.runtime.figures()
-        yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self.runs)
+        yield from self.runs.figures()
+        yield from self.providers.figures()
         yield "counter", "stenograph_webhooks_sent", "Events that services have taken.", self.outgoing_worker.sent
         yield (
             "counter",
@@ -324,4 +335,5 @@ class System:
             "Titles, tags and follow-ups that came to nothing.",
             self.background.dropped,
         )
-        yield "counter", "stenograph_generations_interrupted", "Answers of dead servers closed by this one.", self.keeper.interrupted
+        taken_over = "Generations of dead processes that this one has closed."
+        yield "counter", "stenograph_generations_taken_over", taken_over, self.keeper.interrupted

@@ -15,7 +15,7 @@ from litestar.params import JSONBody, SkipValidation
 from api.providers.providers import Headers, Text, masked, unmasked, unmasked_headers
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import require_admin
+from commands.accounts.principal import require_admin
 from commands.providers.provider_setup import ProviderEdit, ProviderSetup, WantedProvider
 from commands.providers.providers import ProviderRegistry
 from commands.security_log import about

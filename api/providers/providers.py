@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, SkipValidation
 
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
-from commands.accounts.accounts import require_admin
+from commands.accounts.principal import require_admin
 from commands.providers.provider_setup import ProviderEdit, ProviderSetup
 from commands.providers.providers import ProviderRegistry
 from commands.security_log import about

@@ -17,7 +17,8 @@ from litestar.handlers import BaseRouteHandler
 from api.request import security_log
 from api.request.cors import may_use_cookie
 from api.request.scopes import scopes_for
-from commands.accounts.accounts import Accounts, Principal
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import Principal
 from domain.errors import Forbidden, NotAuthenticated
 
 COOKIE: Final = "token"

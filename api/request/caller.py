@@ -1,6 +1,7 @@
 """Who sends a request and what its headers ask for: the one dependency that every handler of a signed-in user takes."""
 
 import hashlib
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
@@ -8,7 +9,7 @@ from uuid import UUID
 from litestar import Request
 from litestar.di import NamedDependency
 
-from commands.accounts.accounts import Principal, actor_of
+from commands.accounts.principal import Principal, actor_of
 from commands.ids import bound_id, new_chat_id, new_id
 from commands.ports import CommandKey
 from domain.errors import BadRequest
@@ -68,6 +69,10 @@ class Caller:
     def new_id(self, what: str, given: str | None = None) -> tuple[UUID, str | None]:
         """``(id, client_id)`` of something new: the id which the client chose, else one that is the same when the request is repeated."""
         return bound_id(self.user_id, given) if given else (new_id(self.user_id, self.key, what), None)
+
+    def random_ids(self, made_id: UUID, given: str | None) -> Collection[UUID]:
+        """The id that ``new_id`` has made, where it was drawn at random: nothing can have it yet."""
+        return () if given or self.key is not None else (made_id,)
 
     def new_chat_id(self, given: str | None) -> tuple[UUID, str | None]:
         """The same for a chat, whose id must be nobody else's. Raises ``BadRequest``."""

@@ -14,7 +14,9 @@ from weakref import WeakValueDictionary
 from adapters.delivery.hub import Hub, Subscription
 from api.streams.channel_access import ChannelAccess
 from api.streams.reader_access import Access
-from commands.accounts.accounts import READS_EVERYTHING, Accounts, Principal
+from api.streams.resumes import Resumes
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import READS_EVERYTHING, Principal
 from commands.chats.chats import Chats
 from commands.security_log import read_by_role
 from domain.chat.facts import ChatUnshared
@@ -71,6 +73,7 @@ class LiveConnections:
         self.channels = channels
         self.has_recent_contact = has_recent_contact
         self.connections_per_user_max = connections_per_user_max
+        self.resumes = Resumes()
         self._readers: dict[UUID, dict[ClientConnection, None]] = {}
         self.stalled: set[ClientConnection] = set()  # connections that wait because this process is cut off from Postgres
         self._asked: WeakValueDictionary[Stream, asyncio.Lock] = WeakValueDictionary()
@@ -80,6 +83,9 @@ class LiveConnections:
 
     def all(self) -> Iterator[ClientConnection]:
         return iter([reader for readers in self._readers.values() for reader in readers])
+
+    def of(self, user_id: UUID) -> Iterator[ClientConnection]:
+        return iter(list(self._readers.get(user_id, ())))
 
     def count(self, user_id: UUID) -> int:
         return sum(reader.counted for reader in self._readers.get(user_id, ()))

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from adapters.delivery.hub import Hub, Subscription
 from api.streams.reader_access import NO_ACCESS, Access
-from commands.accounts.accounts import READS_EVERYTHING, Principal
+from commands.accounts.principal import READS_EVERYTHING, Principal
 from commands.channels.directory import ChannelDirectory
 from commands.channels.redactions import ChannelRedactions
 from commands.routing.groups import Groups

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -28,6 +29,10 @@ class FollowingSocket(Follower, Protocol):
         """Returns once the client has taken enough of what it was sent."""
         ...
 
+    def claimable(self, streams: Iterable[Stream]) -> list[Stream]:
+        """The streams that ``join_channel`` would subscribe to, as far as the connection has room for them."""
+        ...
+
     async def join_channel(self, stream: Stream, follow: StartFollow) -> None:
         """Subscribe, unless it is so already or may not be. Raises ``TooMany``, ``LogUnavailable``."""
         ...
@@ -48,11 +53,14 @@ class ChannelFollow:
 
     async def begin(self) -> None:
         """Join what there is. First the interest is registered, then the list is read. Raises ``TooMany``, ``LogUnavailable``."""
-        access, principal = self._socket.context.live.channels, self._socket.principal
+        context, principal = self._socket.context, self._socket.principal
+        access = context.live.channels
         access.add_follower(self._socket)
-        own = await self._socket.context.channels.own(principal.user_id)
-        for channel_id in await access.directory.readable(access.asker(principal), sorted(own.joined)):
-            await self._join(channel_id)
+        own = await context.channels.own(principal.user_id)
+        channel_ids = await access.directory.readable(access.asker(principal), sorted(own.joined))
+        with context.hub.expecting(self._socket.claimable(map(channel_stream, channel_ids)), context.log.version):
+            for channel_id in channel_ids:
+                await self._join(channel_id)
         self._begun = True
         self._go_on()
 

@@ -1,9 +1,10 @@
 """The WebSocket protocol as a pure state machine: ``receive`` takes the text of a frame and returns the effects to carry out.
 
-It has no IO and no clock: ``api/streams/socket.py`` reads the socket and carries out the effects (docs/protocol.md §3).
+It has no IO and no clock: ``api/streams/socket_reader.py`` reads the socket and carries out the effects (docs/protocol.md §3).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -57,6 +58,7 @@ class TypingFrame(FrameIn, tag="typing", frozen=True):
 class ReadFrame(FrameIn, tag="read", frozen=True):
     stream: str
     version: int
+    message_id: str | None = None  # the first message of the thread that was read; None: the stream itself
 
 
 class CallAnswerFrame(FrameIn, tag="answer", frozen=True):
@@ -132,6 +134,14 @@ class MarkRead(msgspec.Struct, frozen=True):
     version: int
 
 
+class MarkThreadRead(msgspec.Struct, frozen=True):
+    """The thread below this message of a channel was read up to a version."""
+
+    stream: Stream
+    message_id: str
+    version: int
+
+
 class AnswerUserCall(msgspec.Struct, frozen=True):
     """Answer a call to this person."""
 
@@ -167,6 +177,7 @@ Effect = (
     | EndSubscription
     | SendSignal
     | MarkRead
+    | MarkThreadRead
     | AnswerUserCall
     | RelayChunk
     | NoteActive
@@ -244,18 +255,19 @@ def id_of(text: str) -> Id:
 
 
 class FrameRate:
-    """How many frames a client may still send. ``burst`` at once, and ``FRAMES_PER_S`` for long."""
+    """How many frames a client may still send. ``burst`` at once, and ``per_s`` for long."""
 
-    __slots__ = ("_allowance", "_allowance_at", "_burst")
+    __slots__ = ("_allowance", "_allowance_at", "_burst", "_per_s")
 
-    def __init__(self, burst: int = FRAMES_BURST) -> None:
+    def __init__(self, burst: int = FRAMES_BURST, per_s: int = FRAMES_PER_S) -> None:
         self._burst = burst
+        self._per_s = per_s
         self._allowance = float(burst)
         self._allowance_at = 0.0
 
     def allows(self, now_s: float) -> bool:
         """Count one more. ``now_s`` only goes forward, in seconds."""
-        self._allowance = min(self._burst, self._allowance + (now_s - self._allowance_at) * FRAMES_PER_S)
+        self._allowance = min(self._burst, self._allowance + (now_s - self._allowance_at) * self._per_s)
         self._allowance_at = now_s
         self._allowance -= 1
         return self._allowance >= 0
@@ -309,8 +321,8 @@ class ProtocolState:
             case TypingFrame(stream=name, message_id=message_id, typing=typing):
                 require_id(message_id)  # it goes to everybody in the stream
                 return [SendSignal(self._joined(name), message_id, typing)]
-            case ReadFrame(stream=name, version=version):
-                return [MarkRead(self._joined(name), version)]
+            case ReadFrame(stream=name, version=version, message_id=message_id):
+                return [self._read(self._joined(name), version, message_id)]
             case HeartbeatFrame():
                 return [NoteActive()]
             case FollowFrame():
@@ -319,6 +331,14 @@ class ProtocolState:
                 return [AnswerUserCall(parse_call_id(call_id), data)]
             case CallChunkFrame(call_id=call_id, seq=seq, data=data):
                 return [RelayChunk(parse_call_id(call_id), seq, data)]
+
+    def _read(self, stream: Stream, version: int, message_id: str | None) -> MarkRead | MarkThreadRead:
+        if message_id is None:
+            return MarkRead(stream, version)
+        if stream.kind != "channel":
+            raise BadRequest("expected a message_id only of a channel: a chat has no threads")
+        require_id(message_id)
+        return MarkThreadRead(stream, message_id, version)
 
     def _join(self, asked: SubscribeFrame) -> StartSubscription:
         request_id = require_id(asked.id)
@@ -348,6 +368,10 @@ class ProtocolState:
             raise TooMany(f"a connection has at most {self.subscriptions_max} subscriptions")
         self.streams.add(stream)
         return True
+
+    def claimable(self, streams: Iterable[Stream]) -> list[Stream]:
+        """Those that ``claims`` would count one after the other: not subscribed to yet, and no more than there is room for."""
+        return list(islice((one for one in streams if one not in self.streams), self.subscriptions_max - len(self.streams)))
 
     def _joined(self, name: str) -> Stream:
         """Only what is subscribed to, and so was authorised, can be talked about."""

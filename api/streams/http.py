@@ -17,12 +17,12 @@ from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.sse import event_stream, sse_response
 from api.streams.tailing import StreamTail
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.event_pages import bounded
 from commands.ports import Blobs, EventLog
 from commands.security_log import read_by_role
 from domain.errors import BadRequest, Forbidden, RateReached, StreamNotFound
-from domain.log.cursor import Cursor, resume_point
+from domain.log.cursor import Cursor, parse_cursor, resume_point
 from domain.log.event import StoredEvent
 from domain.log.redaction import HidesWords
 from domain.log.stream import Stream, parse_stream
@@ -61,6 +61,11 @@ async def hung_up(request: Request[Any, Any, Any]) -> None:
         pass
 
 
+def is_cursor(text: str) -> bool:
+    """Whether it names an event, and not an end of the stream. Raises ``BadCursor``."""
+    return isinstance(parse_cursor(text), Cursor)
+
+
 def wanted_types(types: str | None) -> frozenset[str] | None:
     return frozenset(filter(None, types.split(","))) if types else None
 
@@ -96,16 +101,21 @@ class StreamsController(Controller):
         wanted = wanted_types(types)
         if live_mode == "sse" or "text/event-stream" in request.headers.get("accept", ""):
             # The browser's own reconnection repeats the URL: what it has seen since stands in the header.
-            point = resume_point(request.headers.get("last-event-id") or after, epoch, head)
+            given = request.headers.get("last-event-id") or after
+            point = resume_point(given, epoch, head)
             require_free(live, caller.principal)
             follower = StreamTail(hub, log, live, caller.principal, stream, point.after, counted=True)
-            return sse_response(event_stream(follower, epoch, wanted))
+            resumed = live.resumes if is_cursor(given) and live.resumes.note("sse", head - point.after) else None
+            return sse_response(event_stream(follower, epoch, wanted, resumed))
         point = resume_point(after, epoch, head)
         after_version = point.after
         redaction = await live.redaction(access, stream, after_version)
         until_s = time.monotonic() + timeout_s if live_mode == "long-poll" else 0.0
         while True:
             page = bounded(await log.read(stream, after=after_version, limit=limit))
+            if page and live_mode == "long-poll" and after_version == point.after and is_cursor(after):
+                live.resumes.note("long-poll", head - after_version)
+                live.resumes.note_first("long-poll", page[0].at)
             last = page[-1].version if page else after_version
             events = chosen(page, wanted, redaction)
             left_s = until_s - time.monotonic()

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from api.streams.snapshots import State, StateOf
 from api.streams.websocket_protocol import text_frame
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from domain.log.stream import Stream
 
 KEPT_BYTES_MAX: Final = 16 * 1024 * 1024  # of the frames of all snapshots

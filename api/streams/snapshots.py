@@ -10,7 +10,7 @@ from api.chats.chat_json import chat_pieces
 from api.chats.folders import folder_out
 from api.models.entry_json import entry_json
 from api.models.groups import group_json
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.aggregate import decoded
 from commands.channels.channel_reader import ChannelReader
 from commands.chats.chat_reader import ChatReader, leave_gone_folder
@@ -19,7 +19,8 @@ from commands.ports import EventLog
 from commands.routing.entry import known_at
 from domain.accounts import group
 from domain.accounts.group import NO_GROUP
-from domain.accounts.user import NOBODY, account_to_json, evolve
+from domain.accounts.user.evolve import evolve
+from domain.accounts.user.state import NO_ACCOUNT, account_to_json
 from domain.chat.folder import NO_FOLDERS, fold
 from domain.errors import StreamNotFound
 from domain.log.codec import decode_event
@@ -57,7 +58,7 @@ def snapshots(log: EventLog, chat_reader: ChatReader, folders: FolderTrees, chan
                 await leave_gone_folder(folders, pages.view)
                 return State(pages.view.version, lambda: chat_pieces(pages), pages.view.folder_id)
             case "user":
-                account, version = NOBODY, 0
+                account, version = NO_ACCOUNT, 0
                 events = await log.read(stream, limit=USER_EVENTS_MAX, without_deltas=True)
                 for stored in events:
                     account, version = evolve(account, decode_event(stored), stored.version), stored.version

@@ -1,7 +1,8 @@
 """What all sockets of a process share. Made once by the wiring; a socket reads it and never changes it."""
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from api.streams.snapshot_frames import SnapshotFrames
 from api.streams.snapshots import StateOf
 from api.streams.socket_writer import SocketWriter
 from api.streams.typing import Typing
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.calls.call_answers import CallAnswers
 from commands.channels.channels import Channels
 from commands.ports import EventLog
@@ -53,6 +54,7 @@ class SocketContext:
     channels: Channels
     clock: Callable[[], float]
     still_valid: Callable[[Principal], bool]
+    closed: Counter[int] = field(default_factory=Counter)  # sockets that this process has closed, by close code
 
     async def authenticate(self, token: str) -> Principal:
         """Raises ``NotAuthenticated``, ``Forbidden`` for an account that is pending, ``ScopeMissing`` for a key that may not read."""

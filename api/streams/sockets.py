@@ -1,9 +1,12 @@
-"""``/ws``: authentication at the handshake, the set of open sockets, and their end. One socket is in api/streams/socket.py."""
+"""``/ws``: authentication at the handshake, the set of open sockets, and their end.
+
+One socket is in ``socket.py``, and its reader in ``socket_reader.py``.
+"""
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -13,11 +16,13 @@ from api.request.errors import error_status
 from api.request.origins import origin_allowed
 from api.request.security_headers import HEADERS
 from api.streams.frames import Close, frame
-from api.streams.socket import Receive, Socket
+from api.streams.socket import Socket
 from api.streams.socket_context import SocketContext
+from api.streams.socket_reader import Receive, SocketReader
 from api.streams.tailing import StreamTail
 from api.streams.websocket_protocol import FRAMES, AsgiWire
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
+from commands.metrics import Labelled, MetricFigure
 from commands.security_log import record
 from domain.errors import StenographError
 
@@ -44,11 +49,19 @@ class WebSockets:
         self._sockets: set[Socket] = set()
         self._before_hello: dict[Socket, None] = {}  # the oldest first
         self._sweeper: asyncio.Task[None] | None = None
+        self._opened = 0
         self._going_away = False
         self._all_gone = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._sockets)
+
+    def figures(self) -> Iterator[MetricFigure]:
+        """The metrics of WebSockets (``commands/metrics.py``)."""
+        closed = Labelled("code", {str(code): count for code, count in sorted(self._context.closed.items())})
+        yield "gauge", "stenograph_sockets", "Open WebSockets.", len(self)
+        yield "counter", "stenograph_sockets_opened", "WebSockets that were accepted.", self._opened
+        yield "counter", "stenograph_sockets_closed", "WebSockets that the server closed, by close code.", closed
 
     async def start(self) -> None:
         self._sweeper = asyncio.create_task(self._sweep(), name="socket sweeper")
@@ -62,8 +75,10 @@ class WebSockets:
             await refuse(send)
             return
         await send({"type": "websocket.accept"})
-        socket = Socket(self._context, receive, scope.get("extensions", {}).get(FRAMES) or AsgiWire(send))
+        socket = Socket(self._context, scope.get("extensions", {}).get(FRAMES) or AsgiWire(send))
+        reader = SocketReader(socket, receive)
         self._sockets.add(socket)
+        self._opened += 1
         try:
             if not origin_allowed(headers, self._context.settings.allowed_origins):
                 record("refused", code="origin_refused", origin=headers.get("origin"))
@@ -72,9 +87,9 @@ class WebSockets:
                 principal = await self._by_request(headers, scope)
                 del headers
                 if principal is None:
-                    principal = await self._by_hello(socket)
+                    principal = await self._by_hello(reader)
                 if principal is not None:
-                    await socket.run(principal)
+                    await reader.run(principal)
         except StenographError as error:
             security_log.record_socket(error, None)
             socket.close(Close(error_status(error).close, error.detail))
@@ -97,19 +112,19 @@ class WebSockets:
             return await self._context.redeem(tickets[0])
         return None
 
-    async def _by_hello(self, socket: Socket) -> Principal | None:
+    async def _by_hello(self, reader: SocketReader) -> Principal | None:
         """The principal of a ``hello``; None once the connection is over.
 
         Where too many wait, the oldest is closed: an honest client says who it is at once, so it is the one that least deserves its room.
         """
-        waiting = self._before_hello
+        waiting, socket = self._before_hello, reader.socket
         waiting[socket] = None
         if len(waiting) > self._context.settings.sockets_before_hello_max:
             oldest = next(iter(waiting))
             del waiting[oldest]
             oldest.close(Close(4408, "too many connections wait for a hello"))
         try:
-            return await socket.hello()
+            return await reader.hello()
         finally:
             waiting.pop(socket, None)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from litestar.response import Stream as StreamResponse
 
 from adapters.delivery.hub import Batch
+from api.streams.resumes import Resumes
 from api.streams.tailing import StreamTail
 
 PING_S: Final = 15.0
@@ -21,8 +22,13 @@ def sse_response(frames: AsyncGenerator[bytes, None]) -> StreamResponse:
     return StreamResponse(frames, media_type="text/event-stream", headers=SSE_HEADERS)
 
 
-async def event_stream(follower: StreamTail, epoch: UUID, types: frozenset[str] | None) -> AsyncGenerator[bytes, None]:
-    """What there is, ``caught_up``, and then what comes; a comment every ``PING_S``. Ends with the caller's access."""
+async def event_stream(
+    follower: StreamTail, epoch: UUID, types: frozenset[str] | None, resumed: Resumes | None = None
+) -> AsyncGenerator[bytes, None]:
+    """What there is, ``caught_up``, and then what comes; a comment every ``PING_S``. Ends with the caller's access.
+
+    ``resumed`` is told of the first event where the client came back and has missed some.
+    """
     form = form_of(epoch, types)
     async with follower:
         while True:
@@ -35,6 +41,9 @@ async def event_stream(follower: StreamTail, epoch: UUID, types: frozenset[str] 
             batch = await follower.next(PING_S)
             if batch is None:
                 break
+            if resumed is not None and batch.events:
+                resumed.note_first("sse", batch.events[0].stored.at)
+                resumed = None
             yield batch.form(form) if batch.events else PING
         if follower.leaving_ms is not None:
             yield b"retry: %d\n\n" % follower.leaving_ms

@@ -8,7 +8,7 @@ from typing import Self
 from adapters.delivery.hub import Batch, Hub, Subscription
 from api.formats.event_json import encode_redacted
 from api.streams.access import LiveConnections
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.ports import EventLog
 from domain.errors import LogUnavailable
 from domain.log.redaction import HidesWords
@@ -129,6 +129,9 @@ class StreamTail:
                     continue
             else:
                 self._live.stalled.add(self)  # it is woken when Postgres is back
+            if idle_s is None:  # a bound, also one of nothing, costs as much as the rest of the turn
+                await self._wake.wait()
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(idle_s):
                     await self._wake.wait()

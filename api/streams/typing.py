@@ -18,6 +18,7 @@ STARTS_BURST: Final = 10  # in one stream; each is followed by one end
 STARTS_PER_S: Final = 0.5
 TYPING_MAX: Final = 10_000  # noted at once; above it nobody is shown as typing
 
+Listener = Callable[[Stream, str | None, dict[str, Any], bool], None]  # (the stream, the thread, who, whether they type)
 Key = tuple[Stream, str | None, str]  # the stream, the message whose thread it is in, who types
 
 
@@ -63,6 +64,7 @@ class Typing:
         self._clock = clock
         self._entries: dict[Key, Entry] = {}
         self._budgets: dict[Stream, Budget] = {}
+        self.listeners: list[Listener] = []  # they hear of all who type, in any stream
 
     def say(self, origin: object, stream: Stream, user: dict[str, Any], thread: str | None, *, typing: bool) -> None:
         """A client here says that its person types, or not any more. ``user``: ``{id, name, role}``."""
@@ -120,5 +122,7 @@ class Typing:
         data = {"type": "typing", "data": {"typing": typing}, "message_id": thread}
         said = frame(OP, stream=str(stream), user=entry.user, data=data)
         self._deliver(stream, user_id, text_frame(said))
+        for listener in self.listeners:
+            listener(stream, thread, entry.user, typing)
         if entry.origin is not None:
             self._relay(said)

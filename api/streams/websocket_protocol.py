@@ -15,7 +15,7 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 
 from api.request.server_config import ServerConfig
-from api.streams.frames import TOO_FAST, FrameRate
+from api.streams.frames import FRAMES_PER_S, TOO_FAST, FrameRate
 
 FRAMES: Final = "stenograph.frames"
 TEXT_FRAME: Final = b"\x81"  # FIN, and the opcode of a text
@@ -69,8 +69,8 @@ class Wire(Protocol):
         """Send a close frame. Whoever does not answer it is cut off. Nothing can be written after it."""
         ...
 
-    def admit(self) -> None:
-        """The client is signed in: from here on it may send frames at the full rate."""
+    def admit(self, frames_per_s: int | None = None) -> None:
+        """The client is signed in: from here on it may send frames at the full rate, or at the given one."""
         ...
 
     async def flushed(self) -> None:
@@ -124,8 +124,8 @@ class FramedProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
-    def admit(self) -> None:
-        self._rate = FrameRate()
+    def admit(self, frames_per_s: int | None = None) -> None:
+        self._rate = FrameRate(per_s=frames_per_s or FRAMES_PER_S)
 
     async def flushed(self) -> None:
         """What was written is with the transport already."""
@@ -220,7 +220,7 @@ class AsgiWire:
             self._ended = True
             self._start({"type": "websocket.close", "code": code, "reason": reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")})
 
-    def admit(self) -> None:
+    def admit(self, frames_per_s: int | None = None) -> None:
         """The server below has its own rules for frames that do not reach the application."""
 
     async def flushed(self) -> None:

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 
 import uvloop
 
-from adapters.postgres.appender import CALL
-from adapters.postgres.connection import connect
+from adapters.postgres.appending.appender import CALL
+from adapters.postgres.connections.connection import connect
 
 ACCEPTED: Final = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n"
 CONTENT: Final = b'"content":"'

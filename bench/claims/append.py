@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import asyncpg
 
-from adapters.postgres.appender import CALL, Waiting, call_arguments
-from adapters.postgres.connection import connect
-from adapters.postgres.log import PostgresLog, postgres_log
+from adapters.postgres.appending.appender import CALL
+from adapters.postgres.appending.waiting import Waiting, call_arguments
+from adapters.postgres.connections.connection import connect
+from adapters.postgres.log.log import PostgresLog, postgres_log
 from bench.host import Host
 from bench.report import Line, percentile
 from commands.ports import AppendRequest, StreamAppend

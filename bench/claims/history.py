@@ -9,10 +9,13 @@ import time
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from adapters.postgres.appender import CALL, Waiting, call_arguments
-from adapters.postgres.connection import connect
+from adapters.postgres.appending.appender import CALL
+from adapters.postgres.appending.waiting import Waiting, call_arguments
+from adapters.postgres.connections.connection import connect
+from api.systems import FOR_ANALYSTS, FOR_PEOPLE
 from bench.host import Host
 from bench.load.http import Http
+from bench.load.projected import project
 from bench.load.seed import Chat, Seeding
 from bench.report import Line, percentile
 from commands.ports import AppendRequest, StreamAppend
@@ -39,6 +42,8 @@ async def run(host: Host) -> list[Line]:
         versions = {}
         for length, chat in chats.items():
             versions[length], asked[length] = await seeding.conversation(chat, 1, length, deltas=DELTAS)
+    for group in (FOR_PEOPLE, FOR_ANALYSTS):
+        await project(dsn, group)
     first: dict[int, list[float]] = {length: [] for length in lengths}
     edits: dict[int, list[float]] = {length: [] for length in lengths}
     appends: dict[int, list[float]] = {length: [] for length in lengths}

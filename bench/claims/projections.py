@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 
 from adapters.garbage_collection import collect_rarely
-from adapters.postgres.queries import text
+from adapters.postgres.connections.queries import text
 from adapters.projector.rebuild import rebuild
 from adapters.projector.replay import Done
 from api.systems import PROJECTIONS
@@ -26,7 +26,7 @@ from bench.host import ROOT, Host
 from bench.load.answers import by_server
 from bench.load.dataset import standard
 from bench.load.seed import Seeding
-from bench.report import Line, percentile
+from bench.report import Line, memory_line, percentile
 
 CHATS: Final = 80  # with the pauses between the turns some 2,500 tokens/s
 PER_S: Final = 50.0
@@ -76,14 +76,7 @@ async def rebuilding(host: Host) -> list[Line]:
             unit="events/s",
             note=f"{first.events:,} events",
         ),
-        Line(
-            what="memory of the rebuild, most of it",
-            measured=first.peak_mb,
-            unit="MB",
-            raw=first.early_mb,
-            ratio_at_most=1.25,
-            note=f"raw is here what it took until {EARLY:.0%} of the log",
-        ),
+        memory_line("rebuild", first.peak_mb, first.early_mb, f"{EARLY:.0%} of the log"),
         Line(
             what="again, and compared with the rows of the first",
             measured=again.position / again.took_s,

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import psycopg
 
-from adapters.postgres.connection import connect
-from adapters.postgres.queries import text
+from adapters.postgres.connections.connection import connect
+from adapters.postgres.connections.queries import text
 from bench.claims.projections import projected
 from bench.host import Host
 from bench.load.dataset import Dataset, standard

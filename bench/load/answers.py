@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from bench.host import Server
 from bench.load.http import Http, ask_for
+from bench.load.page_sockets import PageCounted
 from bench.load.seed import Chat
 from bench.load.sockets import Counted
 from bench.report import percentile
@@ -19,7 +20,7 @@ SLACK_S: Final = 30.0
 class Answers:
     """What the sockets of one go received."""
 
-    def __init__(self, sockets: Sequence[Counted], tokens_each: int, started_ns: int, ended_ns: int) -> None:
+    def __init__(self, sockets: Sequence[Counted | PageCounted], tokens_each: int, started_ns: int, ended_ns: int) -> None:
         self.sockets = sockets
         self.seconds = (ended_ns - started_ns) / 1e9
         self.tokens = sum(socket.numbers for socket in sockets)
@@ -88,7 +89,7 @@ async def by_bare(port: int, count: int, *, tokens: int, per_s: float, within_s:
             socket.close()
 
 
-async def over(sockets: Sequence[Counted], tokens: int, per_s: float, started_ns: int) -> Answers:
+async def over(sockets: Sequence[Counted | PageCounted], tokens: int, per_s: float, started_ns: int) -> Answers:
     """Once all have ended, or the time is up that they may take: then what is missing is a fault."""
     expected_s = tokens / per_s if per_s else 0.0
     await asyncio.wait([asyncio.gather(*(socket.ended for socket in sockets), return_exceptions=True)], timeout=expected_s + SLACK_S)

@@ -30,7 +30,7 @@ from psycopg import sql
 from adapters.embedded.server import EmbeddedPostgres
 from adapters.files.json_items import items
 from adapters.identity import JwtTokens
-from adapters.postgres.migrate import migrate
+from adapters.postgres.preparing.migrate import migrate
 from bench.host import SECRET, Host, dsn_of
 from bench.load.seed import TOKEN_LIFETIME_S, Person, Seeding
 from commands.chats.chats import Chats

@@ -25,7 +25,7 @@ CHATS_SQL: Final = """
     WITH made AS (
         INSERT INTO streams (stream_id, kind) SELECT md5('chat' || c)::uuid, 'chat' FROM generate_series(%(first)s, %(last)s - 1) AS c)
     INSERT INTO events (position, stream_id, version, type, message_id, actor, data, recorded_at)
-    SELECT %(people)s + c * %(each)s + v, md5('chat' || c)::uuid, v,
+    SELECT %(before)s + c * %(each)s + v, md5('chat' || c)::uuid, v,
            CASE v WHEN 1 THEN 'chat_created' WHEN 2 THEN 'message_added' WHEN 3 THEN 'message_start' WHEN 4 THEN 'content_block'
                   WHEN %(each)s - 2 THEN 'message_end'
                   WHEN %(each)s - 1 THEN CASE WHEN c %% 3 = 0 THEN 'message_rated' ELSE 'chat_pinned' END
@@ -56,18 +56,26 @@ CHATS_SQL: Final = """
 def make(dsn: str, events: int) -> int:
     """A log of about so many, in a database that has none yet. How many there are."""
     chats = max(1, events // EVENTS_EACH)
-    counts: dict[str, Any] = {
-        "people": PEOPLE,
-        "models": MODELS,
-        "deltas": DELTAS,
-        "each": EVENTS_EACH,
-        "days": DAYS,
-        "chats": chats,
-    }
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
-        connection.execute(PEOPLE_SQL, counts)
-        for first in range(0, chats, PORTION):
-            connection.execute(CHATS_SQL, {**counts, "first": first, "last": min(chats, first + PORTION)})
+        connection.execute(PEOPLE_SQL, {"people": PEOPLE, "days": DAYS})
+        add(connection, 0, chats, head=PEOPLE, days=DAYS)
         connection.execute("VACUUM ANALYZE events")
     return PEOPLE + chats * EVENTS_EACH
+
+
+def make_more(dsn: str, events: int) -> None:
+    """About so many of this moment, behind everything that the log holds."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        ((head,),) = connection.execute("SELECT max(position) FROM events").fetchall()
+        first = head // EVENTS_EACH  # no chat of before has this number
+        add(connection, first, first + max(1, events // EVENTS_EACH), head=head, days=0)
+
+
+def add(connection: "psycopg.Connection[Any]", first: int, last: int, *, head: int, days: int) -> None:
+    """The chats from ``first`` to before ``last``, behind the position ``head``, spread over so many days until now."""
+    counts = {"people": PEOPLE, "models": MODELS, "deltas": DELTAS, "each": EVENTS_EACH, "days": days, "chats": last}
+    counts["before"] = head - first * EVENTS_EACH
+    for begin in range(first, last, PORTION):
+        connection.execute(CHATS_SQL, {**counts, "first": begin, "last": min(last, begin + PORTION)})

@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 from adapters.identity import JwtTokens
-from adapters.postgres.blobs import PostgresBlobs
-from adapters.postgres.log import postgres_log
+from adapters.postgres.log.blobs import PostgresBlobs
+from adapters.postgres.log.log import postgres_log
 from bench.host import SECRET
 from commands.ports import AppendRequest, StreamAppend, TokenClaims
-from domain.accounts.user import UserCreated, UserRole
+from domain.accounts.user.facts import UserCreated, UserRole
 from domain.chat.facts import ChatCreated, ChatShared, MessageAdded
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.log.event import Actor, Event, StoredEvent

@@ -136,7 +136,10 @@ class Socket(asyncio.Protocol):
             self._needed = max(self._needed, 2)
 
     def say(self, **fields: Any) -> None:
-        self._transport.write(framed(json.dumps(fields).encode()))
+        self.send(json.dumps(fields).encode())
+
+    def send(self, text: bytes) -> None:
+        self._transport.write(framed(text))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -165,9 +168,9 @@ def handshake(port: int, token: str, path: str = "/ws") -> bytes:
     return "\r\n".join((*lines, "", "")).encode()
 
 
-async def connected(port: int, token: str, on_text: Callable[[Socket, bytes], None]) -> Socket:
+async def connected(port: int, token: str, on_text: Callable[[Socket, bytes], None], path: str = "/ws") -> Socket:
     """An open socket. Raises ``ConnectionError`` with the server's answer if it is not 101."""
-    request = handshake(port, token)
+    request = handshake(port, token, path)
     loop = asyncio.get_running_loop()
     _, socket = await loop.create_connection(lambda: Socket(request, on_text), "127.0.0.1", port)
     await asyncio.wait_for(socket.opened, HANDSHAKE_TIMEOUT_S)

@@ -46,7 +46,7 @@ from stenograph_client.errors import (
     ServerUnreachable,
     SubscriptionRefused,
 )
-from stenograph_client.events import CaughtUp, Cursor, Event, Item, Signal, Snapshot, User, parse_cursor
+from stenograph_client.events import CaughtUp, ChannelLeft, Cursor, Event, Item, Signal, Snapshot, User, parse_cursor
 
 __all__ = [
     "ENDS",
@@ -61,6 +61,7 @@ __all__ = [
     "CallWatch",
     "CaughtUp",
     "Channel",
+    "ChannelLeft",
     "ChannelView",
     "Client",
     "ClientError",

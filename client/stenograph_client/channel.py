@@ -3,8 +3,11 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from stenograph_client.calls import Call, CallWatch, OnCall, until_answered
 from stenograph_client.channel_view import Message
-from stenograph_client.events import Item
+from stenograph_client.events import CaughtUp, Item, Snapshot
 
 if TYPE_CHECKING:
     from stenograph_client.client import Client
@@ -85,14 +88,68 @@ class Channel:
     # ------------------------------------------------------------------------------------------------------------ live
 
     def follow(
-        self, after: str = "start", *, snapshot: bool = False, caught_up: bool = False, signals: bool = False
+        self,
+        after: str = "start",
+        *,
+        snapshot: bool = False,
+        caught_up: bool = False,
+        signals: bool = False,
+        on_call: OnCall | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """As ``Client.follow``. ``ChannelView`` makes the channel of what comes; with ``signals`` others' typing comes too."""
-        return self._client.follow(self.stream, after, snapshot=snapshot, caught_up=caught_up, signals=signals)
+        """As ``Client.follow``. ``ChannelView`` makes the channel of what comes; with ``signals`` others' typing comes too.
+
+        ``on_call`` is asked what this person answers to the questions of functions, as by ``Client.answer``: also to those that were open
+        before ``after``. What it raises is raised here.
+        """
+        if on_call is None:
+            return self._client.follow(self.stream, after, snapshot=snapshot, caught_up=caught_up, signals=signals)
+        return self._answering(on_call, after, snapshot=snapshot, caught_up=caught_up, signals=signals)
+
+    async def _answering(
+        self, on_call: OnCall, after: str, *, snapshot: bool, caught_up: bool, signals: bool
+    ) -> AsyncGenerator[Item, None]:
+        me = await until_answered(self._client.me, self._client.new_backoff())
+        calls = CallWatch(ChannelAnswers(self), on_call, user_id=me.id, backoff=self._client.new_backoff)
+        items = self._client.follow(self.stream, after, snapshot=snapshot, caught_up=True, signals=signals)
+        watched = calls.watch(items)
+        is_listed = after == "start" and not snapshot  # all events come, those of open calls among them
+        try:
+            async for item in watched:
+                # The events of what was asked before a snapshot, or before the cursor, do not come.
+                if isinstance(item, Snapshot) or (isinstance(item, CaughtUp) and not is_listed):
+                    is_listed = True
+                    calls.begin_listed(self.id, self.calls)
+                if caught_up or not isinstance(item, CaughtUp):
+                    yield item
+        finally:
+            await watched.aclose()
+            await calls.aclose()
+            await items.aclose()
+
+    # ----------------------------------------------------------------------------------------------------------- calls
+
+    async def calls(self) -> list[Call]:
+        """The questions of functions to this person in the channel that wait for an answer, the oldest first."""
+        return msgspec.convert(await self._client.http.get(f"{self._path}/calls"), list[Call])
+
+    async def call(self, call_id: str) -> Call:
+        """One of them, also when it is over. Raises ``NotFound`` where another person was asked."""
+        return msgspec.convert(await self._client.http.get(f"{self._path}/calls/{call_id}"), Call)
+
+    async def answer_call(self, call_id: str, data: Any) -> None:
+        """Answer a call; only the function hears what. Raises ``Conflict`` where it is over, and ``NotFound``."""
+        await self._client.http.post(f"{self._path}/calls/{call_id}/answer", {"data": data})
 
     async def typing(self, typing: bool = True, *, thread_id: str | None = None) -> None:
         """Say that the person types, or not any more. It goes over the socket of a follow of this channel; without one nothing is said."""
         await self._client.say({"op": "typing", "stream": self.stream, "typing": typing, "message_id": thread_id}, about=self.stream)
+
+    async def seen(self, version: int, *, thread_id: str | None = None) -> None:
+        """As ``read``, or ``read_thread`` with the thread's first message, over the socket of a follow of this channel: for every message
+        that is shown. Without a follow nothing is said.
+        """
+        about = {} if thread_id is None else {"message_id": thread_id}
+        await self._client.say({"op": "read", "stream": self.stream, "version": version, **about}, about=self.stream)
 
     async def read(self, version: int | None = None) -> None:
         """Mark the channel as read up to this version; None: all that there is."""
@@ -111,3 +168,16 @@ class Channel:
 
     async def leave(self) -> None:
         await self._client.http.post(f"{self._path}/leave")
+
+
+class ChannelAnswers:
+    """``Answers`` of one channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def call(self, _channel_id: str, call_id: str, /) -> Call:
+        return await self._channel.call(call_id)
+
+    async def answer_call(self, _channel_id: str, call_id: str, data: Any, /) -> None:
+        await self._channel.answer_call(call_id, data)

@@ -21,6 +21,7 @@ Transport = Literal["websocket", "sse"]
 
 PAGE_EVENTS: Final = 1000
 RETRY_S: Final = 10.0
+NO_CURSORS: Final[Mapping[str, str]] = {}
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -100,7 +101,7 @@ class Client:
         self.http = Http(base_url, self.credentials, retry_s=retry_s, transport=http_transport)
         self.on_state: Callable[[State], None] = on_state or (lambda _: None)
         self._transport = transport
-        self._backoff = backoff
+        self.new_backoff = backoff
         self._connection = Connection(
             self.http,
             handshake=handshake,
@@ -191,6 +192,40 @@ class Client:
         finally:
             await items.aclose()
 
+    async def follow_channels(
+        self,
+        cursors: Mapping[str, str] = NO_CURSORS,
+        *,
+        snapshot: bool = False,
+        epoch_change: EpochChange = "raise",
+        caught_up: bool = False,
+        signals: bool = False,
+    ) -> AsyncGenerator[Item, None]:
+        """What happens in every channel that this account may read, over one WebSocket, for ever: also in those that it joins later.
+
+        Each item says by ``stream`` which channel it is of; within a channel each event comes exactly once and in order. ``cursors`` holds
+        for each channel's stream the cursor of the last event that was applied: a channel goes on from there. A channel that is not in it
+        begins now, or with ``snapshot`` with its state. A ``ChannelLeft`` ends a channel that may not be read any more.
+        The other options, and what is raised, are those of ``follow``; ``AccessEnded`` is not raised.
+
+        >>> channel = await client.create_channel("Friends")
+        >>> posted = await channel.post("Hello")
+        >>> async with aclosing(client.follow_channels({channel.stream: "start"})) as items:
+        ...     async for item in items:
+        ...         if item.stream == channel.stream and item.type == "message":
+        ...             break
+        >>> item.data["content"]
+        'Hello'
+        """
+        channels = await self._connection.follow_channels(cursors, snapshot=snapshot, epoch_change=epoch_change, signals=signals)
+        try:
+            while True:
+                item = await self._connection.next(channels)
+                if caught_up or not isinstance(item, CaughtUp):
+                    yield item
+        finally:
+            await self._connection.leave(channels)
+
     def _is_sse(self, transport: Transport | None) -> bool:
         return (transport or self._transport) == "sse"
 
@@ -201,7 +236,7 @@ class Client:
             after,
             snapshot=snapshot,
             epoch_change=epoch_change,
-            backoff=self._backoff(),
+            backoff=self.new_backoff(),
             on_state=lambda state: self.on_state(state),
         )
 
@@ -385,17 +420,17 @@ class Client:
         waiting = set(begun.message_ids or [begun.message_id])
         after = f"{await self.epoch(begun.stream)}:{begun.version}" if begun.version else "start"
         events = self.follow(begun.stream, after)
-        calls = CallWatch(self, on_call, session_id=session_id) if on_call is not None else None
+        calls = CallWatch(self, on_call, session_id=session_id, backoff=self.new_backoff) if on_call is not None else None
+        watched = calls.watch(events) if calls is not None else events
         try:
-            async for event in events:
-                if calls is not None:
-                    calls.feed(event)
+            async for event in watched:
                 yield event
                 if event.message_id in waiting and event.type in ENDS:
                     waiting.discard(event.message_id)
                     if not waiting:
                         return
         finally:
+            await watched.aclose()
             if calls is not None:
                 await calls.aclose()
             await events.aclose()

@@ -17,7 +17,7 @@ from stenograph_client.buffer import Buffer
 from stenograph_client.errors import ApiError, ClientError, ConnectionStopped, FollowFailed, NotSignedIn, ServerUnreachable
 from stenograph_client.events import Item, Welcome, decode_frame
 from stenograph_client.http import LOOPBACK, Http, error_of, reason_of
-from stenograph_client.session import Again, ComeBack, Deliver, End, EpochChange, Out, Ready, Send, Session, Track
+from stenograph_client.session import Again, Channels, ComeBack, Consumer, Deliver, End, EpochChange, Out, Ready, Send, Session, Track
 
 Handshake = Literal["header", "ticket", "hello"]
 
@@ -86,7 +86,7 @@ class Connection:
         self._patience_s = patience_s
         self._on_state = on_state or (lambda _: None)
         self.session = Session()
-        self._buffers: dict[Track, Buffer[Item]] = {}
+        self._buffers: dict[Consumer, Buffer[Item]] = {}
         self._socket: ClientConnection | None = None
         self._running: asyncio.Task[None] | None = None
         self._side: set[asyncio.Task[None]] = set()
@@ -98,25 +98,40 @@ class Connection:
     async def follow(self, stream: str, after: str, *, snapshot: bool, epoch_change: EpochChange, signals: bool = False) -> Track:
         """Raises ``AlreadyFollowed``, ``ValueError``."""
         track, outs = self.session.follow(stream, after, snapshot=snapshot, signals=signals, epoch_change=epoch_change)
-        self._buffers[track] = Buffer(self._buffer_items)
+        await self._begin_consumer(track, outs)
+        return track
+
+    async def follow_channels(
+        self, cursors: Mapping[str, str], *, snapshot: bool, epoch_change: EpochChange, signals: bool = False
+    ) -> Channels:
+        """Raises ``AlreadyFollowed``, ``ValueError``."""
+        channels, outs = self.session.follow_channels(cursors, snapshot=snapshot, signals=signals, epoch_change=epoch_change)
+        await self._begin_consumer(channels, outs)
+        return channels
+
+    async def _begin_consumer(self, consumer: Consumer, outs: Iterable[Out]) -> None:
+        self._buffers[consumer] = Buffer(self._buffer_items)
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run(), name="stenograph client")
         await self._perform(outs)
-        return track
 
-    async def next(self, track: Track) -> Item:
+    async def next(self, consumer: Consumer) -> Item:
         """Raises ``FollowFailed``, ``ConnectionStopped``, ``NotSignedIn``."""
-        buffer = self._buffers[track]
+        buffer = self._buffers[consumer]
         item = await buffer.get()
-        if not track.wanted and not track.over and buffer.half_empty:
-            await self._perform(self.session.take_up(track))
+        if buffer.half_empty:
+            tracks = [consumer] if isinstance(consumer, Track) else self.session.tracks_of(consumer)
+            for track in tracks:
+                if not track.wanted and not track.over:
+                    await self._perform(self.session.take_up(track))
         return item
 
-    async def leave(self, track: Track) -> None:
-        buffer = self._buffers.pop(track, None)
+    async def leave(self, consumer: Consumer) -> None:
+        buffer = self._buffers.pop(consumer, None)
         if buffer is not None:
             buffer.fail(asyncio.CancelledError())  # the reader may be waiting for room in it
-        await self._perform(self.session.unfollow(track))
+        session = self.session
+        await self._perform(session.unfollow(consumer) if isinstance(consumer, Track) else session.unfollow_channels(consumer))
 
     async def say(self, frame: Mapping[str, Any], about: str) -> None:
         """Send a frame about a stream that is followed now; where it is not, nothing is sent."""
@@ -144,6 +159,7 @@ class Connection:
             for buffer in self._buffers.values():
                 buffer.fail(failure)
             self.session.tracks.clear()
+            self.session.channels = None
             self._on_state(State(False, str(failure)))
 
     async def _after(self, lost: Lost) -> None:
@@ -249,19 +265,19 @@ class Connection:
         for out in outs:
             match out:
                 case Deliver(track=track, item=item):
-                    buffer = self._buffers.get(track)
+                    buffer = self._buffers.get(track.consumer)
                     if buffer is not None:
                         buffer.put(item)
                         if buffer.full:
                             filled[track] = buffer
                 case Send(frame=frame):
                     await self._send(frame)
-                case End(track=track, error=error):
-                    self._fail(track, error)
+                case End(track=consumer, error=error):
+                    self._fail(consumer, error)
                 case ComeBack(after_s=after_s):
                     self._come_back_at = asyncio.get_running_loop().time() + after_s
-                case Again(track=track):
-                    self._begin(self._ask_again(track))
+                case Again(track=consumer):
+                    self._begin(self._ask_again(consumer))
                 case Ready(welcome=welcome):
                     self._on_state(State(True))
                     self._begin(self._renew_in_time(welcome))
@@ -271,8 +287,8 @@ class Connection:
             if not await buffer.room(self._patience_s) and not track.over:
                 await self._perform(self.session.let_go(track))
 
-    def _fail(self, track: Track, error: FollowFailed) -> None:
-        buffer = self._buffers.get(track)
+    def _fail(self, consumer: Consumer, error: FollowFailed) -> None:
+        buffer = self._buffers.get(consumer)
         if buffer is not None:
             buffer.fail(error)
 
@@ -286,9 +302,9 @@ class Connection:
         self._side.add(task)
         task.add_done_callback(self._side.discard)
 
-    async def _ask_again(self, track: Track) -> None:
+    async def _ask_again(self, consumer: Consumer) -> None:
         await asyncio.sleep(self._backoff.next_s())
-        await self._perform(self.session.ask_again(track))
+        await self._perform(self.session.ask_again(consumer))
 
     async def _renew_in_time(self, welcome: Welcome) -> None:
         """A fresh token by ``hello``, before the old one ends. If there is none, the server's 4401 says so in time."""

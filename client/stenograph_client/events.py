@@ -98,7 +98,15 @@ class Signal(msgspec.Struct, frozen=True):
     message_id: str | None = None
 
 
-Item = Event | Snapshot | CaughtUp | Signal
+class ChannelLeft(msgspec.Struct, frozen=True):
+    """Of ``Client.follow_channels``: nothing more comes of this channel, since the account may not read it any more. ``code`` says why."""
+
+    stream: str
+    code: str
+    reason: str
+
+
+Item = Event | Snapshot | CaughtUp | Signal | ChannelLeft
 
 
 # ------------------------------------------------------------------------------------------------------ frames received

@@ -1,8 +1,9 @@
 """Which event comes next, and what to do when another one does: no IO, no clock.
 
 A ``Track`` is one followed stream. It accepts version after version, drops a repeat, and answers a gap by asking again
-from its cursor, so that whatever happens to the connection each event comes out once and in order. A ``Session`` is all
-tracks on one socket: frames in, ``Out`` values out (frames to send, items to hand on, ends).
+from its cursor, so that whatever happens to the connection each event comes out once and in order. ``Channels`` is a consumer of
+all channels of the account: the server begins a track for each. A ``Session`` is all tracks on one socket: frames in, ``Out`` values
+out (frames to send, items to hand on, ends).
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from stenograph_client.events import (
     START,
     CaughtUp,
     CaughtUpFrame,
+    ChannelLeft,
     Cursor,
     Ephemeral,
     Events,
@@ -35,6 +37,7 @@ from stenograph_client.events import (
 
 EpochChange = Literal["raise", "snapshot"]
 GAPS_MAX: Final = 3  # in a row, without one good event between
+FOLLOW: Final = "f"  # how the id of a ``follow`` begins, and no other
 REFUSED_AGAIN: Final = frozenset({"unavailable", "log_unavailable", "overloaded", "rate_reached"})  # not now, but soon
 
 # ------------------------------------------------------------------------------------------------------------- outputs
@@ -53,9 +56,9 @@ class Deliver:
 
 @dataclass(frozen=True)
 class End:
-    """The track is over: nothing is delivered to it any more."""
+    """The consumer is over: nothing is delivered to it any more."""
 
-    track: "Track"
+    track: "Consumer"
     error: FollowFailed
 
 
@@ -68,9 +71,9 @@ class ComeBack:
 
 @dataclass(frozen=True)
 class Again:
-    """The server cannot serve this stream just now: call ``Session.ask_again`` after a backoff."""
+    """The server cannot serve this just now: call ``Session.ask_again`` after a backoff."""
 
-    track: "Track"
+    track: "Consumer"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,17 @@ class Phase(Enum):
     ASKED = auto()  # subscribe was sent
     LIVE = auto()  # subscribed came: events are ours
     LEAVING = auto()  # unsubscribe was sent; what still arrives was meant for the subscription before
+
+
+@dataclass(eq=False)
+class Channels:
+    """Every channel that the account may read, now and later."""
+
+    snapshot: bool = False  # a channel that begins later begins with its state
+    signals: bool = False
+    epoch_change: EpochChange = "raise"
+    asked_id: str = ""
+    over: bool = False
 
 
 @dataclass(eq=False)
@@ -112,10 +126,15 @@ class Track:
     pages: list[Any] | None = None  # of a snapshot that is arriving; None: none is
     pages_epoch: str = ""
     reason: str = ""  # of that snapshot
+    channels: Channels | None = None  # who takes what comes, where it is one of many
 
     def __post_init__(self) -> None:
         if self.after not in (START, NOW):
             self.cursor = parse_cursor(self.after)
+
+    @property
+    def consumer(self) -> "Consumer":
+        return self if self.channels is None else self.channels
 
     @property
     def asked_after(self) -> str:
@@ -154,6 +173,8 @@ class Track:
         return snapshot
 
 
+Consumer = Track | Channels
+
 # ------------------------------------------------------------------------------------------------------------- session
 
 
@@ -162,6 +183,7 @@ class Session:
     """Every track of one client. Feed it what the socket says; do what it answers."""
 
     tracks: dict[str, Track] = field(default_factory=dict)
+    channels: Channels | None = None
     connected: bool = False
     _ids: int = 0
 
@@ -178,6 +200,36 @@ class Session:
             track.phase, track.asked_id = known.phase, known.asked_id
         self.tracks[stream] = track
         return track, self._ask(track)
+
+    def follow_channels(
+        self, cursors: Mapping[str, str], *, snapshot: bool = False, signals: bool = False, epoch_change: EpochChange = "raise"
+    ) -> tuple[Channels, list[Out]]:
+        """Every channel of the account: those in ``cursors`` from there on. Raises as ``follow``, before anything is asked."""
+        if self.channels is not None:
+            raise AlreadyFollowed("channels")
+        for stream in cursors:
+            if stream in self.tracks and not self.tracks[stream].over:
+                raise AlreadyFollowed(stream)
+        channels = Channels(snapshot, signals, epoch_change)
+        tracks = [Track(stream, after, False, signals, epoch_change, channels=channels) for stream, after in cursors.items()]
+        self.channels, outs = channels, list[Out]()
+        for track in tracks:
+            known = self.tracks.get(track.stream)
+            if known is not None:
+                track.phase, track.asked_id = known.phase, known.asked_id
+            self.tracks[track.stream] = track
+            outs += self._ask(track)
+        return channels, [*outs, *self._ask_for_channels()]
+
+    def tracks_of(self, channels: Channels) -> list[Track]:
+        return [track for track in self.tracks.values() if track.channels is channels]
+
+    def unfollow_channels(self, channels: Channels) -> list[Out]:
+        """The follow is cancelled. The server goes on to begin channels; they are left as they come."""
+        if self.channels is channels:
+            self.channels = None
+        channels.over = True
+        return [out for track in self.tracks_of(channels) for out in self.unfollow(track)]
 
     def unfollow(self, track: Track) -> list[Out]:
         """The follow is cancelled."""
@@ -196,9 +248,11 @@ class Session:
         track.wanted = not track.over
         return self._ask(track)
 
-    def ask_again(self, track: Track) -> list[Out]:
+    def ask_again(self, track: Consumer) -> list[Out]:
         """After ``Again`` and a wait."""
-        return self._ask(track)
+        if isinstance(track, Track):
+            return self._ask(track)
+        return self._ask_for_channels() if track is self.channels else []
 
     def cut(self) -> None:
         """The socket is gone, and with it every subscription."""
@@ -219,6 +273,7 @@ class Session:
                     self.connected = True
                     for track in list(self.tracks.values()):
                         yield from self._ask(track)
+                    yield from self._ask_for_channels()  # after those that have a cursor: what is subscribed to stays as it is
             case Subscribed():
                 yield from self._subscribed(frame)
             case SnapshotPage():
@@ -253,6 +308,13 @@ class Session:
             frame["snapshot"] = True
         return [Send(frame)]
 
+    def _ask_for_channels(self) -> list[Out]:
+        if self.channels is None or not self.connected:
+            return []
+        self._ids += 1
+        self.channels.asked_id = f"{FOLLOW}{self._ids}"
+        return [Send({"op": "follow", "id": self.channels.asked_id, "kind": "channel", "snapshot": self.channels.snapshot})]
+
     def _leave(self, track: Track) -> list[Out]:
         if track.phase in (Phase.ASKED, Phase.LIVE):
             self._ids += 1
@@ -274,12 +336,26 @@ class Session:
         if self.tracks.get(track.stream) is track:
             del self.tracks[track.stream]
 
-    def _end(self, track: Track, error: FollowFailed) -> End:
+    def _end(self, track: Track, error: FollowFailed) -> Out:
+        """One channel of many that may not be read any more ends nothing but itself."""
         track.over, track.wanted = True, False
-        return End(track, error)
+        if track.channels is not None and isinstance(error, AccessEnded):
+            return Deliver(track, ChannelLeft(track.stream, error.code, error.reason))
+        if track.channels is not None and isinstance(error, SubscriptionRefused):
+            return Deliver(track, ChannelLeft(track.stream, error.code, error.detail))
+        return End(track.consumer, error)
 
     def _subscribed(self, frame: Subscribed) -> Iterator[Out]:
         track = self.tracks.get(frame.stream)
+        if track is None and str(frame.id).startswith(FOLLOW):
+            channels = self.channels
+            if channels is None or channels.asked_id != frame.id:  # of a follow that was cancelled
+                yield Send({"op": "unsubscribe", "stream": frame.stream})
+                return
+            first = START if channels.snapshot else NOW
+            track = Track(frame.stream, first, channels.snapshot, channels.signals, channels.epoch_change, channels=channels)
+            track.phase, track.asked_id = Phase.ASKED, channels.asked_id
+            self.tracks[frame.stream] = track
         # Another id: the server joined us by itself, as it does for the own user stream; its events are not ours to take.
         if track is None or track.phase is not Phase.ASKED or str(frame.id) != track.asked_id:
             return
@@ -343,6 +419,11 @@ class Session:
             self._forget(track)
 
     def _refused(self, frame: Refused) -> Iterator[Out]:
+        channels = self.channels
+        if channels is not None and frame.id is not None and channels.asked_id == str(frame.id):
+            again = frame.code in REFUSED_AGAIN
+            yield Again(channels) if again else End(channels, SubscriptionRefused("channels", frame.code, frame.detail))
+            return
         track = next((one for one in self.tracks.values() if frame.id is not None and one.asked_id == str(frame.id)), None)
         if track is None:
             return

@@ -1,4 +1,4 @@
 """Accounts: who they are, how they sign in, and what they may use. Start with ``accounts.py``.
 
-``usage.py`` holds the quotas, ``attempts.py`` the brake on guessing passwords.
+``principal.py`` says who is calling, ``usage.py`` holds the quotas, ``attempts.py`` the brake on guessing passwords.
 """

@@ -1,17 +1,16 @@
-"""Accounts: making them, signing in, and knowing who is calling.
+"""Accounts: making them, signing in, and authenticating who is calling.
 
 ``Accounts.observe`` must see every event of the log: then what is known of a person here is current on every process, and a
 request of somebody who is known costs no query.
 """
 
-import asyncio
 import hashlib
 import re
 import secrets
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -29,6 +28,16 @@ from commands.accounts.attempts import (
     SignInBrake,
     network_of,
 )
+from commands.accounts.principal import (
+    KnownAccount,
+    Principal,
+    TokenSession,
+    actor_of,
+    principal_of,
+    require_active,
+    require_admin,
+    role_within,
+)
 from commands.aggregate import Aggregate
 from commands.ports import (
     Appended,
@@ -44,10 +53,7 @@ from commands.ports import (
     TokenClaims,
     Tokens,
 )
-from domain.accounts.api_key import RAISED_ROLES, Scope
-from domain.accounts.user import (
-    NOBODY,
-    Account,
+from domain.accounts.user.commands import (
     ChangePassword,
     ChangeProfile,
     ChangeRole,
@@ -56,26 +62,23 @@ from domain.accounts.user import (
     RenameUser,
     RevokeTokens,
     UserCommand,
-    UserRole,
-    decide,
-    evolve,
 )
+from domain.accounts.user.decide import decide
+from domain.accounts.user.evolve import evolve
+from domain.accounts.user.facts import USER_TYPES, UserRole
+from domain.accounts.user.state import NO_ACCOUNT, Account
 from domain.errors import (
-    AccountInactive,
     BadRequest,
     ClaimTaken,
     Forbidden,
     NotAuthenticated,
-    ScopeMissing,
     TooManyLostRaces,
     UserNotFound,
     WrongCredentials,
 )
-from domain.log.codec import decode_event
 from domain.log.event import Actor, StoredEvent
 from domain.log.stream import Stream, user_stream
 
-READS_EVERYTHING: Final = frozenset({"admin", "auditor"})
 PASSWORD_CHARACTERS: Final = (8, 1024)  # at most: what is hashed is work that anybody may ask for
 EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 CREDENTIAL_CHARACTERS_MAX: Final = 4096
@@ -87,68 +90,6 @@ KNOWN_ACCOUNTS_MAX: Final = 10_000
 KNOWN_KEYS_MAX: Final = 10_000
 GUARDED_ATTEMPTS_MAX: Final = 32
 PLACES_MAX: Final = 200  # of the newest sign-ins, from which an account is known to be used
-
-
-class KnownAccount:
-    """What is known of one account now. Shared by everybody who was authenticated as it, and moved on by ``Accounts.observe``.
-
-    It lives at least as long as a ``Principal`` that holds it: a live connection never loses sight of its own account.
-    """
-
-    __slots__ = ("__weakref__", "account", "missed", "reading", "version")
-
-    def __init__(self) -> None:
-        self.account = NOBODY
-        self.version = 0
-        self.reading = asyncio.Lock()  # of many who ask at once, one reads
-        self.missed = 0  # the newest version that passed and could not be taken up, because something before it was not there
-
-    @property
-    def current(self) -> bool:
-        return self.version > 0 and self.missed <= self.version
-
-    def observe(self, stored: StoredEvent) -> None:
-        if stored.version == self.version + 1:
-            self.account, self.version = evolve(self.account, decode_event(stored), stored.version), stored.version
-        elif stored.version > self.version:
-            self.missed = stored.version  # it passes while the account is read: then it is read once more
-
-    def read(self, version: int, account: Account) -> None:
-        """The log was read. Whoever is further ahead counts."""
-        if version > self.version:
-            self.account, self.version = account, version
-
-
-class Principal(msgspec.Struct, frozen=True):
-    """Who is calling, as they were when they were authenticated. ``token_id`` is None for an API key.
-
-    ``role`` is the account's, or ``user`` where a higher one is beyond the scopes of the key: see ``role_within``.
-    """
-
-    user_id: UUID
-    name: str
-    role: UserRole
-    email: str
-    generation: int
-    expires_at: int | None  # seconds since 1970; None: an API key without an end
-    token_id: UUID | None
-    api_key_id: UUID | None = None
-    standing: KnownAccount | None = None  # what is known of them now
-    scopes: frozenset[str] | None = None  # what the API key is for; None: everything that the account may do
-
-    @property
-    def reads_everything(self) -> bool:
-        """Whether they may read every chat, every stream and the whole log."""
-        return self.role in READS_EVERYTHING
-
-    def may(self, scope: Scope) -> bool:
-        """Whether they may do what is of this scope: always, except with an API key that is not for it."""
-        return self.scopes is None or scope in self.scopes
-
-    def require_scope(self, scopes: Collection[str]) -> None:
-        """Raises ``ScopeMissing`` unless one of ``scopes`` is the API key's."""
-        if self.scopes is not None and self.scopes.isdisjoint(scopes):
-            raise ScopeMissing(scopes, self.scopes)
 
 
 class SignedIn(msgspec.Struct, frozen=True):
@@ -193,7 +134,7 @@ class Accounts:
         self._known_max = known_max
         self._note_used = note_used
         self._now = now
-        self._aggregate = Aggregate(log, "user", NOBODY, evolve)
+        self._aggregate = Aggregate(log, "user", NO_ACCOUNT, evolve, types=USER_TYPES)
         self._standings: WeakValueDictionary[UUID, KnownAccount] = WeakValueDictionary()
         self._recent: OrderedDict[UUID, KnownAccount] = OrderedDict()  # keeps accounts that no connection refers to
         self._keys: OrderedDict[bytes, tuple[UUID, UUID]] = OrderedDict()
@@ -210,7 +151,7 @@ class Accounts:
                 standing.observe(stored)
 
     async def account(self, user_id: UUID, *, fresh: bool = False) -> Account:
-        """What is known of this person now, with ``fresh`` never older than the call; ``NOBODY`` if there is no such."""
+        """What is known of this person now, with ``fresh`` never older than the call; ``NO_ACCOUNT`` if there is no such."""
         return (await self._standing(user_id, fresh=fresh)).account
 
     async def state(self, user_id: UUID) -> tuple[int, Account]:
@@ -447,7 +388,7 @@ class Accounts:
 
     async def _creation(self, name: str, email: str, password: str, role: UserRole, fields: Mapping[str, Any]) -> CreateUser:
         command = CreateUser(user_id=uuid4(), name=name.strip(), email=normal_email(email), role=role, fields=fields)
-        decide(NOBODY, command)  # refused before anything is hashed
+        decide(NO_ACCOUNT, command)  # refused before anything is hashed
         await self._require_password(password, command.name, command.email)
         return command
 
@@ -489,7 +430,7 @@ class Accounts:
 
     async def _verified(self, holder: Stream | None, password: str) -> tuple[UUID, KnownAccount, Account]:
         """Whose password it is. It costs the same work where there is no such account. Raises ``WrongCredentials``, ``Overloaded``."""
-        standing, account, password_hash = KnownAccount(), NOBODY, None
+        standing, account, password_hash = KnownAccount(), NO_ACCOUNT, None
         if holder is not None:
             # The account before the password: a token is of the generation that this very password belongs to, and ends with
             # a change of it that happens meanwhile.
@@ -566,59 +507,8 @@ class Accounts:
         return self._admitted(user_id, await self._standing(user_id), msgspec.convert(kept, TokenSession))
 
 
-class TokenSession(msgspec.Struct, frozen=True):
-    """What a principal was authenticated by: a token of a generation, or an API key."""
-
-    generation: int
-    expires_at: int | None
-    token_id: UUID | None
-    api_key_id: UUID | None = None
-
-    @classmethod
-    def of(cls, claims: TokenClaims) -> "TokenSession":
-        return cls(claims.generation, claims.expires_at, claims.token_id)
-
-
-def principal_of(user_id: UUID, account: Account, session: TokenSession, standing: KnownAccount) -> Principal:
-    key = account.api_keys.get(session.api_key_id) if session.api_key_id is not None else None
-    scopes = key.scopes if key is not None else None
-    return Principal(
-        user_id,
-        account.name,
-        role_within(account.role, scopes),
-        account.email,
-        session.generation,
-        key.expires_at if key is not None else session.expires_at,
-        session.token_id,
-        session.api_key_id,
-        standing,
-        scopes,
-    )
-
-
-def role_within(role: UserRole, scopes: frozenset[str] | None) -> UserRole:
-    """The role in which a credential with these scopes acts: a higher one than a user's only with the scope ``admin``."""
-    return role if scopes is None or "admin" in scopes or role not in RAISED_ROLES else "user"
-
-
 def with_guard(guard: StreamAppend, _: Account, __: int) -> list[StreamAppend]:
     return [guard]
-
-
-def actor_of(principal: Principal) -> Actor:
-    return Actor(principal.user_id, principal.name, principal.role)
-
-
-def require_active(account: Account) -> None:
-    if not account.email:
-        raise NotAuthenticated("there is no such account")
-    if not account.active:
-        raise AccountInactive("this account was deactivated")
-
-
-def require_admin(principal: Principal | Account) -> None:
-    if principal.role != "admin" or (isinstance(principal, Account) and not principal.active):
-        raise Forbidden("only an admin may do this")
 
 
 def one_line(text: str) -> str:

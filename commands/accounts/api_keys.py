@@ -10,10 +10,12 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from commands.accounts.accounts import API_KEY_PREFIX, Accounts, Principal, actor_of, require_admin
+from commands.accounts.accounts import API_KEY_PREFIX, Accounts
+from commands.accounts.principal import Principal, actor_of, require_admin
 from commands.ports import Credentials, EventLog
 from domain.accounts.api_key import with_included
-from domain.accounts.user import CreateApiKey, RevokeApiKeys, decide
+from domain.accounts.user.commands import CreateApiKey, RevokeApiKeys
+from domain.accounts.user.decide import decide
 from domain.errors import ApiKeyNotFound, BadRequest, Forbidden
 from domain.log.stream import user_stream
 

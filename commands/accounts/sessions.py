@@ -8,9 +8,10 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts.accounts import Accounts, Principal
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import Principal
 from commands.ports import Credentials, Session
-from domain.accounts.user import RevokeTokens
+from domain.accounts.user.commands import RevokeTokens
 from domain.errors import SessionNotFound
 
 SESSIONS_MAX: Final = 1000  # of a list without pages

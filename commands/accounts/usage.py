@@ -15,7 +15,8 @@ from uuid import UUID
 import msgspec
 
 from commands.ports import AccountUsage, AppendRequest, StreamAppend, Usage
-from domain.accounts.user import Account, ProfileChanged, SettingsChanged
+from domain.accounts.user.facts import ProfileChanged, SettingsChanged
+from domain.accounts.user.state import Account
 from domain.chat.facts import ChatConfigured, ChatCreated, MessageAdded, MessageEdited
 from domain.chat.folder import FolderConfigured, FolderCreated
 from domain.errors import ChatFull, QuotaReached, RateReached

@@ -29,6 +29,8 @@ class CallAnswers:
         if not call.opened.relayed:
             return await self._calls.answer(actor, call, data, session_id=session_id, key=key)
         require_open(call)
+        if not await self._calls.may_answer(actor, call.stream):
+            raise CallNotFound(call_id)
         await self._relaying.put(call_id, actor.id, None, data, session_id=session_id, is_answer=True)
         return None
 

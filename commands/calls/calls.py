@@ -1,12 +1,13 @@
 """Calls to the user: a function or a provider asks, and waits until the person has answered, wherever in the cluster that happens.
 
-The question is an event of its chat, and so are its answer and its end (``domain/routing/call.py``). The process that waits learns of
-both as every other reader does, from the tail of the log: so an answer that another process took reaches it, and a stop ends the waiting.
+The question is an event of its chat or channel, and so are its answer and its end (``domain/routing/call.py``). The process that waits
+learns of both as every other reader does, from the tail of the log: so an answer that another process took reaches it, and a stop ends
+the waiting. In a channel the answer itself is relayed to who waits: every member reads the channel's stream.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
@@ -14,16 +15,26 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 
+from commands.call_places import CallAnswer, CallPlace
 from commands.calls.relays import Relaying, RelayReader
-from commands.chats.chats import Chats
 from commands.content.large_values import JSON, reference
 from commands.functions.call_context import Ask
+from commands.futures import retrieve_exception
 from commands.ports import Appended, Blobs, CommandKey, EventLog
-from domain.chat.commands import AnswerCall, AskUser, ExpireCall
-from domain.errors import BadRequest, CallExpired, CallNotFound, CallTaken, ChatNotFound, LogUnavailable, TooLarge, TooManyCalls
+from domain.errors import (
+    BadRequest,
+    CallExpired,
+    CallNotFound,
+    CallTaken,
+    ChannelNotFound,
+    ChatNotFound,
+    LogUnavailable,
+    TooLarge,
+    TooManyCalls,
+)
 from domain.log.codec import EMITTED_NAME, decode_event
 from domain.log.event import Actor, StoredEvent
-from domain.log.stream import chat_stream
+from domain.log.stream import Kind, Stream
 from domain.routing.call import CallAnswered, CallLapsed, CallOpened, ExpiryReason
 from projections.chat import blob_of
 
@@ -43,16 +54,28 @@ RETRY_S: Final = 1.0
 class Call(NamedTuple):
     """One call as its log has it. ``end`` None: it is open."""
 
-    chat_id: UUID
+    stream: Stream
     message_id: UUID
     at: datetime
     opened: CallOpened
     end: CallAnswered | CallLapsed | None = None
 
 
+class CallQuestion(msgspec.Struct, frozen=True):
+    """What a person is asked below a message. ``session_id`` names the tab that is to act first."""
+
+    actor: Actor
+    stream: Stream
+    message_id: UUID
+    kind: str
+    data: Any
+    session_id: str | None = None
+    expires_at: datetime | None = None
+
+
 class WaitingFor(NamedTuple):
     user_id: UUID
-    chat_id: UUID
+    stream: Stream
     position: int  # the log's head before the question was appended
     end: "asyncio.Future[CallAnswered]"
 
@@ -61,11 +84,18 @@ class Calls:
     """All calls that wait in this process, and answers to those of any process. ``observe`` must see every event of the log but deltas."""
 
     def __init__(
-        self, log: EventLog, blobs: Blobs, chats: Chats, relaying: Relaying, node_id: UUID, *, timeout_s: float = TIMEOUT_S
+        self,
+        log: EventLog,
+        blobs: Blobs,
+        places: Mapping[Kind, CallPlace],
+        relaying: Relaying,
+        node_id: UUID,
+        *,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._log = log
         self._blobs = blobs
-        self._chats = chats
+        self._places = places
         self._relaying = relaying
         self._node_id = node_id
         self._timeout_s = timeout_s
@@ -80,7 +110,7 @@ class Calls:
     async def ask(
         self,
         actor: Actor,
-        chat_id: UUID,
+        stream: Stream,
         message_id: UUID,
         kind: str,
         data: Any,
@@ -95,55 +125,40 @@ class Calls:
         """
         limit_s = min(max(self._timeout_s if timeout_s is None else timeout_s, TIMEOUT_MIN_S), TIMEOUT_MAX_S)
         expires_at = datetime.now(UTC) + timedelta(seconds=limit_s)
-        if asks_for_secret(kind, data):
-            return await self._ask_for_secret(actor, chat_id, message_id, kind, data, session_id, expires_at, limit_s)
-        call = await self.open(actor, chat_id, message_id, kind, data, session_id=session_id, expires_at=expires_at)
+        question = CallQuestion(actor, stream, message_id, kind, data, session_id, expires_at)
+        if not self._places[stream.kind].answers_are_public or asks_for_secret(kind, data):
+            return await self._ask_for_secret(question, limit_s)
+        call = await self.open(question)
         reason: ExpiryReason = "cancelled"
         try:
             async with asyncio.timeout(limit_s):
                 answered = await self.wait(call.call_id)
-            return await self._value(chat_id, answered.data)
+            return await self._value(stream, answered.data)
         except TimeoutError:
             reason = "timeout"
             answered_at_last = await self._expired(call.call_id, reason)
-            return await self._value(chat_id, answered_at_last.data)
+            return await self._value(stream, answered_at_last.data)
         finally:
             self.leave(call.call_id, reason)
 
-    def asking(self, actor: Actor, chat_id: UUID, message_id: UUID) -> Ask:
+    def asking(self, actor: Actor, stream: Stream, message_id: UUID) -> Ask:
         """``ask`` of one person below one message."""
 
         async def ask(kind: str, data: Any, session_id: str | None = None, timeout_s: float | None = None) -> Any:
-            return await self.ask(actor, chat_id, message_id, kind, data, session_id=session_id, timeout_s=timeout_s)
+            return await self.ask(actor, stream, message_id, kind, data, session_id=session_id, timeout_s=timeout_s)
 
         return ask
 
-    async def _ask_for_secret(
-        self,
-        actor: Actor,
-        chat_id: UUID,
-        message_id: UUID,
-        kind: str,
-        data: Any,
-        session_id: str | None,
-        expires_at: datetime,
-        limit_s: float,
-    ) -> Any:
+    async def _ask_for_secret(self, question: CallQuestion, limit_s: float) -> Any:
         """The same for an answer that the log must not hold: it is relayed. Raises as ``ask`` does."""
         call_id = uuid4()
         reason: ExpiryReason = "cancelled"
         try:
-            reader = await self._relaying.open(call_id, actor.id, data)
-            call = await self.open(
-                *(actor, chat_id, message_id, kind, data),
-                session_id=session_id,
-                expires_at=expires_at,
-                relayed=True,
-                call_id=call_id,
-            )
+            reader = await self._relaying.open(call_id, question.actor.id, question.data)
+            call = await self.open(question, relayed_as=call_id)
             async with asyncio.timeout(limit_s):
                 answer = await self._first_answer(call_id, reader)
-            await self.finish(call, chat_id, session_id=reader.session_id, data={"withheld": True})
+            await self.finish(call, question.stream, session_id=reader.session_id, data={"withheld": True})
             return answer
         except TimeoutError:
             reason = "timeout"
@@ -156,7 +171,7 @@ class Calls:
     async def _first_answer(self, call_id: UUID, reader: RelayReader) -> Any:
         """What the tab has answered, once it has. Raises ``CallExpired``."""
         ended = asyncio.ensure_future(self.wait(call_id))
-        ended.add_done_callback(retrieve)
+        ended.add_done_callback(retrieve_exception)
         try:
             while True:
                 following = asyncio.ensure_future(reader.next())
@@ -172,33 +187,26 @@ class Calls:
         finally:
             ended.cancel()
 
-    async def open(
-        self,
-        actor: Actor,
-        chat_id: UUID,
-        message_id: UUID,
-        kind: str,
-        data: Any,
-        *,
-        session_id: str | None,
-        expires_at: datetime | None = None,
-        relayed: bool = False,
-        call_id: UUID | None = None,
-    ) -> CallOpened:
-        """Ask, and return at once. What follows is ``wait`` and, in any case, ``leave``. Raises as ``ask`` does, but for its end."""
+    async def open(self, question: CallQuestion, *, relayed_as: UUID | None = None) -> CallOpened:
+        """Ask, and return at once. What follows is ``wait`` and, in any case, ``leave``. Raises as ``ask`` does, but for its end.
+
+        ``relayed_as``: the id under which the answer is relayed, past the log.
+        """
+        actor, stream, kind = question.actor, question.stream, question.kind
         if not EMITTED_NAME.fullmatch(kind):
             raise BadRequest(f"expected a kind of call like confirmation or execute:tool, received {kind[:80]!r}")
-        session = bound_session(session_id)
-        kept = await self._kept(actor, chat_id, data, "the question", QUESTION_BYTES_MAX)
+        session = bound_session(question.session_id)
+        kept = await self._kept(actor, stream, question.data, "the question", QUESTION_BYTES_MAX)
         head = await self._log.head()
         if sum(one.user_id == actor.id for one in self._waiting.values()) >= CALLS_OF_ACCOUNT_MAX:
             raise TooManyCalls("account", CALLS_OF_ACCOUNT_MAX)
-        call = CallOpened(call_id or uuid4(), kind, actor.id, self._node_id, session, kept, expires_at, relayed)
+        is_relayed = relayed_as is not None
+        call = CallOpened(relayed_as or uuid4(), kind, actor.id, self._node_id, session, kept, question.expires_at, is_relayed)
         end: asyncio.Future[CallAnswered] = asyncio.get_running_loop().create_future()
-        end.add_done_callback(retrieve)
-        self._waiting[call.call_id] = WaitingFor(actor.id, chat_id, head, end)
+        end.add_done_callback(retrieve_exception)
+        self._waiting[call.call_id] = WaitingFor(actor.id, stream, head, end)
         try:
-            await self._chats.handle(AskUser(chat_id=chat_id, message_id=message_id, call=call), attempts_max=None)
+            await self._places[stream.kind].ask(stream.id, question.message_id, call)
         except BaseException:
             self.leave(call.call_id, "cancelled")  # it may have been written
             raise
@@ -216,7 +224,7 @@ class Calls:
         if waiting.end.done():
             del self._waiting[call_id]
             return
-        task = asyncio.create_task(self._expire_left(call_id, waiting.chat_id, reason), name=f"expire call {call_id}")
+        task = asyncio.create_task(self._expire_left(call_id, waiting.stream, reason), name=f"expire call {call_id}")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
@@ -224,32 +232,32 @@ class Calls:
         """Wait no more, and return once that is written: before what follows of it."""
         waiting = self._waiting.get(call_id)
         if waiting is not None and not waiting.end.done():
-            await self._expire_left(call_id, waiting.chat_id, reason)
+            await self._expire_left(call_id, waiting.stream, reason)
 
-    async def finish(self, call: CallOpened, chat_id: UUID, *, session_id: str | None, data: Any) -> None:
+    async def finish(self, call: CallOpened, stream: Stream, *, session_id: str | None, data: Any) -> None:
         """Note as answered by the person what came to the process that waits in chunks. A call that has ended meanwhile stays as it is."""
-        command = AnswerCall(chat_id=chat_id, by=call.user_id, call_id=call.call_id, data=data, session_id=session_id, by_role=True)
-        with contextlib.suppress(CallNotFound, ChatNotFound, LogUnavailable):  # without it the call ends with its answer
-            await self._chats.handle(command, attempts_max=None)
+        place = self._places[stream.kind]
+        with contextlib.suppress(CallNotFound, ChatNotFound, ChannelNotFound, LogUnavailable):  # without it the call ends with its answer
+            await place.answer(stream.id, CallAnswer(call.user_id, call.call_id, data, session_id, by_role=True))
 
     async def _expired(self, call_id: UUID, reason: ExpiryReason) -> CallAnswered:
         """The answer, where one came while the call was about to expire. Raises ``CallExpired``."""
         waiting = self._waiting[call_id]
-        await self._chats.handle(ExpireCall(chat_id=waiting.chat_id, call_id=call_id, reason=reason), attempts_max=None)
+        await self._places[waiting.stream.kind].expire(waiting.stream.id, call_id, reason)
         return await self.wait(call_id)
 
-    async def _expire_left(self, call_id: UUID, chat_id: UUID, reason: ExpiryReason) -> None:
+    async def _expire_left(self, call_id: UUID, stream: Stream, reason: ExpiryReason) -> None:
         try:
-            await self._expire(call_id, chat_id, reason)
+            await self._expire(call_id, stream, reason)
         finally:
             self._waiting.pop(call_id, None)
 
-    async def _expire(self, call_id: UUID, chat_id: UUID, reason: ExpiryReason) -> None:
+    async def _expire(self, call_id: UUID, stream: Stream, reason: ExpiryReason) -> None:
         while True:
             try:
-                await self._chats.handle(ExpireCall(chat_id=chat_id, call_id=call_id, reason=reason), attempts_max=None)
+                await self._places[stream.kind].expire(stream.id, call_id, reason)
                 return
-            except ChatNotFound:
+            except (ChatNotFound, ChannelNotFound):
                 return  # its calls have ended with it
             except LogUnavailable as error:
                 logger.warning("call_not_expired_yet", call_id=str(call_id), error=str(error))
@@ -261,7 +269,7 @@ class Calls:
             return
         fact = decode_event(stored).data
         waiting = self._waiting.get(fact.call_id)
-        if waiting is None or waiting.end.done() or stored.stream.id != waiting.chat_id:
+        if waiting is None or waiting.end.done() or stored.stream != waiting.stream:
             return
         if isinstance(fact, CallAnswered):
             waiting.end.set_result(fact)
@@ -272,16 +280,16 @@ class Calls:
         """A position below every call that waits here. ``head`` was read before the call."""
         return min([head, *(waiting.position for waiting in self._waiting.values())])
 
-    async def expire_of_node(self, call_id: UUID, chat_id: UUID) -> None:
+    async def expire_of_node(self, call_id: UUID, stream: Stream) -> None:
         """The process that waited for it is gone. Raises ``LogUnavailable``."""
-        with contextlib.suppress(ChatNotFound):
-            await self._chats.handle(ExpireCall(chat_id=chat_id, call_id=call_id, reason="server_gone"), attempts_max=None)
+        with contextlib.suppress(ChatNotFound, ChannelNotFound):
+            await self._places[stream.kind].expire(stream.id, call_id, "server_gone")
 
     async def close(self) -> None:
         """Write the ends of the calls that wait here: this server is going away."""
         for call_id, waiting in list(self._waiting.items()):
             if not waiting.end.done():
-                await self._expire(call_id, waiting.chat_id, "server_gone")
+                await self._expire(call_id, waiting.stream, "server_gone")
         if self._ending:
             await asyncio.wait(self._ending)
 
@@ -294,16 +302,15 @@ class Calls:
             raise CallNotFound(call_id)
         return call
 
-    async def open_calls(self, actor: Actor, chat_id: UUID) -> Sequence[Call]:
+    async def open_calls(self, actor: Actor, stream: Stream) -> Sequence[Call]:
         """The calls to this person in the chat that wait for an answer, the oldest first, with their questions."""
-        stream = chat_stream(chat_id)
         found = await self._log.read_open_calls(stream, until=await self._log.version(stream))
         calls = [call for one in found if (call := call_of([one])) is not None and call.opened.user_id == actor.id]
         return [call._replace(opened=await self.with_question(call)) for call in calls]
 
     async def with_question(self, call: Call) -> CallOpened:
         """The question with what it refers to in its place."""
-        return msgspec.structs.replace(call.opened, data=await self._value(call.chat_id, call.opened.data))
+        return msgspec.structs.replace(call.opened, data=await self._value(call.stream, call.opened.data))
 
     async def answer(
         self, actor: Actor, call: Call, data: Any, *, session_id: str | None = None, key: CommandKey | None = None
@@ -315,24 +322,21 @@ class Calls:
         call_id = call.opened.call_id
         if key is None or await self._log.find_command(key.actor_id, key.key) is None:
             require_open(call)
-        if not await self.may_answer(actor, call.chat_id):
+        if not await self.may_answer(actor, call.stream):
             raise CallNotFound(call_id)
-        kept = await self._kept(actor, call.chat_id, data, "the answer", ANSWER_BYTES_MAX)
-        command = AnswerCall(
-            chat_id=call.chat_id, by=actor.id, call_id=call_id, data=kept, session_id=session_id, by_role=actor.role == "admin"
-        )
+        kept = await self._kept(actor, call.stream, data, "the answer", ANSWER_BYTES_MAX)
+        answer = CallAnswer(actor.id, call_id, kept, session_id, by_role=actor.role == "admin", actor=actor, key=key)
         try:
-            return await self._chats.handle(command, actor=actor, key=key)
-        except (CallNotFound, ChatNotFound):
+            return await self._places[call.stream.kind].answer(call.stream.id, answer)
+        except (CallNotFound, ChatNotFound, ChannelNotFound):
             require_open(await self.find(actor, call_id))
             raise CallNotFound(call_id) from None
 
-    async def may_answer(self, actor: Actor, chat_id: UUID) -> bool:
-        """Whether they may write in the chat, by what this process knows of it: the append is decided on its newest state."""
-        _, chat = await self._chats.state(chat_id, fresh=False)
-        return not chat.deleted and (chat.may_write(actor.id) or actor.role == "admin")
+    async def may_answer(self, actor: Actor, stream: Stream) -> bool:
+        """Whether they may write there, by what this process knows of it: the append is decided on its newest state."""
+        return await self._places[stream.kind].may_answer(actor, stream.id)
 
-    async def _kept(self, actor: Actor, chat_id: UUID, data: Any, what: str, bytes_max: int) -> Any:
+    async def _kept(self, actor: Actor, stream: Stream, data: Any, what: str, bytes_max: int) -> Any:
         """As the event holds it. What only looks like a reference is stored as one, so that it comes back as it was."""
         try:
             size = len(msgspec.json.encode(data))
@@ -343,14 +347,14 @@ class Calls:
         if size <= DATA_BYTES_MAX and not (isinstance(data, dict) and "blob" in data):
             return data
         await self._log.require_account(actor.id)
-        return await reference(self._blobs, chat_stream(chat_id), data)
+        return await reference(self._blobs, stream, data)
 
-    async def _value(self, chat_id: UUID, data: Any) -> Any:
+    async def _value(self, stream: Stream, data: Any) -> Any:
         """What ``_kept`` was given."""
         sha256 = blob_of(data)
         if sha256 is None:
             return data
-        content = await self._blobs.get(chat_stream(chat_id), sha256)
+        content = await self._blobs.get(stream, sha256)
         if content is None:
             return data
         return msgspec.json.decode(content) if data.get("media_type") == JSON else content.decode()
@@ -362,8 +366,8 @@ def call_of(events: Sequence[StoredEvent]) -> Call | None:
     for stored in events:
         fact = decode_event(stored).data
         if isinstance(fact, CallOpened) and made is None and stored.message_id is not None:
-            made = Call(stored.stream.id, stored.message_id, stored.at, fact)
-        elif made is not None and made.end is None and stored.stream.id == made.chat_id and isinstance(fact, CallAnswered | CallLapsed):
+            made = Call(stored.stream, stored.message_id, stored.at, fact)
+        elif made is not None and made.end is None and stored.stream == made.stream and isinstance(fact, CallAnswered | CallLapsed):
             made = made._replace(end=fact)
     return made
 
@@ -389,9 +393,3 @@ def bound_session(session_id: str | None) -> str | None:
     if session_id is not None and not 0 < len(session_id) <= SESSION_CHARACTERS_MAX:
         raise BadRequest(f"expected a session_id of 1 to {SESSION_CHARACTERS_MAX} characters, received {len(session_id)}")
     return session_id
-
-
-def retrieve(end: "asyncio.Future[Any]") -> None:
-    """Retrieve the exception of a call that nobody waits for, so that asyncio does not log a warning."""
-    if not end.cancelled():
-        end.exception()

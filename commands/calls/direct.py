@@ -14,6 +14,7 @@ class DirectTab(msgspec.Struct, frozen=True):
     session_id: str  # of the tab that acts first
     model: str | None = None  # its model, where several models are asked; None: all that are asked
     stream: bool = True  # False: the tab gives a whole completion
+    url_index: int | str | None = None  # by which the tab knows the provider: said again in the question, and used for nothing else
 
 
 class DirectTabs(Protocol):

@@ -14,6 +14,7 @@ from commands.chats.chat_reader import time_of
 from commands.ports import Appended, EventLog
 from commands.routing.groups import Groups
 from domain.accounts.access import EVERYBODY
+from domain.accounts.user.state import Account
 from domain.channel.commands import PostMessage
 from domain.channel.decide import posted
 from domain.channel.own import OwnChannels
@@ -24,14 +25,14 @@ from domain.log.codec import encode, encode_actor
 from domain.log.cursor import resume_point
 from domain.log.event import Actor, StoredEvent
 from domain.log.stream import channel_stream
-from projections.channel_message import channel_message, message_json, nanoseconds
+from projections.channel_message import ChannelMessage, channel_message, message_json, nanoseconds
 from projections.channel_search_words import parsed
 from projections.chat_search import TEXT_CHARACTERS_MAX, plain_text
 from projections.ports import ChannelQueries, ChannelSummary, Placed
 from projections.search import snippet
 
 QUOTED: Final = "reply_to_message"
-NOBODY: Final = Asker(UUID(int=0), "")
+NO_ASKER: Final = Asker(UUID(int=0), "")
 VERSION_DIGITS_MAX: Final = 10
 SEARCH_WAIT_S: Final = 5.0
 
@@ -110,16 +111,16 @@ class ChannelReader:
         newest, pins = await asyncio.gather(
             self.page(channel_id, limit=messages, at=moment), self.pinned(channel_id, offset=0, limit=pinned, at=moment)
         )
-        return KnownChannel(channel_id, version, channel, NOBODY), newest, pins
+        return KnownChannel(channel_id, version, channel, NO_ASKER), newest, pins
 
     async def listed(self, actor: Actor) -> list[ListedChannel]:
         """The channels of this person: groups and dms that they are in, standard ones that they may read. The one with the newest message
         first; one that they have hidden is left out until somebody writes in it.
         """
         await self._groups.refresh()  # what was committed before the call has passed here now: the directory knows it too
-        own = await self._channels.own(actor.id)
+        own, account = await self._own_and_account(actor.id)
         found = await self.readable(actor, own)
-        summaries = await self._summaries(actor.id, [one.id for one in found], own)
+        summaries = await self._summaries(actor.id, [one.id for one in found], own, account)
         listed = [ListedChannel(one, summaries[one.id], own) for one in found]
         shown = [one for one in listed if not is_hidden(one)]
         return sorted(shown, key=lambda one: (one.summary.last_at or one.summary.created_at).timestamp(), reverse=True)  # type: ignore[union-attr]
@@ -164,10 +165,15 @@ class ChannelReader:
         ]
 
     async def summaries(self, user_id: UUID, channel_ids: Sequence[UUID]) -> Mapping[UUID, ChannelSummary]:
-        return await self._summaries(user_id, channel_ids, await self._channels.own(user_id))
+        return await self._summaries(user_id, channel_ids, *await self._own_and_account(user_id))
 
-    async def _summaries(self, user_id: UUID, channel_ids: Sequence[UUID], own: OwnChannels) -> Mapping[UUID, ChannelSummary]:
-        account = await self._accounts.account(user_id, fresh=True)
+    async def _own_and_account(self, user_id: UUID) -> tuple[OwnChannels, Account]:
+        """As of now. Both are folded from the person's own stream."""
+        return await asyncio.gather(self._channels.own(user_id), self._accounts.account(user_id, fresh=True))
+
+    async def _summaries(
+        self, user_id: UUID, channel_ids: Sequence[UUID], own: OwnChannels, account: Account
+    ) -> Mapping[UUID, ChannelSummary]:
         read = {one: account.read_version(one) for one in channel_ids}
         return await self._queries.summaries(user_id, read, own.threads_of(read))
 
@@ -227,6 +233,11 @@ class ChannelReader:
         stored = StoredEvent(appended.position, stream, version, name, command.message_id, by, data, appended.at)
         message = message_json(channel_message(command.message_id, [stored]), command.channel_id)
         return {**message, "reply_count": 0, "latest_reply_at": None, QUOTED: None}
+
+    async def unfinished(self, channel_id: UUID, ids: Sequence[UUID], *, at: int) -> Mapping[UUID, ChannelMessage]:
+        """Of these messages those that are answers which a model was writing at version ``at``."""
+        found = await self._queries.messages(channel_id, ids, at=at)
+        return {one: message for one, message in found.items() if message.exists and message.is_generated_now}
 
     async def shown(self, channel_id: UUID, placed: Sequence[Placed], *, at: int | None = None) -> list[dict[str, Any]]:
         """These messages with what others say of them: their replies, and the ones that they quote. Deleted ones are left out."""

@@ -5,9 +5,9 @@ not follow the channel yet, or not any more.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from commands.aggregate import Aggregate
@@ -18,6 +18,7 @@ from domain.channel import own
 from domain.channel.commands import (
     AddMembers,
     AskModel,
+    ChangeMessage,
     ChannelCommand,
     CreateChannel,
     DeleteChannel,
@@ -30,33 +31,46 @@ from domain.channel.commands import (
 from domain.channel.decide import decide, decide_all
 from domain.channel.evolve import evolve
 from domain.channel.facts import ChannelDeleted, ChannelEvent, MemberJoined, MemberLeft
+from domain.channel.mentions import Mentions, mentions_of
 from domain.channel.own import NO_CHANNELS, ChannelJoined, ChannelLeft, OwnChannels, ReadThread, SetOwnChannel
-from domain.channel.rights import Asker, may_read
+from domain.channel.rights import Asker, may_change_message, may_read
 from domain.channel.state import NO_CHANNEL, Channel
-from domain.errors import ClaimTaken, ConcurrencyConflict, UserNotFound
+from domain.errors import ClaimTaken, ConcurrencyConflict, TooManyLostRaces, UserNotFound
 from domain.generation import Generation
 from domain.log.event import Actor, Event
 from domain.log.stream import Stream, channel_stream, user_stream
+from projections.channel_message import channel_message
 
 KEPT_MAX: Final = 2048
 OWN_KEPT_MAX: Final = 1024
 STREAMS_AT_ONCE_MAX: Final = 1_000  # of one commit: a larger channel tells its members of its end by the channel's own stream alone
+EDITS_MAX: Final = 8  # of one message, while another edit of it is being written
+CONTENT: Final = "content"
 DM: Final = "dm"  # the kind of the claim by which a set of people has one dm
 
 
-Mentioned = Callable[[Any], Awaitable[Sequence[Asker]]]
+class People(Protocol):
+    """Whom messages mention: ``commands/channels/mentioning.py``."""
+
+    async def people(self, mentions: Mentions) -> Sequence[Asker]: ...
+
+    async def told(self, channel_id: UUID, message_id: UUID) -> Collection[UUID]: ...
+
+
+class EditedMeanwhile(Exception):
+    """What a message said, and whom it mentioned, was read before somebody else edited it."""
 
 
 class Channels:
     """All channels, and what each person has made of theirs."""
 
-    def __init__(self, log: EventLog, *, mentioned: Mentioned | None = None, kept_max: int = KEPT_MAX) -> None:
-        """``mentioned`` tells who is mentioned in a text. Without it nobody is told."""
+    def __init__(self, log: EventLog, *, people: People | None = None, kept_max: int = KEPT_MAX) -> None:
+        """``people`` knows who is mentioned. Without it nobody is told."""
         self._log = log
-        self._mentioned = mentioned
+        self._people = people
         reader = PartialChannelReader(log)
         self._aggregate = Aggregate(log, "channel", NO_CHANNEL, evolve, kept_max=kept_max, partial_reader=reader)
-        self._own = Aggregate(log, "user", NO_CHANNELS, own.evolve, kept_max=OWN_KEPT_MAX)
+        self._own = Aggregate(log, "user", NO_CHANNELS, own.evolve, kept_max=OWN_KEPT_MAX, types=own.OWN_CHANNEL_TYPES)
 
     async def state(
         self, channel_id: UUID, *, fresh: bool = True, messages: Iterable[UUID | None] = (), generations: bool = False
@@ -83,8 +97,11 @@ class Channels:
         key: CommandKey | None = None,
         expected_version: int | None = None,
         attempts_max: int | None = 32,
+        new_ids: Collection[UUID] = (),
     ) -> Appended:
-        """Raises what ``decide`` and ``Aggregate.handle`` raise; ``UserNotFound`` for a member who is no account, ``ClaimTaken`` for a
+        """``new_ids``: see ``Aggregate.handle``.
+
+        Raises what ``decide`` and ``Aggregate.handle`` raise; ``UserNotFound`` for a member who is no account, ``ClaimTaken`` for a
         dm of people who have one (``dm_of``).
         """
         channel_id = channel_of(command)
@@ -102,6 +119,8 @@ class Channels:
 
         elif isinstance(command, PostMessage):
             also = await self._telling(command)
+        elif isinstance(command, ChangeMessage) and CONTENT in command.fields and self._people is not None:
+            return await self._edit(command, self._people, actor=actor, key=key, expected_version=expected_version)
 
         claims = []
         if isinstance(command, CreateChannel) and command.type == "dm":
@@ -117,6 +136,7 @@ class Channels:
                 also=also,
                 expected_version=expected_version,
                 attempts_max=attempts_max,
+                new_ids=new_ids,
             )
         except ConcurrencyConflict as conflict:
             if conflict.expected == EXISTS and isinstance(conflict.stream, Stream):
@@ -125,9 +145,62 @@ class Channels:
 
     async def _telling(self, post: PostMessage) -> Callable[[Channel, int], Sequence[StreamAppend]] | None:
         """What tells the people whom a message mentions; None where there are none."""
-        found = await self._mentioned(post.content) if self._mentioned is not None else []
-        people = [one for one in found if post.by is None or one.id != post.by.id]
-        return partial(mention_appends, post, people) if people else None
+        mentions = mentions_of(post.content)
+        if self._people is None or not mentions.are_of_people:
+            return None
+        people = [one for one in await self._people.people(mentions) if post.by is None or one.id != post.by.id]
+        return partial(mention_appends, post.channel_id, post.message_id, post.parent_id, people) if people else None
+
+    async def _edit(
+        self, edit: ChangeMessage, people: People, *, actor: Actor | None, key: CommandKey | None, expected_version: int | None
+    ) -> Appended:
+        """With what tells those whom the message begins to mention, and those whom it mentions no more."""
+        for _ in range(EDITS_MAX):
+            also = await self._telling_of_edit(edit, people)
+            try:
+                return await self._aggregate.handle(
+                    edit.channel_id,
+                    lambda channel: decide(channel, edit),
+                    actor=actor,
+                    command=key,
+                    also=also,
+                    expected_version=expected_version,
+                )
+            except EditedMeanwhile:
+                continue
+        raise TooManyLostRaces(channel_stream(edit.channel_id), EDITS_MAX)
+
+    async def _telling_of_edit(self, edit: ChangeMessage, people: People) -> Callable[[Channel, int], Sequence[StreamAppend]] | None:
+        """None where the edit is going to be refused. What it returns raises ``EditedMeanwhile``."""
+        _, known = await self.state(edit.channel_id, messages=[edit.message_id])
+        node = known.messages.get(edit.message_id)
+        if node is None or not may_change_message(known, edit.by, node):
+            return None
+        read_version = node.changed_version
+        events = await self._log.read_message(channel_stream(edit.channel_id), edit.message_id, after=0)
+        message = channel_message(edit.message_id, events)
+        before, now = mentions_of(message.text), mentions_of(edit.fields[CONTENT])
+        more, fewer = now.of_people_besides(before), before.of_people_besides(now)
+        begun: list[Asker] = []
+        ended: set[UUID] = set()
+        if more.are_of_people or fewer.are_of_people:
+            told = await people.told(edit.channel_id, edit.message_id)
+            if more.are_of_people:
+                begun = [one for one in await people.people(more) if one.id not in told and one.id != edit.by.id]
+            if fewer.are_of_people and told:
+                ended = set(told) - {one.id for one in await people.people(now)} - set(now.user_ids)
+
+        def also(channel: Channel, version: int) -> list[StreamAppend]:
+            current = channel.messages.get(edit.message_id)
+            if current is None or current.changed_version != read_version:
+                raise EditedMeanwhile
+            gone = own.MentionRemoved(edit.channel_id, edit.message_id, version + 1)
+            return [
+                *mention_appends(edit.channel_id, edit.message_id, message.parent_id, begun, channel, version),
+                *(StreamAppend(user_stream(one), [Event(None, gone)], ANY) for one in sorted(ended)),
+            ]
+
+        return also
 
     async def post_and_ask(
         self,
@@ -211,9 +284,11 @@ def own_appends(channel_id: UUID, channel: Channel, decided: Sequence[ChannelEve
     return appends[:STREAMS_AT_ONCE_MAX]
 
 
-def mention_appends(command: PostMessage, people: Sequence[Asker], channel: Channel, version: int) -> list[StreamAppend]:
-    """What a message that becomes ``version + 1`` says to those whom it mentions, as far as they may read it."""
-    fact = own.Mentioned(command.channel_id, command.message_id, version + 1, command.parent_id)
+def mention_appends(
+    channel_id: UUID, message_id: UUID, parent_id: UUID | None, people: Sequence[Asker], channel: Channel, version: int
+) -> list[StreamAppend]:
+    """What a message, or its edit, that becomes ``version + 1`` says to those whom it mentions, as far as they may read it."""
+    fact = own.Mentioned(channel_id, message_id, version + 1, parent_id)
     return [StreamAppend(user_stream(one.id), [Event(None, fact)], ANY) for one in people if may_read(channel, one)]
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from commands.channels.partial_channel import PartialChannelReader
+from commands.futures import retrieve_exception
 from commands.ports import EventLog
 from domain.channel.evolve import evolve
 from domain.channel.facts import ChannelEvent
@@ -68,19 +69,27 @@ class ChannelDirectory:
 
         Raises ``LogUnavailable``.
         """
+        entry = self._entry(channel_id)
+        for _ in range(2):  # the first time a reading that began before the call may be the one that is waited for
+            if entry.version and entry.version >= at_least:
+                break
+            await asyncio.shield(self._reading(channel_id, entry))
+        return entry.version, entry.channel
+
+    def _entry(self, channel_id: UUID) -> Entry:
         entry = self._entries.get(channel_id)
         if entry is None:
             self._make_room()
             entry = self._entries[channel_id] = Entry()
         entry.used = True
-        for _ in range(2):  # the first time a reading that began before the call may be the one that is waited for
-            if entry.version and entry.version >= at_least:
-                break
-            if entry.reading is None:
-                entry.reading = asyncio.create_task(self._read(channel_id, entry), name=f"read channel/{channel_id}")
-                entry.reading.add_done_callback(retrieved)
-            await asyncio.shield(entry.reading)
-        return entry.version, entry.channel
+        return entry
+
+    def _reading(self, channel_id: UUID, entry: Entry) -> "asyncio.Task[None]":
+        """Of many who ask at once, one reads."""
+        if entry.reading is None:
+            entry.reading = asyncio.create_task(self._read(channel_id, entry), name=f"read channel/{channel_id}")
+            entry.reading.add_done_callback(retrieve_exception)
+        return entry.reading
 
     async def _read(self, channel_id: UUID, entry: Entry) -> None:
         try:
@@ -149,7 +158,11 @@ class ChannelDirectory:
         """
         candidates = list(dict.fromkeys([*joined, *await self.standard()]))
         unknown = [one for one in candidates if self.get(one) is None]
-        await asyncio.gather(*(self.known(one) for one in unknown))
+        for one in unknown:
+            self._reading(one, self._entry(one))  # all at once, and without a task for each who asks
+        for one in unknown:
+            if self.get(one) is None:
+                await self.known(one)
         return [one for one in candidates if (channel := self.get(one)) is not None and may_read(channel, asker)]
 
     def standard_known(self) -> Iterator[tuple[UUID, Channel]]:
@@ -158,9 +171,3 @@ class ChannelDirectory:
             channel = self.get(channel_id)
             if channel is not None:
                 yield channel_id, channel
-
-
-def retrieved(task: "asyncio.Task[None]") -> None:
-    """Retrieve the exception, so that asyncio does not log a warning where nobody waits any more."""
-    if not task.cancelled():
-        task.exception()

@@ -4,7 +4,7 @@ What is read does not grow with the number of messages: every query goes by an i
 events, so nothing of its thread is read with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from domain.channel.evolve import evolve
 from domain.channel.state import NO_CHANNEL, NOTHING_LOADED, Channel, MessageNode
 from domain.generation import Generation
 from domain.log.stream import Stream
+from domain.routing import call
+from domain.routing.call import OpenCalls
 from domain.values.idmap import NotLoaded, PartialMap
 
 MESSAGE_TYPES: Final = ("message", "message_start")  # the newest of them is read besides: a search that ends at once
@@ -41,6 +43,11 @@ class PartialChannelReader:
         return head[-1].version, channel
 
     async def complete(self, stream: Stream, version: int, channel: Channel, missing: NotLoaded) -> Channel:
+        if missing.calls:
+            open_calls: OpenCalls = {}
+            for _, event in decoded(await self._log.read_open_calls(stream, until=version)):
+                open_calls = call.evolve(open_calls, event.message_id, event.data)
+            return msgspec.structs.replace(channel, open_calls=open_calls, calls_loaded=True)
         if missing.generations:
             return with_generations(channel, await open_generations(self._log, stream, version), all_of_them=True)
         alone = NO_CHANNEL
@@ -60,6 +67,10 @@ class PartialChannelReader:
         if channel.messages.loaded_count() <= self._messages_max:
             return channel
         return with_generations(channel, {}, messages=PartialMap())
+
+    def with_absent(self, channel: Channel, ids: Collection[UUID]) -> Channel:
+        assert isinstance(channel.messages, PartialMap)
+        return with_generations(channel, {}, messages=channel.messages.with_loaded(dict.fromkeys(ids)))
 
 
 def with_generations(

@@ -1,41 +1,23 @@
 """What is hidden of channels from those whose access began later, read once and kept."""
 
-import asyncio
-from collections import OrderedDict
 from typing import Final
 from uuid import UUID
-from weakref import WeakValueDictionary
 
+from commands.kept_history import KEPT_MAX, KeptHistory
 from domain.channel.redaction import ChannelRedaction
 from projections.ports import ChannelQueries
 
-KEPT_MAX: Final = 256
 PAGE: Final = 2_000
-
-Key = tuple[UUID, int]
 
 
 class ChannelRedactions:
     def __init__(self, queries: ChannelQueries, *, kept_max: int = KEPT_MAX) -> None:
         self._queries = queries
-        self._kept_max = kept_max
-        self._known: OrderedDict[Key, ChannelRedaction] = OrderedDict()
-        self._reading: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._known = KeptHistory(self._read, kept_max=kept_max)
 
     async def redaction(self, channel_id: UUID, since: int) -> ChannelRedaction:
-        """For readers whose access began at version ``since``. History does not change, so it is kept. Raises ``LogUnavailable``."""
-        key = channel_id, since
-        lock = self._reading.get(key)
-        if lock is None:
-            lock = self._reading[key] = asyncio.Lock()
-        async with lock:  # of many who ask at once, one reads
-            known = self._known.get(key)
-            if known is None:
-                known = self._known[key] = await self._read(channel_id, since)
-                if len(self._known) > self._kept_max:
-                    self._known.popitem(last=False)
-            self._known.move_to_end(key)
-            return known
+        """For readers whose access began at version ``since``. Raises ``LogUnavailable``."""
+        return await self._known.get(channel_id, since)
 
     async def _read(self, channel_id: UUID, since: int) -> ChannelRedaction:
         made, after = ChannelRedaction(since), 0

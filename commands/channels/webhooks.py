@@ -21,7 +21,7 @@ from commands.ports import Credentials, EventLog
 from domain.channel.commands import ChangeWebhook, CreateWebhook, PostMessage, RevokeWebhook
 from domain.channel.rights import Asker, may_manage
 from domain.channel.state import Webhook
-from domain.errors import BadRequest, Forbidden, NotAuthenticated
+from domain.errors import BadRequest, Forbidden, NotAuthenticated, WebhookNotFound
 from domain.log.event import Actor
 from domain.log.stream import channel_stream
 
@@ -96,14 +96,24 @@ class ChannelWebhooks:
         made = await self._log.times(channel_stream(channel_id), [one.since for one in channel.webhooks.values()])
         return [KnownWebhook(one, hook, made.get(hook.since), used.get(one)) for one, hook in channel.webhooks.items()]
 
+    async def channel_of(self, webhook_id: UUID) -> UUID:
+        """The channel that the webhook is of, or was. Raises ``WebhookNotFound``."""
+        kept = await self._kept(webhook_id)
+        if kept is None:
+            raise WebhookNotFound(webhook_id)
+        return kept.channel_id
+
+    async def _kept(self, webhook_id: UUID) -> KeptToken | None:
+        stored = await self._credentials.kept_secret(secret_name(webhook_id))
+        return msgspec.json.decode(stored, type=KeptToken) if stored is not None else None
+
     async def post(self, webhook_id: UUID, token: str, content: str, *, address: str = "") -> UUID:
         """A message of the webhook's; returns its id. Raises ``NotAuthenticated`` for a token that is not, or no more, that of the webhook;
         ``TooManyAttempts``, ``BadRequest``, and ``Forbidden`` where the channel is archived.
         """
         place = (network_of(address), GUESSES_MAX)
         self._guesses.require(place)
-        stored = await self._credentials.kept_secret(secret_name(webhook_id))
-        kept = msgspec.json.decode(stored, type=KeptToken) if stored is not None else None
+        kept = await self._kept(webhook_id)
         if kept is None or not hmac.compare_digest(kept.sha256, sha256_of(token)):
             self._guesses.count(place)
             raise NotAuthenticated("there is no webhook with this token")
@@ -125,7 +135,7 @@ class ChannelWebhooks:
             webhook_id=webhook_id,
             fields={"meta": {"webhook": identity}},
         )
-        await self._channels.handle(command)
+        await self._channels.handle(command, new_ids=[command.message_id])
         self._note_used(webhook_id)
         return command.message_id
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.chats.chat_pages import PAGE_BYTES, ChatPages
 from commands.chats.chats import Chats
 from commands.chats.folders import FolderTrees

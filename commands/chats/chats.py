@@ -1,20 +1,18 @@
 """Chat commands: each becomes appended events, in the chat's own stream and in those of the people it concerns."""
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
-from weakref import WeakValueDictionary
 
 from commands.aggregate import OUTLINE_EVENTS, Aggregate
 from commands.chats.partial_chat import PartialChatReader
 from commands.content.large_emitted import emit_with_references, in_pieces, is_large
 from commands.content.large_values import large_values, with_references
+from commands.kept_history import KeptHistory
 from commands.open_generations import text_so_far
 from commands.ports import ANY, Appended, Blobs, Claim, CommandKey, EventLog, StreamAppend
-from domain.accounts.user import ChatListed, ChatUnlisted
+from domain.accounts.user.facts import ChatListed, ChatUnlisted
 from domain.chat.commands import (
     AddMessage,
     ChatCommand,
@@ -35,8 +33,6 @@ from domain.log.event import Actor, Event, StoredEvent
 from domain.log.redaction import Redaction
 from domain.log.stream import Stream, chat_stream, user_stream
 
-REDACTIONS_KEPT_MAX: Final = 256
-
 
 def open_messages(chat: Chat) -> list[tuple[UUID, int]]:
     return [(message_id, generation.started_version) for message_id, generation in chat.open_generations.items()]
@@ -50,8 +46,7 @@ class Chats:
     ) -> None:
         """``blobs`` takes the values that are too large for an event; without it such commands are refused."""
         self._log = log
-        self._redactions: OrderedDict[tuple[UUID, int], Redaction] = OrderedDict()
-        self._redacting: WeakValueDictionary[tuple[UUID, int], asyncio.Lock] = WeakValueDictionary()
+        self._redactions = KeptHistory(self._read_redaction)
         self._blobs = blobs
         self._aggregate = Aggregate(
             log,
@@ -100,23 +95,15 @@ class Chats:
         return deleted
 
     async def redaction(self, chat_id: UUID, since: int) -> Redaction:
-        """What is hidden from readers whose access began at ``since``. History does not change, so it is kept."""
-        key = chat_id, since
-        lock = self._redacting.get(key)
-        if lock is None:
-            lock = self._redacting[key] = asyncio.Lock()
-        async with lock:  # of many who ask at once, one reads
-            known = self._redactions.get(key)
-            if known is None:
-                known = Redaction(since)
-                async for page in self._outline(chat_stream(chat_id), 0, since):
-                    for stored in page:
-                        known.observe(stored)
-                self._redactions[key] = known
-                if len(self._redactions) > REDACTIONS_KEPT_MAX:
-                    self._redactions.popitem(last=False)
-            self._redactions.move_to_end(key)
-            return known
+        """What is hidden from readers whose access began at version ``since``. Raises ``LogUnavailable``."""
+        return await self._redactions.get(chat_id, since)
+
+    async def _read_redaction(self, chat_id: UUID, since: int) -> Redaction:
+        redaction = Redaction(since)
+        async for page in self._outline(chat_stream(chat_id), 0, since):
+            for stored in page:
+                redaction.observe(stored)
+        return redaction
 
     async def _outline(self, stream: Stream, after: int, until: int) -> AsyncIterator[Sequence[StoredEvent]]:
         while after < until:
@@ -136,14 +123,21 @@ class Chats:
         also: Callable[[Chat], Sequence[StreamAppend]] | None = None,
         expected_version: int | None = None,
         attempts_max: int | None = 32,
+        new_ids: Collection[UUID] = (),
     ) -> Coroutine[Any, Any, Appended]:
-        """``also``: what is appended besides, made of the state on which the command was decided.
+        """``also``: what is appended besides, made of the state on which the command was decided. ``new_ids``: see ``Aggregate.handle``.
 
         Raises what ``decide`` and ``Aggregate.handle`` raise.
         """
         if may_be_large(command):
             return self.handle_all(
-                [command], actor=actor, key=key, claims=claims, expected_version=expected_version, attempts_max=attempts_max
+                [command],
+                actor=actor,
+                key=key,
+                claims=claims,
+                expected_version=expected_version,
+                attempts_max=attempts_max,
+                new_ids=new_ids,
             )
         return self._aggregate.handle(
             chat_of(command),
@@ -154,6 +148,7 @@ class Chats:
             also=partial(appends, command=command, more=also) if also is not None or type(command) in CHANGES_LISTS else None,
             expected_version=expected_version,
             attempts_max=attempts_max,
+            new_ids=new_ids,
         )
 
     async def handle_all(
@@ -165,6 +160,7 @@ class Chats:
         claims: Sequence[Claim] = (),
         expected_version: int | None = None,
         attempts_max: int | None = 32,
+        new_ids: Collection[UUID] = (),
     ) -> Appended:
         """Several commands of one chat, decided one upon the other and appended as one request.
 
@@ -177,7 +173,10 @@ class Chats:
             return decide_all(chat, commands, 0)
 
         def also(chat: Chat, _: int) -> Sequence[StreamAppend]:
-            return [append for command in commands for append in list_appends(chat, command)]
+            events: dict[Stream, list[Event[Any]]] = {}  # a request names each stream once, and two of the commands may concern one person
+            for append in (append for command in commands for append in list_appends(chat, command)):
+                events.setdefault(append.stream, []).extend(append.events)
+            return [StreamAppend(stream, of_stream, ANY) for stream, of_stream in events.items()]
 
         return await self._aggregate.handle(
             chat_of(commands[0]),
@@ -188,6 +187,7 @@ class Chats:
             also=also,
             expected_version=expected_version,
             attempts_max=attempts_max,
+            new_ids=new_ids,
         )
 
     async def _with_references(self, commands: Sequence[ChatCommand], blobs: Blobs, actor: Actor | None) -> list[ChatCommand]:

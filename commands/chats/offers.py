@@ -8,7 +8,10 @@ from uuid import UUID
 from commands.accounts.accounts import Accounts
 from commands.chats.chats import Chats
 from commands.ports import EXISTS, Appended, CommandKey, StreamAppend
-from domain.accounts.user import Account, BlockUser, ChatListed, HideChat, offer_chat
+from domain.accounts.user.commands import BlockUser, HideChat
+from domain.accounts.user.decide import offer_chat
+from domain.accounts.user.facts import ChatListed
+from domain.accounts.user.state import Account
 from domain.chat.commands import LeaveChat, ShareChat
 from domain.chat.state import Chat
 from domain.errors import BadRequest, ChatNotFound, TooManyLostRaces

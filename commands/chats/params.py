@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from commands.accounts.accounts import Principal, actor_of
+from commands.accounts.principal import Principal, actor_of
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats
 from commands.content.references import resolve

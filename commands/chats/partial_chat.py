@@ -82,6 +82,9 @@ class PartialChatReader:
     def trimmed(self, chat: Chat) -> Chat:
         return trimmed(chat, self._messages_max)
 
+    def with_absent(self, chat: Chat, ids: Collection[UUID]) -> Chat:
+        return with_loaded(chat, dict.fromkeys(ids), {})
+
     async def _answer(self, stream: Stream, version: int, question: Callable[[PartialMessages], T]) -> T:
         """The answer to ``question``, once everything that it wanted is read. Raises ``UnusualHistory``."""
         messages = PartialMessages()

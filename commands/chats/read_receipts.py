@@ -7,11 +7,13 @@ from uuid import UUID
 
 import structlog
 
-from commands.accounts.accounts import Accounts, Principal, actor_of
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import Principal, actor_of
 from commands.chats.chat_reader import ChatReader
 from commands.ports import Appended, CommandKey, EventLog
 from commands.positions import require_projected
-from domain.accounts.user import MANY_READ_MAX, MarkManyRead, MarkRead, MarkUnread
+from domain.accounts.user.commands import MarkManyRead, MarkRead, MarkUnread
+from domain.accounts.user.decide import MANY_READ_MAX
 from domain.errors import BadRequest, StenographError
 from domain.log.event import Actor
 from domain.log.stream import Stream, chat_stream

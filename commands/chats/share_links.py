@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID, uuid4
 
-from commands.accounts.accounts import Accounts, Principal
+from commands.accounts.accounts import Accounts
+from commands.accounts.principal import Principal
 from commands.chats.chat_pages import ChatPages
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats

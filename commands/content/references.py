@@ -14,7 +14,7 @@ from projections.chat import ChatView, blob_of, names_blob
 
 T = TypeVar("T")
 # From so many messages on the work on a whole chat runs in a thread, so that the event loop goes on serving other requests.
-# ``THREAD_ROWS`` in adapters/postgres/chat_queries.py is the same bound: change both.
+# ``THREAD_ROWS`` in adapters/postgres/reading/chat_queries.py is the same bound: change both.
 THREAD_MESSAGES: Final = 500
 
 

@@ -71,7 +71,7 @@ class Actions:
             message_id=body.get("id"),
             session_id=session_id if isinstance(session_id, str) else None,
             emit=emitter.emit,
-            ask=self._asking(actor, place.chat_id, place.message_id) if self._asking and place and place.message_id else None,
+            ask=self._asking(actor, chat_stream(place.chat_id), place.message_id) if self._asking and place and place.message_id else None,
             sub_id=sub_id,
             model=model,
             headers=headers,

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from domain.log.event import Actor
+from domain.log.stream import Stream
 
 Emit = Callable[[str, Any], Awaitable[None]]  # (type, data) of an event for the message
 
@@ -17,7 +18,7 @@ class Ask(Protocol):
     async def __call__(self, kind: str, data: Any, session_id: str | None = None, timeout_s: float | None = None) -> Any: ...
 
 
-Asking = Callable[[Actor, UUID, UUID], Ask]  # (who is asked, the chat, the message): how a function asks there
+Asking = Callable[[Actor, Stream, UUID], Ask]  # (who is asked, the chat or channel, the message): how a function asks there
 
 
 class CallContext(msgspec.Struct, frozen=True, kw_only=True):

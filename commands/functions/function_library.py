@@ -22,6 +22,7 @@ from domain.routing.function import (
     NO_USER_VALVES,
     NO_VALVES,
     SOURCE_BYTES_MAX,
+    USER_VALVES_TYPES,
     ChangeFunction,
     ChangeValves,
     CreateFunction,
@@ -102,7 +103,7 @@ class FunctionStore:
         self._blobs = blobs
         self._secrets = secrets
         self._accounts = accounts
-        self._user_valves: Aggregate[UserValves] = Aggregate(log, "user", NO_USER_VALVES, evolve_user_valves)
+        self._user_valves: Aggregate[UserValves] = Aggregate(log, "user", NO_USER_VALVES, evolve_user_valves, types=USER_VALVES_TYPES)
 
     async def source(self, stream_id: UUID, state: FunctionState) -> str:
         """Raises ``LogUnavailable``; ``FunctionNotLoaded`` where the log has lost it."""

@@ -1,21 +1,17 @@
 """A question of a function to a model: routed and checked like a person's, but no turn of a chat. Nothing of it is in the log."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from commands.functions.call_context import CallContext
 from commands.generation.model_settings import ModelSettings, asked, with_systems
 from commands.providers.provider import Part, ProviderRequest
-from commands.routing.route import Routed
+from commands.routing.route import Routes
 from domain.errors import BadRequest
 from domain.log.event import Actor
 
 # Keys of a body that are about the request itself.
 OWN_KEYS: Final = frozenset({"model", "messages", "stream", "metadata", "params", "chat_id", "id", "session_id", "files", "features"})
-
-
-class Routes(Protocol):
-    async def route(self, model: str, actor: Actor) -> Routed: ...
 
 
 class ModelQuestions:

@@ -1,10 +1,10 @@
 """A question and its answers: the turn that a completion request begins, and the runs that answer it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
 import msgspec
@@ -13,8 +13,9 @@ from commands.calls.direct import DirectTab, DirectTabs, no_direct_tabs
 from commands.chats.chats import Chats
 from commands.chats.folders import FolderTrees
 from commands.content.large_values import large_values, with_references
-from commands.functions.call_context import Asking, CallContext
+from commands.functions.call_context import CallContext
 from commands.generation.answer_context import answer_context
+from commands.generation.chat_answer import ChatAnswer
 from commands.generation.context import (
     MESSAGES_MAX,
     SYSTEM_ROLES,
@@ -27,12 +28,12 @@ from commands.generation.context import (
 from commands.generation.continuing import continued_messages, continued_node
 from commands.generation.files import with_files
 from commands.generation.filling import fill
-from commands.generation.filtering import AnswerFilters, Filtering
-from commands.generation.model_settings import NO_SETTINGS, Asked, ModelSettings, asked, with_other_settings, with_systems, with_variables
-from commands.generation.payload import Payload, keep_payload, payload_of
+from commands.generation.filtering import Filtering
+from commands.generation.model_settings import NO_SETTINGS, Asked, asked, with_other_settings, with_systems, with_variables
+from commands.generation.payload import payload_of
 from commands.generation.run import Run
-from commands.generation.runs import Runs
-from commands.ports import Appended, Blobs, CommandKey, EventLog, RunSlots
+from commands.generation.starting import AnswerServices, AnswerStarts, Beginning
+from commands.ports import Appended, CommandKey
 from commands.providers.provider import ProviderRequest
 from commands.routing.route import Route, Routed
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, ExpectUnchanged
@@ -41,39 +42,27 @@ from domain.errors import (
     BadRequest,
     ChatNotFound,
     CommandMismatch,
-    ConcurrencyConflict,
-    LogUnavailable,
     MessageExists,
     ProviderFailed,
-    RateReached,
     Refusal,
 )
-from domain.generation import StartGeneration
 from domain.log.codec import decode_event
 from domain.log.event import Actor
-from domain.log.stream import chat_stream
+from domain.log.stream import Stream, chat_stream
 from projections.ports import ChatQueries
 
 TaskKind = Literal["title", "tags", "follow_ups"]
 ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 REASONING_TAGS: Final = "reasoning_tags"  # beside the messages, too: it is for this server, not for the provider
-RUNS_RETRY_S: Final = 5  # when an account with too many runs may ask again: one has ended by then, or will soon
-
-
-class Routes(Protocol):
-    """Who answers for a model: ``commands/routing/router.py``."""
-
-    async def route(self, model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
-        """Raises ``ModelNotFound``, ``ArenaEmpty``, ``ProviderFailed``."""
-        ...
 
 
 class Question(msgspec.Struct, frozen=True):
-    """The user's message. ``id`` None: the server chooses it."""
+    """The user's message. ``id`` None: the server chooses it. ``is_first``: it is below no other, also where the chat has messages."""
 
     content: Any
     id: UUID | None = None
     parent_id: UUID | None = None
+    is_first: bool = False
     client_id: str | None = None
     fields: Mapping[str, Any] = {}
 
@@ -129,48 +118,28 @@ class StartedTurn(msgspec.Struct, frozen=True):
 
 
 class Completions:
-    """``runs_max`` says how many runs an account may have at once. ``clock`` gives seconds that only go forward.
-    ``spend`` as in ``Run``. ``direct_tabs`` makes the provider that asks a tab of the asker's.
-    """
+    """``direct_tabs`` makes the provider that asks a tab of the asker's."""
 
     def __init__(
         self,
-        log: EventLog,
-        blobs: Blobs,
+        services: AnswerServices,
         chats: Chats,
         chat_queries: ChatQueries,
-        runs: Runs,
-        routes: Routes,
-        slots: RunSlots,
-        runs_max: Callable[[UUID], Awaitable[int]],
         *,
-        node_id: UUID,
-        clock: Callable[[], float],
-        spend: Callable[[UUID, int], None] = lambda _user_id, _bytes: None,
-        model_settings: ModelSettings = NO_SETTINGS,
-        filters: AnswerFilters | None = None,
-        asking: Asking | None = None,
         direct_tabs: DirectTabs = no_direct_tabs,
         folders: FolderTrees | None = None,
-        keep_payloads: bool = False,
     ) -> None:
-        self._log = log
-        self._blobs = blobs
+        self._log = services.log
+        self._blobs = services.blobs
         self._chats = chats
         self._chat_queries = chat_queries
-        self._model_settings = model_settings
-        self._filters = filters
-        self._asking = asking
+        self._model_settings = services.model_settings
+        self._filters = services.filters
+        self._asking = services.asking
         self._direct_tabs = direct_tabs
         self._folders = folders
-        self._keep_payloads = keep_payloads
-        self._runs = runs
-        self._routes = routes
-        self._slots = slots
-        self._runs_max = runs_max
-        self._node_id = node_id
-        self._clock = clock
-        self._spend = spend
+        self._routes = services.routes
+        self._starts = AnswerStarts(services, chats)
         self.on_started: Callable[[Run, Turn, int, Actor], None] = lambda _run, _turn, _index, _actor: None  # of each answer, by its index
         self._beginning: set[asyncio.Task[StartedTurn]] = set()
 
@@ -186,8 +155,7 @@ class Completions:
         return await asyncio.shield(task)
 
     async def _begin(self, turn: Turn, actor: Actor, key: CommandKey | None) -> StartedTurn:
-        if self._runs.closing:
-            raise LogUnavailable("the server is going away; nothing was written")
+        self._starts.require_open()
         if not 1 <= len(turn.answerers) <= ANSWERS_MAX:
             raise BadRequest(f"expected 1 to {ANSWERS_MAX} models, received {len(turn.answerers)}")
         chat_id = turn.chat_id or uuid4()
@@ -261,74 +229,49 @@ class Completions:
             ask = with_other_settings(ask, old, self._settings(turn, other, chat_params, folder_prompt))
             return msgspec.structs.replace(ask, model=other.upstream)
 
-        filterings = [
-            await self._filtering(turn, one, route, chat_id, context, partial(resettled, old))
-            for one, route, context, old in zip(turn.answerers, routes, contexts, settings, strict=True)
+        begun = [
+            Beginning(
+                route, payload, one.message_id, uuid4(), await self._filtering(turn, one, route, chat_id, context, partial(resettled, old))
+            )
+            for one, route, payload, context, old in zip(turn.answerers, routes, payloads, contexts, settings, strict=True)
         ]
-        tasks = [uuid4() for _ in turn.answerers]
-        events_count = sum(not isinstance(command, ExpectUnchanged) for command in commands) + len(tasks)
-        started = StartedTurn(chat_id, [answerer.message_id for answerer in turn.answerers], tasks, 0)
+        events_count = sum(not isinstance(command, ExpectUnchanged) for command in commands) + len(begun)
+        started = StartedTurn(chat_id, [one.message_id for one in begun], [one.task_id for one in begun], 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, events_count)))
+        stream = chat_stream(chat_id)
         if turn.task is None:  # work in the background must not keep its user from asking
-            await self._take_slots(actor.id, chat_id, dict(zip(tasks, started.message_ids, strict=True)), key)
-        with self._runs.starting() as floor:
-            try:
-                kept = await self._kept_payloads(chat_id, payloads, actor)
-                commands.extend(
-                    StartGeneration(
-                        stream_id=chat_id,
-                        by=actor.id,
-                        message_id=answerer.message_id,
-                        parent_id=parent_id,
-                        model=route.model,
-                        requested_model=route.requested_model,
-                        selected_model_id=route.selected_model_id,
-                        base_model_id=route.base_model_id if route.base_model_id is not None else msgspec.UNSET,
-                        task_id=task_id,
-                        node_id=self._node_id,
-                        client_id=answerer.client_id,
-                        fills=answerer.message_id in fills and turn.continues is None,
-                        continues=turn.continues,
-                        payload_sha256=payload.sha256,
-                        payload=reference,
-                        fields=answerer.fields,
-                    )
-                    for answerer, task_id, route, payload, reference in zip(turn.answerers, tasks, routes, payloads, kept, strict=True)
+            await self._take_slots(actor.id, stream, begun, key)
+
+        async def append() -> Appended:
+            kept = await self._starts.kept_payloads(actor.id, stream, begun)
+            starts = [
+                self._starts.command(
+                    one,
+                    stream,
+                    actor.id,
+                    parent_id,
+                    reference,
+                    client_id=answerer.client_id,
+                    fills=answerer.message_id in fills and turn.continues is None,
+                    continues=turn.continues,
+                    fields=answerer.fields,
                 )
-                appended = await self._chats.handle_all([*expected, *commands], actor=actor, key=key)
-            except (Refusal, ConcurrencyConflict):  # otherwise it may have been written
-                await self._slots.give_back(tasks)
-                raise
-            if appended.repeated:
-                await self._slots.give_back(tasks)
-                return stored_start(appended)
-            for index, (answerer, task_id, route, payload, filtering) in enumerate(
-                zip(turn.answerers, tasks, routes, payloads, filterings, strict=True)
-            ):
-                provider = route.provider
-                if filtering is not None:
-                    created = int(appended.at.timestamp()) if appended.at is not None else 0
-                    provider = filtering.behind(provider, payload.ask, created=created)
-                run = Run(
-                    self._chats,
-                    self._blobs,
-                    provider,
-                    payload.ask,
-                    stream=chat_stream(chat_id),
-                    message_id=answerer.message_id,
-                    task_id=task_id,
-                    node_id=self._node_id,
-                    user_id=actor.id,
-                    started_position=floor + 1,  # what else the turn wrote may stand behind its start
-                    clock=self._clock,
-                    spend=self._spend,
-                    filtering=filtering,
-                    text_so_far=text_so_far,
-                    is_background=turn.task is not None,
-                )
-                self._runs.start(run)
-                self.on_started(run, turn, index, actor)
+                for answerer, one, reference in zip(turn.answerers, begun, kept, strict=True)
+            ]
+            return await self._chats.handle_all([*expected, *commands, *starts], actor=actor, key=key)
+
+        appended = await self._starts.begin(
+            stream,
+            begun,
+            actor,
+            append,
+            text_so_far=text_so_far,
+            is_background=turn.task is not None,
+            on_started=lambda run, index: self.on_started(run, turn, index, actor),
+        )
+        if appended.repeated:
+            return stored_start(appended)
         before = appended.versions[0] - events_count
         return msgspec.structs.replace(started, version=before, position=appended.position)
 
@@ -350,7 +293,7 @@ class Completions:
             model=route.model,
             meta=route.meta,
             beside=turn.beside,
-            ask=self._asking(actor, chat_id, answerer.message_id) if self._asking is not None else None,
+            ask=self._asking(actor, chat_stream(chat_id), answerer.message_id) if self._asking is not None else None,
         )
 
     async def _filtering(
@@ -364,16 +307,10 @@ class Completions:
     ) -> Filtering | None:
         if self._filters is None or self._filters.is_empty or turn.task is not None:
             return None
-        return await self._filters.of(
-            context=context,
-            chat_id=chat_id,
-            message_id=answerer.message_id,
-            model=route.model,
-            meta=route.meta,
-            beside=turn.beside,
-            is_saved=turn.is_saved,
-            resettled=resettled,
+        place = ChatAnswer(
+            self._chats, self._blobs, self._chat_queries, chat_id=chat_id, message_id=answerer.message_id, is_saved=turn.is_saved
         )
+        return await self._filters.of(place, context=context, model=route.model, meta=route.meta, beside=turn.beside, resettled=resettled)
 
     async def _route(self, turn: Turn, answerer: Answerer, chat_id: UUID, actor: Actor) -> Routed:
         """Raises as ``Routes.route`` does."""
@@ -422,20 +359,12 @@ class Completions:
         prompt = folder.data.get("system_prompt") if folder is not None else None
         return prompt if isinstance(prompt, str) else ""
 
-    async def _kept_payloads(self, chat_id: UUID, payloads: Sequence[Payload], actor: Actor) -> Sequence[Mapping[str, Any] | None]:
-        """The references to the payloads, where payloads are kept. Raises what ``EventLog.require_account`` raises."""
-        if not self._keep_payloads:
-            return [None] * len(payloads)
-        await self._log.require_account(actor.id)
-        return [await keep_payload(payload, self._blobs, chat_stream(chat_id)) for payload in payloads]
-
-    async def _take_slots(self, user_id: UUID, chat_id: UUID, message_ids: Mapping[UUID, UUID], key: CommandKey | None) -> None:
+    async def _take_slots(self, user_id: UUID, stream: Stream, begun: Sequence[Beginning], key: CommandKey | None) -> None:
         """Raises ``RateReached``; not for a request that is repeated, which begins nothing."""
-        runs_max = await self._runs_max(user_id)
-        held = await self._slots.take(user_id, self._node_id, chat_id, message_ids, runs_max=runs_max)
+        held = await self._starts.take_slots(user_id, stream, begun)
         if held is None or (key is not None and await self._log.find_command(key.actor_id, key.key) is not None):
             return
-        raise RateReached("runs", used=held, limit=runs_max, retry_after_s=RUNS_RETRY_S)
+        raise held
 
     async def _context(
         self, chat: Chat, turn: Turn, parent_id: UUID | None, added: Sequence[AddMessage]
@@ -489,7 +418,7 @@ class Completions:
         question = await self._kept(chat_id, question, actor)
         above_id = question.parent_id
         if above_id is None:
-            above_id = turn.parent_id if parent is not None else chat.current_id
+            above_id = turn.parent_id if parent is not None else None if question.is_first else chat.current_id
         if question.id is None and turn.parent_id is None and await self._is_asked(chat_id, chat, question):
             return chat.current_id, []
         message_id = question.id or (turn.parent_id if turn.parent_id is not None and parent is None else uuid4())

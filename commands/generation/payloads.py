@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.chats.chat_reader import ChatReader
 from commands.ports import Blobs, EventLog
 from domain.errors import MessageNotFound

@@ -47,10 +47,8 @@ class TagSplitter:
         self._is_plain = False  # nothing is held or open: nearly always
 
     def split(self, parts: list[Part]) -> list[Part]:
-        if self._is_plain and len(parts) == 1:
-            part = parts[0]
-            if type(part) is Text and self._first.isdisjoint(part.text):
-                return parts
+        if self._is_plain and all([type(part) is Text and self._first.isdisjoint(part.text) for part in parts]):  # noqa: C419  # mostly one: a generator costs more
+            return parts
         made: list[Part] = []
         for part in parts:
             if type(part) is Text:

@@ -6,48 +6,33 @@ with the next read: above ``DELTAS_PER_APPEND_MAX`` pieces, adjacent ones of one
 """
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from commands.content.large_values import reference
+from commands.generation.answer_builder import AnswerBuilder, joined
 from commands.generation.answer_streams import AnswerStreams
 from commands.generation.filtering import Filtering
 from commands.generation.reasoning_tags import splitter_for
+from commands.generation.run_figures import Outcome, RunReport
 from commands.ports import Blobs
 from commands.providers.provider import (
-    Audio,
-    Extras,
-    File,
-    Finish,
-    LeftOut,
-    Logprobs,
     Part,
     Provider,
     ProviderRequest,
-    Reasoning,
-    RefusalText,
-    Skipped,
-    Source,
-    Text,
-    ToolCall,
-    Usage,
-    Waiting,
 )
+from commands.tracing import CURRENT, GenerationSpan
 from domain.errors import ChatNotFound, GenerationNotOpen, ProviderFailed, RateReached, Refusal, Unavailable
 from domain.generation import (
-    CONTINUED,
-    REFUSAL,
     AppendParts,
     BlockOpened,
-    BlockSum,
-    BlockType,
     EndGeneration,
     FilterApplied,
     GenerationCancelled,
@@ -61,193 +46,18 @@ from domain.generation import (
 from domain.log.event import Emitted
 from domain.log.stream import Stream
 from domain.values.storable import storable_text
+from projections.figures.usage import tokens_of
 
 logger = structlog.get_logger("run")
-
 DELTAS_PER_APPEND_MAX: Final = 16
-DELTA_CHARACTERS_MAX: Final = 32 * 1024  # at most 6 bytes each in JSON: below what an event may hold
 CONTENT_BYTES_MAX: Final = 128 * 1024  # above it the content is a blob, and the event refers to it
 DETAIL_CHARACTERS_MAX: Final = 4000
-LEFT_OUT_CHARACTERS_MAX: Final = 8 * 1024  # before one block: tags without end must not outgrow an event
-LOGPROBS_BYTES_MAX: Final = 32 * 1024  # of one piece of text; with it, the text still fits into an event
 FILE_BYTES_MAX: Final = 8 * 1024  # of the address of a file; above it is a blob: it holds the file itself
 APPEND_RETRY_S: Final = 0.25
 APPEND_HOLD_S: Final = 40.0  # how long a run waits for the log before it ends with an error
 CLOSE_RETRY_S: Final = 1.0
 PROVIDER_CLOSE_S: Final = 10.0
-
-
-class Block:
-    """One block of the answer, as it grows."""
-
-    __slots__ = ("index", "name", "text", "type")
-
-    def __init__(self, index: int, type_: BlockType, name: str | None) -> None:
-        self.index = index
-        self.type = type_
-        self.name = name
-        self.text: list[str] = []
-
-    def sum(self) -> BlockSum:
-        return BlockSum(self.index, self.type, hashlib.sha256("".join(self.text).encode()).hexdigest())
-
-
-class AnswerBuilder:
-    """What was said so far: turns a provider's parts into the facts of the log."""
-
-    def __init__(self) -> None:
-        self.blocks: list[Block] = []
-        self.deltas = 0
-        self.finish_reason: str | None = None
-        self.usage: Mapping[str, Any] | None = None
-        self.files: list[Mapping[str, Any]] = []
-        self.sources: list[Mapping[str, Any]] = []
-        self.extras: Mapping[str, Any] = {}
-        self.unknown: Sequence[str] = ()
-        self._tool_calls: dict[int, Block] = {}
-        self.waiting: Waiting | None = None  # to be shown
-        self._left_out = ""  # since the last block
-
-    def add(self, parts: Sequence[Part]) -> list[BlockOpened | MessageDelta]:
-        facts: list[BlockOpened | MessageDelta] = []
-        for part in parts:
-            if isinstance(part, Text):  # nearly every part; a class pattern costs three times as much
-                self._say(facts, self._flowing("text", facts), part.text)
-                continue
-            match part:
-                case Reasoning(text):
-                    self._say(facts, self._flowing("reasoning", facts), text)
-                case RefusalText(text):
-                    self._say(facts, self._flowing("text", facts, REFUSAL), text)
-                case ToolCall():
-                    block = self._tool_calls.get(part.index)
-                    if block is None:
-                        block = self._tool_calls[part.index] = self._open("tool_call", facts, part.name, part.id)
-                    if part.arguments:
-                        self._say(facts, block, part.arguments)
-                case Audio(data, audio_id):
-                    self._say(facts, self._flowing("audio", facts, call_id=audio_id), data)
-                case Logprobs(logprobs):
-                    self._add_logprobs(facts, logprobs)
-                case File(file):
-                    self.files.append(file)
-                case Source(source):
-                    self.sources.append(source)
-                case Extras(fields, unknown):
-                    self.extras, self.unknown = {**fields, **self.extras}, unknown
-                case LeftOut(text):
-                    self._left_out += storable_text(text)
-                    if len(self._left_out) > LEFT_OUT_CHARACTERS_MAX:
-                        facts += self.finish()
-                case Finish(reason):
-                    self.finish_reason = reason
-                    facts += self.finish()
-                case Usage(usage):
-                    self.usage = usage
-                case Waiting():
-                    self.waiting = part
-                case Skipped(reason):
-                    logger.info("provider_chunk_skipped", reason=reason)
-        return facts
-
-    def begin_with(self, text: str) -> list[BlockOpened | MessageDelta]:
-        """The text of the continued answer as a block of its own, so that a reader can tell it from what is new."""
-        facts: list[BlockOpened | MessageDelta] = []
-        self._say(facts, self._open("text", facts, CONTINUED, None), text)
-        return facts
-
-    def _flowing(
-        self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None = None, call_id: str | None = None
-    ) -> Block:
-        """The block that text of this type goes on in: the last one, if it is of this type and name and nothing was left out since."""
-        if self.blocks and not self._left_out and self.blocks[-1].type == type_ and self.blocks[-1].name == name:
-            return self.blocks[-1]
-        return self._open(type_, facts, name, call_id)
-
-    def _add_logprobs(self, facts: list[BlockOpened | MessageDelta], logprobs: Mapping[str, Any]) -> None:
-        last = facts[-1] if facts else None
-        size_bytes = len(msgspec.json.encode(logprobs))
-        if isinstance(last, MessageDelta) and last.logprobs is UNSET and size_bytes <= LOGPROBS_BYTES_MAX:
-            facts[-1] = replace(last, logprobs=logprobs)
-        else:
-            logger.info("logprobs_left_out", reason="no text stands before them" if last is None else f"{size_bytes} bytes of one piece")
-
-    def _open(self, type_: BlockType, facts: list[BlockOpened | MessageDelta], name: str | None, call_id: str | None) -> Block:
-        block = Block(len(self.blocks), type_, name)
-        self.blocks.append(block)
-        facts.append(BlockOpened(block.index, type_, name, call_id, self._left_out or UNSET))
-        self._left_out = ""
-        return block
-
-    def finish(self) -> list[BlockOpened | MessageDelta]:
-        """Nothing follows. What was left out after the last block stands before an empty one, so that it is in the log."""
-        facts: list[BlockOpened | MessageDelta] = []
-        if self._left_out:
-            self._open("text", facts, None, None)
-        return facts
-
-    def _say(self, facts: list[BlockOpened | MessageDelta], block: Block, text: str) -> None:
-        text = storable_text(text)
-        block.text.append(text)
-        if 0 < len(text) <= DELTA_CHARACTERS_MAX:
-            facts.append(MessageDelta(block.index, text))
-            return
-        starts = range(0, len(text), DELTA_CHARACTERS_MAX)
-        facts += [MessageDelta(block.index, text[at : at + DELTA_CHARACTERS_MAX]) for at in starts]
-
-    @property
-    def content(self) -> str:
-        return "".join("".join(block.text) for block in self.blocks if block.type == "text")
-
-    def sums(self) -> list[BlockSum]:
-        return [block.sum() for block in self.blocks]
-
-
-def joined(facts: Sequence[BlockOpened | MessageDelta], deltas_max: int) -> Sequence[BlockOpened | MessageDelta]:
-    """The same with at most about ``deltas_max`` deltas: adjacent ones of one block become one that says how many it holds."""
-    if len(facts) <= deltas_max:
-        return facts
-    count = sum(type(fact) is MessageDelta for fact in facts)
-    if count <= deltas_max:
-        return facts
-    each = -(-count // deltas_max)
-    made: list[BlockOpened | MessageDelta] = []
-    waiting: list[str] = []
-    logprobs: list[Mapping[str, Any]] = []
-    index = size = 0
-
-    def flush() -> None:
-        nonlocal size
-        if waiting:
-            made.append(MessageDelta(index, "".join(waiting), len(waiting), with_all(logprobs) if logprobs else UNSET))
-            waiting.clear()
-            logprobs.clear()
-            size = 0
-
-    for fact in facts:
-        if isinstance(fact, BlockOpened):
-            flush()
-            made.append(fact)
-            continue
-        if waiting and (fact.index != index or len(waiting) == each or size + len(fact.text) > DELTA_CHARACTERS_MAX):
-            flush()
-        index = fact.index
-        size += len(fact.text)
-        waiting.append(fact.text)
-        if fact.logprobs is not UNSET:
-            logprobs.append(fact.logprobs)
-    flush()
-    return made
-
-
-def with_all(logprobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The log probabilities of several pieces as those of one: their lists joined."""
-    made: dict[str, Any] = {}
-    for one in logprobs:
-        for name, value in one.items():
-            known = made.get(name)
-            made[name] = [*known, *value] if isinstance(known, list) and isinstance(value, list) else value if value is not None else known
-    return made
+PROVIDER_RAISED: Final = "provider_failed"
 
 
 class Run:
@@ -255,7 +65,8 @@ class Run:
 
     ``spend`` counts for the account what was appended; it raises ``RateReached`` once the account has written as much as it may: then
     the answer ends with that error. ``filtering``: the filters of this answer, if it has any; ``provider`` is then behind them.
-    ``text_so_far`` is what the answer that this one continues had said: its first block.
+    ``text_so_far`` is what the answer that this one continues had said: its first block. ``model`` is the public id of the model that
+    answers, ``owned_by`` the kind of its provider: for figures alone.
     """
 
     def __init__(
@@ -276,11 +87,15 @@ class Run:
         filtering: Filtering | None = None,
         text_so_far: str = "",
         is_background: bool = False,
+        model: str = "",
+        owned_by: str = "",
     ) -> None:
         self.stream = stream
         self.message_id = message_id
         self.task_id = task_id
         self.user_id = user_id
+        self.model = model
+        self.owned_by = owned_by
         self.started_position = started_position
         self._node_id = node_id
         self._streams = streams
@@ -295,9 +110,12 @@ class Run:
         self.is_background = is_background  # no user waits for it
         self._started_s = clock()
         self._first_token_s: float | None = None
+        self._ended_s: float | None = None
+        self._provider_error: str | None = None
         self._answer = AnswerBuilder()
         self._tags = splitter_for(ask.reasoning_tags)
         self._task: asyncio.Task[None] | None = None
+        self._span: GenerationSpan | None = None  # where its request is traced
         self._reading = False
         self._ending: GenerationOver | None = None  # asked for from outside, before its content is known
         self._over_elsewhere = False
@@ -305,8 +123,16 @@ class Run:
         self.outcome: GenerationOver | None = None  # once its end is written by this run
 
     def start(self, done: Callable[["Run"], None]) -> None:
+        request = CURRENT.get()
+        if request is not None:
+            self._span = request.begin_generation(self.model, self.owned_by)
         self._task = asyncio.create_task(self._go(), name=f"run {self.task_id}")
-        self._task.add_done_callback(lambda _: done(self))
+        self._task.add_done_callback(lambda _: self._over(done))
+
+    def _over(self, done: Callable[["Run"], None]) -> None:
+        if self._span is not None:
+            self._span.end(self.report())
+        done(self)
 
     async def wait(self) -> None:
         if self._task is not None:
@@ -342,8 +168,11 @@ class Run:
         return self._ending is not None or self._over_elsewhere
 
     async def _go(self) -> None:
+        if self._span is not None:
+            self._span.detach()
         try:
             outcome = await self._generate()
+            self._ended_s = self._clock()
             if not self._over_elsewhere:
                 self.outcome = await self._close(outcome)
                 if self._filtering is not None and isinstance(outcome, MessageEnded):
@@ -367,6 +196,7 @@ class Run:
         except (GenerationNotOpen, ChatNotFound):
             raise
         except ProviderFailed as error:
+            self._provider_error = error.code
             logger.warning(
                 "provider_failed", stream=str(self.stream), message_id=str(self.message_id), code=error.code, detail=error.private
             )
@@ -376,7 +206,8 @@ class Run:
         except Exception as error:
             # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
             logger.exception("provider_raised", stream=str(self.stream), message_id=str(self.message_id))
-            outcome = failed("provider_failed", f"{type(error).__name__}: the server's log says more")
+            self._provider_error = PROVIDER_RAISED
+            outcome = failed(PROVIDER_RAISED, f"{type(error).__name__}: the server's log says more")
         finally:
             await self._leave(stream)
         await self._append_rest()
@@ -412,10 +243,25 @@ class Run:
         if facts:
             if self._first_token_s is None:
                 self._first_token_s = self._clock()
-            await self._append_facts(facts)
+                with self._traced():
+                    await self._append_facts(facts)
+            else:
+                await self._append_facts(facts)
         if self._answer.waiting is not None:
             waiting, self._answer.waiting = self._answer.waiting, None
             await self._show(f"{waiting.refusal}. Asked again in {waiting.wait_s:g} s")
+
+    @contextlib.contextmanager
+    def _traced(self) -> Iterator[None]:
+        """What is appended within is part of the request's trace: the first token and the end are, the other tokens are not."""
+        if self._span is None:
+            yield
+            return
+        self._span.attach()
+        try:
+            yield
+        finally:
+            self._span.detach()
 
     async def _show(self, description: str) -> None:
         """A status of the message. That it cannot be written ends nothing."""
@@ -478,6 +324,22 @@ class Run:
             self._answer.extras or UNSET,
         )
 
+    def report(self) -> RunReport:
+        """What it came to, once it is over."""
+        ended_s = self._clock() if self._ended_s is None else self._ended_s
+        return RunReport(
+            outcome=outcome_of(self.outcome),
+            model=self.model,
+            owned_by=self.owned_by,
+            duration_s=ended_s - self._started_s,
+            first_token_s=None if self._first_token_s is None else self._first_token_s - self._started_s,
+            tokens=tokens_of(self._answer.usage),
+            chunks=self.appended_chunks,
+            finish_reason=self._answer.finish_reason,
+            error_code=self.outcome.code if isinstance(self.outcome, GenerationFailed) else None,
+            provider_error=self._provider_error,
+        )
+
     async def _close(self, outcome: GenerationOver) -> GenerationOver:
         """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first.
 
@@ -491,7 +353,8 @@ class Run:
                 ended = await with_content(outcome, self._answer.content, self._blobs, self.stream)
                 emitted = () if is_refused else await self._emitted()
                 end = EndGeneration(stream_id=self.stream.id, message_id=self.message_id, outcome=ended, emitted=emitted)
-                await self._streams.handle(end, attempts_max=None)
+                with self._traced():
+                    await self._streams.handle(end, attempts_max=None)
                 return outcome
             except Unavailable as error:
                 logger.warning("end_not_written_yet", message_id=str(self.message_id), error=str(error))
@@ -527,6 +390,20 @@ class Run:
         if len(encoded) <= FILE_BYTES_MAX:
             return file
         return {**file, "url": {"blob": await self._blobs.put(self.stream, encoded), "size_bytes": len(encoded)}}
+
+
+def outcome_of(ended: GenerationOver | None) -> Outcome:
+    match ended:
+        case MessageEnded():
+            return "completed"
+        case GenerationFailed():
+            return "failed"
+        case GenerationCancelled():
+            return "cancelled"
+        case GenerationInterrupted():
+            return "interrupted"
+        case None:
+            return "elsewhere"
 
 
 def failed(code: str, detail: str, provider: Mapping[str, Any] | None = None) -> GenerationFailed:

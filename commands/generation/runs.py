@@ -17,6 +17,8 @@ from commands.calls.calls import Calls
 from commands.calls.relays import Relaying
 from commands.generation.answer_streams import AnswerStreams, StreamsByKind
 from commands.generation.run import Run, with_content
+from commands.generation.run_figures import RunFigures, RunReport
+from commands.metrics import MetricFigure
 from commands.ports import Blobs, EventLog, NodeBeat, Nodes, OpenGeneration
 from domain.errors import ChatNotFound, ConcurrencyConflict, GenerationNotOpen, LogUnavailable, TooManyLostRaces
 from domain.generation import EndGeneration, GenerationCancelled, GenerationInterrupted, GenerationOver
@@ -43,6 +45,8 @@ class Runs:
         self._by_task: dict[UUID, Run] = {}
         self._by_message: dict[UUID, Run] = {}
         self._deactivated: set[UUID] = set()  # accounts, since this process started: an account is never active again
+        self._figures = RunFigures()
+        self.on_over: Callable[[RunReport], None] | None = None  # told of each run that is over
         self.closing = False
 
     def __len__(self) -> int:
@@ -73,6 +77,15 @@ class Runs:
     def _done(self, run: Run) -> None:
         self._by_task.pop(run.task_id, None)
         self._by_message.pop(run.message_id, None)
+        report = run.report()
+        self._figures.count(report)
+        if self.on_over is not None:
+            self.on_over(report)
+
+    def figures(self) -> Iterator[MetricFigure]:
+        """The metrics of generations (``commands/metrics.py``)."""
+        yield "gauge", "stenograph_runs_open", "Generations that this process runs.", len(self)
+        yield from self._figures.figures()
 
     def all(self) -> list[Run]:
         return list(self._by_task.values())
@@ -238,7 +251,7 @@ class NodeWatch:
                 log.info("generation_interrupted", stream=str(left.stream), message_id=str(left.message_id), node=str(node_id))
         for call in await self._nodes.open_calls(since=beat.open_since):
             if call.node_id == node_id:
-                await self._calls.expire_of_node(call.call_id, call.stream.id)
+                await self._calls.expire_of_node(call.call_id, call.stream)
                 log.info("call_expired", chat=str(call.stream), call_id=str(call.call_id), node=str(node_id))
         await self._relaying.close_of_node(node_id)
         await self._nodes.leave(node_id)

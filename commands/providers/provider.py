@@ -5,7 +5,7 @@ arrived together, and a provider that is faster than the log is slowed by its ow
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -117,6 +117,13 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
 
 # gc=False above: these are made for every token and hold no containers, so the garbage collector can ignore them.
 Part = Text | Reasoning | LeftOut | RefusalText | Audio | Logprobs | ToolCall | File | Source | Extras | Finish | Usage | Skipped | Waiting
+
+
+# What a provider may fail with, as ``Provider`` says; the last one is for whatever else it raises.
+PROVIDER_CODES: Final = (
+    *("provider_unreachable", "provider_status", "provider_error", "provider_idle", "provider_endless", "provider_broke_off"),
+    *("provider_garbage", "provider_filtered", "provider_empty", "provider_failed"),
+)
 
 
 class Provider(Protocol):

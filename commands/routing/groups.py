@@ -18,7 +18,10 @@ NO_GROUPS: Final[frozenset[UUID]] = frozenset()
 
 
 class Groups:
-    """``delivered`` returns once what was written up to a position has passed ``observe``. ``observe`` as in ``Catalogue``."""
+    """``delivered`` returns once what was written up to a position has passed ``observe``.
+
+    ``start``, ``observe`` and ``close`` are those of its ``Catalogue``.
+    """
 
     def __init__(self, log: EventLog, delivered: Callable[[int], Awaitable[None]]) -> None:
         self._log = log
@@ -28,13 +31,7 @@ class Groups:
         self._members: dict[UUID, frozenset[UUID]] = {}  # by group, as they stand in ``_groups``
         self._groups: dict[UUID, frozenset[UUID]] = {}  # by account
         self.changes = 0  # how often anything has changed
-        self.observe = self._catalogue.observe
-
-    async def start(self) -> None:
-        await self._catalogue.start()
-
-    async def close(self) -> None:
-        await self._catalogue.close()
+        self.start, self.observe, self.close = self._catalogue.start, self._catalogue.observe, self._catalogue.close
 
     async def refresh(self) -> None:
         """Know everything that was written before the call, by any process. Raises ``LogUnavailable``."""

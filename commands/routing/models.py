@@ -20,7 +20,10 @@ VARIANT_OWNERS: Final = frozenset({"ollama", "demo"})  # their ids have a varian
 
 
 class ModelEntries:
-    """``delivered`` returns once what was written up to a position has passed ``observe``. ``observe`` as in ``Catalogue``."""
+    """``delivered`` returns once what was written up to a position has passed ``observe``.
+
+    ``start``, ``observe`` and ``close`` are those of its ``Catalogue``.
+    """
 
     def __init__(self, log: EventLog, delivered: Callable[[int], Awaitable[None]]) -> None:
         self._log = log
@@ -30,13 +33,7 @@ class ModelEntries:
         self._streams: dict[str, UUID] = {}  # by public id, also of deleted ones
         self._all: Sequence[Known[ModelEntry]] | None = None  # as of the newest change
         self.changes = 0  # how often anything has changed
-        self.observe = self._catalogue.observe
-
-    async def start(self) -> None:
-        await self._catalogue.start()
-
-    async def close(self) -> None:
-        await self._catalogue.close()
+        self.start, self.observe, self.close = self._catalogue.start, self._catalogue.observe, self._catalogue.close
 
     async def refresh(self) -> None:
         """Know everything that was written before the call, by any process. Raises ``LogUnavailable``."""

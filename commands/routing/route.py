@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import msgspec
 
 from commands.providers.provider import Model, Provider
+from domain.log.event import Actor
 
 Layer = Mapping[str, Any]  # settings under the reference's names, as in ``commands/generation/model_settings.py``
 
@@ -16,6 +17,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider
     upstream: str  # the model's name there
     owned_by: str = ""  # "openai", "ollama", "demo", "pipe"
+    provider_name: str = ""  # of the provider, as its operator calls it; of a pipe its function's id
 
 
 class Routed(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,7 @@ class Routed(msgspec.Struct, frozen=True, kw_only=True):
     settings: Layer = {}  # a custom model's ``params``, with its system prompt as ``system``
     meta: Mapping[str, Any] = {}  # a custom model's ``meta``: ``capabilities``, ``filterIds``, ``actionIds``, …
     owned_by: str = ""
+    provider_name: str = ""  # as in ``Route``
 
 
 class ModelSource(Protocol):
@@ -44,4 +47,12 @@ class ModelSource(Protocol):
 
         Raises ``ProviderFailed`` for a model that it knows and that cannot be asked now.
         """
+        ...
+
+
+class Routes(Protocol):
+    """Who answers for a model: ``commands/routing/router.py``."""
+
+    async def route(self, model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
+        """Raises ``ModelNotFound``, ``ArenaEmpty``, ``ProviderFailed``."""
         ...

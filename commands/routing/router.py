@@ -143,7 +143,14 @@ class Router:
         and ``ProviderFailed`` for a model whose provider is known and cannot be asked.
         """
         if direct is not None:
-            return Routed(requested_model=model, model=model, provider=direct.provider, upstream=direct.upstream, owned_by=DIRECT)
+            return Routed(
+                requested_model=model,
+                model=model,
+                provider=direct.provider,
+                upstream=direct.upstream,
+                owned_by=DIRECT,
+                provider_name=DIRECT,
+            )
         if actor.role != "admin" and self._entries.get(model) is not None:
             await self._entries.refresh()  # what another process has just taken away is refused here, too
         seen = self._entries.changes, self._groups.changes
@@ -202,6 +209,7 @@ class Router:
             settings=merged(layers),
             meta=asked_for.meta if asked_for is not None else {},
             owned_by=route.owned_by,
+            provider_name=route.provider_name,
         )
 
     async def _entry(self, model_id: str) -> ModelEntry | None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.accounts.accounts import Principal, actor_of
+from commands.accounts.principal import Principal, actor_of
 from commands.chats.chat_pages import ChatPages
 from commands.chats.chat_reader import ChatReader
 from commands.chats.share_links import ShareLinks

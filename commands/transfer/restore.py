@@ -16,7 +16,7 @@ from uuid import UUID
 
 from commands.ports import ANY, AppendRequest, Blobs, EventLog, NodeBeat, Nodes, Origin, StreamAppend
 from commands.transfer.bounds import FULL, RequestBounds
-from domain.accounts.user import ChatListed, ChatUnlisted
+from domain.accounts.user.facts import ChatListed, ChatUnlisted
 from domain.chat.facts import OF_A_MESSAGE, ChatCreated, ChatDeleted, MessageAdded
 from domain.errors import BadLine, LogUnavailable, StenographError
 from domain.generation import (

@@ -13,7 +13,7 @@ from commands.chats.chats import Chats
 from commands.content.large_values import VALUES_BYTES_MAX, values_of, with_references
 from commands.ports import EXISTS, Appended, AppendRequest, Blobs, CommandKey, EventLog, StreamAppend
 from commands.transfer.bounds import FULL, RequestBounds
-from domain.accounts.user import ChatListed
+from domain.accounts.user.facts import ChatListed
 from domain.chat.facts import ChatConfigured, ChatCreated
 from domain.chat.whole_chat import Step, WholeChat, steps_of
 from domain.errors import BadRequest, ConcurrencyConflict, ContentRefused, ImportRefused, TooLarge, UserNotFound

@@ -1,4 +1,4 @@
-"""API keys of an account: what each may do, and until when. A part of what can happen to an account (``domain/accounts/user.py``).
+"""API keys of an account: what each may do, and until when. A part of what can happen to an account (``domain/accounts/user/``).
 
 The key itself is in no event: only its id, and its hash among the credentials.
 """

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.accounts.name import require_name
+from domain.accounts.name import require_description, trimmed_name
 from domain.errors import BadRequest, GroupNotFound
 from domain.log.event import Event
 from domain.values.fields import replacing, without_nulls
@@ -158,8 +158,8 @@ def create_group(group: Group, command: CreateGroup) -> list[GroupEvent]:
         raise BadRequest(f"there is a group {command.group_id} already")
     made = GroupCreated(
         command.owner_id,
-        cleaned(command.name),
-        described(command.description),
+        trimmed_name(command.name, NAME_CHARACTERS_MAX),
+        require_description(command.description, DESCRIPTION_CHARACTERS_MAX),
         without_nulls(command.permissions),
         without_nulls(command.data),
         without_nulls(command.meta),
@@ -170,9 +170,9 @@ def create_group(group: Group, command: CreateGroup) -> list[GroupEvent]:
 
 def change_group(group: Group, command: ChangeGroup) -> list[GroupEvent]:
     changes = GroupChanged()
-    if command.name is not None and (name := cleaned(command.name)) != group.name:
+    if command.name is not None and (name := trimmed_name(command.name, NAME_CHARACTERS_MAX)) != group.name:
         changes = msgspec.structs.replace(changes, name=name)
-    if command.description is not None and described(command.description) != group.description:
+    if command.description is not None and require_description(command.description, DESCRIPTION_CHARACTERS_MAX) != group.description:
         changes = msgspec.structs.replace(changes, description=command.description)
     for field in ("permissions", "data", "meta"):
         sent = getattr(command, field)
@@ -191,18 +191,6 @@ def require_few(user_ids: Sequence[UUID]) -> list[UUID]:
     if len(user_ids) > MEMBERS_AT_ONCE_MAX:
         raise BadRequest(f"expected at most {MEMBERS_AT_ONCE_MAX} accounts at once, received {len(user_ids)}", param="user_ids")
     return list(dict.fromkeys(user_ids))
-
-
-def cleaned(name: str) -> str:
-    name = name.strip()
-    require_name(name, NAME_CHARACTERS_MAX)
-    return name
-
-
-def described(description: str) -> str:
-    if len(description) > DESCRIPTION_CHARACTERS_MAX:
-        raise BadRequest(f"expected a description of at most {DESCRIPTION_CHARACTERS_MAX} characters, received {len(description)}")
-    return description
 
 
 def require_room(*mappings: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Rules for names that are shown to other people."""
+"""Rules for names and descriptions that are shown to other people."""
 
 import unicodedata
 from typing import Final
@@ -16,3 +16,17 @@ def require_name(name: str, characters_max: int) -> None:
     clean = all(unicodedata.category(character) not in NAME_REFUSED and character not in TURNS_TEXT for character in name)
     if not visible or not clean or len(name) > characters_max:
         raise BadRequest(f"expected a name of 1 to {characters_max} visible characters without control characters")
+
+
+def trimmed_name(name: str, characters_max: int) -> str:
+    """The name without the white space around it. Raises as ``require_name`` does."""
+    name = name.strip()
+    require_name(name, characters_max)
+    return name
+
+
+def require_description(description: str, characters_max: int) -> str:
+    """The description as it is. Raises ``BadRequest`` for one that is too long."""
+    if len(description) > characters_max:
+        raise BadRequest(f"expected a description of at most {characters_max} characters, received {len(description)}")
+    return description

@@ -9,7 +9,8 @@ import msgspec
 from domain.accounts.access import Grant
 from domain.channel.facts import ChannelType, MemberRole
 from domain.channel.rights import Asker
-from domain.generation import AppendParts, EndGeneration, StartGeneration
+from domain.generation import AppendParts, EndGeneration, FilterApplied, StartGeneration
+from domain.routing.call import CallOpened, ExpiryReason
 
 
 class CreateChannel(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +176,44 @@ class EmitByServer(msgspec.Struct, frozen=True, kw_only=True):
     by: None = None
 
 
+class NoteFilters(msgspec.Struct, frozen=True, kw_only=True):
+    """What filters have done with an answer. ``fields``: what they made of it, to be written unless it has changed since ``since``."""
+
+    channel_id: UUID
+    message_id: UUID
+    traces: Sequence[FilterApplied]
+    fields: Mapping[str, Any] = {}
+    since: int = 0  # the version of the newest event that changed what the message says, as the filters saw it
+    by: None = None
+
+
+class AskMember(msgspec.Struct, frozen=True, kw_only=True):
+    """A function asks the one for whom a model answers."""
+
+    channel_id: UUID
+    message_id: UUID
+    call: CallOpened
+    by: None = None
+
+
+class AnswerMember(msgspec.Struct, frozen=True, kw_only=True):
+    """Who was asked has answered. Whether they may was decided before."""
+
+    channel_id: UUID
+    user_id: UUID
+    call_id: UUID
+    data: Any
+    session_id: str | None = None
+    by: None = None
+
+
+class ExpireMemberCall(msgspec.Struct, frozen=True, kw_only=True):
+    channel_id: UUID
+    call_id: UUID
+    reason: ExpiryReason
+    by: None = None
+
+
 ManagingCommand = (
     ChangeChannel
     | DeleteChannel
@@ -189,7 +228,9 @@ ManagingCommand = (
     | RevokeOutgoingWebhook
 )
 MessageCommand = PostMessage | ChangeMessage | RemoveMessage | React | PinMessage | AskModel
-ChannelCommand = CreateChannel | ManagingCommand | LeaveChannel | MessageCommand | EmitByServer | AppendParts | EndGeneration
+CallCommand = AskMember | AnswerMember | ExpireMemberCall
+ServerCommand = EmitByServer | NoteFilters | CallCommand | AppendParts | EndGeneration
+ChannelCommand = CreateChannel | ManagingCommand | LeaveChannel | MessageCommand | ServerCommand
 
 
 def channel_of(command: ChannelCommand) -> UUID:

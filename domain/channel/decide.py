@@ -8,11 +8,14 @@ import msgspec
 
 from domain import generation
 from domain.accounts import access
-from domain.accounts.name import require_name
+from domain.accounts.name import require_description, trimmed_name
 from domain.channel.commands import (
     AddMembers,
+    AnswerMember,
     ArchiveChannel,
+    AskMember,
     AskModel,
+    CallCommand,
     ChangeChannel,
     ChangeMemberRole,
     ChangeMessage,
@@ -23,8 +26,10 @@ from domain.channel.commands import (
     CreateWebhook,
     DeleteChannel,
     EmitByServer,
+    ExpireMemberCall,
     LeaveChannel,
     MessageCommand,
+    NoteFilters,
     PinMessage,
     PostMessage,
     React,
@@ -64,6 +69,7 @@ from domain.channel.settings import require_settings
 from domain.channel.state import Channel, MessageNode
 from domain.errors import (
     BadRequest,
+    CallNotFound,
     ChannelExists,
     ChannelNotFound,
     Forbidden,
@@ -74,8 +80,10 @@ from domain.errors import (
     NotAThread,
     WebhookNotFound,
 )
-from domain.generation import AppendParts, EndGeneration
+from domain.generation import AppendParts, EndGeneration, GenerationInterrupted
 from domain.log.event import Emitted, Event
+from domain.routing import call
+from domain.routing.call import CallAnswered, CallLapsed, ExpiryReason
 from domain.values.fields import replacing, without_nulls
 
 NAME_CHARACTERS_MAX: Final = 128
@@ -105,13 +113,19 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
             return [*generation.append_parts(channel.open_generations, message_id, command.seq, command.parts)]
         case EndGeneration(message_id=message_id):
             require_going(channel, message_id)
-            return generation.end(channel.open_generations, command)
+            channel.require_calls()
+            reason: ExpiryReason = "server_gone" if isinstance(command.outcome, GenerationInterrupted) else "cancelled"
+            return generation.end(channel.open_generations, command, call.expire_all(channel.open_calls, [message_id], reason))
         case EmitByServer(message_id=message_id, name=name, data=data):
             if channel.deleted:
                 raise ChannelNotFound(command.channel_id)
             channel.messages.require((message_id,))
             existing(channel, message_id)
             return [Event(message_id, Emitted(name, data))]
+        case NoteFilters():
+            return note_filters(channel, command)
+        case AskMember() | AnswerMember() | ExpireMemberCall():
+            return of_a_call(channel, command)
         case _:
             pass
     if channel.owner_id is None or channel.deleted:
@@ -134,7 +148,8 @@ def decide(channel: Channel, command: ChannelCommand) -> list[ChannelEvent]:
             channel.require_generations()
             if channel.open_generations:
                 raise GenerationOpen(min(channel.open_generations))
-            return events(ChannelDeleted())
+            channel.require_calls()
+            return [*call.expire_all(channel.open_calls, None, "cancelled"), *events(ChannelDeleted())]
         case AddMembers(user_ids=user_ids):
             return add_members(channel, user_ids)
         case RemoveMembers(user_ids=user_ids):
@@ -176,8 +191,8 @@ def create_channel(channel: Channel, command: CreateChannel) -> list[ChannelEven
     made = ChannelCreated(
         command.type,
         by,
-        "" if command.type == "dm" else channel_name(command.name),
-        described(command.description),
+        "" if command.type == "dm" else trimmed_name(command.name, NAME_CHARACTERS_MAX),
+        require_description(command.description, DESCRIPTION_CHARACTERS_MAX),
         command.is_private,
         without_nulls(command.data),
         without_nulls(command.meta),
@@ -198,9 +213,9 @@ def create_channel(channel: Channel, command: CreateChannel) -> list[ChannelEven
 
 def change_channel(channel: Channel, command: ChangeChannel) -> list[ChannelEvent]:
     changes = ChannelChanged()
-    if command.name is not None and (name := channel_name(command.name)) != channel.name:
+    if command.name is not None and (name := trimmed_name(command.name, NAME_CHARACTERS_MAX)) != channel.name:
         changes = msgspec.structs.replace(changes, name=name)
-    if command.description is not None and described(command.description) != channel.description:
+    if command.description is not None and require_description(command.description, DESCRIPTION_CHARACTERS_MAX) != channel.description:
         changes = msgspec.structs.replace(changes, description=command.description)
     if command.is_private is not None and command.is_private != channel.is_private:
         changes = msgspec.structs.replace(changes, is_private=command.is_private)
@@ -217,18 +232,6 @@ def change_channel(channel: Channel, command: ChangeChannel) -> list[ChannelEven
             raise BadRequest("expected no grants: only a standard channel goes by them", param="access_grants")
         return made
     return [*made, *access.change_grants(channel.grants, command.grants)]
-
-
-def channel_name(name: str) -> str:
-    name = name.strip()
-    require_name(name, NAME_CHARACTERS_MAX)
-    return name
-
-
-def described(description: str) -> str:
-    if len(description) > DESCRIPTION_CHARACTERS_MAX:
-        raise BadRequest(f"expected a description of at most {DESCRIPTION_CHARACTERS_MAX} characters, received {len(description)}")
-    return description
 
 
 def require_room(*mappings: Mapping[str, Any]) -> None:
@@ -296,13 +299,13 @@ def of_a_webhook(channel: Channel, command: CreateWebhook | ChangeWebhook | Revo
                 return []
             if len(known) >= WEBHOOKS_MAX:
                 raise BadRequest(f"a channel has at most {WEBHOOKS_MAX} webhooks")
-            return events(WebhookCreated(webhook_id, channel_name(name), picture))
+            return events(WebhookCreated(webhook_id, trimmed_name(name, NAME_CHARACTERS_MAX), picture))
         case _ if webhook_id not in known:
             raise WebhookNotFound(webhook_id)
         case ChangeWebhook(name=name, profile_image_url=picture):
-            if (known[webhook_id].name, known[webhook_id].profile_image_url) == (channel_name(name), picture):
+            if (known[webhook_id].name, known[webhook_id].profile_image_url) == (trimmed_name(name, NAME_CHARACTERS_MAX), picture):
                 return []
-            return events(WebhookChanged(webhook_id, channel_name(name), picture))
+            return events(WebhookChanged(webhook_id, trimmed_name(name, NAME_CHARACTERS_MAX), picture))
         case RevokeWebhook():
             return events(WebhookRevoked(webhook_id))
         case _:
@@ -359,7 +362,10 @@ def of_a_message(channel: Channel, command: MessageCommand) -> list[ChannelEvent
             require_author(channel, by, node)
             if message_id in channel.open_generations:
                 raise GenerationOpen(message_id)
-            return [] if node.deleted else [Event(message_id, MessageRemoved(node.parent_id))]
+            if node.deleted:
+                return []
+            channel.require_calls()
+            return [*call.expire_all(channel.open_calls, [message_id], "cancelled"), Event(message_id, MessageRemoved(node.parent_id))]
         case React():
             return react(existing(channel, message_id), command)
         case PinMessage(pinned=pinned):
@@ -394,6 +400,8 @@ def named_messages(command: ChannelCommand) -> tuple[UUID, ...]:
             | React(message_id=message_id)
             | PinMessage(message_id=message_id)
             | EmitByServer(message_id=message_id)
+            | NoteFilters(message_id=message_id)
+            | AskMember(message_id=message_id)
             | AppendParts(message_id=message_id)
             | EndGeneration(message_id=message_id)
         ):
@@ -447,6 +455,40 @@ def react(node: MessageNode, command: React) -> list[ChannelEvent]:
     if name not in node.reactions and len(node.reactions) >= REACTIONS_MAX:
         raise BadRequest(f"a message has at most {REACTIONS_MAX} different reactions", param="name")
     return [Event(command.message_id, ReactionAdded(name, by))]
+
+
+def of_a_call(channel: Channel, command: CallCommand) -> list[ChannelEvent]:
+    if channel.deleted:
+        raise ChannelNotFound(command.channel_id)
+    channel.require_calls()
+    match command:
+        case AskMember(message_id=message_id, call=asked):
+            channel.messages.require((message_id,))
+            existing(channel, message_id)
+            return [*call.open_call(channel.open_calls, message_id, asked)]
+        case AnswerMember(user_id=user_id, call_id=call_id, data=data, session_id=session_id):
+            open_call = channel.open_calls.get(call_id)
+            if open_call is None or open_call.user_id != user_id:
+                raise CallNotFound(call_id)
+            return [Event(open_call.message_id, CallAnswered(call_id, user_id, session_id, data))]
+        case ExpireMemberCall(call_id=call_id, reason=reason):
+            expiring = channel.open_calls.get(call_id)
+            return [Event(expiring.message_id, CallLapsed(call_id, reason))] if expiring is not None else []
+        case _:
+            assert_never(command)
+
+
+def note_filters(channel: Channel, command: NoteFilters) -> list[ChannelEvent]:
+    """Where a person has edited the answer meanwhile, their words stand."""
+    if channel.deleted:
+        raise ChannelNotFound(command.channel_id)
+    message_id = command.message_id
+    channel.messages.require((message_id,))
+    node = existing(channel, message_id)
+    made: list[ChannelEvent] = [Event(message_id, trace) for trace in command.traces]
+    if command.fields and node.changed_version == command.since:
+        made.append(Event(message_id, MessageChanged(command.fields)))
+    return made
 
 
 def require_going(channel: Channel, message_id: UUID) -> None:

@@ -37,6 +37,7 @@ from domain.channel.facts import (
 from domain.channel.state import Channel, Member, MessageNode, OutgoingWebhook, Webhook
 from domain.generation import (
     BlockOpened,
+    FilterApplied,
     GenerationCancelled,
     GenerationFailed,
     GenerationInterrupted,
@@ -45,6 +46,8 @@ from domain.generation import (
     MessageStarted,
 )
 from domain.log.event import Emitted
+from domain.routing import call
+from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 from domain.values.fields import without_nulls
 
 changed = msgspec.structs.replace
@@ -72,6 +75,10 @@ def evolve(channel: Channel, event: ChannelEvent, version: int) -> Channel:
             return changed(said(channel, message_id, version), open_generations=is_open)
         case MessageChanged() | Emitted():
             return said(channel, message_id, version)
+        case FilterApplied():
+            return channel  # what it did to the answer is in the answer
+        case CallOpened() | CallAnswered() | CallLapsed() as fact:
+            return changed(channel, open_calls=call.evolve(channel.open_calls, message_id, fact))
         case MessageRemoved():
             return with_changes(channel, message_id, deleted=True, changed_version=version)
         case MessagePinned():
@@ -93,8 +100,8 @@ def evolve(channel: Channel, event: ChannelEvent, version: int) -> Channel:
             return changed(channel, archived=False)
         case ChannelDeleted():
             return changed(channel, deleted=True)
-        case AccessGranted() | AccessRevoked() as fact:
-            return admitting(channel, fact, version)
+        case AccessGranted() | AccessRevoked() as access_fact:
+            return admitting(channel, access_fact, version)
         case MemberJoined(user_id=user_id, role=role):
             return changed(channel, members={**channel.members, user_id: Member(role, version)})
         case MemberLeft(user_id=user_id):

@@ -11,8 +11,9 @@ from uuid import UUID
 import msgspec
 
 from domain.accounts.access import ACCESS_TYPES, AccessFact
-from domain.generation import GENERATION_TYPES, GenerationFact
+from domain.generation import GENERATION_TYPES, FilterApplied, GenerationFact
 from domain.log.event import Emitted, Event
+from domain.routing.call import CALL_TYPES, CallFact
 
 ChannelType = Literal["standard", "group", "dm"]  # by grants; by membership; by membership of exactly these people
 MemberRole = Literal["member", "manager"]
@@ -152,6 +153,8 @@ ChannelFact = (
     | WebhookFact
     | MessageFact
     | GenerationFact
+    | FilterApplied
+    | CallFact
     | Emitted
 )
 ChannelEvent = Event[ChannelFact]
@@ -161,6 +164,8 @@ OF_A_CHANNEL_MESSAGE: Final = frozenset(
     {
         *(MessagePosted, MessageChanged, MessageRemoved, ReactionAdded, ReactionRemoved, MessagePinned, MessageUnpinned),
         *GENERATION_TYPES.values(),
+        FilterApplied,
+        *CALL_TYPES.values(),
     }
 )
 
@@ -188,4 +193,6 @@ CHANNEL_TYPES: Final[Mapping[str, type[Any]]] = {
     "message:pin": MessagePinned,
     "message:unpin": MessageUnpinned,
     **GENERATION_TYPES,
+    "filter_applied": FilterApplied,
+    **CALL_TYPES,
 }

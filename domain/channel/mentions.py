@@ -22,6 +22,17 @@ class Mentions(msgspec.Struct, frozen=True):
     models: Sequence[str] = ()
     channel_ids: Sequence[UUID] = ()
 
+    @property
+    def are_of_people(self) -> bool:
+        return bool(self.user_ids or self.group_ids)
+
+    def of_people_besides(self, others: "Mentions") -> "Mentions":
+        """The people and groups that the others do not have."""
+        return Mentions(
+            tuple(one for one in self.user_ids if one not in others.user_ids),
+            tuple(one for one in self.group_ids if one not in others.group_ids),
+        )
+
 
 def mentions_in(text: str) -> Mentions:
     """What is no id of its kind mentions nothing."""
@@ -34,6 +45,14 @@ def mentions_in(text: str) -> Mentions:
         elif (known := uuid_of(name)) is not None:
             found[kind][known] = None
     return Mentions(*(tuple(found[kind]) for kind in "UGMC"))  # type: ignore[arg-type]
+
+
+NO_MENTIONS: Final = Mentions()
+
+
+def mentions_of(content: object) -> Mentions:
+    """What a message's content mentions: what is no text mentions nothing."""
+    return mentions_in(content) if isinstance(content, str) and ("<@" in content or "<#" in content) else NO_MENTIONS
 
 
 def without_markup(text: str, *, models: bool = True) -> str:

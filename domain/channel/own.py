@@ -56,8 +56,16 @@ class Mentioned(msgspec.Struct, frozen=True):
 
     channel_id: UUID
     message_id: UUID
-    version: int  # of the message, in its channel
+    version: int  # of the message in its channel, or of the edit that began to mention them
     parent_id: UUID | None = None  # the first message of its thread
+
+
+class MentionRemoved(msgspec.Struct, frozen=True):
+    """An edit took the mention away: the message does not count as one that mentions them any more."""
+
+    channel_id: UUID
+    message_id: UUID
+    version: int  # of the edit, in its channel
 
 
 class ThreadRead(msgspec.Struct, frozen=True):
@@ -78,6 +86,7 @@ OwnChannelFact = (
     | ChannelHidden
     | ChannelUnhidden
     | Mentioned
+    | MentionRemoved
     | ThreadRead
 )
 OWN_CHANNEL_TYPES: Final[Mapping[str, type[Any]]] = {
@@ -90,6 +99,7 @@ OWN_CHANNEL_TYPES: Final[Mapping[str, type[Any]]] = {
     "channel_hidden": ChannelHidden,
     "channel_unhidden": ChannelUnhidden,
     "mentioned": Mentioned,
+    "mention_removed": MentionRemoved,
     "thread_read": ThreadRead,
 }
 
@@ -184,7 +194,7 @@ def evolve(own: OwnChannels, event: Event[Any], version: int) -> OwnChannels:
             threads = {known: read for known, read in own.threads.items() if known != message_id}
             newest = [*threads.items(), (message_id, (one, read_version))][-THREADS_MAX:]
             return changed(own, threads=dict(newest))
-        case Mentioned():
+        case Mentioned() | MentionRemoved():
             return own
         case _:
             assert_never(known)

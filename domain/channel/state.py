@@ -9,6 +9,7 @@ import msgspec
 from domain.accounts.access import Grants
 from domain.channel.facts import ChannelType, MemberRole
 from domain.generation import OpenGenerations
+from domain.routing.call import OpenCalls
 from domain.values.idmap import IdMap, NotLoaded, PartialMap
 
 
@@ -67,6 +68,8 @@ class Channel(msgspec.Struct, frozen=True):
     outgoing: Mapping[UUID, OutgoingWebhook] = {}
     messages: IdMap[MessageNode] = IdMap()
     open_generations: OpenGenerations = {}
+    open_calls: OpenCalls = {}  # questions to members that wait for an answer; a handful
+    calls_loaded: bool = True  # False: ``open_calls`` may lack some
     generations_loaded: bool = True  # False: ``open_generations`` holds those of loaded messages, and there may be more
 
     def require_generations(self) -> None:
@@ -74,10 +77,15 @@ class Channel(msgspec.Struct, frozen=True):
         if not self.generations_loaded:
             raise NotLoaded((), generations=True)
 
+    def require_calls(self) -> None:
+        """Raises ``NotLoaded`` unless ``open_calls`` holds every open call of the channel."""
+        if not self.calls_loaded:
+            raise NotLoaded((), calls=True)
+
     @property
     def managers(self) -> list[UUID]:
         return [user_id for user_id, member in self.members.items() if member.role == "manager"]
 
 
 NO_CHANNEL: Final = Channel()
-NOTHING_LOADED: Final = msgspec.structs.replace(NO_CHANNEL, messages=PartialMap(), generations_loaded=False)
+NOTHING_LOADED: Final = msgspec.structs.replace(NO_CHANNEL, messages=PartialMap(), generations_loaded=False, calls_loaded=False)

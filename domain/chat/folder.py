@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.accounts.name import require_name
+from domain.accounts.name import trimmed_name
 from domain.errors import BadRequest, FolderCycle, FolderExists, FolderNameTaken, FolderNotFound, Forbidden
 from domain.log.event import Event
 from domain.values.fields import differing
@@ -210,7 +210,7 @@ def decide(folders: Folders, command: FolderCommand) -> list[FolderEvent]:
 def create_folder(folders: Folders, command: CreateFolder) -> list[FolderEvent]:
     if command.folder_id in folders.by_id:
         raise FolderExists(command.folder_id)
-    name = cleaned(command.name)
+    name = trimmed_name(command.name, FOLDER_NAME_CHARACTERS_MAX)
     require_place(folders, None, name, command.parent_id)
     if len(folders.by_id) >= FOLDERS_MAX:
         raise Forbidden(f"an account holds at most {FOLDERS_MAX} folders: delete one first")
@@ -222,7 +222,7 @@ def change_folder(folders: Folders, command: ChangeFolder) -> list[FolderEvent]:
     folder = existing(folders, command.folder_id)
     events: list[FolderEvent] = []
     if command.name is not None:
-        name = cleaned(command.name)
+        name = trimmed_name(command.name, FOLDER_NAME_CHARACTERS_MAX)
         if name != folder.name:
             require_free_name(folders, command.folder_id, name, folder.parent_id)
             events.append(Event(None, FolderRenamed(command.folder_id, name)))
@@ -248,12 +248,6 @@ def existing(folders: Folders, folder_id: UUID) -> Folder:
     if folder is None:
         raise FolderNotFound(folder_id)
     return folder
-
-
-def cleaned(name: str) -> str:
-    name = name.strip()
-    require_name(name, FOLDER_NAME_CHARACTERS_MAX)
-    return name
 
 
 def require_place(folders: Folders, folder_id: UUID | None, name: str, parent_id: UUID | None) -> None:

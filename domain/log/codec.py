@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from domain.accounts.group import GROUP_TYPES
-from domain.accounts.user import USER_TYPES
+from domain.accounts.user.facts import USER_TYPES
 from domain.channel.facts import CHANNEL_TYPES
 from domain.channel.own import OWN_CHANNEL_TYPES
 from domain.chat.facts import CHAT_TYPES

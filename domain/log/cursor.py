@@ -1,5 +1,6 @@
 """A client's cursor: ``epoch:number`` of the last event that it has applied, ``start`` before the first, ``now`` after the newest."""
 
+from functools import lru_cache
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -26,9 +27,14 @@ def parse_cursor(text: str) -> Cursor | Literal["start", "now"]:
     if not colon or not raw_number.isascii() or not raw_number.isdecimal() or len(raw_number) > NUMBER_DIGITS_MAX:
         raise BadCursor(text)
     try:
-        return Cursor(UUID(raw_epoch), int(raw_number))
+        return Cursor(_epoch(raw_epoch), int(raw_number))
     except ValueError:
         raise BadCursor(text) from None
+
+
+@lru_cache(maxsize=64)  # nearly all cursors that a server is shown are of its own epoch
+def _epoch(raw: str) -> UUID:
+    return UUID(raw)
 
 
 class ResumePoint(NamedTuple):

@@ -1,5 +1,6 @@
 """The name of a stream: ``kind/uuid``, as it stands on the wire (docs/protocol.md §1)."""
 
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
@@ -48,6 +49,7 @@ def provider_stream(provider_id: UUID) -> Stream:
     return Stream("provider", provider_id)
 
 
+@lru_cache(maxsize=2048)  # who comes back names all channels, and many who come back at once name the same ones
 def parse_stream(name: str) -> Stream:
     """The stream of ``kind/uuid``. Raises ``BadStreamName``; a uuid is accepted in its canonical form only."""
     kind, slash, raw_id = name.partition("/")

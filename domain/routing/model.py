@@ -13,7 +13,7 @@ import msgspec
 
 from domain.accounts import access
 from domain.accounts.access import ACCESS_TYPES, AccessFact, AccessGranted, AccessRevoked, Grant, Grants, Permission, permission_of
-from domain.accounts.name import require_name
+from domain.accounts.name import trimmed_name
 from domain.errors import BadRequest, ModelEntryNotFound, ModelExists
 from domain.log.event import Actor, Event
 from domain.values.fields import replacing, without_nulls
@@ -187,7 +187,15 @@ def create_model(entry: ModelEntry, command: CreateModel) -> list[ModelEvent]:
     require_model_id(command.model_id)
     params, meta = without_nulls(command.params), without_nulls(command.meta)
     base_model_id = base_of(command.model_id, command.base_model_id)
-    made = ModelCreated(command.model_id, command.by.id, cleaned(command.name), base_model_id, params, meta, command.by.role == "admin")
+    made = ModelCreated(
+        command.model_id,
+        command.by.id,
+        trimmed_name(command.name, NAME_CHARACTERS_MAX),
+        base_model_id,
+        params,
+        meta,
+        command.by.role == "admin",
+    )
     require_valid(params, meta)
     is_custom = evolve(NO_MODEL, Event(None, made), 1).is_custom
     wanted = ([] if is_custom else [access.PUBLIC]) if command.grants is None else command.grants
@@ -197,7 +205,7 @@ def create_model(entry: ModelEntry, command: CreateModel) -> list[ModelEvent]:
 
 def change_model(entry: ModelEntry, command: ChangeModel) -> list[ModelEvent]:
     changes = ModelChanged()
-    if command.name is not None and (name := cleaned(command.name)) != entry.name:
+    if command.name is not None and (name := trimmed_name(command.name, NAME_CHARACTERS_MAX)) != entry.name:
         changes = msgspec.structs.replace(changes, name=name)
     if command.base_model_id is not msgspec.UNSET:
         base_model_id = base_of(entry.model_id, command.base_model_id)
@@ -239,12 +247,6 @@ def base_of(model_id: str, base_model_id: str | None) -> str | None:
         return None
     require_model_id(base_model_id)
     return base_model_id
-
-
-def cleaned(name: str) -> str:
-    name = name.strip()
-    require_name(name, NAME_CHARACTERS_MAX)
-    return name
 
 
 def require_valid(params: Mapping[str, Any], meta: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Answers a question from rows in memory: what Postgres is to say, too."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -9,6 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from projections.figures.catalogue import DIMENSIONS, Metric, Source
+from projections.figures.parts_of_time import part_of_time
 from projections.figures.question import Answer, Question, merged
 from projections.figures.tables import Tables
 
@@ -93,19 +93,6 @@ def text_of(value: Any) -> str | None:
             return str(value)
         case _:
             raise AssertionError(f"no dimension holds {value!r}")
-
-
-def part_of_time(at: datetime, granularity: str, zone: ZoneInfo) -> datetime:
-    """When the hour, day, week or month began in which ``at`` is, by the clocks of ``zone``. An hour that comes twice is two hours."""
-    local = at.astimezone(zone)
-    if granularity == "hour":
-        return at.astimezone(UTC) - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-    day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    if granularity == "week":
-        day -= timedelta(days=day.weekday())
-    if granularity == "month":
-        day = day.replace(day=1)
-    return day.astimezone(UTC)
 
 
 def value_of(metric: Metric, rows: Sequence[Row]) -> Any:

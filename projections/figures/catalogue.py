@@ -112,6 +112,7 @@ ALL_DIMENSIONS: Final = (
     Dimension("model", "The model that answered; of a question the model that was asked.", {G: "model_id", M: "model_id", R: "model_id"}),
     Dimension("base_model", "Of a custom model: the model that it stands on.", {G: "base_model_id", M: "base_model_id"}),
     Dimension("requested_model", "The model that was asked: an arena, or the same.", {G: "requested_model_id", R: "requested_model_id"}),
+    Dimension("provider", "The provider that was asked, by its name in the settings.", {G: "provider_name"}),
     Dimension(
         "person",
         "Who asked, wrote, rated or joined.",

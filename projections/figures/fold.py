@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from domain.accounts.group import GroupDeleted, GroupMembersAdded, GroupMembersRemoved
-from domain.accounts.user import RoleChanged, UserCreated, UserDeactivated
+from domain.accounts.user.facts import RoleChanged, UserCreated, UserDeactivated
 from domain.channel.facts import (
     ChannelCreated,
     ChannelDeleted,
@@ -23,7 +23,7 @@ from domain.channel.facts import (
 )
 from domain.chat.facts import ChatCreated, ChatDeleted, ChatImported, MessageAdded, MessageDeleted, MessageEdited, MessageRated
 from domain.generation import GenerationCancelled, GenerationFailed, GenerationInterrupted, GenerationOver, MessageEnded, MessageStarted
-from projections.figures.rows import Conversation, Duel, Generation, Membership, Message, Person, Rating, Streamed
+from projections.figures.rows import Conversation, Duel, Generation, Membership, Message, Origin, Person, Rating, Streamed
 from projections.figures.tables import Tables
 from projections.figures.usage import tokens_of
 from projections.projection import Recorded
@@ -62,6 +62,7 @@ def apply(tables: Tables, event: Recorded, streamed: Mapping[tuple[UUID, int], S
                 conversation.listed, conversation.source, conversation.imported_version = True, fact.source, stored.version
                 conversation.created_at = fact.created_at or conversation.created_at
                 tables.put_conversation(conversation)
+                came_from_elsewhere(tables, conversation, stored.version)
         case ChatDeleted() | ChannelDeleted():
             conversation = tables.conversations.get(stream_id)
             if conversation is not None:
@@ -121,6 +122,19 @@ def apply(tables: Tables, event: Recorded, streamed: Mapping[tuple[UUID, int], S
             pass  # nothing of it is counted
 
 
+def came_from_elsewhere(tables: Tables, conversation: Conversation, version: int) -> None:
+    """What stands below ``version`` in it was imported or copied. Its rows say so, since questions are about rows by the ten thousand."""
+    origin: Origin = "copied" if conversation.source == "chat" else "imported"
+    for message in tables.messages_of(conversation.stream_id):
+        if message.version < version:
+            message.origin, message.listed = origin, conversation.listed
+            tables.put_message(message)
+    for generation in tables.generations_of(conversation.stream_id):
+        if generation.version < version:
+            generation.origin, generation.listed = origin, conversation.listed
+            tables.put_generation(generation)
+
+
 def written(tables: Tables, event: Recorded) -> Message:
     """A message that no run wrote."""
     stored, fact = event.stored, event.fact
@@ -129,6 +143,7 @@ def written(tables: Tables, event: Recorded) -> Message:
     if isinstance(fact, MessagePosted):
         by = fact.user_id
     usage = tokens_of(fact.fields.get("usage"))
+    conversation = tables.conversations.get(stored.stream.id)
     return Message(
         stream_id=stored.stream.id,
         message_id=known(stored.message_id),
@@ -139,6 +154,9 @@ def written(tables: Tables, event: Recorded) -> Message:
         model_id=model_of(fact.fields),
         base_model_id=None,
         parent_id=fact.parent_id,
+        kind=stored.stream.kind,
+        listed=conversation is None or conversation.listed,
+        origin="here",
         is_generated=False,
         sent_at=sent_at(fact.fields, stored.at),
         recorded_at=stored.at,
@@ -152,6 +170,8 @@ def begin(tables: Tables, event: Recorded, start: MessageStarted) -> None:
     stored, message_id = event.stored, known(event.stored.message_id)
     base_model_id = start.base_model_id if start.base_model_id is not msgspec.UNSET else None
     by = asked_by(start.fields) or person_of(tables, event)
+    conversation = tables.conversations.get(stored.stream.id)
+    listed = conversation is None or conversation.listed
     tables.put_message(
         Message(
             stream_id=stored.stream.id,
@@ -163,6 +183,9 @@ def begin(tables: Tables, event: Recorded, start: MessageStarted) -> None:
             model_id=start.model,
             base_model_id=base_model_id,
             parent_id=start.parent_id,
+            kind=stored.stream.kind,
+            listed=listed,
+            origin="here",
             is_generated=True,
             sent_at=sent_at(start.fields, stored.at),
             recorded_at=stored.at,
@@ -178,6 +201,10 @@ def begin(tables: Tables, event: Recorded, start: MessageStarted) -> None:
             requested_model_id=start.requested_model,
             model_id=start.model,
             base_model_id=base_model_id,
+            provider_name=start.provider_name if start.provider_name is not msgspec.UNSET else None,
+            kind=stored.stream.kind,
+            listed=listed,
+            origin="here",
             is_arena=start.selected_model_id is not None,
             is_continued=start.continues is not msgspec.UNSET,
             started_at=stored.at,

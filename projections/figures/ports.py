@@ -31,6 +31,19 @@ class ListedMessage(msgspec.Struct, frozen=True):
     deleted_at: datetime | None
 
 
+class ListedRating(msgspec.Struct, frozen=True):
+    """A rating that counts, without its comment."""
+
+    stream_id: UUID
+    version: int  # of the event that rated
+    message_id: UUID
+    user_id: UUID | None
+    model_id: str | None
+    requested_model_id: str | None  # the arena, where one was asked
+    rating: int  # 1 or -1
+    rated_at: datetime
+
+
 class ModelChat(msgspec.Struct, frozen=True):
     stream_id: UUID
     owner_id: UUID | None
@@ -60,6 +73,12 @@ class FigureQueries(Protocol):
         limit: int,
     ) -> Sequence[ListedMessage]:
         """The newest first, deleted ones among them."""
+        ...
+
+    async def ratings(
+        self, *, by_rating: bool = False, ascending: bool = False, offset: int = 0, limit: int
+    ) -> tuple[int, list[ListedRating]]:
+        """How many ratings count, and a page of them: the newest first, or by what they say and then the newest; or the other way round."""
         ...
 
     async def chats_of_model(self, model_id: str, since: datetime | None, until: datetime | None) -> Sequence[ModelChat]:

@@ -17,7 +17,7 @@ from domain.channel.facts import (
     ReactionAdded,
     ReactionRemoved,
 )
-from domain.chat.facts import MessageAdded, MessageDeleted, MessageEdited, MessageRated
+from domain.chat.facts import ChatImported, MessageAdded, MessageDeleted, MessageEdited, MessageRated
 from domain.generation import GenerationCancelled, GenerationFailed, GenerationInterrupted, MessageEnded, MessageStarted
 from domain.log.stream import Kind
 from projections.figures.fold import apply
@@ -60,14 +60,18 @@ class Figures:
             Rows("figures_members", (keys.member_streams,)),
             Rows("figures_people", (keys.people,)),
             Rows("figures_streamed", ends),
+            Rows("figures_messages_of_streams", (keys.imported,)),
+            Rows("figures_generations_of_streams", (keys.imported,)),
         ]
         needed = [ask for ask in asks if ask.arguments[0]]
         found = dict(zip((ask.query for ask in needed), (yield needed), strict=True)) if needed else {}
-        conversations, messages, generations, ratings, members, people, streamed = (found.get(ask.query, []) for ask in asks)
+        conversations, messages, generations, ratings, members, people, streamed, all_messages, all_generations = (
+            found.get(ask.query, []) for ask in asks
+        )
         tables.conversations = {row["stream_id"]: Conversation(**row) for row in conversations}
-        tables.generations = {(row["stream_id"], row["message_id"]): Generation(**row) for row in generations}
+        tables.generations = {(row["stream_id"], row["message_id"]): Generation(**row) for row in (*generations, *all_generations)}
         tables.people = {row["user_id"]: Person(**row) for row in people}
-        for row in messages:
+        for row in (*messages, *all_messages):
             tables.load_message(Message(**row))
         for row in ratings:
             tables.load_rating(Rating(**row))
@@ -105,6 +109,7 @@ class Keys:
         added: set[tuple[UUID, UUID]] = set()
         self.parents: dict[tuple[UUID, UUID], UUID | None] = {}  # of messages that the batch adds
         self.rated: set[tuple[UUID, UUID]] = set()
+        imported: set[UUID] = set()  # chats whose import or copy is complete: all of their rows change
         self.ends: list[tuple[UUID, UUID, int]] = []  # of answers: stream, message, version
         for event in events:
             stored, kind = event.stored, type(event.fact)
@@ -113,6 +118,8 @@ class Keys:
                 people.add(stream_id)
             elif stored.stream.kind != "group":
                 conversations.add(stream_id)
+            if kind is ChatImported:
+                imported.add(stream_id)
             if kind in OF_MEMBERS:
                 members.add(stream_id)
             if stored.message_id is None:
@@ -130,7 +137,7 @@ class Keys:
             if (kind in ENDS or key in self.rated) and key not in added:
                 generations.add(key)
         self.conversations, self.member_streams, self.people = list(conversations), list(members), list(people)
-        self.messages, self.generations = messages, generations
+        self.messages, self.generations, self.imported = messages, generations, list(imported)
 
 
 def pairs(keys: "Sequence[tuple[UUID, UUID]] | set[tuple[UUID, UUID]]") -> tuple[list[UUID], list[UUID]]:

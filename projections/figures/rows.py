@@ -1,9 +1,12 @@
 """One class for each table of the projection; its fields are the table's columns in their order (``sql/projections/figures.sql``)."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
+
+Origin = Literal["here", "imported", "copied"]  # of a row; that of a copied chat is counted nowhere twice
 
 
 class Conversation(msgspec.Struct):
@@ -28,6 +31,9 @@ class Message(msgspec.Struct):
     model_id: str | None
     base_model_id: str | None
     parent_id: UUID | None
+    kind: str
+    listed: bool
+    origin: Origin
     is_generated: bool
     sent_at: datetime
     recorded_at: datetime
@@ -48,6 +54,10 @@ class Generation(msgspec.Struct):
     requested_model_id: str
     model_id: str
     base_model_id: str | None
+    provider_name: str | None
+    kind: str
+    listed: bool
+    origin: Origin
     is_arena: bool
     is_continued: bool
     started_at: datetime

@@ -89,6 +89,12 @@ class Tables:
 
     # ---------------------------------------------------------------------------------- what is looked for
 
+    def messages_of(self, stream_id: UUID) -> list[Message]:
+        return [row for (of, _), row in self.messages.items() if of == stream_id]
+
+    def generations_of(self, stream_id: UUID) -> list[Generation]:
+        return [row for (of, _), row in self.generations.items() if of == stream_id]
+
     def answers_beside(self, message: Message) -> Iterable[Message]:
         """The other answers to the same question, in the order in which they began."""
         beside = self._answers[message.stream_id, message.parent_id].values()

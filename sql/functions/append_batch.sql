@@ -4,10 +4,12 @@
 -- Requests are numbered from 1. Arrays of one length belong together, an element of each describes:
 --   p_command_*  one request's idempotency key
 --   p_claim_*    one thing that a request claims as unique
---   p_touch_*    one stream that a request appends to, in the order of its answer; expected: n exactly, -1 any, -2 at least one
+--   p_touch_*    one stream that a request appends to, in the order of its answer; expected: n exactly, -1 any, -2 at least one,
+--                -2-t the version to which touch t leads, if that is written: the one before it in this batch on the same stream
 --   p_type …     one event, in order: of which touch, and its number within that touch
 --   p_original   when it was recorded first, for events that are restored; null for others, empty where no event is
--- A batch holds at most one request for each stream, command key and claim: the caller lets the second one wait.
+-- A batch holds at most one request for each command key and claim, and for each stream but for those that follow another: the caller
+-- lets the second one wait. What is followed names a version, or follows another itself, and its request claims nothing.
 -- p_asked_before: the same call was made before and its outcome is not known. Then a request without a command whose touches
 -- expected version n and find these very events at n+1… was written by that call. One with a command is known by that alone.
 --
@@ -63,6 +65,7 @@ DECLARE
     written   bigint[];
     accepted  boolean := true;  -- all of it: the common case
     touch     integer;
+    previous  integer;
     found     record;
     node      text := current_setting('stenograph.node', true);
     announced text;
@@ -104,6 +107,20 @@ BEGIN
 
     FOR touch IN 1 .. cardinality(heads) LOOP
         request := p_touch_request[touch];
+        IF p_touch_expected[touch] <= -3 THEN
+            previous := -2 - p_touch_expected[touch];
+            p_touch_expected[touch] := p_touch_expected[previous] + p_touch_events[previous];
+            IF outcomes[p_touch_request[previous]] = 0 THEN
+                heads[touch] := heads[previous] + p_touch_events[previous];
+            ELSE
+                heads[touch] := heads[previous];
+                IF outcomes[request] = 0 THEN
+                    accepted := false;
+                    outcomes[request] := 4;
+                END IF;
+            END IF;
+            versions[touch] := heads[touch];
+        END IF;
         head := heads[touch];
         IF head > 0 AND p_touch_expected[touch] <= 0 AND outcomes[request] IN (0, 4) THEN
             -- Whoever names a version has read the stream under its kind; the others only know an id, which may be anything's.

@@ -1,7 +1,7 @@
 -- The projection `figures` (projections/figures/): what analysts count. One row for each conversation, message, generation, rating, duel,
 -- membership and account, without a word that anybody said. Rows stay when what they count is deleted.
 -- Made in a schema of its own, and thrown away with it: whenever this file changes, the next start makes it anew and replays the log.
--- Fold 1: to be raised when the same events make other rows.
+-- Fold 2: to be raised when the same events make other rows.
 
 CREATE TABLE counted_conversations (
     stream_id        uuid        NOT NULL,
@@ -26,6 +26,9 @@ CREATE TABLE counted_messages (
     model_id      text,                 -- that answered; of a question the first model that was asked
     base_model_id text,
     parent_id     uuid,
+    kind          text        NOT NULL, -- of its conversation
+    listed        boolean     NOT NULL, -- of its conversation
+    origin        text        NOT NULL, -- here, imported, copied
     is_generated  boolean     NOT NULL, -- a run wrote it
     sent_at       timestamptz NOT NULL, -- as the message says, which an imported one does; otherwise recorded_at
     recorded_at   timestamptz NOT NULL,
@@ -47,6 +50,10 @@ CREATE TABLE counted_generations (
     requested_model_id text             NOT NULL,
     model_id           text             NOT NULL,
     base_model_id      text,
+    provider_name      text,                      -- that was asked; null: the log does not say
+    kind               text             NOT NULL, -- of its conversation
+    listed             boolean          NOT NULL, -- of its conversation
+    origin             text             NOT NULL, -- here, imported, copied
     is_arena           boolean          NOT NULL, -- an arena was asked, and picked the model
     is_continued       boolean          NOT NULL, -- it goes on from an answer that ended early
     started_at         timestamptz      NOT NULL,

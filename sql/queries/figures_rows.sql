@@ -9,7 +9,7 @@ SELECT stream_id, kind, channel_type, owner_id, listed, created_at, source, impo
 -- name: figures_messages
 -- $1 uuid[], $2 uuid[]: streams and messages.
 SELECT t.stream_id, t.message_id, t.version, t.position, t.user_id, t.role, t.model_id, t.base_model_id, t.parent_id,
-       t.is_generated, t.sent_at, t.recorded_at, t.characters, t.input_tokens, t.output_tokens, t.edits, t.reactions,
+       t.kind, t.listed, t.origin, t.is_generated, t.sent_at, t.recorded_at, t.characters, t.input_tokens, t.output_tokens, t.edits, t.reactions,
        t.deleted_at
   FROM unnest($1::uuid[], $2::uuid[]) AS k (stream_id, key_id)
   JOIN counted_messages AS t ON t.stream_id = k.stream_id AND t.message_id = k.key_id;
@@ -17,11 +17,28 @@ SELECT t.stream_id, t.message_id, t.version, t.position, t.user_id, t.role, t.mo
 -- name: figures_generations
 -- $1 uuid[], $2 uuid[]: streams and messages.
 SELECT t.stream_id, t.message_id, t.version, t.position, t.user_id, t.requested_model_id, t.model_id, t.base_model_id,
-       t.is_arena, t.is_continued, t.started_at, t.first_token_at, t.ended_at, t.outcome, t.finish_reason, t.error_code,
+       t.provider_name, t.kind, t.listed, t.origin, t.is_arena, t.is_continued, t.started_at, t.first_token_at, t.ended_at, t.outcome, t.finish_reason, t.error_code,
        t.provider_status, t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.deltas, t.characters,
        t.tool_calls, t.retries, t.first_token_ms, t.duration_ms, t.gap_p50_ms, t.gap_p95_ms, t.gap_p99_ms, t.gap_max_ms
   FROM unnest($1::uuid[], $2::uuid[]) AS k (stream_id, key_id)
   JOIN counted_generations AS t ON t.stream_id = k.stream_id AND t.message_id = k.key_id;
+
+-- name: figures_messages_of_streams
+-- $1 uuid[]: streams.
+SELECT t.stream_id, t.message_id, t.version, t.position, t.user_id, t.role, t.model_id, t.base_model_id, t.parent_id,
+       t.kind, t.listed, t.origin, t.is_generated, t.sent_at, t.recorded_at, t.characters, t.input_tokens, t.output_tokens, t.edits, t.reactions,
+       t.deleted_at
+  FROM counted_messages AS t
+ WHERE t.stream_id = ANY ($1::uuid[]);
+
+-- name: figures_generations_of_streams
+-- $1 uuid[]: streams.
+SELECT t.stream_id, t.message_id, t.version, t.position, t.user_id, t.requested_model_id, t.model_id, t.base_model_id,
+       t.provider_name, t.kind, t.listed, t.origin, t.is_arena, t.is_continued, t.started_at, t.first_token_at, t.ended_at, t.outcome, t.finish_reason, t.error_code,
+       t.provider_status, t.input_tokens, t.output_tokens, t.cached_tokens, t.reasoning_tokens, t.deltas, t.characters,
+       t.tool_calls, t.retries, t.first_token_ms, t.duration_ms, t.gap_p50_ms, t.gap_p95_ms, t.gap_p99_ms, t.gap_max_ms
+  FROM counted_generations AS t
+ WHERE t.stream_id = ANY ($1::uuid[]);
 
 -- name: figures_ratings
 -- $1 uuid[], $2 uuid[]: streams and messages. Ratings that none supersedes.
@@ -33,7 +50,7 @@ SELECT t.stream_id, t.version, t.position, t.message_id, t.user_id, t.model_id, 
 -- name: figures_answers
 -- $1 uuid[], $2 uuid[]: streams and messages. The answers to these.
 SELECT t.stream_id, t.message_id, t.version, t.position, t.user_id, t.role, t.model_id, t.base_model_id, t.parent_id,
-       t.is_generated, t.sent_at, t.recorded_at, t.characters, t.input_tokens, t.output_tokens, t.edits, t.reactions,
+       t.kind, t.listed, t.origin, t.is_generated, t.sent_at, t.recorded_at, t.characters, t.input_tokens, t.output_tokens, t.edits, t.reactions,
        t.deleted_at
   FROM unnest($1::uuid[], $2::uuid[]) AS k (stream_id, key_id)
   JOIN counted_messages AS t ON t.stream_id = k.stream_id AND t.parent_id = k.key_id AND t.role = 'assistant';
@@ -100,15 +117,16 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
 -- name: figures_put_generation!
 INSERT INTO counted_generations (stream_id, message_id, version, position, user_id, requested_model_id, model_id, base_model_id,
-                         is_arena, is_continued, started_at, first_token_at, ended_at, outcome, finish_reason,
-                         error_code, provider_status, input_tokens, output_tokens, cached_tokens, reasoning_tokens,
-                         deltas, characters, tool_calls, retries, first_token_ms, duration_ms, gap_p50_ms, gap_p95_ms,
-                         gap_p99_ms, gap_max_ms)
+                         provider_name, kind, listed, origin, is_arena, is_continued, started_at, first_token_at,
+                         ended_at, outcome, finish_reason, error_code, provider_status, input_tokens, output_tokens,
+                         cached_tokens, reasoning_tokens, deltas, characters, tool_calls, retries, first_token_ms,
+                         duration_ms, gap_p50_ms, gap_p95_ms, gap_p99_ms, gap_max_ms)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)
     ON CONFLICT (stream_id, message_id) DO UPDATE SET
        version = excluded.version, position = excluded.position, user_id = excluded.user_id, requested_model_id =
-       excluded.requested_model_id, model_id = excluded.model_id, base_model_id = excluded.base_model_id, is_arena =
+       excluded.requested_model_id, model_id = excluded.model_id, base_model_id = excluded.base_model_id, provider_name
+       = excluded.provider_name, kind = excluded.kind, listed = excluded.listed, origin = excluded.origin, is_arena =
        excluded.is_arena, is_continued = excluded.is_continued, started_at = excluded.started_at, first_token_at =
        excluded.first_token_at, ended_at = excluded.ended_at, outcome = excluded.outcome, finish_reason =
        excluded.finish_reason, error_code = excluded.error_code, provider_status = excluded.provider_status,
@@ -126,15 +144,16 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 -- name: figures_put_message!
 INSERT INTO counted_messages (stream_id, message_id, version, position, user_id, role, model_id, base_model_id, parent_id,
-                         is_generated, sent_at, recorded_at, characters, input_tokens, output_tokens, edits, reactions,
-                         deleted_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                         kind, listed, origin, is_generated, sent_at, recorded_at, characters, input_tokens,
+                         output_tokens, edits, reactions, deleted_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
     ON CONFLICT (stream_id, message_id) DO UPDATE SET
        version = excluded.version, position = excluded.position, user_id = excluded.user_id, role = excluded.role,
-       model_id = excluded.model_id, base_model_id = excluded.base_model_id, parent_id = excluded.parent_id,
-       is_generated = excluded.is_generated, sent_at = excluded.sent_at, recorded_at = excluded.recorded_at, characters
-       = excluded.characters, input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, edits =
-       excluded.edits, reactions = excluded.reactions, deleted_at = excluded.deleted_at;
+       model_id = excluded.model_id, base_model_id = excluded.base_model_id, parent_id = excluded.parent_id, kind =
+       excluded.kind, listed = excluded.listed, origin = excluded.origin, is_generated = excluded.is_generated, sent_at
+       = excluded.sent_at, recorded_at = excluded.recorded_at, characters = excluded.characters, input_tokens =
+       excluded.input_tokens, output_tokens = excluded.output_tokens, edits = excluded.edits, reactions =
+       excluded.reactions, deleted_at = excluded.deleted_at;
 
 -- name: figures_put_person!
 INSERT INTO counted_people (user_id, role, created_at, deactivated_at)

@@ -6,6 +6,20 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
  ORDER BY e.version
  LIMIT $4;
 
+-- name: read_streams
+-- The same of several streams, for all who ask at once. $1 uuid[]: the streams; one may be named twice. $2 int[]: the reader's version of
+-- each. $3 int[]: rows at most of each. The last column is the stream's number in $1, from 1.
+SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at, asked.number
+  FROM unnest($1::uuid[], $2::integer[], $3::integer[]) WITH ORDINALITY AS asked (stream_id, version, events_max, number)
+  JOIN streams AS s ON s.stream_id = asked.stream_id
+ CROSS JOIN LATERAL (
+       SELECT * FROM events AS one
+        WHERE one.stream_id = asked.stream_id AND one.version > asked.version
+        ORDER BY one.version
+        LIMIT asked.events_max
+       ) AS e
+ ORDER BY asked.number, e.version;
+
 -- name: read_stream_without_deltas
 -- The same without tokens, by its own partial index: a long chat is folded without reading what was streamed.
 SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
@@ -132,7 +146,7 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, NULL::j
 -- $1 text: the call's id.
 SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, e.recorded_at
   FROM events AS e JOIN streams AS s USING (stream_id)
- WHERE e.data ->> 'call_id' = $1 AND e.type IN ('call', 'call_answered', 'call_expired') AND s.kind = 'chat'
+ WHERE e.data ->> 'call_id' = $1 AND e.type IN ('call', 'call_answered', 'call_expired') AND s.kind IN ('chat', 'channel')
  ORDER BY e.position;
 
 -- name: read_log

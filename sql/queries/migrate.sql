@@ -1,4 +1,4 @@
--- What adapters/postgres/migrate.py says about itself: which files were applied, with which bytes. Everything runs inside its transactions.
+-- What adapters/postgres/preparing/migrate.py says about itself: which files were applied, with which bytes. Everything runs inside its transactions.
 
 -- name: take_migration_lock$
 -- The number is ours alone ("steno" in ASCII). Of the transaction, not the session: it is gone with it, also behind a pooler.

@@ -20,8 +20,8 @@ SELECT (SELECT t.kind FROM streams AS t WHERE t.stream_id = s.stream_id) AS kind
 
 -- name: open_calls
 -- $1 bigint: a position. Every call to a user that was made above it and has neither an answer nor an end. By the indexes that hold calls alone.
-SELECT c.stream_id, (c.data ->> 'call_id')::uuid AS call_id, (c.data ->> 'node_id')::uuid AS node_id
-  FROM events AS c
+SELECT s.kind, c.stream_id, (c.data ->> 'call_id')::uuid AS call_id, (c.data ->> 'node_id')::uuid AS node_id
+  FROM events AS c JOIN streams AS s USING (stream_id)
  WHERE c.position > $1 AND c.type = 'call'
    AND NOT EXISTS (SELECT FROM events AS e
                     WHERE e.stream_id = c.stream_id AND e.version > c.version AND e.data ->> 'call_id' = c.data ->> 'call_id'

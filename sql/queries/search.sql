@@ -1,4 +1,4 @@
--- Searches in the words of the projection `chat_search` (adapters/postgres/search.py says which is asked when). What is looked for is
+-- Searches in the words of the projection `chat_search` (adapters/postgres/reading/search.py says which is asked when). What is looked for is
 -- a SELECT of its own wherever it stands: else it is read anew for each text that it is compared with.
 
 -- name: sampled_texts

@@ -1,4 +1,4 @@
--- What `steno verify` reads (adapters/postgres/verify.py). All of it in one snapshot, so that a log that is written meanwhile is no false alarm.
+-- What `steno verify` reads (adapters/postgres/log/verify.py). All of it in one snapshot, so that a log that is written meanwhile is no false alarm.
 
 -- name: verify_log
 -- Positions, first and last. First what differs in each row, then what those of one answer have in common. Without the stream the kind is null.

@@ -1,16 +1,16 @@
 -- Answers of models that were generated here, one row each, from their start on. Times are those of the log.
 CREATE VIEW analytics.generations AS
-SELECT analytics.pseudonym(g.stream_id, a) AS conversation_id, analytics.pseudonym(g.message_id, a) AS message_id, c.kind, c.listed,
+SELECT analytics.pseudonym(g.stream_id, a) AS conversation_id, analytics.pseudonym(g.message_id, a) AS message_id, g.kind, g.listed,
        analytics.pseudonym(g.user_id, a) AS person_id,
-       g.requested_model_id, g.model_id, g.base_model_id, g.is_arena, g.is_continued, g.started_at, g.first_token_at, g.ended_at, g.outcome,
+       g.requested_model_id, g.model_id, g.base_model_id, g.provider_name, g.is_arena, g.is_continued, g.started_at, g.first_token_at, g.ended_at, g.outcome,
        g.finish_reason, g.error_code, g.provider_status, g.input_tokens, g.output_tokens, g.cached_tokens, g.reasoning_tokens, g.deltas,
        g.characters, g.tool_calls, g.retries, g.first_token_ms, g.duration_ms, g.gap_p50_ms, g.gap_p95_ms, g.gap_p99_ms, g.gap_max_ms,
        (SELECT (g.input_tokens * r.input_per_million + g.output_tokens * r.output_per_million) / 1000000
           FROM public.model_prices AS r
          WHERE r.model_id IN (g.model_id, g.base_model_id) AND r.since <= (g.started_at AT TIME ZONE 'UTC')::date
          ORDER BY r.model_id = g.model_id DESC, r.since DESC LIMIT 1) AS cost
-  FROM stenograph_figures.counted_generations AS g JOIN stenograph_figures.counted_conversations AS c USING (stream_id) CROSS JOIN public.analyst_settings AS a
- WHERE g.version >= c.imported_version;
+  FROM stenograph_figures.counted_generations AS g CROSS JOIN public.analyst_settings AS a
+ WHERE g.origin = 'here';
 
 COMMENT ON VIEW analytics.generations IS 'Answers of models that were generated here, one row each, from their start on. Times are those of the log.';
 COMMENT ON COLUMN analytics.generations.conversation_id IS 'The chat or channel.';
@@ -21,6 +21,7 @@ COMMENT ON COLUMN analytics.generations.person_id IS 'Who asked.';
 COMMENT ON COLUMN analytics.generations.requested_model_id IS 'The model that was asked: an arena, or the same as model_id.';
 COMMENT ON COLUMN analytics.generations.model_id IS 'The model that answered.';
 COMMENT ON COLUMN analytics.generations.base_model_id IS 'Of a custom model: the model that it stands on.';
+COMMENT ON COLUMN analytics.generations.provider_name IS 'The provider that was asked, by its name in the settings; null: the log does not say.';
 COMMENT ON COLUMN analytics.generations.is_arena IS 'An arena was asked, and picked the model.';
 COMMENT ON COLUMN analytics.generations.is_continued IS 'It goes on from an answer that ended early.';
 COMMENT ON COLUMN analytics.generations.started_at IS 'When it began.';

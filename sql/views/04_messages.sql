@@ -1,10 +1,10 @@
 -- Messages of people, models and webhooks, deleted ones too. What stands in a copy of a chat is not counted again.
 CREATE VIEW analytics.messages AS
 SELECT analytics.pseudonym(m.stream_id, a) AS conversation_id, analytics.pseudonym(m.message_id, a) AS message_id,
-       analytics.pseudonym(m.parent_id, a) AS parent_id, c.kind, c.listed, analytics.pseudonym(m.user_id, a) AS person_id, m.role, m.model_id, m.base_model_id, m.is_generated, m.version < c.imported_version AS is_imported,
+       analytics.pseudonym(m.parent_id, a) AS parent_id, m.kind, m.listed, analytics.pseudonym(m.user_id, a) AS person_id, m.role, m.model_id, m.base_model_id, m.is_generated, m.origin = 'imported' AS is_imported,
        m.sent_at, m.recorded_at, m.characters, m.input_tokens, m.output_tokens, m.edits, m.reactions, m.deleted_at
-  FROM stenograph_figures.counted_messages AS m JOIN stenograph_figures.counted_conversations AS c USING (stream_id) CROSS JOIN public.analyst_settings AS a
- WHERE m.version >= c.imported_version OR c.source <> 'chat';
+  FROM stenograph_figures.counted_messages AS m CROSS JOIN public.analyst_settings AS a
+ WHERE m.origin <> 'copied';
 
 COMMENT ON VIEW analytics.messages IS 'Messages of people, models and webhooks, deleted ones too. What stands in a copy of a chat is not counted again.';
 COMMENT ON COLUMN analytics.messages.conversation_id IS 'The chat or channel.';

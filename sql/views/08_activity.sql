@@ -3,9 +3,9 @@ CREATE VIEW analytics.activity AS
 SELECT p.granularity, date_trunc(p.granularity, m.sent_at) AS period, count(*) AS messages,
        count(*) FILTER (WHERE m.role = 'user') AS questions, count(*) FILTER (WHERE m.role = 'assistant') AS answers,
        count(DISTINCT m.user_id) AS people, count(DISTINCT m.stream_id) AS conversations
-  FROM stenograph_figures.counted_messages AS m JOIN stenograph_figures.counted_conversations AS c USING (stream_id)
+  FROM stenograph_figures.counted_messages AS m
  CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
- WHERE (m.version >= c.imported_version OR c.source <> 'chat')
+ WHERE m.origin <> 'copied'
  GROUP BY p.granularity, date_trunc(p.granularity, m.sent_at);
 
 COMMENT ON VIEW analytics.activity IS 'What was written in each period.';

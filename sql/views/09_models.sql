@@ -4,9 +4,9 @@ SELECT p.granularity, date_trunc(p.granularity, g.started_at) AS period, g.model
        count(DISTINCT g.user_id) AS people, count(DISTINCT g.stream_id) AS conversations,
        count(*) FILTER (WHERE g.is_arena) AS arena_answers,
        (count(*) FILTER (WHERE g.outcome = 'failed'))::double precision / count(*) AS failure_share
-  FROM stenograph_figures.counted_generations AS g JOIN stenograph_figures.counted_conversations AS c USING (stream_id)
+  FROM stenograph_figures.counted_generations AS g
  CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
- WHERE g.version >= c.imported_version
+ WHERE g.origin = 'here'
  GROUP BY p.granularity, date_trunc(p.granularity, g.started_at), g.model_id;
 
 COMMENT ON VIEW analytics.models IS 'How much each model was asked.';

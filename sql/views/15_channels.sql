@@ -4,9 +4,9 @@ SELECT p.granularity, date_trunc(p.granularity, m.sent_at) AS period,
        analytics.pseudonym(m.stream_id, a) AS channel_id, count(*) AS messages,
        count(*) FILTER (WHERE m.parent_id IS NOT NULL AND m.role <> 'assistant') AS replies,
        count(*) FILTER (WHERE m.role = 'assistant') AS answers, sum(m.reactions) AS reactions, count(DISTINCT m.user_id) AS people
-  FROM stenograph_figures.counted_messages AS m JOIN stenograph_figures.counted_conversations AS c USING (stream_id) CROSS JOIN public.analyst_settings AS a
+  FROM stenograph_figures.counted_messages AS m CROSS JOIN public.analyst_settings AS a
  CROSS JOIN (VALUES ('hour'), ('day'), ('week'), ('month')) AS p (granularity)
- WHERE c.kind = 'channel'
+ WHERE m.kind = 'channel'
  GROUP BY p.granularity, date_trunc(p.granularity, m.sent_at), m.stream_id, a.*;
 
 COMMENT ON VIEW analytics.channels IS 'What was written in each channel.';

@@ -2,8 +2,8 @@
 CREATE VIEW analytics.retention AS
   WITH weeks AS (
        SELECT m.user_id, date_trunc('week', m.sent_at) AS week, min(date_trunc('week', m.sent_at)) OVER (PARTITION BY m.user_id) AS first_week
-         FROM stenograph_figures.counted_messages AS m JOIN stenograph_figures.counted_conversations AS c USING (stream_id)
-        WHERE m.role = 'user' AND m.user_id IS NOT NULL AND (m.version >= c.imported_version OR c.source <> 'chat')
+         FROM stenograph_figures.counted_messages AS m
+        WHERE m.role = 'user' AND m.user_id IS NOT NULL AND m.origin <> 'copied'
         GROUP BY m.user_id, date_trunc('week', m.sent_at))
 SELECT w.first_week AS cohort_week, ((extract(epoch FROM w.week - w.first_week) / 604800)::numeric)::integer AS weeks_later,
        c.people AS cohort_people, count(*) AS people, count(*)::double precision / c.people AS share

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.memory.log import MemoryLog
-from adapters.postgres.log import PostgresLog, postgres_log
+from adapters.postgres.log.log import PostgresLog, postgres_log
 from commands.ports import CommandKey
 from domain.accounts.access import EVERYBODY
 from domain.accounts.group import AddGroupMembers, CreateGroup, DeleteGroup, RemoveGroupMembers

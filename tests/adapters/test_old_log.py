@@ -8,20 +8,21 @@ import msgspec
 import psycopg
 import pytest
 
-from adapters.postgres.chat_queries import PostgresChatQueries
-from adapters.postgres.log import PostgresLog, postgres_log
-from adapters.postgres.verify import verify
+from adapters.postgres.log.log import PostgresLog, postgres_log
+from adapters.postgres.log.verify import verify
+from adapters.postgres.reading.chat_queries import PostgresChatQueries
 from adapters.projector.compare import verify_projections
 from adapters.projector.rebuild import rebuild
 from commands.chats.chats import Chats
-from domain.accounts import user
-from domain.accounts.user import UserRole
+from domain.accounts.user.evolve import evolve as evolve_account
+from domain.accounts.user.facts import UserRole
+from domain.accounts.user.state import NO_ACCOUNT
 from domain.log.codec import decode_event
 from domain.log.event import Emitted
 from domain.log.stream import chat_stream
 from projections.chat import ChatView, view
 from tests.adapters.old_log import chats, put_in
-from tests.adapters.test_projector import ALL
+from tests.adapters.projector.test_projector import ALL
 
 pytestmark = pytest.mark.anyio
 MANY = 10_000
@@ -77,9 +78,9 @@ async def test_its_people_are_who_they_were(log: PostgresLog) -> None:
     known: dict[str, tuple[UserRole | None, bool]] = {}
     for stored in await log.read_log(after=0, limit=MANY):
         if stored.type == "user_created":
-            account = user.NOBODY
+            account = NO_ACCOUNT
             for event in await log.read(stored.stream, limit=MANY):
-                account = user.evolve(account, decode_event(event), event.version)
+                account = evolve_account(account, decode_event(event), event.version)
             known[account.name] = (account.role, account.active)
     assert known == {"Ada 🦉": ("admin", True), "Bobby": ("analyst", True), "Eve": ("user", False)}
 

@@ -19,7 +19,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from adapters.postgres.epoch import current_epoch
+from adapters.postgres.log.epoch import current_epoch
 from api.process.serve import Server, config, listen
 from api.process.server import System
 from api.request.server_config import ServerConfig
@@ -233,7 +233,7 @@ async def served(system: System) -> AsyncIterator[str]:
     await system.start()
     listening = listen("127.0.0.1", 0)
     with routes_for(system) as app:
-        server = PromptServer(config(system.settings, app))
+        server = PromptServer(config(system.settings, app, system.telemetry))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             async with asyncio.timeout(WAIT_S):
@@ -251,7 +251,7 @@ async def served(system: System) -> AsyncIterator[str]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20)
+    return Settings(data=tmp_path, drain_s=0.2)
 
 
 @pytest.fixture

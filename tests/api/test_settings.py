@@ -6,7 +6,8 @@ import pytest
 
 from api import settings
 from api.providers.fixed import fixed_providers
-from api.settings import OpenAIEndpoint, Settings, SettingsError, load
+from api.settings import OpenAIEndpoint, Settings, SettingsError
+from api.settings_loading import load
 from commands.providers.provider_setup import ProviderSecrets
 
 
@@ -47,6 +48,11 @@ def test_the_environment_beats_the_file(tmp_path: Path) -> None:
 def test_the_file_may_lie_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text("port = 1\n")
     assert load({"STENO_CONFIG": str(tmp_path / "other.toml")}, tmp_path / "nowhere").port == 1
+
+
+def test_a_path_that_is_none_is_reported_as_any_other_mistake(tmp_path: Path) -> None:
+    (tmp_path / "stenograph.toml").write_text("data = 5\n")
+    assert problems_of({}, tmp_path) == [f"{tmp_path}/stenograph.toml: data: expected a path, not 5"]
 
 
 def test_a_relative_data_folder_in_the_file_is_relative_to_the_file(tmp_path: Path) -> None:

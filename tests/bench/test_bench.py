@@ -1,15 +1,36 @@
 """Each benchmark runs from end to end, small and short. No figure is asserted: what a machine of the moment says proves nothing."""
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
-from bench import compare, page
+from bench import compare, host, page
 from bench.__main__ import NAMES, main
 from bench.load.sockets import Frames, framed, read_events
 from bench.report import Line, Report, percentile
+from tests.forked import Forked
+
+# What `python -c CODE …` and `python -m MODULE …` do.
+RUN = """
+import runpy, sys
+way, what, *sys.argv[1:] = {command!r}
+if way == "-m":
+    runpy.run_module(what, run_name="__main__", alter_sys=True)
+else:
+    exec(what)
+"""
+
+
+def forked(command: list[str], environment: Mapping[str, str], written: BinaryIO) -> Forked:
+    """As ``host.started``, without the start of a Python for each server, which takes longer than what the benchmarks do."""
+    request = {"code": RUN.format(command=command), "environ": dict(environment), "folder": str(host.ROOT)}
+    with open(os.devnull) as nothing:
+        return Forked(request, (nothing.fileno(), written.fileno(), written.fileno()))
+
 
 SMOKE = [pytest.param(name, marks=[pytest.mark.postgres, pytest.mark.slow]) for name in NAMES]
 
@@ -17,6 +38,7 @@ SMOKE = [pytest.param(name, marks=[pytest.mark.postgres, pytest.mark.slow]) for 
 @pytest.mark.parametrize("name", SMOKE)
 def test_it_measures_what_it_names_and_loses_nothing(name: str, tmp_path: Path, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", postgres_dsn)
+    monkeypatch.setattr(host, "started", forked)
     written = tmp_path / "figures.json"
     assert main([name, "--quick", "--json", str(written)]) == 0
     figures = json.loads(written.read_text())

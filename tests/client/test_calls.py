@@ -1,19 +1,23 @@
 """The client's side of calls: which it answers, when it waits for another tab, and when it lets go. On the real server, too."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from api.settings import Settings
 from domain.log.event import Actor
+from domain.log.stream import channel_stream, chat_stream
 from stenograph_client import UNANSWERED, Call, CallWatch, Conflict, Event, NotFound
-from tests.api.conftest import Running, Serving, on_one_and_two, serving
-from tests.client.test_with_server import signed_up
+from stenograph_client.events import CaughtUp, Item
+from tests.api.conftest import WAIT_S, Running, Serving, on_one_and_two, serving
+from tests.client.test_with_server import client_at, signed_up
 
 pytestmark = [pytest.mark.anyio]
 __all__ = ["serving"]  # a fixture
@@ -75,6 +79,17 @@ async def test_what_is_over_or_for_another_person_is_left_alone(answers: Recorde
     watch.feed(event("status"))
 
 
+async def test_nothing_is_asked_about_a_call_to_another_person() -> None:
+    answers = Recorded()
+    watch = CallWatch(answers, yes, user_id="me")
+    watch.feed(event("call", user_id="another"))
+    await settled()
+    assert answers.asked == 0
+    watch.feed(event("call", user_id="me"))
+    await settled()
+    assert answers.answered == [True]
+
+
 async def test_the_tab_that_is_named_goes_first() -> None:
     answers = Recorded()
     watch = CallWatch(answers, yes, session_id="mine", grace_s=3600)
@@ -131,12 +146,47 @@ async def test_what_the_callback_raises_comes_out_at_the_next_event() -> None:
         watch.feed(event("status"))
 
 
+async def test_what_the_callback_raises_comes_out_of_a_follow_without_another_event() -> None:
+    async def broken(_call: Call) -> Any:
+        raise RuntimeError("a bug of the program")
+
+    async def one_event() -> AsyncGenerator[Item, None]:
+        yield event("call")
+        await asyncio.Event().wait()
+
+    watch = CallWatch(Recorded(), broken)
+    async with asyncio.timeout(WAIT_S), aclosing(one_event()) as items, aclosing(watch.watch(items)) as watched:
+        assert (await anext(watched)).type == "call"
+        with pytest.raises(RuntimeError, match="a bug"):
+            await anext(watched)
+    await watch.aclose()
+
+
+async def test_a_call_that_was_left_to_others_is_not_asked_again() -> None:
+    asked = []
+
+    async def no_idea(call: Call) -> Any:
+        asked.append(call)
+        return UNANSWERED
+
+    async def listed() -> list[Call]:
+        return [Call(CALL, "m", "confirmation")]
+
+    watch = CallWatch(Recorded(), no_idea)
+    watch.feed(event("call"))
+    await settled()
+    watch.begin_listed(CHAT, listed)
+    await settled()
+    assert len(asked) == 1
+    await watch.aclose()
+
+
 # ------------------------------------------------------------------------------------------------------- with the real server
 
 
 @pytest.fixture
 async def server(tmp_path: Path, serving: Serving) -> AsyncIterator[Running]:  # that fixture
-    async with serving(Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20)) as made:
+    async with serving(Settings(data=tmp_path, drain_s=0.2)) as made:
         yield made
 
 
@@ -154,7 +204,9 @@ async def test_a_program_answers_what_a_function_asks_during_an_answer(server: R
             return {"value": "Ada"}
 
         await server.settled()
-        ask = server.systems[0].calls.ask(me, UUID(chat_id), UUID(begun.message_id), "input", {"title": "Name?"}, session_id=session_id)
+        ask = server.systems[0].calls.ask(
+            me, chat_stream(UUID(chat_id)), UUID(begun.message_id), "input", {"title": "Name?"}, session_id=session_id
+        )
         function = asyncio.create_task(ask)
         seen = [event.type async for event in client.answer(begun, on_call=answer, session_id=session_id)]
         assert await function == {"value": "Ada"}
@@ -164,3 +216,107 @@ async def test_a_program_answers_what_a_function_asks_during_an_answer(server: R
             await client.answer_call(chat_id, asked[0].call_id, "too late")
         assert refused.value.code == "call_answered"
         assert await client.calls(chat_id) == []
+
+
+@on_one_and_two
+async def test_a_program_answers_what_functions_ask_in_a_channel_also_before_it_came(server: Running) -> None:
+    async with await signed_up(server) as client, client_at(server.url) as other:
+        await other.sign_up("Bob", "bob@example.org", "correct horse battery")
+        me = await client.me()
+        channel = await client.create_channel("general", user_ids=[(await other.me()).id])
+        message_id = UUID((await channel.post("Do it."))["id"])
+        await server.settled()
+
+        def asking(title: str) -> "asyncio.Task[Any]":
+            actor = Actor(UUID(me.id), me.name, "user")
+            return asyncio.create_task(
+                server.systems[0].calls.ask(actor, channel_stream(UUID(channel.id)), message_id, "confirmation", {"title": title})
+            )
+
+        async def answer(call: Call) -> Any:
+            return f"yes to {call.data['title']}"
+
+        async def never(call: Call) -> Any:
+            raise AssertionError(call)
+
+        before = asking("A")
+        while not await channel.calls():  # noqa: ASYNC110  # only the server knows
+            await asyncio.sleep(0.01)
+        assert await other.channel(channel.id).calls() == []
+        mine = channel.follow(snapshot=True, on_call=answer)
+        theirs = other.channel(channel.id).follow(snapshot=True, on_call=never)
+        seen: dict[bool, list[str]] = {True: [], False: []}
+
+        async def read(items: AsyncGenerator[Item, None], is_mine: bool) -> None:
+            async with aclosing(items):
+                async for item in items:
+                    seen[is_mine].append(item.type if isinstance(item, Event) else "snapshot")
+                    if seen[is_mine].count("call_answered") == 2:
+                        return
+
+        reading = [asyncio.create_task(read(mine, True)), asyncio.create_task(read(theirs, False))]
+        async with asyncio.timeout(WAIT_S):
+            while not (seen[True] and seen[False]):  # noqa: ASYNC110  # both have come
+                await asyncio.sleep(0.01)
+            assert await before == "yes to A"
+            assert await asking("B") == "yes to B"
+            await asyncio.gather(*reading)
+        with pytest.raises(NotFound):
+            await channel.call(CALL)
+
+
+class Failing(httpx.AsyncHTTPTransport):
+    """Reaches the server, but each GET of these paths only after a lost connection and a server that is not ready."""
+
+    def __init__(self, *ends: str) -> None:
+        super().__init__()
+        self.faults = {end: ["lost", "not ready"] for end in ends}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        faults = next((faults for end, faults in self.faults.items() if request.url.path.endswith(end)), [])
+        if request.method != "GET" or not faults:
+            return await super().handle_async_request(request)
+        if faults.pop(0) == "lost":
+            raise httpx.ConnectError("lost", request=request)
+        return httpx.Response(503, request=request)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+@pytest.mark.parametrize("begins", ["start", "now", "cursor", "snapshot"])
+async def test_a_question_that_was_open_before_a_follow_is_asked_wherever_it_begins_and_whatever_fails(
+    server: Running, begins: str, transport: Any
+) -> None:
+    faults = Failing("/auths/", "/calls")
+    async with await signed_up(server) as first:
+        me = await first.me()
+        channel = await first.create_channel("general")
+        message_id = UUID((await channel.post("Do it."))["id"])
+        await server.settled()
+        actor = Actor(UUID(me.id), me.name, "user")
+        function = asyncio.create_task(
+            server.systems[0].calls.ask(actor, channel_stream(UUID(channel.id)), message_id, "confirmation", {"title": "Sure?"})
+        )
+        while not await channel.calls():  # noqa: ASYNC110  # only the server knows
+            await asyncio.sleep(0.01)
+        await server.settled()
+        page = await first.page(channel.stream)
+        after = {"cursor": page.events[-1].cursor, "snapshot": "start"}.get(begins, begins)
+        options: dict[str, Any] = {"transport": transport, "retry_s": 0, "http_transport": faults}
+        async with client_at(server.url, first.credentials.token, **options) as client:
+            items = client.channel(channel.id).follow(after, snapshot=begins == "snapshot", on_call=yes)
+            seen: list[Item] = []
+
+            async def read() -> None:
+                async with aclosing(items):
+                    async for item in items:
+                        seen.append(item)
+
+            reading = asyncio.create_task(read())
+            async with asyncio.timeout(WAIT_S):
+                await asyncio.wait({function, reading}, return_when=asyncio.FIRST_COMPLETED)
+                assert not reading.done(), reading.exception()
+                assert await function is True
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            assert not any(isinstance(item, CaughtUp) for item in seen)
+            assert faults.faults["/auths/"] == []

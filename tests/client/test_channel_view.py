@@ -18,7 +18,7 @@ from api.systems import in_memory
 from commands.chats.folders import FolderTrees
 from commands.ports import AppendRequest, StreamAppend
 from domain.accounts.access import Grant
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.channel.commands import (
     AddMembers,
     ArchiveChannel,

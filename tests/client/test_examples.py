@@ -97,7 +97,7 @@ async def run_examples(test: doctest.DocTest, names: Mapping[str, Any], url: str
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """One for all examples: each of them makes chats of its own."""
-    async with running(Settings(data=tmp_path_factory.mktemp("data"), drain_s=0.2, poll_interval_ms=20)) as made:
+    async with running(Settings(data=tmp_path_factory.mktemp("data"), drain_s=0.2)) as made:
         async with Client(made.url) as client:
             await client.sign_up("Ada", "ada@example.org", "correct horse battery")
         yield made

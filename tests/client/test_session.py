@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenograph_client import AccessEnded, AlreadyFollowed, CaughtUp, EpochChanged, Event, GapNotRepaired, Snapshot, SubscriptionRefused
+from stenograph_client import (
+    AccessEnded,
+    AlreadyFollowed,
+    CaughtUp,
+    ChannelLeft,
+    EpochChanged,
+    Event,
+    GapNotRepaired,
+    Snapshot,
+    SubscriptionRefused,
+)
 from stenograph_client.events import Frame, decode_frame
 from stenograph_client.session import GAPS_MAX, Again, Deliver, End, Out, Send, Session, Track
 from tests.client.world import CHAT, EPOCH, OTHER_EPOCH, SECOND, wire
@@ -390,3 +400,84 @@ def test_cut_at_any_event_each_comes_once(cut_at: int) -> None:
     for _ in range(12):
         model.push(CHAT, 1, "none")
     assert model.delivered[CHAT] == list(range(1, 13))
+
+
+# ------------------------------------------------------------------------------------------------------------ channels
+
+ROOM, HALL = ("channel/0190eeee-0000-7000-8000-00000000000" + one for one in "56")
+
+
+def items(outs: Iterable[Out]) -> list[Any]:
+    return [out.item for out in outs if isinstance(out, Deliver)]
+
+
+def begun(stream: str, asked_id: str, head: int = 0, replay: str = "suffix") -> Frame:
+    return frame("subscribed", id=asked_id, stream=stream, epoch=EPOCH, head=head, replay=replay)
+
+
+def test_channels_that_have_a_cursor_are_asked_for_before_all_others() -> None:
+    session = welcomed()
+    channels, outs = session.follow_channels({ROOM: f"{EPOCH}:4"})
+    asked, follow = sent(outs)
+    assert (asked["op"], asked["stream"], asked["after"]) == ("subscribe", ROOM, f"{EPOCH}:4")
+    assert follow == {"op": "follow", "id": channels.asked_id, "kind": "channel", "snapshot": False}
+    list(session.receive(begun(ROOM, asked["id"], 6)))
+    list(session.receive(begun(HALL, channels.asked_id, 2)))
+    assert versions(session.receive(events([5, 6], ROOM))) == [5, 6]
+    assert versions(session.receive(events([3], HALL))) == [3]
+    session.cut()
+    again = sent(session.receive(frame("welcome", epoch=EPOCH)))
+    assert [(one["op"], one.get("stream"), one.get("after")) for one in again] == [
+        ("subscribe", ROOM, f"{EPOCH}:6"),
+        ("subscribe", HALL, f"{EPOCH}:3"),
+        ("follow", None, None),
+    ]
+
+
+def test_a_channel_that_may_not_be_read_any_more_ends_alone_and_may_begin_again() -> None:
+    session = welcomed()
+    channels, outs = session.follow_channels({ROOM: "start"})
+    [asked, _] = sent(outs)
+    refused = frame("error", id=asked["id"], code="stream_not_found", detail="there is none")
+    assert items(session.receive(refused)) == [ChannelLeft(ROOM, "stream_not_found", "there is none")]
+    list(session.receive(begun(HALL, channels.asked_id, 2)))
+    ended = frame("unsubscribed", stream=HALL, code="access_ended", reason="you left")
+    assert items(session.receive(ended)) == [ChannelLeft(HALL, "access_ended", "you left")]
+    assert versions(session.receive(events([3], HALL))) == []
+    list(session.receive(begun(HALL, channels.asked_id, 7)))
+    assert versions(session.receive(events([8], HALL))) == [8]
+
+
+def test_a_channel_that_begins_later_begins_with_its_state_where_that_is_wanted() -> None:
+    session = welcomed()
+    channels, _ = session.follow_channels({}, snapshot=True)
+    list(session.receive(begun(ROOM, channels.asked_id, 9, "snapshot")))
+    [state] = items(session.receive(frame("snapshot", stream=ROOM, version=9, state={"name": "a"}, page=1, pages=1)))
+    assert (state.stream, state.version, state.state) == (ROOM, 9, {"name": "a"})
+    assert versions(session.receive(events([10], ROOM))) == [10]
+
+
+def test_after_the_end_of_the_follow_channels_that_still_come_are_left() -> None:
+    session = welcomed()
+    channels, _ = session.follow_channels({})
+    with pytest.raises(AlreadyFollowed):
+        session.follow_channels({})
+    list(session.receive(begun(ROOM, channels.asked_id)))
+    assert [one["op"] for one in sent(session.unfollow_channels(channels))] == ["unsubscribe"]
+    assert sent(session.receive(begun(HALL, channels.asked_id))) == [{"op": "unsubscribe", "stream": HALL}]
+    assert versions(session.receive(events([1], HALL))) == []
+    list(session.receive(frame("unsubscribed", stream=ROOM, code="asked")))
+    assert session.tracks == {}
+    session.follow_channels({})
+
+
+def test_a_follow_of_channels_that_is_refused_says_so() -> None:
+    session = welcomed()
+    channels, _ = session.follow_channels({})
+    busy = frame("error", id=channels.asked_id, code="unavailable", detail="soon")
+    [again] = session.receive(busy)
+    assert isinstance(again, Again)
+    assert [one["op"] for one in sent(session.ask_again(channels))] == ["follow"]
+    refused = frame("error", id=channels.asked_id, code="too_many_subscriptions", detail="too many")
+    [failed] = ends(session.receive(refused))
+    assert isinstance(failed, SubscriptionRefused)

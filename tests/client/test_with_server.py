@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.settings import Settings
-from stenograph_client import Client, CursorGone, EpochChanged, Event, NotFound, Snapshot, SubscriptionRefused
+from stenograph_client import ChannelLeft, Client, CursorGone, EpochChanged, Event, NotFound, Snapshot, SubscriptionRefused
 from tests.api.conftest import Running, Serving, on_one_and_two, serving
 from tests.client.line import bad_line
 from tests.client.world import WAIT_S, one, soon
@@ -22,7 +22,7 @@ ELSEWHERE = "0190bbbb-0000-7000-8000-000000000002"
 
 @pytest.fixture
 async def server(tmp_path: Path, serving: Serving) -> AsyncIterator[Running]:  # that fixture
-    async with serving(Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20)) as made:
+    async with serving(Settings(data=tmp_path, drain_s=0.2)) as made:
         yield made
 
 
@@ -170,3 +170,55 @@ async def test_a_password_renews_what_was_revoked(server: Running) -> None:
                 await client.add_message(chat["id"], "user", "still here")
                 assert (await one(events)).version == 2
             assert client.credentials.token != token
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_all_channels_come_over_one_line_that_breaks_off(server: Running, seed: int) -> None:
+    chance = random.Random(seed)
+    async with await signed_up(server) as ada:
+        await ada.add_user("Bob", "bob@example.org", "correct horse battery")
+        async with client_at(server.url) as signing_in:
+            token = (await signing_in.sign_in("bob@example.org", "correct horse battery")).token
+            me = await signing_in.me()
+        async with (
+            bad_line(server.url, [chance.randrange(1_500, 6_000) for _ in range(8)]) as line,
+            client_at(line.url, token, retry_s=WAIT_S) as bob,
+        ):
+            first, second = [await ada.create_channel(name, user_ids=[me.id]) for name in ("first", "second")]
+            following = asyncio.ensure_future(until_all_was_seen(bob, first.stream, second.stream))
+            for number in range(30):
+                await (first, second)[number % 2].post(f"message {number}")
+            third = await ada.create_channel("third", user_ids=[me.id])
+            await third.post("welcome")
+            await first.remove_members([me.id])
+            await second.post("the end")
+            seen, third_stream = await following
+            assert third_stream == third.stream
+            assert line.cuts > 0
+        everything = [event async for event in ada.events(second.stream)]
+        assert seen[second.stream] == everything
+        of_first = [event async for event in ada.events(first.stream)]
+        assert seen[first.stream] == of_first[: len(seen[first.stream])]
+
+
+async def until_all_was_seen(client: Client, first: str, second: str) -> tuple[dict[str, list[Event]], str]:
+    """The events of two channels from their start, until the first was left, the second has ended and a third was greeted in."""
+    seen: dict[str, list[Event]] = {first: [], second: []}
+    ended, third = set[str](), ""
+    following = client.follow_channels({first: "start", second: "start"}, snapshot=True)
+    async with asyncio.timeout(WAIT_S), contextlib.aclosing(following) as items:
+        async for item in items:
+            match item:
+                case ChannelLeft(stream=stream):
+                    ended.add(stream)
+                case Snapshot(stream=stream, state=state):
+                    third = stream if state["messages"] else third
+                case Event(stream=stream, type=kind, data=data):
+                    seen.setdefault(stream, []).append(item)
+                    ended |= {stream} if kind == "message" and data["content"] == "the end" else set()
+                    third = stream if kind == "message" and data["content"] == "welcome" else third
+                case _:
+                    pass
+            if ended == {first, second} and third:
+                return seen, third
+    raise AssertionError("the follow ended by itself")

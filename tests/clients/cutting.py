@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 LEAST_BYTES, MOST_BYTES = 1_500, 6_000  # enough for the answer to the handshake and some events
@@ -12,7 +12,7 @@ LEAST_BYTES, MOST_BYTES = 1_500, 6_000  # enough for the answer to the handshake
 
 @dataclass
 class Cutting:
-    """``cuts``: how many connections were cut until now; after ``cuts_max`` all that comes passes."""
+    """``cuts``: how many connections were cut until now; after ``cuts_max`` all that comes passes. ``used``: somebody has connected."""
 
     host: str
     port: int
@@ -20,8 +20,10 @@ class Cutting:
     cuts_max: int
     url: str = ""
     cuts: int = 0
+    used: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.used.set()
         up_reader, up_writer = await asyncio.open_connection(self.host, self.port)
         ways = [asyncio.create_task(self._pass(reader, up_writer)), asyncio.create_task(self._pass_or_cut(up_reader, writer))]
         try:

@@ -1,16 +1,19 @@
 """Plain clients of WebSocket and server-sent events that are cut at random bytes: no event is lost, none comes twice."""
 
+import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.api.conftest import Running, User
-from tests.clients.cutting import cutting
+from tests.clients.cutting import Cutting, cutting
 from tests.clients.programs import run_node, run_python
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
+T = TypeVar("T")
 MODEL = "demo:90"  # takes three seconds
 SEEDS = (1, 2)
 PING_S = 0.01  # less than a word takes: pings stand everywhere between the frames
@@ -27,6 +30,18 @@ async def begun(user: User) -> str:
     chat_id = await user.new_chat()
     await user.ask(chat_id, MODEL)
     return chat_id
+
+
+async def asked_by(program: Coroutine[Any, Any, T], proxy: Cutting, user: User, chat_id: str) -> T:
+    """What the program has seen of an answer that begins once it is there: on a busy machine its start takes longer than an answer."""
+    running, connected = asyncio.create_task(program), asyncio.create_task(proxy.used.wait())
+    try:
+        await asyncio.wait({running, connected}, return_when=asyncio.FIRST_COMPLETED)
+        await user.ask(chat_id, MODEL)
+        return await running
+    finally:
+        running.cancel()
+        connected.cancel()
 
 
 async def assert_whole(user: User, chat_id: str, events: list[dict[str, Any]]) -> None:
@@ -56,14 +71,34 @@ async def test_websocket_client(server: Running, tmp_path: Path, seed: int) -> N
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_socketio(server: Running, tmp_path: Path, seed: int) -> None:
     user = await server.sign_up()
-    chat_id = await begun(user)
+    chat_id = await user.new_chat()
     async with cutting(server.url, seed=seed) as proxy:
-        seen = await run_python("with_socketio.py", tmp_path, url=proxy.url, token=user.token, chat_id=chat_id)
+        program = run_python("with_socketio.py", tmp_path, url=proxy.url, token=user.token, chat_id=chat_id)
+        seen = await asked_by(program, proxy, user, chat_id)
     print(seen["client"], seen["version"], proxy.cuts, "cuts")
     whole = await answer_of(user, chat_id)
     assert seen["shown"][-1] == whole
     assert [text for text in seen["shown"] if not whole.startswith(text)] == []  # no gap and no repeat at any moment
     assert len(seen["shown"]) > 3
+    assert seen["joins"] >= 3
+    assert proxy.cuts >= 3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_socketio_of_node(server: Running, tmp_path: Path, seed: int) -> None:
+    """A chat, and a channel in which is spoken meanwhile: its client keeps the offset, so each message comes once and in order."""
+    user, stranger = await server.sign_up(), await server.sign_up("Stranger")
+    created = await user.post("/api/v1/channels/create", {"type": "group", "name": "room"})
+    chat_id, channel_id = await user.new_chat(), created.json()["id"]
+    async with cutting(server.url, seed=seed) as proxy:
+        given = (proxy.url, server.url, user.token, stranger.token, chat_id, channel_id, "60")
+        (seen,) = await asked_by(run_node("socket_io.js", tmp_path, *given), proxy, user, chat_id)
+    print(seen["client"], seen["version"], proxy.cuts, "cuts")
+    whole = await answer_of(user, chat_id)
+    assert seen["shown"][-1] == whole
+    assert [text for text in seen["shown"] if not whole.startswith(text)] == []
+    assert seen["heard"] == [str(number) for number in range(60)]
+    assert seen["strangers"] == 0
     assert seen["joins"] >= 3
     assert proxy.cuts >= 3
 

@@ -10,12 +10,20 @@ import pytest
 
 from commands.aggregate import ATTEMPTS_MAX, Aggregate
 from commands.ports import ANY, EXISTS, AppendRequest, Claim, CommandKey, StreamAppend
+from domain.accounts.user.evolve import evolve as evolve_account
+from domain.accounts.user.facts import USER_TYPES
+from domain.accounts.user.state import NO_ACCOUNT
+from domain.channel import own
+from domain.channel.own import NO_CHANNELS
 from domain.chat.facts import ChatRenamed, ChatTagged
 from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyConflict, LogUnavailable, Refusal, TooManyLostRaces
 from domain.generation import MessageDelta, MessageStarted
-from domain.log.event import Event
+from domain.log.codec import TYPES
+from domain.log.event import Event, Verbatim
 from domain.log.stream import chat_stream, user_stream
+from domain.routing.function import NO_USER_VALVES, USER_VALVES_TYPES, evolve_user_valves
 from tests.commands.world import FailingLog, until
+from tests.domain.golden import sample
 
 pytestmark = pytest.mark.anyio
 
@@ -244,7 +252,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_stream_usable() -> None:
     log.before_append = hold
     leaving = asyncio.create_task(known.handle(ID, Rename("b")))
     staying = asyncio.create_task(known.handle(ID, Rename("c")))
-    await until(lambda: log.appends == 2)
+    await until(lambda: log.appends == 3)
     leaving.cancel()
     released.set()
     await asyncio.wait([leaving])
@@ -287,6 +295,7 @@ async def test_a_stream_in_use_is_not_let_go() -> None:
     for number in range(1, 10):
         await known.handle(UUID(int=number), Rename("x"))
     second = asyncio.create_task(known.handle(ID, Rename("c")))
+    await until(lambda: log.appends == 12)
     released.set()
     await asyncio.gather(first, second)
     assert titles(log) == ["a", "b", "c"]
@@ -475,3 +484,28 @@ async def test_a_claim_is_taken_with_the_events_or_not_at_all() -> None:
         await known.handle(UUID(int=2), Rename("a"), claims=[Claim("name", "a", chat_stream(UUID(int=2)))])
     assert await log.version(chat_stream(UUID(int=2))) == 0
     assert await known.state(UUID(int=2), fresh=False) == (0, Titles())
+
+
+async def test_events_of_other_types_are_not_decoded_and_count_as_versions() -> None:
+    log = FailingLog()
+    await others(log, "a")
+    await log.append(AppendRequest([StreamAppend(STREAM, [Event(None, Verbatim("chat_tagged", b'"no tag"'))], ANY)]))
+    await others(log, "b")
+    assert await aggregate(log, types={"chat_renamed"}).state(ID) == (3, Titles(("a", "b")))
+    with pytest.raises(msgspec.ValidationError):
+        await aggregate(log).state(ID)
+
+
+OF_USERS = (
+    (NO_ACCOUNT, evolve_account, USER_TYPES),
+    (NO_CHANNELS, own.evolve, own.OWN_CHANNEL_TYPES),
+    (NO_USER_VALVES, evolve_user_valves, USER_VALVES_TYPES),
+)
+
+
+@pytest.mark.parametrize(("empty", "evolve_one", "types"), OF_USERS)
+def test_what_is_left_out_where_a_persons_stream_is_read_changes_nothing(empty: Any, evolve_one: Any, types: Any) -> None:
+    left_out = [fact for name, fact in TYPES["user"].items() if name not in types]
+    assert len(left_out) + len(types) == len(TYPES["user"])
+    for fact in left_out:
+        assert evolve_one(empty, Event(None, sample(fact, "")), 1) is empty

@@ -12,6 +12,7 @@ from adapters.memory.nodes import MemoryNodes
 from adapters.memory.relays import MemoryRelays
 from commands.calls.calls import Calls
 from commands.calls.relays import Relaying, Relays
+from commands.chats.chat_calls import ChatCalls
 from commands.chats.chats import Chats
 from commands.generation.run import Run
 from commands.generation.runs import Runs
@@ -67,8 +68,10 @@ class FailingLog(MemoryLog):
         self.reads = 0
         self.appends = 0
 
-    async def append(self, request: AppendRequest) -> Appended:
+    async def append(self, request: AppendRequest, queued: Callable[[], None] | None = None) -> Appended:
         self.appends += 1
+        if queued is not None:
+            queued()
         if self.before_append is not None:
             await self.before_append(request)
         appended = await super().append(request)
@@ -141,7 +144,7 @@ class World:
         self.provider = ToldProvider()
         self.node_id = NODE if log is None else uuid4()
         self.relaying = Relaying(self.log.relays, self.node_id, lambda _signal: None)
-        self.calls = Calls(self.log, self.log.blobs, self.chats, self.relaying, self.node_id)
+        self.calls = Calls(self.log, self.log.blobs, {"chat": ChatCalls(self.chats)}, self.relaying, self.node_id)
         heard = self.log.on_committed  # of the other worlds on this log
 
         def committed(events: Sequence[StoredEvent]) -> None:
@@ -195,3 +198,7 @@ class World:
         run = await self.started(chat_id or await self.chat(), provider)
         self.runs.start(run)
         return run
+
+
+def end_of(world: World, chat_id: Any) -> Any:
+    return world.log.of(chat_id)[-1].data

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from adapters.embedded.server import EmbeddedPostgres
-from adapters.postgres.migrate import migrate
+from adapters.postgres.preparing.migrate import migrate
 from tests.crash.processes import ServerProcess, postmaster
 
 StartServer = Callable[..., ServerProcess]

@@ -19,10 +19,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 POLL_S = 0.02
 RECONNECT_S = (0.05, 0.25)
+WAIT_S = 120  # ends a test that hangs, measures nothing
 ENDS = frozenset({"message_end", "error", "cancelled", "interrupted"})
 
 
-async def until(is_so: Callable[[], object], timeout_s: float = 20, what: object = "") -> None:
+async def until(is_so: Callable[[], object], timeout_s: float = WAIT_S, what: object = "") -> None:
     deadline = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what or is_so}"
@@ -343,7 +344,7 @@ async def tabs(*opened: Tab) -> AsyncIterator[None]:
         yield
 
 
-async def all_ended(followers: Iterable[Tab], streams: Iterable[str], count: int = 1, timeout_s: float = 30) -> None:
+async def all_ended(followers: Iterable[Tab], streams: Iterable[str], count: int = 1, timeout_s: float = WAIT_S) -> None:
     """Every tab has seen ``count`` ends in each of the streams that it follows."""
     streams = set(streams)
     followers = list(followers)

@@ -55,7 +55,7 @@ async def test_runs_go_on_and_nothing_is_lost_or_doubled(new_server: StartServer
                 before = postmaster(data_folder)
                 kill_postgres(data_folder, number)
                 await until(lambda before=before: postmaster(data_folder) not in (None, before), what="another Postgres")
-            await all_ended(followers, streams, timeout_s=40)
+            await all_ended(followers, streams)
             log = await read_log(data_folder)
             for tab in followers:
                 tab.assert_saw(log)

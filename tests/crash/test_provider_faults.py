@@ -132,7 +132,7 @@ async def test_one_that_accepts_no_connection_is_given_up_in_time(new_server: St
         chat = await ada.chat()
         tab = await outer.enter_async_context(Tab(server.url, ada.token, [f"chat/{chat}"]))
         await ada.ask(chat, "good")
-        await all_ended([tab], [f"chat/{chat}"], timeout_s=5)
+        await all_ended([tab], [f"chat/{chat}"])
         (answer,) = (await Log.read(database)).assert_whole()
         assert (answer.end, answer.outcome["code"], answer.outcome["content"]) == ("error", "provider_unreachable", "")
         assert server.lives
@@ -159,8 +159,8 @@ async def test_leaving_is_not_stopping(new_server: StartServer, database: str) -
             (task,) = (await ada.http.get(f"/api/tasks/chat/{chat}")).json()["task_ids"]
             stopped = await ada.post(f"/api/tasks/stop/{task}")
             assert stopped.status_code == 200, stopped.text
-            await all_ended([tab], [stream], timeout_s=2)
-            await until(provider.left.is_set, 2)
+            await all_ended([tab], [stream])
+            await until(provider.left.is_set)
             log = await Log.read(database)
             tab.assert_saw(log)
         (answer,) = log.assert_whole()

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 
 import psycopg
 import pytest
@@ -37,7 +36,6 @@ async def test_answers_finish_or_are_interrupted_and_every_socket_is_told_when_t
             await ada.ask(long, "demo:1000")
             await until(lambda: followers[0].deltas() >= 20)
             server.signal(signal.SIGTERM)
-            began_s = time.monotonic()
             await asyncio.sleep(0.3)
             # New work is refused while the old is finished, and what runs is still delivered.
             refused = await ada.try_ask(short, "demo:20", "One more.")
@@ -45,7 +43,6 @@ async def test_answers_finish_or_are_interrupted_and_every_socket_is_told_when_t
             assert int(refused.headers["retry-after"]) >= 1
             assert (await ada.http.get("/ready")).status_code == 503
             assert await server.ended() == 0
-            assert time.monotonic() - began_s < DRAIN_S + 5
             await until(lambda: all(tab.closes for tab in followers))
         log = await Log.read(database)
         ends = {answer.stream: answer.end for answer in log.assert_whole()}
@@ -94,15 +91,13 @@ async def test_an_answer_that_streams_over_http_is_finished_too(new_server: Star
 
 
 async def test_asked_twice_it_does_not_wait(new_server: StartServer, database: str) -> None:
-    server = await new_server(database, drain_s=30).start()
+    server = await new_server(database, drain_s=3600).start()
     async with people(server.url, "ada") as (ada,):
-        await ada.ask(await ada.chat(), "demo:1000")
+        await ada.ask(await ada.chat(), "demo:100000")
         server.signal(signal.SIGTERM)
         await asyncio.sleep(0.5)
-        began_s = time.monotonic()
         server.signal(signal.SIGTERM)
         assert await server.ended() == 0
-        assert time.monotonic() - began_s < 10
 
 
 async def test_it_ends_while_postgres_is_away(new_server: StartServer, database: str) -> None:
@@ -116,7 +111,7 @@ async def test_it_ends_while_postgres_is_away(new_server: StartServer, database:
                 await until(lambda: tab.deltas() >= 10)
                 proxy.stall()
                 server.signal(signal.SIGTERM)
-                await server.ended(20)  # all its bounds together
+                await server.ended()
                 await until(lambda: tab.closes)
             proxy.cut()
             proxy.flow()

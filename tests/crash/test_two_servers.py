@@ -139,7 +139,7 @@ async def test_a_task_of_one_is_stopped_through_the_other(two: Both) -> None:
             assert listed == {"tasks": [task]}
             answer = await it.at_b.post(f"/api/tasks/stop/{task}")
             assert answer.status_code == 200, answer.text
-            await all_ended([at_a, at_b], [stream], timeout_s=2)
+            await all_ended([at_a, at_b], [stream])
             await until_no_runs(it.a)
             again = await it.at_b.post(f"/api/tasks/stop/{task}")
             assert again.status_code == 404
@@ -167,7 +167,7 @@ async def test_a_change_of_account_at_one_ends_the_sockets_at_the_other(two: Bot
             done = await it.ada.http.delete(f"/api/v1/users/{deactivated.id}")
             assert done.status_code == 200, done.text
             for user, tab in zip((demoted, deactivated), open_tabs, strict=True):
-                await until(lambda tab=tab: tab.closes, timeout_s=2)
+                await until(lambda tab=tab: tab.closes)
                 assert tab.closes == [4401]
                 async with user.at(it.b.url) as there:
                     assert (await there.get("/api/v1/chats/")).status_code in (401, 403)
@@ -192,7 +192,7 @@ async def test_unsharing_at_one_ends_the_subscription_at_the_other_at_exactly_th
             await until(lambda: bobs.deltas() >= 200)
             taken = await it.ada.post(f"/api/v1/chats/{chat}/access", {"user_id": it.bob.id, "permission": None})
             assert taken.status_code == 200, taken.text
-            await until(lambda: bobs.said("unsubscribed"), timeout_s=2)
+            await until(lambda: bobs.said("unsubscribed"))
             task = (await it.ada.http.get(f"/api/tasks/chat/{chat}")).json()["task_ids"][0]
             assert (await it.ada.post(f"/api/tasks/stop/{task}")).status_code == 200
             await all_ended([adas], [stream], 2)

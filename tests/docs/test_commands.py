@@ -22,7 +22,7 @@ from tests.docs.shell import commands_of, environment, run
 HOW_TO = ROOT / "docs" / "how-to"
 TUTORIAL = ROOT / "docs" / "tutorial" / "first-conversation.md"
 RUN_HERE = {"postgres", "several-processes", "backup-and-restore", "upgrade", "verify", "import-chats", "analytics"}
-RUN_ELSEWHERE = {"README", "reverse-proxy", "systemd"}  # no commands; they need nginx; they need systemd
+RUN_ELSEWHERE = {"README", "reverse-proxy", "systemd", "monitoring"}  # no commands; they need nginx, systemd, Prometheus
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -121,8 +121,8 @@ async def test_the_tutorial_of_functions(reader: Reader) -> None:
     assert '"origin":"folder"' in output
 
 
-async def test_the_first_requests_of_the_readme(reader: Reader) -> None:
-    # The address of the page belongs to the account of the tutorial.
+async def test_the_first_requests_of_the_readme(reader: Reader, tutorial: str) -> None:
+    # The address of the page belongs to the account of the tutorial, which is the first, and so the admin's.
     script = commands_of(ROOT / "README.md").replace("ada@example.org", "grace@example.org")
     output = run(script, reader.folder, reader.environ, {})
     assert "data: [DONE]" in output
@@ -176,5 +176,7 @@ async def test_analytics(reader: Reader, tutorial: str) -> None:
     assert '"columns":["model","generations","output_tokens","first_token_ms_p95"]' in output
     assert "time,messages,people" in output
     assert "answers" in output.partition("import duckdb")[2]
+    assert "figures holds everything up to position" in output
+    assert "message_delta" in output.partition("python3 files.py")[2], "polars"
     assert "demo:5\t2026-01-01\t1.50\t6" in output
     assert '{"models":[],"position":' in output

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies
 from msgspec.structs import replace
 
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.chat.facts import ChatCreated, MessageAdded, MessageEdited
 from domain.generation import (
     ActionRan,

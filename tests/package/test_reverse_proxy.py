@@ -84,7 +84,7 @@ class Nginx:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20, trusted_proxies=("127.0.0.1",))) as made:
+    async with running(Settings(data=tmp_path, drain_s=0.2, trusted_proxies=("127.0.0.1",))) as made:
         yield made
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, strategies
 from domain.chat.facts import MessageAdded
 from domain.log.event import Event
 from projections.chat import ChatView, message_for_wire, view
-from projections.chat_tree import body_of, load
+from projections.chat_tree_rows import body_of, load
 from projections.messages import Messages
 from tests.domain.histories import FEW, History, histories
 from tests.projections.test_chat import ASKED, CREATED, Q, stored

@@ -9,7 +9,7 @@ from domain.log.stream import chat_stream
 
 
 class MemoryRunSlots:
-    """``log`` and ``nodes`` are read for slots that are free again."""
+    """``log`` and ``nodes`` are read for slots that are free again; that of an answer that is over is forgotten."""
 
     def __init__(self, log: MemoryLog, nodes: MemoryNodes) -> None:
         self._log = log
@@ -33,9 +33,11 @@ class MemoryRunSlots:
     async def _held(self, user_id: UUID) -> Mapping[UUID, object]:
         alive = await self._nodes.beats()
         held: dict[UUID, object] = {}
-        for task_id, (by, node_id, chat_id, message_id) in self._slots.items():
+        for task_id, (by, node_id, chat_id, message_id) in list(self._slots.items()):
             if by == user_id and node_id in alive:
                 events = await self._log.read_message(chat_stream(chat_id), message_id, after=0)
-                if not any(event.type in ENDS for event in events):
+                if any(event.type in ENDS for event in events):
+                    self._slots.pop(task_id, None)
+                else:
                     held[task_id] = None
         return held

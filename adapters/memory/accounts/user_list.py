@@ -5,7 +5,8 @@ from uuid import UUID
 
 from adapters.memory.log import MemoryLog
 from commands.ports import UserSearch
-from domain.accounts.user import NOBODY, Account, evolve
+from domain.accounts.user.evolve import evolve
+from domain.accounts.user.state import NO_ACCOUNT, Account
 from domain.log.codec import decode_event
 from domain.log.stream import user_stream
 
@@ -28,7 +29,7 @@ class MemoryUserList:
         return [user_id for user_id, _ in found[offset : offset + limit]], len(found)
 
     async def _account(self, user_id: UUID) -> Account:
-        account = NOBODY
+        account = NO_ACCOUNT
         for stored in await self._log.read(user_stream(user_id), limit=1_000_000):
             account = evolve(account, decode_event(stored), stored.version)
         return account

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from adapters.postgres.queries import text
-from adapters.postgres.query_reader import QueryReader
+from adapters.postgres.connections.queries import text
+from adapters.postgres.connections.query_reader import QueryReader
 
 NOTE_ACTIVE: Final = text("note_active")
 LAST_ACTIVE: Final = text("last_active")

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from adapters.postgres.queries import text
-from adapters.postgres.query_reader import QueryReader
+from adapters.postgres.connections.queries import text
+from adapters.postgres.connections.query_reader import QueryReader
 
 TAKE: Final = text("take_run_slots")
 GIVE_BACK: Final = text("give_back_run_slots")

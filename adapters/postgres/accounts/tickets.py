@@ -7,8 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from adapters.postgres.queries import text
-from adapters.postgres.query_reader import QueryReader
+from adapters.postgres.connections.queries import text
+from adapters.postgres.connections.query_reader import QueryReader
 
 PUT: Final = text("put_ticket")
 TAKE: Final = text("take_ticket")

@@ -5,8 +5,8 @@ from datetime import date
 from typing import Final
 from uuid import UUID
 
-from adapters.postgres.queries import text
-from adapters.postgres.query_reader import QueryReader
+from adapters.postgres.connections.queries import text
+from adapters.postgres.connections.query_reader import QueryReader
 from commands.ports import AccountUsage, ChatUsage
 
 ADD: Final = text("add_usage")

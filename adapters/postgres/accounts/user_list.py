@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from adapters.postgres.queries import text
-from adapters.postgres.query_reader import QueryReader
+from adapters.postgres.connections.queries import text
+from adapters.postgres.connections.query_reader import QueryReader
 from commands.ports import UserSearch
 
 USERS: Final = text("users")

@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 from psycopg import errors, sql
 
-from adapters.postgres.queries import text
+from adapters.postgres.connections.queries import text
 
 NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 RESERVED: Final = ("pg_", "stenograph_")  # how names begin that are not for people

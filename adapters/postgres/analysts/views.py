@@ -13,7 +13,7 @@ import psycopg
 from psycopg import errors
 
 import sql as our_sql
-from adapters.postgres.queries import text
+from adapters.postgres.connections.queries import text
 
 PROJECTION: Final = "figures"
 VIEWS: Final = text("analyst_views")

@@ -10,11 +10,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from adapters.providers.answers.answer_stream import answered
-from adapters.providers.http.http import PATIENCE, Patience, endpoint_of, html_summary
+from adapters.providers.http.provider import HttpProvider
 from adapters.providers.ollama.ollama_answer import OllamaReader
 from commands.providers.provider import Model, Part, ProviderRequest
 from domain.log.codec import UNREADABLE
@@ -31,29 +30,12 @@ THOUGHTS: Final = ("thinking", "reasoning_content", "reasoning")  # of a message
 VERSION_CHARACTERS_MAX: Final = 100
 
 
-class OllamaProvider:
+class OllamaProvider(HttpProvider):
     """``base_url`` is the server's root, as in ``http://localhost:11434``. The key is for a proxy in front of it."""
-
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        base_url: str,
-        api_key: str = "",
-        *,
-        patience: Patience = PATIENCE,
-        headers: Mapping[str, str] = {},
-    ) -> None:
-        self._endpoint = endpoint_of(client, base_url, api_key, headers, patience)
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without a name are left out."""
-        body = await self._endpoint.fetched("/api/tags")
-        try:
-            listed = msgspec.json.decode(body)
-        except UNREADABLE:
-            received = html_summary(body.decode("utf-8", "replace")) or "what is not JSON"
-            raise self._endpoint.failed("provider_garbage", f"expected a list of models, received {received}") from None
-        match listed:
+        match await self._list_at("/api/tags"):
             case {"models": list() as entries}:
                 return [model for entry in entries if (model := _model(entry)) is not None]
             case _:

@@ -4,15 +4,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import httpx
-import msgspec
-
 from adapters.providers.answers.answer_stream import answered
-from adapters.providers.http.http import ADAPTERS_KEYS, PATIENCE, Patience, endpoint_of, html_summary
+from adapters.providers.http.http import ADAPTERS_KEYS
+from adapters.providers.http.provider import HttpProvider
 from adapters.providers.openai.openai_answer import OpenAIReader
 from commands.providers.provider import Model, Part, ProviderRequest
 from domain.errors import ProviderFailed
-from domain.log.codec import UNREADABLE
 from domain.values.storable import storable_text
 
 # Settings that chat completions have; what a server knows beyond them goes to it by ``custom_params``.
@@ -23,30 +20,14 @@ OPTION_KEYS: Final = (
 )
 
 
-class OpenAIProvider:
+class OpenAIProvider(HttpProvider):
     """``base_url`` includes the version, as in ``https://api.openai.com/v1``. Without an ``api_key`` no key is sent."""
 
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        base_url: str,
-        api_key: str = "",
-        *,
-        patience: Patience = PATIENCE,
-        headers: Mapping[str, str] = {},
-    ) -> None:
-        self._takes_usage = True
-        self._endpoint = endpoint_of(client, base_url, api_key, headers, patience)
+    _takes_usage = True  # until this server has refused a request for it
 
     async def models(self) -> Sequence[Model]:
         """Raises ``ProviderFailed``; entries without an id are left out."""
-        body = await self._endpoint.fetched("/models")
-        try:
-            listed = msgspec.json.decode(body)
-        except UNREADABLE:
-            received = html_summary(body.decode("utf-8", "replace")) or "what is not JSON"
-            raise self._endpoint.failed("provider_garbage", f"expected a list of models, received {received}") from None
-        match listed:
+        match await self._list_at("/models"):
             case {"data": list() as entries} | {"models": list() as entries} | list(entries):
                 return [model for entry in entries if (model := _model(entry)) is not None]
             case _:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import termios
@@ -13,7 +12,8 @@ from typing import Any, Final
 
 import rich_click as click
 
-from api.cli.channels.line_editor import EndOfInput, LineEditor
+from api.cli.channels.keyboard import Keyboard
+from api.cli.channels.line_editor import LineEditor
 from api.cli.channels.room import LeftRoom, Room
 from api.cli.login import Failed, Target, client_for, error_text, options, run, token_for, with_client
 from api.cli.safe_text import safe, safe_line
@@ -21,7 +21,6 @@ from stenograph_client import Channel, ChannelView, Client, ClientError, Event, 
 
 RETRY_S: Final = 120.0  # how long a message that was typed waits for a server that restarts
 TYPING_EVERY_S: Final = 2.0
-KEYS_BYTES: Final = 4096
 LEAVING_S: Final = 2.0  # for saying how far one has read
 UNIT_NANOSECONDS: Final = 1e9
 
@@ -124,7 +123,7 @@ class Visit:
         self._channel = channel
         self._room = room
         self._bottom = bottom
-        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._keyboard = Keyboard(bottom.editor, sys.stdin.fileno())
         self._said_typing_at = 0.0
         self._entered = False
 
@@ -132,7 +131,7 @@ class Visit:
         """Raises ``ClientError`` where the room may not be entered, or its access has ended."""
         loop, keyboard = asyncio.get_running_loop(), sys.stdin.fileno()
         with cbreak(keyboard):
-            loop.add_reader(keyboard, self._on_keys, keyboard)
+            loop.add_reader(keyboard, self._keyboard.read)
             loop.add_signal_handler(signal.SIGWINCH, self._bottom.editor.show)
             tasks = [asyncio.create_task(self._watch(shown)), asyncio.create_task(self._carry_out())]
             try:
@@ -155,20 +154,8 @@ class Visit:
                 async with asyncio.timeout(LEAVING_S):
                     await self._channel.read(self._room.view.version)
 
-    def _on_keys(self, keyboard: int) -> None:
-        data = os.read(keyboard, KEYS_BYTES)
-        try:
-            lines = self._bottom.editor.feed(data) if data else None
-        except EndOfInput:
-            lines = None
-        if lines is None:
-            self._lines.put_nowait(None)
-            return
-        for line in lines:
-            self._lines.put_nowait(line)
-
     async def _watch(self, shown: int) -> None:
-        async with contextlib.aclosing(self._channel.follow(snapshot=True, signals=True)) as items:
+        async with contextlib.aclosing(self._channel.follow(snapshot=True, signals=True, on_call=self._keyboard.questions.ask)) as items:
             async for item in items:
                 if isinstance(item, Snapshot):
                     self._room.begin(ChannelView(item), shown)
@@ -199,14 +186,14 @@ class Visit:
     async def _next_line(self) -> str | None:
         """The next line that was typed; None at the end. Meanwhile the others see that something is typed."""
         loop = asyncio.get_running_loop()
-        while self._lines.empty():
+        while self._keyboard.lines.empty():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TYPING_EVERY_S / 4):
-                    return await self._lines.get()
+                    return await self._keyboard.lines.get()
             if not self._bottom.editor.is_empty and loop.time() - self._said_typing_at > TYPING_EVERY_S:
                 self._said_typing_at = loop.time()
                 await self._channel.typing()
-        return self._lines.get_nowait()
+        return self._keyboard.lines.get_nowait()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ HELP: Final = """\
 /react N NAME    react, or take the reaction away         /pin N      pin it, or not any more
 /pinned          what is pinned                           /who        who is in the channel
 /help            this                                     /quit       leave the room (so does Ctrl-D)
-Anything else is said in the channel; // begins a text that begins with a slash.
+Anything else is said in the channel; // begins a text that begins with a slash. Where a function asks you
+something, the next line is your answer; Ctrl-D leaves it to another client.
 """
 
 

@@ -179,10 +179,12 @@ class Conversation:
     async def _read(self, client: Client, begun: Begun, talk: AnswerText) -> None:
         questions = TerminalQuestions(self.screen)
         answer = client.answer(begun, on_call=questions.ask, session_id=self.session_id)
-        async with contextlib.aclosing(answer) as events:
-            async for event in events:
-                for piece in talk.feed(event):
-                    questions.show(piece)
+        with contextlib.closing(questions):
+            async with contextlib.aclosing(answer) as events:
+                async for event in events:
+                    for piece in talk.feed(event):
+                        questions.show(piece)
+            await questions.discard_unfinished()
 
     async def _stop(self, client: Client, begun: Begun) -> None:
         for task_id in begun.task_ids or [begun.task_id]:

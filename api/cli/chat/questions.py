@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 import termios
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TextIO
 
@@ -20,17 +21,90 @@ YES: Final = frozenset({"y", "yes"})
 NO: Final = frozenset({"n", "no", ""})
 
 
-class TerminalQuestions:
-    """Asks one question after the other, and holds back what is said meanwhile: it would run into what the person types.
+class Questions(ABC):
+    """Asks one question after the other. What it cannot ask is left to the person's other clients."""
 
-    What a terminal cannot ask, or is no terminal, is left to the person's other clients.
+    def __init__(self) -> None:
+        self._asking = asyncio.Lock()
+
+    def can_ask(self, kind: str) -> bool:
+        return kind in ("confirmation", "input")
+
+    @abstractmethod
+    def say(self, line: str) -> None:
+        """Write a line above where the answer is typed."""
+
+    @abstractmethod
+    async def line(self, prompt: str, *, hidden: bool = False) -> str | None:
+        """One line as it is typed; None at the end of the input. What was typed before the question is no answer to it."""
+
+    async def ask(self, call: Call) -> Any:
+        """The answer, for ``on_call`` of the client package."""
+        async with self._asking:
+            if not self.can_ask(call.kind):
+                self.leave_to_others(call.kind)
+                return UNANSWERED
+            question = call.data if isinstance(call.data, dict) else {}
+            self.begin()
+            try:
+                for line in heading(question):
+                    self.say(line)
+                return await (self._confirm() if call.kind == "confirmation" else self._input(question))
+            except asyncio.CancelledError:
+                self.say(click.style("[the question is over: it was answered elsewhere, or what asked was stopped]", dim=True))
+                raise
+            finally:
+                self.end()
+
+    @abstractmethod
+    def begin(self) -> None:
+        """A question begins."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """The question is over: it has its answer, or was cancelled."""
+
+    def leave_to_others(self, kind: str) -> None:
+        self.say(click.style(f"[{safe_line(kind)} is asked: answer it in another client]", dim=True))
+
+    async def _confirm(self) -> Any:
+        while True:
+            typed = await self.line("  [y/N] ")
+            if typed is None:
+                return UNANSWERED
+            if typed.strip().lower() in YES | NO:
+                return typed.strip().lower() in YES
+            self.say("  Type y or n.")
+
+    async def _input(self, question: dict[str, Any]) -> Any:
+        options = options_of(question.get("options"))
+        for number, (label, _) in enumerate(options, 1):
+            self.say(f"  {number}. {safe_line(label)}")
+        hint = safe_line(str(question.get("placeholder") or ""))
+        prompt = f"  ({hint}) > " if hint else "  > "
+        while True:
+            typed = await self.line(prompt, hidden=question.get("type") == "password")
+            if typed is None:
+                return UNANSWERED
+            if not options:
+                return typed or str(question.get("value") or "")
+            if typed.strip().isdecimal() and 1 <= int(typed) <= len(options):
+                return options[int(typed) - 1][1]
+            self.say(f"  Type a number from 1 to {len(options)}.")
+
+
+class TerminalQuestions(Questions):
+    """During an answer. It holds back what is said meanwhile, which would run into what the person types.
+
+    What is no terminal cannot ask.
     """
 
     def __init__(self, screen: Terminal, stdin: TextIO | None = None) -> None:
+        super().__init__()
         self._screen = screen
         self._stdin = stdin or sys.stdin
-        self._asking = asyncio.Lock()
         self._held: list[StyledPiece] = []
+        self._unfinished: contextlib.ExitStack | None = None  # keeps hidden what is still typed for a question that is over
 
     def show(self, piece: StyledPiece) -> None:
         """Write a piece of the answer, once no question stands there."""
@@ -40,65 +114,60 @@ class TerminalQuestions:
             self._screen.show(piece)
 
     async def ask(self, call: Call) -> Any:
-        """The answer, for ``Client.answer(on_call=…)``."""
         try:
-            return await self._ask(call)
+            return await super().ask(call)
         finally:
             if not self._asking.locked():
                 for piece in self._held:
                     self._screen.show(piece)
                 self._held.clear()
 
-    async def _ask(self, call: Call) -> Any:
-        async with self._asking:
-            if call.kind not in ("confirmation", "input") or self._screen.quiet or not self._stdin.isatty():
-                self._screen.show(StyledPiece("note", f"\n[{safe_line(call.kind)} is asked: answer it in another client]\n"))
-                return UNANSWERED
-            question = call.data if isinstance(call.data, dict) else {}
-            self._screen.end_line()
-            for line in heading(question):
-                click.echo(line)
-            try:
-                return await (self._confirm() if call.kind == "confirmation" else self._input(question))
-            except asyncio.CancelledError:
-                click.secho("\n[the question is over: it was answered elsewhere, or what asked was stopped]", dim=True)
-                raise
+    def can_ask(self, kind: str) -> bool:
+        return super().can_ask(kind) and not self._screen.quiet and self._stdin.isatty()
 
-    async def _confirm(self) -> Any:
-        while True:
-            typed = await self._line("  [y/N] ")
-            if typed is None:
-                return UNANSWERED
-            if typed.strip().lower() in YES | NO:
-                return typed.strip().lower() in YES
-            click.echo("  Type y or n.")
+    def begin(self) -> None:
+        self._screen.end_line()
 
-    async def _input(self, question: dict[str, Any]) -> Any:
-        options = options_of(question.get("options"))
-        for number, (label, _) in enumerate(options, 1):
-            click.echo(f"  {number}. {safe_line(label)}")
-        hint = safe_line(str(question.get("placeholder") or ""))
-        prompt = f"  ({hint}) > " if hint else "  > "
-        while True:
-            typed = await self._line(prompt, hidden=question.get("type") == "password")
-            if typed is None:
-                return UNANSWERED
-            if not options:
-                return typed or str(question.get("value") or "")
-            if typed.strip().isdecimal() and 1 <= int(typed) <= len(options):
-                return options[int(typed) - 1][1]
-            click.echo(f"  Type a number from 1 to {len(options)}.")
+    def end(self) -> None:
+        if self._unfinished is not None:
+            click.secho("[what you type for it goes nowhere: Enter goes on]", dim=True)
 
-    async def _line(self, prompt: str, *, hidden: bool = False) -> str | None:
-        """One line as it is typed; None at the end of the input. What was typed before the question is no answer to it."""
+    def leave_to_others(self, kind: str) -> None:
+        self._screen.show(StyledPiece("note", f"\n[{safe_line(kind)} is asked: answer it in another client]\n"))
+
+    def say(self, line: str) -> None:
+        click.echo(line)
+
+    async def line(self, prompt: str, *, hidden: bool = False) -> str | None:
+        await self.discard_unfinished()
         descriptor = self._stdin.fileno()
-        with without_echo(descriptor) if hidden else contextlib.nullcontext():
+        with contextlib.ExitStack() as echo:
+            if hidden:
+                echo.enter_context(without_echo(descriptor))
             termios.tcflush(descriptor, termios.TCIFLUSH)
             click.echo(prompt, nl=False)
-            typed = await read_line(descriptor)
+            try:
+                typed = await read_line(descriptor)
+            except asyncio.CancelledError:
+                if hidden:
+                    self._unfinished = echo.pop_all()
+                raise
         if hidden or typed is None:
             click.echo()
         return typed
+
+    async def discard_unfinished(self) -> None:
+        """Wait for the Enter of a password whose question is over: the rest of it must become no answer and no message."""
+        if self._unfinished is not None:
+            await read_line(self._stdin.fileno())
+            self.close()
+
+    def close(self) -> None:
+        """The terminal shows again what is typed, and forgets what was typed and not read."""
+        if self._unfinished is not None:
+            termios.tcflush(self._stdin.fileno(), termios.TCIFLUSH)
+            self._unfinished.close()
+            self._unfinished = None
 
 
 def heading(question: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""``steno analytics``: logins of analysts, pseudonyms, prices of models."""
+"""``steno analytics``: logins of analysts, pseudonyms, prices of models, files for other engines."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import rich_click as click
 
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.cli.operating.projections import database
 from api.cli.operating.server import data_option
+from api.cli.progress import Progress
 
 PRICE_MAX = Decimal(1_000_000)
 
@@ -107,6 +109,36 @@ def prices(data: Path | None) -> None:
         rows = known(dsn)
     for one in rows:
         click.echo(f"{one.model_id}\t{one.since}\t{one.input_per_million}\t{one.output_per_million}")
+
+
+@analytics.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--format", "_format", type=click.Choice(["parquet"]), default="parquet", show_default=True, help="Of the files.")
+@click.option(
+    "--partition", "_partition", type=click.Choice(["day"]), default="day", show_default=True, help="What a folder holds, by UTC."
+)
+@data_option
+def export(folder: Path, _format: str, _partition: str, data: Path | None) -> None:
+    """Bring the data set in DIR up to date: Parquet files of events, generations and messages, without a word of anybody.
+
+    DIR is made, or is one that was exported to before: then what came since is added. It can be interrupted or killed at any moment;
+    the next export continues where this one stopped.
+    """
+    from adapters.files.data_set import DataSetRefused
+    from adapters.postgres.analysts.export import export as write
+    from adapters.postgres.connections.errors import database_errors
+
+    collect_rarely()
+    with owner(data) as dsn, database_errors(), Progress("Exporting", 0, unit="events") as bar:
+        try:
+            done = write(dsn, folder, bar.reached)
+        except DataSetRefused as error:
+            raise Failed(str(error)) from None
+    click.echo(
+        f"New events: {done.events:,}, in files: {done.files:,}. Rows of generations and messages: {done.rows:,}, of days: {done.days:,}.",
+        err=True,
+    )
+    click.echo(f"{folder} holds everything up to position {done.position:,}.", err=True)
 
 
 def amount(given: str) -> Decimal:

@@ -12,7 +12,8 @@ import rich_click as click
 
 from api.cli.login import Failed
 from api.running import server_of_data, server_of_folder
-from api.settings import Settings, SettingsError, load
+from api.settings import Settings, SettingsError
+from api.settings_loading import load
 
 FOR_THE_OPERATOR: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOTDIR, errno.EISDIR})
 
@@ -68,11 +69,12 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})
     from api.process.front_end_folder import FrontEndMissing
     from api.process.serve import CannotListen, run  # only here: no other command needs a server
+    from api.process.telemetry import TelemetryMissing
 
     try:
         with start_failures(settings):
             run(settings)
-    except (CannotListen, FrontEndMissing) as error:
+    except (CannotListen, FrontEndMissing, TelemetryMissing) as error:
         raise Failed(str(error)) from None
 
 
@@ -80,9 +82,9 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
 def start_failures(settings: Settings) -> Iterator[None]:
     """What an operator can put right becomes ``Failed``, with what to do. Anything else is a fault of ours, and is raised as it is."""
     from adapters.embedded.host import EmbeddedPostgresError
-    from adapters.postgres.capacity import TooFewConnections
-    from adapters.postgres.errors import DatabaseError
-    from adapters.postgres.migrate import MigrationError
+    from adapters.postgres.connections.errors import DatabaseError
+    from adapters.postgres.preparing.capacity import TooFewConnections
+    from adapters.postgres.preparing.migrate import MigrationError
 
     try:
         yield

@@ -56,7 +56,7 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
     except Failed as failed:
         raise NotVerified(failed.message) from None
     from adapters.embedded.host import EmbeddedPostgresError
-    from adapters.postgres.errors import DatabaseError, database_errors
+    from adapters.postgres.connections.errors import DatabaseError, database_errors
     from api.process import serve  # only here: it brings the server's parts with it
     from api.process.logging import configure
 
@@ -87,8 +87,8 @@ def stream_of(name: str) -> Stream:
 
 
 def verified(dsn: str, first: int, stream: Stream | None) -> "Report":
-    from adapters.postgres.verify import NoSuchStream, Verified
-    from adapters.postgres.verify import verify as verify_log
+    from adapters.postgres.log.verify import NoSuchStream, Verified
+    from adapters.postgres.log.verify import verify as verify_log
 
     with Progress("Verifying the log", 0, unit="events") as bar:
 

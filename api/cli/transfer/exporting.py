@@ -150,7 +150,7 @@ async def copied(pieces: AsyncIterator[bytes], write: Write) -> int:
 
 
 def write_everything(write: Write, email: str | None, data: Path | None) -> str:
-    from adapters.postgres.export import WholeExport as whole  # only here: it brings a driver with it
+    from adapters.postgres.transfer.export import WholeExport as whole  # only here: it brings a driver with it
     from commands.accounts.accounts import normal_email
 
     with database(data) as dsn, whole(dsn) as source:

@@ -155,7 +155,7 @@ def chitchat_source(files: ImportFiles, *, streams: bool) -> ImportFile:
 
 async def into(dsn: str, source: ImportFile, email: str | None, files: ImportFiles) -> Any:
     """Import everything for one person. Returns the summary."""
-    from adapters.postgres.bulk_log import bulk_log
+    from adapters.postgres.transfer.bulk_log import bulk_log
     from commands.chats.chats import Chats
     from commands.transfer.importing import Importer, Summary
     from commands.transfer.whole_chat import WholeChats

@@ -46,7 +46,7 @@ def import_channels(files: ImportFiles, source: str, email: str | None, data: Pa
 
 async def into(dsn: str, files: ImportFiles, source: str, email: str | None, name: str | None) -> Any:
     from adapters.garbage_collection import collect_rarely
-    from adapters.postgres.bulk_log import bulk_log
+    from adapters.postgres.transfer.bulk_log import bulk_log
     from commands.channels.importing import mattermost
     from commands.channels.importing.imported import ImportIds
     from commands.channels.importing.importer import ChannelImporter, ChannelImportSummary

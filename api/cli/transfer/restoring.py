@@ -21,7 +21,7 @@ def restore_file(file: IO[bytes], *, email: str | None, data: Path | None, read_
 
     ``size_bytes`` is 0 if unknown, as of a pipe; ``read_bytes`` counts the bytes read so far.
     """
-    from adapters.postgres.restore import restore  # only here: it brings a driver with it
+    from adapters.postgres.transfer.restore import restore  # only here: it brings a driver with it
 
     done = Restored()
     ended = ""

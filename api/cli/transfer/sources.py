@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from api.cli.login import Failed
 
 if TYPE_CHECKING:
-    from adapters.postgres.bulk_log import BulkLog
+    from adapters.postgres.transfer.bulk_log import BulkLog
 
 
 def broken_off(error: Any) -> str:
@@ -17,7 +17,8 @@ async def owner_of(bulk: "BulkLog", email: str | None) -> Any:
     """The account that is named, or the only one. Raises ``Failed``."""
     from commands.accounts.accounts import normal_email
     from commands.aggregate import Aggregate
-    from domain.accounts.user import NOBODY, evolve
+    from domain.accounts.user.evolve import evolve
+    from domain.accounts.user.state import NO_ACCOUNT
     from domain.log.event import Actor
 
     if email is None:
@@ -32,5 +33,5 @@ async def owner_of(bulk: "BulkLog", email: str | None) -> Any:
         if stream is None:
             raise Failed(f"There is no account {email}.")
         user_id = stream.id
-    _, account = await Aggregate(bulk.log, "user", NOBODY, evolve).state(user_id)
+    _, account = await Aggregate(bulk.log, "user", NO_ACCOUNT, evolve).state(user_id)
     return Actor(user_id, account.name, account.role)

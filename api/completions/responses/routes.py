@@ -15,7 +15,7 @@ from api.completions.responses.service import FoundResponse, Responses
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from api.streams import sse
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from domain.errors import BadRequest
 
 ITEMS_MAX: Final = 100

@@ -14,7 +14,7 @@ from api.completions.responses.request import params_of, require_body, said_agai
 from api.request.caller import Caller
 from api.streams.access import LiveConnections
 from api.streams.tailing import tail_stream
-from commands.accounts.accounts import Principal
+from commands.accounts.principal import Principal
 from commands.chats.chats import Chats
 from commands.content.references import resolve, resolve_blobs
 from commands.generation.completion import Answerer, Completions, Question, StartedTurn, Turn

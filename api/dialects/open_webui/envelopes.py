@@ -48,6 +48,8 @@ SHOWN_NAMES: Final[Mapping[str, str]] = {
     "chat:message:follow_ups": "chat:message:follow_ups",
 }
 
+TEXT_NAMES: Final = frozenset({"message", "delta", "replace", "chat:message"})  # those that change what a message says
+
 
 class ChatEnvelopes:
     """``view`` is the chat as of the version that the page was last told of. Of its messages it holds those that may still change."""
@@ -61,22 +63,28 @@ class ChatEnvelopes:
         return self._view.version
 
     def so_far(self, now: datetime) -> list[Envelope]:
-        """What a page that has just joined may lack: the text so far of each answer that is being written, and the title of its chat; or
-        the end of the newest answer, where it has ended lately.
+        """What a page that has just joined may lack: the text so far of each answer that is being written, or the end of the newest one,
+        where it has ended lately.
         """
         made: list[Envelope] = []
         view = self._view
-        if view.open:
-            made.append(self._of(self._leaf(), "chat:title", view.title))
+        current = view.messages.get(view.current_id) if view.current_id is not None else None
+        is_recent = view.updated_at is not None and now - view.updated_at < RECENT
+        ended = current if not view.open and is_recent and current is not None and current.get("role") == "assistant" else None
         for message_id in view.open:
             message = view.messages.get(message_id)
             if message is not None:
                 made.append(self._of(message_id, "chat:completion", whole(message)))
-        current = view.messages.get(view.current_id) if view.current_id is not None else None
-        is_recent = view.updated_at is not None and now - view.updated_at < RECENT
-        if not view.open and is_recent and current is not None and current.get("role") == "assistant":
-            made += self._ended(str(view.current_id), current)
-        return made + self._idle(made)
+        if ended is not None:
+            made += self._ended(self._leaf(), ended)
+        # ``internal``: while it still loads the chat the page would show what is said here as the news of another one.
+        return [{**one, "internal": True} for one in made + self._idle(made)]
+
+    def title(self, now: datetime) -> list[Envelope]:
+        """What the chat is called, where it is so new that a page may have joined after it got its name."""
+        view = self._view
+        is_new = view.created_at is not None and now - view.created_at < RECENT and view.current_id is not None
+        return [self._of(self._leaf(), "chat:title", view.title)] if is_new else []
 
     def of(self, events: Iterable[StoredEvent], *, whole_texts: bool = False) -> list[Envelope]:
         """The envelopes of the next events, in order. They must go on from ``version``.
@@ -189,6 +197,8 @@ class ChatEnvelopes:
         if name in ("files", "embeds"):
             if message is not None:  # the page puts what it gets in the place of what it has
                 made.append(self._of(message_id, name, {name: message.get(name, [])}))
+        elif name in TEXT_NAMES and message is not None and message.get("role") == "assistant":
+            made.append(self._of(message_id, "chat:completion", whole(message)))  # of an answer the page shows its items, not its text
         elif name in SHOWN_NAMES:
             made.append(self._of(message_id, SHOWN_NAMES[name], fact.data))
 

@@ -41,9 +41,9 @@ TYPES: Final[Mapping[str, str]] = {
     ".md": "text/markdown",
 }
 # The page is somebody else's program: it runs its own inline scripts, workers and WebAssembly, and shows pictures from anywhere. It may
-# not be framed, and forms of it go nowhere else.
+# not be framed, and forms of it go nowhere else. It asks its user's own providers, which often are at http://localhost.
 POLICY: Final = (
-    b"default-src 'self' data: blob: https: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: blob: https:; "
+    b"default-src 'self' data: blob: https: 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: blob: http: https:; "
     b"frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
 )
 

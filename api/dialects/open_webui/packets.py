@@ -128,8 +128,9 @@ def opening(session_id: str, ping_interval_s: float, ping_timeout_s: float, payl
     return b"0" + _encode(said)
 
 
-def connected(session_id: str) -> bytes:
-    return b"40" + _encode({"sid": session_id})
+def connected(session_id: str, private_id: str) -> bytes:
+    """``private_id``: the client says it again, with the ``offset`` of what it was sent last, when it connects once more."""
+    return b"40" + _encode({"sid": session_id, "pid": private_id})
 
 
 def refused(namespace: str) -> bytes:
@@ -138,6 +139,18 @@ def refused(namespace: str) -> bytes:
 
 def event(name: str, data: Any, ack: int | None = None) -> bytes:
     return b"42" + (str(ack).encode() if ack is not None else b"") + _encode([name, data])
+
+
+def encoded(data: Any) -> bytes:
+    """For ``pieces_of_event``: encoded once for all who get it."""
+    return _encode(data)
+
+
+def pieces_of_event(name: bytes, data: bytes, offset: bytes | None = None) -> tuple[bytes, ...]:
+    """An event whose data is encoded already. ``offset``: what its client says when it connects once more; text without quotes."""
+    if offset is None:
+        return b'42["', name, b'",', data, b"]"
+    return b'42["', name, b'",', data, b',"', offset, b'"]'
 
 
 def acknowledged(number: int, *data: Any) -> bytes:

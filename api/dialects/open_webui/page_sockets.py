@@ -7,7 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qs
 
+from api.dialects.open_webui.page_channels import ChannelRooms
 from api.dialects.open_webui.page_context import PageContext
+from api.dialects.open_webui.page_direct import DirectSessions
+from api.dialects.open_webui.page_lists import PageLists
 from api.dialects.open_webui.page_socket import PageSocket, Receive
 from api.request import security_log
 from api.request.origins import origin_allowed
@@ -27,6 +30,9 @@ class PageSockets:
 
     def __init__(self, context: PageContext, *, allowed_origins: Sequence[str], anonymous_max: int) -> None:
         self._context = replace(context, signed_in=self._signed_in)
+        self.rooms = ChannelRooms(self._context)
+        self.lists = PageLists(context.live)
+        self.directs = DirectSessions(context.call_answers)
         self._allowed_origins = allowed_origins
         self._anonymous_max = anonymous_max
         self._sockets: set[PageSocket] = set()
@@ -51,7 +57,7 @@ class PageSockets:
             return
         await send({"type": "websocket.accept"})
         wire = scope.get("extensions", {}).get(FRAMES) or AsgiWire(send)
-        socket = PageSocket(self._context, receive, wire)
+        socket = PageSocket(self._context, self.rooms, self.directs, receive, wire)
         self._sockets.add(socket)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = parse_qs(scope["query_string"].decode("latin-1"))
@@ -84,11 +90,12 @@ class PageSockets:
         self._going_away = True
         for socket in list(self._sockets):
             socket.close(Close(1012, "the server restarts"))
-        if self._sockets:
-            self._all_gone.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GOODBYE_S):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                if self._sockets:
+                    self._all_gone.clear()
                     await self._all_gone.wait()
+                await self.directs.settled()
 
 
 async def no_polling(send: Send) -> None:

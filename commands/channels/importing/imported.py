@@ -67,9 +67,13 @@ class ImportIds:
     def __init__(self, owner_id: UUID, source: str) -> None:
         self._owner_id = owner_id
         self._source = source
+        self._channels: dict[str, UUID] = {}  # asked for with each message
 
     def channel(self, key: str) -> UUID:
-        return imported_id(self._owner_id, self._source, f"channel {key}")
+        known = self._channels.get(key)
+        if known is None:
+            known = self._channels[key] = imported_id(self._owner_id, self._source, f"channel {key}")
+        return known
 
     def person(self, key: str) -> UUID:
         """Of somebody who has no account here."""

@@ -1,4 +1,5 @@
-"""Writes channels from elsewhere into the log, with the times at which everything was said.
+"""Writes channels from elsewhere into the log, with the times at which everything was said. One request is written while the messages of
+the next one are gathered.
 
 Idempotent: ids are made of the source's own, and a message is written with all that belongs to it in one request, or not at all. So what
 was interrupted goes on, and a newer export adds what is new. People who have an account here by the address in the source are these
@@ -7,6 +8,7 @@ accounts; everybody else keeps their name, and is nobody who could sign in.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -44,6 +46,9 @@ from domain.values.storable import storable_json, storable_text
 SKIPPED_KEPT_MAX: Final = 1_000
 MEMBERS_MAX: Final = 500  # that have an account here
 ATTEMPTS_MAX: Final = 32
+IDS_KEPT_MAX: Final = 1_024  # a thread's messages follow its first one closely in most sources
+TURNS_TO_SEND: Final = 3  # of the event loop, until a request is with Postgres
+PARTS_A_TURN: Final = 16  # gathered before the request in flight gets a turn: some 300 µs
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -88,13 +93,16 @@ class ChannelImporter:
         self._log = log
         self._owner = owner
         self._ids = ImportIds(owner.id, source)
+        self._message_id = lru_cache(IDS_KEPT_MAX)(self._ids.message)
         self._bounds = bounds
         self._counted = counted
         self._people: dict[str, Actor] = {}
         self._waiting: dict[str, Waiting] = {}
+        self._in_flight: asyncio.Task[None] | None = None  # at most one, so that the order is kept
         self._made: dict[str, int] = {}  # the versions of channels that this import has made, and that hold what it wrote alone
-        self._written: dict[str, set[UUID]] = {}  # of these channels: their messages
-        self._known: dict[str, set[UUID]] = {}  # by channel: the first messages of threads that were seen
+        # By the number of an id, which takes a third of its room: a channel may have millions of messages.
+        self._written: dict[str, set[int]] = {}  # of these channels: their messages
+        self._known: dict[str, set[int]] = {}  # by channel: the first messages of threads that were seen
 
     async def ids_of(self, people: Iterable[ImportedPerson | SkippedPart]) -> dict[str, UUID]:
         """Who these people are here, by their keys."""
@@ -107,18 +115,27 @@ class ChannelImporter:
         return found
 
     async def import_all(self, parts: Iterable[Imported]) -> ChannelImportSummary:
-        """A part that cannot be taken does not affect the others. Raises the errors of ``EventLog.append``: what was written stays."""
-        for part in parts:
-            match part:
-                case SkippedPart():
-                    self.summary.skip(part)
-                case ImportedChannel():
-                    await self._begin(part)
-                case ImportedMessage():
-                    await self._add(part)
-            await asyncio.sleep(0)
-        for key in list(self._waiting):
-            await self._flush(key)
+        """A part that cannot be taken does not affect the others. Raises the errors of ``EventLog.append``: what was written stays.
+
+        When it returns or raises, no request is in flight.
+        """
+        try:
+            for number, part in enumerate(parts):
+                match part:
+                    case SkippedPart():
+                        self.summary.skip(part)
+                    case ImportedChannel():
+                        await self._begin(part)
+                    case ImportedMessage():
+                        await self._add(part)
+                if number % PARTS_A_TURN == 0:
+                    await asyncio.sleep(0)
+            for key in list(self._waiting):
+                await self._start_request(key)
+        except BaseException:
+            await asyncio.gather(self._finish_request(), return_exceptions=True)  # the first error is the one to report
+            raise
+        await self._finish_request()
         return self.summary
 
     async def _person(self, person: ImportedPerson) -> Actor:
@@ -137,8 +154,8 @@ class ChannelImporter:
 
     async def _begin(self, channel: ImportedChannel) -> None:
         """The channel, of which the owner is the manager, with those of its members that have an account here."""
-        self._known[channel.key] = set()
-        self._waiting[channel.key] = Waiting()
+        self._known.setdefault(channel.key, set())
+        self._waiting.setdefault(channel.key, Waiting())  # a source may name a channel twice
         channel_id = self._ids.channel(channel.key)
         stream = channel_stream(channel_id)
         if await self._log.version(stream):
@@ -186,7 +203,7 @@ class ChannelImporter:
         size = sum(len(event.data.data) for event in encoded)
         bounds = self._bounds()
         if waiting.messages and (waiting.events + len(encoded) > bounds.events or waiting.bytes + size > bounds.bytes):
-            await self._flush(message.channel)
+            await self._start_request(message.channel)
             waiting = self._waiting[message.channel]
         waiting.messages.append((message, encoded, origins))
         waiting.events += len(encoded)
@@ -199,7 +216,7 @@ class ChannelImporter:
             raise BadRequest(f"expected a text of at most {TEXT_CHARACTERS_MAX} characters, found {len(text)}")
         if not text.strip() and not message.files:
             raise BadRequest("it says nothing")
-        message_id = self._ids.message(message.channel, message.key)
+        message_id = self._message_id(message.channel, message.key)
         author = await self._person(message.author) if message.author is not None else None
         actor = _encoder.encode(author) if author is not None else None
         fields: dict[str, Any] = {"data": {"files": storable_json([dict(one) for one in message.files])}} if message.files else {}
@@ -208,11 +225,11 @@ class ChannelImporter:
             service = storable_text(message.service).strip() or "a service"
             webhook_id = self._ids.person(f"service {service}")
             fields["meta"] = {"webhook": {"id": str(webhook_id), "name": service, "profile_image_url": None}}
-        parent_id = self._ids.message(message.channel, message.parent) if message.parent is not None else None
-        if parent_id is not None and parent_id not in self._known[message.channel]:
+        parent_id = self._message_id(message.channel, message.parent) if message.parent is not None else None
+        if parent_id is not None and parent_id.int not in self._known[message.channel]:
             parent_id = None  # the beginning of its thread is not in the file
         if parent_id is None:
-            self._known[message.channel].add(message_id)
+            self._known[message.channel].add(message_id.int)
         facts: list[tuple[Any, bytes | None]] = [
             (MessagePosted(author.id if author is not None else None, text, parent_id, webhook_id=webhook_id, fields=fields), actor)
         ]
@@ -229,15 +246,27 @@ class ChannelImporter:
             origins.append(Origin(actor, max(message.edited_at, message.at)))
         return [Event(message_id, fact) for fact, _ in facts], origins
 
-    async def _there(self, stream: Stream, ids: Iterable[UUID | None], version: int) -> set[UUID]:
+    async def _there(self, stream: Stream, ids: Iterable[UUID | None], version: int) -> set[int]:
         named = [one for one in ids if one is not None]
         stored = await self._log.read_messages(stream, named, until=version)
-        return {one.message_id for one in stored if one.message_id is not None}
+        return {one.message_id.int for one in stored if one.message_id is not None}
 
-    async def _flush(self, key: str) -> None:
+    async def _start_request(self, key: str) -> None:
+        """Once the request before it is written. Raises the error of that one."""
+        await self._finish_request()
         waiting = self._waiting[key]
-        if not waiting.messages:
-            return
+        if waiting.messages:
+            self._waiting[key] = Waiting()
+            self._in_flight = asyncio.create_task(self._write(key, waiting), name="import")
+            for _ in range(TURNS_TO_SEND):
+                await asyncio.sleep(0)
+
+    async def _finish_request(self) -> None:
+        request, self._in_flight = self._in_flight, None
+        if request is not None:
+            await request
+
+    async def _write(self, key: str, waiting: Waiting) -> None:
         stream = channel_stream(self._ids.channel(key))
         ids = [events[0].message_id for _, events, _ in waiting.messages]
         for _ in range(ATTEMPTS_MAX):
@@ -246,11 +275,11 @@ class ChannelImporter:
             written = self._written.setdefault(key, set())
             there = written if made_version is not None else await self._there(stream, ids, version)
             new: list[tuple[list[Event[Any]], list[Origin]]] = []
-            seen: set[UUID] = set()
+            seen: set[int] = set()
             for _, events, origins in waiting.messages:
                 message_id = events[0].message_id
-                if message_id is not None and message_id not in there and message_id not in seen:
-                    seen.add(message_id)
+                if message_id is not None and message_id.int not in there and message_id.int not in seen:
+                    seen.add(message_id.int)
                     new.append((events, origins))
             made = [event for events, _ in new for event in events]
             if made:
@@ -265,7 +294,6 @@ class ChannelImporter:
             self.summary.messages += len(new)
             self.summary.there += len(waiting.messages) - len(new)
             self.summary.events += len(made)
-            self._waiting[key] = Waiting()
             self._counted(self.summary)
             return
         raise TooManyLostRaces(stream, ATTEMPTS_MAX)

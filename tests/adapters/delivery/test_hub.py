@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.delivery.hub import EVENT_OVERHEAD_BYTES, SEGMENT_VERSIONS, Batch, Hub, Subscription
@@ -193,6 +193,92 @@ async def test_a_storm_is_served_by_one_read_for_each_range() -> None:
     assert all(reader.batches == 1 for reader in readers)
 
 
+async def test_who_waits_for_what_is_being_read_is_woken_and_served_from_memory() -> None:
+    world = World()
+    world.commit(5)
+    world.undelivered.clear()
+    first, *others = [await joined(world) for _ in range(100)]
+    assert not world.hub.wake_when_read(first.subscription)  # nobody reads it yet
+    fetching = asyncio.create_task(world.hub.fetch(first.subscription))
+    await asyncio.sleep(0)
+    assert all(world.hub.wake_when_read(reader.subscription) for reader in others)
+    await fetching
+    await asyncio.sleep(0)
+    assert {reader.woken for reader in others} == {1}
+    for reader in others:
+        batch = world.hub.next_batch(reader.subscription, bytes_max=FRAME_BYTES)
+        assert batch is not None
+        assert (batch.after, batch.until) == (0, 5)
+    assert world.hub.reads == 1
+    assert not world.hub.wake_when_read(first.subscription)
+
+
+async def test_who_waits_is_woken_by_a_read_that_fails_too() -> None:
+    world = World()
+    world.commit(3)
+    world.undelivered.clear()
+    first, second = await joined(world), await joined(world)
+    world.fails = 1
+    fetching = asyncio.create_task(world.hub.fetch(first.subscription))
+    await asyncio.sleep(0)
+    assert world.hub.wake_when_read(second.subscription)
+    with pytest.raises(LogUnavailable):
+        await fetching
+    await asyncio.sleep(0)
+    assert second.woken == 1
+    assert await second.drain() == [1, 2, 3]
+
+
+def followed(world: World) -> int:
+    """How many streams the hub knows of."""
+    [count] = [value for _, name, _, value in world.hub.figures() if name == "stenograph_hub_streams"]
+    assert isinstance(count, int)
+    return count
+
+
+async def test_the_heads_of_many_streams_are_asked_for_at_once_by_who_joins_them_in_turn() -> None:
+    world = World()
+    streams = [chat_stream(UUID(int=number)) for number in range(10, 20)]
+    for stream in streams:
+        world.append(2, stream)
+    with world.hub.expecting(streams, world.head):
+        await (await joined(world, stream=streams[0])).drain()
+        assert world.heads == len(streams)
+        readers = [await joined(world, stream=stream) for stream in streams[1:5]]
+    assert world.heads == len(streams)
+    assert [await reader.drain() for reader in readers] == [[1, 2]] * 4
+    assert followed(world) == 5  # those that were not joined are forgotten
+    with world.hub.expecting(streams[:5], world.head):
+        assert world.heads == len(streams)  # what is followed already costs no query
+
+
+async def test_a_head_that_was_expected_and_not_read_is_asked_for_by_who_joins() -> None:
+    world = World()
+    world.append(2)
+
+    async def away(_: Stream) -> int:
+        raise LogUnavailable("away")
+
+    with world.hub.expecting([CHAT], away):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert await (await joined(world)).drain() == [1, 2]
+    assert world.heads == 1
+
+
+async def test_who_is_expected_may_leave_within_the_block() -> None:
+    world = World()
+    world.append(2)
+    with world.hub.expecting([CHAT], world.head):
+        reader = await joined(world)
+        world.hub.unsubscribe(reader.subscription)
+        world.append(1)
+        again = await joined(world)
+        assert await again.drain() == [1, 2, 3]
+        world.hub.unsubscribe(again.subscription)
+    assert followed(world) == 0
+
+
 async def test_followers_at_one_cursor_are_handed_the_same_batch() -> None:
     world = World()
     first, second = await joined(world), await joined(world)
@@ -245,7 +331,8 @@ async def test_what_memory_has_let_go_is_held_by_nobody() -> None:
         world.append(1, stream, size=10_000)
     for reader in readers:
         assert await reader.drain() == [1, 2, 3, 4]
-    held = sum(batch.bytes for batch in gc.get_objects() if isinstance(batch, Batch) and batch.stream in streams)
+    batches = [one for one in gc.get_objects() if type(one) is Batch and one.stream in streams]
+    held = sum(len(event.stored.data) for batch in batches for event in batch.events)
     assert held <= 2 * 100_000  # while each stream's last batch would be 500,000
 
 
@@ -360,6 +447,7 @@ async def test_a_page_of_large_events_is_cut_short_and_read_on() -> None:
 Step = tuple[str, int]
 
 
+@example([("commit", 3), ("join", 4), ("join", 0), ("fail", 5), ("forget", 7), ("drain", 3), ("join", 3)])
 @given(
     st.lists(
         st.tuples(st.sampled_from(["commit", "deliver", "join", "drain", "cut", "turn", "forget", "fail"]), st.integers(0, 7)), max_size=60

@@ -67,7 +67,7 @@ async def tailing(log: Log, poll_s: float = NEVER_S) -> AsyncIterator[LogTail]:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110  # nothing tells of it: that is what is tested
             await asyncio.sleep(0.001)
 

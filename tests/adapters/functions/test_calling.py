@@ -291,7 +291,7 @@ async def test_a_method_that_is_not_there_is_refused() -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Something that happens in a function's thread."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a thread sets no event of this loop
             await asyncio.sleep(0.02)
 
@@ -406,8 +406,8 @@ def figure(bench: Workbench, name: str) -> float:
 
 
 async def test_no_thread_runs_before_there_is_a_function() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())  # those of earlier tests may end at any moment
     async with workbench() as bench:
-        assert threading.active_count() == before
+        assert set(threading.enumerate()) <= before
         await bench.put("f", "class Filter:\n    def inlet(self, body): return body\n")
-        assert threading.active_count() > before
+        assert not set(threading.enumerate()) <= before

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from adapters.functions.compat import MODULES, install, messages
 from adapters.functions.compat.constants import TASKS
 from adapters.functions.compat.env import SRC_LOG_LEVELS
-from commands.accounts.accounts import actor_of
+from commands.accounts.principal import actor_of
 from tests.functions import workbench
 
 pytestmark = pytest.mark.anyio

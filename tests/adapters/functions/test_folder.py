@@ -55,7 +55,7 @@ async def test_a_changed_file_is_loaded_again_and_one_that_has_gone_is_taken_out
 async def test_the_folder_is_looked_at_by_itself(tmp_path: Path) -> None:
     async with workbench(functions=tmp_path) as bench:
         (tmp_path / "f.py").write_text(GOOD)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while bench.functions.runtime.get("f") is None:  # noqa: ASYNC110 - nothing there offers an event
                 await asyncio.sleep(0.05)
 

@@ -163,7 +163,7 @@ async def test_a_server_that_turns_silent_is_shown_with_what_is_known_of_it() ->
     assert ids(await providers.models()) == ["x"]
     server.ids = ("z",)
     server.open.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while ids(await providers.models()) != ["z"]:  # noqa: ASYNC110  # a listing in the background has no event
             await asyncio.sleep(0)
     clock.now_s = 200.0

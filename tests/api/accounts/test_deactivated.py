@@ -7,7 +7,7 @@ import pytest
 from tests.api.conftest import Running, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 async def test_the_running_answers_of_a_deactivated_account_stop(server: Running) -> None:

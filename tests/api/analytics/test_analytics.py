@@ -166,6 +166,8 @@ async def test_any_question_in_every_format(server: Running) -> None:
     parquet = pq.read_table(io.BytesIO((await admin.get(f"{BASE}/query", **asked, format="parquet")).content))
     assert arrow == parquet
     assert arrow.column("generations").to_pylist() == [row[2] for row in rows]
+    by_provider = await got(admin, "query", metrics="generations", dimensions="provider")
+    assert [name for name, _ in by_provider["rows"]] == ["demo"]
     one = await got(admin, "query", metrics="generations", filter=["model=demo:5", "model=other", f"person={admin.id}"])
     assert one["rows"] == [[2]]
     assert (await got(admin, "query", metrics="generations,cost", filter="person=nobody"))["rows"] == [[0, None]]

@@ -3,16 +3,21 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx_sse
 import pytest
 
+from api.settings import Settings
+from domain.log.stream import Stream
 from tests.api.channels.test_channels import BASE, made, said
-from tests.api.conftest import WAIT_S, Running, User, Wire, on_one_and_two
+from tests.api.conftest import WAIT_S, Running, Serving, User, Wire, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
 EVERYBODY = {"principal_type": "user", "principal_id": "*"}
+REPLAYED = 220  # messages of 60 kB: more than the buffers of both ends hold, so a replay that nobody reads stands still
 
 
 async def followed(server: Running, user: User, channel_id: str, after: str = "start") -> Wire:
@@ -246,7 +251,7 @@ async def test_a_removal_ends_a_replay_in_its_middle(server: Running) -> None:
     _, ada, bob = [await server.sign_up(name) for name in ("Admin", "Ada", "Bob")]
     channel_id = await made(ada, bob)
     text = "x" * 60_000
-    for number in range(60):
+    for number in range(REPLAYED):
         await said(ada, channel_id, f"{number} {text}")
     await server.settled()
     slow = await server.connect(bob)
@@ -256,7 +261,7 @@ async def test_a_removal_ends_a_replay_in_its_middle(server: Running) -> None:
     await server.settled()
     await slow.op("unsubscribed", stream=f"channel/{channel_id}")
     types = [event["data"]["type"] for event in slow.events(f"channel/{channel_id}")]
-    assert types.count("message") < 60
+    assert types.count("message") < REPLAYED
     assert "member:left" not in types
 
 
@@ -325,6 +330,26 @@ async def test_a_follow_can_begin_with_snapshots_and_knows_no_channels_of_others
         f"channel/{ours}",
         f"user/{bob.id}",
     }
+
+
+async def test_a_follow_asks_for_no_head_of_a_channel_that_it_does_not_join(tmp_path: Path, serving: Serving, monkeypatch: Any) -> None:
+    heads: list[Stream] = []
+
+    async def asks(log: Any, stream: Stream) -> int:
+        heads.append(stream)
+        return int(await type(log).version(log, stream))
+
+    async with serving(Settings(data=tmp_path, drain_s=0.2, subscriptions_max=3)) as server:
+        _, ada, bob = [await server.sign_up(name) for name in ("Admin", "Ada", "Bob")]
+        channel_ids = [await made(ada, bob, name=f"channel {number}") for number in range(6)]
+        await server.settled()
+        wire = await server.connect(bob)
+        for system in server.systems:
+            monkeypatch.setattr(system.log, "version", partial(asks, system.log))
+        for follow in ("first", "second"):
+            await wire.say(op="follow", id=follow, kind="channel", cursors={})
+            assert (await wire.op("error", id=follow))["code"] == "too_many_subscriptions"
+            assert len([one for one in heads if str(one.id) in channel_ids]) == 3
 
 
 async def test_membership_stands_in_ones_own_stream(server: Running) -> None:

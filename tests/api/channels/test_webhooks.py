@@ -61,3 +61,25 @@ async def test_a_service_is_sent_events_by_who_manages_the_channel_and_nowhere_i
     assert (await ada.http.delete(f"{hooks}/{hook['id']}/delete")).json() is True
     assert (await ada.http.delete(f"{hooks}/{hook['id']}/delete")).status_code == 404
     assert (await ada.get(hooks)).json() == []
+
+
+async def test_a_webhook_has_a_picture_for_who_may_read_its_channel(server: Running) -> None:
+    ada, ben, cat = [await server.sign_up(name) for name in ("Ada", "Ben", "Cat")]
+    channel_id = await made(ada, ben)
+    hooks = f"{BASE}/{channel_id}/webhooks"
+    hook = (await ada.post(f"{hooks}/create", {"name": "Build Bot"})).json()
+    path = f"{BASE}/webhooks/{hook['id']}/profile/image"
+    initials = await ben.get(path)
+    assert (initials.status_code, initials.headers["content-type"]) == (200, "image/svg+xml")
+    assert ">BB<" in initials.text
+    assert (await cat.get(path)).status_code == 403
+    async with ben.http.__class__(base_url=ben.http.base_url) as stranger:  # without a session
+        assert (await stranger.get(path)).status_code == 401
+    for url in ("https://pictures.example/bot.png", "/static/bot.png"):
+        await ada.post(f"{hooks}/{hook['id']}/update", {"name": "Build Bot", "profile_image_url": url})
+        shown = await ben.get(path)
+        assert (shown.status_code, shown.headers["location"]) == (302, url)
+    await ada.http.delete(f"{hooks}/{hook['id']}/delete")
+    assert (await ben.get(path)).json()["code"] == "webhook_not_found"
+    unknown = f"{BASE}/webhooks/00000000-0000-4000-8000-000000000000/profile/image"
+    assert (await ben.get(unknown)).json()["code"] == "webhook_not_found"

@@ -108,6 +108,17 @@ async def test_two_names_of_one_tag_are_one_tag(server: Running) -> None:
     assert (await ada.get(f"/api/v1/chats/{notes}/tags")).json() == []
 
 
+async def test_a_page_that_repeats_the_tags_of_a_chat_gets_the_chat_and_changes_nothing(server: Running) -> None:
+    ada, bob = await server.sign_up(), await server.sign_up("Bob")
+    plans = await ada.new_chat("Plans")
+    tags = await did(ada, f"/{plans}/tags", {"name": "work"})
+    version = (await ada.get(f"/api/v1/chats/{plans}")).json()["version"]
+    for repeated in (tags, []):
+        chat = await did(ada, f"/{plans}", {"chat": {"tags": repeated}})
+        assert (chat["version"], chat["chat"]["tags"]) == (version, ["work"])
+    assert (await bob.http.post(f"/api/v1/chats/{plans}", json={"chat": {"tags": []}})).status_code == 401
+
+
 @pytest.mark.parametrize("name", ["", " ", "none", "None", "x" * 101])
 async def test_a_tag_that_cannot_be_one_is_refused(server: Running, name: str) -> None:
     ada = await server.sign_up()

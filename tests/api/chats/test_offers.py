@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.accounts.user import OFFERS_OF_ONE_MAX
+from domain.accounts.user.decide import OFFERS_OF_ONE_MAX
 from tests.api.conftest import Running, User, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]

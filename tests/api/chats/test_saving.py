@@ -130,6 +130,19 @@ STEPS = strategies.lists(
 )
 
 
+async def work_on(client: Client, step: Any) -> None:
+    """Any step but a save."""
+    match step:
+        case ("edit", _, number, key, value):
+            client.edit(number, key, value)
+        case ("add", _, number, text):
+            client.add(number, text)
+        case ("forget", _, number):
+            client.forget(number)
+        case ("reload", _):
+            await client.reload()
+
+
 @FEW
 @given(steps=STEPS)
 def test_no_accepted_edit_is_ever_lost_and_every_refusal_names_a_real_conflict(steps: Any) -> None:
@@ -141,17 +154,10 @@ def test_no_accepted_edit_is_ever_lost_and_every_refusal_names_a_real_conflict(s
             await client.reload()
         for step in steps:
             client = clients[step[1]]
-            match step:
-                case ("edit", _, number, key, value):
-                    client.edit(number, key, value)
-                case ("add", _, number, text):
-                    client.add(number, text)
-                case ("forget", _, number):
-                    client.forget(number)
-                case ("reload", _):
-                    await client.reload()
-                case ("save", _):
-                    await saved(world, client)
+            if step[0] == "save":
+                await saved(world, client)
+            else:
+                await work_on(client, step)
 
     async def saved(world: World, client: Client) -> None:
         before, edits, additions, read = await world.messages(), client.edits(), client.additions(), client.read["history"]["messages"]
@@ -194,33 +200,26 @@ def test_who_does_not_say_what_it_had_read_never_undoes_what_another_person_did(
         editors: dict[tuple[str, str], Actor] = {}
         for step in steps:
             client = clients[step[1]]
-            match step:
-                case ("edit", _, number, key, value):
-                    client.edit(number, key, value)
-                case ("add", _, number, text):
-                    client.add(number, text)
-                case ("forget", _, number):
-                    client.forget(number)
-                case ("reload", _):
-                    await client.reload()
-                case ("save", _):
-                    before, additions = await world.messages(), client.additions()
-                    conflict = await client.save(named=False)
-                    after = await world.messages()
-                    if conflict is not None:
-                        assert after == before
-                        for one in conflict.conflicts:
-                            for key in one["keys"]:
-                                assert editors[str(one["message_id"]), key] is not client.actor
-                        await client.reload()
-                        continue
-                    assert after.keys() == before.keys() | additions
-                    for one, message in before.items():
-                        for key in KEYS:
-                            if after[one].get(key) != message.get(key):
-                                assert after[one].get(key) == client.messages[one][key], "it says what its client said"
-                                assert editors.get((one, key), client.actor) is client.actor
-                                editors[one, key] = client.actor
+            if step[0] != "save":
+                await work_on(client, step)
+                continue
+            before, additions = await world.messages(), client.additions()
+            conflict = await client.save(named=False)
+            after = await world.messages()
+            if conflict is not None:
+                assert after == before
+                for one in conflict.conflicts:
+                    for key in one["keys"]:
+                        assert editors[str(one["message_id"]), key] is not client.actor
+                await client.reload()
+                continue
+            assert after.keys() == before.keys() | additions
+            for one, message in before.items():
+                for key in KEYS:
+                    if after[one].get(key) != message.get(key):
+                        assert after[one].get(key) == client.messages[one][key], "it says what its client said"
+                        assert editors.get((one, key), client.actor) is client.actor
+                        editors[one, key] = client.actor
 
     asyncio.run(check())
 

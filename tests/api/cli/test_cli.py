@@ -2,69 +2,25 @@
 
 import asyncio
 import json
-import os
-import pty
 import re
 import signal
 import stat
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from api.settings import Settings
+from tests.api.cli.shell import EMAIL, PASSWORD, WAIT_S, Shell, interrupt
 from tests.api.conftest import Running, running
 from tests.client.line import bad_line
-from tests.forked import Done, steno_in_thread
 
 pytestmark = pytest.mark.anyio
-WAIT_S = 120  # ends a test that hangs, measures nothing
-EMAIL, PASSWORD = "ann@example.org", "correct horse battery"
-
-
-class Shell:
-    """A person's terminal: one config folder, one server."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.url = url
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("STENO_", "DATABASE_URL"))}
-        self.environ = {**kept, "XDG_CONFIG_HOME": str(folder), "TERM": "xterm", "COLUMNS": "80"}
-
-    async def start(self, *words: str, **pipes: Any) -> asyncio.subprocess.Process:
-        given = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **pipes}
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "api.cli", *words, env=self.environ, **given)
-
-    async def run(self, *words: str, stdin: str = "", at: str | None = None) -> Done:
-        return await steno_in_thread(*words, *(() if at == "" else ("--url", at or self.url)), environ=self.environ, stdin=stdin.encode())
-
-    async def at_terminal(self, *words: str) -> tuple[asyncio.subprocess.Process, "Terminal"]:
-        master, slave = pty.openpty()
-        process = await self.start(*words, "--url", self.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
-        os.close(slave)
-        return process, Terminal(master)
-
-    async def sign_in(self) -> "Shell":
-        done = await self.run("login", "--email", EMAIL, "--password", PASSWORD)
-        assert done.code == 0, done.err
-        return self
-
-    async def answer(self, question: str, *words: str) -> str:
-        done = await self.run("chat", "--model", "demo:30", question, *words)
-        assert done.code == 0, done.err
-        return done.out
-
-    async def exported(self, *words: str) -> list[dict[str, Any]]:
-        done = await self.run("export", "last", *words)
-        assert done.code == 0, done.err
-        return [json.loads(line) for line in done.out.splitlines()]
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Running]:
-    async with running(Settings(data=tmp_path / "data", drain_s=0.2, poll_interval_ms=20)) as made:
+    async with running(Settings(data=tmp_path / "data", drain_s=0.2)) as made:
         yield made
 
 
@@ -236,10 +192,9 @@ async def test_what_cannot_be_asked(shell: Shell, words: tuple[str, ...], said: 
 
 
 async def test_one_who_is_not_signed_in_is_told_so_and_not_asked(shell: Shell) -> None:
-    process, terminal = await shell.at_terminal("whoami")
-    await terminal.until("steno login")
-    assert await process.wait() == 1
-    terminal.close()
+    async with shell.at_terminal("whoami") as (process, terminal):
+        await terminal.until("steno login")
+        assert await process.wait() == 1
 
 
 async def test_localhost_is_the_same_server_by_its_number(shell: Shell) -> None:
@@ -401,80 +356,55 @@ async def test_a_port_that_is_taken(shell: Shell, tmp_path: Path) -> None:
     assert (done.code, "is taken" in done.err) == (1, True)
 
 
-class Terminal:
-    """A person at a terminal: what was typed and what is shown."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.shown = ""
-
-    def type(self, text: str) -> None:
-        os.write(self._descriptor, text.encode())
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    async def until(self, pattern: str) -> str:
-        """Wait until ``pattern`` is shown after what was waited for before."""
-        async with asyncio.timeout(WAIT_S):
-            while (found := re.search(pattern, self.shown)) is None:
-                self.shown += (await asyncio.to_thread(os.read, self._descriptor, 65536)).decode(errors="replace")
-        before, self.shown = self.shown[: found.end()], self.shown[found.end() :]
-        return before
-
-
 async def test_what_is_typed_is_checked_at_once_and_a_paste_is_one_question(shell: Shell) -> None:
-    process, terminal = await shell.at_terminal("chat", "--model", "demo:3")
-    await terminal.until("E-mail: ")
-    terminal.type("ann at example\n")
-    await terminal.until("is no e-mail address")
-    await terminal.until("E-mail: ")
-    terminal.type(f"{EMAIL}\n")
-    for asked, answer in (("Your name", "Ann"), ("Password: ", PASSWORD), ("Once more: ", PASSWORD)):
-        await terminal.until(asked)
-        terminal.type(f"{answer}\n")
-    await terminal.until("/help")
-    await terminal.until("> ")
-    terminal.type("One\nTwo\n\nThree\n")
-    await terminal.until(r"> \S*$")
-    process.send_signal(signal.SIGINT)
-    await terminal.until(r"steno chat --chat [0-9a-f-]{36}")
-    async with asyncio.timeout(WAIT_S):
-        assert await process.wait() == 130
-    terminal.close()
+    async with shell.at_terminal("chat", "--model", "demo:3") as (process, terminal):
+        await terminal.until("E-mail: ")
+        terminal.type("ann at example\n")
+        await terminal.until("is no e-mail address")
+        await terminal.until("E-mail: ")
+        terminal.type(f"{EMAIL}\n")
+        for asked, answer in (("Your name", "Ann"), ("Password: ", PASSWORD), ("Once more: ", PASSWORD)):
+            await terminal.until(asked)
+            terminal.type(f"{answer}\n")
+        await terminal.until("/help")
+        await terminal.until("> ")
+        terminal.type("One\nTwo\n\nThree\n")
+        await terminal.until(r"> \S*$")
+        await interrupt(process, terminal.until(r"steno chat --chat [0-9a-f-]{36}"))
+        async with asyncio.timeout(WAIT_S):
+            assert await process.wait() == 130
     assert [event["data"]["content"] for event in await shell.exported() if event["type"] == "message_added"] == ["One\nTwo\n\nThree"]
 
 
 async def test_a_conversation_at_a_terminal(shell: Shell) -> None:
-    process, terminal = await shell.at_terminal("chat", "--model", "demo:20")
-    await terminal.until("first account")
-    await terminal.until("E-mail: ")
-    terminal.type(f"{EMAIL}\n")
-    await terminal.until("Your name")
-    terminal.type("Ann\n")
-    await terminal.until("Password: ")
-    terminal.type(f"{PASSWORD}\n")
-    await terminal.until("Once more: ")
-    terminal.type(f"{PASSWORD}\n")
-    assert PASSWORD not in await terminal.until("/help")
-    await terminal.until("> ")
-    terminal.type("Hello\n")
-    await terminal.until(r"> \S*$")
-    terminal.type("/retry\n")
-    await terminal.until(r"> \S*$")
-    terminal.type("/model demo:1000\n")
-    await terminal.until("answers from now on")
-    await terminal.until(r"> \S*$")
-    terminal.type("At length\n")
-    await terminal.until(r"At length\r\n(.*\s+){20}")
-    process.send_signal(signal.SIGINT)
-    await terminal.until("stopped")
-    await terminal.until(r"> \S*$")
-    terminal.type("/quit\n")
-    await terminal.until(r"steno chat --chat [0-9a-f-]{36}")
-    async with asyncio.timeout(WAIT_S):
-        assert await process.wait() == 0
-    terminal.close()
+    async with shell.at_terminal("chat", "--model", "demo:20") as (process, terminal):
+        await terminal.until("first account")
+        await terminal.until("E-mail: ")
+        terminal.type(f"{EMAIL}\n")
+        await terminal.until("Your name")
+        terminal.type("Ann\n")
+        await terminal.until("Password: ")
+        terminal.type(f"{PASSWORD}\n")
+        await terminal.until("Once more: ")
+        terminal.type(f"{PASSWORD}\n")
+        assert PASSWORD not in await terminal.until("/help")
+        await terminal.until("> ")
+        terminal.type("Hello\n")
+        await terminal.until(r"> \S*$")
+        terminal.type("/retry\n")
+        await terminal.until(r"> \S*$")
+        terminal.type("/model demo:1000\n")
+        await terminal.until("answers from now on")
+        await terminal.until(r"> \S*$")
+        terminal.type("At length\n")
+        await terminal.until(r"At length\r\n(\S+\s+){30}")
+        process.send_signal(signal.SIGINT)
+        await terminal.until("stopped")
+        await terminal.until(r"> \S*$")
+        terminal.type("/quit\n")
+        await terminal.until(r"steno chat --chat [0-9a-f-]{36}")
+        async with asyncio.timeout(WAIT_S):
+            assert await process.wait() == 0
     assert [event["type"] for event in await shell.exported() if event["type"] in ("message_start", "message_end", "cancelled")] == [
         "message_start",
         "message_end",

@@ -69,6 +69,28 @@ async def test_a_rating_of_the_page_is_the_message_s(server: Running) -> None:
     assert (await ada.post("/api/v1/evaluations/feedback", {**body, "type": "note"})).status_code == 400
 
 
+async def test_an_admin_lists_the_ratings_that_count_without_what_people_wrote(server: Running) -> None:
+    admin, ada = await server.sign_up("Root"), await server.sign_up()
+    rated: list[str] = []
+    for rating in (1, -1, 1):
+        chat_id = await ada.new_chat()
+        answer = (await ada.ask(chat_id, "demo:2"))["message_ids"][0]
+        body = {"type": "rating", "data": {"rating": rating, "comment": "a secret"}, "meta": {"chat_id": chat_id, "message_id": answer}}
+        made = (await ada.post("/api/v1/evaluations/feedback", body)).json()
+        rated.append(made["id"])
+    await ada.post("/api/v1/evaluations/feedback", {**body, "data": {"rating": -1}})  # thought better of
+    listed = (await admin.get("/api/v1/evaluations/feedbacks/list")).json()
+    assert listed["total"] == 3
+    assert [(one["id"], one["data"]["rating"]) for one in listed["items"]] == [(rated[2], -1), (rated[1], -1), (rated[0], 1)]
+    assert {one["user"]["id"] for one in listed["items"]} == {ada.id}
+    assert "secret" not in str(listed)
+    best = (await admin.get("/api/v1/evaluations/feedbacks/list", order_by="rating", direction="desc")).json()
+    assert [one["data"]["rating"] for one in best["items"]] == [1, -1, -1]
+    assert (await admin.get("/api/v1/evaluations/feedbacks/list", page=2)).json() == {"items": [], "total": 3}
+    assert (await admin.get("/api/v1/evaluations/feedbacks/list", order_by="name")).status_code == 400
+    assert (await ada.get("/api/v1/evaluations/feedbacks/list")).status_code == 403
+
+
 async def test_settings_are_merged_inside_ui(server: Running) -> None:
     ada = await server.sign_up()
     await ada.post("/api/v1/users/user/settings/update", {"ui": {"theme": "dark", "notifications": True}})

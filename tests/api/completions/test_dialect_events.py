@@ -10,7 +10,7 @@ from hypothesis import given, strategies
 
 from api.completions.anthropic.events import MessageFrames
 from api.completions.responses.events import Event, ResponseEvents
-from commands.generation.run import AnswerBuilder
+from commands.generation.answer_builder import AnswerBuilder
 from commands.providers.provider import Part, Reasoning, RefusalText, Text, ToolCall
 from domain.generation import (
     BlockOpened,

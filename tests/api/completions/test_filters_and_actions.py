@@ -98,7 +98,7 @@ async def put_in(server: Running, admin: User, function_id: str, content: str, *
         known = [*system.functions.runtime.filters(), *system.functions.runtime.actions()]
         return any(one.id == function_id and one.is_global == everywhere for one in known)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not all(map(runs, server.systems)):  # noqa: ASYNC110 - nothing there offers an event
             await asyncio.sleep(0.02)
 
@@ -207,7 +207,7 @@ async def test_the_buttons_of_an_action_are_listed_and_what_one_emits_is_stored_
     for action_id, status in ("a.b.c", 400), ("none", 400), ("foo.", 400):
         assert (await admin.post(f"/api/chat/actions/{action_id}", body)).status_code == status
     await admin.post("/api/v1/functions/id/buttons/toggle")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while any(system.functions.runtime.get("buttons") in system.functions.runtime.actions() for system in server.systems):  # noqa: ASYNC110 - nothing there offers an event
             await asyncio.sleep(0.02)
     listed = (await admin.get("/api/models")).json()["data"][0]["actions"]

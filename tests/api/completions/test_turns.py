@@ -139,6 +139,17 @@ async def test_a_model_is_told_of_the_files_of_a_question(there: There) -> None:
     assert there.sent["messages"][1:] == [user(said_first), assistant("42"), user("And?")]  # type: ignore[arg-type]
 
 
+async def test_a_first_question_that_was_edited_is_another_beginning_of_the_chat(there: There) -> None:
+    """As the page sends it: the whole question, which is below nothing."""
+    chat_id = await there.chat({"title": "t"})
+    for question_id, text in (("q1", "One"), ("q2", "Two")):
+        asked = {"id": question_id, "parentId": None, "role": "user", "content": text}
+        await there.complete(chat_id=chat_id, session_id="s", user_message=asked, parent_id=None)
+    assert there.sent["messages"] == [SYSTEM, user("Two")]
+    beginnings = [message["content"] for message in await there.messages(chat_id) if message["parentId"] is None]
+    assert beginnings == ["One", "Two"]
+
+
 async def test_a_new_question_alone_is_sent_with_the_stored_branch_above_it(there: There) -> None:
     chat_id = await there.chat({"title": "t"})
     first = await there.complete(chat_id=chat_id, session_id="s", messages=[user("One")])

@@ -50,7 +50,7 @@ async def loaded(server: Running, function_id: str, sha256: str) -> None:
         found = system.functions.runtime.get(function_id)
         return found is not None and found.sha256 == sha256
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not all(map(runs, server.systems)):  # noqa: ASYNC110 - nothing there offers an event
             await asyncio.sleep(0.02)
 

@@ -28,7 +28,7 @@ async def put(server: Running, admin: User, content: str = PIPE, function_id: st
     body = {"id": function_id, "name": "Greeter", "content": content, "meta": {}}
     assert (await admin.post("/api/v1/functions/create", body)).status_code == 200
     assert (await admin.post(f"/api/v1/functions/id/{function_id}/toggle")).status_code == 200
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         for system in server.systems:
             await system.tail.wait_for(await system.log.head())
             while system.functions.runtime.get(function_id) is None:  # noqa: ASYNC110 - nothing there offers an event
@@ -37,7 +37,7 @@ async def put(server: Running, admin: User, content: str = PIPE, function_id: st
 
 async def until(admin: User, chat_id: str, *types: str) -> list[dict[str, Any]]:
     """The events of the chat, once there is one of these types."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             events = (await admin.get(f"/api/v1/streams/chat/{chat_id}/events")).json()["events"]
             if any(one["data"]["type"] in types for one in events):
@@ -102,7 +102,7 @@ async def test_one_that_is_off_or_gone_is_no_model(server: Running) -> None:
     await admin.post("/api/v1/functions/id/greeter/toggle")
     for system in server.systems:
         await system.tail.wait_for(await system.log.head())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while system.functions.runtime.pipes():  # noqa: ASYNC110 - nothing there offers an event
                 await asyncio.sleep(0.02)
     answer = await admin.post("/v1/chat/completions", {"model": "greeter", "messages": [{"role": "user", "content": "Hello"}]})

@@ -87,6 +87,6 @@ async def added(admin: User, url: str, kind: str = "openai", **more: Any) -> dic
 
 
 async def until(is_so: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110  # a condition on somebody else's state has no event
             await asyncio.sleep(0.01)

@@ -135,6 +135,7 @@ async def test_each_route_takes_a_body_of_its_own_size_and_refuses_a_larger_one_
     fields = {
         ("PATCH", "/api/v1/chats/{chat_id}/params"),
         ("POST", "/api/v1/chats/{chat_id}/calls/{call_id}/answer"),
+        ("POST", "/api/v1/channels/{channel_id}/calls/{call_id}/answer"),
         ("POST", "/api/v1/chats/{chat_id}/messages/{message_id}/resolve"),
         ("POST", "/api/v1/folders"),
         ("POST", "/api/v1/folders/{folder_id}/update"),

@@ -18,7 +18,7 @@ ORIGINS: dict[str, tuple[str, ...]] = {"named": (NAMED, "http://localhost:5173")
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """With the origins that a test asks for by ``allowing``, else none."""
     origins = ORIGINS[getattr(request, "param", "none")]
-    return Settings(data=tmp_path, drain_s=0.2, poll_interval_ms=20, allowed_origins=origins)
+    return Settings(data=tmp_path, drain_s=0.2, allowed_origins=origins)
 
 
 def allowing(origins: str) -> pytest.MarkDecorator:

@@ -292,7 +292,7 @@ async def test_cve_2026_45400_45401_54020_45338_54008_and_45347_no_address_in_a_
             await user.post(path, {**body, "files": [{"type": "web", "url": url}]} if path.startswith("/api") else body)
         for form in ("html", "markdown", "jsonl", "open-webui"):
             await user.get(f"/api/v1/chats/{chat_id}/export", format=form)
-        await asyncio.wait_for(server.settled(), 30)
+        await asyncio.wait_for(server.settled(), 60)
         assert came == []
 
 

@@ -9,6 +9,7 @@ import pytest
 from commands.calls.calls import ANSWER_BYTES_MAX
 from domain.errors import CallExpired
 from domain.log.event import Actor
+from domain.log.stream import chat_stream
 from tests.api.conftest import Running, User, Wire, on_one_and_two
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
@@ -33,7 +34,9 @@ class Asking:
         before = {one["call_id"] for one in await self.listed(asked)}
         calls = self.server.systems[0].calls
         actor_ = Actor(UUID(asked.id), "A name", role)
-        self.tasks.append(asyncio.create_task(calls.ask(actor_, UUID(self.chat_id), UUID(self.message_id), kind, data, **more)))
+        self.tasks.append(
+            asyncio.create_task(calls.ask(actor_, chat_stream(UUID(self.chat_id)), UUID(self.message_id), kind, data, **more))
+        )
         while True:
             now = {one["call_id"] for one in await self.listed(asked)} - before
             if now:
@@ -47,7 +50,7 @@ class Asking:
         return list(answer.json())
 
     async def answered(self) -> Any:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await self.tasks[-1]
 
     def path(self, call_id: str, what: str = "/answer") -> str:

@@ -16,6 +16,7 @@ from api.streams.frames import (
     Effect,
     EndSubscription,
     MarkRead,
+    MarkThreadRead,
     NoteActive,
     ProtocolState,
     RelayChunk,
@@ -25,8 +26,9 @@ from api.streams.frames import (
     StartSubscription,
 )
 from domain.log.cursor import Cursor
-from domain.log.stream import Stream, chat_stream
+from domain.log.stream import Stream, channel_stream, chat_stream
 
+CHANNEL = channel_stream(UUID("0190a000-0000-7000-8000-000000000003"))
 CHAT = chat_stream(UUID("0190a000-0000-7000-8000-000000000001"))
 OTHER = chat_stream(UUID("0190a000-0000-7000-8000-000000000002"))
 EPOCH = UUID("0190a000-0000-7000-8000-00000000000e")
@@ -122,6 +124,17 @@ def test_only_what_is_subscribed_to_can_be_talked_about() -> None:
     assert said(connection, op="read", stream=str(CHAT), version=5) == [MarkRead(CHAT, 5)]
 
 
+def test_a_thread_is_read_in_a_channel_alone() -> None:
+    connection = welcomed()
+    for stream in (CHAT, CHANNEL):
+        said(connection, op="subscribe", stream=str(stream), after="start")
+    read = {"op": "read", "version": 5, "message_id": "m"}
+    assert said(connection, **read, stream=str(CHANNEL)) == [MarkThreadRead(CHANNEL, "m", 5)]
+    assert refusal(said(connection, **read, stream=str(CHAT)))["code"] == "bad_request"
+    long = {**read, "message_id": "m" * (ID_CHARACTERS_MAX + 1)}
+    assert refusal(said(connection, **long, stream=str(CHANNEL)))["code"] == "bad_request"
+
+
 def test_what_goes_to_everybody_in_a_stream_is_short() -> None:
     connection = welcomed()
     joined(connection)
@@ -190,3 +203,11 @@ def test_too_many_frames_end_the_connection_and_a_pause_makes_up_for_many() -> N
     for second in range(100):
         for _ in range(FRAMES_PER_S):
             assert rested.receive('{"op":"heartbeat"}', float(second)) == [NoteActive()]
+
+
+def test_a_follow_can_claim_what_is_not_subscribed_to_as_far_as_there_is_room() -> None:
+    connection = welcomed(subscriptions_max=2)
+    joined(connection)
+    assert connection.claimable([CHAT, CHANNEL, OTHER]) == [CHANNEL]
+    assert connection.claims(CHANNEL)
+    assert connection.claimable([CHAT, CHANNEL, OTHER]) == []

@@ -182,7 +182,7 @@ async def test_a_filtered_event_stream_still_moves_its_id(server: Running) -> No
 async def sse_until(user: User, path: str, last: str, **headers: str) -> list[str]:
     """The lines of an event stream up to the one that starts with ``last``."""
     lines: list[str] = []
-    async with asyncio.timeout(10), user.http.stream("GET", path, headers={"accept": "text/event-stream", **headers}) as answer:
+    async with asyncio.timeout(60), user.http.stream("GET", path, headers={"accept": "text/event-stream", **headers}) as answer:
         assert answer.status_code == 200
         async for line in answer.aiter_lines():
             lines.append(line)
@@ -278,6 +278,32 @@ async def test_a_storm_of_subscribers_is_served_by_few_reads(server: Running) ->
     for wire in wires:
         assert_dense(wire.versions(stream), 2, 41)
     assert sum(system.hub.reads for system in server.systems) - before == len(server.systems) * -(-41 // SEGMENT_VERSIONS)
+
+
+async def test_a_storm_that_asks_for_more_than_memory_holds_misses_nothing(tmp_path: Path, serving: Serving) -> None:
+    settings = Settings(data=tmp_path, drain_s=0.2, frame_out_bytes=2_000, tail_memory_bytes=20_000)
+    async with serving(settings) as server:
+        user = await server.sign_up()
+        chat_ids = [await user.new_chat() for _ in range(4)]
+        for chat_id in chat_ids:
+            for number in range(12):
+                await user.add(chat_id, f"{number} " + "z" * 1_000)
+        wires = await asyncio.gather(*(server.connect(user) for _ in range(8)))
+        streams = [f"chat/{chat_id}" for chat_id in chat_ids]
+        await asyncio.gather(*(follow_all(wire, streams, server.cursor(1)) for wire in wires))
+        for wire in wires:
+            for stream in streams:
+                assert_dense(wire.versions(stream), 2, 13)
+
+
+async def follow_all(wire: Wire, streams: list[str], after: str) -> None:
+    for stream in streams:
+        await wire.say(op="subscribe", id=stream, stream=stream, after=after)
+    waiting = set(streams)
+    while waiting:
+        frame = await wire.frame()
+        if frame["op"] == "caught_up":
+            waiting.discard(frame["stream"])
 
 
 async def test_a_slow_reader_is_served_from_the_log_again_and_misses_nothing(tmp_path: Path, serving: Serving) -> None:
@@ -396,7 +422,7 @@ async def test_an_event_stream_ends_with_its_callers_access(server: Running) -> 
     admin, bob = await server.sign_up(), await server.sign_up("Bob")
     chat_id = await bob.new_chat()
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         bob.http.stream("GET", f"/api/v1/streams/chat/{chat_id}/events", headers={"accept": "text/event-stream"}) as answer,
     ):
         lines = answer.aiter_lines()

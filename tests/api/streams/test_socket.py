@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_without_a_hello_the_connection_ends(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.streams.socket.HELLO_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("api.streams.socket_reader.HELLO_TIMEOUT_S", 0.2)
     wire = await server.connect()
     assert await wire.closed() == 4408
 

@@ -162,7 +162,9 @@ async def test_a_response_that_makes_no_progress_ends_and_a_slow_one_does_not(se
         dead, _dead = await get(server, user, f"/api/v1/chats/{chat_id}")
         received = 0
         while received < CHAT_BYTES:  # takes several times as long as nobody may take nothing
-            received += len(await slow.read(MIB // 4))
+            piece = await slow.read(MIB // 4)
+            assert piece, "the slow reader was cut off"
+            received += len(piece)
             await asyncio.sleep(0.05)
         taken = b""
         with contextlib.suppress(ConnectionError):

@@ -15,7 +15,8 @@ import tests.api.conftest
 from api.process.serve import config
 from api.settings import Settings
 from api.streams.snapshots import State
-from api.streams.socket import Socket, SocketSubscription
+from api.streams.socket import Socket
+from api.streams.socket_subscription import SocketSubscription
 from api.streams.websocket_protocol import AsgiWire, payload_of, text_frame
 from domain.log.stream import parse_stream
 from tests.api.conftest import WAIT_S, Running, User, Wire, running
@@ -33,8 +34,8 @@ def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         yield request.param
 
 
-def plain(settings: Settings, app: Any) -> uvicorn.Config:
-    made = config(settings, app)
+def plain(*given: Any) -> uvicorn.Config:
+    made = config(*given)
     made.ws = "websockets-sansio"
     return made
 

@@ -1,23 +1,12 @@
-"""Accounts on a log: who becomes admin, who is let in, and how soon a process knows that somebody no longer is."""
+"""Accounts on a log: who becomes admin, who is let in, and what admins may do to others."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
 
-from adapters.identity import Argon2Hasher, JwtTokens
-from adapters.memory.accounts.credentials import MemoryCredentials
-from adapters.memory.accounts.tickets import MemoryTickets
-from adapters.memory.log import MemoryLog
-from adapters.postgres.accounts.credentials import PostgresCredentials
-from adapters.postgres.accounts.tickets import PostgresTickets
-from adapters.postgres.log import PostgresLog, postgres_log
-from commands.accounts.accounts import PASSWORD_CHARACTERS, Accounts, Principal, normal_email
-from commands.accounts.api_keys import ApiKeys
+from commands.accounts.accounts import PASSWORD_CHARACTERS, normal_email
 from commands.accounts.attempts import (
     GUESSES_OF_ONE,
     GUESSES_OF_ONE_FROM_ONE_PLACE,
@@ -25,9 +14,8 @@ from commands.accounts.attempts import (
     TAKEN_FROM_ONE_PLACE,
     SignInBrake,
 )
-from commands.accounts.sessions import Sessions
-from commands.ports import Appended, AppendRequest
-from domain.accounts.user import ChangeRole, ChangeSettings, DeactivateUser, RenameUser, RevokeTokens, UserRole
+from commands.accounts.principal import Principal
+from domain.accounts.user.commands import ChangeRole, ChangeSettings, DeactivateUser, RenameUser
 from domain.errors import (
     AccountInactive,
     BadRequest,
@@ -38,101 +26,10 @@ from domain.errors import (
     UserNotFound,
     WrongCredentials,
 )
-from domain.log.event import StoredEvent
+from tests.commands.accounts.processes import OTHER_PASSWORD, PASSWORD, Process, Start, refused
+from tests.commands.accounts.test_authentication import CountedLog
 
 pytestmark = pytest.mark.anyio
-
-PASSWORD, OTHER_PASSWORD = "correct horse", "battery staple"
-SECRET = b"s" * 32
-STRENGTH = Argon2Hasher()
-
-
-class PlainHasher:
-    """A hasher that costs nothing, and counts."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    async def hash(self, password: str) -> str:
-        self.asked += 1
-        return f"plain {password}"
-
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        self.asked += 1
-        await asyncio.sleep(0)
-        return password_hash == f"plain {password}"
-
-
-class Process:
-    """One server process: its own accounts and its own end of the log. What it hears of the log is said by ``hear``."""
-
-    def __init__(self, log: Any, credentials: Any, tickets: Any, **options: Any) -> None:
-        self.log = log
-        self.hasher = PlainHasher()
-        self.credentials = credentials
-        self.tickets = tickets
-        self.accounts = Accounts(log, credentials, tickets, self.hasher, STRENGTH, JwtTokens(SECRET), **options)
-        now = options.get("now", time.time)
-        self.api_keys = ApiKeys(self.accounts, credentials, log, now=now)
-        self.sessions = Sessions(self.accounts, credentials, now=now)
-        self._heard = 0
-
-    async def key(self, principal: Principal, *given: Any) -> str:
-        return (await self.api_keys.create(principal, *given))[1]
-
-    async def hear(self) -> None:
-        """Everything that was committed so far, by whatever process, passes here."""
-        for stored in await self.log.read_log(after=self._heard, limit=10_000):
-            self.accounts.observe(stored)
-            self._heard = stored.position
-
-    async def sign_up(self, name: str, role: UserRole | None = None) -> Principal:
-        signed_in = await self.accounts.sign_up(name, f"{name}@example.org", PASSWORD)
-        assert role is None or signed_in.principal.role == role
-        return signed_in.principal
-
-
-Start = Callable[..., Awaitable[Process]]
-
-
-@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
-def dsn(request: pytest.FixtureRequest) -> str | None:
-    """None: in memory."""
-    return None if request.param == "memory" else str(request.getfixturevalue("database"))
-
-
-@pytest.fixture
-async def start(dsn: str | None) -> AsyncIterator[Start]:
-    """Starts one more process on the same history."""
-    shared = MemoryLog(), MemoryCredentials(), MemoryTickets()
-    logs: list[PostgresLog] = []
-
-    async def started(**options: Any) -> Process:
-        if dsn is None:
-            return Process(*shared, **options)
-        log = postgres_log(dsn, lambda _: None)
-        await log.start()
-        logs.append(log)
-        return Process(log, PostgresCredentials(log.reader), PostgresTickets(log.reader), **options)
-
-    yield started
-    for log in logs:
-        await log.close()
-
-
-@pytest.fixture
-async def one(start: Start) -> Process:
-    return await start()
-
-
-@pytest.fixture
-async def two(start: Start) -> Process:
-    return await start()
-
-
-async def refused(error: type[Exception], work: Awaitable[object]) -> None:
-    with pytest.raises(error):
-        await work
 
 
 # ------------------------------------------------------------------------------------------------------------ signing up
@@ -434,208 +331,3 @@ async def test_an_admin_sets_another_password_and_every_token_of_it_ends(one: Pr
 async def test_an_account_that_is_not_there_cannot_be_changed(one: Process) -> None:
     root = await one.sign_up("root")
     await refused(UserNotFound, one.accounts.change(root, ChangeRole(user_id=uuid4(), by=None, role="user")))
-
-
-# ------------------------------------------------------------------------------------------- who is calling, on every process
-
-
-CHANGES: Sequence[tuple[str, Callable[[Principal], Any]]] = [
-    ("deactivated", lambda bob: DeactivateUser(user_id=bob.user_id, by=None)),
-    ("waiting for approval", lambda bob: ChangeRole(user_id=bob.user_id, by=None, role="pending")),
-    ("of another role", lambda bob: ChangeRole(user_id=bob.user_id, by=None, role="auditor")),
-    ("signed out everywhere", lambda bob: RevokeTokens(user_id=bob.user_id, by=None)),
-    ("signed out here", lambda bob: RevokeTokens(user_id=bob.user_id, by=None, token_id=bob.token_id)),
-]
-
-
-@pytest.mark.parametrize(("what", "command"), CHANGES, ids=[what for what, _ in CHANGES])
-async def test_a_change_elsewhere_counts_as_soon_as_it_passes(
-    one: Process, two: Process, what: str, command: Callable[[Principal], Any]
-) -> None:
-    root = await one.sign_up("root")
-    await one.sign_up("bob")
-    session = await two.accounts.sign_in("bob@example.org", PASSWORD)
-    bob = await two.accounts.authenticate(session.token)
-    await one.accounts.change(root, command(bob))
-    assert two.accounts.still_valid(bob)
-    await two.hear()
-    assert not two.accounts.still_valid(bob)
-
-
-async def test_one_token_is_signed_out_and_the_others_go_on(one: Process, two: Process) -> None:
-    await one.sign_up("ada")
-    first, second = [await two.accounts.sign_in("ada@example.org", PASSWORD) for _ in range(2)]
-    await one.accounts.sign_out(first.principal)
-    await two.hear()
-    await refused(NotAuthenticated, two.accounts.authenticate(first.token))
-    await two.accounts.authenticate(second.token)
-    assert two.accounts.still_valid(second.principal)
-
-
-async def test_what_happens_to_somebody_else_changes_nothing(one: Process, two: Process) -> None:
-    root, bob = await one.sign_up("root"), await one.sign_up("bob")
-    here = await two.accounts.authenticate((await two.accounts.sign_in("root@example.org", PASSWORD)).token)
-    await one.accounts.change(root, DeactivateUser(user_id=bob.user_id, by=None))
-    await two.hear()
-    assert two.accounts.still_valid(here)
-
-
-class CountedLog:
-    """A log that counts what it is asked, and can be held up before an append or in the middle of an answer."""
-
-    def __init__(self, log: Any) -> None:
-        self._log = log
-        self.asked = 0
-        self.answered: Callable[[], Awaitable[None]] | None = None
-        self.appending: Callable[[], Awaitable[None]] | None = None
-
-    async def append(self, request: AppendRequest) -> Appended:
-        if self.appending is not None:
-            hold, self.appending = self.appending, None
-            await hold()
-        appended: Appended = await self._log.append(request)
-        return appended
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._log, name)
-        if name not in ("read", "version", "find_claim", "head"):
-            return method
-
-        async def counted(*arguments: Any, **named: Any) -> Any:
-            self.asked += 1
-            answer = await method(*arguments, **named)
-            if self.answered is not None:
-                hold, self.answered = self.answered, None
-                await hold()
-            return answer
-
-        return counted
-
-
-async def test_who_is_known_is_authenticated_without_a_query(one: Process) -> None:
-    log = CountedLog(one.log)
-    process = Process(log, one.credentials, one.tickets)
-    await one.sign_up("ada")
-    session = await process.accounts.sign_in("ada@example.org", PASSWORD)
-    key = await process.key(session.principal)
-    await process.accounts.authenticate(key)
-    asked = log.asked
-    for _ in range(10):
-        assert process.accounts.still_valid(await process.accounts.authenticate(session.token))
-        assert process.accounts.still_valid(await process.accounts.authenticate(key))
-    assert log.asked == asked
-
-
-async def test_what_passes_while_an_account_is_read_is_not_missed(one: Process) -> None:
-    root, bob = await one.sign_up("root"), await one.sign_up("bob")
-    token = (await one.accounts.sign_in("bob@example.org", PASSWORD)).token
-    log = CountedLog(one.log)
-    cold = Process(log, one.credentials, one.tickets)
-    await cold.hear()
-
-    async def demoted_meanwhile() -> None:
-        await one.accounts.change(root, ChangeRole(user_id=bob.user_id, by=None, role="auditor"))
-        await cold.hear()
-
-    log.answered = demoted_meanwhile  # after the stream's version was read, before anybody knows of it
-    found = await cold.accounts.authenticate(token)
-    assert found.role == "auditor"
-    assert cold.accounts.still_valid(found)
-
-
-async def test_a_caller_with_an_open_connection_is_never_forgotten(start: Start) -> None:
-    one, small = await start(), await start(known_max=1)
-    root = await one.sign_up("root")
-    for name in ("bob", "carl"):
-        await one.sign_up(name)
-    tokens = [(await small.accounts.sign_in(f"{name}@example.org", PASSWORD)).token for name in ("bob", "carl")]
-    bob, carl = [await small.accounts.authenticate(token) for token in tokens]
-    assert small.accounts.still_valid(bob)
-    assert small.accounts.still_valid(carl)
-    await one.accounts.change(root, DeactivateUser(user_id=bob.user_id, by=None))
-    await small.hear()
-    assert not small.accounts.still_valid(bob)
-    assert small.accounts.still_valid(carl)
-
-
-async def test_a_hole_in_what_passes_is_no_reason_to_trust(one: Process, two: Process) -> None:
-    await one.sign_up("ada")
-    session = await two.accounts.sign_in("ada@example.org", PASSWORD)
-    for number in range(2):
-        await one.accounts.handle(ChangeSettings(user_id=session.principal.user_id, fields={"n": number}))
-    newest = (await one.log.read_log(after=0, limit=100))[-1]
-    two.accounts.observe(newest)
-    assert not two.accounts.still_valid(session.principal)
-    assert two.accounts.still_valid(await two.accounts.authenticate(session.token))
-
-
-async def test_a_token_ends_with_its_time(start: Start) -> None:
-    clock = [1_000_000_000_000.0]  # far ahead, since the signature has a clock of its own
-    one = await start(now=lambda: clock[0], token_lifetime_s=60)
-    await one.sign_up("ada")
-    session = await one.accounts.sign_in("ada@example.org", PASSWORD)
-    caller = await one.accounts.authenticate(session.token)
-    clock[0] += 59
-    assert one.accounts.still_valid(caller)
-    clock[0] += 1
-    assert not one.accounts.still_valid(caller)
-    await refused(NotAuthenticated, one.accounts.authenticate(session.token))
-
-
-@pytest.mark.parametrize("credential", ["", "x", "sk-", "sk-unknown", "ü", "sk-ü", "\ud800", "x" * 5000, "a.b.c"])
-async def test_a_credential_that_is_none_opens_nothing(one: Process, credential: str) -> None:
-    await refused(NotAuthenticated, one.accounts.authenticate(credential))
-    await refused(NotAuthenticated, one.accounts.redeem(credential))
-
-
-async def test_a_key_works_on_every_process_until_it_is_revoked(one: Process, two: Process) -> None:
-    ada = await one.sign_up("ada")
-    key = await one.key(ada, "laptop")
-    caller = await two.accounts.authenticate(key)
-    assert (caller.user_id, caller.token_id, caller.expires_at) == (ada.user_id, None, None)
-    await one.accounts.change(ada, RevokeTokens(user_id=ada.user_id, by=None))
-    await two.hear()
-    assert two.accounts.still_valid(caller)  # a key is no token
-    await one.api_keys.revoke_all(ada, ada.user_id)
-    await two.hear()
-    assert not two.accounts.still_valid(caller)
-    await refused(NotAuthenticated, two.accounts.authenticate(key))
-
-
-async def test_a_ticket_opens_once_on_any_process(one: Process, two: Process) -> None:
-    await one.sign_up("ada")
-    session = await one.accounts.sign_in("ada@example.org", PASSWORD)
-    ticket = await one.accounts.ticket(session.principal)
-    caller = await two.accounts.redeem(ticket)
-    assert (caller.user_id, caller.token_id, caller.expires_at) == (
-        session.principal.user_id,
-        session.principal.token_id,
-        session.expires_at,
-    )
-    assert two.accounts.still_valid(caller)
-    for process in (one, two):
-        await refused(NotAuthenticated, process.accounts.redeem(ticket))
-
-
-async def test_a_ticket_is_worth_no_more_than_the_session_it_was_made_in(one: Process) -> None:
-    ada = await one.sign_up("ada")
-    session = await one.accounts.sign_in("ada@example.org", PASSWORD)
-    key = await one.accounts.authenticate(await one.key(ada))
-    of_token, of_key = await one.accounts.ticket(session.principal), await one.accounts.ticket(key)
-    await one.accounts.sign_out(session.principal)
-    await refused(NotAuthenticated, one.accounts.redeem(of_token))
-    assert (await one.accounts.redeem(of_key)).api_key_id == key.api_key_id
-    of_key = await one.accounts.ticket(key)
-    await one.api_keys.revoke_all(ada, ada.user_id)
-    await refused(NotAuthenticated, one.accounts.redeem(of_key))
-
-
-async def test_no_secret_stands_in_the_log(one: Process) -> None:
-    ada = await one.sign_up("ada")
-    key = await one.key(ada)
-    ticket = await one.accounts.ticket(ada)
-    await one.accounts.change_password(ada, PASSWORD, OTHER_PASSWORD)
-    events: Sequence[StoredEvent] = await one.log.read_log(after=0, limit=100)
-    said = b"".join(stored.data + (stored.actor or b"") for stored in events).decode()
-    for secret in (PASSWORD, OTHER_PASSWORD, "plain", key, ticket):
-        assert secret not in said

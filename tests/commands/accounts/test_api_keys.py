@@ -6,12 +6,11 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from commands.accounts.accounts import Principal
-from domain.accounts.user import ChangeRole, DeactivateUser
+from commands.accounts.principal import Principal
+from domain.accounts.user.commands import ChangeRole, DeactivateUser
 from domain.errors import ApiKeyNotFound, BadRequest, Forbidden, NotAuthenticated, ScopeMissing, SessionNotFound, UserNotFound
-from tests.commands.accounts.test_accounts import OTHER_PASSWORD, PASSWORD, Process, Start, dsn, one, refused, start, two
+from tests.commands.accounts.processes import OTHER_PASSWORD, PASSWORD, Process, Start, refused
 
-__all__ = ["dsn", "one", "start", "two"]  # fixtures
 pytestmark = pytest.mark.anyio
 
 

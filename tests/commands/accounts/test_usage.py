@@ -13,7 +13,7 @@ from adapters.memory.log import MemoryLog
 from commands.accounts.usage import REFRESH_S, Quotas, UsageBook
 from commands.chats.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
-from domain.accounts.user import Account
+from domain.accounts.user.state import Account
 from domain.chat.commands import AddMessage, CreateChat, DeleteChat, DeleteMessage, RenameChat
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.errors import ChatFull, QuotaReached, RateReached

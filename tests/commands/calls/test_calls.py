@@ -26,7 +26,7 @@ class Asked:
 
     def __init__(self, world: World, chat_id: UUID, message_id: UUID, data: Any = None, **more: Any) -> None:
         self.world, self.chat_id, self.message_id = world, chat_id, message_id
-        asking = world.calls.ask(more.pop("actor", ME), chat_id, message_id, more.pop("kind", "confirmation"), data, **more)
+        asking = world.calls.ask(more.pop("actor", ME), chat_stream(chat_id), message_id, more.pop("kind", "confirmation"), data, **more)
         self.task = asyncio.create_task(asking)
 
     async def call(self) -> CallOpened:
@@ -79,7 +79,7 @@ async def test_a_large_question_is_kept_beside_the_log_and_given_whole_to_who_is
     waiting = await asked(world, question, kind="execute")
     call = await waiting.call()
     assert set(call.data) == {"blob", "size_bytes", "media_type"}
-    (found,) = await world.calls.open_calls(ME, waiting.chat_id)
+    (found,) = await world.calls.open_calls(ME, chat_stream(waiting.chat_id))
     assert found.opened.data == question
     await answer(world, call.call_id, 1)
     assert await waiting.task == 1
@@ -111,7 +111,7 @@ async def test_nobody_but_who_was_asked_answers_or_sees_it_among_theirs(permissi
     for actor in (SOMEBODY, ADMIN):
         with pytest.raises(CallNotFound):
             await answer(world, call_id, True, actor)
-        assert await world.calls.open_calls(actor, waiting.chat_id) == []
+        assert await world.calls.open_calls(actor, chat_stream(waiting.chat_id)) == []
     await answer(world, call_id, "mine")
     assert await waiting.task == "mine"
 
@@ -316,10 +316,10 @@ async def test_only_open_calls_of_the_person_are_listed() -> None:
     message_id = await world.message(chat_id)
     first, second = Asked(world, chat_id, message_id, 1), Asked(world, chat_id, message_id, 2)
     await until(lambda: world.log.types(chat_id).count("call") == 2)
-    listed = await World(world.log).calls.open_calls(ME, chat_id)
+    listed = await World(world.log).calls.open_calls(ME, chat_stream(chat_id))
     assert sorted(call.opened.data for call in listed) == [1, 2]
     await answer(world, listed[0].opened.call_id, True)
-    assert [call.opened for call in await world.calls.open_calls(ME, chat_id)] == [listed[1].opened]
+    assert [call.opened for call in await world.calls.open_calls(ME, chat_stream(chat_id))] == [listed[1].opened]
     assert await world.log.read_open_calls(chat_stream(chat_id), until=2) == []
     for one in (first, second):
         one.task.cancel()

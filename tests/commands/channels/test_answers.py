@@ -9,20 +9,47 @@ import pytest
 
 from adapters.memory.accounts.run_slots import MemoryRunSlots
 from adapters.memory.channel_queries import MemoryChannelQueries
+from commands.calls.call_answers import CallAnswers
+from commands.calls.calls import Calls
 from commands.channels.answer_context import CONTEXT_MESSAGES
 from commands.channels.answers import MODELS_MAX, ChannelAnswers, Posted
+from commands.channels.channel_calls import ChannelCalls
 from commands.channels.channels import Channels
+from commands.filters.filters import Filters
+from commands.generation.filtering import AnswerFilters
 from commands.generation.runs import NodeWatch, Runs
+from commands.generation.starting import AnswerServices
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
-from domain.accounts.user import UserCreated
-from domain.channel.commands import AskModel, ChangeChannel, CreateChannel, DeleteChannel, PostMessage, RemoveMembers, RemoveMessage
+from domain.accounts.user.facts import UserCreated
+from domain.channel.commands import (
+    AskModel,
+    ChangeChannel,
+    ChangeMessage,
+    CreateChannel,
+    DeleteChannel,
+    PostMessage,
+    RemoveMembers,
+    RemoveMessage,
+)
+from domain.channel.facts import MessageChanged, MessagePosted
 from domain.channel.rights import Asker, may_stop
-from domain.errors import BadRequest, Forbidden, GenerationOpen
-from domain.generation import GenerationCancelled, GenerationInterrupted, MessageEnded, MessageStarted, StartGeneration
+from domain.errors import BadRequest, CallNotFound, CallTaken, Forbidden, GenerationOpen
+from domain.generation import (
+    FilterApplied,
+    GenerationCancelled,
+    GenerationFailed,
+    GenerationInterrupted,
+    MessageDelta,
+    MessageEnded,
+    MessageStarted,
+    StartGeneration,
+)
 from domain.log.codec import decode_event
 from domain.log.event import Actor, Event, StoredEvent
 from domain.log.stream import channel_stream, user_stream
+from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 from tests.commands.generation.test_completion import KnownModels
+from tests.commands.routing.functions import TestFunctions
 from tests.commands.world import World, until
 
 pytestmark = pytest.mark.anyio
@@ -46,18 +73,36 @@ class Room:
         self.runs_max = 100
         self.slots = MemoryRunSlots(world.log, world.log.nodes)
         self.queries = MemoryChannelQueries(world.log)
-        self.answers = ChannelAnswers(
+        self.functions = TestFunctions()
+        self.calls = Calls(
             world.log,
             world.log.blobs,
-            self.channels,
-            self.queries,
-            self.runs,
-            self.models,
-            self.slots,
-            self._runs_max,
+            {"channel": ChannelCalls(self.channels, lambda actor: Asker(actor.id, actor.role))},
+            world.relaying,
+            world.node_id,
+        )
+        heard = world.log.on_committed
+
+        def committed(events: Sequence[StoredEvent]) -> None:
+            heard(events)
+            for event in events:
+                self.calls.observe(event)
+
+        world.log.on_committed = committed
+        self.call_answers = CallAnswers(self.calls, world.relaying)
+        services = AnswerServices(
+            log=world.log,
+            blobs=world.log.blobs,
+            runs=self.runs,
+            routes=self.models,
+            slots=self.slots,
+            runs_max=self._runs_max,
             node_id=world.node_id,
             clock=time.monotonic,
+            filters=AnswerFilters(Filters(self.functions), world.log.blobs, self.models.route),
+            asking=self.calls.asking,
         )
+        self.answers = ChannelAnswers(services, self.channels, self.queries)
 
     async def _runs_max(self, _user_id: UUID) -> int:
         return self.runs_max
@@ -309,3 +354,172 @@ async def test_the_answer_of_a_server_that_died_is_interrupted_with_its_text(roo
     assert (await room.facts(posted.answers[0].message_id))[-1] == GenerationInterrupted(room.world.node_id, "Once upon")
     tell(room)
     await until(lambda: len(room.runs) == 0)
+
+
+# -------------------------------------------------------------------------------------------------------------- filters
+
+
+def with_suffix(body: dict[str, Any]) -> dict[str, Any]:
+    body["messages"][-1]["content"] += " [checked]"
+    return body
+
+
+async def test_filters_change_what_is_asked_what_is_said_and_the_whole_answer(room: Room) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def inlet(body: dict[str, Any]) -> dict[str, Any]:
+        body["messages"][-1]["content"] += " Be brief."
+        return body
+
+    def stream(event: dict[str, Any]) -> dict[str, Any]:
+        for choice in event["choices"]:
+            if choice["delta"].get("content"):
+                choice["delta"]["content"] = choice["delta"]["content"].upper()
+        return event
+
+    def outlet(body: dict[str, Any]) -> dict[str, Any]:
+        seen.append(body)
+        return with_suffix(body)
+
+    room.functions.add("f", inlet=inlet, stream=stream, outlet=outlet)
+    _, posted = await room.post("<@M:demo|Demo> what is up?")
+    await room.ends("Not much.")
+    message_id = posted.answers[0].message_id
+    assert room.models.ways["demo"].provider.asked[-1].messages[-1]["content"] == "Ben: what is up? Be brief."
+    facts = await room.facts(message_id)
+    assert [one.text for one in facts if isinstance(one, MessageDelta)] == ["NOT MUCH."]
+    assert [(one.stage, one.changed) for one in facts if isinstance(one, FilterApplied)] == [("inlet", 1), ("stream", 1), ("outlet", 1)]
+    assert [one.content for one in facts if isinstance(one, MessageEnded)] == ["NOT MUCH."]
+    assert facts[-1] == MessageChanged({"content": "NOT MUCH. [checked]"})
+    message = (await room.queries.messages(CHANNEL, [message_id]))[message_id]  # type: ignore[index,list-item]
+    assert (message.text, message.meta["state"]) == ("NOT MUCH. [checked]", "done")
+    [body] = seen
+    assert [one["role"] for one in body["messages"]][-2:] == ["user", "assistant"]
+    assert (body["messages"][-1]["id"], body["id"]) == (str(message_id), str(message_id))
+    assert body["messages"][-1]["output"][0]["content"] == [{"type": "output_text", "text": "NOT MUCH."}]
+    assert all("id" not in one for one in body["messages"][:-1]), "the words of members are not a filter's to change"
+
+
+async def test_a_filter_that_refuses_ends_the_answer_and_the_message_stays(room: Room) -> None:
+    def inlet(_: dict[str, Any]) -> dict[str, Any]:
+        raise ValueError("not here")
+
+    room.functions.add("guard", inlet=inlet)
+    asked_id, posted = await room.post("<@M:demo> what is up?")
+    await until(lambda: len(room.runs) == 0)
+    [end] = [one for one in await room.facts(posted.answers[0].message_id) if isinstance(one, GenerationFailed)]
+    assert "guard" in end.detail
+    assert room.models.ways["demo"].provider.asked == []
+    assert isinstance((await room.facts(asked_id))[0], MessagePosted)
+
+
+@pytest.mark.parametrize("change", [RemoveMessage, ChangeMessage])
+async def test_an_outlet_replaces_nothing_that_a_person_has_changed_meanwhile(room: Room, change: Any) -> None:
+    async def outlet(body: dict[str, Any]) -> dict[str, Any]:
+        more = {"fields": {"content": "mine"}} if change is ChangeMessage else {}
+        await room.channels.handle(change(channel_id=CHANNEL, by=ben, message_id=UUID(body["id"]), **more))
+        return with_suffix(body)
+
+    room.functions.add("f", outlet=outlet)
+    _, posted = await room.post("<@M:demo> what is up?")
+    await room.ends("Not much.")
+    message_id = posted.answers[0].message_id
+    message = (await room.queries.messages(CHANNEL, [message_id]))[message_id]  # type: ignore[index,list-item]
+    assert (message.text if message.exists else None) == ("mine" if change is ChangeMessage else None)
+    noted = [one for one in await room.facts(message_id) if isinstance(one, FilterApplied)]
+    assert len(noted) == (1 if change is ChangeMessage else 0)
+
+
+async def test_an_outlet_may_make_an_answer_larger_than_an_event(room: Room) -> None:
+    def outlet(body: dict[str, Any]) -> dict[str, Any]:
+        body["messages"][-1]["content"] = "x" * 300_000
+        return body
+
+    room.functions.add("f", outlet=outlet)
+    _, posted = await room.post("<@M:demo> what is up?")
+    await room.ends("Not much.")
+    content = (await room.facts(posted.answers[0].message_id))[-1].fields["content"]
+    assert content["size_bytes"] == 300_000
+    assert await room.world.log.blobs.get(STREAM, content["blob"]) == b"x" * 300_000
+
+
+# ---------------------------------------------------------------------------------------------------------------- calls
+
+
+async def asking_room(room: Room, told: list[Any], *, stage: str = "inlet") -> Posted:
+    """The model is asked by Ben, and a filter has asked Ben something."""
+
+    async def ask(body: dict[str, Any]) -> dict[str, Any]:
+        put = room.functions.contexts[-1].ask
+        assert put is not None
+        told.append(await put("confirmation", {"title": "May I?"}))
+        return body
+
+    room.functions.add("asks", **{stage: ask})
+    _, posted = await room.post("<@M:demo> what is up?")
+    await until(lambda: any(event.type == "call" for event in room.world.log.events))
+    return posted
+
+
+async def opened(room: Room, message_id: UUID | None) -> CallOpened:
+    [call] = [one for one in await room.facts(message_id) if isinstance(one, CallOpened)]
+    return call
+
+
+async def test_a_functions_question_goes_to_the_asker_who_alone_may_answer(room: Room) -> None:
+    told: list[Any] = []
+    posted = await asking_room(room, told)
+    call = await opened(room, posted.answers[0].message_id)
+    assert (call.kind, call.user_id, call.data, call.relayed) == ("confirmation", BEN, {"title": "May I?"}, True)
+    people = {one: Actor(one, NAMES[one], "user") for one in (ANN, BEN)}
+    assert [one.opened.call_id for one in await room.calls.open_calls(people[BEN], STREAM)] == [call.call_id]
+    assert await room.calls.open_calls(people[ANN], STREAM) == []
+    with pytest.raises(CallNotFound):
+        await room.call_answers.answer(people[ANN], call.call_id, True)
+    await room.call_answers.answer(people[BEN], call.call_id, {"secret": "of Ben's"})
+    await room.ends()
+    assert told == [{"secret": "of Ben's"}]
+    [answered] = [one for one in await room.facts(posted.answers[0].message_id) if isinstance(one, CallAnswered)]
+    assert (answered.by, answered.data) == (BEN, {"withheld": True}), "all members read the channel's stream"
+    with pytest.raises(CallTaken):
+        await room.call_answers.answer(people[BEN], call.call_id, True)
+
+
+async def test_who_was_removed_answers_nothing_any_more(room: Room) -> None:
+    told: list[Any] = []
+    posted = await asking_room(room, told)
+    call = await opened(room, posted.answers[0].message_id)
+    await room.channels.handle(RemoveMembers(channel_id=CHANNEL, by=ann, user_ids=[BEN]), actor=Actor(ANN, "Ann", "user"))
+    with pytest.raises(CallNotFound):
+        await room.call_answers.answer(Actor(BEN, "Ben", "user"), call.call_id, True)
+    assert told == []
+    assert await room.runs.stop(STREAM, posted.answers[0].message_id, ANN)  # type: ignore[arg-type]
+
+
+async def test_a_stop_ends_the_question_with_the_answer(room: Room) -> None:
+    told: list[Any] = []
+    posted = await asking_room(room, told)
+    message_id = posted.answers[0].message_id
+    assert message_id is not None
+    call = await opened(room, message_id)
+    assert await room.runs.stop(STREAM, message_id, BEN)
+    await until(lambda: len(room.runs) == 0)
+    facts = [one for one in await room.facts(message_id) if isinstance(one, CallLapsed | GenerationCancelled)]
+    assert facts == [CallLapsed(call.call_id, "cancelled"), GenerationCancelled(BEN, "")]
+    assert told == []
+    _, channel = await room.channels.state(CHANNEL)
+    assert channel.open_calls == {}
+
+
+async def test_a_question_of_an_outlet_ends_with_the_message(room: Room) -> None:
+    told: list[Any] = []
+    room.models.ways["demo"].provider.say("Hi.")
+    room.models.ways["demo"].provider.end()
+    posted = await asking_room(room, told, stage="outlet")
+    message_id = posted.answers[0].message_id
+    assert message_id is not None
+    call = await opened(room, message_id)
+    await room.channels.handle(RemoveMessage(channel_id=CHANNEL, by=ben, message_id=message_id), actor=Actor(BEN, "Ben", "user"))
+    await until(lambda: len(room.runs) == 0)
+    assert CallLapsed(call.call_id, "cancelled") in await room.facts(message_id)
+    assert told == []

@@ -14,7 +14,7 @@ from commands.aggregate import Aggregate
 from commands.channels.channels import Channels
 from commands.channels.partial_channel import PartialChannelReader
 from commands.ports import ANY, AppendRequest, StreamAppend
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.channel.commands import (
     AddMembers,
     AskModel,
@@ -278,7 +278,7 @@ async def test_a_state_that_was_read_in_part_is_the_fold_of_the_whole(seed: int)
 
 
 def without_messages(channel: Channel) -> Channel:
-    return replace(channel, messages=NO_CHANNEL.messages, generations_loaded=True)
+    return replace(channel, messages=NO_CHANNEL.messages, generations_loaded=True, calls_loaded=True)
 
 
 async def test_a_kept_state_holds_few_messages(log: MemoryLog) -> None:

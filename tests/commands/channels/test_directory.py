@@ -12,12 +12,13 @@ from commands.channels.channels import Channels
 from commands.channels.directory import ChannelDirectory
 from commands.ports import AppendRequest, StreamAppend
 from domain.accounts.access import Grant
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.channel.commands import AddMembers, ChangeChannel, ChannelCommand, CreateChannel, PostMessage, RemoveMembers
 from domain.channel.facts import MemberLeft
 from domain.channel.rights import Asker
 from domain.log.event import Actor, Event, StoredEvent
 from domain.log.stream import Stream, channel_stream, user_stream
+from tests.commands.world import until
 
 pytestmark = pytest.mark.anyio
 
@@ -110,6 +111,20 @@ async def test_what_another_process_wrote_is_read_where_it_has_to_be_known(log: 
     await do(log, add(BEN))
     assert BEN not in (await directory.known(CHANNEL))[1].members
     assert BEN in (await directory.known(CHANNEL, at_least=3))[1].members
+
+
+async def test_many_who_ask_for_all_their_channels_cost_one_reading_of_each(log: SlowLog) -> None:
+    ids = [UUID(int=0xC0 + number) for number in range(10)]
+    directory = directory_of(log)
+    await do(log, *map(group, ids))
+    log.gate.clear()
+    idle, before = len(asyncio.all_tasks()), log.reads
+    asking = [asyncio.create_task(directory.readable(ann, ids)) for _ in range(20)]
+    await until(lambda: log.reads - before == len(ids))  # all of them at once: none has been let go yet
+    assert len(asyncio.all_tasks()) <= idle + len(asking) + len(ids)
+    log.gate.set()
+    assert await asyncio.gather(*asking) == [ids] * 20
+    assert log.reads - before == len(ids)
 
 
 async def test_there_is_no_such_channel(log: SlowLog) -> None:

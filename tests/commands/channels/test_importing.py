@@ -1,7 +1,8 @@
 """Channels from elsewhere: Slack, Mattermost and the chitchat data set, on the log in memory."""
 
+import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,11 +15,12 @@ from commands.channels.channels import Channels
 from commands.channels.importing import chitchat, mattermost, slack
 from commands.channels.importing.imported import Imported, ImportIds
 from commands.channels.importing.importer import ChannelImporter, ChannelImportSummary
-from commands.ports import AppendRequest, Claim, StreamAppend
+from commands.ports import Appended, AppendRequest, Claim, StreamAppend
 from commands.transfer.bounds import RequestBounds
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.channel.commands import PostMessage
 from domain.channel.rights import Asker
+from domain.errors import LogUnavailable
 from domain.log.event import Actor, Event
 from domain.log.stream import channel_stream, user_stream
 from projections.channel_message import ChannelMessage
@@ -29,9 +31,35 @@ ANN, BEN = UUID(int=1), UUID(int=2)
 owner = Actor(ANN, "Ann", "user")
 
 
+class HeldLog(MemoryLog):
+    """Appends wait while ``go_on`` is not set. ``fails_after``: so many more are taken, and then none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.begun = asyncio.Event()
+        self.in_flight = self.in_flight_most = 0
+        self.fails_after: int | None = None
+
+    async def append(self, request: AppendRequest, queued: Callable[[], None] | None = None) -> Appended:
+        self.in_flight += 1
+        self.in_flight_most = max(self.in_flight, self.in_flight_most)
+        self.begun.set()
+        try:
+            await self.go_on.wait()
+            if self.fails_after is not None:
+                self.fails_after -= 1
+                if self.fails_after < 0:
+                    raise LogUnavailable("gone")
+            return await super().append(request, queued)
+        finally:
+            self.in_flight -= 1
+
+
 class Place:
     def __init__(self) -> None:
-        self.log = MemoryLog()
+        self.log = HeldLog()
         self.queries = MemoryChannelQueries(self.log)
         self.channels = Channels(self.log)
 
@@ -258,3 +286,98 @@ async def test_the_chitchat_data_set_becomes_one_channel_of_threads(place: Place
     times = await place.log.original_times(stream, after=0, until=await place.log.version(stream))
     assert times[messages[2].created_version] == datetime(2018, 3, 20, 21, 28, 3, 500_000, UTC)
     assert (await place.importer("chitchat").import_all(parts())).there == 4
+
+
+# ------------------------------------------------------------------------------------------------- requests in the background
+
+THREADS = [[{"text": f"{number}", "sender": "aaaa", "timestamp": "2018-03-20T21:28:01Z"}] for number in range(12)]
+ROOM_ID = ImportIds(ANN, "chitchat").channel("chitchat")
+
+
+def talk() -> Iterator[Imported]:
+    """A channel, and twelve messages in one thread."""
+    return chitchat.parts([("c1", json.dumps({"messages": THREADS}).encode())], "Talk")
+
+
+async def texts(place: Place) -> list[str]:
+    return [one.text for one in await place.said(ROOM_ID)]
+
+
+ALL = [str(number) for number in range(12)]
+
+
+async def test_messages_are_gathered_while_a_request_is_written(place: Place) -> None:
+    def parts() -> Iterator[Imported]:
+        for number, part in enumerate(talk()):
+            if number == 1:
+                place.log.go_on.clear()  # the channel is there; its messages wait
+            if number == 4:
+                place.log.go_on.set()  # only somebody who does not wait for the first request comes to this one
+            yield part
+
+    async with asyncio.timeout(60):
+        summary = await place.importer("chitchat", events_max=2).import_all(parts())
+    assert (summary.messages, summary.events) == (12, 14)
+    assert await texts(place) == ALL
+    assert place.log.in_flight_most == 1
+
+
+async def test_an_import_whose_append_fails_ends_with_its_error_and_goes_on_when_repeated(place: Place) -> None:
+    place.log.fails_after = 3  # the channel, and two requests of two
+    with pytest.raises(LogUnavailable):
+        await place.importer("chitchat", events_max=2).import_all(talk())
+    assert (await texts(place), place.log.in_flight) == (ALL[:4], 0)
+    place.log.fails_after = None
+    again = await place.importer("chitchat", events_max=2).import_all(talk())
+    assert (again.channels, again.messages, again.there) == (0, 8, 4)
+    assert await texts(place) == ALL
+
+
+async def test_the_last_request_that_fails_is_reported(place: Place) -> None:
+    place.log.fails_after = 1
+    with pytest.raises(LogUnavailable):
+        await place.importer("chitchat").import_all(talk())
+    assert await texts(place) == []
+
+
+async def test_a_source_that_breaks_off_leaves_nothing_in_flight(place: Place) -> None:
+    def parts() -> Iterator[Imported]:
+        for number, part in enumerate(talk()):
+            if number == 8:
+                raise OSError("the disk is gone")
+            yield part
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        await place.importer("chitchat", events_max=2).import_all(parts())
+    assert (await texts(place), place.log.in_flight) == (ALL[:6], 0)
+
+
+async def test_a_cancelled_import_leaves_nothing_in_flight_and_goes_on_when_repeated(place: Place) -> None:
+    def parts() -> Iterator[Imported]:
+        for number, part in enumerate(talk()):
+            if number == 5:
+                place.log.go_on.clear()
+                place.log.begun.clear()
+            yield part
+
+    importing = asyncio.create_task(place.importer("chitchat", events_max=2).import_all(parts()))
+    await place.log.begun.wait()
+    importing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await importing
+    assert place.log.in_flight == 0
+    place.log.go_on.set()
+    there = len(await texts(place))
+    again = await place.importer("chitchat", events_max=2).import_all(talk())
+    assert (again.messages, again.there) == (12 - there, there)
+    assert await texts(place) == ALL
+
+
+async def test_a_channel_that_the_source_names_twice_keeps_its_messages(place: Place) -> None:
+    def parts() -> Iterator[Imported]:
+        channel, *messages = talk()
+        yield from (channel, *messages[:5], channel, *messages[5:])
+
+    summary = await place.importer("chitchat").import_all(parts())
+    assert (summary.channels, summary.messages) == (1, 12)
+    assert await texts(place) == ALL

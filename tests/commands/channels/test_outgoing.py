@@ -24,7 +24,7 @@ from commands.channels.outgoing import (
     signature,
 )
 from commands.ports import AppendRequest, StreamAppend
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.channel.commands import ChangeMessage, CreateChannel, PostMessage, React
 from domain.channel.rights import Asker
 from domain.errors import BadRequest, Forbidden

@@ -11,7 +11,7 @@ from adapters.memory.log import MemoryLog
 from commands.channels.channels import Channels
 from commands.channels.webhooks import CONTENT_CHARACTERS_MAX, GUESSES_MAX, POSTS_MAX, ChannelWebhooks
 from commands.ports import AppendRequest, StreamAppend
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.channel.commands import ArchiveChannel, CreateChannel, DeleteChannel
 from domain.channel.rights import Asker
 from domain.errors import BadRequest, Forbidden, NotAuthenticated, TooManyAttempts, WebhookNotFound

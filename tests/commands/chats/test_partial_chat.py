@@ -12,7 +12,7 @@ from adapters.memory.log import MemoryLog
 from commands.chats.chats import Chats
 from commands.chats.partial_chat import PartialChatReader
 from commands.ports import AppendRequest, StreamAppend
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.chat.commands import AddMessage, ChatCommand, DeleteMessage
 from domain.chat.decide import decide, decide_all
 from domain.chat.evolve import changed, fold

@@ -11,9 +11,10 @@ from adapters.memory.accounts.run_slots import MemoryRunSlots
 from adapters.memory.chat_queries import MemoryChatQueries
 from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, NewChat, Question, StartedTurn, Turn
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings
+from commands.generation.starting import AnswerServices
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
 from commands.routing.route import Route, Routed
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.chat.commands import DeleteMessage, ShareChat
 from domain.chat.facts import ChatCreated, MessageAdded
 from domain.errors import (
@@ -71,19 +72,18 @@ class Server:
         self.models = KnownModels(world.provider)
         self.runs_max = ANSWERS_MAX
         self.slots = MemoryRunSlots(world.log, world.log.nodes)
-        self.completions = Completions(
-            world.log,
-            world.log.blobs,
-            world.chats,
-            MemoryChatQueries(world.log, world.log.blobs),
-            world.runs,
-            self.models,
-            self.slots,
-            self._runs_max,
+        services = AnswerServices(
+            log=world.log,
+            blobs=world.log.blobs,
+            runs=world.runs,
+            routes=self.models,
+            slots=self.slots,
+            runs_max=self._runs_max,
             node_id=world.node_id,
             clock=time.monotonic,
             model_settings=model_settings,
         )
+        self.completions = Completions(services, world.chats, MemoryChatQueries(world.log, world.log.blobs))
 
     async def _runs_max(self, _user_id: UUID) -> int:
         return self.runs_max

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands.generation.answer_builder import LEFT_OUT_CHARACTERS_MAX, AnswerBuilder
 from commands.generation.reasoning_tags import AROUND_THE_ANSWER, SPACE_CHARACTERS_MAX, TAGS, TagSplitter, splitter_for
-from commands.generation.run import LEFT_OUT_CHARACTERS_MAX, AnswerBuilder
 from commands.providers.provider import Finish, LeftOut, Logprobs, Part, Reasoning, Skipped, Text, ToolCall
 from domain.generation import BlockOpened, MessageDelta
 from domain.log.codec import encode

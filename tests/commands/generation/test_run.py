@@ -2,18 +2,17 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given, strategies
 from structlog.testing import capture_logs
 
 from commands.content.references import resolve_blobs
-from commands.generation import run as runs
-from commands.generation.run import CONTENT_BYTES_MAX, DELTA_CHARACTERS_MAX, DELTAS_PER_APPEND_MAX, AnswerBuilder, joined
+from commands.generation.answer_builder import joined
+from commands.generation.run import CONTENT_BYTES_MAX, DELTAS_PER_APPEND_MAX
 from commands.ports import ANY, AppendRequest, StreamAppend
 from commands.providers.provider import (
     Extras,
@@ -24,141 +23,33 @@ from commands.providers.provider import (
     ProviderRequest,
     Reasoning,
     RefusalText,
-    Skipped,
     Source,
     Text,
     ToolCall,
     Usage,
     Waiting,
 )
-from domain.accounts.user import UserDeactivated
+from domain.accounts.user.facts import UserDeactivated
 from domain.chat.commands import DeleteChat, RenameChat
-from domain.errors import LogUnavailable, Overloaded, ProviderFailed, StenographError
+from domain.errors import Overloaded, ProviderFailed
 from domain.generation import (
     REFUSAL,
     BlockOpened,
     EndGeneration,
     GenerationCancelled,
-    GenerationFailed,
     GenerationInterrupted,
     MessageDelta,
     MessageEnded,
 )
-from domain.log.codec import encode
 from domain.log.event import Emitted, Event, StoredEvent
 from domain.log.stream import chat_stream, user_stream
-from tests.commands.world import ME, NODE, SOMEBODY, ToldProvider, World, until
-from tests.domain.histories import UNHURRIED
+from tests.commands.world import ME, NODE, SOMEBODY, ToldProvider, World, end_of, until
 
 pytestmark = pytest.mark.anyio
-
-TEXTS = strategies.text(strategies.characters(exclude_categories=[]) | strategies.sampled_from("\0\ud83d\ude00"), max_size=12)
-PARTS: strategies.SearchStrategy[Part] = strategies.one_of(
-    strategies.builds(Text, TEXTS),
-    strategies.builds(Text, TEXTS),
-    strategies.builds(Reasoning, TEXTS),
-    strategies.builds(RefusalText, TEXTS),
-    strategies.builds(ToolCall, index=strategies.integers(0, 2), arguments=TEXTS, id=strategies.just("id"), name=strategies.just("f")),
-    strategies.builds(Finish, strategies.just("length")),
-    strategies.builds(Usage, strategies.just({"total_tokens": 1})),
-    strategies.builds(Skipped, strategies.just("garbage")),
-)
 
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def cleaned(text: str) -> str:
-    return text.replace("\0", "").encode(errors="ignore").decode()
-
-
-def texts(facts: Sequence[Any]) -> dict[int, str]:
-    """What each block says, in the order the blocks were opened."""
-    said: dict[int, str] = {}
-    for fact in facts:
-        if isinstance(fact, BlockOpened):
-            assert fact.index == len(said)
-            said[fact.index] = ""
-        elif isinstance(fact, MessageDelta):
-            assert fact.text
-            said[fact.index] += fact.text
-    return said
-
-
-# ----------------------------------------------------------------------------------------------------- Answer and joined
-
-
-@UNHURRIED
-@given(strategies.lists(strategies.lists(PARTS, max_size=6), max_size=6))
-def test_an_answer_is_what_its_parts_said(reads: Sequence[Sequence[Part]]) -> None:
-    answer, facts = AnswerBuilder(), list[BlockOpened | MessageDelta]()
-    for parts in reads:
-        facts += answer.add(parts)
-    parts = [part for read in reads for part in read]
-    said, types = texts(facts), [fact.type for fact in facts if isinstance(fact, BlockOpened)]
-    assert "".join(said[index] for index, type_ in enumerate(types) if type_ == "text") == answer.content
-    assert answer.content == cleaned("".join(part.text for part in parts if isinstance(part, Text | RefusalText)))
-    reasoned = "".join(said[index] for index, type_ in enumerate(types) if type_ == "reasoning")
-    assert reasoned == cleaned("".join(part.text for part in parts if isinstance(part, Reasoning)))
-    calls = {part.index for part in parts if isinstance(part, ToolCall)}
-    assert types.count("tool_call") == len(calls)
-    arguments = sorted(cleaned("".join(p.arguments for p in parts if isinstance(p, ToolCall) and p.index == call)) for call in calls)
-    assert sorted(said[index] for index, type_ in enumerate(types) if type_ == "tool_call") == arguments
-    assert [(one.index, one.type, one.sha256) for one in answer.sums()] == [(i, types[i], sha256(said[i])) for i in said]
-    for fact in facts:
-        encode(fact)  # whatever a provider says can be stored
-
-
-def test_a_refusal_is_a_text_block_of_its_own() -> None:
-    facts = AnswerBuilder().add([Text("Well, "), RefusalText("I would "), RefusalText("rather not."), Text("Sorry.")])
-    blocks = [(fact.type, fact.name) for fact in facts if isinstance(fact, BlockOpened)]
-    assert blocks == [("text", None), ("text", "refusal"), ("text", None)]
-    assert texts(facts) == {0: "Well, ", 1: "I would rather not.", 2: "Sorry."}
-
-
-@UNHURRIED
-@given(strategies.lists(PARTS, max_size=60), strategies.integers(1, 20))
-def test_joining_changes_no_text_and_no_order(parts: Sequence[Part], deltas_max: int) -> None:
-    facts = AnswerBuilder().add(parts)
-    made = joined(facts, deltas_max)
-    assert texts(made) == texts(facts)
-    assert [fact for fact in made if isinstance(fact, BlockOpened)] == [fact for fact in facts if isinstance(fact, BlockOpened)]
-    assert sum(fact.chunks for fact in made if isinstance(fact, MessageDelta)) == sum(isinstance(fact, MessageDelta) for fact in facts)
-    # What was said before a block was opened is said before it still.
-    seen: dict[int, int] = {}
-    for fact in made:
-        if isinstance(fact, BlockOpened):
-            seen[fact.index] = sum(one.chunks for one in made[: made.index(fact)] if isinstance(one, MessageDelta))
-    assert seen == {
-        fact.index: sum(isinstance(one, MessageDelta) for one in facts[: facts.index(fact)])
-        for fact in facts
-        if isinstance(fact, BlockOpened)
-    }
-
-
-@UNHURRIED
-@given(strategies.lists(strategies.text(min_size=1, max_size=5), max_size=100), strategies.integers(1, 20))
-def test_of_one_block_there_are_at_most_so_many_deltas(pieces: Sequence[str], deltas_max: int) -> None:
-    facts: list[BlockOpened | MessageDelta] = [MessageDelta(0, piece) for piece in pieces]
-    made = joined(facts, deltas_max)
-    assert len(made) <= deltas_max
-    assert made == facts or len(facts) > deltas_max
-
-
-def test_what_is_joined_still_fits_into_an_event() -> None:
-    facts: list[BlockOpened | MessageDelta] = [MessageDelta(0, "\x01" * (DELTA_CHARACTERS_MAX // 2 + 1)) for _ in range(10)]
-    made = joined(facts, 2)
-    assert len(made) == 10
-    for fact in (*made, *AnswerBuilder().add([Text("\x01" * (DELTA_CHARACTERS_MAX * 3 + 1))])):
-        assert len(encode(fact)[1]) <= 256 * 1024
-
-
-# -------------------------------------------------------------------------------------------------------------- one run
-
-
-def end_of(world: World, chat_id: Any) -> Any:
-    return world.log.of(chat_id)[-1].data
 
 
 async def test_an_answer_is_in_the_log_token_by_token_and_whole_at_its_end() -> None:
@@ -328,70 +219,6 @@ async def test_others_in_the_same_chat_are_no_obstacle() -> None:
 # ------------------------------------------------------------------------------------------------------- how it may end
 
 
-async def test_a_failure_of_the_provider_is_said_with_the_text_so_far() -> None:
-    world = World()
-    run = await world.going()
-    world.provider.say("Hel")
-    world.provider.fail(ProviderFailed("provider_idle", "silent for \0 30 s \ud800"))
-    await run.wait()
-    assert end_of(world, run.stream.id) == GenerationFailed("provider_idle", "silent for  30 s ", "Hel")
-    assert world.provider.left == 1
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("a bug\0" + "x" * 10_000), KeyError("k"), ExceptionGroup("g", [ValueError()]), MemoryError()]
-)
-async def test_whatever_a_provider_raises_ends_its_answer_and_nothing_else(error: Exception) -> None:
-    world = World()
-    run, other = await world.going(), await world.going(provider=(second := ToldProvider()))
-    world.provider.say("Hel")
-    world.provider.fail(error)
-    await run.wait()
-    end = end_of(world, run.stream.id)
-    assert isinstance(end, GenerationFailed)
-    assert (end.code, end.content) == ("provider_failed", "Hel")
-    assert end.detail.startswith(type(error).__name__)
-    second.end()
-    await other.wait()
-    assert isinstance(end_of(world, other.stream.id), MessageEnded)
-
-
-async def test_a_provider_that_cannot_even_be_left_keeps_no_answer_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "PROVIDER_CLOSE_S", 0.01)
-
-    class Clinging(ToldProvider):
-        async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
-            try:
-                yield [Text("Hel")]
-                yield [Text("lo")]
-            finally:
-                await asyncio.sleep(1_000)
-
-    class Bursting(ToldProvider):
-        async def stream(self, ask: ProviderRequest) -> AsyncGenerator[list[Part], None]:
-            try:
-                yield [Text("Hel")]
-                yield [Text("lo")]
-            finally:
-                raise RuntimeError("it bursts")
-
-    for provider in (Clinging(), Bursting()):
-        world = World()
-        run = await world.started(await world.chat(), provider)
-        stop_at_first_token(world, run)
-        world.runs.start(run)
-        await run.wait()
-        assert end_of(world, run.stream.id) == GenerationCancelled(ME.id, "Hel")
-
-
-def stop_at_first_token(world: World, run: Any) -> None:
-    async def stop(request: AppendRequest) -> None:
-        if any(isinstance(event.data, MessageDelta) for append in request.appends for event in append.events):
-            run.stop(ME.id)
-
-    world.log.after_append = stop
-
-
 @pytest.mark.parametrize(
     ("ask", "end"),
     [
@@ -540,120 +367,6 @@ async def test_a_chat_that_goes_takes_its_run_with_it() -> None:
     world.provider.say("lo")
     await run.wait()
     assert world.log.types(run.stream.id)[-1] == "chat_deleted"
-
-
-# ---------------------------------------------------------------------------------------------- when the log is not there
-
-
-def failing(times: int, error: StenographError) -> Callable[[AppendRequest], Awaitable[None]]:
-    left = times
-
-    async def fail(request: AppendRequest) -> None:
-        nonlocal left
-        if left > 0:
-            left -= 1
-            raise error
-
-    return fail
-
-
-@pytest.mark.parametrize("error", [LogUnavailable("silent"), Overloaded("the queue", 1)])
-@pytest.mark.parametrize("when", ["before_append", "after_append"])
-async def test_a_log_that_is_away_for_a_while_ends_no_run_and_doubles_nothing(
-    monkeypatch: pytest.MonkeyPatch, error: StenographError, when: str
-) -> None:
-    monkeypatch.setattr(runs, "APPEND_RETRY_S", 0)
-    monkeypatch.setattr(runs, "CLOSE_RETRY_S", 0)
-    world = World()
-    run = await world.going()
-    await until(lambda: world.provider.reading)
-    for piece in ("Hel", "lo"):
-        setattr(world.log, when, failing(3, error))
-        world.provider.say(piece)
-        await until(lambda: world.provider.reading and world.log.types(run.stream.id)[-1] == "message_delta")
-    setattr(world.log, when, failing(3, error))
-    world.provider.end()
-    await run.wait()
-    assert world.log.types(run.stream.id)[2:] == ["content_block", "message_delta", "message_delta", "message_end"]
-    assert end_of(world, run.stream.id).content == "Hello"
-
-
-async def test_a_log_that_stays_away_ends_the_run_with_all_that_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "APPEND_RETRY_S", 0)
-    monkeypatch.setattr(runs, "CLOSE_RETRY_S", 0)
-    monkeypatch.setattr(runs, "APPEND_HOLD_S", -1)
-    world = World()
-    run = await world.going()
-    await until(lambda: world.provider.reading)
-    world.log.before_append = failing(5, LogUnavailable("silent"))
-    world.provider.say("Hello")
-    await run.wait()
-    assert end_of(world, run.stream.id) == GenerationFailed("log_unavailable", "silent", "Hello")
-
-
-async def test_a_run_that_waits_for_the_log_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "APPEND_RETRY_S", 0)
-    world = World()
-    run = await world.going()
-    await until(lambda: world.provider.reading)
-    world.log.before_append = failing(1_000_000, LogUnavailable("silent"))
-    world.provider.say("Hel")
-    await until(lambda: world.log.appends > 10)
-    run.stop(ME.id)
-    world.log.before_append = None
-    await run.wait()
-    assert isinstance(end_of(world, run.stream.id), GenerationCancelled)
-
-
-async def test_a_blob_that_cannot_be_kept_yet_is_kept_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "CLOSE_RETRY_S", 0)
-    world = World()
-    left = 3
-
-    async def fail() -> None:
-        nonlocal left
-        left -= 1
-        if left >= 0:
-            raise LogUnavailable("silent")
-
-    world.log.blobs.before_put = fail
-    run = await world.going()
-    world.provider.say("x" * (CONTENT_BYTES_MAX + 1))
-    world.provider.end()
-    await run.wait()
-    assert end_of(world, run.stream.id).content["size_bytes"] == CONTENT_BYTES_MAX + 1
-
-
-@pytest.mark.parametrize(
-    "last",
-    [
-        [Usage({"model": "a\0b"}), Finish("stop")],
-        [Finish("stop\ud800")],
-        [Usage({"huge": "x" * 300_000}), Finish("stop")],
-    ],
-    ids=["usage with U+0000", "reason with a surrogate", "usage too large"],
-)
-async def test_an_end_that_the_log_refuses_is_an_end_all_the_same(last: list[Part]) -> None:
-    world = World()
-    run = await world.going()
-    world.provider.say("Hello")
-    world.provider.say(*last)
-    await run.wait()
-    end = end_of(world, run.stream.id)
-    assert isinstance(end, GenerationFailed)
-    assert end.content == "Hello"
-    assert end.code in ("content_refused", "bad_request")
-
-
-async def test_a_block_that_the_log_refuses_ends_the_answer_with_what_came_before() -> None:
-    world = World()
-    run = await world.going()
-    world.provider.say("Hello")
-    world.provider.say(ToolCall(0, "{}", "id", "f\0"))
-    await run.wait()
-    end = end_of(world, run.stream.id)
-    assert isinstance(end, GenerationFailed)
-    assert end.content == "Hello"
 
 
 async def test_the_events_of_a_run_are_the_servers_own() -> None:

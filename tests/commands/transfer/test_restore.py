@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 
 from adapters.memory.log import MemoryLog
-from adapters.postgres.log import PostgresLog, postgres_log
+from adapters.postgres.log.log import PostgresLog, postgres_log
 from commands.ports import ANY, Appended, AppendRequest, Origin, StreamAppend
 from commands.transfer.bounds import FULL, SMALL, RequestBounds
 from commands.transfer.export import lines
 from commands.transfer.restore import Restore, Restored
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.chat.facts import ChatCreated, ChatEvent, MessageAdded, MessageEdited
 from domain.generation import BlockOpened, BlockSum, MessageDelta, MessageEnded, MessageStarted, Timings
 from domain.log.event import Actor, Emitted, Event
@@ -133,9 +133,9 @@ class NotingLog(MemoryLog):
         super().__init__()
         self.sizes: list[int] = []
 
-    async def append(self, request: AppendRequest) -> Appended:
+    async def append(self, request: AppendRequest, queued: Callable[[], None] | None = None) -> Appended:
         self.sizes.append(sum(len(append.events) for append in request.appends if append.stream == CHAT))
-        return await super().append(request)
+        return await super().append(request, queued)
 
 
 async def test_a_line_says_everything_about_its_event() -> None:

@@ -11,7 +11,7 @@ from commands.chats.chats import Chats
 from commands.ports import AppendRequest, StreamAppend
 from commands.transfer.bounds import FULL, SMALL, RequestBounds
 from commands.transfer.whole_chat import Added, WholeChats
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.chat.commands import DeleteChat
 from domain.chat.whole_chat import ImportSource, Streamed, WholeChat, WholeMessage, imported_id
 from domain.errors import ImportRefused, LogUnavailable, UserNotFound

@@ -1,7 +1,5 @@
 """What can happen to a group: given these events, when this command, then those events."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -27,44 +25,20 @@ from domain.accounts.group import (
     decide,
     evolve,
 )
-from domain.errors import BadRequest, GroupNotFound, Refusal
-from domain.log.event import Event
+from domain.errors import BadRequest, GroupNotFound
+from tests.domain.given import Decider
 
 ADMIN, A, B, C = (UUID(int=number) for number in range(1, 5))
 GROUP = UUID(int=0xB0)
 CREATED = GroupCreated(ADMIN, "Writers", "They write", {"workspace": {"models": True}})
 
 
+given = Decider(NO_GROUP, evolve, decide)
+
+
 def folded(*facts: Any) -> Group:
-    group = NO_GROUP
-    for version, fact in enumerate(facts, 1):
-        group = evolve(group, Event(None, fact), version)
-    return group
-
-
-@dataclass(frozen=True)
-class When:
-    facts: Sequence[Any]
-    command: GroupCommand
-
-    def then(self, *facts: Any) -> None:
-        assert decide(folded(*self.facts), self.command) == [Event(None, fact) for fact in facts]
-
-    def then_raises(self, refusal: type[Refusal]) -> None:
-        with pytest.raises(refusal):
-            decide(folded(*self.facts), self.command)
-
-
-@dataclass(frozen=True)
-class Given:
-    facts: Sequence[Any]
-
-    def when(self, command: GroupCommand) -> When:
-        return When(self.facts, command)
-
-
-def given(*facts: Any) -> Given:
-    return Given(facts)
+    state: Group = given(*facts).state()
+    return state
 
 
 def create(**more: Any) -> CreateGroup:

@@ -2,7 +2,6 @@
 it happens, it is refused, it is already so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,58 +12,61 @@ from hypothesis import given as for_all
 from hypothesis import strategies
 
 from domain.accounts.api_key import API_KEYS_MAX, ApiKeyCreated, ApiKeyRevoked
-from domain.accounts.user import (
-    MANY_READ_MAX,
-    NOBODY,
-    OFFERS_MAX,
-    OFFERS_OF_ONE_MAX,
-    PROFILE_BYTES_MAX,
-    REVOKED_TOKENS_MAX,
-    SETTINGS_BYTES_MAX,
-    VERSION_MAX,
-    Account,
+from domain.accounts.user.commands import (
     BlockUser,
     ChangePassword,
     ChangeProfile,
     ChangeQuotas,
     ChangeRole,
     ChangeSettings,
-    ChatHidden,
-    ChatListed,
-    ChatUnhidden,
-    ChatUnlisted,
     CreateApiKey,
     CreateUser,
     DeactivateUser,
     HideChat,
-    LastReadAt,
-    MarkedUnread,
     MarkManyRead,
     MarkRead,
     MarkUnread,
-    PasswordChanged,
-    ProfileChanged,
-    QuotasChanged,
     RenameUser,
     RevokeApiKeys,
     RevokeTokens,
+    UserCommand,
+)
+from domain.accounts.user.decide import (
+    MANY_READ_MAX,
+    OFFERS_MAX,
+    OFFERS_OF_ONE_MAX,
+    PROFILE_BYTES_MAX,
+    REVOKED_TOKENS_MAX,
+    SETTINGS_BYTES_MAX,
+    VERSION_MAX,
+    decide,
+    offer_chat,
+)
+from domain.accounts.user.evolve import evolve
+from domain.accounts.user.facts import (
+    ChatHidden,
+    ChatListed,
+    ChatUnhidden,
+    ChatUnlisted,
+    LastReadAt,
+    MarkedUnread,
+    PasswordChanged,
+    ProfileChanged,
+    QuotasChanged,
     RoleChanged,
     SettingsChanged,
     TokensRevoked,
     UserBlocked,
-    UserCommand,
     UserCreated,
     UserDeactivated,
     UserEvent,
     UserRenamed,
     UserUnblocked,
-    account_to_json,
-    decide,
-    evolve,
-    offer_chat,
 )
+from domain.accounts.user.state import NO_ACCOUNT, Account, account_to_json
 from domain.errors import AccountInactive, BadRequest, BadStreamName, Forbidden, Refusal, ShareRefused, TooManyOffers, UserNotFound
-from domain.log.event import Actor, Emitted, Event
+from domain.log.event import Actor, Emitted
+from tests.domain.given import Decider, happened
 
 ME, OTHER, T, T2, K, K2 = (UUID(int=number) for number in range(1, 7))
 MYSELF, STRANGER, ADMIN = Actor(ME, "Ada", "user"), Actor(OTHER, "Eve", "user"), Actor(OTHER, "Root", "admin")
@@ -73,45 +75,19 @@ CHAT = f"chat/{UUID(int=99)}"
 SENDER = UUID(int=98)
 
 
-def happened(fact: Any) -> UserEvent:
-    return Event(None, fact)
-
-
 CREATED = happened(UserCreated("Ada", "ada@example.org", "user"))
 CREATED_ADMIN = happened(UserCreated("Ada", "ada@example.org", "admin"))
 DEACTIVATED = happened(UserDeactivated())
 
 
+given = Decider(NO_ACCOUNT, evolve, decide)
+
+
 def fold(events: Sequence[UserEvent]) -> Account:
-    account = NOBODY
+    account = NO_ACCOUNT
     for version, event in enumerate(events, 1):
         account = evolve(account, event, version)
     return account
-
-
-@dataclass(frozen=True)
-class When:
-    events: Sequence[UserEvent]
-    command: UserCommand
-
-    def then(self, *facts: Any) -> None:
-        assert decide(fold(self.events), self.command) == [happened(fact) for fact in facts]
-
-    def then_raises(self, refusal: type[Refusal]) -> None:
-        with pytest.raises(refusal):
-            decide(fold(self.events), self.command)
-
-
-@dataclass(frozen=True)
-class Given:
-    events: Sequence[UserEvent]
-
-    def when(self, command: UserCommand) -> When:
-        return When(self.events, command)
-
-
-def given(*events: UserEvent) -> Given:
-    return Given(events)
 
 
 # ------------------------------------------------------------------------------------------------------------- creating
@@ -132,11 +108,11 @@ def test_an_offer_waits_until_it_is_answered(answer: Any) -> None:
 
 
 def test_a_sender_has_so_many_offers_waiting_and_the_receiver_so_many_of_all() -> None:
-    account = msgspec.structs.replace(NOBODY, offers={UUID(int=number): SENDER for number in range(OFFERS_OF_ONE_MAX)})
+    account = msgspec.structs.replace(NO_ACCOUNT, offers={UUID(int=number): SENDER for number in range(OFFERS_OF_ONE_MAX)})
     with pytest.raises(TooManyOffers):
         offer_chat(account, UUID(int=99), SENDER)
     assert offer_chat(account, UUID(int=99), ME) == [happened(ChatListed(UUID(int=99), ME))]
-    full = msgspec.structs.replace(NOBODY, offers={UUID(int=number): UUID(int=number) for number in range(OFFERS_MAX)})
+    full = msgspec.structs.replace(NO_ACCOUNT, offers={UUID(int=number): UUID(int=number) for number in range(OFFERS_MAX)})
     with pytest.raises(TooManyOffers):
         offer_chat(full, UUID(int=99), SENDER)
 
@@ -431,7 +407,7 @@ def test_keys_end_one_by_one_or_all_by_their_owner_or_an_admin() -> None:
 
 def test_a_key_of_before_scopes_may_do_what_its_owner_may() -> None:
     old = msgspec.json.decode(b'{"key_id":"01900000-0000-7000-8000-00000000000a","name":"old"}', type=ApiKeyCreated)
-    account = evolve(NOBODY, happened(old), 3)
+    account = evolve(NO_ACCOUNT, happened(old), 3)
     (key,) = account.api_keys.values()
     assert (key.name, key.scopes, key.expires_at, key.version) == ("old", None, None, 3)
 

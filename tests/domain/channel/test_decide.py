@@ -12,7 +12,9 @@ from domain.accounts.access import PUBLIC, AccessGranted, AccessRevoked, Grant
 from domain.channel import decide as rules
 from domain.channel.commands import (
     AddMembers,
+    AnswerMember,
     ArchiveChannel,
+    AskMember,
     AskModel,
     ChangeChannel,
     ChangeMemberRole,
@@ -23,7 +25,9 @@ from domain.channel.commands import (
     CreateOutgoingWebhook,
     CreateWebhook,
     DeleteChannel,
+    ExpireMemberCall,
     LeaveChannel,
+    NoteFilters,
     PinMessage,
     PostMessage,
     React,
@@ -60,6 +64,7 @@ from domain.channel.rights import Asker, may_read
 from domain.channel.state import NO_CHANNEL, Channel
 from domain.errors import (
     BadRequest,
+    CallNotFound,
     ChannelExists,
     ChannelNotFound,
     Forbidden,
@@ -71,8 +76,18 @@ from domain.errors import (
     Refusal,
     WebhookNotFound,
 )
-from domain.generation import AppendParts, BlockOpened, EndGeneration, GenerationCancelled, MessageDelta, MessageStarted, StartGeneration
+from domain.generation import (
+    AppendParts,
+    BlockOpened,
+    EndGeneration,
+    FilterApplied,
+    GenerationCancelled,
+    MessageDelta,
+    MessageStarted,
+    StartGeneration,
+)
 from domain.log.event import Emitted, Event
+from domain.routing.call import CallAnswered, CallLapsed, CallOpened
 
 CHANNEL = UUID(int=0xC0)
 ANN, BEN, CAT, DAN, ROOT_USER = (UUID(int=number) for number in range(1, 6))
@@ -403,6 +418,41 @@ def test_a_webhook_posts_for_as_long_as_it_is_there() -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- models
+
+
+def test_a_question_to_a_member_is_open_until_it_is_answered_or_ends_with_its_message() -> None:
+    call = CallOpened(UUID(int=0xCA), "confirmation", BEN, UUID(int=0xD0), None, {"title": "?"})
+    asked, told = Event(M3, call), [*GROUP_OF_THREE, POSTED, STARTED]
+    given(told).when(AskMember(channel_id=CHANNEL, message_id=M3, call=call)).then(asked)
+    given(told, asked).when(AskMember(channel_id=CHANNEL, message_id=M3, call=call)).then()
+    given(told).when(AskMember(channel_id=CHANNEL, message_id=UUID(int=0xFFF), call=call)).then_raises(MessageNotFound)
+    answer = AnswerMember(channel_id=CHANNEL, user_id=BEN, call_id=call.call_id, data=True)
+    given(told, asked).when(answer).then(Event(M3, CallAnswered(call.call_id, BEN, None, True)))
+    given(told, asked).when(AnswerMember(channel_id=CHANNEL, user_id=CAT, call_id=call.call_id, data=True)).then_raises(CallNotFound)
+    expired = Event(M3, CallLapsed(call.call_id, "timeout"))
+    given(told, asked).when(ExpireMemberCall(channel_id=CHANNEL, call_id=call.call_id, reason="timeout")).then(expired)
+    given(told, asked, expired).when(ExpireMemberCall(channel_id=CHANNEL, call_id=call.call_id, reason="timeout")).then()
+    given(told, asked, expired).when(answer).then_raises(CallNotFound)
+    cancelled = Event(M3, GenerationCancelled(BEN, ""))
+    end = EndGeneration(stream_id=CHANNEL, message_id=M3, outcome=GenerationCancelled(BEN, ""))
+    given(told, asked).when(end).then(Event(M3, CallLapsed(call.call_id, "cancelled")), cancelled)
+    over = [*told, cancelled, asked]
+    given(over).when(remove(message_id=M3)).then(Event(M3, CallLapsed(call.call_id, "cancelled")), Event(M3, MessageRemoved(M1)))
+    given(over).when(DeleteChannel(channel_id=CHANNEL, by=ann)).then(
+        Event(M3, CallLapsed(call.call_id, "cancelled")), Event(None, ChannelDeleted())
+    )
+    given(over, Event(None, ChannelDeleted())).when(answer).then_raises(ChannelNotFound)
+
+
+def test_what_filters_made_of_an_answer_is_written_where_nobody_has_edited_it_since() -> None:
+    trace = FilterApplied("f", "outlet", "function", 1, 1, "0", "1")
+    told = [*GROUP_OF_THREE, POSTED, STARTED, Event(M3, GenerationCancelled(BEN, "Hel"))]
+    noted = NoteFilters(channel_id=CHANNEL, message_id=M3, traces=[trace], fields={"content": "HEL"}, since=len(told))
+    given(told).when(noted).then(Event(M3, trace), Event(M3, MessageChanged({"content": "HEL"})))
+    given(told, Event(M3, trace)).when(noted).then(Event(M3, trace), Event(M3, MessageChanged({"content": "HEL"})))
+    given(told, Event(M3, MessageChanged({"content": "mine"}))).when(noted).then(Event(M3, trace))
+    given(told, Event(M3, MessageRemoved(M1))).when(noted).then_raises(MessageNotFound)
+    given(told, Event(None, ChannelDeleted())).when(noted).then_raises(ChannelNotFound)
 
 
 def test_a_model_answers_as_in_a_chat() -> None:

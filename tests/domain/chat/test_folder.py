@@ -1,8 +1,6 @@
 """What can happen to folders: given these events, when this command, then those events. Each rule three times where it applies:
 it happens, it is refused, it is already so."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +8,9 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies
 
-from domain.accounts import user
-from domain.accounts.user import ChatListed, LastReadAt, SettingsChanged, UserCreated
+from domain.accounts.user.evolve import evolve as evolve_account
+from domain.accounts.user.facts import ChatListed, LastReadAt, SettingsChanged, UserCreated
+from domain.accounts.user.state import NO_ACCOUNT
 from domain.chat.folder import (
     DEPTH_MAX,
     FOLDER_BYTES_MAX,
@@ -44,43 +43,18 @@ from domain.chat.folder import (
 from domain.errors import BadRequest, FolderCycle, FolderExists, FolderNameTaken, FolderNotFound, Forbidden, Refusal
 from domain.log.codec import decode, encode
 from domain.log.event import Emitted, Event
+from tests.domain.given import Decider, happened
 from tests.domain.histories import JSON, TEXTS, UNHURRIED
 
 ME = UUID(int=0xA0)
 A, B, C, D, E = (UUID(int=number) for number in range(1, 6))
 
 
-def happened(fact: Any) -> FolderEvent:
-    return Event(None, fact)
-
-
 def folded(*facts: Any) -> Folders:
     return fold(NO_FOLDERS, enumerate(map(happened, facts), 1))
 
 
-@dataclass(frozen=True)
-class When:
-    facts: Sequence[Any]
-    command: FolderCommand
-
-    def then(self, *facts: Any) -> None:
-        assert decide(folded(*self.facts), self.command) == [happened(fact) for fact in facts]
-
-    def then_raises(self, refusal: type[Refusal]) -> None:
-        with pytest.raises(refusal):
-            decide(folded(*self.facts), self.command)
-
-
-@dataclass(frozen=True)
-class Given:
-    facts: Sequence[Any]
-
-    def when(self, command: FolderCommand) -> When:
-        return When(self.facts, command)
-
-
-def given(*facts: Any) -> Given:
-    return Given(facts)
+given = Decider(NO_FOLDERS, evolve, decide)
 
 
 def create(folder_id: UUID = A, name: str = "Work", parent_id: UUID | None = None, **more: Any) -> CreateFolder:
@@ -274,10 +248,10 @@ def test_a_folder_that_is_below_another_of_its_name_is_found_once() -> None:
 def test_other_events_of_a_person_change_no_folder_and_folders_change_no_account() -> None:
     others = [UserCreated("Ada", "a@b.c", "user"), SettingsChanged({"a": 1}), ChatListed(A), LastReadAt("chat/7", 1), Emitted("x", 1)]
     assert folded(*others) is NO_FOLDERS
-    account = user.NOBODY
+    account = NO_ACCOUNT
     for fact in (WORK, FolderRenamed(A, "x"), FolderMoved(A, B), FolderConfigured(A), FolderExpanded(A), FolderCollapsed(A)):
-        account = user.evolve(account, happened(fact), 1)
-    assert user.evolve(account, happened(FolderDeleted(A)), 1) == user.NOBODY
+        account = evolve_account(account, happened(fact), 1)
+    assert evolve_account(account, happened(FolderDeleted(A)), 1) == NO_ACCOUNT
 
 
 def test_history_is_never_refused() -> None:

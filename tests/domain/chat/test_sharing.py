@@ -9,8 +9,8 @@ from domain.chat.sharing import ChatVersionShared, ChatVersionUnshared, RemoveSh
 from domain.chat.state import EMPTY
 from domain.errors import BadRequest, ChatNotFound
 from domain.log.event import Event
+from tests.domain.chat.given import CREATED, Q, asked, given
 from tests.domain.histories import CHAT, OWNER, READER, STRANGER, WRITER
-from tests.domain.test_chat import CREATED, Q, asked, given
 
 LINK, OTHER = UUID(int=0x5A), UUID(int=0x5B)
 SHARED: Any = Event(None, ChatVersionShared(LINK, 1))

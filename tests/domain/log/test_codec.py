@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from hypothesis import given, strategies
 
-from domain.accounts import group, user
+from domain.accounts import group
+from domain.accounts.user.evolve import evolve as evolve_account
+from domain.accounts.user.state import NO_ACCOUNT
 from domain.channel.evolve import evolve as evolve_channel
 from domain.channel.state import NO_CHANNEL
 from domain.chat.evolve import evolve
@@ -48,7 +50,7 @@ def test_no_golden_file_was_changed_or_taken_away() -> None:
 
 # How the streams of each other kind are folded.
 FOLDS: dict[str, tuple[Any, Any]] = {
-    "user": (user.NOBODY, user.evolve),
+    "user": (NO_ACCOUNT, evolve_account),
     "model": (model.NO_MODEL, model.evolve),
     "group": (group.NO_GROUP, group.evolve),
     "function": (function.NO_FUNCTION, function.evolve),

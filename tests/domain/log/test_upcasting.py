@@ -33,6 +33,7 @@ TABLE: Upcasts = {
 KNOWN_TO_SQL = {"message_start", "message_delta", "content_block", "message_end", "error", "cancelled", "interrupted"}
 KNOWN_TO_SQL |= {"message_added", "message_deleted", "chat_branch_selected", "chat_configured"}
 KNOWN_TO_SQL |= {"call", "call_answered", "call_expired"}
+KNOWN_TO_SQL |= {"chat_imported"}
 
 
 def stored(name: str, data: bytes, kind: Kind = "chat") -> StoredEvent:

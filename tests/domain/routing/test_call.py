@@ -14,8 +14,8 @@ from domain.log.event import Event, StoredEvent
 from domain.log.redaction import Redaction
 from domain.log.stream import chat_stream
 from domain.routing.call import CALLS_OF_MESSAGE_MAX, CallAnswered, CallLapsed, CallOpened
+from tests.domain.chat.given import ANSWERED, CREATED, READ_SHARED, STREAMING, WRITE_SHARED, A, B, Q, asked, given
 from tests.domain.histories import CHAT, NODE, OWNER, READER, STRANGER, WRITER, ended
-from tests.domain.test_chat import ANSWERED, CREATED, READ_SHARED, STREAMING, WRITE_SHARED, A, B, Q, asked, given
 
 CALL, OTHER_CALL = UUID(int=0xCA11), UUID(int=0xCA12)
 

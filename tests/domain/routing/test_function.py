@@ -7,8 +7,8 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from domain.accounts.user import NOBODY
-from domain.accounts.user import evolve as evolve_user
+from domain.accounts.user.evolve import evolve as evolve_user
+from domain.accounts.user.state import NO_ACCOUNT
 from domain.errors import BadRequest, FunctionExists, FunctionInactive, FunctionNotFound, FunctionReadOnly
 from domain.log.event import Event
 from domain.routing.function import (
@@ -170,7 +170,7 @@ def test_a_person_has_valves_of_each_function_and_the_account_does_not_change() 
     known = evolve_user_valves({"g": Valves({"b": 2})}, event, 1)
     assert known == {"f": Valves({"a": 1}), "g": Valves({"b": 2})}
     assert change_user_valves(known, "f", Valves({"a": 1})) == []
-    assert evolve_user(NOBODY, event, 1) == NOBODY
+    assert evolve_user(NO_ACCOUNT, event, 1) == NO_ACCOUNT
     with pytest.raises(BadRequest):
         change_user_valves({}, "f", Valves({"a": "x" * 70_000}))
 

@@ -1,7 +1,6 @@
 """What can happen to a model's entry: given these events, when this command, then those events."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +9,8 @@ from hypothesis import given as for_all
 from hypothesis import strategies
 
 from domain.accounts.access import EVERYBODY, AccessGranted, AccessRevoked, Grant
-from domain.errors import BadRequest, ModelEntryNotFound, ModelExists, Refusal
-from domain.log.event import Actor, Event
+from domain.errors import BadRequest, ModelEntryNotFound, ModelExists
+from domain.log.event import Actor
 from domain.routing.model import (
     ARENA_MODELS_MAX,
     ENTRY_BYTES_MAX,
@@ -31,6 +30,7 @@ from domain.routing.model import (
     decide,
     evolve,
 )
+from tests.domain.given import Decider
 from tests.domain.histories import JSON, TEXTS, UNHURRIED
 
 ADMIN = Actor(UUID(int=0xAD), "Admin", "admin")
@@ -40,36 +40,12 @@ GROUP = UUID(int=0xB0)
 CREATED = ModelCreated("my-gpt", OWNER.id, "My GPT", "gpt", {"temperature": 0}, {"description": "Mine"})
 
 
+given = Decider(NO_MODEL, evolve, decide)
+
+
 def folded(*facts: Any) -> ModelEntry:
-    entry = NO_MODEL
-    for version, fact in enumerate(facts, 1):
-        entry = evolve(entry, Event(None, fact), version)
-    return entry
-
-
-@dataclass(frozen=True)
-class When:
-    facts: Sequence[Any]
-    command: ModelCommand
-
-    def then(self, *facts: Any) -> None:
-        assert decide(folded(*self.facts), self.command) == [Event(None, fact) for fact in facts]
-
-    def then_raises(self, refusal: type[Refusal], match: str | None = None) -> None:
-        with pytest.raises(refusal, match=match):
-            decide(folded(*self.facts), self.command)
-
-
-@dataclass(frozen=True)
-class Given:
-    facts: Sequence[Any]
-
-    def when(self, command: ModelCommand) -> When:
-        return When(self.facts, command)
-
-
-def given(*facts: Any) -> Given:
-    return Given(facts)
+    state: ModelEntry = given(*facts).state()
+    return state
 
 
 def create(**more: Any) -> CreateModel:

@@ -10,11 +10,11 @@ import pytest
 from psycopg import errors, sql
 
 from adapters.postgres.analysts.analysts import AnalystRefused, drop_login, make_login
-from adapters.postgres.log import PostgresLog, postgres_log
-from adapters.postgres.migrate import migrate
+from adapters.postgres.log.log import PostgresLog, postgres_log
+from adapters.postgres.preparing.migrate import migrate
 from adapters.projector.rebuild import rebuild
 from projections.figures.projection import Figures
-from tests.adapters.test_figures import ANN, project, told
+from tests.adapters.postgres.analysts.test_figures import ANN, project, told
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 

@@ -177,7 +177,7 @@ async def test_an_unused_connection_is_closed_after_a_while() -> None:
 
     async with serving(script) as server, httpx.AsyncClient(transport=StreamTransport(kept_s=0.05)) as client:
         await client.get(server.url)
-        await asyncio.wait_for(server.left.wait(), 10)
+        await asyncio.wait_for(server.left.wait(), 60)
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ async def test_silence_is_idle_and_a_closed_port_is_unreachable(client: httpx.As
     async with serving(script) as server:
         parts, failure = await heard_until_failure(OllamaProvider(client, server.url, patience=Patience(first_token_s=0.2, idle_s=0.2)))
         assert (parts, failure.code) == ([Text("a")], "provider_idle")
-        await asyncio.wait_for(server.left.wait(), 10)
+        await asyncio.wait_for(server.left.wait(), 60)
     _, failure = await heard_until_failure(OllamaProvider(client, closed_port()))
     assert failure.code == "provider_unreachable"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.cli.channels.line_editor import CLEAR, EndOfInput, LineEditor
+from api.cli.channels.line_editor import CLEAR, DISCARDED, DISCARDING, INTERRUPTED, EndOfInput, LineEditor
 
 
 class Screen:
@@ -74,3 +74,42 @@ def test_ctrl_d_ends_an_empty_line_only() -> None:
     screen.editor.feed(b"\x7f")
     with pytest.raises(EndOfInput):
         screen.editor.feed(b"\x04")
+
+
+def test_a_question_takes_the_place_of_the_prompt_and_sets_aside_what_was_typed() -> None:
+    screen = Screen(width=40)
+    screen.editor.feed(b"half a mess")
+    screen.editor.begin_question()
+    screen.editor.prompt_question("  [y/N] ", hidden=False)
+    assert screen.line == "  [y/N] "
+    assert screen.editor.feed(b"y") == []
+    assert (screen.line, screen.editor.is_empty) == ("  [y/N] y", True)
+    assert screen.editor.feed(b"\n") == []
+    assert (INTERRUPTED in screen.written, screen.line) == (True, "  [y/N] y")
+    assert screen.editor.feed(b"\n") == ["y"]
+    screen.editor.end_question(discard=False)
+    assert (screen.line, screen.editor.is_empty) == ("> half a mess", False)
+
+
+def test_a_hidden_answer_is_not_drawn_and_keeps_its_blanks() -> None:
+    screen = Screen(width=40)
+    screen.editor.begin_question()
+    screen.editor.prompt_question("  > ", hidden=True)
+    assert screen.editor.feed(b" secret \n") == [" secret "]
+    screen.editor.end_question(discard=False)
+    assert "s" not in screen.written
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\x04"])
+def test_the_rest_of_an_answer_is_discarded_up_to_its_enter(end: bytes) -> None:
+    screen = Screen(width=80)
+    screen.editor.begin_question()
+    screen.editor.prompt_question("  > ", hidden=True)
+    screen.editor.feed(b"correct ho")
+    screen.editor.end_question(discard=True)
+    assert (DISCARDED in screen.written, screen.line) == (True, DISCARDING)
+    assert screen.editor.feed(b"rse battery") == []
+    assert (screen.line, screen.editor.is_empty) == (DISCARDING, True)
+    assert screen.editor.feed(end + b"of the same paste\n") == []
+    assert screen.line == "> "
+    assert screen.editor.feed(b"hello\n") == ["hello"]

@@ -50,7 +50,7 @@ async def asked(keyboard: Keyboard, question: Call, *typed: str, prompt: Callabl
     for number, line in enumerate(typed):
         await until(lambda number=number: prompt().count("> ") + prompt().count("[y/N] ") > number)
         keyboard.type(line)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await asking
 
 
@@ -130,14 +130,56 @@ async def test_what_is_said_while_a_question_stands_there_comes_after_it(keyboar
     assert written().endswith("meanwhile")
 
 
-async def test_a_question_that_is_over_leaves_the_terminal_as_it_was(keyboard: Keyboard, written: Callable[[], str]) -> None:
-    asking = asyncio.create_task(asked(keyboard, call("input", title="Password?", type="password"), prompt=written))
+async def half_a_password(keyboard: Keyboard, written: Callable[[], str]) -> TerminalQuestions:
+    """Its question is over."""
+    questions = TerminalQuestions(Terminal(quiet=False), keyboard.terminal)
+    asking = asyncio.create_task(questions.ask(call("input", title="Password?", type="password")))
     await until(lambda: "> " in written())
-    assert not keyboard.echoes
+    keyboard.type("correct ho")
     asking.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asking
-    await until(lambda: keyboard.echoes)
+    return questions
+
+
+async def test_the_rest_of_a_password_whose_question_is_over_is_hidden_and_goes_nowhere(
+    keyboard: Keyboard, written: Callable[[], str]
+) -> None:
+    questions = await half_a_password(keyboard, written)
+    assert "Enter goes on" in written()
+    discarding = asyncio.create_task(questions.discard_unfinished())
+    await asyncio.sleep(0)
+    assert not keyboard.echoes and not discarding.done()
+    keyboard.type("rse\n")
+    await discarding
+    assert keyboard.echoes
+    keyboard.type("Hello\n")
+    assert keyboard.terminal.readline() == "Hello\n"
+
+
+async def test_it_is_no_answer_to_the_next_question(keyboard: Keyboard, written: Callable[[], str]) -> None:
+    questions = await half_a_password(keyboard, written)
+    asking = asyncio.create_task(questions.ask(call("input", title="Name?")))
+    await until(lambda: "Name?" in written())
+    keyboard.type("rse\n")
+    await until(lambda: written().count("> ") == 2)
+    keyboard.type("Ada\n")
+    assert await asking == "Ada"
+
+
+async def test_who_leaves_has_the_terminal_as_it_was(keyboard: Keyboard, written: Callable[[], str]) -> None:
+    with contextlib.closing(await half_a_password(keyboard, written)):
+        assert not keyboard.echoes
+    assert keyboard.echoes
+
+
+async def test_a_question_that_hides_nothing_leaves_the_terminal_as_it_was(keyboard: Keyboard, written: Callable[[], str]) -> None:
+    asking = asyncio.create_task(asked(keyboard, call("confirmation", title="Sure?"), prompt=written))
+    await until(lambda: "[y/N] " in written())
+    asking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    assert keyboard.echoes
 
 
 @pytest.mark.parametrize(("kind", "quiet"), [("execute", False), ("request:user_input", False), ("confirmation", True)])

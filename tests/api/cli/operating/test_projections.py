@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.postgres.log import postgres_log
+from adapters.postgres.log.log import postgres_log
 from commands.ports import AppendRequest, StreamAppend
 from domain.chat.facts import ChatCreated
 from domain.log.event import Event

@@ -9,7 +9,7 @@ import pytest
 
 from api.cli.operating.plots import bars, columns, number
 from api.settings import Settings
-from tests.api.cli.test_cli import Shell
+from tests.api.cli.shell import Shell
 from tests.api.conftest import WAIT_S, Running, User, running
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +78,13 @@ async def test_an_operator_makes_a_login_sets_prices_and_pseudonyms(database: st
         assert "the ids themselves" in (await shell.run("analytics", "pseudonyms", "off", at="")).out
         assert (await shell.run("analytics", "price", "demo", "1.5", "6", "--since", "2026-01-01", at="")).code == 0
         assert (await shell.run("analytics", "prices", at="")).out == "demo\t2026-01-01\t1.5\t6\n"
+        files = tmp_path / "files"
+        made = await shell.run("analytics", "export", "--format", "parquet", "--partition", "day", str(files), at="")
+        assert (made.code, "holds everything up to position" in made.err) == (0, True), made.err
+        assert files_of_events(files) == 1
+        (files / "_stenograph" / "manifest.json").write_bytes(b"{}")
+        refused = await shell.run("analytics", "export", str(files), at="")
+        assert (refused.code, "cannot be read" in refused.err) == (1, True)
         for bad in (("-1", "2"), ("nan", "2"), ("1e9", "2"), ("1",)):
             assert (await shell.run("analytics", "price", "demo", *bad, at="")).code == 2
         assert (await shell.run("analytics", "price", "demo", "--since", "2026-01-01", "--remove", at="")).code == 0
@@ -98,3 +105,7 @@ def test_a_plot_shows_every_value_above_zero() -> None:
 def test_numbers_are_short_and_unknown_is_not_zero() -> None:
     values = (None, 0, 7, 0.1234, 12_345, 123_456, 2_500_000, 3e9)
     assert [number(value) for value in values] == ["-", "0", "7", "0.12", "12,345", "123k", "2.5M", "3G"]
+
+
+def files_of_events(folder: Path) -> int:
+    return len(list(folder.glob("events/day=*/*.parquet")))

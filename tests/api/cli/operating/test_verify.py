@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters.postgres.log import postgres_log
+from adapters.postgres.log.log import postgres_log
 from adapters.projector.rebuild import rebuild
 from api.systems import PROJECTIONS
 from commands.ports import AppendRequest, StreamAppend
@@ -21,7 +21,7 @@ from domain.chat.facts import ChatCreated, MessageAdded
 from domain.log.event import Event
 from domain.log.stream import chat_stream
 from tests import forked
-from tests.adapters.postgres.test_verify import damage
+from tests.adapters.postgres.log.test_verify import damage
 from tests.domain.histories import OWNER
 
 ROOT = Path(__file__).parents[4]
@@ -69,6 +69,7 @@ def test_a_whole_log_is_said_to_be_whole(steno: Steno) -> None:
         "The projection chat_search is what a replay up to position 2 makes.\n"
         "The projection chat_tree is what a replay up to position 2 makes.\n"
         "The projection channel_search is what a replay up to position 2 makes.\n"
+        "The projection channel_counts is what a replay up to position 2 makes.\n"
         "The projection figures is what a replay up to position 2 makes.\n"
         "The log is whole.\n",
     )
@@ -120,16 +121,17 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], d
         # It waits for the checkpoint, which is held here.
         holder.execute("SELECT FROM projections FOR UPDATE")
         command = [sys.executable, "-m", "api.cli", "verify", "--projections"]
-        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         with psycopg.connect(database, autocommit=True) as looker:
             query = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             while looker.execute(query).fetchone() is None:
                 assert started.poll() is None
         started.send_signal(signal.SIGINT)
-        assert started.wait(30) == 130
+        _, said = started.communicate(timeout=30)
+        assert started.returncode == 130, said.decode()
     with psycopg.connect(database) as looker:
         assert looker.execute("SELECT name FROM projections ORDER BY name").fetchall() == [
-            (one,) for one in ("channel_search", "chat_list", "chat_search", "chat_tree", "figures")
+            (one,) for one in ("channel_counts", "channel_search", "chat_list", "chat_search", "chat_tree", "figures")
         ]
         assert looker.execute("SELECT to_regnamespace('stenograph_chat_tree_verify')").fetchone() == (None,)
 

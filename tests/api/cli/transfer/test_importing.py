@@ -13,12 +13,12 @@ from uuid import UUID
 
 import pytest
 
-from adapters.postgres.chat_queries import PostgresChatQueries
-from adapters.postgres.log import PostgresLog, postgres_log
+from adapters.postgres.log.log import PostgresLog, postgres_log
+from adapters.postgres.reading.chat_queries import PostgresChatQueries
 from commands.channels.importing.imported import ImportIds
 from commands.ports import AppendRequest, Claim, StreamAppend
 from commands.transfer.open_webui import SOURCE
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.chat.whole_chat import imported_id
 from domain.log.event import Event
 from domain.log.stream import channel_stream, chat_stream, user_stream

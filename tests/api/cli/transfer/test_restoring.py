@@ -9,11 +9,11 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from adapters.postgres.chat_queries import PostgresChatQueries
-from adapters.postgres.export import WholeExport
-from adapters.postgres.log import PostgresLog, postgres_log
+from adapters.postgres.log.log import PostgresLog, postgres_log
+from adapters.postgres.reading.chat_queries import PostgresChatQueries
+from adapters.postgres.transfer.export import WholeExport
 from commands.ports import AppendRequest, Claim, StreamAppend
-from domain.accounts.user import UserCreated
+from domain.accounts.user.facts import UserCreated
 from domain.chat.facts import ChatCreated, ChatDeleted, MessageAdded
 from domain.log.event import Event
 from domain.log.stream import chat_stream, user_stream

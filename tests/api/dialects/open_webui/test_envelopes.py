@@ -133,6 +133,14 @@ def test_files_are_all_files_and_a_status_is_the_new_one() -> None:
     assert of(CREATED, ASKED, Event(Q, Emitted("status", {"description": "x"})), after=2) == [("status", {"description": "x"})]
 
 
+def test_what_is_added_to_an_answer_is_among_its_items() -> None:
+    """Of an answer that has items the page shows these, and not its text."""
+    added = Event(A, Emitted("message", {"content": "(1 word)"}))
+    ((kind, data),) = of(CREATED, ASKED, STARTED, TEXT, delta("so"), Event(A, ended("so")), added, after=6)
+    assert (kind, data["content"], "done" in data) == ("chat:completion", "so(1 word)", False)
+    assert "".join(one["content"][0]["text"] for one in data["output"]) == "so(1 word)"
+
+
 def test_a_name_is_told_below_a_message_that_the_page_knows() -> None:
     rows = stored([CREATED, ASKED, Event(None, ChatRenamed("new"))])
     (envelope,) = envelopes_at(rows, 2).of(rows[2:])
@@ -142,13 +150,21 @@ def test_a_name_is_told_below_a_message_that_the_page_knows() -> None:
 def test_a_page_that_joins_gets_what_is_said_so_far_or_the_end_that_it_has_missed() -> None:
     rows = stored([CREATED, ASKED, STARTED, TEXT, delta("so "), delta("far"), Event(A, ended("so far"))])
     now = START + timedelta(seconds=30)
-    title, text = envelopes_at(rows, 6).so_far(now)
-    assert title["data"] == {"type": "chat:title", "data": "a title"}
+    (text,) = envelopes_at(rows, 6).so_far(now)
     assert (text["data"]["type"], text["data"]["data"]["content"], "done" in text["data"]["data"]) == ("chat:completion", "so far", False)
     done, _ = envelopes_at(rows, 7).so_far(now)
     assert (done["data"]["data"]["content"], done["data"]["data"]["done"]) == ("so far", True)
     assert envelopes_at(rows, 7).so_far(now + timedelta(hours=1)) == []
+    assert all(one["internal"] for version in (6, 7) for one in envelopes_at(rows, version).so_far(now)), "else the page shows it as news"
     assert envelopes_at(rows, 2).so_far(now) == []
+
+
+def test_a_page_is_told_what_a_new_chat_is_called() -> None:
+    rows = stored([CREATED, ASKED])
+    (title,) = envelopes_at(rows, 2).title(START + timedelta(seconds=30))
+    assert title["data"] == {"type": "chat:title", "data": "a title"}
+    assert envelopes_at(rows, 2).title(START + timedelta(hours=1)) == []
+    assert envelopes_at(rows, 1).title(START) == [], "a page hears of a chat below one of its messages"
 
 
 class Screen:

@@ -14,9 +14,11 @@ from api.dialects.open_webui.packets import (
     Pong,
     acknowledged,
     connected,
+    encoded,
     event,
     opening,
     parse,
+    pieces_of_event,
     refused,
 )
 from domain.errors import BadRequest
@@ -79,8 +81,10 @@ def test_nested_beyond_the_stack_is_refused() -> None:
 
 def test_what_the_server_sends_is_what_the_client_reads() -> None:
     assert opening("s", 25.0, 20.0, 1000) == b'0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}'
-    assert connected("s") == b'40{"sid":"s"}'
+    assert connected("s", "p") == b'40{"sid":"s","pid":"p"}'
     assert event("events", {"a": 1}) == b'42["events",{"a":1}]'
     assert event("events", None, 7) == b'427["events",null]'
+    assert b"".join(pieces_of_event(b"x", encoded([1]))) == b'42["x",[1]]'
+    assert b"".join(pieces_of_event(b"x", encoded([1]), b"o")) == b'42["x",[1],"o"]'
     assert acknowledged(7, True) == b"437[true]"
     assert refused("/admin") == b'44/admin,{"message":"Invalid namespace"}'

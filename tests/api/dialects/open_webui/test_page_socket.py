@@ -21,6 +21,7 @@ class Page:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.heard: list[Any] = []
+        self.session_id = ""
 
     async def next(self) -> str:
         async with asyncio.timeout(WAIT_S):
@@ -61,13 +62,18 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def page_of(server: Running, user: User | None, query: str = "EIO=4&transport=websocket", **options: Any) -> AsyncIterator[Page]:
+async def page_of(
+    server: Running, user: User | None, query: str = "EIO=4&transport=websocket", offset: str | None = None, **options: Any
+) -> AsyncIterator[Page]:
     address = server.url.replace("http", "ws") + f"/ws/socket.io/?{query}"
     async with connect(address, **options) as socket:
         page = Page(socket)
         if query.startswith("EIO=4&transport=websocket"):
-            assert (await page.next()).startswith('0{"sid":')
-            await page.send("40" + json.dumps({"token": user.token} if user is not None else {}))
+            opening = await page.next()
+            assert opening.startswith('0{"sid":')
+            page.session_id = json.loads(opening[1:])["sid"]
+            kept = {"pid": "p", "offset": offset} if offset is not None else {}
+            await page.send("40" + json.dumps({"token": user.token, **kept} if user is not None else {}))
             assert (await page.next()).startswith('40{"sid":')
         yield page
 
@@ -85,6 +91,8 @@ async def test_an_answer_is_followed_from_where_the_page_joined(server: Running)
     async with page_of(server, ada) as page:
         await joined(page, chat_id)
         end = await page.done()
+        title = await page.until("chat:title")  # of a new chat, once the page has read its lists
+    assert title["data"]["data"] == (await ada.get(f"/api/v1/chats/{chat_id}")).json()["title"]
     message = (await ada.get(f"/api/v1/chats/{chat_id}")).json()["chat"]["history"]["messages"][begun["message_ids"][0]]
     assert (end["message_id"], end["data"]["data"]["content"]) == (message["id"], message["content"])
     texts = [one["data"]["data"]["content"] for one in page.heard if one["data"]["type"] == "chat:completion"]
@@ -103,6 +111,50 @@ async def test_a_second_tab_sees_each_new_turn(server: Running) -> None:
             assert envelope["shared"] is True
             assert "What now?" in [node.get("content") for node in envelope["data"]["data"]["messages"].values()]
             await page.done()
+
+
+async def test_a_chat_that_a_page_leaves_is_read_up_to_there(server: Running) -> None:
+    ada, bob = await server.sign_up(), await server.sign_up("Bob")
+    chat_id = await bob.new_chat()
+    await bob.post(f"/api/v1/chats/{chat_id}/access", {"user_id": ada.id, "permission": "read"})
+    await server.settled()
+
+    async def read_at() -> Any:
+        return next(chat["last_read_at"] for chat in (await ada.get("/api/v1/chats/")).json() if chat["id"] == chat_id)
+
+    async with page_of(server, ada) as page:
+        await joined(page, chat_id)
+        assert await read_at() is None
+        await page.about(chat_id, "leave")
+        read = (await page.until("chat:list"))["data"]["data"]
+        assert (read["chat_id"], type(read["last_read_at"])) == (chat_id, int)
+        async with asyncio.timeout(WAIT_S):
+            while await read_at() is None:
+                pass
+
+
+async def test_only_the_chat_that_a_page_shows_is_left_and_read(server: Running) -> None:
+    ada, bob = await server.sign_up(), await server.sign_up("Bob")
+    shared, private = await bob.new_chat(), await bob.new_chat()
+    await bob.post(f"/api/v1/chats/{shared}/access", {"user_id": ada.id, "permission": "read"})
+    own = await ada.new_chat()
+    await server.settled()  # no page is told later that this list has changed
+    async with page_of(server, bob) as page, page_of(server, bob) as second, page_of(server, ada) as other:
+        await joined(page, shared)
+        await joined(second, private)
+        await joined(other, own)
+        for chat_id in (shared, private):
+            for kind in ("leave", "last_read_at"):
+                await other.about(chat_id, kind)
+        await ada.ask(own, "demo:3")
+        await other.done()  # it has not left its own chat
+        assert "chat:list" not in [one["data"]["type"] for one in other.heard]
+        await other.about(own, "last_read_at")
+        assert (await other.until("chat:list"))["chat_id"] == own
+        async with asyncio.timeout(WAIT_S):
+            while (read := {one["id"]: one["last_read_at"] for one in (await ada.get("/api/v1/chats/")).json()})[own] is None:
+                pass
+        assert read[shared] is None
 
 
 async def test_nobody_hears_of_somebody_elses_chat(server: Running) -> None:

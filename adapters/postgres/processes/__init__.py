@@ -1,0 +1,1 @@
+"""Tables by which server processes work together: heartbeats, relayed calls, and which process sends which outgoing webhook."""

@@ -1,0 +1,1 @@
+"""Traces and metrics by OpenTelemetry, against a receiver that speaks its protocol."""
