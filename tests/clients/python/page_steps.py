@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from driver import URL
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Locator, Page
+from playwright.async_api import TimeoutError as NotInTime
 
 PASSWORD = "correct horse battery"
 WAIT_S = 60
+BEGIN_AGAIN_S = 5
 FOLDER = Path.cwd()
 # Its own: the page looks at once for what this server has not.
 KNOWN_ERRORS = ("favicon", "user-join event not emitted")
@@ -55,6 +57,24 @@ async def opened(context: BrowserContext, name: str) -> Page:
 async def answers(page: Page) -> list[str]:
     """The texts of the answers on the screen, from the top."""
     return [words(text) for text in await page.locator("#response-content-container").all_inner_texts()]
+
+
+async def point_and_click(row: Locator, *buttons: Locator) -> None:
+    """Click a button that shows while one points at its row, then those of the menu that it opens. Begins again where a list that changed
+    has moved the row away from the mouse, or closed the menu.
+    """
+    end = time.monotonic() + WAIT_S
+    while True:
+        await row.hover()
+        try:
+            for button in buttons:
+                await button.click(timeout=BEGIN_AGAIN_S * 1000)
+        except NotInTime:
+            if time.monotonic() > end:
+                raise
+            await row.page.keyboard.press("Escape")
+        else:
+            return
 
 
 async def ask(page: Page, question: str) -> None:

@@ -46,7 +46,7 @@ async def signed_up(context: BrowserContext) -> Page:
     await page.fill("#name", "Ada")
     await page.fill("#email", "ada@example.org")
     await page.fill("#password", PASSWORD)
-    await page.keyboard.press("Enter")
+    await page.press("#password", "Enter")
     await page.locator("#chat-input").wait_for()
     return page
 
@@ -63,7 +63,7 @@ async def reload_and_second_tab(page: Page, other: Page) -> dict[str, Any]:
     shown: list[str] = []
     for _ in range(20):
         await asyncio.sleep(0.1)
-        shown += [(await answers(one))[-1] for one in (page, other) if await answers(one)]
+        shown += [texts[-1] for one in (page, other) if (texts := await answers(one))]
     await stopped(page, chat_id)
     whole = await newest(page, chat_id)
     await ask(page, "And in the other tab?")
@@ -109,7 +109,7 @@ async def others(page: Page) -> dict[str, Any]:
     await until("the rating", lambda: rating(page, rated))
     await page.get_by_label("Open Sidebar").first.click()
     await page.get_by_label("Search").first.click()
-    await page.keyboard.type("thunder")
+    await page.locator("input:focus").fill("thunder")
     await until("the one that was searched for", lambda: has_found(page, "Thunderstorms"))
     await page.screenshot(path=str(FOLDER / "search.png"))
     await page.keyboard.press("Enter")
@@ -127,7 +127,7 @@ async def others(page: Page) -> dict[str, Any]:
     await page.goto(f"{URL}/auth")
     await page.fill("#email", "ada@example.org")
     await page.fill("#password", "wrong")
-    await page.keyboard.press("Enter")
+    await page.press("#password", "Enter")
     await until("a refusal", lambda: page.get_by_text("password", exact=False).count())
     return {"stored": side_by_side, "on_screen": on_screen}
 

@@ -8,7 +8,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from driver import GIVEN, URL, finish
-from page_steps import FOLDER, PASSWORD, WAIT_S, answers, begun, go, is_idle, newest, opened, tell, unknown_errors, until, words
+from page_steps import (
+    FOLDER,
+    PASSWORD,
+    WAIT_S,
+    answers,
+    begun,
+    go,
+    is_idle,
+    newest,
+    opened,
+    point_and_click,
+    tell,
+    unknown_errors,
+    until,
+    words,
+)
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright
 
 DIRECT: str = GIVEN["direct"]  # the server itself: what goes by ``URL`` may be cut
@@ -60,8 +75,7 @@ async def say(page: Page, text: str) -> None:
 async def press(page: Page, text: str, what: str) -> None:
     """A button above a message, which is there while one points at it."""
     found = message(page, text)
-    await found.hover()
-    await found.locator("button").nth(HOVERED[what]).click()
+    await point_and_click(found, found.locator("button").nth(HOVERED[what]))
 
 
 async def shown(page: Page, *texts: str) -> None:
@@ -201,15 +215,14 @@ async def chores(ada: Person, bob: Person, other_id: str) -> dict[str, Any]:
     await page.get_by_text("Try Again").click()
     await shown(page, "2/2")
     await until("the end of the second", lambda: is_idle(page))
-    await page.locator(".user-message").first.hover()
-    await page.get_by_label("Edit").first.click()
+    question = page.locator(".user-message").first
+    await point_and_click(question, page.get_by_label("Edit").first)
     await page.locator("textarea:visible").first.fill("Another beginning")
     await page.locator("#confirm-edit-message-button").click()
     await until("the answer to it", lambda: has_answer(page, "Another beginning"))
     await until("its end", lambda: is_idle(page))
     edited = await answers(page)
-    await page.locator(".user-message").first.hover()
-    await page.get_by_label("Previous message").first.click()
+    await point_and_click(question, page.get_by_label("Previous message").first)
     await shown(page, "First question")
     branches = await answers(page)
 
@@ -219,19 +232,19 @@ async def chores(ada: Person, bob: Person, other_id: str) -> dict[str, Any]:
     def rows(of: str) -> Locator:
         return page.locator(f"#sidebar [id='sidebar-chat-group']:has(a[href='/c/{of}'])")
 
-    async def choose(what: str, of: str = chat_id) -> None:
-        await rows(of).last.hover()
-        await rows(of).last.get_by_label("Chat Menu").first.click()
-        await page.locator("[role=menuitem], [role=menu] button").filter(has_text=what).first.click()
+    async def choose(*path: str, of: str = chat_id) -> None:
+        row = rows(of).last
+        items = (page.locator("[role=menuitem], [role=menu] button").filter(has_text=text).first for text in path)
+        await point_and_click(row, row.get_by_label("Chat Menu").first, *items)
 
     async def so(key: str, value: Any) -> Any:
         return await until(f"{key} to be stored", lambda: stored_so(chat, key, value))
 
     await page.get_by_label("Open Sidebar").first.click()
     await choose("Rename")
-    await page.keyboard.press("Control+A")
-    await page.keyboard.type("A better name")
-    await page.keyboard.press("Enter")
+    name = page.locator(f"[id='chat-title-input-{chat_id}']:visible")
+    await name.fill("A better name")
+    await name.press("Enter")
     await so("title", "A better name")
     await choose("Pin")
     await so("pinned", True)
@@ -239,8 +252,7 @@ async def chores(ada: Person, bob: Person, other_id: str) -> dict[str, Any]:
     await page.locator("input:visible").first.fill("Trips")
     await page.get_by_role("button", name="Save").click()
     await shown(page, "Trips")
-    await choose("Move")
-    await page.locator("[role=menuitem], [role=menu] button").filter(has_text="Trips").first.click()
+    await choose("Move", "Trips")
     await so("folder_id", None)
     await page.screenshot(path=str(FOLDER / "chores.png"))
     await page.goto(f"{DIRECT}/c/{chat_id}")
@@ -256,18 +268,19 @@ async def chores(ada: Person, bob: Person, other_id: str) -> dict[str, Any]:
     await shown(bob.page, "Another beginning")
     await page.keyboard.press("Escape")
     await page.get_by_label("Chat actions").first.click()
-    await page.get_by_placeholder("Add a tag...").fill("weather")
-    await page.keyboard.press("Enter")
+    tag = page.get_by_placeholder("Add a tag...")
+    await tag.fill("weather")
+    await tag.press("Enter")
     await page.locator("[role=menu]", has_text="weather").wait_for()
     tags = await until("the tag to be stored", lambda: ada.api("GET", f"/api/v1/chats/{chat_id}/tags"))
     await page.keyboard.press("Escape")
     await choose("Archive")
     await so("archived", True)
-    await choose("Delete", other_id)
+    await rows(chat_id).first.wait_for(state="detached")
+    await choose("Delete", of=other_id)
     await page.get_by_role("button", name="Confirm").click()
     await until("the other chat to be deleted", lambda: is_not_listed(ada, other_id))
-    for one in (chat_id, other_id):
-        await rows(one).first.wait_for(state="detached")
+    await rows(other_id).first.wait_for(state="detached")
     names = [tag["name"] for tag in tags]
     return {"first": first, "edited": edited, "branches": branches, "shared": await answers(bob.page), "tags": names}
 
