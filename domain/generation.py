@@ -44,8 +44,8 @@ class BlockOpened(msgspec.Struct, frozen=True, omit_defaults=True):
     preceded_by: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The next piece of one block of an answer."""
+class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The next piece of one block of an answer. ``gc=False``: nothing in it can make a cycle, and a replay makes millions."""
 
     index: int  # of the block, from 0
     text: str  # never empty; the provider's chunk as it came

@@ -8,6 +8,7 @@ import bisect
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -18,7 +19,7 @@ from psycopg import sql
 from psycopg.rows import namedtuple_row
 
 from adapters.files.data_set import EVENTS, DataSet, DataSetRefused, NewFile, events_name
-from adapters.postgres.connections.copy_out import message
+from adapters.postgres.connections.copy_out import messages
 from adapters.postgres.connections.queries import text
 from domain.log.codec import TYPES
 
@@ -199,10 +200,10 @@ class EventFiles:
     def _read(self, after: int, last: int) -> Iterator[Any]:
         query = sql.SQL(COPY_EVENTS).format(after=sql.Literal(after), last=sql.Literal(last))
         with self._connection.cursor() as cursor, cursor.copy(query) as copy:
-            pgconn = self._connection.pgconn
+            received = messages(self._connection.pgconn)
             for first in range(after, last, ROWS_AT_ONCE):
                 # Positions have no gap, so it is known how many there are.
-                rows = b"".join([message(pgconn) for _ in range(first, min(first + ROWS_AT_ONCE, last))])
+                rows = b"".join(islice(received, min(ROWS_AT_ONCE, last - first)))
                 yield table_of(rows, EVENT_COLUMNS, self._shown)
             while copy.read():
                 pass  # nothing: it ends the copy in order

@@ -1,6 +1,7 @@
 """Rows of a COPY as libpq hands them out. The driver's own way takes longer for each, and there are millions."""
 
 import select
+from collections.abc import Iterator
 from typing import Final
 
 import psycopg
@@ -9,16 +10,21 @@ from psycopg.pq.abc import PGconn
 WAIT_S: Final = 0.5  # for Postgres, before it is looked whether somebody pressed Ctrl-C
 
 
-def message(pgconn: PGconn) -> bytes:
-    """The next one of a COPY that has more. Raises ``psycopg.OperationalError`` if it was broken off."""
+def messages(pgconn: PGconn) -> Iterator[bytes]:
+    """Those of a COPY, without an end: whoever has seen the last one asks for no more.
+
+    Raises ``psycopg.OperationalError`` if it was broken off.
+    """
+    get_copy_data = pgconn.get_copy_data
     while True:
-        size_bytes, data = pgconn.get_copy_data(1)
+        size_bytes, data = get_copy_data(1)
         if size_bytes > 0:
-            return bytes(data)
-        if size_bytes < 0:
+            yield bytes(data)
+        elif size_bytes < 0:
             raise broken_off(pgconn)
-        select.select([pgconn.socket], [], [], WAIT_S)
-        pgconn.consume_input()
+        else:
+            select.select([pgconn.socket], [], [], WAIT_S)
+            pgconn.consume_input()
 
 
 def broken_off(pgconn: PGconn) -> psycopg.OperationalError:

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.pq.abc import PGconn
 from psycopg.rows import class_row, namedtuple_row
 
-from adapters.postgres.connections.copy_out import message
+from adapters.postgres.connections.copy_out import messages
 from adapters.postgres.connections.queries import text
 from domain.log.stream import KINDS, Stream
 from domain.verify.blobs import StoredBlob
@@ -31,7 +31,7 @@ CLAIMS: Final = text("verify_claims")
 REACHED: Final = text("verify_reached")
 STREAM_IS_KNOWN: Final = text("verify_stream_is_known")
 
-BATCH_EVENTS: Final = 2_000
+BATCH_EVENTS: Final = 400  # while it is checked, the next one fits into the socket's buffer: Postgres need not wait
 BATCH_BYTES: Final = 4_000_000  # an event may have a quarter of a megabyte
 BLOBS_AT_ONCE: Final = 100
 
@@ -109,14 +109,15 @@ def read(
 
 def sent(pgconn: PGconn, rows_max: int) -> Iterator[list[bytes]]:
     """The rows of a COPY, so many at once; fewer where they are large."""
-    row = message(pgconn)[HEADER_BYTES:] or message(pgconn)
+    received = messages(pgconn)
+    row = next(received)[HEADER_BYTES:] or next(received)
     while row != TRAILER:
         rows: list[bytes] = []
         room_bytes = BATCH_BYTES
         while len(rows) < rows_max and room_bytes > 0 and row != TRAILER:
             rows.append(row)
             room_bytes -= len(row)
-            row = message(pgconn)
+            row = next(received)
         yield rows
 
 
