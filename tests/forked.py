@@ -1,8 +1,8 @@
 """``steno`` and servers as processes of their own, without the second of a core that Python takes to load them.
 
 A process that has loaded everything forks for each. The child gets its own arguments, environment, folder and files, and begins where
-``python -m api.cli`` would: what it shares with the others is loaded modules and nothing else. A command that a test talks to while it
-runs is started as people start it, and so are all of ``tests/docs``.
+``python -m api.cli`` would: what it shares with the others is loaded modules and, where it is a server, its routes. A command that a test
+talks to while it runs is started as people start it, and so are all of ``tests/docs``.
 """
 
 import array
@@ -27,7 +27,10 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from api.app import Routes
 
 ROOT = Path(__file__).parents[1]
 WAIT_S = 120  # ends a command that hangs, measures nothing
@@ -151,6 +154,21 @@ def load_everything() -> None:
         importlib.import_module(name)
 
 
+def make_routes() -> None:
+    """For all servers with the usual settings: making their routes would be nine tenths of the start of each. Others make their own."""
+    from api.process import serve
+    from api.settings import Settings
+
+    make, usual = serve.routes_of, Settings()
+    made = make(usual)
+
+    def routes_of(settings: Settings) -> "Routes":
+        alike = (settings.allowed_origins, settings.docs_public) == (usual.allowed_origins, usual.docs_public)
+        return made if alike else make(settings)
+
+    serve.routes_of = routes_of
+
+
 def wait_for_command(address: str) -> dict[str, Any]:
     """Forks for each command, until its own input ends. In the child it returns what is asked, with the files in their places."""
     listening = socket.socket(socket.AF_UNIX)
@@ -246,6 +264,7 @@ def end_at_once(code: object) -> NoReturn:
 
 if __name__ == "__main__":
     load_everything()
+    make_routes()
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page that it visits
     assert threading.active_count() == 1, "a process with threads cannot be forked"
