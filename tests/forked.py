@@ -150,6 +150,7 @@ def load_everything() -> None:
     for name in (
         *("uvloop", "rich.console", "rich.table", "rich.progress", "stenograph_client", "api.process.serve", "adapters.projector.compare"),
         *("adapters.projector.rebuild", "adapters.postgres.log.verify", "adapters.postgres.transfer.bulk_log", "adapters.files.json_items"),
+        *("httpcore", "anyio._backends._asyncio", "certifi"),  # what httpx imports at the first client and the first request
     ):
         importlib.import_module(name)
 
