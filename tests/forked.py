@@ -264,8 +264,10 @@ def end_at_once(code: object) -> NoReturn:
 
 
 if __name__ == "__main__":
+    gc.disable()  # of what is loaded nothing is garbage
     load_everything()
     make_routes()
+    gc.enable()
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page that it visits
     assert threading.active_count() == 1, "a process with threads cannot be forked"
