@@ -1,11 +1,10 @@
 """The routes of one process on its parts, and what each of them is given."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from litestar import Controller, Litestar, Router, asgi
-from litestar.datastructures import State
 from litestar.di import Provide
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -167,6 +166,37 @@ SIGNED_IN: Sequence[type[Controller]] = (
 )
 
 
+# What parts_of makes: the routes are made before.
+PARTS: Final = (
+    *("accounts", "actions", "activity", "analytics", "api_keys", "blobs", "body_memory"),
+    *("chat_copier", "chat_lists", "chat_params", "chat_reader", "chat_saver", "call_answers", "calls"),
+    *("channels", "presence", "channel_reader", "channel_past", "channel_redactions", "channel_answers", "outgoing_webhooks"),
+    *("channel_webhooks", "channel_queries", "chats", "completed_filters", "epoch", "folders", "function_folder"),
+    *("function_history", "function_library", "chat_queries", "functions", "groups", "hub", "list_waits"),
+    *("live", "log", "model_editor", "nodes", "provider_registry", "offers", "personal_settings"),
+    *("payloads", "own_chats", "read_receipts", "readiness", "registry", "router", "response_counts"),
+    *("responses", "runs", "settings", "sessions", "share_links", "usage_report", "turns"),
+    *("user_list", "whole_chats", "whole_lists"),
+)
+
+
+class Given(Provide):
+    """A dependency that equals itself alone.
+
+    Litestar compares each with all others for every route, a million times, and by all of their fields that took a quarter of the start.
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+class OneAppsRouter(Router):
+    """Belongs to one app, which need not copy it with all of its routes, as Litestar does for a router that several apps share."""
+
+    def __deepcopy__(self, _: object) -> "OneAppsRouter":
+        return self
+
+
 def registry_of(system: System) -> CollectorRegistry:
     """The figures of this process."""
     registry = CollectorRegistry()
@@ -176,20 +206,11 @@ def registry_of(system: System) -> CollectorRegistry:
     return registry
 
 
-def create_app(system: System, registry: CollectorRegistry | None = None) -> Litestar:
-    """The routes on the parts. ``registry`` is what ``/metrics`` shows: this process's figures, unless it is another."""
-    settings = system.settings
-    return routes_on(
-        parts_of(system, registry),
-        system.sockets,
-        system.page_sockets,
-        settings.allowed_origins,
-        docs_public=settings.docs_public,
-    )
-
-
 def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[str, object]:
-    """What the routes work with, by the names of their parameters."""
+    """What the routes work with, by the names of their parameters, which are ``PARTS``.
+
+    ``registry`` is what ``/metrics`` shows: this process's figures, unless it is another.
+    """
     log, stores, chats, reader = system.log, system.stores, system.chats, system.chat_reader
     blobs, chat_queries = stores.blobs, stores.chat_queries
     share_links = ShareLinks(chats, log, chat_queries, reader, system.list_waits, system.accounts)
@@ -261,65 +282,78 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
     }
 
 
-def routes_on(
-    parts: Mapping[str, object],
-    sockets: Callable[..., Awaitable[None]],
-    page_sockets: Callable[..., Awaitable[None]],
-    allowed_origins: Sequence[str],
-    *,
-    docs_public: bool = True,
-) -> Litestar:
-    """``parts`` as ``parts_of`` makes them; ``sockets`` serves ``/ws``, ``page_sockets`` ``/ws/socket.io``.
+class Routes:
+    """All routes, made before the parts are there: of one parent for all of its workers, and in the tests for one server after the other.
 
-    ``parts`` is read at each request: the tests make the routes once, and put the parts of one server after the other there.
+    Making them takes most of the time in which a server starts.
     """
 
-    def given(name: str) -> Provide:
-        return Provide(lambda: parts[name], sync_to_thread=False)
+    def __init__(self, allowed_origins: Sequence[str], *, docs_public: bool = True) -> None:
+        self._parts: dict[str, object] = {}
+        self._system: System | None = None
+        described = openapi_config()
+        methods: dict[str, bytes] = {}
+        self._app = Litestar(
+            route_handlers=[
+                OneAppsRouter("/", route_handlers=SIGNED_IN, guards=[require_signed_in], middleware=[bounded_bodies(self._body_memory)]),
+                OpsController,
+                asgi("/ws", copy_scope=False)(self._sockets),
+                asgi("/ws/socket.io", copy_scope=False)(self._page_sockets),
+                front_page(),
+                *([docs_assets()] if docs_public else []),
+            ],
+            dependencies={
+                **{name: self._given(name) for name in PARTS},
+                "any_principal": Given(provide_any_principal),
+                "caller": Given(provide_caller),
+                "principal": Given(provide_principal),
+            },
+            cors_config=cors_for(allowed_origins),
+            exception_handlers=HANDLERS,
+            before_send=[
+                send_request_id,
+                sends_allowed_methods(methods),
+                send_docs_policy,
+                send_security_headers,
+                record_response,
+                counts_responses(self._response_counts),
+            ],
+            openapi_config=described if docs_public else None,
+            request_max_body_size=SMALL_BYTES,
+            logging_config=None,  # api/process/logging.py has set it up
+        )
+        methods.update(methods_of(self._app))
+        described.public = public_routes(self._app)
 
-    def body_memory() -> BodyMemory:
-        memory = parts["body_memory"]
-        assert isinstance(memory, BodyMemory)
-        return memory
+    def on(self, system: System, registry: CollectorRegistry | None = None) -> Litestar:
+        """The app on these parts, until it is put on others. ``registry`` as in ``parts_of``."""
+        self._system = system
+        self._parts.update(parts_of(system, registry))
+        assert self._parts.keys() == set(PARTS), "PARTS names what parts_of makes"
+        self._app.state["accounts"] = system.accounts
+        return self._app
 
-    def response_counts() -> ResponseCounts:
-        counts = parts["response_counts"]
-        assert isinstance(counts, ResponseCounts)
-        return counts
+    def _given(self, name: str) -> Given:
+        parts = self._parts
+        return Given(lambda: parts[name], sync_to_thread=False)
 
-    dependencies: dict[str, Any] = {
-        **{name: given(name) for name in parts},
-        "any_principal": Provide(provide_any_principal),
-        "caller": Provide(provide_caller),
-        "principal": Provide(provide_principal),
-    }
-    described = openapi_config()
-    methods: dict[str, bytes] = {}
-    app = Litestar(
-        route_handlers=[
-            Router("/", route_handlers=SIGNED_IN, guards=[require_signed_in], middleware=[bounded_bodies(body_memory)]),
-            OpsController,
-            asgi("/ws", copy_scope=False)(sockets),
-            asgi("/ws/socket.io", copy_scope=False)(page_sockets),
-            front_page(),
-            *([docs_assets()] if docs_public else []),
-        ],
-        dependencies=dependencies,
-        state=State({"accounts": parts["accounts"]}),
-        cors_config=cors_for(allowed_origins),
-        exception_handlers=HANDLERS,
-        before_send=[
-            send_request_id,
-            sends_allowed_methods(methods),
-            send_docs_policy,
-            send_security_headers,
-            record_response,
-            counts_responses(response_counts),
-        ],
-        openapi_config=described if docs_public else None,
-        request_max_body_size=SMALL_BYTES,
-        logging_config=None,  # api/process/logging.py has set it up
-    )
-    methods.update(methods_of(app))
-    described.public = public_routes(app)
-    return app
+    async def _sockets(self, scope: Any, receive: Any, send: Any) -> None:
+        assert self._system is not None
+        await self._system.sockets(scope, receive, send)
+
+    async def _page_sockets(self, scope: Any, receive: Any, send: Any) -> None:
+        assert self._system is not None
+        await self._system.page_sockets(scope, receive, send)
+
+    def _body_memory(self) -> BodyMemory:
+        assert self._system is not None
+        return self._system.body_memory
+
+    def _response_counts(self) -> ResponseCounts:
+        assert self._system is not None
+        return self._system.response_counts
+
+
+def create_app(system: System) -> Litestar:
+    settings = system.settings
+    return Routes(settings.allowed_origins, docs_public=settings.docs_public).on(system)

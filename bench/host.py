@@ -4,6 +4,7 @@ Everything is ended with the run, by process id. ``DATABASE_URL`` names another 
 drops databases named ``steno_bench_…``.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -31,6 +32,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 SECRET: Final = "a secret of the benchmarks, nobody's else"
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 20.0
+POLL_S: Final = 0.02
 SERVE: Final = "from api.process.serve import run; from api.settings_loading import load; run(load())"
 
 
@@ -94,6 +96,24 @@ def started(command: list[str], environment: Mapping[str, str], written: BinaryI
         stderr=written,
         start_new_session=True,
     )
+
+
+async def last_line(command: list[str]) -> bytes:
+    """What Python with the arguments ``command`` says last. Raises ``RuntimeError`` with its last words if it fails."""
+    with tempfile.TemporaryFile() as written:
+        child = started(command, os.environ, written)
+        try:
+            while (code := child.poll()) is None:  # noqa: ASYNC110  # another process's end
+                await asyncio.sleep(POLL_S)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        written.seek(0)
+        said = written.read()
+    if code != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{said[-2000:].decode(errors='replace')}")
+    return said.rstrip().rpartition(b"\n")[2]
 
 
 class Host:

@@ -1,8 +1,8 @@
 """``steno`` and servers as processes of their own, without the second of a core that Python takes to load them.
 
 A process that has loaded everything forks for each. The child gets its own arguments, environment, folder and files, and begins where
-``python -m api.cli`` would: what it shares with the others is loaded modules and nothing else. A command that a test talks to while it
-runs is started as people start it, and so are all of ``tests/docs``.
+``python -m api.cli`` would: what it shares with the others is loaded modules and, where it is a server, its routes. All of ``tests/docs``
+starts ``steno`` as people do, and so do the tests of how a process ends with its terminal and of the built wheel.
 """
 
 import array
@@ -27,11 +27,15 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from api.app import Routes
 
 ROOT = Path(__file__).parents[1]
 WAIT_S = 120  # ends a command that hangs, measures nothing
 FRAME_BYTES = 4
+POLL_S = 0.01
 
 
 class Done(NamedTuple):
@@ -67,6 +71,12 @@ class Forked:
             self.returncode = self._said()
             self._connection.close()
         return self.returncode
+
+    async def ended(self) -> int:
+        """As ``wait``, without a bound."""
+        while self.poll() is None:  # noqa: ASYNC110  # others may ask as well, and only one of them reads what is said of the end
+            await asyncio.sleep(POLL_S)
+        return self.wait()
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
@@ -108,6 +118,101 @@ async def steno_in_thread(*words: str, **given: Any) -> Done:
     return await asyncio.to_thread(steno, *words, **given)
 
 
+class Output:
+    """What a child writes, as it comes. Each read waits for something, and returns what there is at the end of the output."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._kept = b""
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    async def read(self, count: int | None = None) -> bytes:
+        """Up to ``count`` bytes, or all to the end."""
+        while (count is None or not self._kept) and await self._more():
+            pass
+        return self._taken(len(self._kept) if count is None else count)
+
+    async def readuntil(self, mark: bytes) -> bytes:
+        while mark not in self._kept and await self._more():
+            pass
+        found = self._kept.find(mark)
+        return self._taken(len(self._kept) if found < 0 else found + len(mark))
+
+    async def readline(self) -> bytes:
+        return await self.readuntil(b"\n")
+
+    async def _more(self) -> bool:
+        await readable(self._descriptor)
+        data = os.read(self._descriptor, 1 << 16)
+        self._kept += data
+        return bool(data)
+
+    def _taken(self, count: int) -> bytes:
+        taken, self._kept = self._kept[:count], self._kept[count:]
+        return taken
+
+
+async def readable(descriptor: int) -> None:
+    """Wait until there is something to read, or the end. A thread that reads would keep the loop from ending where nothing more comes."""
+    loop = asyncio.get_running_loop()
+    found = loop.create_future()
+    loop.add_reader(descriptor, lambda: found.done() or found.set_result(None))
+    try:
+        await found
+    finally:
+        loop.remove_reader(descriptor)
+
+
+class Talking:
+    """``steno`` while it runs, with as much of ``asyncio.subprocess.Process`` as the tests need. Nothing is typed but at a terminal."""
+
+    def __init__(self, *words: str, environ: Mapping[str, str], folder: Path = ROOT, terminal: int | None = None) -> None:
+        """``terminal``: the descriptor that is its input, output and errors."""
+        self._input, self.stdout, self.stderr = -1, None, None
+        request = {"words": words, "environ": dict(environ), "folder": str(folder)}
+        if terminal is not None:
+            self._process = Forked(request, (terminal, terminal, terminal))
+            return
+        (stdin, self._input), (out, stdout), (err, stderr) = (os.pipe() for _ in range(3))
+        self.stdout, self.stderr = Output(out), Output(err)
+        try:
+            self._process = Forked(request, (stdin, stdout, stderr))
+        finally:
+            for descriptor in (stdin, stdout, stderr):
+                os.close(descriptor)
+
+    def __del__(self) -> None:
+        self._end_input()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def wait(self) -> int:
+        return await self._process.ended()
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """All that it says from now on. Its input ends at once."""
+        assert self.stdout is not None and self.stderr is not None
+        self._end_input()
+        out, err = await asyncio.gather(self.stdout.read(), self.stderr.read())
+        await self.wait()
+        return out, err
+
+    def _end_input(self) -> None:
+        if self._input >= 0:
+            os.close(self._input)
+            self._input = -1
+
+
 def _fill(pipe: int, data: bytes) -> None:
     with contextlib.suppress(BrokenPipeError), open(pipe, "wb") as file:
         file.write(data)
@@ -147,8 +252,24 @@ def load_everything() -> None:
     for name in (
         *("uvloop", "rich.console", "rich.table", "rich.progress", "stenograph_client", "api.process.serve", "adapters.projector.compare"),
         *("adapters.projector.rebuild", "adapters.postgres.log.verify", "adapters.postgres.transfer.bulk_log", "adapters.files.json_items"),
+        *("httpcore", "anyio._backends._asyncio", "certifi"),  # what httpx imports at the first client and the first request
     ):
         importlib.import_module(name)
+
+
+def make_routes() -> None:
+    """For all servers with the usual settings: making their routes would be nine tenths of the start of each. Others make their own."""
+    from api.process import serve
+    from api.settings import Settings
+
+    make, usual = serve.routes_of, Settings()
+    made = make(usual)
+
+    def routes_of(settings: Settings) -> "Routes":
+        alike = (settings.allowed_origins, settings.docs_public) == (usual.allowed_origins, usual.docs_public)
+        return made if alike else make(settings)
+
+    serve.routes_of = routes_of
 
 
 def wait_for_command(address: str) -> dict[str, Any]:
@@ -245,7 +366,10 @@ def end_at_once(code: object) -> NoReturn:
 
 
 if __name__ == "__main__":
+    gc.disable()  # of what is loaded nothing is garbage
     load_everything()
+    make_routes()
+    gc.enable()
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page that it visits
     assert threading.active_count() == 1, "a process with threads cannot be forked"

@@ -30,7 +30,7 @@ from adapters.postgres.preparing.capacity import require_connections
 from adapters.postgres.preparing.migrate import migrate
 from adapters.postgres.preparing.requirements import require_database
 from adapters.shared_memory import SharedMemory
-from api.app import create_app, registry_of
+from api.app import Routes, registry_of
 from api.dialects.open_webui.front_end import FrontEnd
 from api.process.front_end_folder import with_front_end
 from api.process.http_protocol import BoundedHttpProtocol
@@ -98,7 +98,7 @@ def run(settings: Settings) -> None:
     ):
         require_connections(dsn, settings.workers, least=CONNECTIONS_LEAST, most=CONNECTIONS_MOST)
         if settings.workers == 1:
-            uvloop.run(serve(settings, dsn, listening, embedded))
+            uvloop.run(serve(settings, dsn, listening, embedded, routes_of(settings)))
         else:
             run_workers(settings, listening, embedded)
 
@@ -106,12 +106,13 @@ def run(settings: Settings) -> None:
 def run_workers(settings: Settings, listening: socket.socket, embedded: EmbeddedPostgres | None) -> None:
     """Run the parent of several processes. It holds the listening socket and the database open and serves no requests."""
     memory = SharedMemory(settings.workers + 1)
-    # The processes share the memory of what is loaded now. A garbage collection in one of them would copy every page it visits.
+    routes = routes_of(settings)
+    # The processes share the memory of what is loaded and made now. A garbage collection in one of them would copy every page it visits.
     gc.collect()
     gc.freeze()
     workers = Workers(
         settings.workers,
-        functools.partial(run_worker, settings, listening, embedded, memory),
+        functools.partial(run_worker, settings, listening, embedded, routes, memory),
         stop_within_s=settings.drain_s + ENDS_WITHIN_S,
         ready=functools.partial(announce, settings, listening),
         changed=functools.partial(publish_parent_metrics, memory),
@@ -129,16 +130,20 @@ def end_parent(settings: Settings, listening: socket.socket) -> None:
 
 
 def run_worker(
-    settings: Settings, listening: socket.socket, parents: EmbeddedPostgres | None, memory: SharedMemory, slot: WorkerSlot
+    settings: Settings, listening: socket.socket, parents: EmbeddedPostgres | None, routes: Routes, memory: SharedMemory, slot: WorkerSlot
 ) -> None:
     """Run one of several processes. Each is a user of the embedded Postgres, which runs until the last of them ends."""
     if settings.database_url is not None:
-        uvloop.run(serve(settings, settings.database_url, listening, None, slot, memory))
+        uvloop.run(serve(settings, settings.database_url, listening, None, routes, slot, memory))
         return
     if parents is not None:
         parents.forget()
     with embedded_of(settings) as embedded:
-        uvloop.run(serve(settings, embedded.dsn, listening, embedded, slot, memory))
+        uvloop.run(serve(settings, embedded.dsn, listening, embedded, routes, slot, memory))
+
+
+def routes_of(settings: Settings) -> Routes:
+    return Routes(settings.allowed_origins, docs_public=settings.docs_public)
 
 
 @contextlib.contextmanager
@@ -199,6 +204,7 @@ async def serve(
     dsn: str,
     listening: socket.socket,
     embedded: EmbeddedPostgres | None,
+    routes: Routes,
     slot: WorkerSlot | None = None,
     memory: SharedMemory | None = None,
 ) -> None:
@@ -217,7 +223,7 @@ async def serve(
         registry.register(AllProcessesCollector(memory, publisher))
     await system.start()
     keeping = asyncio.create_task(embedded.keep_running()) if embedded is not None else None
-    server = Server(config(settings, create_app(system, registry), system.telemetry))
+    server = Server(config(settings, routes.on(system, registry), system.telemetry))
     # What exists now stays, and tokens leave no cycles: searching them for garbage was a fifth of the cost of an append.
     gc.collect()
     gc.freeze()

@@ -4,21 +4,19 @@ log as files, and how late rows are while answers stream, which are to come no l
 
 import asyncio
 import itertools
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
-import msgspec
 import psycopg
 
 from adapters.projector.checkpoints import pause, resume
 from api.systems import FOR_ANALYSTS
 from bench.claims.analytics_export import EARLY, exported
-from bench.claims.projections import Rebuild, lags_ms
-from bench.host import ROOT, Host, Server
+from bench.claims.projections import lags_ms, rebuilt
+from bench.host import Host, Server
 from bench.load.answers import by_server
 from bench.load.month import make, make_more
 from bench.load.projected import project
@@ -59,7 +57,7 @@ METRICS: Final = ("generations", "failure_share", "output_tokens", "first_token_
 async def run(host: Host) -> list[Line]:
     dsn = host.database()
     events = await asyncio.to_thread(make, dsn, 20_000 if host.quick else EVENTS)
-    built = await rebuilt(dsn)
+    built = await rebuilt(dsn, *(one.name for one in FOR_ANALYSTS))
     lines = [
         Line(
             what="rebuild of the figures",
@@ -74,17 +72,6 @@ async def run(host: Host) -> list[Line]:
     lines.append(await asked(host, dsn, 4 if host.quick else ASKED))
     lines += await into_files(host, dsn, events)
     return [*lines, *await beside_tokens(host)]
-
-
-async def rebuilt(dsn: str) -> Rebuild:
-    """In a process of its own."""
-    names = ",".join(one.name for one in FOR_ANALYSTS)
-    command = ["-m", "bench.claims.projections", dsn, names]
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
-    said, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the rebuild ended with {process.returncode}")
-    return msgspec.json.decode(said, type=Rebuild)
 
 
 async def into_files(host: Host, dsn: str, events: int) -> list[Line]:

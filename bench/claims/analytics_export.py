@@ -1,6 +1,5 @@
 """One export of the figures in a process of its own: ``python -m bench.claims.analytics_export DSN DIR`` prints its figures as JSON."""
 
-import asyncio
 import json
 import os
 import resource
@@ -13,7 +12,7 @@ import msgspec
 
 from adapters.garbage_collection import collect_rarely
 from adapters.postgres.analysts.export import export
-from bench.host import ROOT
+from bench.host import last_line
 
 EARLY: Final = 0.25  # of the events, after which memory should grow no more
 
@@ -28,11 +27,7 @@ class Export(msgspec.Struct):
 
 
 async def exported(dsn: str, folder: Path) -> Export:
-    command = [sys.executable, "-m", "bench.claims.analytics_export", dsn, str(folder)]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
-    said, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the export ended with {process.returncode}")
+    said = await last_line(["-m", "bench.claims.analytics_export", dsn, str(folder)])
     return msgspec.json.decode(said, type=Export)
 
 

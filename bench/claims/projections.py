@@ -22,7 +22,7 @@ from adapters.projector.rebuild import rebuild
 from adapters.projector.replay import Done
 from api.systems import PROJECTIONS
 from bench.bare_ways.log import copied_s
-from bench.host import ROOT, Host
+from bench.host import Host, last_line
 from bench.load.answers import by_server
 from bench.load.dataset import standard
 from bench.load.seed import Seeding
@@ -86,14 +86,9 @@ async def rebuilding(host: Host) -> list[Line]:
     ]
 
 
-async def rebuilt(dsn: str) -> Rebuild:
-    """Rebuild all projections together, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.claims.projections", dsn, stdout=asyncio.subprocess.PIPE, cwd=ROOT
-    )
-    said, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the rebuild ended with {process.returncode}")
+async def rebuilt(dsn: str, *names: str) -> Rebuild:
+    """Rebuild the projections of these names together, or all of them, in a process of its own."""
+    said = await last_line(["-m", "bench.claims.projections", dsn, *([",".join(names)] if names else [])])
     return msgspec.json.decode(said, type=Rebuild)
 
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from bench import compare, host, page
+from bench import compare, host, machine, page
 from bench.__main__ import NAMES, main
 from bench.load.sockets import Frames, framed, read_events
 from bench.report import Line, Report, percentile
@@ -32,12 +32,29 @@ def forked(command: list[str], environment: Mapping[str, str], written: BinaryIO
         return Forked(request, (nothing.fileno(), written.fileno(), written.fileno()))
 
 
-SMOKE = [pytest.param(name, marks=[pytest.mark.postgres, pytest.mark.slow]) for name in NAMES]
+# They read the standard log, which is made once where they run one after the other in one process.
+OF_THE_DATASET = ("read", "search", "verify", "projections")
+SMOKE = [
+    pytest.param(
+        name,
+        marks=[pytest.mark.postgres, pytest.mark.slow, *([pytest.mark.xdist_group("dataset")] if name in OF_THE_DATASET else [])],
+    )
+    for name in NAMES
+]
+
+
+@pytest.fixture(scope="module")
+def dataset(open_folder: Path) -> Path:
+    return open_folder / "dataset"
 
 
 @pytest.mark.parametrize("name", SMOKE)
-def test_it_measures_what_it_names_and_loses_nothing(name: str, tmp_path: Path, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_measures_what_it_names_and_loses_nothing(
+    name: str, tmp_path: Path, postgres_dsn: str, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATABASE_URL", postgres_dsn)
+    monkeypatch.setenv("BENCH_DATASET", str(dataset))
+    monkeypatch.setattr(machine, "CALIBRATION_ROUNDS", 20_000)  # a quarter of a second for each of them: the comparison below does them all
     monkeypatch.setattr(host, "started", forked)
     written = tmp_path / "figures.json"
     assert main([name, "--quick", "--json", str(written)]) == 0

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import rich_click as click
 
+from adapters.garbage_collection import collect_rarely
 from api.cli.login import Failed
 from api.running import server_of_data, server_of_folder
 from api.settings import Settings, SettingsError
@@ -67,6 +68,7 @@ def serve(host: str | None, port: int | None, workers: int | None, data: Path | 
     Everything else is set in the environment or in a `stenograph.toml`: docs/configuration.md.
     """
     settings = settings_with({"host": host, "port": port, "workers": workers, "data": data})
+    collect_rarely()  # loading the server and making its routes leave no garbage, and looking for it was a tenth of the start
     from api.process.front_end_folder import FrontEndMissing
     from api.process.serve import CannotListen, run  # only here: no other command needs a server
     from api.process.telemetry import TelemetryMissing

@@ -6,13 +6,12 @@ import os
 import pty
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.forked import Done, steno_in_thread
+from tests.forked import Done, Talking, readable, steno_in_thread
 
 T = TypeVar("T")
 WAIT_S = 120  # ends a test that hangs, measures nothing
@@ -28,18 +27,17 @@ class Shell:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("STENO_", "DATABASE_URL"))}
         self.environ = {**kept, "XDG_CONFIG_HOME": str(folder), "TERM": "xterm", "COLUMNS": "80"}
 
-    async def start(self, *words: str, **pipes: Any) -> asyncio.subprocess.Process:
-        given = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **pipes}
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "api.cli", *words, env=self.environ, **given)
+    def start(self, *words: str) -> Talking:
+        return Talking(*words, environ=self.environ)
 
     async def run(self, *words: str, stdin: str = "", at: str | None = None) -> Done:
         return await steno_in_thread(*words, *(() if at == "" else ("--url", at or self.url)), environ=self.environ, stdin=stdin.encode())
 
     @asynccontextmanager
-    async def at_terminal(self, *words: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, "Terminal"]]:
+    async def at_terminal(self, *words: str) -> AsyncIterator[tuple[Talking, "Terminal"]]:
         """Run the command at a terminal of its own. The end of the block kills it and closes the terminal, also after a failure."""
         master, slave = pty.openpty()
-        process = await self.start(*words, "--url", self.url, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        process = Talking(*words, "--url", self.url, environ=self.environ, terminal=slave)
         os.close(slave)
         terminal = Terminal(master)
         try:
@@ -83,23 +81,13 @@ class Terminal:
         """Wait until ``pattern`` is shown after what was waited for before."""
         async with asyncio.timeout(WAIT_S):
             while (found := re.search(pattern, self.shown)) is None:
-                await self._readable()
+                await readable(self._descriptor)
                 self.shown += os.read(self._descriptor, 65536).decode(errors="replace")
         before, self.shown = self.shown[: found.end()], self.shown[found.end() :]
         return before
 
-    async def _readable(self) -> None:
-        """Wait until the command has written something. A thread that reads would keep the loop from ending where nothing more comes."""
-        loop = asyncio.get_running_loop()
-        readable = loop.create_future()
-        loop.add_reader(self._descriptor, lambda: readable.done() or readable.set_result(None))
-        try:
-            await readable
-        finally:
-            loop.remove_reader(self._descriptor)
 
-
-async def interrupt(process: asyncio.subprocess.Process, until: Coroutine[Any, Any, T]) -> T:
+async def interrupt(process: Talking, until: Coroutine[Any, Any, T]) -> T:
     """Press Ctrl-C until ``until`` ends, and return its result. Raises ``TimeoutError`` after ``WAIT_S``.
 
     Python does not see a Ctrl-C that comes in the moment before it waits for a line, until the next key: a person presses again.

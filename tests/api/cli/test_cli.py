@@ -245,7 +245,7 @@ async def test_over_a_line_that_breaks_off_the_answer_is_whole(server: Running, 
 
 async def test_ctrl_c_stops_the_answer(shell: Shell) -> None:
     await shell.sign_in()
-    process = await shell.start("chat", "--model", "demo:1000", "Hello", "--url", shell.url)
+    process = shell.start("chat", "--model", "demo:1000", "Hello", "--url", shell.url)
     assert process.stdout is not None
     async with asyncio.timeout(WAIT_S):
         await process.stdout.read(1)
@@ -259,7 +259,7 @@ async def test_tail_goes_on_from_a_cursor(server: Running, shell: Shell) -> None
     await shell.sign_in()
     await shell.answer("Hello")
     events = await shell.exported()
-    process = await shell.start("tail", "last", "--after", f"{server.epoch}:4", "--json", "--url", shell.url)
+    process = shell.start("tail", "last", "--after", f"{server.epoch}:4", "--json", "--url", shell.url)
     assert process.stdout is not None
     async with asyncio.timeout(WAIT_S):
         seen = [json.loads(await process.stdout.readline()) for _ in events[4:]]

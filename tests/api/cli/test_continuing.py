@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from api.settings import Settings
 from tests.api.cli.shell import WAIT_S, Shell, Terminal, interrupt
 from tests.api.conftest import Running, running
 from tests.crash.processes import ROOT
-from tests.forked import steno_in_thread
+from tests.forked import Talking, steno_in_thread
 
 pytestmark = pytest.mark.anyio
 ANSWER_TYPES = ("message_start", "message_end", "cancelled", "interrupted")
@@ -35,7 +34,7 @@ async def shell(server: Running, tmp_path: Path) -> Shell:
 
 async def stopped_answer(shell: Shell) -> str:
     """What an answer had said when its asker pressed Ctrl-C."""
-    process = await shell.start("chat", "--model", "demo:150", "Hello", "--url", shell.url)
+    process = shell.start("chat", "--model", "demo:150", "Hello", "--url", shell.url)
     assert process.stdout is not None
     async with asyncio.timeout(WAIT_S):
         await process.stdout.read(1)
@@ -109,21 +108,20 @@ class Folder:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("STENO_", "DATABASE_URL"))}
         self.environ = {**kept, "XDG_CONFIG_HOME": str(folder / "config"), "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
 
-    async def start(self, *words: str, **more: Any) -> asyncio.subprocess.Process:
-        pipes = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **more}
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "api.cli", *words, cwd=self.folder, env=self.environ, **pipes)
+    def start(self, *words: str) -> Talking:
+        return Talking(*words, environ=self.environ, folder=self.folder)
 
     async def run(self, *words: str) -> tuple[int, str, str]:
         return await steno_in_thread(*words, environ=self.environ, folder=self.folder)
 
-    async def serve(self) -> tuple[asyncio.subprocess.Process, str]:
+    async def serve(self) -> tuple[Talking, str]:
         """The server on any port, with data that no other command is told of, and the line that it prints."""
         self.environ["STENO_DRAIN_S"] = "0.5"
-        process = await self.start("serve", "--port", "0", "--data", "kept", stderr=asyncio.subprocess.DEVNULL)
+        process = self.start("serve", "--port", "0", "--data", "kept")
         return process, await line_of(process, "Stenograph is at")
 
 
-async def line_of(process: asyncio.subprocess.Process, begins: str) -> str:
+async def line_of(process: Talking, begins: str) -> str:
     assert process.stdout is not None
     async with asyncio.timeout(WAIT_S):
         while not (line := (await process.stdout.readline()).decode()).startswith(begins):
@@ -144,7 +142,7 @@ async def test_a_folder_finds_its_server_and_an_answer_outlives_it(open_folder: 
         for words in (("whoami",), ("chats",), ("verify",), ("projections", "list")):
             code, _, err = await here.run(*words)
             assert code == 0, err
-        chat = await here.start("chat", "--continue", "--model", "demo:100", "Hello")
+        chat = here.start("chat", "--continue", "--model", "demo:100", "Hello")
         assert chat.stdout is not None
         async with asyncio.timeout(WAIT_S):
             first = await chat.stdout.read(1)
@@ -156,7 +154,7 @@ async def test_a_folder_finds_its_server_and_an_answer_outlives_it(open_folder: 
             assert await server.wait() == 0
         assert (await here.run("whoami"))[0] == 1
         port = announced.split("http://localhost:")[1].split()[0]
-        server = await here.start("serve", "--port", port, "--data", "kept", stdout=asyncio.subprocess.DEVNULL)
+        server = here.start("serve", "--port", port, "--data", "kept")
         async with asyncio.timeout(WAIT_S):
             out, noted = await chat.communicate()
         assert chat.returncode == 0, noted.decode()
@@ -181,8 +179,9 @@ async def test_a_server_whose_terminal_is_closed_ends_in_good_order(open_folder:
     folder = open_folder / "closed-terminal"
     folder.mkdir(mode=0o711)
     master, slave = pty.openpty()
+    command = (sys.executable, "-m", "api.cli", "serve", "--port", "0", "--data", "kept")  # not forked: it is about the end of a Python
     pipes = {"stdin": slave, "stdout": slave, "stderr": slave, "start_new_session": True}
-    server = await Folder(folder).start("serve", "--port", "0", "--data", "kept", **pipes)
+    server = await asyncio.create_subprocess_exec(*command, cwd=folder, env=Folder(folder).environ, **pipes)
     os.close(slave)
     terminal = Terminal(master)
     await terminal.until("Stenograph is at")

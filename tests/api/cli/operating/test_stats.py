@@ -49,7 +49,7 @@ async def test_it_shows_sums_plots_and_a_table_of_models(server: Running, tmp_pa
 async def test_a_watched_one_goes_on_until_it_is_stopped(server: Running, tmp_path: Path) -> None:
     admin = await server.sign_up()
     shell = Shell(tmp_path, server.url)
-    process = await shell.start("stats", "--watch", "--token", admin.token, "--url", server.url)
+    process = shell.start("stats", "--watch", "--token", admin.token, "--url", server.url)
     assert process.stdout is not None
     async with asyncio.timeout(WAIT_S):
         await process.stdout.readuntil(b"answers")

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -23,8 +21,8 @@ from domain.log.stream import chat_stream
 from tests import forked
 from tests.adapters.postgres.log.test_verify import damage
 from tests.domain.histories import OWNER
+from tests.forked import POLL_S, Talking
 
-ROOT = Path(__file__).parents[4]
 CHAT = UUID("01900000-0000-7000-8000-0000000000c0")
 Steno = Callable[..., tuple[int, str]]
 
@@ -115,19 +113,21 @@ def test_what_can_not_be_verified_is_neither_whole_nor_damaged(steno: Steno, env
     assert said.startswith("There is no database in ")
 
 
+@pytest.mark.anyio
 @pytest.mark.usefixtures("with_a_chat")
-def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], database: str) -> None:
+async def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], database: str) -> None:
     with psycopg.connect(database) as holder:
         # It waits for the checkpoint, which is held here.
         holder.execute("SELECT FROM projections FOR UPDATE")
-        command = [sys.executable, "-m", "api.cli", "verify", "--projections"]
-        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        started = Talking("verify", "--projections", environ=environment)
         with psycopg.connect(database, autocommit=True) as looker:
             query = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             while looker.execute(query).fetchone() is None:
-                assert started.poll() is None
+                assert started.returncode is None
+                await asyncio.sleep(POLL_S)
         started.send_signal(signal.SIGINT)
-        _, said = started.communicate(timeout=30)
+        async with asyncio.timeout(30):
+            _, said = await started.communicate()
         assert started.returncode == 130, said.decode()
     with psycopg.connect(database) as looker:
         assert looker.execute("SELECT name FROM projections ORDER BY name").fetchall() == [
@@ -136,19 +136,21 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(environment: dict[str, str], d
         assert looker.execute("SELECT to_regnamespace('stenograph_chat_tree_verify')").fetchone() == (None,)
 
 
+@pytest.mark.anyio
 @pytest.mark.usefixtures("with_a_chat")
-def test_one_that_is_cut_off_says_nothing_about_the_log(environment: dict[str, str], database: str) -> None:
+async def test_one_that_is_cut_off_says_nothing_about_the_log(environment: dict[str, str], database: str) -> None:
     with psycopg.connect(database) as holder, psycopg.connect(database, autocommit=True) as other:
         holder.execute("LOCK TABLE blobs IN ACCESS EXCLUSIVE MODE")  # it waits there, with the log behind it
-        command = [sys.executable, "-m", "api.cli", "verify"]
-        started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        started = Talking("verify", environ=environment)
         query = """
             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE wait_event_type = 'Lock' AND datname = current_database() AND application_name = 'steno verify'
         """
         while other.execute(query).fetchone() is None:
-            assert started.poll() is None
-        said, _ = started.communicate(timeout=30)
+            assert started.returncode is None
+            await asyncio.sleep(POLL_S)
+        async with asyncio.timeout(30):
+            said = b"".join(await started.communicate()).decode()
     assert started.returncode == 2
     assert "The database can't be read: terminating connection due to administrator command" in said
     assert "whole" not in said
