@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
+import psycopg
 import uvloop
 from hypothesis import HealthCheck, Phase, settings
+from psycopg import sql
 
 from adapters.postgres.log.log import postgres_log
 from adapters.postgres.preparing.migrate import schema_of
@@ -35,6 +37,10 @@ def itself(chat: ChatView) -> Any:
     return sent | {"chat": chat_only, "current_id": chat.current_id}
 
 
+TREE_ROWS = "UNION ALL".join(
+    f" SELECT '{table} ' || one FROM stenograph_chat_tree.{table} AS one WHERE chat_id = $1 "
+    for table in ("chat_heads", "currents", "messages", "noted_changes")
+)
 NO_WHOLE = -1  # bytes of a chat that is short enough to be read as a whole: none is
 # One database for all of them: each history is a chat of its own. Shrinking one takes minutes, and says little more.
 IN_ONE_WORLD = settings(
@@ -70,7 +76,8 @@ class World:
         await self.log.start()
         self.history = PostgresChatQueries(self.log.reader)
         projections = (ChatList(), ChatSearch(), ChatTree())
-        self.connection = await connect(self.dsn, [schema_of(one.name) for one in projections])
+        self.schemas = [schema_of(one.name) for one in projections]
+        self.connection = await connect(self.dsn, self.schemas)
         self.build = Writer(self.connection, projections, uuid4(), 3600)
         assert await self.build.acquire()
 
@@ -82,6 +89,19 @@ class World:
     async def project(self, until: int, events_max: int) -> None:
         while self.build.position < until:
             await self.build.advance(events_max, until)
+
+    async def forget(self) -> None:
+        """As it was before the first event was projected."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as owner:
+            tables = await owner.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY (%s)", (self.schemas,))
+            for table in await tables.fetchall():
+                await owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(*table)))
+            await owner.execute("UPDATE projections SET position = 0")
+        assert await self.build.acquire()
+
+    async def tree_rows(self, chat_id: UUID) -> frozenset[str]:
+        """All that a reader finds of the chat outside of the log."""
+        return frozenset([row for [row] in await (await self.connection.execute(TREE_ROWS, (chat_id,))).fetchall()])
 
     async def folded(self, chat_id: UUID) -> list[Folded]:
         """The chat at each of its versions, from its events alone."""

@@ -56,6 +56,7 @@ def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random,
     stops = data.draw(strategies.lists(strategies.sampled_from(versions), max_size=3).map(sorted), "the projector stops after")
 
     written: dict[int, bytes] = {}
+    rows_read = set[frozenset[str]]()
 
     async def check() -> None:
         head = await world.log.head()
@@ -64,6 +65,10 @@ def test_rows_and_tail_are_the_fold_of_everything(world: World, history: Random,
         folds = await world.folded(chat_id)
         for stop in [*stops, len(history.events)]:
             await world.project(head + stop, events_max)
+            rows = await world.tree_rows(chat_id)
+            if rows in rows_read:  # what is read of the same rows is the same
+                continue
+            rows_read.add(rows)
             for version in versions:
                 expected = folds[version]
                 read = await world.history.chat(chat_id, at=version)
@@ -213,22 +218,27 @@ def test_a_talk_is_read_as_it_was_at_every_version_wherever_the_projector_stands
     named = {event.message_id for event in events}
     strangers = [one for one in (Q, A, B, C, D) if one not in named]  # one of them stands for all at each version
 
+    rows_read = set[frozenset[str]]()
+
     async def check() -> None:
+        chat_id = await world.append(events)
+        folds = await world.folded(chat_id)
         if events_max == 1:
-            # Every event is projected by itself, wherever the projector has stood before: one chat goes through all of its states.
-            head, chat_id = await world.log.head(), await world.append(events)
-            folds = await world.folded(chat_id)
+            # Every event is projected by itself, wherever the projector has stood before: the chat goes once through all of its states.
             for stop in range(len(events) + 1):
-                await read_at_every_version(chat_id, folds, stop, head + stop)
+                await read_at_every_version(chat_id, folds, stop, stop)
             return
         for stop in range(len(events)):
-            head, chat_id = await world.log.head(), await world.append(events)
-            folds = await world.folded(chat_id)
-            for until in (head + stop, head + len(events)):
+            await world.forget()
+            for until in (stop, len(events)):
                 await read_at_every_version(chat_id, folds, stop, until)
 
     async def read_at_every_version(chat_id: UUID, folds: list[Folded], stop: int, until: int) -> None:
         await world.project(until, events_max)
+        rows = await world.tree_rows(chat_id)
+        if rows in rows_read:  # a token changes none, and the end is mostly the same: what is read of the same rows is the same
+            return
+        rows_read.add(rows)
         for version, expected in enumerate(folds):
             assert shown(await world.history.chat(chat_id, at=version)) == expected.shown, f"version {version} after {stop}"
             page, ids = await world.history.branch(chat_id, at=version, limit=100)
