@@ -1,7 +1,9 @@
 """A log with a projector and a reader, and the events that its histories are made of."""
 
 import asyncio
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID, uuid4
 
 import msgspec
@@ -10,6 +12,8 @@ import uvloop
 from hypothesis import HealthCheck, Phase, settings
 from psycopg import sql
 
+from adapters.postgres.connections.connection import pool
+from adapters.postgres.connections.query_reader import QueryReader
 from adapters.postgres.log.log import postgres_log
 from adapters.postgres.preparing.migrate import schema_of
 from adapters.postgres.reading.chat_queries import PostgresChatQueries
@@ -27,6 +31,8 @@ from projections.chat_list import ChatList
 from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from tests.domain.histories import NODE, OWNER, UNHURRIED
+
+T = TypeVar("T")
 
 
 def itself(chat: ChatView) -> Any:
@@ -60,6 +66,16 @@ class Folded(NamedTuple):
     branch: list[str]
 
 
+class OneTransaction:
+    """A reader of queries whose works all run in the one transaction of its connection: each of its own would take two round trips more."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def in_transaction_snapshot(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        return await work(self._connection)
+
+
 class World:
     """A log, its projector, and a reader, on one loop of their own."""
 
@@ -75,6 +91,7 @@ class World:
         self.log = postgres_log(self.dsn, lambda _: None)
         await self.log.start()
         self.history = PostgresChatQueries(self.log.reader)
+        self.pool = await pool(self.dsn, connections_max=1)
         projections = (ChatList(), ChatSearch(), ChatTree())
         self.schemas = [schema_of(one.name) for one in projections]
         self.connection = await connect(self.dsn, self.schemas)
@@ -99,6 +116,12 @@ class World:
             await owner.execute("UPDATE projections SET position = 0")
         assert await self.build.acquire()
 
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[PostgresChatQueries]:
+        """For reading much of what nothing changes meanwhile."""
+        async with self.pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield PostgresChatQueries(cast(QueryReader, OneTransaction(connection)))
+
     async def tree_rows(self, chat_id: UUID) -> frozenset[str]:
         """All that a reader finds of the chat outside of the log."""
         return frozenset([row for [row] in await (await self.connection.execute(TREE_ROWS, (chat_id,))).fetchall()])
@@ -111,6 +134,7 @@ class World:
 
     def close(self) -> None:
         async def close() -> None:
+            self.pool.terminate()
             await self.connection.close()
             await self.log.close()
 
