@@ -77,6 +77,7 @@ GROUPS = {
     "crash": "crash-3",
     "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
     "test_grouping.py": "grouping",  # only to test that groups are seen
+    "api/test_schema.py": "schema",  # the description is made once
     "test_layering.py": "layering",  # each module is parsed once
     "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
 }

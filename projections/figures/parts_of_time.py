@@ -19,6 +19,8 @@ def parts_of_time(since: datetime, until: datetime, granularity: str, zone: Zone
     None where there are too many, and where clocks that were put back over the beginning of one make two stretches of it.
     """
     unit, is_hours = (timedelta(hours=1), True) if granularity == "hour" else (timedelta(days=1), False)
+    if granularity in ("hour", "day") and until - since > 2 * PARTS_MAX * unit:  # none of them is twice as long as the others
+        return None
     parts: list[PartOfTime] = []
     seen: set[datetime] = set()
     begin, until = since.astimezone(UTC), until.astimezone(UTC)

@@ -1,4 +1,6 @@
 -- Reads of chats: rows of the projection `chat_tree`, and what stands in the log above them. What is read together is read in one snapshot.
+-- An array that is unnested stands in a SELECT of its own: how long it is changes no plan here, and where Postgres sees it, it plans anew
+-- at every call, which takes longer than the rest.
 
 -- name: chat_head
 -- $1 uuid: a chat. The newest version in the log, and the row, whose columns are null where there is none yet.
@@ -79,7 +81,7 @@ SELECT m.message_id::text, m.parent_id::text, m.ordinal, m.is_open,
 -- $1 uuid: a chat. $2 uuid[], $3 int[]: messages, and the versions that began them. $4 int: until. Everything about them in between.
 -- Each is looked up between its own two versions: left to itself, a plan for any arrays reads all events up to $4, tokens too.
 SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
-  FROM unnest($2::uuid[], $3::integer[]) AS wanted(message_id, after)
+  FROM unnest((SELECT $2::uuid[]), (SELECT $3::integer[])) AS wanted(message_id, after)
  CROSS JOIN LATERAL (SELECT * FROM events AS said
                       WHERE said.stream_id = $1 AND said.version > wanted.after AND said.version <= $4 AND said.message_id = wanted.message_id
                      OFFSET 0) AS e
@@ -89,7 +91,7 @@ SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id,
 -- name: chat_noted
 -- $1 uuid: a chat. $2 uuid[], $3 int[]: messages, and the versions of their bodies. $4 int: until. The changes that are noted upon each.
 SELECT e.position, 'chat' AS kind, e.stream_id, e.version, e.type, e.message_id, e.actor, e.data, coalesce(o.recorded_at, e.recorded_at) AS recorded_at
-  FROM unnest($2::uuid[], $3::integer[]) AS wanted(message_id, after)
+  FROM unnest((SELECT $2::uuid[]), (SELECT $3::integer[])) AS wanted(message_id, after)
  CROSS JOIN LATERAL (SELECT c.version FROM stenograph_chat_tree.noted_changes AS c
                       WHERE c.chat_id = $1 AND c.message_id = wanted.message_id AND c.version > wanted.after AND c.version <= $4
                      OFFSET 0) AS noted
@@ -110,7 +112,7 @@ SELECT e.position, s.kind, e.stream_id, e.version, e.type, e.message_id, e.actor
 -- $1 uuid, $2 int: a chat, a version. $3 uuid[]: messages. Which stood below each then, in the order in which they were added.
 -- One look into the index for each: what is known of chats in general says nothing of one that is long.
 SELECT wanted.parent_id::text, child.message_id::text, child.ordinal
-  FROM unnest($3::uuid[]) AS wanted(parent_id)
+  FROM unnest((SELECT $3::uuid[])) AS wanted(parent_id)
  CROSS JOIN LATERAL (SELECT m.message_id, m.ordinal FROM stenograph_chat_tree.messages AS m
                       WHERE m.chat_id = $1 AND m.parent_id = wanted.parent_id AND m.since <= $2 AND (m.until IS NULL OR m.until > $2)
                      OFFSET 0) AS child

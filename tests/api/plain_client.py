@@ -23,12 +23,16 @@ class Answer(NamedTuple):
 
 
 class PlainClient:
-    """One connection, which is made again where the server has closed it. One request at a time."""
+    """One connection, which is made again where the server has closed it, or for each request where there are two servers.
+
+    One request at a time.
+    """
 
     def __init__(self, server: Running, user: User) -> None:
         split = urlsplit(server.url)
         self._address = split.hostname, split.port
         self._always = f"host: {split.netloc}\r\nauthorization: Bearer {user.token}\r\n"
+        self._kept = len(server.systems) == 1
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -55,7 +59,7 @@ class PlainClient:
             body = b"".join([chunk async for chunk in chunks(self._reader)])
         else:
             body = await self._reader.read()
-        if headers.get("connection") == "close" or self._reader.at_eof():
+        if not self._kept or headers.get("connection") == "close" or self._reader.at_eof():
             self.close()
         return Answer(status_code, headers, body)
 

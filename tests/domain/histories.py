@@ -1,5 +1,6 @@
 """Random histories of chats that could have happened: each fact is what ``decide`` answered to some command on the state before it."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -215,6 +216,7 @@ def ended(content: str) -> MessageEnded:
     return MessageEnded(content, [BlockSum(0, "text", "00")], "00", "stop", {"total_tokens": 3}, Timings(1.5, 2.5), 1)
 
 
+@functools.cache  # hypothesis looks into a strategy before it first draws from it, which takes longer than drawing
 def commands() -> SearchStrategy[ChatCommand]:
     by = {"chat_id": strategies.just(CHAT), "by": PEOPLE}
     on = {**by, "message_id": IDS}
@@ -312,4 +314,5 @@ def commands() -> SearchStrategy[ChatCommand]:
         ),
     ]
     # Rare, since nothing comes after it.
-    return strategies.integers(0, 60).flatmap(lambda n: strategies.builds(DeleteChat, **by) if n == 60 else strategies.one_of(made))
+    deleted, others = strategies.builds(DeleteChat, **by), strategies.one_of(made)
+    return strategies.integers(0, 60).flatmap(lambda n: deleted if n == 60 else others)

@@ -13,6 +13,7 @@ import pytest
 
 from api.cli.chat.replay import of_file
 from tests.api.conftest import Running, User, on_one_and_two
+from tests.api.plain_client import PlainClient, plain_client
 
 pytestmark = [pytest.mark.anyio, on_one_and_two]
 
@@ -211,22 +212,27 @@ async def test_the_chat_as_it_was_tells_only_what_still_stood_when_the_access_be
     there = await scene(server)
     known = set[str]()
 
-    async def told(user: User, at: str) -> str:
-        answer = await user.http.get(f"{there.path}{way}{'&' if '?' in way else '?'}at={at}")
-        assert answer.status_code == 200, answer.text
-        return answer.text
+    async def told(client: PlainClient, at: str) -> str:
+        answer = await client.request("GET", f"{there.path}{way}{'&' if '?' in way else '?'}at={at}")
+        assert answer.status_code == 200, answer.body
+        return answer.body.decode()
 
     events = (await there.owner.get(there.stream)).json()["events"]
-    for version in range(2, there.head + 1):
-        text, whole = await told(there.friend, server.cursor(version)), await told(there.owner, server.cursor(version))
-        assert [word for word in (*GONE, *there.said) if word in text] == [], version
-        assert [word for word in (*LOST_SINCE, "blackthorn") if (word in text) != (word in whole)] == [], version
-        assert await told(there.admin, server.cursor(version)) == whole
-        known |= {word for word in (*GONE, *there.said) if word in whole}
-        if version > there.since and way != "/export":  # which holds the events before it, too
-            assert text == whole
-    assert "elderflower" in known
-    assert "elderflower" not in await told(there.friend, events[3]["at"].replace("+", "%2B")), "by its time, too"
+    with (
+        plain_client(server, there.friend) as friend,
+        plain_client(server, there.owner) as owner,
+        plain_client(server, there.admin) as admin,
+    ):
+        for version in range(2, there.head + 1):
+            text, whole = await told(friend, server.cursor(version)), await told(owner, server.cursor(version))
+            assert [word for word in (*GONE, *there.said) if word in text] == [], version
+            assert [word for word in (*LOST_SINCE, "blackthorn") if (word in text) != (word in whole)] == [], version
+            assert await told(admin, server.cursor(version)) == whole
+            known |= {word for word in (*GONE, *there.said) if word in whole}
+            if version > there.since and way != "/export":  # which holds the events before it, too
+                assert text == whole
+        assert "elderflower" in known
+        assert "elderflower" not in await told(friend, events[3]["at"].replace("+", "%2B")), "by its time, too"
 
 
 async def test_a_link_shows_its_version_without_what_was_deleted(server: Running) -> None:

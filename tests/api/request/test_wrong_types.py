@@ -6,6 +6,7 @@ A 500 is a bug. What is refused with 4xx has left the log as it was and has star
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -92,15 +93,17 @@ async def test_no_parameter_and_no_header_makes_a_bug(server: Running) -> None:
     user, ids = await furnished(server)
     schema = (await user.get("/docs/openapi.json")).json()
     bugs = []
-    for path, item in schema["paths"].items():
-        if "get" not in item or "text/event-stream" in json.dumps(item["get"]["responses"]):
-            continue
-        names = [one["name"] for one in item["get"].get("parameters", []) if one["in"] == "query"]
-        for name in names:
-            for text in TEXTS:
-                answer = await user.get(filled(path, ids), **{name: text, **({"timeout": 0} if "wait" in names else {})})
-                if answer.status_code >= 500 and answer.json().get("code") != "projection_behind":
-                    bugs.append(f"GET {path}?{name}={text[:40]!r}: {answer.status_code}")
+    with plain_client(server, user) as client:
+        for path, item in schema["paths"].items():
+            if "get" not in item or "text/event-stream" in json.dumps(item["get"]["responses"]):
+                continue
+            names = [one["name"] for one in item["get"].get("parameters", []) if one["in"] == "query"]
+            for name in names:
+                for text in TEXTS:
+                    query = urlencode({name: text, **({"timeout": 0} if "wait" in names else {})})
+                    answer = await client.request("GET", f"{filled(path, ids)}?{query}", headers={})
+                    if answer.status_code >= 500 and answer.json().get("code") != "projection_behind":
+                        bugs.append(f"GET {path}?{name}={text[:40]!r}: {answer.status_code}")
     for text in TEXTS:
         for header in ("if-match", "idempotency-key", "x-request-id", "range", "if-none-match", "last-event-id", "content-type"):
             value = text.encode()[:8000].replace(b"\x00", b"\x01")

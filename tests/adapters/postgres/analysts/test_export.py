@@ -40,6 +40,7 @@ SPOKEN = ("a question", "a title", "word", "better", "hello", "general", "ann@ex
 KILLED_AGAIN_AND_AGAIN = """
 import os, random, signal, sys
 from pathlib import Path
+import pandas, pyarrow.dataset  # which pyarrow would import in each child
 import pyarrow.parquet as pq
 from adapters.files.data_set import positions_of
 from adapters.postgres.analysts.export import export

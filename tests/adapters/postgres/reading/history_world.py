@@ -1,13 +1,19 @@
 """A log with a projector and a reader, and the events that its histories are made of."""
 
 import asyncio
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID, uuid4
 
 import msgspec
+import psycopg
 import uvloop
 from hypothesis import HealthCheck, Phase, settings
+from psycopg import sql
 
+from adapters.postgres.connections.connection import pool
+from adapters.postgres.connections.query_reader import QueryReader
 from adapters.postgres.log.log import postgres_log
 from adapters.postgres.preparing.migrate import schema_of
 from adapters.postgres.reading.chat_queries import PostgresChatQueries
@@ -26,6 +32,8 @@ from projections.chat_search import ChatSearch
 from projections.chat_tree import ChatTree
 from tests.domain.histories import NODE, OWNER, UNHURRIED
 
+T = TypeVar("T")
+
 
 def itself(chat: ChatView) -> Any:
     """All but the messages."""
@@ -35,6 +43,10 @@ def itself(chat: ChatView) -> Any:
     return sent | {"chat": chat_only, "current_id": chat.current_id}
 
 
+TREE_ROWS = "UNION ALL".join(
+    f" SELECT '{table} ' || one FROM stenograph_chat_tree.{table} AS one WHERE chat_id = $1 "
+    for table in ("chat_heads", "currents", "messages", "noted_changes")
+)
 NO_WHOLE = -1  # bytes of a chat that is short enough to be read as a whole: none is
 # One database for all of them: each history is a chat of its own. Shrinking one takes minutes, and says little more.
 IN_ONE_WORLD = settings(
@@ -54,6 +66,16 @@ class Folded(NamedTuple):
     branch: list[str]
 
 
+class OneTransaction:
+    """A reader of queries whose works all run in the one transaction of its connection: each of its own would take two round trips more."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def in_transaction_snapshot(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        return await work(self._connection)
+
+
 class World:
     """A log, its projector, and a reader, on one loop of their own."""
 
@@ -69,8 +91,10 @@ class World:
         self.log = postgres_log(self.dsn, lambda _: None)
         await self.log.start()
         self.history = PostgresChatQueries(self.log.reader)
+        self.pool = await pool(self.dsn, connections_max=1)
         projections = (ChatList(), ChatSearch(), ChatTree())
-        self.connection = await connect(self.dsn, [schema_of(one.name) for one in projections])
+        self.schemas = [schema_of(one.name) for one in projections]
+        self.connection = await connect(self.dsn, self.schemas)
         self.build = Writer(self.connection, projections, uuid4(), 3600)
         assert await self.build.acquire()
 
@@ -83,6 +107,25 @@ class World:
         while self.build.position < until:
             await self.build.advance(events_max, until)
 
+    async def forget(self) -> None:
+        """As it was before the first event was projected."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as owner:
+            tables = await owner.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY (%s)", (self.schemas,))
+            for table in await tables.fetchall():
+                await owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(*table)))
+            await owner.execute("UPDATE projections SET position = 0")
+        assert await self.build.acquire()
+
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[PostgresChatQueries]:
+        """For reading much of what nothing changes meanwhile."""
+        async with self.pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield PostgresChatQueries(cast(QueryReader, OneTransaction(connection)))
+
+    async def tree_rows(self, chat_id: UUID) -> frozenset[str]:
+        """All that a reader finds of the chat outside of the log."""
+        return frozenset([row for [row] in await (await self.connection.execute(TREE_ROWS, (chat_id,))).fetchall()])
+
     async def folded(self, chat_id: UUID) -> list[Folded]:
         """The chat at each of its versions, from its events alone."""
         stored = await self.log.read(chat_stream(chat_id), limit=100_000)
@@ -91,6 +134,7 @@ class World:
 
     def close(self) -> None:
         async def close() -> None:
+            self.pool.terminate()
             await self.connection.close()
             await self.log.close()
 
