@@ -200,8 +200,11 @@ class Redaction:
         if gone_until > version:
             fact = without_content(fact)
         match fact:
-            case MessageAdded() | MessageStarted() | MessageEdited():
+            case MessageAdded() | MessageStarted():
                 return msgspec.structs.replace(fact, fields=standing(fact.fields, replaced, version))
+            case MessageEdited(fields=fields):
+                said = {CONTENT: fields[CONTENT]} if CONTENT in fields else {}
+                return MessageEdited({**standing(fields, replaced, version), **said})
             case MessageRated() if replaced.get(RATING, 0) > version:
                 return msgspec.structs.replace(fact, comment=None)
             case Emitted() if replaced.get(EMITTED_KEYS.get(emitters_name(fact), ""), 0) > version:
@@ -247,13 +250,20 @@ def without_text(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return {TIMESTAMP: at} if isinstance(at, int | float) else {}
 
 
+def without_said(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in fields.items() if key not in (CONTENT, BLOCKS)}
+
+
 def without_content(fact: Any) -> Any:
     """The fact without what it says of its message's content. No sum of it is left either: a short text could be found by it."""
     match fact:
-        case MessageAdded() | MessageStarted() | MessageEdited():
-            fields = {key: value for key, value in fact.fields.items() if key not in (CONTENT, BLOCKS)}
-            said = msgspec.structs.replace(fact, fields=fields)
-            return msgspec.structs.replace(said, content="") if isinstance(said, MessageAdded) else said
+        case MessageAdded(fields=fields):
+            return msgspec.structs.replace(fact, content="", fields=without_said(fields))
+        case MessageStarted(fields=fields):
+            return msgspec.structs.replace(fact, fields=without_said(fields))
+        case MessageEdited(fields=fields):
+            # The key is left: it makes the event's actor the one who edited the message.
+            return MessageEdited({**without_said(fields), **({CONTENT: ""} if CONTENT in fields else {})})
         case BlockOpened():
             return BlockOpened(fact.index, fact.type)
         case MessageDelta():

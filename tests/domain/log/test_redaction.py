@@ -120,7 +120,7 @@ def test_a_replaced_text_is_left_out_and_the_one_that_replaced_it_is_not() -> No
     )
     assert facts == [
         MessageAdded(None, "user", "", fields={"note": "n"}),
-        MessageEdited({}),
+        MessageEdited({"content": ""}),
         MessageEdited({"content": "newest", "files": []}),
     ]
 
