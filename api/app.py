@@ -79,6 +79,7 @@ from api.request.response_counts import ResponseCounts, counts_responses
 from api.request.security_headers import send_security_headers
 from api.request.security_log import record_response
 from api.schema import openapi_config, public_routes
+from api.settings import Settings
 from api.streams.http import StreamsController
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.personal_settings import PersonalSettings
@@ -354,6 +355,5 @@ class Routes:
         return self._system.response_counts
 
 
-def create_app(system: System) -> Litestar:
-    settings = system.settings
-    return Routes(settings.allowed_origins, docs_public=settings.docs_public).on(system)
+def routes_of(settings: Settings) -> Routes:
+    return Routes(settings.allowed_origins, docs_public=settings.docs_public)

@@ -30,7 +30,7 @@ from adapters.postgres.preparing.capacity import require_connections
 from adapters.postgres.preparing.migrate import migrate
 from adapters.postgres.preparing.requirements import require_database
 from adapters.shared_memory import SharedMemory
-from api.app import Routes, registry_of
+from api.app import Routes, registry_of, routes_of
 from api.dialects.open_webui.front_end import FrontEnd
 from api.process.front_end_folder import with_front_end
 from api.process.http_protocol import BoundedHttpProtocol
@@ -140,10 +140,6 @@ def run_worker(
         parents.forget()
     with embedded_of(settings) as embedded:
         uvloop.run(serve(settings, embedded.dsn, listening, embedded, routes, slot, memory))
-
-
-def routes_of(settings: Settings) -> Routes:
-    return Routes(settings.allowed_origins, docs_public=settings.docs_public)
 
 
 @contextlib.contextmanager

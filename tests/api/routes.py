@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from litestar import Litestar
 
-from api.app import Routes
-from api.process.serve import routes_of
+from api.app import Routes, routes_of
 from api.process.server import System
 
 _idle: defaultdict[tuple[Sequence[str], bool], list[Routes]] = defaultdict(list)  # by the settings that are the app's own

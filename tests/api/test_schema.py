@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.app import create_app
+from api.app import routes_of
 from api.request import openai_errors
 from api.settings import Settings
 from api.systems import in_memory
@@ -23,7 +23,7 @@ def schema() -> dict[str, Any]:
 
 
 async def description() -> dict[str, Any]:
-    return create_app(await in_memory(Settings())).openapi_schema.to_schema()
+    return routes_of(Settings()).on(await in_memory(Settings())).openapi_schema.to_schema()
 
 
 def operations(schema: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

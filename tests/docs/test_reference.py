@@ -9,7 +9,7 @@ import click
 import msgspec
 import pytest
 
-from api.app import create_app
+from api.app import routes_of
 from api.cli.main import main
 from api.request.errors import CODES, TABLE
 from api.settings import Settings, markdown_table, variable_of
@@ -29,7 +29,7 @@ def code_words(text: str) -> list[str]:
 
 @pytest.mark.anyio
 async def test_the_table_of_routes_has_one_row_for_each_route_of_the_schema() -> None:
-    schema = create_app(await in_memory(Settings())).openapi_schema.to_schema()
+    schema = routes_of(Settings()).on(await in_memory(Settings())).openapi_schema.to_schema()
     served = {(method.upper(), path) for path, item in schema["paths"].items() for method in METHODS if method in item}
     written = Counter((row[0], path) for row in rows(REFERENCE / "http.md", "method") for path in code_words(row[1])[:1])
     assert set(written) == served
