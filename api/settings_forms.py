@@ -11,7 +11,7 @@ ProxyUrl = Annotated[str, Meta(pattern=r"^(https?://[^\s;]+)?$")]
 
 
 def unwrapped(annotation: Any) -> tuple[Any, list[Meta]]:
-    """The type, and what is said of it beside."""
+    """The type without ``Annotated``, and the ``Meta`` objects that annotate it."""
     if get_origin(annotation) is Annotated:
         inner, *metas = get_args(annotation)
         return inner, [meta for meta in metas if isinstance(meta, Meta)]

@@ -86,7 +86,7 @@ class Http:
             base_url=self.base_url,
             timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=transport,
-            # Reading the system's certificates takes 25 ms. Without TLS none are needed: this context trusts nobody.
+            # httpx would read the system's certificates, which takes 25 ms. Without TLS none are needed: this context has none.
             verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True,
             # A proxy that the environment names cannot reach our own loopback address.
             trust_env=urlsplit(base_url).hostname not in LOOPBACK,

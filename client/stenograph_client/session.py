@@ -1,7 +1,7 @@
 """Which event comes next, and what to do when another one does: no IO, no clock.
 
 A ``Track`` is one followed stream. It accepts version after version, drops a repeat, and answers a gap by asking again
-from its cursor, so that whatever happens to the connection each event comes out once and in order. ``Channels`` is a consumer of
+from its cursor, so each event comes out once and in order, also after the connection was lost. ``Channels`` is a consumer of
 all channels of the account: the server begins a track for each. A ``Session`` is all tracks on one socket: frames in, ``Out`` values
 out (frames to send, items to hand on, ends).
 """

@@ -21,7 +21,7 @@ CONTENT_BYTES_MAX: Final = 128 * 1024  # above it the content is a blob, and the
 
 
 class ChannelAnswer:
-    """``AnswerPlace``. Of what it is shown, an outlet can change the answer alone: the other words are those of members."""
+    """``AnswerPlace``. An outlet can change only the answer: the other messages that it sees are the words of members."""
 
     def __init__(self, channels: Channels, log: EventLog, blobs: Blobs, *, channel_id: UUID, message_id: UUID) -> None:
         self._channels = channels

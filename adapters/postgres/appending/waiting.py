@@ -44,7 +44,7 @@ class Waiting:
     def __init__(self, request: AppendRequest, done: "asyncio.Future[Appended]") -> None:
         self.request = request
         self.done = done
-        self.asked_before = False  # with an outcome that nobody knows
+        self.asked_before = False  # and the connection broke before Postgres said whether it was committed
         self.span: Span | None = CURRENT.get()
         self.asked_s = 0.0 if self.span is None else asyncio.get_running_loop().time()
         self.actor = encode_actor(request.actor) if request.actor is not None else None

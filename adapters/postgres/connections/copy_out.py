@@ -11,7 +11,7 @@ WAIT_S: Final = 0.5  # for Postgres, before it is looked whether somebody presse
 
 
 def messages(pgconn: PGconn) -> Iterator[bytes]:
-    """Those of a COPY, without an end: whoever has seen the last one asks for no more.
+    """The messages of a COPY. The caller recognises the last one and asks for no more: this generator does not end by itself.
 
     Raises ``psycopg.OperationalError`` if it was broken off.
     """

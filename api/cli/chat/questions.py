@@ -94,9 +94,9 @@ class Questions(ABC):
 
 
 class TerminalQuestions(Questions):
-    """During an answer. It holds back what is said meanwhile, which would run into what the person types.
+    """Asks while an answer is printed. It holds back the text that arrives meanwhile, which would run into what the person types.
 
-    What is no terminal cannot ask.
+    Without a terminal it asks nothing.
     """
 
     def __init__(self, screen: Terminal, stdin: TextIO | None = None) -> None:

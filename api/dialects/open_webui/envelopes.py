@@ -77,7 +77,7 @@ class ChatEnvelopes:
                 made.append(self._of(message_id, "chat:completion", whole(message)))
         if ended is not None:
             made += self._ended(self._leaf(), ended)
-        # ``internal``: while it still loads the chat the page would show what is said here as the news of another one.
+        # ``internal``: the page shows no notification for these. While it still loads the chat it would show one, as for another chat.
         return [{**one, "internal": True} for one in made + self._idle(made)]
 
     def title(self, now: datetime) -> list[Envelope]:

@@ -1,8 +1,8 @@
 """The questions of functions in the page: each open call of the chat that the page has joined, as an event with an acknowledgement.
 
 The page's acknowledgement is the answer, as an ``answer`` of the wire protocol is. The tab that the call names is asked at once, others a
-moment later, since it may be gone. When a call is over the question is taken back everywhere. The call of a direct connection is put here,
-once, and answered to ``PageDirect``, whatever chat the page shows by then.
+moment later, since it may be gone. When a call is over the question is taken back everywhere. This module sends the call of a direct
+connection once, and gives the acknowledgement to ``PageDirect``, also when the page shows another chat by then.
 """
 
 import asyncio

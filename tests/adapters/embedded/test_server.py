@@ -21,7 +21,8 @@ from adapters.embedded.host import account_for, binaries_for
 from adapters.embedded.server import EmbeddedPostgres, EmbeddedPostgresError
 
 ROOT = Path(__file__).parents[3]
-# Postgres refuses to run as root, so root's runs as another user. Anybody else's runs as themselves, and has nothing of this to test.
+# Postgres refuses to run as root, so a server that root starts runs it as another system user. These tests are about that user: a server
+# that anybody else starts runs Postgres as its own user.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts Postgres as another user, and these tests are about that user")
 
 # Starts or joins the server, says so, and holds it until its input ends.
