@@ -4,10 +4,10 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import uuid4
 
-from bench.host import Server
+from bench.host import Process, Server
 from bench.load.http import Http, ask_for
 from bench.load.page_sockets import PageCounted
 from bench.load.seed import Chat
@@ -17,11 +17,29 @@ from bench.report import percentile
 SLACK_S: Final = 30.0
 
 
+class Steady(NamedTuple):
+    """What a process needed while all answers ran: none was begun or ended meanwhile."""
+
+    tokens: int
+    cpu_s: float
+
+    @property
+    def token_us(self) -> float:
+        """Its processor time for each token, in microseconds."""
+        return 1e6 * self.cpu_s / max(1, self.tokens)
+
+
+NOT_MEASURED: Final = Steady(0, 0.0)
+
+
 class Answers:
     """What the sockets of one go received."""
 
-    def __init__(self, sockets: Sequence[Counted | PageCounted], tokens_each: int, started_ns: int, ended_ns: int) -> None:
+    def __init__(
+        self, sockets: Sequence[Counted | PageCounted], tokens_each: int, started_ns: int, ended_ns: int, steady: Steady = NOT_MEASURED
+    ) -> None:
         self.sockets = sockets
+        self.steady = steady
         self.seconds = (ended_ns - started_ns) / 1e9
         self.tokens = sum(socket.numbers for socket in sockets)
         self.events = sum(socket.events for socket in sockets)
@@ -60,7 +78,7 @@ async def by_server(server: Server, chats: Sequence[Chat], *, tokens: int, per_s
 
         started_ns = time.monotonic_ns()
         await asyncio.gather(*(begin(number, after_s) for number, after_s in enumerate(phases(len(chats), within_s))))
-        return await over(sockets, tokens, per_s, started_ns)
+        return await over(sockets, tokens, per_s, started_ns, server.process)
     finally:
         for http in asking:
             http.close()
@@ -68,7 +86,8 @@ async def by_server(server: Server, chats: Sequence[Chat], *, tokens: int, per_s
             socket.close()
 
 
-async def by_bare(port: int, count: int, *, tokens: int, per_s: float, within_s: float) -> Answers:
+async def by_bare(port: int, count: int, *, tokens: int, per_s: float, within_s: float, process: Process | None = None) -> Answers:
+    """The same in the bare way. ``process`` is the one that listens on ``port``, where its processor time is asked for."""
     sockets = [Counted() for _ in range(count)]
     try:
         for socket in sockets:
@@ -83,14 +102,22 @@ async def by_bare(port: int, count: int, *, tokens: int, per_s: float, within_s:
 
         started_ns = time.monotonic_ns()
         await asyncio.gather(*(begin(socket, after_s) for socket, after_s in zip(sockets, phases(count, within_s), strict=True)))
-        return await over(sockets, tokens, per_s, started_ns)
+        return await over(sockets, tokens, per_s, started_ns, process)
     finally:
         for socket in sockets:
             socket.close()
 
 
-async def over(sockets: Sequence[Counted | PageCounted], tokens: int, per_s: float, started_ns: int) -> Answers:
-    """Once all have ended, or the time is up that they may take: then what is missing is a fault."""
+async def over(
+    sockets: Sequence[Counted | PageCounted], tokens: int, per_s: float, started_ns: int, process: Process | None = None
+) -> Answers:
+    """Once all have ended, or the time is up that they may take: then what is missing is a fault. Called when all have begun."""
     expected_s = tokens / per_s if per_s else 0.0
-    await asyncio.wait([asyncio.gather(*(socket.ended for socket in sockets), return_exceptions=True)], timeout=expected_s + SLACK_S)
-    return Answers(sockets, tokens, started_ns, time.monotonic_ns())
+    ends = [socket.ended for socket in sockets]
+    steady = NOT_MEASURED
+    if process is not None:
+        received, cpu_s = sum(socket.numbers for socket in sockets), process.cpu_s()
+        await asyncio.wait(ends, timeout=expected_s + SLACK_S, return_when=asyncio.FIRST_COMPLETED)
+        steady = Steady(sum(socket.numbers for socket in sockets) - received, process.cpu_s() - cpu_s)
+    await asyncio.wait([asyncio.gather(*ends, return_exceptions=True)], timeout=expected_s + SLACK_S)
+    return Answers(sockets, tokens, started_ns, time.monotonic_ns(), steady)
