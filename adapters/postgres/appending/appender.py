@@ -21,6 +21,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from adapters.deadline import NEVER, Deadline
 from adapters.postgres.appending.waiting import Waiting, call_arguments
 from adapters.postgres.connections.connection import FAILURES, outcome_unknown, passes, refuses_data
 from adapters.postgres.connections.queries import text
@@ -51,18 +52,47 @@ BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 class BatchSender:
     """One batch on its way: its connection, and the task that writes on it."""
 
-    __slots__ = ("announces_as", "connection", "task", "wake")
+    __slots__ = ("_deadline", "_is_overdue", "_loop", "announces_as", "connection", "task", "wake")
 
-    def __init__(self) -> None:
+    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
         self.announces_as: UUID | None = None  # what the connection was told
-        self.connection: asyncpg.Connection[Any] | None = None
+        self.connection: asyncpg.Connection[Any] | None = connection
         self.task: asyncio.Task[None] | None = None
         self.wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._deadline = Deadline(self._loop, self._end_call)
+        self._is_overdue = False
+
+    async def call(self, requests: int, asked_before: bool, arguments: Sequence[str]) -> Any:
+        """The row of one ``append_batch``. Raises ``TimeoutError`` after ``CALL_TIMEOUT_S``, and what the driver raises."""
+        assert self.connection is not None
+        self._deadline.set(self._loop.time() + CALL_TIMEOUT_S)
+        try:
+            return await self.connection.fetchrow(CALL, requests, asked_before, *arguments)
+        except FAILURES:
+            if self._is_overdue:
+                raise TimeoutError(f"no answer within {CALL_TIMEOUT_S:g} s") from None
+            raise
+        finally:
+            self._deadline.set(NEVER)
+
+    def _end_call(self) -> None:
+        """The driver fails a call whose connection is gone."""
+        self._is_overdue = True
+        if self.connection is not None:
+            self.connection.terminate()
 
     def drop(self) -> None:
         if self.connection is not None:
             self.connection.terminate()
             self.connection = self.announces_as = None
+        self._is_overdue = False
+
+    async def close(self) -> None:
+        self._deadline.close()
+        if self.connection is not None:
+            with contextlib.suppress(Exception):  # it may be lost already, and nothing depends on it any more
+                await self.connection.close(timeout=1)
 
 
 class Appender:
@@ -94,9 +124,10 @@ class Appender:
         self._waiting_bytes = 0
         self._gives_way = yields_to_others
         self.is_beside_others = False  # whether others wrote between this one's last two batches
-        self._senders = [BatchSender() for _ in range(1 if yields_to_others else SENDERS)]
+        self._senders: list[BatchSender] = []
         self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
+        self._loop: asyncio.AbstractEventLoop  # from ``start`` on: to ask for it costs a system call, for every token
         self.batches = 0
         self.events = 0  # that were committed
         self.conflicts = 0  # requests whose stream had moved on
@@ -110,10 +141,12 @@ class Appender:
         self.failing_since = 0.0  # the loop's clock, seconds
 
     async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        for _ in range(1 if self._gives_way else SENDERS):
+            self._senders.append(BatchSender(await self._connect()))
         for sender in self._senders:
-            sender.connection = await self._connect()
             sender.task = asyncio.create_task(self._run(sender), name="appender")
-        self.last_success_at = asyncio.get_running_loop().time()
+        self.last_success_at = self._loop.time()
 
     async def close(self) -> None:
         """Everything that waits is appended first, within ``CLOSE_S``."""
@@ -125,9 +158,7 @@ class Appender:
             for task in late:
                 task.cancel()
         for sender in self._senders:
-            if sender.connection is not None:
-                with contextlib.suppress(Exception):  # it may be lost already, and nothing depends on it any more
-                    await sender.connection.close(timeout=1)
+            await sender.close()
 
     def _wake(self) -> None:
         """Start the senders that ``_gather`` has something for. For nothing woken, a task costs as much as a token's request."""
@@ -150,7 +181,7 @@ class Appender:
         """See ``EventLog.append``."""
         if self._closing:
             raise LogUnavailable("the server is going away; nothing was written")
-        waiting = Waiting(request, asyncio.get_running_loop().create_future())
+        waiting = Waiting(request, self._loop.create_future())
         if self._waiting_bytes + waiting.bytes > WAITING_BYTES_MAX and self._waiting:
             raise Overloaded("the append queue (bytes)", WAITING_BYTES_MAX)
         self._waiting.append(waiting)
@@ -164,7 +195,7 @@ class Appender:
         return await waiting.done
 
     async def _run(self, sender: BatchSender) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         while True:
             sender.wake.clear()
             if batch := self._gather(sender):
@@ -244,7 +275,7 @@ class Appender:
             batch = [one for one in batch if not one.is_in_broken_line]
             if not batch:
                 return
-        began_s = asyncio.get_running_loop().time()
+        began_s = self._loop.time()
         try:
             self._settle(batch, await self._call(sender, batch), began_s)
         except asyncpg.PostgresError as error:
@@ -276,7 +307,7 @@ class Appender:
 
     async def _call(self, sender: BatchSender, batch: list[Waiting]) -> Any:
         """One call, repeated until it is answered. Raises ``LogUnavailable`` after ``hold_s``, or the server's "no"."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         arguments = call_arguments(batch)
         began = loop.time()
         deadline = began + self._hold_s
@@ -284,13 +315,9 @@ class Appender:
         asked_before = any(one.asked_before for one in batch)
         while True:
             try:
-                async with asyncio.timeout(CALL_TIMEOUT_S):
-                    if sender.connection is None:
-                        sender.connection = await self._connect()
-                    if (node := self._announce_as()) != sender.announces_as:
-                        await sender.connection.fetchval(ANNOUNCE_AS, str(node or ""))
-                        sender.announces_as = node
-                    row = await sender.connection.fetchrow(CALL, len(batch), asked_before, *arguments)
+                if sender.connection is None or self._announce_as() != sender.announces_as:
+                    await self._set_up(sender)
+                row = await sender.call(len(batch), asked_before, arguments)
                 self.batches += 1
                 self.last_success_at = loop.time()
                 self.batch_s.observe(self.last_success_at - began)
@@ -313,9 +340,18 @@ class Appender:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MOST_S)
 
+    async def _set_up(self, sender: BatchSender) -> None:
+        """A connection for the sender where it has none, told in whose name its commits are announced."""
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            if sender.connection is None:
+                sender.connection = await self._connect()
+            if (node := self._announce_as()) != sender.announces_as:
+                await sender.connection.fetchval(ANNOUNCE_AS, str(node or ""))
+                sender.announces_as = node
+
     def _note_failure(self, error: BaseException) -> None:
         if self.failing is None:
-            self.failing_since = asyncio.get_running_loop().time()
+            self.failing_since = self._loop.time()
         self.failing = f"{type(error).__name__}: {error}"
 
     def _settle(self, batch: list[Waiting], row: Any, began_s: float) -> None:

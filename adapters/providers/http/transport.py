@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, cast
 import httptools
 import httpx
 
+from adapters.deadline import NEVER, Deadline
 from adapters.providers.http.address_guard import AddressGuard
 
 READ: Final = "stenograph.read"  # among a response's extensions: the way to its body that is not through httpx's three generators
@@ -38,9 +39,7 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline = 0.0
-        self._bound_s = 0.0  # of the newest wait, seconds
+        self._deadline = Deadline(loop, self._end_wait)
         self._paused = False
         self.closed = False
         self.expiry: asyncio.TimerHandle | None = None
@@ -96,9 +95,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.close()
         if not self.complete:
             if self._head_done and self._ends_at_close and exc is None:
                 self.complete = True
@@ -171,9 +168,7 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self.closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.close()
         if self._transport is not None:
             self._transport.abort()
 
@@ -189,27 +184,12 @@ class _Connection(asyncio.Protocol):
     def _news(self, timeout_s: float | None) -> "asyncio.Future[None]":
         """Done when something has changed; fails with ``httpx.ReadTimeout`` after ``timeout_s``."""
         self._waiter = self._loop.create_future()
-        if timeout_s is not None:
-            deadline = self._deadline = self._loop.time() + timeout_s
-            if self._timer is None or self._bound_s > timeout_s:  # an answer with a shorter bound than the one before it
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._timer = self._loop.call_at(deadline, self._look_at_the_clock)
-            self._bound_s = timeout_s
-        else:
-            self._deadline = float("inf")
+        self._deadline.set(self._loop.time() + timeout_s if timeout_s is not None else NEVER)
         return self._waiter
 
-    def _look_at_the_clock(self) -> None:
-        """One timer for many reads: it fires at an old deadline, and moves on to the newest."""
-        self._timer = None
-        waiter = self._waiter
-        if waiter is None or waiter.done() or self._deadline == float("inf"):
-            return
-        if self._loop.time() >= self._deadline:
-            waiter.set_exception(httpx.ReadTimeout("the server was silent for too long"))
-        else:
-            self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+    def _end_wait(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(httpx.ReadTimeout("the server was silent for too long"))
 
 
 class _Body(httpx.AsyncByteStream):
