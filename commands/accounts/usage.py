@@ -161,24 +161,24 @@ class UsageBook:
         for event in events:
             if event.actor is not None:
                 user_id = actor_id(event.actor)
-                self._add(user_id, stored_bytes(event))
-                known = self._known.get(user_id)
+                known = self._add(user_id, stored_bytes(event))
                 if known is not None and event.type == "chat_created":
                     known.chats += 1
 
     def spend(self, user_id: UUID, size_bytes: int) -> None:
         """Tokens that were committed for an account. Raises ``RateReached`` once it has written as much today as it may."""
-        self._add(user_id, size_bytes)
-        known = self._known.get(user_id)
+        known = self._add(user_id, size_bytes)
         if known is not None:
             self._require_day(known)
 
-    def _add(self, user_id: UUID, size_bytes: int) -> None:
+    def _add(self, user_id: UUID, size_bytes: int) -> KnownUsage | None:
+        """Returns what is known of the account, with these bytes."""
         self._waiting[user_id] += size_bytes
         known = self._known.get(user_id)
         if known is not None:
             known.day_bytes += size_bytes
             known.bytes += size_bytes
+        return known
 
     async def flush(self) -> None:
         """Add what was counted to the table. Raises ``LogUnavailable``; then it is added the next time."""

@@ -289,10 +289,12 @@ class Run:
         facts = joined(said, DELTAS_PER_APPEND_MAX)
         if not facts:
             return
+        characters = 0
         for fact in facts:
             if isinstance(fact, MessageDelta):
                 self._answer.deltas += 1
                 self.appended_chunks += fact.chunks
+                characters += len(fact.text)
         command = AppendParts(stream_id=self.stream.id, message_id=self.message_id, seq=seq, parts=facts)
         deadline_s = self._clock() + APPEND_HOLD_S
         while True:
@@ -307,7 +309,7 @@ class Run:
                 logger.warning("append_waits", message_id=str(self.message_id), error=str(error))
                 await asyncio.sleep(APPEND_RETRY_S)
         # In Python a character of a token is at least a byte of the log; what stands around it is not counted.
-        self._spend(self.user_id, sum([len(fact.text) for fact in facts if isinstance(fact, MessageDelta)]))
+        self._spend(self.user_id, characters)
 
     def _whole(self) -> MessageEnded:
         now_s = self._clock()

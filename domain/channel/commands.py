@@ -235,4 +235,4 @@ ChannelCommand = CreateChannel | ManagingCommand | LeaveChannel | MessageCommand
 
 def channel_of(command: ChannelCommand) -> UUID:
     """The id of the channel that the command is about."""
-    return command.stream_id if isinstance(command, AppendParts | EndGeneration) else command.channel_id
+    return command.stream_id if isinstance(command, (AppendParts, EndGeneration)) else command.channel_id

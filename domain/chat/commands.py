@@ -8,7 +8,7 @@ import msgspec
 
 from domain.chat.facts import Permission, Role
 from domain.chat.sharing import SharingCommand
-from domain.generation import AppendParts, EndGeneration, GenerationCommand, PluginTrace, StartGeneration
+from domain.generation import GENERATION_COMMANDS, AppendParts, EndGeneration, PluginTrace, StartGeneration
 from domain.routing.call import CallOpened, ExpiryReason
 
 
@@ -208,4 +208,4 @@ ChatCommand = (
 
 def chat_of(command: ChatCommand) -> UUID:
     """The id of the chat that the command is about."""
-    return command.stream_id if isinstance(command, GenerationCommand) else command.chat_id
+    return command.stream_id if isinstance(command, GENERATION_COMMANDS) else command.chat_id
