@@ -157,7 +157,7 @@ async def test_a_server_that_never_answers_is_left_after_its_time(there: There) 
         await peer.left()
 
     async with serving(script) as server:
-        pipelines = await there.asking(server.url, patience=Patience(connect_s=0.05, idle_s=0.05))
+        pipelines = await there.asking(server.url, patience=Patience(idle_s=0.05))
         with pytest.raises(PipelineSkipped, match="silent for more than"):
             await pipelines.call(F, "inlet", {}, ME)
         assert (await pipelines.filters())[1]["pipelines server 1"].startswith("silent for more than")
