@@ -83,7 +83,6 @@ from api.settings import Settings
 from api.streams.http import StreamsController
 from commands.accounts.api_keys import ApiKeys
 from commands.accounts.personal_settings import PersonalSettings
-from commands.accounts.sessions import Sessions
 from commands.analytics import Analytics
 from commands.channels.channel_past import ChannelPast
 from commands.channels.webhooks import ChannelWebhooks
@@ -169,13 +168,13 @@ SIGNED_IN: Sequence[type[Controller]] = (
 
 # What parts_of makes: the routes are made before.
 PARTS: Final = (
-    *("accounts", "actions", "activity", "analytics", "api_keys", "blobs", "body_memory"),
+    *("accounts", "actions", "activity", "analytics", "api_keys", "authentication", "blobs", "body_memory"),
     *("chat_copier", "chat_lists", "chat_params", "chat_reader", "chat_saver", "call_answers", "calls"),
     *("channels", "presence", "channel_reader", "channel_past", "channel_redactions", "channel_answers", "outgoing_webhooks"),
     *("channel_webhooks", "channel_queries", "chats", "completed_filters", "epoch", "folders", "function_folder"),
     *("function_history", "function_library", "chat_queries", "functions", "groups", "hub", "list_waits"),
     *("live", "log", "model_editor", "nodes", "provider_registry", "offers", "personal_settings"),
-    *("payloads", "own_chats", "read_receipts", "readiness", "registry", "router", "response_counts"),
+    *("passwords", "payloads", "own_chats", "read_receipts", "readiness", "registration", "registry", "router", "response_counts"),
     *("responses", "runs", "settings", "sessions", "share_links", "usage_report", "turns"),
     *("user_list", "whole_chats", "whole_lists"),
 )
@@ -224,6 +223,7 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "activity": stores.activity,
         "analytics": Analytics(stores.figures, log, system.groups),
         "api_keys": ApiKeys(system.accounts, stores.credentials, log),
+        "authentication": system.authentication,
         "blobs": blobs,
         "body_memory": system.body_memory,
         "chat_copier": ChatCopier(reader, share_links, log, blobs, whole_chats),
@@ -263,17 +263,19 @@ def parts_of(system: System, registry: CollectorRegistry | None = None) -> dict[
         "provider_registry": system.provider_registry,
         "offers": Offers(chats, system.accounts),
         "personal_settings": PersonalSettings(system.accounts, stores.credentials),
+        "passwords": system.passwords,
         "payloads": Payloads(reader, log, blobs),
         "own_chats": OwnChats(chats, system.runs, system.folders, log, chat_queries),
         "read_receipts": system.reads.receipts,
         "readiness": system.readiness,
+        "registration": system.registration,
         "registry": registry or registry_of(system),
         "router": system.router,
         "response_counts": system.response_counts,
         "responses": Responses(system.completions, chats, system.runs, chat_queries, blobs, log, system.hub, system.live),
         "runs": system.runs,
         "settings": system.settings,
-        "sessions": Sessions(system.accounts, stores.credentials),
+        "sessions": system.sessions,
         "share_links": share_links,
         "usage_report": UsageReport(system.usage_book, stores.run_slots, system.live),
         "turns": Turns(system.completions, log, system.hub, system.live, system.epoch.epoch, system.runs, blobs, system.filters),
@@ -331,7 +333,7 @@ class Routes:
         self._system = system
         self._parts.update(parts_of(system, registry))
         assert self._parts.keys() == set(PARTS), "PARTS names what parts_of makes"
-        self._app.state["accounts"] = system.accounts
+        self._app.state["authentication"] = system.authentication
         return self._app
 
     def _given(self, name: str) -> Given:

@@ -58,6 +58,10 @@ from api.streams.ticking import EphemeralTicks
 from api.streams.typing import OP as TYPING
 from api.streams.typing import Typing
 from commands.accounts.accounts import Accounts
+from commands.accounts.authentication import Authentication
+from commands.accounts.passwords import Passwords
+from commands.accounts.registration import Registration
+from commands.accounts.sessions import Sessions
 from commands.accounts.usage import Quotas, UsageBook
 from commands.background.work import Background, BackgroundSettings
 from commands.call_places import CallPlace
@@ -160,19 +164,19 @@ async def assemble(
     )
     secret = (settings.secret or "").encode() or await stores.credentials.secret("jwt", secrets.token_bytes(SECRET_BYTES))
     used = LastActiveWriter(stores.credentials.note_used, "credentials")
-    passwords = Argon2Hasher()
-    accounts = Accounts(
+    hasher, tokens = Argon2Hasher(), JwtTokens(secret)
+    accounts = Accounts(log)
+    authentication = Authentication(accounts, stores.credentials, stores.tickets, tokens, note_used=used.note)
+    sessions = Sessions(accounts, stores.credentials, tokens, token_lifetime_s=settings.token_lifetime_s)
+    passwords = Passwords(log, accounts, sessions, stores.credentials, hasher, hasher, processes=settings.workers)
+    registration = Registration(
         log,
-        stores.credentials,
-        stores.tickets,
+        accounts,
+        sessions,
         passwords,
-        passwords,
-        JwtTokens(secret),
         default_role=settings.default_role,
         signup_enabled=settings.signup_enabled,
-        token_lifetime_s=settings.token_lifetime_s,
         processes=settings.workers,
-        note_used=used.note,
     )
     channels = Channels(log, people=Mentioning(accounts, groups, stores.channel_queries))
     call_places: Mapping[Kind, CallPlace] = {
@@ -188,7 +192,7 @@ async def assemble(
     channel_redactions = ChannelRedactions(stores.channel_queries)
     channel_access = ChannelAccess(hub, directory, channel_redactions, groups)
     live = LiveConnections(
-        hub, accounts, chats, channel_access, has_recent_contact, connections_per_user_max=settings.connections_per_user_max
+        hub, authentication, chats, channel_access, has_recent_contact, connections_per_user_max=settings.connections_per_user_max
     )
     default_quotas = quotas_of(settings)
 
@@ -315,6 +319,10 @@ async def assemble(
         bell=bell,
         hub=hub,
         accounts=accounts,
+        authentication=authentication,
+        sessions=sessions,
+        passwords=passwords,
+        registration=registration,
         chats=chats,
         folders=folders,
         chat_reader=chat_reader,

@@ -15,8 +15,12 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from api.request.authentication import COOKIE, PUBLIC, bearer_of, credential_of
-from commands.accounts.accounts import TICKET_TTL_S, Accounts, SignedIn
+from commands.accounts.accounts import Accounts
+from commands.accounts.authentication import TICKET_TTL_S, Authentication
+from commands.accounts.passwords import Passwords
 from commands.accounts.principal import Principal, actor_of
+from commands.accounts.registration import Registration
+from commands.accounts.sessions import Sessions, SignedIn
 from commands.security_log import about
 from domain.accounts.user.commands import ChangeSettings
 from domain.accounts.user.facts import UserRole
@@ -103,22 +107,22 @@ class AuthsController(Controller):
 
     @post("/signup", status_code=200, opt={PUBLIC: True})
     async def sign_up(
-        self, data: JSONBody[SignUpIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+        self, data: JSONBody[SignUpIn], request: Request[Any, Any, Any], registration: NamedDependency[Registration]
     ) -> Response[SessionOut]:
         """Make an account and sign in. The first account becomes admin."""
         fields = profile(profile_image_url=data.profile_image_url)
-        made = await accounts.sign_up(
+        made = await registration.sign_up(
             data.name, data.email, data.password, fields=fields, address=address_of(request), user_agent=user_agent_of(request)
         )
         return signed_in(made, request)
 
     @post("/signin", status_code=200, opt={PUBLIC: True})
     async def sign_in(
-        self, data: JSONBody[SignInIn], request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+        self, data: JSONBody[SignInIn], request: Request[Any, Any, Any], passwords: NamedDependency[Passwords]
     ) -> Response[SessionOut]:
         """A token, and the same in the session cookie."""
         address, user_agent = address_of(request), user_agent_of(request)
-        return signed_in(await accounts.sign_in(data.email, data.password, address=address, user_agent=user_agent), request)
+        return signed_in(await passwords.sign_in(data.email, data.password, address=address, user_agent=user_agent), request)
 
     @get("/")
     async def session(
@@ -129,28 +133,32 @@ class AuthsController(Controller):
         return session_of(bearer_of(request.headers) or "", any_principal.expires_at, any_principal.user_id, account)
 
     @get("/signout", opt={PUBLIC: True})
-    async def sign_out_by_get(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
+    async def sign_out_by_get(
+        self, request: Request[Any, Any, Any], authentication: NamedDependency[Authentication], sessions: NamedDependency[Sessions]
+    ) -> Response[DoneOut]:
         """As the reference has it. A browser that only looks for a picture or a frame at this address signs nobody out."""
         if request.headers.get("sec-fetch-dest", "empty") not in ("empty", "document"):
             raise Forbidden("a picture or a frame of a page signs nobody out")
-        return await signed_out(request, accounts)
+        return await signed_out(request, authentication, sessions)
 
     @post("/signout", status_code=200, opt={PUBLIC: True})
-    async def sign_out(self, request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]) -> Response[DoneOut]:
+    async def sign_out(
+        self, request: Request[Any, Any, Any], authentication: NamedDependency[Authentication], sessions: NamedDependency[Sessions]
+    ) -> Response[DoneOut]:
         """End this token, everywhere, and forget the cookie. One that has ended already is signed out."""
-        return await signed_out(request, accounts)
+        return await signed_out(request, authentication, sessions)
 
     @post("/ticket", status_code=200)
-    async def ticket(self, principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> TicketOut:
+    async def ticket(self, principal: NamedDependency[Principal], authentication: NamedDependency[Authentication]) -> TicketOut:
         """A one-use ticket for a WebSocket that cannot send a header."""
-        return TicketOut(await accounts.ticket(principal), int(TICKET_TTL_S))
+        return TicketOut(await authentication.ticket(principal), int(TICKET_TTL_S))
 
     @post("/update/password", status_code=200)
     async def change_password(
-        self, data: JSONBody[PasswordIn], any_principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]
+        self, data: JSONBody[PasswordIn], any_principal: NamedDependency[Principal], passwords: NamedDependency[Passwords]
     ) -> bool:
         """Change the password. Every token issued before ends, this one too, and every API key unless ``revoke_keys`` is false."""
-        await accounts.change_password(any_principal, data.password, data.new_password, revoke_keys=data.revoke_keys)
+        await passwords.change(any_principal, data.password, data.new_password, revoke_keys=data.revoke_keys)
         return True
 
     @post("/update/profile", status_code=200)
@@ -172,10 +180,12 @@ class AuthsController(Controller):
         return DoneOut()
 
     @post("/add", status_code=200)
-    async def add(self, data: JSONBody[AddIn], principal: NamedDependency[Principal], accounts: NamedDependency[Accounts]) -> UserOut:
+    async def add(
+        self, data: JSONBody[AddIn], principal: NamedDependency[Principal], registration: NamedDependency[Registration]
+    ) -> UserOut:
         """Make an account for another person (admin). The response holds no token: they sign in themselves."""
         fields = profile(profile_image_url=data.profile_image_url)
-        user_id, account = await accounts.add(principal, data.name, data.email, data.password, data.role, fields=fields)
+        user_id, account = await registration.add(principal, data.name, data.email, data.password, data.role, fields=fields)
         about(target=user_id, new_role=data.role)
         return user_of(user_id, account)
 
@@ -199,11 +209,11 @@ def signed_in(session: SignedIn, request: Request[Any, Any, Any]) -> Response[Se
     return Response(out, cookies=[cookie(request, session.token, session.lifetime_s)])
 
 
-async def signed_out(request: Request[Any, Any, Any], accounts: Accounts) -> Response[DoneOut]:
+async def signed_out(request: Request[Any, Any, Any], authentication: Authentication, sessions: Sessions) -> Response[DoneOut]:
     credential = credential_of(request)
     if credential is not None:
         with contextlib.suppress(NotAuthenticated, AccountInactive):  # it has ended already
-            await accounts.sign_out(await accounts.authenticate(credential))
+            await sessions.sign_out(await authentication.authenticate(credential))
     return Response(DoneOut(), cookies=[cookie(request, "", 0)])
 
 

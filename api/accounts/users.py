@@ -17,6 +17,7 @@ from api.request.caller import Caller
 from api.settings import Settings
 from api.version import VERSION
 from commands.accounts.accounts import Accounts
+from commands.accounts.passwords import Passwords
 from commands.accounts.personal_settings import PersonalSettings
 from commands.accounts.principal import require_admin
 from commands.ports import Activity, UserList, UserSearch
@@ -168,6 +169,7 @@ class UsersController(Controller):
         data: JSONBody[UserUpdateIn],
         caller: NamedDependency[Caller],
         accounts: NamedDependency[Accounts],
+        passwords: NamedDependency[Passwords],
     ) -> UserOut:
         """Change an account's role, name, picture or password (admin). What the role no longer allows ends at once, on every process."""
         about(changed=[name for name, value in msgspec.structs.asdict(data).items() if value and name != "revoke_keys"], new_role=data.role)
@@ -177,10 +179,10 @@ class UsersController(Controller):
             role=data.role,
             name=data.name,
             email=data.email,
-            password=data.password or None,  # the reference's page sends an empty one for "as it is"
-            revoke_keys=data.revoke_keys,
             fields=profile(profile_image_url=data.profile_image_url),
         )
+        if data.password:  # the reference's page sends an empty one for "as it is"
+            await passwords.reset(caller.principal, user_id, data.password, revoke_keys=data.revoke_keys)
         return user_of(user_id, account)
 
     @get("/{user_id:uuid}/quotas")

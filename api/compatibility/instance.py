@@ -11,7 +11,7 @@ from litestar.params import SkipValidation
 from api.request.authentication import PUBLIC
 from api.settings import Settings
 from api.version import VERSION
-from commands.accounts.accounts import Accounts
+from commands.accounts.registration import Registration
 
 NAME: Final = "Stenograph"
 PAGE_NAME: Final = "Open WebUI"  # what its page calls itself: its licence lets nobody rename it
@@ -29,13 +29,13 @@ class InstanceController(Controller):
     @get("/config", opt={PUBLIC: True})
     async def config(
         self,
-        accounts: NamedDependency[Accounts],
+        registration: NamedDependency[Registration],
         settings: NamedDependency[SkipValidation[Settings]],
     ) -> dict[str, Any]:
         """The name, the version, and which features there are. ``onboarding``: there is no account yet."""
         features = {
             "auth": True,
-            "enable_signup": accounts.signup_enabled,
+            "enable_signup": registration.signup_enabled,
             "enable_login_form": True,
             "enable_websocket": True,
             "enable_api_keys": True,
@@ -46,7 +46,7 @@ class InstanceController(Controller):
             **dict.fromkeys(("enable_notes", "enable_web_search", "enable_code_execution", "enable_image_generation"), False),
         }
         name = NAME if settings.front_end is None else PAGE_NAME
-        onboarding = {"onboarding": True} if await accounts.is_new() else {}
+        onboarding = {"onboarding": True} if await registration.is_new() else {}
         return {"status": True, "name": name, "version": VERSION, "default_locale": "", "features": features, **onboarding}
 
     @get("/version", opt={PUBLIC: True})

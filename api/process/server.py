@@ -36,6 +36,10 @@ from api.streams.access import LiveConnections
 from api.streams.sockets import WebSockets
 from api.streams.ticking import EphemeralTicks
 from commands.accounts.accounts import Accounts
+from commands.accounts.authentication import Authentication
+from commands.accounts.passwords import Passwords
+from commands.accounts.registration import Registration
+from commands.accounts.sessions import Sessions
 from commands.accounts.usage import UsageBook
 from commands.background.work import Background
 from commands.calls.call_answers import CallAnswers
@@ -137,6 +141,10 @@ class System:
     bell: Bell | MemoryBell
     hub: Hub
     accounts: Accounts
+    authentication: Authentication
+    sessions: Sessions
+    passwords: Passwords
+    registration: Registration
     chats: Chats
     folders: FolderTrees
     chat_reader: ChatReader

@@ -1,8 +1,8 @@
 """Who is calling: a bearer token or API key in the header (``authorization``, or Anthropic's ``x-api-key``), else the session cookie.
 
 A browser sends a cookie with requests of any page, so alone it authorises a change only for a request that says it comes from
-our own origin, or from one that the settings name. Connections that are no requests use ``bearer_of``, ``Accounts.authenticate`` or
-``Accounts.redeem`` (a ticket), and ``require_approved``.
+our own origin, or from one that the settings name. Connections that are no requests use ``bearer_of``,
+``Authentication.authenticate`` or ``Authentication.redeem`` (a ticket), and ``require_approved``.
 """
 
 from collections.abc import Mapping, MutableMapping
@@ -17,7 +17,7 @@ from litestar.handlers import BaseRouteHandler
 from api.request import security_log
 from api.request.cors import may_use_cookie
 from api.request.scopes import scopes_for
-from commands.accounts.accounts import Accounts
+from commands.accounts.authentication import Authentication
 from commands.accounts.principal import Principal
 from domain.errors import Forbidden, NotAuthenticated
 
@@ -76,8 +76,8 @@ async def authenticated(request: Request[Any, Any, Any]) -> Principal:
     credential = credential_of(request)
     if credential is None:
         raise NotAuthenticated
-    accounts: Accounts = request.app.state.accounts
-    principal = await accounts.authenticate(credential)
+    authentication: Authentication = request.app.state.authentication
+    principal = await authentication.authenticate(credential)
     principal.require_scope(scopes_for(request.method, request.scope["path_template"]))
     return principal
 

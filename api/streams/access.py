@@ -15,7 +15,7 @@ from adapters.delivery.hub import Hub, Subscription
 from api.streams.channel_access import ChannelAccess
 from api.streams.reader_access import Access
 from api.streams.resumes import Resumes
-from commands.accounts.accounts import Accounts
+from commands.accounts.authentication import Authentication
 from commands.accounts.principal import READS_EVERYTHING, Principal
 from commands.chats.chats import Chats
 from commands.security_log import read_by_role
@@ -60,7 +60,7 @@ class LiveConnections:
     def __init__(
         self,
         hub: Hub,
-        accounts: Accounts,
+        authentication: Authentication,
         chats: Chats,
         channels: ChannelAccess,
         has_recent_contact: Callable[[], bool],
@@ -68,7 +68,7 @@ class LiveConnections:
         connections_per_user_max: int = 32,
     ) -> None:
         self.hub = hub
-        self.accounts = accounts
+        self.authentication = authentication
         self.chats = chats
         self.channels = channels
         self.has_recent_contact = has_recent_contact
@@ -112,7 +112,7 @@ class LiveConnections:
 
     def may_send(self, principal: Principal) -> bool:
         """Whether a batch may be sent now: the account is unchanged, and this process is not cut off from Postgres."""
-        return self.accounts.still_valid(principal) and self.has_recent_contact()
+        return self.authentication.still_valid(principal) and self.has_recent_contact()
 
     async def access(self, principal: Principal, stream: Stream, *, at_least: int = 0) -> Access:
         """Judged on the stream as of version ``at_least`` or later.
@@ -160,7 +160,7 @@ class LiveConnections:
         stream = stored.stream
         if stream.kind == "user" and stored.type in ACCOUNT_TYPES:
             for reader in list(self._readers.get(stream.id, ())):
-                if not self.accounts.still_valid(reader.principal):
+                if not self.authentication.still_valid(reader.principal):
                     reader.account_changed()
         elif stored.type == "chat_unshared":
             fact: Any = decode_event(stored).data

@@ -60,11 +60,11 @@ class SocketContext:
         """Raises ``NotAuthenticated``, ``Forbidden`` for an account that is pending, ``ScopeMissing`` for a key that may not read."""
         if not token:
             raise NotAuthenticated
-        return require_reader(await self.live.accounts.authenticate(token))
+        return require_reader(await self.live.authentication.authenticate(token))
 
     async def redeem(self, ticket: str) -> Principal:
         """As ``authenticate``, for a ticket."""
-        return require_reader(await self.live.accounts.redeem(ticket))
+        return require_reader(await self.live.authentication.redeem(ticket))
 
     def send_typing(self, origin: object, principal: Principal, signal: SendSignal) -> None:
         """Tell the other subscribers of the stream, here and at the other processes, that this person types."""
@@ -109,5 +109,5 @@ def socket_context(
         call_answers=call_answers,
         channels=channels,
         clock=clock,
-        still_valid=live.accounts.still_valid,
+        still_valid=live.authentication.still_valid,
     )

@@ -114,7 +114,9 @@ class StreamTail:
         """
         subscription = self.subscription
         segment = None
-        while not self.over and not subscription.ended and self.leaving_ms is None and self._live.accounts.still_valid(self.principal):
+        while (
+            not self.over and not subscription.ended and self.leaving_ms is None and self._live.authentication.still_valid(self.principal)
+        ):
             self._wake.clear()
             if self._live.has_recent_contact():
                 batch = self._hub.next_batch(subscription, bytes_max=BATCH_BYTES_MAX, segment=segment)

@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from commands.accounts.accounts import API_KEY_PREFIX, Accounts
+from commands.accounts.accounts import Accounts
+from commands.accounts.authentication import API_KEY_PREFIX
 from commands.accounts.principal import Principal, actor_of, require_admin
 from commands.ports import Credentials, EventLog
 from domain.accounts.api_key import with_included

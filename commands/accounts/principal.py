@@ -7,19 +7,12 @@ from uuid import UUID
 
 import msgspec
 
-from commands.ports import (
-    TokenClaims,
-)
+from commands.ports import TokenClaims
 from domain.accounts.api_key import RAISED_ROLES, Scope
 from domain.accounts.user.evolve import evolve
 from domain.accounts.user.facts import UserRole
 from domain.accounts.user.state import NO_ACCOUNT, Account
-from domain.errors import (
-    AccountInactive,
-    Forbidden,
-    NotAuthenticated,
-    ScopeMissing,
-)
+from domain.errors import AccountInactive, Forbidden, NotAuthenticated, ScopeMissing
 from domain.log.codec import decode_event
 from domain.log.event import Actor, StoredEvent
 

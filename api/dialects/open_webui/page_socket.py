@@ -204,7 +204,7 @@ class PageSocket:
             return
         context = self._context
         try:
-            principal = await context.live.accounts.authenticate(token)
+            principal = await context.live.authentication.authenticate(token)
             require_approved(principal)
             principal.require_scope(READ)
         except LogUnavailable:
@@ -246,7 +246,7 @@ class PageSocket:
     def _who(self) -> Principal:
         """Raises ``NotAuthenticated``."""
         principal: Principal | None = self.principal
-        if principal is None or not self._context.live.accounts.still_valid(principal) or self._context.live.expired(principal):
+        if principal is None or not self._context.live.authentication.still_valid(principal) or self._context.live.expired(principal):
             raise NotAuthenticated
         return principal
 

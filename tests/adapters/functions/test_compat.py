@@ -106,7 +106,7 @@ async def test_a_function_asks_a_model_of_this_server_as_the_account_that_calls_
     """
     async with workbench() as bench:
         system = bench.system
-        signed_in = await system.accounts.sign_up("Ada", "ada@example.org", "correct horse battery")
+        signed_in = await system.registration.sign_up("Ada", "ada@example.org", "correct horse battery")
         await bench.put("f", source)
         context = bench.context()
         answer = await bench.call("f", "action", None, replace(context, actor=actor_of(signed_in.principal)))

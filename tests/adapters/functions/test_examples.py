@@ -32,7 +32,7 @@ async def test_the_manifold_answers_in_three_ways() -> None:
 
 async def test_the_pipe_asks_twice_and_shows_the_second_answer() -> None:
     async with workbench(functions=EXAMPLES) as bench:
-        await bench.system.accounts.sign_up("Ada", "ada@example.org", "correct horse battery")
+        await bench.system.registration.sign_up("Ada", "ada@example.org", "correct horse battery")
         (user_id,) = [stream.id for stream in bench.system.stores.log.claimed("email")]  # type: ignore[union-attr]
         context = bench.context()
         actor = type(ADA)(user_id, "Ada", "admin")

@@ -120,7 +120,7 @@ async def test_marked_unread_is_not_read_again_by_what_was_said_just_before(serv
     ada = await server.sign_up()
     plans = await ada.new_chat("Plans")
     for system in server.systems:  # as it waits there for up to a second
-        principal = await system.accounts.authenticate(ada.token)
+        principal = await system.authentication.authenticate(ada.token)
         system.reads.note(principal, chat_stream(UUID(plans)), 1, 1)
     for _ in server.systems:  # each of them is asked once
         await mark(ada, f"/{plans}/unread")

@@ -115,7 +115,7 @@ async def test_a_kept_state_from_before_access_ended_lets_nobody_in(server: Runn
     chat_id = await ada.new_chat()
     await share(ada, chat_id, bob, "read")
     live, log = server.system.live, server.system.log
-    principal = await server.system.accounts.authenticate(bob.token)
+    principal = await server.system.authentication.authenticate(bob.token)
     stream = chat_stream(UUID(chat_id))
     assert (await live.access(principal, stream))[0]
     elsewhere = Chats(log)
@@ -273,7 +273,7 @@ async def test_content_by_reference_is_for_the_streams_readers(server: Running) 
 async def test_a_token_that_ends_takes_its_event_stream_along(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.streams.sse.PING_S", 0.05)
     async with running(msgspec.structs.replace(settings)) as server:
-        server.system.accounts._token_lifetime_s = 1
+        server.system.sessions._token_lifetime_s = 1
         user = await server.sign_up()
         chat_id = await user.new_chat()
         async with streaming(user, f"/api/v1/streams/chat/{chat_id}/events?after=start") as answer:

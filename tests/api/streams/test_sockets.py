@@ -84,7 +84,7 @@ async def test_typing_reaches_the_others_and_is_never_kept(server: Running) -> N
 
 async def test_a_token_that_ends_takes_its_connection_along(settings: Settings) -> None:
     async with running(settings) as server:
-        server.system.accounts._token_lifetime_s = 1
+        server.system.sessions._token_lifetime_s = 1
         user = await server.sign_up()
         wire = await server.connect(user)
         assert await wire.closed() == 4401

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 async def keyed(process: Process, owner: Principal, *scopes: str, expires_at: int | None = None) -> Principal:
     """A caller with a new key of this person's."""
-    return await process.accounts.authenticate(await process.key(owner, f"key {uuid4()}", list(scopes) or None, expires_at))
+    return await process.authentication.authenticate(await process.key(owner, f"key {uuid4()}", list(scopes) or None, expires_at))
 
 
 async def test_a_key_ends_with_its_time_on_every_process(start: Start) -> None:
@@ -24,13 +24,13 @@ async def test_a_key_ends_with_its_time_on_every_process(start: Start) -> None:
     one, two = await start(now=lambda: clock[0]), await start(now=lambda: clock[0])
     ada = await one.sign_up("ada")
     key = await one.key(ada, "laptop", None, 1_000_060)
-    caller = await two.accounts.authenticate(key)
+    caller = await two.authentication.authenticate(key)
     assert caller.expires_at == 1_000_060
     clock[0] += 59
-    assert two.accounts.still_valid(caller)
+    assert two.authentication.still_valid(caller)
     clock[0] += 1
-    assert not two.accounts.still_valid(caller)
-    await refused(NotAuthenticated, one.accounts.authenticate(key))
+    assert not two.authentication.still_valid(caller)
+    await refused(NotAuthenticated, one.authentication.authenticate(key))
 
 
 async def test_a_key_that_would_be_over_is_not_made(start: Start) -> None:
@@ -44,24 +44,24 @@ async def test_a_key_that_would_be_over_is_not_made(start: Start) -> None:
 async def test_keys_end_with_a_changed_password_on_every_process_unless_they_are_to_stay(one: Process, two: Process) -> None:
     ada = await one.sign_up("ada")
     key = await one.key(ada, "laptop")
-    caller = await two.accounts.authenticate(key)
-    await one.accounts.change_password(ada, PASSWORD, OTHER_PASSWORD, revoke_keys=False)
+    caller = await two.authentication.authenticate(key)
+    await one.passwords.change(ada, PASSWORD, OTHER_PASSWORD, revoke_keys=False)
     await two.hear()
-    assert two.accounts.still_valid(caller)
-    ada = (await one.accounts.sign_in("ada@example.org", OTHER_PASSWORD)).principal
-    await one.accounts.change_password(ada, OTHER_PASSWORD, PASSWORD)
+    assert two.authentication.still_valid(caller)
+    ada = (await one.passwords.sign_in("ada@example.org", OTHER_PASSWORD)).principal
+    await one.passwords.change(ada, OTHER_PASSWORD, PASSWORD)
     await two.hear()
-    assert not two.accounts.still_valid(caller)
-    await refused(NotAuthenticated, two.accounts.authenticate(key))
+    assert not two.authentication.still_valid(caller)
+    await refused(NotAuthenticated, two.authentication.authenticate(key))
 
 
 async def test_keys_end_with_a_password_that_an_admin_sets(one: Process) -> None:
     root, bob = await one.sign_up("root"), await one.sign_up("bob")
     key = await one.key(bob, "laptop")
-    await one.accounts.reset_password(root, bob.user_id, OTHER_PASSWORD, revoke_keys=False)
-    await one.accounts.authenticate(key)
-    await one.accounts.reset_password(root, bob.user_id, OTHER_PASSWORD)
-    await refused(NotAuthenticated, one.accounts.authenticate(key))
+    await one.passwords.reset(root, bob.user_id, OTHER_PASSWORD, revoke_keys=False)
+    await one.authentication.authenticate(key)
+    await one.passwords.reset(root, bob.user_id, OTHER_PASSWORD)
+    await refused(NotAuthenticated, one.authentication.authenticate(key))
 
 
 async def test_an_admin_lists_and_ends_the_keys_of_others_and_nobody_else_does(one: Process) -> None:
@@ -76,19 +76,19 @@ async def test_an_admin_lists_and_ends_the_keys_of_others_and_nobody_else_does(o
     await one.api_keys.revoke(root, bob.user_id, known[0].key_id)
     await refused(ApiKeyNotFound, one.api_keys.revoke(root, bob.user_id, known[0].key_id))
     await refused(UserNotFound, one.api_keys.list_keys(root, uuid4()))
-    await refused(NotAuthenticated, one.accounts.authenticate(keys[0]))
-    await one.accounts.authenticate(keys[1])
+    await refused(NotAuthenticated, one.authentication.authenticate(keys[0]))
+    await one.authentication.authenticate(keys[1])
     await one.api_keys.revoke_all(root, bob.user_id)
     for key in keys:
-        await refused(NotAuthenticated, one.accounts.authenticate(key))
+        await refused(NotAuthenticated, one.authentication.authenticate(key))
 
 
 async def test_the_key_of_another_person_is_not_found(one: Process) -> None:
     ada, bob = await one.sign_up("ada"), await one.sign_up("bob")
-    key = await one.accounts.authenticate(await one.key(ada, "laptop"))
+    key = await one.authentication.authenticate(await one.key(ada, "laptop"))
     assert key.api_key_id is not None
     await refused(ApiKeyNotFound, one.api_keys.revoke(bob, bob.user_id, key.api_key_id))
-    assert one.accounts.still_valid(key)
+    assert one.authentication.still_valid(key)
 
 
 async def test_an_admins_key_without_the_scope_acts_as_a_user(one: Process) -> None:
@@ -100,13 +100,13 @@ async def test_an_admins_key_without_the_scope_acts_as_a_user(one: Process) -> N
         ("admin", True),
     ]
     for caller in (limited, full, unlimited):
-        assert one.accounts.still_valid(caller)
+        assert one.authentication.still_valid(caller)
     demote = ChangeRole(user_id=bob.user_id, by=None, role="auditor")
     for work in (
         lambda: one.accounts.change(limited, demote),
         lambda: one.accounts.change(limited, DeactivateUser(user_id=bob.user_id, by=None)),
-        lambda: one.accounts.reset_password(limited, bob.user_id, OTHER_PASSWORD),
-        lambda: one.accounts.add(limited, "Carl", "carl@example.org", OTHER_PASSWORD, "admin"),
+        lambda: one.passwords.reset(limited, bob.user_id, OTHER_PASSWORD),
+        lambda: one.registration.add(limited, "Carl", "carl@example.org", OTHER_PASSWORD, "admin"),
         lambda: one.sessions.revoke_all(limited, bob.user_id, revoke_keys=True),
     ):
         await refused(ScopeMissing, work())
@@ -121,7 +121,7 @@ async def test_a_key_makes_no_key_that_may_do_more_or_holds_for_longer(start: St
     for given in ({"scopes": None}, {"scopes": ["admin"]}, {"scopes": ["chat", "admin"]}, {"expires_at": None}, {"expires_at": 1_000_101}):
         asked: dict[str, Any] = {"scopes": ["read"], "expires_at": 1_000_100, **given}
         await refused(Forbidden, one.api_keys.create(limited, "more", **asked))
-    made = await one.accounts.authenticate((await one.api_keys.create(limited, "less", ["read"], 1_000_100))[1])
+    made = await one.authentication.authenticate((await one.api_keys.create(limited, "less", ["read"], 1_000_100))[1])
     assert made.scopes == frozenset({"read"})
     await one.api_keys.create(await keyed(one, ada), "all", None, None)
 
@@ -130,7 +130,7 @@ async def test_a_ticket_has_the_scopes_of_its_key(one: Process, two: Process) ->
     ada = await one.sign_up("ada")
     reader = await keyed(one, ada, "read")
     await two.accounts.account(ada.user_id, fresh=True)
-    redeemed = await two.accounts.redeem(await one.accounts.ticket(reader))
+    redeemed = await two.authentication.redeem(await one.authentication.ticket(reader))
     assert (redeemed.scopes, redeemed.role) == (reader.scopes, "user")
     assert not redeemed.may("chat")
 
@@ -141,7 +141,7 @@ async def test_the_list_of_keys_says_what_each_is_for_and_when_it_was_used(start
     ada = await one.sign_up("ada")
     key = await one.key(ada, "laptop", ["chat"], 1_000_100)
     await one.key(ada)
-    caller = await one.accounts.authenticate(key)
+    caller = await one.authentication.authenticate(key)
     assert used == [caller.api_key_id]
     await one.credentials.note_used(used)
     laptop, unnamed = await one.api_keys.list_keys(ada, ada.user_id)
@@ -155,8 +155,8 @@ async def test_the_list_of_keys_says_what_each_is_for_and_when_it_was_used(start
 
 async def test_sign_ins_are_listed_until_they_end(one: Process, two: Process) -> None:
     await one.sign_up("ada")
-    first = await one.accounts.sign_in("ada@example.org", PASSWORD, address="192.0.2.1", user_agent="A\u0000 browser\n")
-    second = await two.accounts.sign_in("ada@example.org", PASSWORD, address="2001:db8::1")
+    first = await one.passwords.sign_in("ada@example.org", PASSWORD, address="192.0.2.1", user_agent="A\u0000 browser\n")
+    second = await two.passwords.sign_in("ada@example.org", PASSWORD, address="2001:db8::1")
     ada = first.principal
     known = await two.sessions.list_sessions(ada)
     assert {one.session.token_id for one in known if one.is_current} == {ada.token_id}
@@ -168,42 +168,42 @@ async def test_sign_ins_are_listed_until_they_end(one: Process, two: Process) ->
     await refused(SessionNotFound, one.sessions.revoke(ada, second.principal.token_id))
     await refused(SessionNotFound, one.sessions.revoke(ada, uuid4()))
     await two.hear()
-    await refused(NotAuthenticated, two.accounts.authenticate(second.token))
+    await refused(NotAuthenticated, two.authentication.authenticate(second.token))
     assert len(await one.sessions.list_sessions(ada)) == 2
 
 
 async def test_to_sign_out_everywhere_ends_every_sign_in_and_with_a_word_the_keys(one: Process, two: Process) -> None:
     ada = await one.sign_up("ada")
-    session, key = await two.accounts.sign_in("ada@example.org", PASSWORD), await one.key(ada, "laptop")
+    session, key = await two.passwords.sign_in("ada@example.org", PASSWORD), await one.key(ada, "laptop")
     await one.sessions.revoke_all(ada, ada.user_id, revoke_keys=False)
     await two.hear()
-    await refused(NotAuthenticated, two.accounts.authenticate(session.token))
+    await refused(NotAuthenticated, two.authentication.authenticate(session.token))
     assert await one.sessions.list_sessions(ada) == []
-    await two.accounts.authenticate(key)
+    await two.authentication.authenticate(key)
     await one.sessions.revoke_all(ada, ada.user_id, revoke_keys=True)
     await two.hear()
-    await refused(NotAuthenticated, two.accounts.authenticate(key))
+    await refused(NotAuthenticated, two.authentication.authenticate(key))
 
 
 async def test_another_persons_sign_in_is_not_found(one: Process) -> None:
     ada, bob = await one.sign_up("ada"), await one.sign_up("bob")
     assert ada.token_id is not None
     await refused(SessionNotFound, one.sessions.revoke(bob, ada.token_id))
-    assert one.accounts.still_valid(ada)
+    assert one.authentication.still_valid(ada)
 
 
 async def test_an_admin_signs_another_person_out_everywhere(one: Process) -> None:
     root, bob = await one.sign_up("root"), await one.sign_up("bob")
     key = await one.key(bob, "laptop")
     await one.sessions.revoke_all(root, bob.user_id, revoke_keys=True)
-    await refused(NotAuthenticated, one.accounts.authenticate(key))
-    assert not one.accounts.still_valid(bob)
-    assert one.accounts.still_valid(root)
+    await refused(NotAuthenticated, one.authentication.authenticate(key))
+    assert not one.authentication.still_valid(bob)
+    assert one.authentication.still_valid(root)
 
 
 async def test_no_key_and_no_address_stands_in_the_log(one: Process) -> None:
     await one.sign_up("ada")
-    ada = (await one.accounts.sign_in("ada@example.org", PASSWORD, address="192.0.2.1", user_agent="a browser")).principal
+    ada = (await one.passwords.sign_in("ada@example.org", PASSWORD, address="192.0.2.1", user_agent="a browser")).principal
     key = await one.key(ada, "laptop", ["read"])
     said = msgspec.json.encode([stored.data for stored in await one.log.read_log(after=0, limit=100)]).decode()
     for secret in (key, key.removeprefix("sk-"), "192.0.2.1", "a browser"):
