@@ -451,9 +451,7 @@ async def test_each_can_be_rebuilt_alone(database: str, log: PostgresLog) -> Non
     for one in (Figures(), ChatList(), ChatSearch(), ChatTree()):  # the chat is read from the last one below
         await talk(log)
         head = await log.head()
-        async with asyncio.timeout(PATIENCE_S):
-            while await position(log) != head:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda head=head: projector.position == head)
         with psycopg.connect(database, autocommit=True) as tamperer:
             tamperer.execute("UPDATE stenograph_chat_list.chats SET title = 'forged'")
             tamperer.execute("UPDATE stenograph_chat_tree.chat_heads SET title = 'forged'")
