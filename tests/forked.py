@@ -118,65 +118,21 @@ async def steno_in_thread(*words: str, **given: Any) -> Done:
     return await asyncio.to_thread(steno, *words, **given)
 
 
-class Output:
-    """What a child writes, as it comes. Each read waits for something, and returns what there is at the end of the output."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._kept = b""
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)
-
-    async def read(self, count: int | None = None) -> bytes:
-        """Up to ``count`` bytes, or all to the end."""
-        while (count is None or not self._kept) and await self._more():
-            pass
-        return self._taken(len(self._kept) if count is None else count)
-
-    async def readuntil(self, mark: bytes) -> bytes:
-        while mark not in self._kept and await self._more():
-            pass
-        found = self._kept.find(mark)
-        return self._taken(len(self._kept) if found < 0 else found + len(mark))
-
-    async def readline(self) -> bytes:
-        return await self.readuntil(b"\n")
-
-    async def _more(self) -> bool:
-        await readable(self._descriptor)
-        data = os.read(self._descriptor, 1 << 16)
-        self._kept += data
-        return bool(data)
-
-    def _taken(self, count: int) -> bytes:
-        taken, self._kept = self._kept[:count], self._kept[count:]
-        return taken
-
-
-async def readable(descriptor: int) -> None:
-    """Wait until there is something to read, or the end. A thread that reads would keep the loop from ending where nothing more comes."""
-    loop = asyncio.get_running_loop()
-    found = loop.create_future()
-    loop.add_reader(descriptor, lambda: found.done() or found.set_result(None))
-    try:
-        await found
-    finally:
-        loop.remove_reader(descriptor)
-
-
 class Talking:
     """``steno`` while it runs, with as much of ``asyncio.subprocess.Process`` as the tests need. Nothing is typed but at a terminal."""
 
     def __init__(self, *words: str, environ: Mapping[str, str], folder: Path = ROOT, terminal: int | None = None) -> None:
         """``terminal``: the descriptor that is its input, output and errors."""
-        self._input, self.stdout, self.stderr = -1, None, None
+        self._input, self.stdout, self.stderr, self._outputs = -1, None, None, []
         request = {"words": words, "environ": dict(environ), "folder": str(folder)}
         if terminal is not None:
             self._process = Forked(request, (terminal, terminal, terminal))
             return
         (stdin, self._input), (out, stdout), (err, stderr) = (os.pipe() for _ in range(3))
-        self.stdout, self.stderr = Output(out), Output(err)
+        self.stdout, self.stderr, loop = asyncio.StreamReader(), asyncio.StreamReader(), asyncio.get_running_loop()
+        for reader, output in ((self.stdout, out), (self.stderr, err)):
+            pipe = open(output, "rb", 0)  # noqa: SIM115  # its transport closes it
+            self._outputs.append(loop.create_task(loop.connect_read_pipe(functools.partial(asyncio.StreamReaderProtocol, reader), pipe)))
         try:
             self._process = Forked(request, (stdin, stdout, stderr))
         finally:
@@ -197,7 +153,11 @@ class Talking:
         self._process.kill()
 
     async def wait(self) -> int:
-        return await self._process.ended()
+        """The exit code. What has not been read until then is lost."""
+        code = await self._process.ended()
+        for transport, _ in await asyncio.gather(*self._outputs):
+            transport.close()
+        return code
 
     async def communicate(self) -> tuple[bytes, bytes]:
         """All that it says from now on. Its input ends at once."""

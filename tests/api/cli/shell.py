@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.forked import Done, Talking, readable, steno_in_thread
+from tests.forked import Done, Talking, steno_in_thread
 
 T = TypeVar("T")
 WAIT_S = 120  # ends a test that hangs, measures nothing
@@ -85,6 +85,17 @@ class Terminal:
                 self.shown += os.read(self._descriptor, 65536).decode(errors="replace")
         before, self.shown = self.shown[: found.end()], self.shown[found.end() :]
         return before
+
+
+async def readable(descriptor: int) -> None:
+    """Wait until there is something to read, or the end. A thread that reads would keep the loop from ending where nothing more comes."""
+    loop = asyncio.get_running_loop()
+    found = loop.create_future()
+    loop.add_reader(descriptor, lambda: found.done() or found.set_result(None))
+    try:
+        await found
+    finally:
+        loop.remove_reader(descriptor)
 
 
 async def interrupt(process: Talking, until: Coroutine[Any, Any, T]) -> T:
