@@ -27,7 +27,7 @@ from commands.metrics import SHORT_SECONDS, Histogram, Labelled, MetricFigure
 from domain.log.event import StoredEvent
 from projections.projection import Projection
 
-log = structlog.get_logger("projector")
+logger = structlog.get_logger("projector")
 
 FAIL: Final = text("fail_projection")
 RETRY_FAILED: Final = text("retry_failed_projections")
@@ -214,7 +214,7 @@ class Projector:
             except PASSING as error:
                 self._failed(error)
             except Exception as error:
-                log.exception("projector_failed")
+                logger.exception("projector_failed")
                 self._failed(error)
             for one in self.standings.values():
                 one.owns = False
@@ -226,7 +226,7 @@ class Projector:
         since = self.retry.since if self.retry is not None else datetime.now(UTC)
         self.retry = Retry(self._attempts + 1, since, described(what, error))
         self.retries += 1
-        log.warning("projector_retries", attempt=self.retry.attempts, since=since.isoformat(), error=self.retry.error)
+        logger.warning("projector_retries", attempt=self.retry.attempts, since=since.isoformat(), error=self.retry.error)
         self._writer = None
 
     @property
@@ -246,10 +246,10 @@ class Projector:
                 try:
                     await self._keep_up(writer, connection)
                 except CheckpointMoved:
-                    log.info("projections_changed_hands")
+                    logger.info("projections_changed_hands")
                 except Poisoned as poisoned:
                     name, reason = poisoned.projection, poisoned.reason[:FAILURE_CHARACTERS_MAX]
-                    log.error("projection_stopped", projection=name, position=poisoned.position, error=str(poisoned))
+                    logger.error("projection_stopped", projection=name, position=poisoned.position, error=str(poisoned))
                     await connection.execute(FAIL, (name, self._owner, poisoned.position, reason))
                     self.standings[name].failure = str(poisoned)
         finally:

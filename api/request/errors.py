@@ -17,7 +17,7 @@ from api.request.loggable_path import loggable_path
 from api.request.request_id import request_id
 from domain import errors
 
-log = structlog.get_logger("api")
+logger = structlog.get_logger("api")
 
 RETRY_AFTER_S: Final = 1
 MEDIA_TYPE: Final = "application/problem+json"
@@ -218,7 +218,7 @@ def known_error(request: Request[Any, Any, Any], error: errors.StenographError) 
     if error_status(error).status == 500:
         return unknown_error(request, error)
     if isinstance(error, errors.Unavailable):
-        log.warning(
+        logger.warning(
             "request_not_served",
             request_id=request_id(request.scope),
             method=request.method,
@@ -273,7 +273,7 @@ def reasons(error: ValidationException) -> list[str]:
 
 def unknown_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """Our own bug: all of it goes to the log, none of it to the caller."""
-    log.error(
+    logger.error(
         "request_failed",
         request_id=request_id(request.scope),
         method=request.method,

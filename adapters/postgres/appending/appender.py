@@ -32,7 +32,7 @@ from domain.errors import BadRequest, ClaimTaken, CommandMismatch, ConcurrencyCo
 from domain.log.event import StoredEvent
 from domain.log.stream import Stream
 
-log = structlog.get_logger("appender")
+logger = structlog.get_logger("appender")
 
 CALL: Final = text("append_batch")
 ANNOUNCE_AS: Final = text("announce_as")
@@ -280,7 +280,7 @@ class Appender:
             self._settle(batch, await self._call(sender, batch), began_s)
         except asyncpg.PostgresError as error:
             if not refuses_data(error):
-                log.error("append_failed", sqlstate=error.sqlstate, error=str(error), requests=len(batch))
+                logger.error("append_failed", sqlstate=error.sqlstate, error=str(error), requests=len(batch))
                 self._fail(batch, LogUnavailable(f"the append failed: {error.args[0]}"))
                 return
             if len(batch) > 1:
@@ -289,13 +289,13 @@ class Appender:
                 await self._write(sender, batch[:middle])
                 await self._write(sender, batch[middle:])
                 return
-            log.error("request_refused_by_postgres", sqlstate=error.sqlstate, error=str(error))
+            logger.error("request_refused_by_postgres", sqlstate=error.sqlstate, error=str(error))
             self._fail(batch, BadRequest(f"Postgres refused the request's data: {error.args[0]}"))
         except StenographError as error:
             self._fail(batch, error)
         except Exception as error:
             # The appender's own loop must live; whoever waits must not wait for ever.
-            log.exception("append_failed")
+            logger.exception("append_failed")
             self._fail(batch, LogUnavailable(f"the append failed: {error}"))
 
     def _fail(self, batch: list[Waiting], error: StenographError | LineBroken) -> None:
@@ -336,7 +336,7 @@ class Appender:
                     sender.drop()
                 if loop.time() + pause_s > deadline:
                     raise LogUnavailable(f"Postgres did not take the events within {self._hold_s:g} s: {error}") from error
-                log.warning("append_retry", error=f"{type(error).__name__}: {error}", requests=len(batch), pause_s=pause_s)
+                logger.warning("append_retry", error=f"{type(error).__name__}: {error}", requests=len(batch), pause_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MOST_S)
 
