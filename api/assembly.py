@@ -91,7 +91,8 @@ from commands.generation.asking import ModelQuestions
 from commands.generation.completion import Completions, TaskKind
 from commands.generation.filtering import AnswerFilters
 from commands.generation.model_settings import ModelSettings
-from commands.generation.runs import NodeWatch, Runs
+from commands.generation.node_watch import NodeWatch
+from commands.generation.runs import Runs
 from commands.generation.starting import AnswerServices
 from commands.ports import Blobs
 from commands.positions import ListWaits
@@ -330,7 +331,7 @@ async def assemble(
         calls=calls,
         call_answers=call_answers,
         relaying=relaying,
-        keeper=NodeWatch(
+        node_watch=NodeWatch(
             stores.nodes, log, blobs, answer_streams, runs, calls, relaying, node_id, lease_s=settings.lease_s, clock=time.monotonic
         ),
         completions=completions,

@@ -58,7 +58,8 @@ from commands.filters.filters import EmailOf, Filters
 from commands.functions.function_history import FunctionHistory
 from commands.functions.function_library import FunctionLibrary
 from commands.generation.completion import Completions
-from commands.generation.runs import NodeWatch, Runs
+from commands.generation.node_watch import NodeWatch
+from commands.generation.runs import Runs
 from commands.metrics import MetricFigure
 from commands.ports import Activity, Blobs, Credentials, Nodes, RunSlots, Tickets, Usage, UserList
 from commands.positions import ListWaits
@@ -152,7 +153,7 @@ class System:
     calls: Calls
     call_answers: CallAnswers
     relaying: Relaying
-    keeper: NodeWatch
+    node_watch: NodeWatch
     completions: Completions
     background: Background
     providers: Providers
@@ -197,7 +198,7 @@ class System:
         await self.bell.start()
         await self.functions.start()
         await self.provider_registry.start()
-        await self.keeper.start()
+        await self.node_watch.start()
         await self.sockets.start()
         self.reads.start()
         self.usage_writer.start()
@@ -260,7 +261,7 @@ class System:
                 await self.seen.close()
                 await self.ticks.close()
                 await self.used.close()
-                await self.keeper.close()
+                await self.node_watch.close()
                 await self.relaying.close_of_node(self.node_id)
         await self.outgoing_worker.close()
         await self.webhook_sender.aclose()
@@ -294,7 +295,7 @@ class System:
         warnings += [public_text(warning) for one in self.projectors for warning in one.warnings]
         fresh = self.live.has_recent_contact()
         # The heartbeat is a row that is written: others take over the answers of a process that is silent for so long.
-        beats = time.monotonic() - self.keeper.beaten_at < self.settings.lease_s
+        beats = time.monotonic() - self.node_watch.beaten_at < self.settings.lease_s
         writable = fresh and beats and self.log.write_failure is None
         if fresh and not writable:
             failure = NO_ROOM if "DiskFull" in (self.log.write_failure or "") else "its server's log says why"
@@ -344,4 +345,4 @@ class System:
             self.background.dropped,
         )
         taken_over = "Generations of dead processes that this one has closed."
-        yield "counter", "stenograph_generations_taken_over", taken_over, self.keeper.interrupted
+        yield "counter", "stenograph_generations_taken_over", taken_over, self.node_watch.interrupted

@@ -13,7 +13,7 @@ from domain.generation import EndGeneration, GenerationCancelled
 from domain.log.event import Actor
 from domain.log.stream import chat_stream
 from domain.routing.call import CALLS_OF_MESSAGE_MAX, CallAnswered, CallLapsed, CallOpened
-from tests.commands.generation.test_runs import LEASE_S, Node
+from tests.commands.generation.test_node_watch import LEASE_S, Node
 from tests.commands.world import ME, SOMEBODY, FailingLog, World, until
 
 pytestmark = pytest.mark.anyio

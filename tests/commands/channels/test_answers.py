@@ -17,7 +17,8 @@ from commands.channels.channel_calls import ChannelCalls
 from commands.channels.channels import Channels
 from commands.filters.filters import Filters
 from commands.generation.filtering import AnswerFilters
-from commands.generation.runs import NodeWatch, Runs
+from commands.generation.node_watch import NodeWatch
+from commands.generation.runs import Runs
 from commands.generation.starting import AnswerServices
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
 from domain.accounts.user.facts import UserCreated
@@ -347,10 +348,10 @@ async def test_the_answer_of_a_server_that_died_is_interrupted_with_its_text(roo
     _, posted = await room.post("<@M:demo> tell me")
     room.world.provider.say("Once upon")
     await until(lambda: room.world.log.events[-1].type == "message_delta")
-    keeper = watch(living)
+    node_watch = watch(living)
     for _ in range(12):
         now[0] += 1.0
-        await keeper.tick()
+        await node_watch.tick()
     assert (await room.facts(posted.answers[0].message_id))[-1] == GenerationInterrupted(room.world.node_id, "Once upon")
     tell(room)
     await until(lambda: len(room.runs) == 0)
