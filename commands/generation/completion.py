@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
@@ -38,14 +37,7 @@ from commands.providers.provider import ProviderRequest
 from commands.routing.route import Route, Routed
 from domain.chat.commands import AddMessage, ChatCommand, CreateChat, ExpectUnchanged
 from domain.chat.state import Chat
-from domain.errors import (
-    BadRequest,
-    ChatNotFound,
-    CommandMismatch,
-    MessageExists,
-    ProviderFailed,
-    Refusal,
-)
+from domain.errors import BadRequest, ChatNotFound, CommandMismatch, MessageExists, ProviderFailed, Refusal
 from domain.log.codec import decode_event
 from domain.log.event import Actor
 from domain.log.stream import Stream, chat_stream
@@ -105,6 +97,18 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     def is_saved(self) -> bool:
         """Whether a chat of somebody's list holds the turn."""
         return self.chat_id is not None or self.new_chat is not None
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """Where the answers of a turn stand, and what their models are sent."""
+
+    parent_id: UUID | None
+    messages: Sequence[Mapping[str, Any]]
+    chat_params: Mapping[str, Any]
+    added: Sequence[AddMessage] = ()  # the question, where the chat does not have it yet
+    unchanged: ExpectUnchanged | None = None  # refuses the turn if a message has changed that it goes on from, or fills
+    fills: Collection[UUID] = ()
+    text_so_far: str = ""  # what the answers begin with
 
 
 class StartedTurn(msgspec.Struct, frozen=True):
@@ -167,75 +171,107 @@ class Completions:
                 if repeated is not None:
                     return repeated  # what was begun once gets its first answer, whatever has become of the model since
             raise
-        made = turn.chat_id is None
-        version, chat = 0, Chat()
-        source = chat
-        if turn.context_chat_id is not None:
-            _, source = await self._chats.state(turn.context_chat_id)
-            if not source.may_write(actor.id):
-                raise ChatNotFound(turn.context_chat_id)
-        if not made:
-            # Fresh: the version check detects a stale fold, but not that the turn's parent is no longer the newest message.
-            version, chat = await self._chats.state(chat_id)
-            if not chat.may_write(actor.id):
-                raise ChatNotFound(chat_id)
-            named = [turn.parent_id, turn.continues, *(answerer.message_id for answerer in turn.answerers)]
-            version, chat = await self._chats.state(chat_id, fresh=False, messages=[*named, turn.question.id if turn.question else None])
-        commands: list[ChatCommand] = []
-        expected: list[ChatCommand] = []
-        if turn.new_chat is not None:
-            new = turn.new_chat
+        source = await self._context_chat(turn, actor)
+        version, chat = await self._current_chat(turn, actor)
+        making = await self._making(turn, chat_id, actor, key)
+        if turn.chat_id is not None:
+            source = chat
+        elif turn.new_chat is not None:
+            source = Chat(owner_id=actor.id, folder_id=turn.new_chat.folder_id)
+        fills = {one.message_id for one in turn.answerers if one.message_id in chat.messages} if turn.continues is None else set()
+        if turn.continues is not None:
+            placed = await self._continuing(turn.continues, turn, chat_id, version, chat, actor)
+        elif fills:
+            repeated = await self._repeated(key)
+            if repeated is not None:
+                return repeated  # its answer is there, and would be refused
+            placed = await self._filling(fills, turn, chat_id, version, chat, actor)
+        else:
+            parent_id, added = await self._asked(chat_id, chat, turn, actor)
+            messages, chat_params = await self._context(chat, turn, parent_id, added)
+            placed = Placement(parent_id, messages, chat_params, added)
+        folder_prompt = await self._folder_prompt(source, actor)
+        begun = [
+            await self._prepared(turn, answerer, route, chat_id, placed, folder_prompt, actor)
+            for answerer, route in zip(turn.answerers, routes, strict=True)
+        ]
+        return await self._append(turn, chat_id, placed, [*making, *placed.added], begun, actor, key)
+
+    async def _context_chat(self, turn: Turn, actor: Actor) -> Chat:
+        """The chat that the context is from, where the turn is not stored in it. Raises ``ChatNotFound``."""
+        if turn.context_chat_id is None:
+            return Chat()
+        _, chat = await self._chats.state(turn.context_chat_id)
+        if not chat.may_write(actor.id):
+            raise ChatNotFound(turn.context_chat_id)
+        return chat
+
+    async def _current_chat(self, turn: Turn, actor: Actor) -> tuple[int, Chat]:
+        """``(version, chat)`` of the turn's own chat, with the messages that the turn names. Raises ``ChatNotFound``."""
+        if turn.chat_id is None:
+            return 0, Chat()
+        # Fresh: the version check detects a stale fold, but not that the turn's parent is no longer the newest message.
+        _, chat = await self._chats.state(turn.chat_id)
+        if not chat.may_write(actor.id):
+            raise ChatNotFound(turn.chat_id)
+        named = [turn.parent_id, turn.continues, turn.question.id if turn.question else None]
+        return await self._chats.state(turn.chat_id, fresh=False, messages=[*named, *(one.message_id for one in turn.answerers)])
+
+    async def _making(self, turn: Turn, chat_id: UUID, actor: Actor, key: CommandKey | None) -> list[ChatCommand]:
+        """The command that makes the turn's chat, where it makes one."""
+        new = turn.new_chat
+        if new is not None:
             if self._folders is not None:
                 await self._folders.require(actor.id, new.folder_id, key)
-            command = CreateChat(chat_id=chat_id, by=actor.id, title=new.title, folder_id=new.folder_id, fields=new.fields)
-            commands.append(command)
-            source = Chat(owner_id=actor.id, folder_id=new.folder_id)
-        elif made:
-            fields = {"task": turn.task} if turn.task is not None else {}
-            commands.append(CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False, fields=fields))
-        fills = {answerer.message_id for answerer in turn.answerers if answerer.message_id in chat.messages}
-        text_so_far = ""
-        if turn.continues is not None:
-            parent_id, added = continued_node(chat, turn.continues).parent_id, list[AddMessage]()
-            expected.append(ExpectUnchanged(chat_id=chat_id, by=actor.id, since=version, message_ids=[turn.continues]))
-            branch, chat_params = await branch_of(self._chat_queries, self._blobs, chat_id, turn.continues)
-            messages, text_so_far = continued_messages(turn.messages, branch, turn.continues)
-        else:
-            if fills:
-                repeated = await self._repeated(key)
-                if repeated is not None:
-                    return repeated  # its answer is there, and would be refused
-                parent_id, unchanged = await fill(chat_id, actor.id, version, chat, fills, self._chat_queries)
-                require_no_other_place(turn, parent_id, fills)
-                expected.append(unchanged)
-                _, chat = await self._chats.state(chat_id, fresh=False, messages=[parent_id])
-                added = []
-            else:
-                parent_id, added = await self._asked(chat_id, chat, turn, actor)
-            commands.extend(added)
-            messages, chat_params = await self._context(chat, turn, parent_id, added)
-        folder_prompt = await self._folder_prompt(source if made else chat, actor)
-        contexts = [self._call_context(turn, one, route, chat_id, actor) for one, route in zip(turn.answerers, routes, strict=True)]
-        settings = [
-            self._settings(turn, route, chat_params, folder_prompt, is_direct=is_direct(turn, one))
-            for one, route in zip(turn.answerers, routes, strict=True)
-        ]
-        payloads = [
-            await payload_of(self._request(route, turn, messages, one, context))
-            for route, one, context in zip(routes, settings, contexts, strict=True)
-        ]
+            return [CreateChat(chat_id=chat_id, by=actor.id, title=new.title, folder_id=new.folder_id, fields=new.fields)]
+        if turn.chat_id is not None:
+            return []
+        fields = {"task": turn.task} if turn.task is not None else {}
+        return [CreateChat(chat_id=chat_id, by=actor.id, title="", listed=False, fields=fields)]
 
-        def resettled(old: Asked, other: Routed, ask: ProviderRequest) -> ProviderRequest:
-            ask = with_other_settings(ask, old, self._settings(turn, other, chat_params, folder_prompt))
+    async def _continuing(self, message_id: UUID, turn: Turn, chat_id: UUID, version: int, chat: Chat, actor: Actor) -> Placement:
+        """The new answer beside the one that it goes on from."""
+        parent_id = continued_node(chat, message_id).parent_id
+        unchanged = ExpectUnchanged(chat_id=chat_id, by=actor.id, since=version, message_ids=[message_id])
+        branch, chat_params = await branch_of(self._chat_queries, self._blobs, chat_id, message_id)
+        messages, text_so_far = continued_messages(turn.messages, branch, message_id)
+        return Placement(parent_id, messages, chat_params, unchanged=unchanged, text_so_far=text_so_far)
+
+    async def _filling(self, fills: Collection[UUID], turn: Turn, chat_id: UUID, version: int, chat: Chat, actor: Actor) -> Placement:
+        """The answers in the messages that the chat has for them."""
+        parent_id, unchanged = await fill(chat_id, actor.id, version, chat, fills, self._chat_queries)
+        require_no_other_place(turn, parent_id, fills)
+        _, chat = await self._chats.state(chat_id, fresh=False, messages=[parent_id])
+        messages, chat_params = await self._context(chat, turn, parent_id, [])
+        return Placement(parent_id, messages, chat_params, unchanged=unchanged, fills=fills)
+
+    async def _prepared(
+        self, turn: Turn, answerer: Answerer, route: Routed, chat_id: UUID, placed: Placement, folder_prompt: str, actor: Actor
+    ) -> Beginning:
+        """One answer, and what its model is going to be sent."""
+        settings = self._settings(turn, route, placed.chat_params, folder_prompt, is_direct=is_direct(turn, answerer))
+        context = self._call_context(turn, answerer, route, chat_id, actor)
+        payload = await payload_of(self._request(route, turn, placed.messages, settings, context))
+
+        def resettled(other: Routed, ask: ProviderRequest) -> ProviderRequest:
+            ask = with_other_settings(ask, settings, self._settings(turn, other, placed.chat_params, folder_prompt))
             return msgspec.structs.replace(ask, model=other.upstream)
 
-        begun = [
-            Beginning(
-                route, payload, one.message_id, uuid4(), await self._filtering(turn, one, route, chat_id, context, partial(resettled, old))
-            )
-            for one, route, payload, context, old in zip(turn.answerers, routes, payloads, contexts, settings, strict=True)
-        ]
-        events_count = sum(not isinstance(command, ExpectUnchanged) for command in commands) + len(begun)
+        filtering = await self._filtering(turn, answerer, route, chat_id, context, resettled)
+        return Beginning(route, payload, answerer.message_id, uuid4(), filtering)
+
+    async def _append(
+        self,
+        turn: Turn,
+        chat_id: UUID,
+        placed: Placement,
+        commands: Sequence[ChatCommand],
+        begun: Sequence[Beginning],
+        actor: Actor,
+        key: CommandKey | None,
+    ) -> StartedTurn:
+        """Append ``commands`` and the beginnings of the answers, and start their runs."""
+        events_count = len(commands) + len(begun)
         started = StartedTurn(chat_id, [one.message_id for one in begun], [one.task_id for one in begun], 0)
         if key is not None:
             key = msgspec.structs.replace(key, answer=msgspec.json.encode(StartedAnswer(started, events_count)))
@@ -250,15 +286,16 @@ class Completions:
                     one,
                     stream,
                     actor.id,
-                    parent_id,
+                    placed.parent_id,
                     reference,
                     client_id=answerer.client_id,
-                    fills=answerer.message_id in fills and turn.continues is None,
+                    fills=answerer.message_id in placed.fills,
                     continues=turn.continues,
                     fields=answerer.fields,
                 )
                 for answerer, one, reference in zip(turn.answerers, begun, kept, strict=True)
             ]
+            expected = [placed.unchanged] if placed.unchanged is not None else []
             return await self._chats.handle_all([*expected, *commands, *starts], actor=actor, key=key)
 
         appended = await self._starts.begin(
@@ -266,7 +303,7 @@ class Completions:
             begun,
             actor,
             append,
-            text_so_far=text_so_far,
+            text_so_far=placed.text_so_far,
             is_background=turn.task is not None,
             on_started=lambda run, index: self.on_started(run, turn, index, actor),
         )
