@@ -111,7 +111,7 @@ class WebhookPostsController(Controller):
         channel_reader: NamedDependency[ChannelReader],
         channel_webhooks: NamedDependency[ChannelWebhooks],
     ) -> Response[bytes] | Redirect:
-        """The picture of a webhook, for who may read its channel: its own, or its initials."""
+        """The picture of a webhook, its own or its initials, for those who may read its channel."""
         known = await channel_reader.known(caller.actor, await channel_webhooks.channel_of(webhook_id))
         webhook = known.channel.webhooks.get(webhook_id)
         if webhook is None:

@@ -1,7 +1,7 @@
 """``/api/v1/tasks``: small tasks that clients give a model about a conversation: a title, tags, questions to go on with.
 
 The answer is a completion whose content is JSON, as far as the model does what it is asked to. It is logged like any completion below
-``/v1``: in a chat of its own that is in nobody's list.
+``/v1``: in a chat of its own that no list shows.
 """
 
 from collections.abc import Mapping, Sequence

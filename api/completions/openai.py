@@ -70,7 +70,7 @@ class OpenAIController(Controller):
         caller: NamedDependency[Caller],
         turns: NamedDependency[Turns],
     ) -> Response[Any]:
-        """As OpenAI answers. Logged like any other turn, in a chat of its own that is in nobody's list."""
+        """As OpenAI answers. Logged like any other turn, in a chat of its own that no list shows."""
         if not data.get("messages"):
             raise BadRequest("expected at least one message", param="messages")
         own = {name: value for name, value in data.items() if name not in CHAT_KEYS}

@@ -104,7 +104,7 @@ def chat_of(data: Mapping[str, Any], user_id: UUID) -> UUID | None:
     if not isinstance(given, str):
         raise BadRequest(f"expected chat_id as text, received {type(given).__name__}")
     if given.startswith(("local:", "temporary:")):
-        return None  # the reference keeps such a chat in the tab alone; here it is logged, and in nobody's list
+        return None  # the reference keeps such a chat in the tab alone; here it is logged, in a chat that no list shows
     return bound_id(user_id, given)[0]
 
 

@@ -2,8 +2,8 @@
 
 Asked in a thread: the thread's first message and its newest replies. Asked in the channel itself: the newest messages there. In both cases
 ``CONTEXT_MESSAGES`` at most, and no more of them than ``CONTEXT_CHARACTERS_MAX``; the quoted message and the question always. Each begins
-with the name of who wrote it; what the model itself has said are its own turns. Nobody's words but the operator's and the model's are
-system messages: what a member writes must not become an instruction for an answer to somebody else.
+with the name of its author; what the model itself has said are its own turns. Only words of this server and of the model's settings are
+system messages: what a member writes must not become an instruction for an answer to another member.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class AskedThere(msgspec.Struct, frozen=True):
     version: int  # of the channel, before it
     parent_id: UUID | None
     reply_to_id: UUID | None
-    name: str  # of who asks
+    name: str  # of the person who asks
     content: str
     files: Any = None
 

@@ -90,7 +90,7 @@ class ChannelReader:
     async def known(self, actor: Actor, channel_id: UUID, *, fresh: bool = True) -> KnownChannel:
         """The channel, for somebody who may read it. Raises ``ChannelNotFound``, ``Forbidden``.
 
-        Without ``fresh`` for whoever goes on to a decision, which is made anew where the channel has changed: a "yes" may be old then.
+        Without ``fresh`` it may be a moment old, and the access with it. That is enough for a command: it is decided on the newest version.
         """
         version, channel = await self._channels.state(channel_id, fresh=fresh)
         asker = self.asker(actor)
@@ -105,7 +105,7 @@ class ChannelReader:
     async def snapshot(
         self, channel_id: UUID, *, messages: int, pinned: int
     ) -> tuple[KnownChannel, list[dict[str, Any]], list[dict[str, Any]]]:
-        """The channel with its newest messages and what was pinned last, all as of one version; for nobody in particular, and unchecked."""
+        """The channel with its newest messages and what was pinned last, all as of one version. No access is checked."""
         version, channel = await self._channels.state(channel_id)
         moment = Moment(version, version)
         newest, pins = await asyncio.gather(

@@ -58,14 +58,14 @@ class People(Protocol):
 
 
 class EditedMeanwhile(Exception):
-    """What a message said, and whom it mentioned, was read before somebody else edited it."""
+    """The message was edited after its mentions were read for the decision."""
 
 
 class Channels:
     """All channels, and what each person has made of theirs."""
 
     def __init__(self, log: EventLog, *, people: People | None = None, kept_max: int = KEPT_MAX) -> None:
-        """``people`` knows who is mentioned. Without it nobody is told."""
+        """``people`` finds out who is mentioned. Without it no member is told of a mention."""
         self._log = log
         self._people = people
         reader = PartialChannelReader(log)
@@ -222,7 +222,7 @@ class Channels:
         )
 
     async def emit_by_server(self, channel_id: UUID, message_id: UUID, name: str, data: Any) -> None:
-        """In nobody's name, however many others write in the channel meanwhile. Raises what ``handle`` raises."""
+        """Append without an actor, and try again for as long as others write in the channel. Raises what ``handle`` raises."""
         await self.handle(EmitByServer(channel_id=channel_id, message_id=message_id, name=name, data=data), attempts_max=None)
 
     async def open_generation(self, channel_id: UUID, message_id: UUID) -> tuple[int, Generation | None]:
@@ -238,7 +238,7 @@ class Channels:
         return stream.id if stream is not None else None
 
     async def get_or_create_dm(self, command: CreateChannel, *, actor: Actor | None, key: CommandKey | None = None) -> UUID:
-        """The dm of these people, whoever of them made it, also where two do so at once."""
+        """The dm of these people, made where there is none. Where two of them make it at once, both get the same."""
         people = {command.by.id, *command.member_ids}
         known = await self.dm_of(people)
         if known is not None:
@@ -256,12 +256,12 @@ class Channels:
         return state
 
     async def set_own(self, command: SetOwnChannel | ReadThread, *, actor: Actor, key: CommandKey | None = None) -> Appended:
-        """Whether they may see the channel was decided before."""
+        """The caller has checked that they may see the channel."""
         return await self._own.handle(command.user_id, lambda state: own.decide(state, command), actor=actor, command=key)
 
 
 def dm_key(user_ids: Collection[UUID]) -> str:
-    """The same for the same people, in whatever order they are named."""
+    """The same for the same people in any order."""
     return hashlib.sha256(b"".join(sorted(one.bytes for one in set(user_ids)))).hexdigest()
 
 

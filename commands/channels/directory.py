@@ -46,7 +46,7 @@ class Entry:
 
 
 class ChannelDirectory:
-    """``in_use(channel_id)`` says whether somebody here is subscribed to the channel: such a one is never forgotten."""
+    """``in_use(channel_id)`` says whether this process has a subscription to the channel; those with one are never forgotten."""
 
     def __init__(self, log: EventLog, queries: ChannelQueries, in_use: Callable[[UUID], bool], *, kept_max: int = KEPT_MAX) -> None:
         self._reader = PartialChannelReader(log)
@@ -55,7 +55,7 @@ class ChannelDirectory:
         self._kept_max = kept_max
         self._entries: OrderedDict[UUID, Entry] = OrderedDict()
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
-        self._standard: dict[UUID, None] | None = None  # the channels that go by grants; None: nobody has asked for them
+        self._standard: dict[UUID, None] | None = None  # the channels that go by grants; None: not asked for yet
         self._made: dict[UUID, None] = {}  # those that passed here, in case they are asked for
         self._asking: asyncio.Lock = asyncio.Lock()
 

@@ -1,4 +1,4 @@
-"""Outgoing webhooks: events of a channel, sent to somebody else's service, signed as the Standard Webhooks specification says.
+"""Outgoing webhooks: events of a channel, sent to services of others, signed as the Standard Webhooks specification says.
 
 What is sent is the log from a cursor on, one event after the other: an event is passed over only when the service has taken it. So a
 service that was away gets everything, in order, and once or more; its ``webhook-id`` is the same every time. One process at a time sends
@@ -142,7 +142,7 @@ class OutgoingWebhooks:
         )
         appended = await self._channels.handle(command, actor=actor)
         secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-        # After the event, so that who is refused leaves nothing behind. One that was not kept is listed without a state, and sends nothing.
+        # After the event, so that a refusal leaves nothing behind. One that was not kept is listed without a state, and sends nothing.
         await self._outgoing.add(webhook_id, channel_id, msgspec.json.encode(OutgoingSecrets(url, secret)), appended.versions[0])
         return webhook_id, secret
 
@@ -290,7 +290,7 @@ class OutgoingWorker:
 
 
 def message_id_of(stored: StoredEvent) -> str:
-    """The same for each attempt, whatever process makes it."""
+    """The same for each attempt, in every process."""
     return f"msg_{stored.stream.id.hex}_{stored.version}"
 
 

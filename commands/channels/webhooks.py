@@ -73,7 +73,7 @@ class ChannelWebhooks:
         command = CreateWebhook(channel_id=channel_id, by=by, webhook_id=uuid4(), name=name, profile_image_url=required_picture(picture))
         token = secrets.token_urlsafe(TOKEN_BYTES)
         await self._channels.handle(command, actor=actor)
-        # After the event, so that who is refused leaves nothing behind. A webhook whose token was not kept can post nothing.
+        # After the event, so that a refusal leaves nothing behind. A webhook whose token was not kept can post nothing.
         kept = KeptToken(channel_id, sha256_of(token))
         await self._credentials.keep_secret(secret_name(command.webhook_id), msgspec.json.encode(kept))
         return command.webhook_id, token

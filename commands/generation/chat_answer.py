@@ -93,8 +93,8 @@ def shown(message: Message) -> Body:
 
 
 def persons_edit(view: ChatView, message_id: UUID) -> Any:
-    """What a person has made of the message; None where nobody has edited it. What functions emit is no edit. A message that has gone
-    counts as edited.
+    """Who has edited the message, when, and what it says since; None without an edit. What functions emit is no edit. A message that
+    has gone counts as edited.
     """
     if str(message_id) not in view.messages:
         return GONE

@@ -95,7 +95,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_saved(self) -> bool:
-        """Whether a chat of somebody's list holds the turn."""
+        """Whether the turn is stored in a chat that its owner's list shows."""
         return self.chat_id is not None or self.new_chat is not None
 
 
@@ -169,7 +169,7 @@ class Completions:
             with suppress(CommandMismatch):
                 repeated = await self._repeated(key)
                 if repeated is not None:
-                    return repeated  # what was begun once gets its first answer, whatever has become of the model since
+                    return repeated  # what was begun once gets its first answer, also where the model is gone since
             raise
         source = await self._context_chat(turn, actor)
         version, chat = await self._current_chat(turn, actor)
@@ -361,7 +361,7 @@ class Completions:
 
     def _settings(self, turn: Turn, route: Routed, chat_params: Mapping[str, Any], folder_prompt: str, *, is_direct: bool = False) -> Asked:
         return asked(
-            # What an admin has set for a model of that name is not for somebody's own provider.
+            # What an admin has set for a model of that name does not apply to a user's own provider.
             NO_SETTINGS if is_direct else self._model_settings,
             route.model,
             chat_params,

@@ -8,7 +8,7 @@ from commands.generation.answer_streams import AnswerStreams
 
 
 def emitter(streams: AnswerStreams, stream_id: UUID, message_id: UUID) -> Emit:
-    """In nobody's name: it is the server that runs the function. Raises what ``AnswerStreams.emit_by_server`` raises."""
+    """The events have no actor: the server runs the function. Raises what ``AnswerStreams.emit_by_server`` raises."""
 
     async def emit(name: str, data: Any) -> None:
         await streams.emit_by_server(stream_id, message_id, name, data)

@@ -1,6 +1,6 @@
 """What a model is told of the files that are attached to a message: pictures themselves, of all others what they are called and are.
 
-The text of a file is not read here: whoever wants it before the model puts it into the message, or a filter does.
+The text of a file is not read here: a client puts it into the message, or a filter does, where a model is to see it.
 """
 
 from collections.abc import Mapping

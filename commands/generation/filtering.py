@@ -46,7 +46,7 @@ class AnswerPlace(Protocol):
     def message_id(self) -> UUID: ...
 
     async def note(self, traces: Sequence[FilterApplied]) -> None:
-        """Write what filters have done, in nobody's name. Raises ``LogUnavailable``."""
+        """Write what filters have done, without an actor. Raises ``LogUnavailable``."""
         ...
 
     async def shown(self, asked: Sequence[Mapping[str, Any]], ended: MessageEnded) -> tuple[list[Body], Any]:
@@ -57,7 +57,7 @@ class AnswerPlace(Protocol):
         ...
 
     async def write(self, traces: Sequence[FilterApplied], edits: Mapping[UUID, Mapping[str, Any]], seen: Any) -> None:
-        """Write what an outlet has done, and what it made of the messages that nobody has edited since ``shown``."""
+        """Write what an outlet has done, and what it made of the messages that were not edited since ``shown``."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 The sha256 stands in ``message_start``. It is that of the payload's canonical JSON: an object with ``model``, ``messages``, ``params`` and
 ``options``, keys in the order of their code points at every depth, no white space between them, UTF-8. So a later reader who has the
-payload can prove that it is the one. A filter that changes the request afterwards notes the sha256 of what it made of it.
+payload can prove that it is the one. A filter that changes the request afterwards notes the sha256 of the changed one.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One generation, from the provider to the log. Detached from whoever asked: it goes on when the caller leaves.
+"""One generation, from the provider to the log. Detached from the request that began it: it goes on when the caller leaves.
 
 A single coroutine: what one read of the provider brings is appended in one request, and the next read waits for the commit.
 So a provider that is faster than the log is slowed by its own socket, and nothing piles up here. What piles up there comes
@@ -139,7 +139,7 @@ class Run:
             await asyncio.wait([self._task])
 
     def stop(self, by: UUID | None) -> None:
-        """Someone stops it: it ends as ``cancelled``, with the text so far."""
+        """A user stops it, or the server where ``by`` is None: it ends as ``cancelled``, with the text so far."""
         self._end_with(GenerationCancelled(by))
 
     def interrupt(self) -> None:
@@ -204,14 +204,14 @@ class Run:
         except (Unavailable, RateReached) as error:
             outcome = failed(error.code, str(error))
         except Exception as error:
-            # A provider is somebody else's code: whatever it raises ends this answer, and says so, but nothing else.
+            # A provider may be a function of others: an error of any kind ends this answer with that error, and nothing else.
             logger.exception("provider_raised", stream=str(self.stream), message_id=str(self.message_id))
             self._provider_error = PROVIDER_RAISED
             outcome = failed(PROVIDER_RAISED, f"{type(error).__name__}: the server's log says more")
         finally:
             await self._leave(stream)
         await self._append_rest()
-        # Whoever asked for the end gets that end, also from a provider that answers being broken off with an error.
+        # A stop counts above an error: some providers raise one when their request is broken off.
         return self._ending or outcome or self._whole()
 
     async def _leave(self, stream: AsyncGenerator[list[Part], None]) -> None:
@@ -343,7 +343,7 @@ class Run:
         )
 
     async def _close(self, outcome: GenerationOver) -> GenerationOver:
-        """Nothing is ever running for ever: the end is written, however long Postgres is away, or this server dies first.
+        """Write the end, trying again for as long as Postgres is away: no generation may stay open, unless this server dies first.
 
         Returns the end that was written.
         """
@@ -379,7 +379,7 @@ class Run:
         return made if self._filtering is None else [*made, *await self._filtering.traces()]
 
     async def _filter_whole(self, filtering: Filtering, ended: MessageEnded) -> None:
-        """The outlet, in a task of its own: whoever stops this run breaks it off. The answer is done, whatever happens there."""
+        """The outlet, in a task of its own, which stopping this run cancels. The answer is written already: a failure is only logged."""
         self._outlet = asyncio.create_task(filtering.outlet(ended), name=f"outlet {self.task_id}")
         await asyncio.wait([self._outlet])
         if self._outlet.cancelled():

@@ -9,7 +9,7 @@ from commands.routing.models import ModelEntries
 from domain.log.event import Actor
 from domain.routing.model import ModelEntry
 
-# Who may use a provider's model without an entry: everybody, or nobody but admins. "bypass": nothing is checked for any model.
+# Who may use a provider's model without an entry: everybody, or only admins. "bypass": nothing is checked for any model.
 Rule = Literal["open", "granted", "bypass"]
 PIPE: Final = "pipe"  # what owns the models of a pipe function
 

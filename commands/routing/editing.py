@@ -1,4 +1,4 @@
-"""Making and changing models and saying something of a provider's: who may, and what becomes of what they send."""
+"""Making and changing models and the entries of providers' models: who may do so, and which grants are kept."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ class ModelEditor:
     async def set_access(
         self, by: Actor, model_id: str, name: str | None, grants: Sequence[Grant], key: CommandKey | None = None
     ) -> Result:
-        """Who may use it from now on. Of a provider's model of which nobody has said anything, an admin's grants are the first thing said.
+        """Who may use it from now on. A provider's model without an entry gets one by the grants of an admin.
 
         Raises as ``change``.
         """

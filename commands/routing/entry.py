@@ -27,7 +27,7 @@ class Known(msgspec.Struct, Generic[State], frozen=True):
 async def known_at(
     log: EventLog, stream: Stream, version: int, empty: State, evolve: Callable[[State, Event[Any], int], State]
 ) -> Known[State]:
-    """A stream that there is as it was at that version: what a command has made, whatever came after it."""
+    """An existing stream as it was at that version: as a command has made it, without what was written after it."""
     state, read, created_at, changed_at = empty, 0, None, None
     while read < version:
         page = await log.read(stream, after=read, until=version, limit=PAGE_EVENTS)

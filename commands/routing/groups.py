@@ -1,4 +1,4 @@
-"""The groups there are, and who is in which."""
+"""All groups and their members."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -42,7 +42,7 @@ class Groups:
         return self._groups.get(user_id, NO_GROUPS)
 
     def members(self, group_id: UUID) -> frozenset[UUID]:
-        """Who is in this group; nobody where there is no such group."""
+        """Who is in this group; empty where there is no such group."""
         return self._members.get(group_id, NO_GROUPS)
 
     def permits(self, user_id: UUID, permission: str) -> bool:

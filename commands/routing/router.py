@@ -1,4 +1,4 @@
-"""Who answers for a model that somebody asks for, decided before anything is written.
+"""Which provider answers for a model that is asked for, decided before anything is written.
 
 In this order: a direct connection of the caller's own; whether the caller may use the model; an arena's pick; custom models down to the
 model that they stand on; then the sources in theirs: pipes, Ollama, OpenAI, the demo.
@@ -137,7 +137,7 @@ class Router:
     # --------------------------------------------------------------------------------------------------------- routing
 
     async def route(self, model: str, actor: Actor, *, direct: Route | None = None) -> Routed:
-        """Who answers. ``direct`` is the caller's own connection, which nobody's rules bind.
+        """Who answers. ``direct`` is the caller's own connection: no entry and no access rule applies to it.
 
         Raises ``ModelNotFound``, also for a model that is switched off or that the caller may not use, ``ArenaEmpty``, ``LogUnavailable``,
         and ``ProviderFailed`` for a model whose provider is known and cannot be asked.
@@ -230,7 +230,7 @@ class Router:
 
 
 def merged(layers: Sequence[Layer]) -> Layer:
-    """One layer, in which the settings of the model that was asked for count above those of what it stands on. It comes first."""
+    """The layers as one. The first is of the model that was asked for, and counts above those of the models that it stands on."""
     settings: dict[str, Any] = {}
     custom: dict[str, Any] = {}
     for layer in reversed(layers):

@@ -26,7 +26,7 @@ class MessagesController(Controller):
         caller: NamedDependency[Caller],
         turns: NamedDependency[Turns],
     ) -> Response[Any]:
-        """As Anthropic answers, from any model. Logged like any other turn, in a chat of its own that is in nobody's list."""
+        """As Anthropic answers, from any model. Logged like any other turn, in a chat of its own that no list shows."""
         started = await turns.begin(completion_of(data), caller, own_keys=OWN_KEYS)
         with_thinking = (data.get("thinking") or {}).get("type") in ("enabled", "adaptive")
         frames = MessageFrames(started.message_ids[0], with_thinking=with_thinking)

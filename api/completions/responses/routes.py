@@ -35,7 +35,7 @@ class ResponsesController(Controller):
         caller: NamedDependency[Caller],
         responses: NamedDependency[Responses],
     ) -> Response[Any]:
-        """Ask a model. The answer is logged in a chat: a new one that is in nobody's list, or the one that the request goes on in."""
+        """Ask a model. The answer is logged in a chat: a new one that no list shows, or the one that the request goes on in."""
         found = await responses.begin(data, caller)
         background = bool(data.get("background"))
         if background and not data.get("stream"):

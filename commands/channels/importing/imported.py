@@ -76,7 +76,7 @@ class ImportIds:
         return known
 
     def person(self, key: str) -> UUID:
-        """Of somebody who has no account here."""
+        """Of a person without an account here."""
         return imported_id(self._owner_id, self._source, f"person {key}")
 
     def message(self, channel: str, key: str) -> UUID:

@@ -3,7 +3,7 @@ the next one are gathered.
 
 Idempotent: ids are made of the source's own, and a message is written with all that belongs to it in one request, or not at all. So what
 was interrupted goes on, and a newer export adds what is new. People who have an account here by the address in the source are these
-accounts; everybody else keeps their name, and is nobody who could sign in.
+accounts; everybody else keeps their name, and gets no account.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ class ChannelImporter:
         return self.summary
 
     async def _person(self, person: ImportedPerson) -> Actor:
-        """Their account here, or somebody of that name who has none."""
+        """Their account here, or an actor of that name without one."""
         known = self._people.get(person.key)
         if known is None:
             name = storable_text(person.name).strip() or person.key

@@ -62,7 +62,7 @@ class Mattermost:
                         pass  # teams, emoji, roles: nothing of them is kept
             except (KeyError, TypeError, ValueError) as error:
                 yield SkippedPart(where, f"a {kind} without what it needs: {error}"[:300])
-        for key in list(self._channels):  # in which nobody has written
+        for key in list(self._channels):  # those without messages
             yield from self._begin(key)
 
     def _take_channel(self, row: Mapping[str, Any]) -> None:
