@@ -15,9 +15,12 @@ from adapters.providers.openai.openai import OpenAIProvider
 from adapters.providers.router import ConfiguredProvider
 from commands.providers.provider_setup import ProviderSetup
 from domain.errors import BadRequest, ProviderFailed
+from domain.routing.provider import ProviderKind
 
 VERIFY_S: Final = 10.0
-_log: Final = structlog.get_logger(__name__)
+PROVIDERS: Final[Mapping[ProviderKind, type[OpenAIProvider | OllamaProvider]]] = {"openai": OpenAIProvider, "ollama": OllamaProvider}
+
+logger = structlog.get_logger(__name__)
 
 
 class ProviderFactory:
@@ -40,7 +43,7 @@ class ProviderFactory:
                 try:
                     known = (setup, name, self._connection(setup, name))
                 except ValueError as error:  # a proxy in a form that httpx does not take
-                    _log.warning("provider_left_out", connection=name, error=type(error).__name__)
+                    logger.warning("provider_left_out", connection=name, error=type(error).__name__)
                     continue
                 self._made[setup.id] = known
             made.append(known[2])
@@ -90,5 +93,4 @@ class ProviderFactory:
             idle_s=fields.get("idle_timeout_s", usual.idle_s),
             answer_s=fields.get("answer_timeout_s", usual.answer_s),
         )
-        kind = OpenAIProvider if setup.kind == "openai" else OllamaProvider
-        return kind(client, setup.base_url, secrets.key, patience=patience, headers=secrets.headers)
+        return PROVIDERS[setup.kind](client, setup.base_url, secrets.key, patience=patience, headers=secrets.headers)
