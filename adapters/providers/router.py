@@ -20,7 +20,7 @@ LISTED_S: Final = 10.0  # how long a connection's list of models is believed
 FRESH_S: Final = 1.0  # … and how long where somebody asks for a model that is not in it: it may be new there
 LIST_TIMEOUT_S: Final = 10.0  # how long one connection may take for its list
 WAIT_S: Final = 1.0  # how long a list of all models waits for one of them, once: then it shows what is known until that one has answered
-_log: Final = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class Providers:
 
     def _failed(self, connection: ConfiguredProvider, listing: _Listing, failure: ProviderFailed) -> None:
         if listing.failure is None or listing.failure.code != failure.code:  # once, not at every listing
-            _log.warning("provider_models_failed", connection=connection.name, code=failure.code, detail=failure.private)
+            logger.warning("provider_models_failed", connection=connection.name, code=failure.code, detail=failure.private)
         self._list_errors[failure.code] += 1
         listing.models = ()
         listing.failure = failure

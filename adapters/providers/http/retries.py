@@ -15,7 +15,7 @@ RETRIES_MAX: Final = 3  # of one request
 WAITS_S_MAX: Final = 10.0
 STATUSES: Final = frozenset({429, 503})  # with ``Retry-After``: too many requests; not available now
 
-_log: Final = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 class Retries:
@@ -33,7 +33,7 @@ class Retries:
             return None
         self._left -= 1
         self._left_s -= wait_s
-        _log.info("provider_asked_again", after_s=wait_s, status=refused.said.get("status"))
+        logger.info("provider_asked_again", after_s=wait_s, status=refused.said.get("status"))
         return wait_s
 
 
