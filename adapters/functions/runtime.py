@@ -2,8 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +10,9 @@ import structlog
 
 from adapters.functions.calling import BoundCall
 from adapters.functions.entry import Entry
-from adapters.functions.feed import Feed
 from adapters.functions.loader import FunctionLoader, Keeper
 from adapters.functions.parameters import Signature, injected
-from adapters.functions.running import Limits, Running, is_iterated
+from adapters.functions.running import Limits, Running
 from adapters.functions.side import Side
 from adapters.functions.valves import Refused, made
 from commands.functions.functions import CallContext, Function
@@ -71,16 +69,6 @@ class FunctionRuntime:
     async def call(self, function: Function, method: str, arguments: Mapping[str, Any], context: CallContext) -> Any:
         bound = await self.bind(function, method, context)
         return await bound(arguments)
-
-    async def iterate(self, result: Any, function: Function) -> AsyncIterator[Any]:
-        entry = self.loader.by_id.get(function.id)
-        if entry is None or not is_iterated(result):
-            yield result
-            return
-        async with aclosing(self.running.batches(entry, result, Feed(asyncio.get_running_loop()))) as batches:
-            async for items in batches:
-                for item in items:
-                    yield item
 
     async def _user_valves(self, function_id: str, declared: Any, user_id: UUID) -> Any:
         """A person's own. What cannot be made of what is stored is logged, and the defaults count (None where there are not enough)."""

@@ -146,10 +146,6 @@ def recorded(event: StoredEvent) -> Recorded:
     return Recorded(event, decode_event(event).data, str(event.message_id) if event.message_id is not None else None)
 
 
-def events_of(rows: Sequence[Sequence[Any]]) -> list[Recorded]:
-    return [recorded(stored(row)) for row in rows]
-
-
 def described(what: str | None, error: BaseException) -> str:
     """What failed and how, in a line."""
     said = f"{type(error).__name__}: {error}".strip()

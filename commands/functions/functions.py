@@ -5,7 +5,7 @@ A function runs in threads of its own, never on the server's event loop: what bl
 filter that sees every chunk pays for the call alone.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -77,10 +77,4 @@ class Functions(Protocol):
 
     async def call(self, function: Function, method: str, arguments: Mapping[str, Any], context: CallContext) -> Any:
         """As ``bind`` and one call."""
-        ...
-
-    def iterate(self, result: Any, function: Function) -> AsyncIterator[Any]:
-        """The items of what a call has returned, if that is a generator, an async generator or a streamed response: each is made in the
-        function's own threads, and within its time. Anything else is the one item. Closing the iterator closes the generator.
-        """
         ...

@@ -83,9 +83,6 @@ class Runs:
     def of_stream(self, stream: Stream) -> list[Run]:
         return [run for run in self._by_task.values() if run.stream == stream]
 
-    def runs_message(self, message_id: UUID) -> bool:
-        return message_id in self._by_message
-
     def open_since(self, head: int) -> int:
         """A position below every generation that is open in this process. ``head`` was read before the call."""
         self._floor = min([head, *self._starting, *(run.started_position - 1 for run in self._by_task.values())])

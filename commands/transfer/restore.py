@@ -107,7 +107,6 @@ class ChatInFile:
         self.at_us: int | None = None
         self.owner_id: UUID | None = None
         self.listed = False
-        self.owner_replaced = False
         self.messages: set[UUID] | None = set()  # None: the file begins in the middle of the chat, so earlier messages are unknown
         self.answers: dict[UUID, AnswerSums] = {}
         self.open: dict[UUID, UUID] = {}  # answers and calls to users without an end, and the nodes that wrote them
@@ -324,7 +323,7 @@ class Restore:
         replaced, count = re.subn(rb'("owner_id"\s*:\s*")' + old + rb'"', rb"\g<1>" + str(self._owner_id).encode() + b'"', data, flags=re.I)
         if count != 1:
             raise BadLine("expected one owner, written once - at `$.data.owner_id`")
-        chat.owner_id, chat.owner_replaced = self._owner_id, True
+        chat.owner_id = self._owner_id
         self.done.owners_replaced += 1
         return replaced
 

@@ -96,18 +96,16 @@ async def test_what_is_over_is_not_ended_again() -> None:
 # ------------------------------------------------------------------------------------------------- the runs of a process
 
 
-async def test_a_run_is_known_by_its_task_its_message_and_its_chat_until_it_is_over() -> None:
+async def test_a_run_is_known_by_its_task_and_its_chat_until_it_is_over() -> None:
     world = World()
     run = await world.going()
     assert world.runs.get(run.task_id) is run
     assert world.runs.of_stream(run.stream) == world.runs.all() == [run]
-    assert world.runs.runs_message(run.message_id)
     world.provider.end()
     await run.wait()
     await until(lambda: not len(world.runs))
     assert world.runs.get(run.task_id) is None
     assert world.runs.of_stream(run.stream) == world.runs.all() == []
-    assert not world.runs.runs_message(run.message_id)
 
 
 async def test_a_stop_is_told_to_the_run_itself_and_returns_when_its_end_is_written() -> None:

@@ -1,6 +1,6 @@
 """Functions as the tests of filters and actions need them: behind the port, in this event loop, each one a Python callable."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from commands.functions.functions import Bound, CallContext, Function
@@ -65,6 +65,3 @@ class TestFunctions:
 
     async def call(self, function: Function, method: str, arguments: Mapping[str, Any], context: CallContext) -> Any:
         return await (await self.bind(function, method, context))(arguments)
-
-    async def iterate(self, result: Any, function: Function) -> AsyncIterator[Any]:
-        yield result
