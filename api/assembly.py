@@ -76,7 +76,8 @@ from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
 from commands.channels.directory import ChannelDirectory
 from commands.channels.mentioning import Mentioning
-from commands.channels.outgoing import OutgoingWebhooks, OutgoingWorker
+from commands.channels.outgoing import OutgoingWebhooks
+from commands.channels.outgoing_worker import OutgoingWorker
 from commands.channels.redactions import ChannelRedactions
 from commands.chats.chat_calls import ChatCalls
 from commands.chats.chat_reader import ChatReader

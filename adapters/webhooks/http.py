@@ -8,7 +8,7 @@ import httpx
 
 from adapters.providers.http.address_guard import AddressGuard, AddressRefused
 from adapters.providers.http.client import provider_client
-from commands.channels.outgoing import Sent
+from commands.channels.outgoing_worker import Sent
 
 CONNECTIONS_MAX: Final = 64
 CONNECT_S: Final = 5.0

@@ -49,7 +49,8 @@ from commands.catalogue import Catalogue
 from commands.channels.answers import ChannelAnswers
 from commands.channels.channel_reader import ChannelReader
 from commands.channels.channels import Channels
-from commands.channels.outgoing import Outgoing, OutgoingWebhooks, OutgoingWorker
+from commands.channels.outgoing import Outgoing, OutgoingWebhooks
+from commands.channels.outgoing_worker import OutgoingWorker
 from commands.channels.redactions import ChannelRedactions
 from commands.chats.chat_reader import ChatReader
 from commands.chats.chats import Chats

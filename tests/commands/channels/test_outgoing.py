@@ -15,14 +15,8 @@ from adapters.providers.http.address_guard import AddressGuard
 from adapters.webhooks.http import HttpWebhookSender
 from api.formats.event_json import encode_event
 from commands.channels.channels import Channels
-from commands.channels.outgoing import (
-    FIRST_RETRY_S,
-    LONGEST_RETRY_S,
-    OutgoingWebhooks,
-    OutgoingWorker,
-    retry_s,
-    signature,
-)
+from commands.channels.outgoing import OutgoingWebhooks
+from commands.channels.outgoing_worker import FIRST_RETRY_S, LONGEST_RETRY_S, OutgoingWorker, retry_s, signature
 from commands.ports import AppendRequest, StreamAppend
 from domain.accounts.user.facts import UserCreated
 from domain.channel.commands import ChangeMessage, CreateChannel, PostMessage, React
