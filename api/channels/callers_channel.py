@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -16,6 +17,10 @@ from domain.channel.own import ReadThread, SetOwnChannel
 from domain.channel.rights import Asker, may_stop
 from domain.errors import Forbidden, MessageNotFound
 from domain.log.stream import Stream, channel_stream
+
+
+class ReadIn(msgspec.Struct):
+    version: int | None = None  # null: all that there is
 
 
 class CallersChannel:
@@ -54,6 +59,11 @@ class CallersChannel:
         """What the caller sets for the channel, for themselves alone."""
         command = SetOwnChannel(user_id=self.caller.user_id, channel_id=self.id, muted=muted, pinned=pinned, hidden=hidden)
         return await self._channels.set_own(command, actor=self.caller.actor, key=self.caller.key)
+
+    def read_version(self, data: ReadIn | None) -> int:
+        """Up to which version the caller has read: never beyond what there is."""
+        head = self.known.version
+        return head if data is None or data.version is None else min(data.version, head)
 
     async def read_thread(self, message_id: UUID, version: int) -> Appended:
         """The caller has read the thread below this message up to ``version``."""

@@ -9,7 +9,7 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from api.channels.callers_channel import CallersChannel, provide_channel
+from api.channels.callers_channel import CallersChannel, ReadIn, provide_channel
 from api.formats.channel_json import channel_json, past_channel_json, person_json
 from api.request.bodies import FIELDS_BYTES
 from api.request.caller import Caller
@@ -102,10 +102,6 @@ class PinnedIn(msgspec.Struct):
 class RoleIn(msgspec.Struct):
     user_id: UUID
     role: Literal["member", "manager"]
-
-
-class ReadIn(msgspec.Struct):
-    version: int | None = None  # null: all that there is
 
 
 class AccessIn(msgspec.Struct):
@@ -313,8 +309,7 @@ class ChannelController(Controller):
         self, channel: NamedDependency[CallersChannel], accounts: NamedDependency[Accounts], data: JSONBody[ReadIn | None] = None
     ) -> dict[str, Any]:
         """Mark a channel as read up to ``version``, or all of it. It only moves forward, and shows in all of one's tabs."""
-        asked, head = data.version if data is not None else None, channel.known.version
-        version, caller = head if asked is None else min(asked, head), channel.caller
+        version, caller = channel.read_version(data), channel.caller
         command = MarkRead(user_id=caller.user_id, stream=str(channel_stream(channel.id)), version=version)
         appended = await accounts.handle(command, actor=caller.actor, key=caller.key)
         return {"id": str(channel.id), "version": version, "position": appended.position}

@@ -9,7 +9,7 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from api.channels.callers_channel import CallersChannel, provide_channel, provide_channel_to_post
+from api.channels.callers_channel import CallersChannel, ReadIn, provide_channel, provide_channel_to_post
 from api.request.bodies import FIELDS_BYTES
 from commands.channels.answers import ChannelAnswers
 from commands.generation.runs import Runs
@@ -46,10 +46,6 @@ class ContentIn(msgspec.Struct):
 
 class ReactionIn(msgspec.Struct):
     name: Name
-
-
-class ReadIn(msgspec.Struct):
-    version: int | None = None  # null: all that there is
 
 
 class PinnedIn(msgspec.Struct):
@@ -161,8 +157,7 @@ class ChannelMessagesController(Controller):
         root = await channel.message(channel.caller.bound(message_id))
         if root["parent_id"] is not None:
             raise NotAThread(UUID(root["id"]))
-        asked, head = data.version if data is not None else None, channel.known.version
-        version = head if asked is None else min(asked, head)
+        version = channel.read_version(data)
         appended = await channel.read_thread(UUID(root["id"]), version)
         return {"id": root["id"], "version": version, "position": appended.position}
 

@@ -8,10 +8,10 @@ Source: https://platform.openai.com/docs/api-reference/chat/create.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from commands.generation.completion import ANSWERS_MAX
 from domain.errors import BadRequest
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-ANSWERS_MAX: Final = 16
 
 Check = Callable[[Any], bool]
 
