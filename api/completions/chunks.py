@@ -56,6 +56,9 @@ class Failure(msgspec.Struct, frozen=True):
     provider: Mapping[str, Any] = {}
 
 
+LOST: Final = Failure("interrupted", "the server that answered was lost; what it said is kept")
+
+
 class Frames:
     """Stateful: feed it a chat's events in order, and it gives the SSE frames of the answers that were asked for."""
 
@@ -127,8 +130,7 @@ class Frames:
             case GenerationFailed(code=code, detail=detail, provider=provider):
                 return cursor + self._failed(stored.message_id, Failure(code, detail, provider or {}))
             case GenerationInterrupted():
-                lost = Failure("interrupted", "the server that answered was lost; what it said is kept")
-                return cursor + self._failed(stored.message_id, lost)
+                return cursor + self._failed(stored.message_id, LOST)
             case GenerationCancelled():
                 self._open.discard(stored.message_id)
                 choice.finish_reason = "stop"

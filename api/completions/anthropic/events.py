@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from api.completions.chunks import Failure
+from api.completions.chunks import LOST, Failure
 from api.request import anthropic_errors
 from api.request.errors import status_of_provider
 from domain.generation import (
@@ -30,7 +30,6 @@ STOP_REASONS: Final[Mapping[str, str]] = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
-LOST: Final = Failure("interrupted", "the server that answered was lost; what it said is kept")
 
 
 class BlockForm(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from api.completions.chunks import Failure
+from api.completions.chunks import LOST, Failure
 from api.completions.responses.ids import conversation_id, response_id
 from api.request.errors import status_of_provider
 from domain.generation import (
@@ -53,7 +53,6 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 }
 # Why an answer ended early, by its finish reason.
 INCOMPLETE: Final[Mapping[str, str]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
-LOST: Final = Failure("interrupted", "the server that answered was lost; what it said is kept")
 
 
 class PartForm(msgspec.Struct, frozen=True):
