@@ -316,6 +316,8 @@ class Reading:
 
     async def _children(self, rows: Sequence[Any]) -> None:
         """All children of what was loaded, also of those that were not."""
+        if not rows:
+            return
         ids = [row["message_id"] for row in rows]
         load_children(self.view, ids, await self._connection.fetch(CHILDREN, self._chat_id, self._rows_version, ids))
 

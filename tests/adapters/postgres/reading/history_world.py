@@ -70,10 +70,33 @@ class OneTransaction:
     """A reader of queries whose works all run in the one transaction of its connection: each of its own would take two round trips more."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        self._connection = AskedOnce(connection)
 
     async def in_transaction_snapshot(self, work: Callable[[Any], Awaitable[T]]) -> T:
         return await work(self._connection)
+
+
+class AskedOnce:
+    """A connection in one snapshot, which answers the same to the same query: each is sent once. Most readings of a version begin alike."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._answers: dict[tuple[Any, ...], Any] = {}
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        return list(await self._answer("fetch", query, arguments))  # a list of its own, to which a reading may add
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        return await self._answer("fetchrow", query, arguments)
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        return await self._answer("fetchval", query, arguments)
+
+    async def _answer(self, method: str, query: str, arguments: tuple[Any, ...]) -> Any:
+        key = method, query, *(tuple(one) if isinstance(one, list) else one for one in arguments)
+        if key not in self._answers:
+            self._answers[key] = await getattr(self._connection, method)(query, *arguments)
+        return self._answers[key]
 
 
 class World:
