@@ -77,6 +77,11 @@ GROUPS = {
     "crash": "crash-3",
     "adapters/embedded": "embedded",  # one data folder is made, and copied for each test
     "test_grouping.py": "grouping",  # only to test that groups are seen
+    # They load OpenAI's and Anthropic's clients, which take two seconds of a core.
+    "clients/test_anthropic.py": "packages",
+    "clients/test_openai_forwarded.py": "packages",
+    "clients/test_openai_responses.py": "packages",
+    "clients/test_sse_clients.py": "packages",
     "api/test_schema.py": "schema",  # the description is made once
     "test_layering.py": "layering",  # each module is parsed once
     "docs/test_commands.py": "docs",  # one server is started for the commands of all pages
@@ -117,6 +122,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@functools.cache
 def group_of(path: Path) -> str | None:
     """That of the module, or of the nearest folder above it that has one."""
     below = path.relative_to(TESTS)

@@ -1,11 +1,13 @@
 """``kill -9`` of the server in the middle of a response, which OpenAI's own client then resumes on a new start."""
 
+from __future__ import annotations  # the clients' classes are not loaded for the sake of a signature
+
 import asyncio
 import random
 
-import openai
 import pytest
 
+from tests.clients.packages import openai
 from tests.crash.conftest import StartServer, on_one_and_two
 from tests.crash.support import people
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import duckdb
-import polars
 import psycopg
 import pyarrow.parquet as pq
 import pytest
@@ -106,6 +104,8 @@ def exported(dsn: str, folder: Path) -> Exported:
 
 def read(folder: Path, table: str) -> list[tuple[Any, ...]]:
     """All rows as DuckDB reads them, without the name of the folder."""
+    import duckdb  # only here: it takes its time in each process that collects tests
+
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         named = f"{folder}/{table}/*/*.parquet"
@@ -161,6 +161,8 @@ async def test_it_holds_what_the_views_hold_however_often_it_was_brought_up_to_d
 
 
 async def test_polars_reads_the_same_as_duckdb(database: str, folder: Path) -> None:
+    import polars  # as DuckDB is
+
     make(database, 500)
     await projected(database)
     exported(database, folder)
