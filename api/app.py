@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 from litestar import Controller, Litestar, Router, asgi
@@ -197,6 +198,17 @@ class OneAppsRouter(Router):
         return self
 
 
+def provide_in_turn(app: Litestar) -> None:
+    """Have the dependencies of a request provided one after the other.
+
+    Litestar starts a task for each of those that do not need each other. Hardly one of ours waits for anything, and the tasks took
+    a tenth of what a small request costs.
+    """
+    for route in app.routes:
+        for _, model in getattr(route, "route_handler_map", {}).values():
+            model.dependency_batches = [{one} for batch in model.dependency_batches for one in sorted(batch, key=attrgetter("key"))]
+
+
 def registry_of(system: System) -> CollectorRegistry:
     """The figures of this process."""
     registry = CollectorRegistry()
@@ -325,6 +337,7 @@ class Routes:
             request_max_body_size=SMALL_BYTES,
             logging_config=None,  # api/process/logging.py has set it up
         )
+        provide_in_turn(self._app)
         methods.update(methods_of(self._app))
         described.public = public_routes(self._app)
 

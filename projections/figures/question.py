@@ -1,5 +1,6 @@
 """One question: metrics, split by dimensions and by time, of the rows that filters choose."""
 
+import functools
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -90,9 +91,15 @@ def require_names(
         raise BadRequest(f"expected each of {param} once", param=param)
 
 
+@functools.cache
+def known_zones() -> frozenset[str]:
+    """Found once: reading the folders of all zones takes 10 ms."""
+    return frozenset(zoneinfo.available_timezones())
+
+
 def zone_of(name: str) -> zoneinfo.ZoneInfo:
     """Raises ``BadRequest``. ``localtime`` and the like are files, and no names that Postgres knows."""
-    if name in zoneinfo.available_timezones() and name not in ("localtime", "Factory"):
+    if name in known_zones() and name not in ("localtime", "Factory"):
         return zoneinfo.ZoneInfo(name)
     raise BadRequest(f"no time zone {name[:80]!r}; expected a name like Europe/Berlin, America/New_York or UTC", param="time_zone")
 
