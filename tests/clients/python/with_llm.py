@@ -5,9 +5,12 @@ It cannot be told to ask only once, so it waits for as long as ``Retry-After`` s
 
 import json
 import os
-import subprocess
+import runpy
 import sys
+import tempfile
+import traceback
 from pathlib import Path
+from typing import IO, NoReturn
 
 from driver import TOKEN, URL, caught, finish
 
@@ -36,8 +39,33 @@ def look_up(thing: str) -> str:
 
 
 def command(*arguments: str) -> dict[str, object]:
-    done = subprocess.run([sys.executable, "-m", "llm", *arguments], capture_output=True, text=True, check=False)
-    return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
+    """``python -m llm`` in a fork of this process: a process of its own would load it all once more, for a second."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if child == 0:
+            be_command(arguments, out, err)
+        _, status = os.waitpid(child, 0)
+        for file in (out, err):
+            file.seek(0)
+        return {"code": os.waitstatus_to_exitcode(status), "out": out.read(), "err": err.read()}
+
+
+def be_command(arguments: tuple[str, ...], out: IO[str], err: IO[str]) -> NoReturn:
+    code = 1
+    try:
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        sys.argv = ["llm", *arguments]
+        runpy.run_module("llm", run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception:  # noqa: BLE001  # printed, as by any process that ends with it
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 whole = ask("words")
