@@ -105,6 +105,7 @@ class World:
     def __init__(self, dsn: str) -> None:
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.dsn = dsn
+        self.owner: psycopg.AsyncConnection | None = None
         self.run(self._start())
 
     def run(self, work: Any) -> Any:
@@ -132,11 +133,12 @@ class World:
 
     async def forget(self) -> None:
         """As it was before the first event was projected."""
-        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as owner:
-            tables = await owner.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY (%s)", (self.schemas,))
-            for table in await tables.fetchall():
-                await owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(*table)))
-            await owner.execute("UPDATE projections SET position = 0")
+        if self.owner is None:
+            self.owner = await psycopg.AsyncConnection.connect(self.dsn, autocommit=True)
+            tables = await self.owner.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY (%s)", (self.schemas,))
+            emptied = [sql.SQL("DELETE FROM {}").format(sql.Identifier(*table)) for table in await tables.fetchall()]
+            self.forgetting = sql.SQL("; ").join([*emptied, sql.SQL("UPDATE projections SET position = 0")])
+        await self.owner.execute(self.forgetting)
         assert await self.build.acquire()
 
     @asynccontextmanager
@@ -158,6 +160,8 @@ class World:
     def close(self) -> None:
         async def close() -> None:
             self.pool.terminate()
+            if self.owner is not None:
+                await self.owner.close()
             await self.connection.close()
             await self.log.close()
 
