@@ -30,9 +30,8 @@ from adapters.postgres.accounts.tickets import PostgresTickets
 from adapters.postgres.accounts.usage import PostgresUsage
 from adapters.postgres.accounts.user_list import PostgresUserList
 from adapters.postgres.analysts.figures import PostgresFigures
-from adapters.postgres.appending.appender import SENDERS
 from adapters.postgres.connections.connection import connect
-from adapters.postgres.connections.query_reader import CONNECTIONS_MAX, QueryReader
+from adapters.postgres.connections.query_reader import QueryReader
 from adapters.postgres.log.bell import Bell
 from adapters.postgres.log.blobs import PostgresBlobs
 from adapters.postgres.log.epoch import Epoch, EpochGuard
@@ -66,9 +65,6 @@ FOR_PEOPLE: Sequence[Projection] = (ChatList(), ChatSearch(), ChatTree(), Channe
 FOR_ANALYSTS: Sequence[Projection] = (Figures(),)
 PROJECTIONS: Sequence[Projection] = (*FOR_PEOPLE, *FOR_ANALYSTS)
 FIGURES_INTERVAL_S = 0.1  # no person waits for a figure as for a list: fewer batches leave the processor to tokens
-# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the two projectors'.
-CONNECTIONS_LEAST = 1 + SENDERS + 2 + 2
-CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 2
 
 
 async def on_postgres(settings: Settings, dsn: str, epoch: Epoch) -> System:

@@ -28,8 +28,14 @@ DRIVERS = {
     "httpx": {"adapters", "stenograph_client"},
     "opentelemetry": {"adapters"},
 }
-# The only modules outside adapters that construct what they define. serve.py has the embedded Postgres, whose life encloses the app's.
-WIRING = {Path("api/systems.py"), Path("api/assembly.py"), Path("api/app.py"), Path("api/process/serve.py")}
+# The only modules outside adapters that construct what they define. database.py has the embedded Postgres, whose life encloses the app's.
+WIRING = {
+    Path("api/systems.py"),
+    Path("api/assembly.py"),
+    Path("api/app.py"),
+    Path("api/process/serve.py"),
+    Path("api/process/database.py"),
+}
 # What adapters define and is no adapter: pure state made for one connection, and values.
 VALUES = {"Subscription", "Batch", "Known"}
 

@@ -14,24 +14,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from adapters.embedded.server import CONNECTIONS_MAX, EmbeddedPostgres, make_data_folder
+from adapters.embedded.server import EmbeddedPostgres
 from adapters.garbage_collection import collect_rarely
 from adapters.postgres.connections.connection import FAILURES
 from adapters.postgres.connections.errors import DatabaseUnreachable
 from adapters.postgres.log.epoch import current_epoch, remembered
 from adapters.postgres.preparing.capacity import require_connections
-from adapters.postgres.preparing.migrate import migrate
-from adapters.postgres.preparing.requirements import require_database
 from adapters.shared_memory import SharedMemory
 from api.app import Routes, registry_of, routes_of
 from api.dialects.open_webui.front_end import FrontEnd
+from api.process.database import CONNECTIONS_LEAST, CONNECTIONS_MOST, database, embedded_of
 from api.process.front_end_folder import with_front_end
 from api.process.http_protocol import BoundedHttpProtocol
 from api.process.logging import configure
@@ -46,14 +44,13 @@ from api.request.traced_requests import TracedRequests
 from api.running import noted
 from api.settings import Settings
 from api.streams.websocket_protocol import FramedProtocol
-from api.systems import CONNECTIONS_LEAST, CONNECTIONS_MOST, on_postgres
+from api.systems import on_postgres
 
 logger = structlog.get_logger("serve")
 
 BACKLOG = 2048
 GRACE_S = 5
 EXIT_ANOTHER_HISTORY = 75  # EX_TEMPFAIL of sysexits.h: start it again
-CONNECTIONS_OF_OTHERS = 20  # an operator's, a rebuild's, a backup's
 ENDS_WITHIN_S = GRACE_S + FAREWELL_S + 20  # beyond the drain, before a worker is killed: its last appends may hold on for a while
 SWITCH_S: Final = 0.001  # the longest that one thread waits for another's Python: projectors have threads, and many short turns
 
@@ -140,39 +137,6 @@ def run_worker(
         parents.forget()
     with embedded_of(settings) as embedded:
         uvloop.run(serve(settings, embedded.dsn, listening, embedded, routes, slot, memory))
-
-
-@contextlib.contextmanager
-def database(settings: Settings, *, as_it_is: bool = False) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """The database of the settings, migrated: its owner's URL, and the embedded server if it runs in one.
-
-    With ``as_it_is`` the database is only read and not migrated.
-    """
-    if settings.database_url is not None:
-        make_data_folder(settings.data)
-        require_database(settings.database_url)
-        if not as_it_is:
-            migrate(settings.database_url)
-        yield settings.database_url, None
-        return
-    # It creates the data folder itself: started by root, the folder must be open to the system user that Postgres runs as.
-    with embedded_of(settings) as embedded:
-        if not as_it_is:
-            migrate(embedded.dsn)
-        yield embedded.dsn, embedded
-
-
-def embedded_of(settings: Settings) -> EmbeddedPostgres:
-    """The Postgres of the data folder, with room for all server processes."""
-    return EmbeddedPostgres(
-        settings.data, connections_max=max(CONNECTIONS_MAX, settings.workers * CONNECTIONS_MOST + CONNECTIONS_OF_OTHERS)
-    )
-
-
-def new_epoch(settings: Settings) -> UUID:
-    """Begin a new epoch, for a restore that the server cannot notice by itself. A running server must be restarted."""
-    with database(settings) as (dsn, _):
-        return asyncio.run(current_epoch(dsn, force_new=True)).epoch
 
 
 def listen(host: str, port: int) -> socket.socket:

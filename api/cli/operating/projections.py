@@ -17,12 +17,12 @@ from api.cli.progress import Progress
 @contextmanager
 def database(data: Path | None) -> Iterator[str]:
     """The database of the settings, which a server may be using meanwhile: its owner's URL."""
-    from api.process import serve  # only here: it brings the server's parts with it
+    from api.process.database import database as database_of  # only here: it brings the drivers with it
     from api.process.logging import configure
 
     configure("warning", "console")
     settings = settings_with_data(data)
-    with start_failures(settings), serve.database(settings) as (dsn, _):
+    with start_failures(settings), database_of(settings) as (dsn, _):
         yield dsn
 
 

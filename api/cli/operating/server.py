@@ -115,7 +115,7 @@ def new(data: Path | None) -> None:
     Cursors from before it are then refused, and clients read a snapshot, instead of missing events in silence.
     """
     settings = settings_with_data(data)
-    from api.process.serve import new_epoch  # only here and above: no other command touches a database
+    from api.process.database import new_epoch
 
     with start_failures(settings):
         click.echo(f"The epoch is now {new_epoch(settings)}.")

@@ -57,12 +57,12 @@ def verify(with_projections: bool, first: int, name: str | None, as_json: bool, 
         raise NotVerified(failed.message) from None
     from adapters.embedded.host import EmbeddedPostgresError
     from adapters.postgres.connections.errors import DatabaseError, database_errors
-    from api.process import serve  # only here: it brings the server's parts with it
+    from api.process.database import database  # only here: it brings the drivers with it
     from api.process.logging import configure
 
     configure("warning", "console")
     try:
-        with database_errors(), serve.database(settings, as_it_is=True) as (dsn, _):
+        with database_errors(), database(settings, as_it_is=True) as (dsn, _):
             began_s = time.monotonic()
             report = verified(dsn, first, stream)
             took_s = time.monotonic() - began_s
