@@ -17,9 +17,9 @@ from adapters.postgres.preparing.migrate import migrate
 from adapters.postgres.preparing.requirements import require_database
 from api.settings import Settings
 
-# Connections of one process to Postgres: the pool of readers, the appender's, the bell's two, and the two projectors'.
-CONNECTIONS_LEAST = 1 + SENDERS + 2 + 2
-CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 2 + 2
+# Connections of one process to Postgres: the pool of readers, the appender's, the bell's, and the two projectors'.
+CONNECTIONS_LEAST = 1 + 1 + 1 + 2
+CONNECTIONS_MOST = CONNECTIONS_MAX + SENDERS + 1 + 2
 CONNECTIONS_OF_OTHERS = 20  # an operator's, a rebuild's, a backup's
 
 

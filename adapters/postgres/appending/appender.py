@@ -1,9 +1,10 @@
 """The one way into the log: everything that waits goes in one call, one round trip, one commit.
 
 No timer: while a batch is in flight the next one gathers. The requests of a line go in one batch where they can. When much waits it goes
-as two, on a connection each: Postgres is at the one while this process makes the other and hands out the last. A batch runs in the
-appender's own task and is never cancelled with a caller. A time-out or a lost connection is an unknown outcome: the connection is
-dropped and the same call is made again, saying so, until it is answered or ``hold_s`` is over.
+as two, on a connection each: Postgres is at the one while this process makes the other and hands out the last. The second connection is
+opened when so much waits for the first time. A batch runs in the appender's own task and is never cancelled with a caller. A time-out or
+a lost connection is an unknown outcome: the connection is dropped and the same call is made again, saying so, until it is answered or
+``hold_s`` is over.
 
 One that gives way (a bulk load) leaves the append lock to others for three times as long as it took it, whenever others write: the
 positions of its batches say so, since they are dense. Its batches are small then.
@@ -125,6 +126,8 @@ class Appender:
         self._gives_way = yields_to_others
         self.is_beside_others = False  # whether others wrote between this one's last two batches
         self._senders: list[BatchSender] = []
+        self._senders_max = 1 if yields_to_others else SENDERS
+        self._opening: asyncio.Task[None] | None = None  # of one more of them
         self._in_flight: set[Any] = set()  # the keys of what is on its way
         self._closing = False
         self._loop: asyncio.AbstractEventLoop  # from ``start`` on: to ask for it costs a system call, for every token
@@ -142,15 +145,15 @@ class Appender:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        for _ in range(1 if self._gives_way else SENDERS):
-            self._senders.append(BatchSender(await self._connect()))
-        for sender in self._senders:
-            sender.task = asyncio.create_task(self._run(sender), name="appender")
+        await self._add_sender()
         self.last_success_at = self._loop.time()
 
     async def close(self) -> None:
         """Everything that waits is appended first, within ``CLOSE_S``."""
         self._closing = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         self._wake()
         tasks = [sender.task for sender in self._senders if sender.task is not None]
         if tasks:
@@ -160,12 +163,28 @@ class Appender:
         for sender in self._senders:
             await sender.close()
 
+    async def _add_sender(self) -> None:
+        sender = BatchSender(await self._connect())
+        sender.task = asyncio.create_task(self._run(sender), name="appender")
+        self._senders.append(sender)
+
+    async def _open_another(self) -> None:
+        """One more sender. Those that are there take all batches until then, and as long as this fails."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._add_sender()
+        except (*FAILURES, StenographError) as error:
+            logger.warning("appender_not_connected", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(RETRY_MOST_S)
+
     def _wake(self) -> None:
         """Start the senders that ``_gather`` has something for. For nothing woken, a task costs as much as a token's request."""
         waiting = len(self._waiting)
         if self._closing or waiting >= (HALF_REQUESTS_MIN if self._in_flight else 2 * HALF_REQUESTS_MIN):
             for sender in self._senders:
                 sender.wake.set()
+            if len(self._senders) < self._senders_max and not self._closing and (self._opening is None or self._opening.done()):
+                self._opening = asyncio.create_task(self._open_another(), name="appender opens")
         elif waiting and not self._in_flight:
             self._senders[0].wake.set()
 
@@ -234,7 +253,7 @@ class Appender:
                 return []
         elif sender is not self._senders[0]:
             return []
-        elif requests_max >= 2 * HALF_REQUESTS_MIN:
+        elif requests_max >= 2 * HALF_REQUESTS_MIN and len(self._senders) > 1:
             requests_max //= 2
         batch: list[Waiting] = []
         held_back: list[Waiting] = []

@@ -1,4 +1,4 @@
-"""The bell between processes: LISTEN on a connection of its own to what the others' commits announce of themselves, and NOTIFY for
+"""The bell between processes: on a connection of its own, LISTEN to what the others' commits announce of themselves, and NOTIFY for
 ephemeral signals (typing, presence).
 
 A commit announces itself in its own transaction (``sql/functions/append_batch.sql``), so the announcements come in the order of the log,
@@ -9,6 +9,7 @@ greets the others when it begins to listen, answers a greeting that it hears for
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -88,19 +89,16 @@ class Bell:
         self._greets = False  # whether a greeting is to be sent
         self._others: dict[UUID, float] = {}  # when each greeted last, by the loop's clock in seconds
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         self.notifications = 0
 
     async def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(self._notify(), name="bell notifier"),
-            asyncio.create_task(self._listen(), name="bell listener"),
-        ]
+        self._task = asyncio.create_task(self._run(), name="bell")
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def announce_as(self) -> UUID | None:
         """In whose name commits of this process are to be announced: None while no other process listens."""
@@ -115,36 +113,51 @@ class Bell:
         self._greets = True
         self._wake.set()
 
-    async def _notify(self) -> None:
-        connection: asyncpg.Connection[Any] | None = None
-        channel = ""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                try:
-                    async with asyncio.timeout(CALL_TIMEOUT_S):
-                        if connection is None:
-                            connection = await self._connect()
-                            channel = await connection.fetchval(CHANNEL)
-                        # One a tick, also when more waits than one holds: the next tick takes the rest.
-                        if self._greets or self._signals:
-                            await connection.execute(NOTIFY, channel, self._chime().decode())
-                            self._greets = False
-                            self.notifications += 1
-                            if self._signals:
-                                self._wake.set()
-                except FAILURES as error:
-                    logger.warning("bell_not_rung", error=f"{type(error).__name__}: {error}")
-                    if connection is not None:
-                        connection.terminate()
-                        connection = None
-                    self._wake.set()
-                    await asyncio.sleep(RETRY_S)
-                await asyncio.sleep(self._interval_s)
-        finally:
-            if connection is not None:
-                connection.terminate()
+    async def _run(self) -> None:
+        while True:
+            connection: asyncpg.Connection[Any] | None = None
+            try:
+                connection = await self._connect()
+                channel = await connection.fetchval(CHANNEL)
+                await connection.add_listener(channel, self._heard)
+                await self._listen_and_notify(connection, channel)
+            except FAILURES as error:
+                logger.warning("bell_failed", error=f"{type(error).__name__}: {error}")
+            finally:
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(RETRY_S)
+
+    async def _listen_and_notify(self, connection: "asyncpg.Connection[Any]", channel: str) -> None:
+        """Until the connection fails. What was announced before we listened is not heard again: the head is read first, for everyone."""
+        loop = asyncio.get_running_loop()
+        beats_at = notifies_at = loop.time()
+        while True:
+            self._wake.clear()
+            if loop.time() >= beats_at:
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    head = await connection.fetchval(LOG_HEAD)
+                self._rung(head or 0)
+                self._forget_the_gone()
+                self._greets = True
+                beats_at = loop.time() + HEARTBEAT_S
+            # One a tick, also when more waits than one holds: the next tick takes the rest.
+            if self._has_news and loop.time() >= notifies_at:
+                self._greets = False  # a greeting that is heard meanwhile asks for one more; a new connection greets anyhow
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await connection.execute(NOTIFY, channel, self._chime().decode())
+                self.notifications += 1
+                notifies_at = loop.time() + self._interval_s
+            if self._has_news:
+                await asyncio.sleep(min(beats_at, notifies_at) - loop.time())
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(beats_at):
+                        await self._wake.wait()
+
+    @property
+    def _has_news(self) -> bool:
+        return self._greets or bool(self._signals)
 
     def _chime(self) -> bytes:
         signals: list[msgspec.Raw] = []
@@ -176,27 +189,6 @@ class Bell:
             self._rung(chime.head)
         for signal in chime.signals:
             self._signalled(bytes(signal))
-
-    async def _listen(self) -> None:
-        while True:
-            connection: asyncpg.Connection[Any] | None = None
-            try:
-                connection = await self._connect()
-                await connection.add_listener(await connection.fetchval(CHANNEL), self._heard)
-                # What was announced before we listened is not heard again: look at the head once, and wake everyone.
-                while True:
-                    async with asyncio.timeout(CALL_TIMEOUT_S):
-                        head = await connection.fetchval(LOG_HEAD)
-                    self._rung(head or 0)
-                    self._forget_the_gone()
-                    self._greet()
-                    await asyncio.sleep(HEARTBEAT_S)
-            except FAILURES as error:
-                logger.warning("bell_not_heard", error=f"{type(error).__name__}: {error}")
-            finally:
-                if connection is not None:
-                    connection.terminate()
-            await asyncio.sleep(RETRY_S)
 
     def _forget_the_gone(self) -> None:
         since_s = asyncio.get_running_loop().time() - GONE_HEARTBEATS * HEARTBEAT_S

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -279,6 +280,51 @@ async def test_many_writers_over_a_connection_that_breaks_all_the_time(database:
     await writers.stop()
     assert proxy.faults == 24
     assert_whole(await everything(database), writers.written)
+
+
+async def write_much_at_once(appender: Appender, streams_count: int = 300) -> dict[Stream, int]:
+    streams = [chat_stream(uuid4()) for _ in range(streams_count)]
+    await asyncio.gather(*(appender.append(AppendRequest([StreamAppend(stream, titled("0"), 0)])) for stream in streams))
+    return dict.fromkeys(streams, 1)
+
+
+async def test_the_second_connection_is_opened_when_much_waits(database: str, opened: Opened) -> None:
+    connections = 0
+
+    async def counted() -> Any:
+        nonlocal connections
+        connections += 1
+        return await connect(database, application="appender")
+
+    appender = await warm(await opened(Appender(counted, lambda _: None)))
+    assert connections == 1
+    written = await write_much_at_once(appender)
+    while connections < 2:
+        written |= await write_much_at_once(appender)
+    for _ in range(5):  # now on both
+        written |= await write_much_at_once(appender)
+    assert connections == 2
+    assert_whole(await everything(database), written)
+
+
+async def test_where_no_second_connection_is_to_be_had_the_first_takes_all(
+    database: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appenders, "RETRY_MOST_S", 0.001)
+    asked = 0
+
+    async def one_alone() -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise asyncpg.TooManyConnectionsError("too many connections for role")
+        return await connect(database, application="appender")
+
+    appender = await opened(Appender(one_alone, lambda _: None))
+    written: dict[Stream, int] = {}
+    while asked < 4:
+        written |= await write_much_at_once(appender)
+    assert_whole(await everything(database), written)
 
 
 async def test_when_postgres_is_away_for_too_long_the_caller_is_told_and_may_ask_again(database: str, proxy: Proxy, opened: Opened) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from adapters.postgres.appending.appender import CALL
+from adapters.postgres.appending.appender import CALL, HALF_REQUESTS_MIN, Appender
 from adapters.postgres.appending.waiting import Waiting, call_arguments
 from adapters.postgres.connections import connection as connections
 from adapters.postgres.connections.connection import APP_ROLE, connect
@@ -29,6 +29,11 @@ APPEND_LOCK = 7305804402
 WAITING_FOR_THE_LOCK = """
     SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
      WHERE locktype = 'advisory' AND NOT granted AND d.datname = current_database()
+"""
+
+APPENDING = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE query LIKE '%CALL append_batch%' AND datname = current_database() AND pid <> pg_backend_pid()
 """
 
 
@@ -103,6 +108,13 @@ async def waiting(holder: Any, calls: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def open_both_connections(appender: Appender, holder: Any) -> None:
+    """And append on both. The second one is opened when much waits for the first time."""
+    async with asyncio.timeout(60):
+        while await holder.fetchval(APPENDING) < 2:
+            await asyncio.gather(*(appender.append(AppendRequest([])) for _ in range(2 * HALF_REQUESTS_MIN)))
+
+
 async def test_where_much_waits_two_batches_are_in_flight_and_never_a_stream_in_both(database: str) -> None:
     told: list[StoredEvent] = []
     log = postgres_log(database, told.extend, hold_s=30)
@@ -110,6 +122,8 @@ async def test_where_much_waits_two_batches_are_in_flight_and_never_a_stream_in_
     holder = await asyncpg.connect(database)
     twice = chat_stream(uuid4())
     try:
+        await open_both_connections(log.appender, holder)
+        batches = log.appender.batches
         await holder.execute(f"SELECT pg_advisory_lock({APPEND_LOCK})")
         # The first half goes on one connection, the rest on the other, but for what shares a stream with the first half.
         first = [asyncio.create_task(log.append(a_request(twice, ANY)))]
@@ -120,7 +134,7 @@ async def test_where_much_waits_two_batches_are_in_flight_and_never_a_stream_in_
         await holder.execute(f"SELECT pg_advisory_unlock({APPEND_LOCK})")
         appended = await asyncio.gather(*first)
         assert (list(appended[0].versions), list(appended[-1].versions)) == ([1], [2])
-        assert log.appender.batches == 3
+        assert log.appender.batches == batches + 3
         events = await all_of(log)
         assert [event.position for event in events] == list(range(1, 93))
         assert sorted(told, key=lambda event: event.position) == events
