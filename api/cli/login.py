@@ -306,11 +306,13 @@ async def sign_up(client: Client, target: Target, name: str | None = None) -> Ac
 
 
 async def is_fresh(client: Client) -> bool:
-    """Whether nothing was ever written to this server's log, and so nobody has an account."""
+    """Whether nothing was ever written to this server's log, and so nobody has an account. Raises ``Failed`` where that cannot be told."""
     stranger = Failed(f"What answers at {client.http.base_url} is no Stenograph server. Name another one:  --url http://HOST:PORT")
     try:
         state = await client.http.request("GET", "/ready", signed=False)
     except ApiError as refused:
+        if refused.status == 503:
+            raise Failed(f"The server at {client.http.base_url} is not ready to sign anybody in. Try again in a moment.") from None
         if refused.status < 500 and not refused.code:
             raise stranger from None
         return False

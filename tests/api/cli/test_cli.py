@@ -202,15 +202,23 @@ async def test_localhost_is_the_same_server_by_its_number(shell: Shell) -> None:
     assert (await shell.run("whoami", at=shell.url.replace("127.0.0.1", "localhost"))).code == 0
 
 
-async def test_a_server_that_is_no_stenograph(shell: Shell) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "said"),
+    [
+        ("200 OK", "text/html", "<html>", "is no Stenograph server"),
+        ("503 Service Unavailable", "application/json", '{"ready":false,"head":0}', "is not ready to sign anybody in"),
+    ],
+)
+async def test_a_server_where_nobody_can_sign_in(shell: Shell, status: str, kind: str, body: str, said: str) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>")
+        head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        writer.write((head + body).encode())
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
         done = await shell.run("chats", at=f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}")
-    assert (done.code, "is no Stenograph server" in done.err, "Traceback" in done.err) == (1, True, False), done.err
+    assert (done.code, said in done.err, "Traceback" in done.err) == (1, True, False), done.err
 
 
 @pytest.mark.parametrize("words", [("import", "-"), ("export", "--all"), ("verify",), ("projections", "list"), ("epoch", "new")])
