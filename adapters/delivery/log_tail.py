@@ -59,7 +59,6 @@ class LogTail:
         self._heard = 0  # a position that the log is known to have
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop  # from ``start`` on
         self._moved = asyncio.Event()
         self.position = 0
         self.holes = 0
@@ -70,8 +69,7 @@ class LogTail:
     async def start(self, position: int) -> None:
         """Begin after ``position``: what stands below is read by whoever asks for it."""
         self.position = position
-        self._loop = asyncio.get_running_loop()
-        self.seen_at = self._loop.time()
+        self.seen_at = asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._run(), name="tail")
 
     async def close(self) -> None:
@@ -100,7 +98,7 @@ class LogTail:
         if first > self.position:
             self.holes += 1
             if len(self._held) <= HELD_BATCHES_MAX:
-                self._loop.call_later(HOLE_S, self.on_head, first - 1)
+                asyncio.get_running_loop().call_later(HOLE_S, self.on_head, first - 1)
             else:
                 self.on_head(self._held.pop().events[-1].position)  # it is read from the log like the rest
 
@@ -127,7 +125,7 @@ class LogTail:
 
     def _deliver(self, events: Sequence[StoredEvent], deliver: Deliver) -> None:
         self.position = events[-1].position
-        self.seen_at = self._loop.time()
+        self.seen_at = asyncio.get_running_loop().time()
         self.lag_s.observe(max(0.0, time.time() - events[-1].at.timestamp()))
         try:
             deliver(events)
@@ -166,7 +164,7 @@ class LogTail:
             limit = min(PAGE_EVENTS, self._held[0].first - self.position - 1) if self._held else PAGE_EVENTS
             heard, self._heard = self._heard, self.position  # who says more while we read is heard
             page = await self._read(self.position, limit)
-            self.seen_at = self._loop.time()
+            self.seen_at = asyncio.get_running_loop().time()
             new = [event for event in page if event.position > self.position]
             if new:
                 assert new[0].position == self.position + 1, f"the log has a hole below {new[0].position}"
