@@ -16,6 +16,8 @@ from domain.log.event import Actor
 from domain.log.stream import channel_stream, chat_stream
 from stenograph_client import UNANSWERED, Call, CallWatch, Conflict, Event, NotFound
 from stenograph_client.events import CaughtUp, Item
+from tests.adapters.providers.scripted import END, LAST, SSE_HEAD, Peer, chunk, said, whole
+from tests.adapters.providers.scripted import serving as provider_of
 from tests.api.conftest import WAIT_S, Running, Serving, on_one_and_two, serving
 from tests.client.test_with_server import client_at, signed_up
 
@@ -191,12 +193,27 @@ async def server(tmp_path: Path, serving: Serving) -> AsyncIterator[Running]:  #
 
 
 @on_one_and_two
-async def test_a_program_answers_what_a_function_asks_during_an_answer(server: Running) -> None:
-    async with await signed_up(server) as client:
+async def test_a_program_answers_what_a_function_asks_during_an_answer(tmp_path: Path, serving: Serving) -> None:
+    is_answered = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        """A model that goes on once the call is answered."""
+        if (await peer.asked()).method == "GET":
+            await peer.send(whole(b'{"object":"list","data":[{"id":"m"}]}'))
+            return
+        await peer.send(SSE_HEAD, chunk(said("Hello")))
+        await is_answered.wait()
+        await peer.send(chunk(END), LAST)
+
+    async with (
+        provider_of(script) as provider,
+        serving(Settings(data=tmp_path, drain_s=0.2, openai_base_urls=(provider.url,))) as server,
+        await signed_up(server) as client,
+    ):
         session_id = uuid4().hex
         me = Actor(UUID((await client.me()).id), "Ada", "admin")
         chat_id = (await client.new_chat())["id"]
-        begun = await client.complete("demo:100", [{"role": "user", "content": "Hello"}], chat_id=chat_id, session_id=session_id)
+        begun = await client.complete("m", [{"role": "user", "content": "Hello"}], chat_id=chat_id, session_id=session_id)
         asked: list[Call] = []
 
         async def answer(call: Call) -> Any:
@@ -208,6 +225,7 @@ async def test_a_program_answers_what_a_function_asks_during_an_answer(server: R
             me, chat_stream(UUID(chat_id)), UUID(begun.message_id), "input", {"title": "Name?"}, session_id=session_id
         )
         function = asyncio.create_task(ask)
+        function.add_done_callback(lambda _: is_answered.set())
         seen = [event.type async for event in client.answer(begun, on_call=answer, session_id=session_id)]
         assert await function == {"value": "Ada"}
         assert (seen.count("call"), seen.count("call_answered"), seen[-1]) == (1, 1, "message_end")
