@@ -89,12 +89,13 @@ from commands.functions.function_history import FunctionHistory
 from commands.functions.function_library import FunctionLibrary, FunctionStore
 from commands.generation.answer_streams import StreamsByKind
 from commands.generation.asking import ModelQuestions
-from commands.generation.completion import Completions, TaskKind
+from commands.generation.completion import Completions
 from commands.generation.filtering import AnswerFilters
 from commands.generation.model_settings import ModelSettings
 from commands.generation.node_watch import NodeWatch
 from commands.generation.runs import Runs
 from commands.generation.starting import AnswerServices
+from commands.generation.turn import TaskKind
 from commands.ports import Blobs
 from commands.positions import ListWaits
 from commands.providers.provider_setup import ProviderSetup

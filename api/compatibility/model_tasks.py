@@ -19,7 +19,7 @@ from api.settings import Settings
 from commands.accounts.principal import Principal
 from commands.background.prompts import prompt_for
 from commands.background.work import CURRENT_MODEL
-from commands.generation.completion import TaskKind
+from commands.generation.turn import TaskKind
 from domain.errors import BadRequest
 
 # The tasks by their names in the path.

@@ -11,7 +11,7 @@ from adapters.delivery.hub import Batch
 from api.completions.chunks import Failure, Frames, completion_of
 from api.request.errors import headers_of_provider, problem, status_of_provider
 from api.streams.sse import PING, SSE_HEADERS
-from commands.generation.completion import StartedTurn
+from commands.generation.turn import StartedTurn
 from domain.log.event import StoredEvent
 
 DONE: Final = b"data: [DONE]\n\n"

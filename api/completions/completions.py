@@ -14,7 +14,7 @@ from api.completions.turns import Turns
 from api.request.bodies import CONTENT_BYTES
 from api.request.caller import Caller
 from commands.functions.actions import Actions
-from commands.generation.completion import StartedTurn
+from commands.generation.turn import StartedTurn
 
 # Keys of the request that are ours or the reference system's: everything else goes to the provider as it is.
 OWN_KEYS: Final = (

@@ -14,7 +14,7 @@ from api.completions.turns import Turns
 from api.request.bodies import SMALL_BYTES
 from api.request.caller import Caller
 from commands.chats.chat_reader import ChatReader
-from commands.generation.completion import Answerer, Turn
+from commands.generation.turn import Answerer, Turn
 from domain.errors import BadRequest
 
 

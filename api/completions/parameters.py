@@ -8,7 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/create.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from commands.generation.completion import ANSWERS_MAX
+from commands.generation.turn import ANSWERS_MAX
 from domain.errors import BadRequest
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})

@@ -9,8 +9,8 @@ from commands.accounts.principal import Principal
 from commands.background.reading import first_line
 from commands.calls.calls import bound_session
 from commands.calls.direct import DirectTab
-from commands.generation.completion import Answerer, NewChat, Question, TaskKind, Turn
 from commands.generation.context import SYSTEM_ROLES
+from commands.generation.turn import Answerer, NewChat, Question, TaskKind, Turn
 from commands.ids import bound_id
 from domain.errors import BadRequest
 

@@ -15,8 +15,9 @@ from api.streams.sse import PING_S
 from api.streams.tailing import tail_stream
 from commands.content.references import value_of
 from commands.filters.filters import Filters
-from commands.generation.completion import Completions, StartedTurn, Turn
+from commands.generation.completion import Completions
 from commands.generation.runs import Runs
+from commands.generation.turn import StartedTurn, Turn
 from commands.ports import Blobs, EventLog
 from domain.chat.facts import MessageEdited
 from domain.log.codec import NAMES, decode_event

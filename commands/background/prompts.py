@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from commands.generation.completion import TaskKind
+from commands.generation.turn import TaskKind
 
 MESSAGES_SHOWN: Final = 12  # the last ones of the conversation
 CHARACTERS_SHOWN: Final = 2_000  # of each

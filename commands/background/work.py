@@ -16,10 +16,11 @@ import structlog
 from commands.background.prompts import MESSAGES_SHOWN, prompt_for, words_of
 from commands.background.reading import first_line, read_follow_ups, read_tags, read_title
 from commands.chats.chats import Chats
-from commands.generation.completion import Answerer, Completions, Question, TaskKind, Turn
+from commands.generation.completion import Completions
 from commands.generation.context import Message, branch_of
 from commands.generation.run import Run
 from commands.generation.runs import Runs
+from commands.generation.turn import Answerer, Question, TaskKind, Turn
 from commands.ports import Blobs
 from domain.chat.commands import ChatCommand, Emit, RenameChat, TagChat
 from domain.errors import StenographError

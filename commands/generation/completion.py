@@ -1,14 +1,14 @@
-"""A question and its answers: the turn that a completion request begins, and the runs that answer it."""
+"""Begins turns: what is appended for one, what each model is sent, and the runs that answer it."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
 
-from commands.calls.direct import DirectTab, DirectTabs, no_direct_tabs
+from commands.calls.direct import DirectTabs, no_direct_tabs
 from commands.chats.chats import Chats
 from commands.chats.folders import FolderTrees
 from commands.content.large_values import large_values, with_references
@@ -32,6 +32,7 @@ from commands.generation.model_settings import NO_SETTINGS, Asked, asked, with_o
 from commands.generation.payload import payload_of
 from commands.generation.run import Run
 from commands.generation.starting import AnswerServices, AnswerStarts, Beginning
+from commands.generation.turn import ANSWERS_MAX, Answerer, Question, StartedTurn, Turn
 from commands.ports import Appended, CommandKey
 from commands.providers.provider import ProviderRequest
 from commands.routing.route import Route, Routed
@@ -43,60 +44,7 @@ from domain.log.event import Actor
 from domain.log.stream import Stream, chat_stream
 from projections.ports import ChatQueries
 
-TaskKind = Literal["title", "tags", "follow_ups"]
-ANSWERS_MAX: Final = 16  # models asked side by side in one turn
 REASONING_TAGS: Final = "reasoning_tags"  # beside the messages, too: it is for this server, not for the provider
-
-
-class Question(msgspec.Struct, frozen=True):
-    """The user's message. ``id`` None: the server chooses it. ``is_first``: it is below no other, also where the chat has messages."""
-
-    content: Any
-    id: UUID | None = None
-    parent_id: UUID | None = None
-    is_first: bool = False
-    client_id: str | None = None
-    fields: Mapping[str, Any] = {}
-
-
-class Answerer(msgspec.Struct, frozen=True):
-    model: str
-    message_id: UUID
-    client_id: str | None = None
-    fields: Mapping[str, Any] = {}
-
-
-class NewChat(msgspec.Struct, frozen=True, kw_only=True):
-    """The chat that a turn begins: in its owner's list, unlike that of a turn that names none."""
-
-    title: str = "New Chat"
-    folder_id: UUID | None = None
-    fields: Mapping[str, Any] = {}
-
-
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One completion request. Without ``chat_id`` the turn gets a chat of its own: an unlisted one, or ``new_chat``."""
-
-    chat_id: UUID | None
-    new_chat: NewChat | None = None
-    question: Question | None  # None: a regeneration; the answers are children of ``parent_id``
-    parent_id: UUID | None
-    answerers: Sequence[Answerer]
-    messages: Sequence[Mapping[str, Any]]  # as the caller sent them: the whole context, or the question alone
-    params: Mapping[str, Any]  # keys that go to the provider as they are
-    settings: Mapping[str, Any] = {}  # the request's ``params``, as in ``model_settings.py``
-    context_chat_id: UUID | None = None  # the chat that the context is from, where the turn is not stored in it
-    beside: Mapping[str, Any] = {}  # keys of the request that go to no provider, such as ``filter_ids``: functions may see them
-    direct: DirectTab | None = None  # the asker's own tab, which answers for its models
-    continues: UUID | None = None  # the answer that the new one goes on from; then there is no question
-    variables: Mapping[str, Any] = {}  # what ``{{NAME}}`` in system prompts stands for
-    background: Mapping[TaskKind, bool] = {}  # work after the answers; false: a title without a model, and nothing else
-    task: Mapping[str, Any] | None = None  # of such work itself: its kind, and the message that it is about
-
-    @property
-    def is_saved(self) -> bool:
-        """Whether the turn is stored in a chat that its owner's list shows."""
-        return self.chat_id is not None or self.new_chat is not None
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -109,16 +57,6 @@ class Placement(msgspec.Struct, frozen=True):
     unchanged: ExpectUnchanged | None = None  # refuses the turn if a message has changed that it goes on from, or fills
     fills: Collection[UUID] = ()
     text_so_far: str = ""  # what the answers begin with
-
-
-class StartedTurn(msgspec.Struct, frozen=True):
-    """The result of ``begin``; a repeated request gets the same. ``version`` is the chat's version before the turn."""
-
-    chat_id: UUID
-    message_ids: Sequence[UUID]
-    task_ids: Sequence[UUID]
-    version: int
-    position: int = 0
 
 
 class Completions:

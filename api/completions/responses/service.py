@@ -17,8 +17,9 @@ from api.streams.tailing import tail_stream
 from commands.accounts.principal import Principal
 from commands.chats.chats import Chats
 from commands.content.references import resolve, resolve_blobs
-from commands.generation.completion import Answerer, Completions, Question, StartedTurn, Turn
+from commands.generation.completion import Completions
 from commands.generation.runs import Runs
+from commands.generation.turn import Answerer, Question, StartedTurn, Turn
 from commands.ports import Blobs, EventLog
 from domain.chat.commands import DeleteMessage
 from domain.errors import GenerationOpen, MessageNotFound, ResponseNotFound

@@ -13,9 +13,10 @@ from adapters.memory.accounts.run_slots import MemoryRunSlots
 from adapters.memory.chat_queries import MemoryChatQueries
 from commands.filters.filters import Filters
 from commands.filters.pipelines import Pipeline
-from commands.generation.completion import Completions, StartedTurn
+from commands.generation.completion import Completions
 from commands.generation.filtering import AnswerFilters
 from commands.generation.starting import AnswerServices
+from commands.generation.turn import StartedTurn
 from domain.generation import FilterApplied, GenerationCancelled, GenerationFailed, MessageEnded
 from domain.log.stream import chat_stream
 from tests.commands.generation.test_completion import KnownModels, turn

@@ -9,9 +9,10 @@ import pytest
 
 from adapters.memory.accounts.run_slots import MemoryRunSlots
 from adapters.memory.chat_queries import MemoryChatQueries
-from commands.generation.completion import ANSWERS_MAX, Answerer, Completions, NewChat, Question, StartedTurn, Turn
+from commands.generation.completion import Completions
 from commands.generation.model_settings import NO_SETTINGS, ModelSettings
 from commands.generation.starting import AnswerServices
+from commands.generation.turn import ANSWERS_MAX, Answerer, NewChat, Question, StartedTurn, Turn
 from commands.ports import AppendRequest, CommandKey, NodeBeat, StreamAppend
 from commands.routing.route import Route, Routed
 from domain.accounts.user.facts import UserCreated
