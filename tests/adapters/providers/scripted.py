@@ -70,8 +70,10 @@ class Peer:
         return asked
 
     async def send(self, *pieces: bytes) -> None:
-        """Each piece in a write of its own, with a turn of the event loop in between."""
+        """Each piece in a write of its own, with a turn of the loop in between. Raises ``ConnectionError`` once the client has left."""
         for piece in pieces:
+            if self.writer.is_closing():  # uvloop raises RuntimeError for one that is closed already
+                raise ConnectionResetError("the client has left")
             self.writer.write(piece)
             await self.writer.drain()
             await asyncio.sleep(0)
