@@ -306,7 +306,7 @@ async def sign_up(client: Client, target: Target, name: str | None = None) -> Ac
 
 
 async def is_fresh(client: Client) -> bool:
-    """Whether nothing was ever written to this server's log, and so nobody has an account. Raises ``Failed`` where that cannot be told."""
+    """Whether this server's log is empty: then the server has no account. Raises ``Failed`` where the server does not say."""
     stranger = Failed(f"What answers at {client.http.base_url} is no Stenograph server. Name another one:  --url http://HOST:PORT")
     try:
         state = await client.http.request("GET", "/ready", signed=False)

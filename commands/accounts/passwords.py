@@ -49,7 +49,7 @@ class Passwords:
         try:
             known_as = normal_email(email)
         except BadRequest:
-            known_as = ""  # nobody's; it costs the same work
+            known_as = ""  # no account has this address: the password is hashed all the same, so that the time tells nothing
         holder = await self._log.find_claim("email", known_as) if known_as else None
 
         async def is_known_place(place: str) -> bool:

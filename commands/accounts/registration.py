@@ -34,7 +34,7 @@ class Registration:
         signup_enabled: bool = True,
         processes: int = 1,
     ) -> None:
-        self._has_first = False  # an account stays one for ever: once true, nobody has to look again
+        self._has_first = False  # accounts are never removed: once the first one was found, the log is not asked again
         self._log = log
         self._accounts = accounts
         self._sessions = sessions
@@ -101,7 +101,7 @@ class Registration:
     async def _prepared(self, name: str, email: str, password: str, role: UserRole, fields: Mapping[str, Any]) -> CreateUser:
         """The command that makes an account whose password is kept already.
 
-        In this order: an account without a password could not be repaired, a hash without an account harms nobody.
+        The password is kept first: an account without a password could not be repaired, and a password without an account does no harm.
         """
         command = CreateUser(user_id=uuid4(), name=name.strip(), email=normal_email(email), role=role, fields=fields)
         decide(NO_ACCOUNT, command)  # refused before anything is hashed

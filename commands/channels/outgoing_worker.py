@@ -1,8 +1,8 @@
 """Sends the events of channels to services of others, signed as the Standard Webhooks specification says.
 
-What is sent is the log from a cursor on, one event after the other: an event is passed over only when the service has taken it. So a
-service that was away gets everything, in order, and once or more; its ``webhook-id`` is the same every time. One process at a time sends
-for one webhook (``Outgoing.take``), and how far it has come is kept with it.
+The worker sends the log from a cursor on, one event after the other, and moves the cursor once the service has taken the event. So a
+service that was away gets every event, in order, at least once; the ``webhook-id`` of an event is the same every time. One process at a
+time sends for one webhook (``Outgoing.take``), and the cursor is stored with the webhook.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One timer for many waits: it fires at the newest deadline, whatever the earlier ones were."""
+"""``Deadline`` serves many waits by one timer, and passes at the deadline that was set last."""
 
 from collections.abc import Callable
 from typing import Any, cast

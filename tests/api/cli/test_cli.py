@@ -209,7 +209,7 @@ async def test_localhost_is_the_same_server_by_its_number(shell: Shell) -> None:
         ("503 Service Unavailable", "application/json", '{"ready":false,"head":0}', "is not ready to sign anybody in"),
     ],
 )
-async def test_a_server_where_nobody_can_sign_in(shell: Shell, status: str, kind: str, body: str, said: str) -> None:
+async def test_a_server_that_takes_no_sign_in_says_why(shell: Shell, status: str, kind: str, body: str, said: str) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
